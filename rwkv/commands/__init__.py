@@ -1,0 +1,1 @@
+"""What each command does, given its configuration: files, processes and progress around the pure layers below."""

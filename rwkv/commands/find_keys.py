@@ -1,0 +1,37 @@
+"""Fill the database of benchmark keys (spec 2)."""
+
+from functools import partial
+from pathlib import Path
+
+from rwkv.commands.users import users_with_history, write_outcomes
+from rwkv.config import FindKeysConfig
+from rwkv.data.database import Database
+from rwkv.data.key_store import KeySettings, KeyStore
+from rwkv.data.keys import BenchmarkKeys, benchmark_keys
+from rwkv.data.revlogs import read_history
+from rwkv.runtime import log
+
+NAME = "python -m rwkv.find_equalize_test_reviews"
+
+
+def find_keys(config: FindKeysConfig) -> int:
+    """Find the keys of all configured users that are not there yet. Returns the exit code."""
+    users = users_with_history(config.data_path, config.users)
+    with Database(config.label_filter_lmdb_path, config.label_filter_lmdb_size, "LABEL_FILTER_LMDB_SIZE") as database:
+        store = KeyStore(database, config.label_filter_key_prefix)
+        store.begin(KeySettings(config.short, config.secs))
+        job = partial(_keys_of, config.data_path, config.short, config.secs)
+        todo = [user for user in users if not store.has(user)]
+        log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
+
+        def write(found: list[tuple[int, BenchmarkKeys]]) -> None:
+            store.write(dict(found))
+            for user, keys in found:
+                if len(keys) == 0:
+                    log.info("user %d has no keys: too few reviews that count", user)
+
+        return write_outcomes(job, todo, config.processes, write, "keys").exit_code()
+
+
+def _keys_of(data_path: Path, short: bool, secs: bool, user: int) -> BenchmarkKeys:
+    return benchmark_keys(read_history(data_path, user), short, secs)

@@ -1,0 +1,54 @@
+"""Which users a command works on, and the writing of what its workers return."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rwkv.data.revlogs import list_users
+from rwkv.errors import InputError
+from rwkv.runtime import Failures, log, map_users, progress
+
+Result = TypeVar("Result")
+
+# Users a transaction: few enough to lose little work at a kill, many enough that syncing the disk does not matter.
+_BATCH = 32
+
+
+def users_with_history(data_path: Path, wanted: Sequence[int]) -> list[int]:
+    """Those of the configured users that the dataset holds; the others are counted in the log."""
+    present = set(list_users(data_path))
+    users = [user for user in wanted if user in present]
+    if not users:
+        raise InputError(
+            "None of the configured users is in the dataset.",
+            where=str(data_path),
+            got=f"users {wanted[0]} to {wanted[-1]}" if wanted else "no users",
+            expected=f"some of users {min(present)} to {max(present)}",
+            hint="correct USER_START and USER_END",
+        )
+    if len(users) < len(wanted):
+        log.info("%d of %d configured users are not in the dataset", len(wanted) - len(users), len(wanted))
+    return users
+
+
+def write_outcomes(
+    job: Callable[[int], Result],
+    users: list[int],
+    processes: int,
+    write: Callable[[list[tuple[int, Result]]], None],
+    what: str,
+) -> Failures:
+    """Run `job` for all users and hand its results to `write` in batches; users whose data is bad are collected."""
+    failures = Failures()
+    batch: list[tuple[int, Result]] = []
+    for outcome in progress(map_users(job, users, processes), len(users), what):
+        if outcome.error is not None:
+            failures.add(outcome.user, outcome.error)
+        elif outcome.result is not None:
+            batch.append((outcome.user, outcome.result))
+        if len(batch) >= _BATCH:
+            write(batch)
+            batch = []
+    if batch:
+        write(batch)
+    return failures

@@ -1,0 +1,1 @@
+"""Review histories: from parquet files to segments of rows. NumPy only."""

@@ -1,0 +1,71 @@
+"""The door to LMDB: opening, reading and atomic writing, with errors in words."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import lmdb
+
+from rwkv.errors import StoreError
+
+
+class Database:
+    """One LMDB environment.
+
+    size: upper bound of the file in bytes, nothing is allocated for it; size_key: the configuration key that gives it.
+    Raises StoreError where the database is missing (readonly), damaged, or too small for what is written.
+    """
+
+    def __init__(self, path: Path, size: int, size_key: str, readonly: bool = False, hint: str = "") -> None:
+        self.path = path
+        self._size = size
+        self._size_key = size_key
+        if readonly and not (path / "data.mdb").is_file():
+            raise StoreError("There is no database.", where=str(path), hint=hint)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(path), map_size=size, readonly=readonly, max_readers=1024, readahead=not readonly)
+        except (lmdb.Error, OSError) as error:
+            raise StoreError("The database cannot be opened.", where=str(path), got=str(error)) from error
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key, or None."""
+        try:
+            with self._env.begin() as transaction:
+                value = transaction.get(key.encode())
+        except lmdb.Error as error:
+            raise StoreError("The database cannot be read.", where=str(self.path), got=str(error)) from error
+        return None if value is None else bytes(value)
+
+    def put(self, items: Mapping[str, bytes]) -> None:
+        """Write all items in one transaction: after a kill either all or none are there."""
+        try:
+            with self._env.begin(write=True) as transaction:
+                for key, value in items.items():
+                    transaction.put(key.encode(), value)
+        except lmdb.MapFullError as error:
+            raise StoreError(
+                "The database is full; what was written before is kept.",
+                where=str(self.path),
+                got=f"{self._size_key} = {self._size:_}",
+                hint=f"raise {self._size_key} and run the command again; it continues where it stopped",
+            ) from error
+        except lmdb.Error as error:
+            raise StoreError("The database cannot be written.", where=str(self.path), got=str(error)) from error
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys in byte order."""
+        with self._env.begin() as transaction:
+            for key in transaction.cursor().iternext(values=False):
+                yield bytes(key).decode()
+
+    def close(self) -> None:
+        self._env.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,136 @@
+"""One user's review history, and the integer columns that follow from it (spec 1 and 3)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CardTable:
+    """Where each card belongs. All arrays [cards], indexed by card; ids are dense, in order of first appearance."""
+
+    note: Int32s
+    deck: Int32s
+    preset: Int32s
+    note_missing: Bools
+    deck_missing: Bools
+    preset_missing: Bools
+
+
+@dataclass(frozen=True)
+class RevlogTable:
+    """The reviews of one user in time order, checked, as recorded. All columns [R].
+
+    review_th is the 1-based row number in the revlog as read; it has gaps where rows were dropped. card is dense in
+    order of first appearance. elapsed_days and elapsed_s are -1 on a card's first review.
+    """
+
+    user: int
+    review_th: Int32s
+    card: Int32s
+    rating: npt.NDArray[np.int8]
+    state: npt.NDArray[np.int8]
+    duration_ms: Ints
+    day_offset: Int32s
+    elapsed_days: Int32s
+    elapsed_s: Ints
+    cards: CardTable
+    notices: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.review_th)
+
+
+@dataclass(frozen=True)
+class ReviewContext:
+    """What the past of a user says at each review, in integers: all that the features of a row need. All columns [R].
+
+    Source: spec 3, columns 1 to 24. The recurrent form makes the same columns one review at a time.
+    """
+
+    elapsed_days: Ints
+    elapsed_days_cumulative: Ints
+    elapsed_s: Ints
+    elapsed_s_cumulative: Ints
+    duration_ms: Ints
+    rating: Ints
+    state: Ints
+    note_missing: Bools
+    deck_missing: Bools
+    preset_missing: Bools
+    day_offset_diff: Ints
+    new_cards_since: Ints
+    reviews_since: Ints
+    new_cards_today: Ints
+    reviews_today: Ints
+
+
+@dataclass(frozen=True)
+class CardOrder:
+    """The reviews of each card side by side. previous / following [R]: row of the card's neighbouring review, or -1."""
+
+    order: Ints
+    is_start: Bools
+    previous: Ints
+    following: Ints
+
+
+def order_by_card(card: Int32s) -> CardOrder:
+    """Sort reviews by (card, time): `order` [R] lists rows, `is_start` [R] marks the first of each card in it."""
+    order = np.argsort(card, kind="stable")
+    grouped = card[order]
+    is_start = np.ones(len(card), bool)
+    is_start[1:] = grouped[1:] != grouped[:-1]
+    previous = np.full(len(card), -1)
+    following = np.full(len(card), -1)
+    previous[order[1:]] = np.where(is_start[1:], -1, order[:-1])
+    following[order[:-1]] = np.where(is_start[1:], -1, order[1:])
+    return CardOrder(order, is_start, previous, following)
+
+
+def cumsum_by_group(values: Ints, is_start: Bools) -> Ints:
+    """Running sum [n] of `values` that begins again wherever `is_start`."""
+    total = np.cumsum(values)
+    before = total - values
+    starts = np.flatnonzero(is_start)
+    return total - np.repeat(before[starts], np.diff(starts, append=len(values)))
+
+
+def review_context(table: RevlogTable, cards: CardOrder) -> ReviewContext:
+    """Derive the integer columns of every review from the user's whole history."""
+    rows = np.arange(len(table))
+    seen = cards.previous >= 0
+    is_new = table.elapsed_days == -1
+    new_cards = np.cumsum(is_new)
+    day = table.day_offset.astype(np.int64)
+    day_diff = np.diff(day, prepend=day[:1])
+    day_start = np.maximum.accumulate(np.where(day_diff != 0, rows, 0))
+
+    def cumulative(values: npt.NDArray[np.integer]) -> Ints:
+        sums = np.empty(len(values), np.int64)
+        sums[cards.order] = cumsum_by_group(values[cards.order].astype(np.int64), cards.is_start)
+        return sums
+
+    review_th = table.review_th.astype(np.int64)
+    return ReviewContext(
+        elapsed_days=table.elapsed_days.astype(np.int64),
+        elapsed_days_cumulative=cumulative(table.elapsed_days),
+        elapsed_s=table.elapsed_s,
+        elapsed_s_cumulative=cumulative(table.elapsed_s),
+        duration_ms=table.duration_ms,
+        rating=table.rating.astype(np.int64),
+        state=table.state.astype(np.int64),
+        note_missing=table.cards.note_missing[table.card],
+        deck_missing=table.cards.deck_missing[table.card],
+        preset_missing=table.cards.preset_missing[table.card],
+        day_offset_diff=day_diff,
+        new_cards_since=np.where(seen, new_cards - new_cards[cards.previous], 0),
+        reviews_since=np.where(seen, np.maximum(0, review_th - review_th[cards.previous] - 1), 0),
+        new_cards_today=new_cards - (new_cards - is_new)[day_start],
+        reviews_today=rows - day_start,
+    )

@@ -1,0 +1,232 @@
+"""Parquet files in the layout of anki-revlogs-10k -> RevlogTable: the only reader and writer of such files (spec 1)."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rwkv.data.bins import number_by_appearance
+from rwkv.data.history import Bools, CardTable, Ints, RevlogTable
+from rwkv.errors import HistoryError, InputError
+from rwkv.vocab import RATINGS
+
+if TYPE_CHECKING:
+    from rwkv.data.simulate import SimulatedUser
+
+Narrow = TypeVar("Narrow", np.int8, np.int32)
+
+_REVLOG_COLUMNS = ("card_id", "day_offset", "rating", "state", "duration", "elapsed_days", "elapsed_seconds")
+
+# The published code's stand-in for a missing note; its sum with the card id is rounded to float64, which joins cards.
+_PUBLISHED_NOTE_PLACEHOLDER = 314159265358979323
+
+
+def list_users(root: Path) -> list[int]:
+    """The users of a dataset, ascending. Raises InputError where `root` is missing or holds no revlogs."""
+    folder = root / "revlogs"
+    if not folder.is_dir():
+        raise InputError(
+            "There is no dataset at DATA_PATH.",
+            where=str(root),
+            expected="folders revlogs/user_id=N, cards/user_id=N, decks/user_id=N",
+            hint="download anki-revlogs-10k there, correct DATA_PATH, or make one with `rwkv simulate`",
+        )
+    matches = (re.fullmatch(r"user_id=(\d+)", entry.name) for entry in folder.iterdir())
+    users = sorted(int(match[1]) for match in matches if match)
+    if not users:
+        raise InputError("The dataset at DATA_PATH is empty.", where=str(folder), expected="folders user_id=N")
+    return users
+
+
+def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTable:
+    """Read and check one user's history.
+
+    missing_notes: "own" gives a card without a note one of its own; "published" joins such cards as the published code.
+    Raises HistoryError, naming file, column and row, where the history cannot be used. Source: spec 1.
+    """
+    where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
+    columns = _read_columns(root, "revlogs", user, _REVLOG_COLUMNS)
+    if columns is None:
+        raise HistoryError("The user has no revlog.", where=where)
+    revlog = {name: _integers(column, name, where) for name, column in columns.items()}
+    if np.any(np.diff(revlog["day_offset"]) < 0):
+        row = int(np.argmax(np.diff(revlog["day_offset"]) < 0)) + 2
+        raise HistoryError("day_offset decreases.", where=f"{where}, row {row}", expected="reviews in time order")
+
+    is_model_row = np.isin(revlog["rating"], RATINGS)
+    review_th = np.flatnonzero(is_model_row) + 1
+    revlog = {name: column[is_model_row] for name, column in revlog.items()}
+    if len(review_th) == 0:
+        raise HistoryError("The user has no reviews with ratings 1 to 4.", where=where)
+    notices = [f"{np.sum(~is_model_row)} reviews with ratings outside 1..4 dropped"] if not is_model_row.all() else []
+    for name, least in (("elapsed_days", -1), ("elapsed_seconds", -1), ("duration", 0)):
+        too_small = revlog[name] < least
+        if too_small.any():
+            notices.append(f"{too_small.sum()} values of {name} below {least} taken as 0")
+            revlog[name] = np.where(too_small, 0, revlog[name])
+
+    card, first = number_by_appearance(revlog["card_id"])
+    return RevlogTable(
+        user=user,
+        review_th=review_th.astype(np.int32),
+        card=card.astype(np.int32),
+        rating=revlog["rating"].astype(np.int8),
+        state=_narrow(revlog["state"], "state", np.int8, where),
+        duration_ms=revlog["duration"],
+        day_offset=_narrow(revlog["day_offset"], "day_offset", np.int32, where),
+        elapsed_days=_narrow(revlog["elapsed_days"], "elapsed_days", np.int32, where),
+        elapsed_s=revlog["elapsed_seconds"],
+        cards=_card_table(root, user, revlog["card_id"][first], missing_notes),
+        notices=tuple(notices),
+    )
+
+
+def write_user(root: Path, simulated: "SimulatedUser") -> None:
+    """Write a simulated learner in the dataset's layout, with the true probabilities in truth/user_id=N.parquet."""
+    folder = f"user_id={simulated.user}"
+    revlog = {name: getattr(simulated, name) for name in _REVLOG_COLUMNS}
+    p = simulated.truth
+    truth = {
+        "review_th": np.arange(1, len(p) + 1),
+        "card_id": simulated.card_id,
+        **{f"p_{name}": p[:, i] for i, name in enumerate(("again", "hard", "good", "easy"))},
+        "p_recall": 1 - p[:, 0],
+    }
+    _write_columns(root / "revlogs" / folder / "data.parquet", revlog)
+    _write_columns(root / "cards" / folder / "data.parquet", simulated.cards)
+    _write_columns(root / "decks" / folder / "data.parquet", simulated.decks)
+    _write_columns(root / "truth" / f"{folder}.parquet", truth)
+
+
+def read_truth(root: Path, user: int) -> npt.NDArray[np.float64]:
+    """The true recall probability [R] of each review of a simulated learner, row review_th - 1."""
+    return pq.ParquetFile(root / "truth" / f"user_id={user}.parquet").read(["p_recall"])["p_recall"].to_numpy()
+
+
+def _write_columns(path: Path, columns: dict[str, npt.NDArray[np.generic]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def _read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> dict[str, pa.ChunkedArray] | None:
+    """The named columns of all files of a user, or None where there is no file."""
+    files = sorted((root / kind / f"user_id={user}").glob("*.parquet"))
+    if not files:
+        return None
+    tables = []
+    for file in files:
+        try:
+            parquet = pq.ParquetFile(file)
+            lacking = [name for name in names if name not in parquet.schema_arrow.names]
+            if lacking:
+                raise HistoryError(
+                    f"A column is missing: {', '.join(lacking)}.",
+                    where=f"user {user}, {file}",
+                    got=", ".join(parquet.schema_arrow.names),
+                )
+            tables.append(parquet.read(list(names)))
+        except (pa.ArrowException, OSError) as error:
+            raise HistoryError(
+                "A parquet file cannot be read.", where=f"user {user}, {file}", got=str(error)
+            ) from error
+    merged = pa.concat_tables(tables, promote_options="permissive")
+    return {name: merged[name] for name in names}
+
+
+def _integers(column: pa.ChunkedArray, name: str, where: str) -> Ints:
+    """int64 values of a column that may be stored as any number type; no value may be missing or fractional."""
+    values, missing = _numbers(column, name, where)
+    if missing.any():
+        row = int(np.argmax(missing)) + 1
+        raise HistoryError(f"Column {name} has {missing.sum()} missing values.", where=f"{where}, row {row}")
+    return values
+
+
+def _numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools]:
+    """(int64 values, which are missing) of a column; missing values are 0."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
+        raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="integers")
+    if not pa.types.is_floating(column.type):
+        return column.cast(pa.int64()).fill_null(0).to_numpy(), column.is_null().to_numpy()
+    floats = column.to_numpy().astype(np.float64)
+    missing = np.isnan(floats)
+    floats = np.where(missing, 0, floats)
+    if not np.all(np.isfinite(floats) & (floats == np.rint(floats)) & (np.abs(floats) < 2**63)):
+        raise HistoryError(f"Column {name} holds values that are not integers.", where=where)
+    return floats.astype(np.int64), missing
+
+
+def _narrow(values: Ints, name: str, dtype: type[Narrow], where: str) -> npt.NDArray[Narrow]:
+    limits = np.iinfo(dtype)
+    if np.any((values < limits.min) | (values > limits.max)):
+        raise HistoryError(
+            f"Column {name} holds values out of range.", where=where, expected=f"{limits.min}..{limits.max}"
+        )
+    return values.astype(dtype)
+
+
+def _lookup(ids: Ints, missing: Bools, keys: Ints, where: str) -> Ints:
+    """Position in `keys` [m] of each id [n], or -1 where it is missing or not there. Keys must be distinct."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    if np.any(ordered[1:] == ordered[:-1]):
+        twice = ordered[:-1][ordered[1:] == ordered[:-1]][0]
+        raise HistoryError("An id occurs twice.", where=where, got=str(twice), expected="each id once")
+    if len(keys) == 0:
+        return np.full(len(ids), -1)
+    position = np.minimum(np.searchsorted(ordered, ids), len(keys) - 1)
+    return np.where((ordered[position] == ids) & ~missing, order[position], -1)
+
+
+def _joined(
+    root: Path, kind: str, user: int, ids: Ints, missing: Bools, names: tuple[str, ...]
+) -> list[tuple[Ints, Bools]]:
+    """Left join of `ids` with the table of that kind, whose first name is the key: (values, missing) of the others."""
+    where = f"user {user}, {root / kind / f'user_id={user}'}"
+    columns = _read_columns(root, kind, user, names)
+    if columns is None:
+        return [(np.zeros_like(ids), np.ones(len(ids), bool)) for _ in names[1:]]
+    found = _lookup(ids, missing, _integers(columns[names[0]], names[0], where), f"{where}, column {names[0]}")
+    joined = []
+    for name in names[1:]:
+        values, absent = (
+            np.append(column, fill) for column, fill in zip(_numbers(columns[name], name, where), (0, 1), strict=True)
+        )
+        joined.append((values[found], absent[found].astype(bool)))
+    return joined
+
+
+def _card_table(root: Path, user: int, card_id: Ints, missing_notes: str) -> CardTable:
+    """Note, deck and preset of each card; `card_id` [cards] in order of first appearance."""
+    present = np.zeros(len(card_id), bool)
+    (note, note_missing), (deck, deck_missing) = _joined(
+        root, "cards", user, card_id, present, ("card_id", "note_id", "deck_id")
+    )
+    ((preset, preset_missing),) = _joined(root, "decks", user, deck, deck_missing, ("deck_id", "preset_id"))
+    return CardTable(
+        note=_number_notes(note, note_missing, card_id, missing_notes),
+        deck=_number_with_placeholder(deck, deck_missing),
+        preset=_number_with_placeholder(preset, preset_missing),
+        note_missing=note_missing,
+        deck_missing=deck_missing,
+        preset_missing=preset_missing,
+    )
+
+
+def _number_notes(note: Ints, missing: Bools, card_id: Ints, missing_notes: str) -> npt.NDArray[np.int32]:
+    if missing_notes == "published":
+        keys = np.where(missing, (_PUBLISHED_NOTE_PLACEHOLDER + card_id).astype(np.float64), note.astype(np.float64))
+        return number_by_appearance(keys)[0].astype(np.int32)
+    known, _ = number_by_appearance(note)
+    own = len(card_id) + np.arange(len(card_id))
+    return number_by_appearance(np.where(missing, own, known))[0].astype(np.int32)
+
+
+def _number_with_placeholder(ids: Ints, missing: Bools) -> npt.NDArray[np.int32]:
+    """Dense numbers in which all missing ids are one entity of their own."""
+    known, _ = number_by_appearance(ids)
+    return number_by_appearance(np.where(missing, -1, known))[0].astype(np.int32)

@@ -1,0 +1,118 @@
+"""The edge of every command: exit codes, logging, progress bars and worker processes."""
+
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from tqdm import tqdm
+
+from rwkv.errors import RwkvError
+
+log = logging.getLogger("rwkv")
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+_TASKS_PER_WORKER = 4
+_INTERRUPTED = 130
+
+
+class _ProgressHandler(logging.Handler):
+    """Log lines that do not tear progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run a command: log to stderr, turn our errors into a message and their exit code."""
+    handler = _ProgressHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    try:
+        return command()
+    except RwkvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def progress(items: Iterable[Item], total: int | None, what: str, unit: str = "user") -> Iterable[Item]:
+    """A progress bar on stderr around `items`, with rate and time left."""
+    return tqdm(items, total=total, desc=what, unit=unit, dynamic_ncols=True, mininterval=0.5)
+
+
+@dataclass
+class Failures:
+    """Users that were skipped because of their own data; the run goes on and says so at the end."""
+
+    errors: dict[int, RwkvError] = field(default_factory=dict)
+
+    def add(self, user: int, error: RwkvError) -> None:
+        log.error("user %d skipped: %s", user, error)
+        self.errors[user] = error
+
+    def exit_code(self) -> int:
+        """0, or 1 after a closing list of the users that were skipped."""
+        if not self.errors:
+            return 0
+        listed = "\n".join(f"  {user}: {error.what}" for user, error in sorted(self.errors.items()))
+        log.error("%d users were skipped:\n%s", len(self.errors), listed)
+        return 1
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What a job made of one user: a result or an error."""
+
+    user: int
+    result: Result | None
+    error: RwkvError | None
+
+
+def _attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
+    try:
+        return Outcome(user, job(user), None)
+    except RwkvError as error:
+        return Outcome(user, None, error)
+
+
+def map_users(job: Callable[[int], Result], users: list[int], processes: int) -> Iterator[Outcome[Result]]:
+    """Run a picklable job for every user, in this process or in several; outcomes come as they are ready.
+
+    At most a few tasks a worker are under way, so memory does not grow with the number of users.
+    """
+    if processes <= 1 or len(users) <= 1:
+        yield from (_attempt(job, user) for user in users)
+        return
+    waiting = iter(users)
+    under_way: set[Future[Outcome[Result]]] = set()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(users)), mp_context=context) as pool:
+        try:
+            while True:
+                for user in waiting:
+                    under_way.add(pool.submit(_attempt, job, user))
+                    if len(under_way) >= processes * _TASKS_PER_WORKER:
+                        break
+                if not under_way:
+                    return
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BrokenProcessPool as error:
+            hint = "lower PROCESSES and run the command again; it continues where it stopped"
+            raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
