@@ -1,0 +1,1 @@
+"""The network: from rows of inputs to probabilities. Knows tensors, not files."""

@@ -1,0 +1,66 @@
+"""From a row's outputs to probabilities: the forgetting curve (RWKV) and the immediate prediction (RWKV-P) (spec 4)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FLOOR = 1e-5
+CURVES = 128
+_RANGE = 18.5
+_AGAIN = 0
+
+
+class CurveLogits(NamedTuple):
+    """Logits of recall [N]: `raw` of the mixture of curves R(t), `corrected` of the final p(t)."""
+
+    raw: Tensor
+    corrected: Tensor
+
+
+def _exponential_grid(device: torch.device, scale: float) -> Tensor:
+    """(e^(18.5 i / 127) - 1) * e^scale for i = 0..127, float64."""
+    steps = torch.arange(CURVES, dtype=torch.float64, device=device) * (_RANGE / (CURVES - 1))
+    return torch.expm1(steps) * math.exp(scale)
+
+
+def curve_stabilities(device: torch.device) -> Tensor:
+    """Stabilities s_i of the 128 curves in seconds, float64 [128]: recall by curve i falls to 0.9 after s_i."""
+    return 0.1 + _exponential_grid(device, 3.5)
+
+
+def correction_points(device: torch.device) -> Tensor:
+    """The times x_i in seconds, float64 [128], at which the corrections are given."""
+    return 0.5 + _exponential_grid(device, 2.5)
+
+
+def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> CurveLogits:
+    """Recall at `elapsed_s` [N] seconds (at least 1) after rows with w_logits, ahead_logits [N, 128], float32 or wider.
+
+    Beyond the last point, 41.8 years, the last correction holds.
+    """
+    t = elapsed_s.to(torch.float64).clamp(min=1.0)
+    weights = w_logits.softmax(-1)
+    exponent = (t[:, None] / curve_stabilities(t.device) * math.log(0.9)).to(weights.dtype)
+    # Recall and its complement each from their own sum: a difference from 1 would lose what matters near 1.
+    recall = FLOOR + (1 - 2 * FLOOR) * (weights * exponent.exp()).sum(-1)
+    lapse = FLOOR - (1 - 2 * FLOOR) * (weights * torch.expm1(exponent)).sum(-1)
+    raw = recall.log() - lapse.log()
+    return CurveLogits(raw, raw + FLOOR + (1 - 2 * FLOOR) * _interpolate(ahead_logits, t))
+
+
+def _interpolate(logits: Tensor, t: Tensor) -> Tensor:
+    """Linear interpolation between the points around t [N]."""
+    points = correction_points(t.device)
+    t = t.clamp(max=points[-1])
+    right = torch.searchsorted(points, t).clamp(1, CURVES - 1)
+    left = right - 1
+    share = ((t - points[left]) / (points[right] - points[left])).to(logits.dtype)
+    at_left, at_right = (logits.gather(1, index[:, None]).squeeze(1) for index in (left, right))
+    return at_left + share * (at_right - at_left)
+
+
+def immediate_recall(p_logits: Tensor) -> Tensor:
+    """RWKV-P [N] from the rating logits [N, 4] of query rows."""
+    return (1 - p_logits.softmax(-1)[:, _AGAIN]).clamp(FLOOR, 1 - FLOOR)

@@ -1,0 +1,56 @@
+"""The three heads: curve weights, corrections to the curve, and rating logits (spec 4)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rwkv.model.dropout import dropout
+from rwkv.model.spec import NetworkSpec
+
+_RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
+
+
+class Outputs(NamedTuple):
+    """What the network says of each row, in float32: w_logits [N, 128], ahead_logits [N, 128], p_logits [N, 4]."""
+
+    w_logits: Tensor
+    ahead_logits: Tensor
+    p_logits: Tensor
+
+
+class Heads(nn.Module):
+    """From the last stream's rows to Outputs. The final linear maps keep full precision whatever the rest runs in."""
+
+    FULL_PRECISION = ("w_linear", "ahead_linear", "p_linear")
+
+    def add_heads(self, spec: NetworkSpec) -> None:
+        """Register the heads, after all modules that come before them in the published order."""
+        channels, hidden = spec.channels, spec.head_hidden
+        self.head_dropout = spec.head_dropout
+        self.curve_dropout = spec.curve_dropout
+        self.prehead_norm = nn.LayerNorm(channels)
+        self.head_ahead_logits = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU())
+        # The dropout at place 3 has no weights; the place is kept for the published names.
+        self.head_w = nn.Sequential(
+            nn.Linear(channels, channels), nn.ReLU(), nn.LayerNorm(channels), nn.Identity(), nn.Linear(channels, hidden)
+        )
+        self.head_p = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU())
+        self.ahead_linear = nn.Linear(hidden, spec.curves)
+        self.w_linear = nn.Linear(hidden, spec.curves)
+        self.p_linear = nn.Linear(hidden, len(_RATING_BIAS))
+        for linear in (self.ahead_linear, self.w_linear, self.p_linear):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.p_linear.bias.data.copy_(torch.tensor(_RATING_BIAS))
+
+    def read_out(self, x: Tensor, rng: torch.Generator | None = None) -> Outputs:
+        """x [N, C], the rows of the last stream -> Outputs."""
+        x = dropout(self.prehead_norm(x), self.head_dropout, rng)
+        precise = self.p_linear.weight.dtype
+        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, rng))
+        return Outputs(
+            w_logits=self.w_linear(w.to(precise)),
+            ahead_logits=self.ahead_linear(self.head_ahead_logits(x).to(precise)),
+            p_logits=self.p_linear(self.head_p(x).to(precise)),
+        )

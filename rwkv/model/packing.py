@@ -1,0 +1,62 @@
+"""Rows in time order -> rows grouped by the entities of one stream. Pure functions on index tensors."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rwkv.ops.chunks import PackedGroups, pack_groups
+
+
+@dataclass(frozen=True)
+class StreamLayout:
+    """How one stream sees the rows of a batch: a permutation, its groups, and where each row's token shift comes from.
+
+    order int64 [N]: the row at each place of the stream; inverse int64 [N]: the place of each row.
+    groups: the packed groups, in places. previous_review int64 [N]: place of the latest earlier review row of the same
+    group, -1 if there is none. group int64 [N]: the group of each place. last_review int64 [G]: place of a group's last
+    review row, -1 if it has none.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    groups: PackedGroups
+    previous_review: Tensor
+    group: Tensor
+    last_review: Tensor
+
+    def to(self, device: torch.device) -> "StreamLayout":
+        """The same on another device."""
+        return StreamLayout(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
+    """Group rows by entity, keeping their order within each.
+
+    entity: int [N], any numbers, rows in time order. is_query: bool [N]. Groups are ordered by entity number.
+    """
+    order = torch.argsort(entity, stable=True)
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order))
+    _, lengths = torch.unique_consecutive(entity[order], return_counts=True)
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    grouped_query = is_query[order]
+    group = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    latest = _latest_review(grouped_query)
+    previous = torch.cat([latest.new_full((1,), -1), latest[:-1]]) if len(latest) else latest
+    first = offsets[:-1]
+    last = latest[offsets[1:] - 1]
+    return StreamLayout(
+        order=order,
+        inverse=inverse,
+        groups=pack_groups(offsets, grouped_query),
+        previous_review=torch.where(previous >= first[group], previous, -1),
+        group=group,
+        last_review=torch.where(last >= first, last, -1),
+    )
+
+
+def _latest_review(is_query: Tensor) -> Tensor:
+    """Place of the latest review row up to and including each place [N], across groups; -1 before the first."""
+    places = torch.where(is_query, -1, torch.arange(len(is_query)))
+    return places.cummax(0).values if len(places) else places

@@ -1,0 +1,1 @@
+"""Numerical kernels on tensors. Each has a plain reference that defines it."""

@@ -1,0 +1,67 @@
+"""Packed groups cut into chunks of equal length, ordered so that the chunks of one step of a scan lie side by side."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+DEFAULT_CHUNK_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class PackedGroups:
+    """Which rows form a group, and how the groups are cut into B chunks of T rows.
+
+    offsets int64 [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1. is_query bool [N].
+    Chunks are ordered by step (a group's first chunk has step 0), within a step by groups from long to short.
+    chunk_row int64 [B, T]: the row at each place, 0 where there is none. writes bool [B, T]: there is a review row.
+    place int64 [N]: where in [B * T] each row lies. chunks_of_step: how many chunks each step has.
+    group_order int64 [G]: the groups from long to short.
+    """
+
+    offsets: Tensor
+    is_query: Tensor
+    chunk_row: Tensor
+    writes: Tensor
+    place: Tensor
+    chunks_of_step: tuple[int, ...]
+    group_order: Tensor
+
+    @property
+    def groups(self) -> int:
+        return len(self.offsets) - 1
+
+    def to(self, device: torch.device) -> "PackedGroups":
+        """The same on another device."""
+        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)})
+
+
+def pack_groups(offsets: Tensor, is_query: Tensor, chunk_length: int = DEFAULT_CHUNK_LENGTH) -> PackedGroups:
+    """Plan the chunks of packed groups; every group may have any number of rows, also none."""
+    lengths = offsets.diff()
+    group_order = torch.argsort(lengths, descending=True, stable=True)
+    chunks = (lengths[group_order] + chunk_length - 1) // chunk_length
+    steps = int(chunks.max()) if len(chunks) else 0
+    # Groups are sorted, so those with more than s chunks are the first chunks_of_step[s] of them.
+    chunks_of_step = torch.bincount(chunks, minlength=steps + 1).flip(0).cumsum(0).flip(0)[1:]
+    step_start = torch.cat([chunks_of_step.new_zeros(1), chunks_of_step.cumsum(0)])
+
+    rank = torch.empty_like(group_order)
+    rank[group_order] = torch.arange(len(group_order))
+    group = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    position = torch.arange(len(is_query)) - offsets[group]
+    place = (step_start[position // chunk_length] + rank[group]) * chunk_length + position % chunk_length
+
+    chunk_row = torch.zeros(int(step_start[-1]) * chunk_length, dtype=torch.int64)
+    chunk_row[place] = torch.arange(len(is_query))
+    writes = torch.zeros(len(chunk_row), dtype=torch.bool)
+    writes[place] = ~is_query
+    return PackedGroups(
+        offsets=offsets,
+        is_query=is_query,
+        chunk_row=chunk_row.view(-1, chunk_length),
+        writes=writes.view(-1, chunk_length),
+        place=place,
+        chunks_of_step=tuple(chunks_of_step.tolist()),
+        group_order=group_order,
+    )

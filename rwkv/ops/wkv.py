@@ -1,0 +1,37 @@
+"""The public WKV op: checks its arguments and picks the form that runs on their device."""
+
+import torch
+from torch import Tensor
+
+from rwkv.ops.chunks import PackedGroups
+from rwkv.ops.wkv_chunked import wkv_chunked
+
+
+def wkv(
+    r: Tensor,
+    log_decay: Tensor,
+    k_hat: Tensor,
+    v: Tensor,
+    b: Tensor,
+    groups: PackedGroups,
+    initial_state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Time mixing of RWKV-7 over packed groups of rows, in which query rows read the state but do not change it.
+
+    r, log_decay, k_hat, v, b: [N, H, K], bfloat16, float32 or float64; log_decay = ln w, at most 0. initial_state:
+    [G, H, K (value), K (key)], float32 (or float64), zero if None. Returns (out [N, H, K] in the dtype of r,
+    final_state [G, H, K, K] in float32 or float64). Raises ValueError for other shapes. Source: spec 4, "WKV per head".
+    """
+    rows, heads, width = r.shape
+    for name, x in (("log_decay", log_decay), ("k_hat", k_hat), ("v", v), ("b", b)):
+        if x.shape != r.shape:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}, r has {tuple(r.shape)}")
+    if len(groups.is_query) != rows:
+        raise ValueError(f"the groups have {len(groups.is_query)} rows, the inputs {rows}")
+    if initial_state is not None and initial_state.shape != (groups.groups, heads, width, width):
+        raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}")
+    dtype = torch.promote_types(r.dtype, torch.float32)
+    out, final_state = wkv_chunked(
+        r.to(dtype), log_decay.to(dtype), k_hat.to(dtype), v.to(dtype), b.to(dtype), groups, initial_state
+    )
+    return out.to(r.dtype), final_state

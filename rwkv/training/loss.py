@@ -1,0 +1,83 @@
+"""The loss and its terms (spec 5)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rwkv.batches.collate import BatchLabels
+from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.heads import Outputs
+
+_WEIGHTS = {"ahead": 0.5, "imm": 1.0, "ahead_raw": 0.5, "w": 1e-5, "ahead_logits_mag": 1e-4, "ahead_logits_diff": 1e-3}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """total: what is optimised. terms: its unscaled means. reported: means over equalize rows, never optimised.
+
+    counts: how many rows the masks "ahead", "imm", "ahead_equalize" and "imm_equalize" hold. All are 0-dim tensors.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    reported: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+
+def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: str = "all") -> Loss:
+    """The loss over all rows of a batch.
+
+    mode: "all", or "equalize" to use rows whose labelled review is among the benchmark's keys only. Source: spec 5.
+    """
+    ahead = ~is_query & labels.has_label
+    imm = is_query
+    ahead_equalize, imm_equalize = ahead & labels.is_equalize, imm & labels.is_equalize
+    if mode == "equalize":
+        ahead, imm = ahead_equalize, imm_equalize
+
+    curve = curve_logits(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
+    ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")
+    raw_bce = F.binary_cross_entropy_with_logits(curve.raw, labels.y, reduction="none")
+    imm_ce = F.cross_entropy(outputs.p_logits, labels.rating - 1, reduction="none")
+    imm_bce = F.binary_cross_entropy(immediate_recall(outputs.p_logits), labels.y, reduction="none")
+    terms = {
+        "ahead": _mean(ahead_bce, ahead),
+        "imm": _mean(imm_ce, imm),
+        "ahead_raw": _mean(raw_bce, ahead),
+        "w": _mean(_divergence_from_uniform(outputs.w_logits), ahead),
+        "ahead_logits_mag": _mean(_root_mean_square(outputs.ahead_logits), ahead),
+        "ahead_logits_diff": _mean(_root_mean_square(outputs.ahead_logits.diff(dim=-1)), ahead),
+    }
+    return Loss(
+        total=torch.stack([weight * terms[name] for name, weight in _WEIGHTS.items()]).sum(),
+        terms=terms,
+        reported={
+            "ahead_equalize": _mean(ahead_bce, ahead_equalize).detach(),
+            "ahead_raw_equalize": _mean(raw_bce, ahead_equalize).detach(),
+            "imm_binary_equalize": _mean(imm_bce, imm_equalize).detach(),
+        },
+        counts={
+            "ahead": ahead.sum(),
+            "imm": imm.sum(),
+            "ahead_equalize": ahead_equalize.sum(),
+            "imm_equalize": imm_equalize.sum(),
+        },
+    )
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over a mask [N]; 0 where it is empty."""
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+
+
+def _divergence_from_uniform(w_logits: Tensor) -> Tensor:
+    """Mean over the curves of u (ln u - ln w_i), u = 1 / number of curves [N]."""
+    u = 1 / w_logits.shape[-1]
+    return (u * (math.log(u) - w_logits.log_softmax(-1))).mean(-1)
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return (1e-16 + x.square().mean(-1)).sqrt()
