@@ -1,0 +1,279 @@
+"""Configuration files: one frozen dataclass per command, checked once, all problems reported together (spec 8).
+
+A field is a TOML key in lower case; its type carries the rule for the value. Without a default the key must be given.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+
+from rwkv.errors import ConfigError
+from rwkv.vocab import STREAMS
+
+# Each: names of fields, what must hold of their values, and in words what the first must be.
+Relations = tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...]
+AnyConfig = TypeVar("AnyConfig", bound="Config")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a key may hold: in words, as TOML types (a bool is no int), as a test; and how it becomes the field."""
+
+    expected: str
+    types: tuple[type, ...]
+    fits: Callable[[Any], bool] = lambda value: True
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def accepts(self, value: object) -> bool:
+        return type(value) in self.types and self.fits(value)
+
+
+def _whole(least: int, most: int = 2**31 - 1, what: str = "a whole number") -> Rule:
+    return Rule(f"{what} from {least} to {most}", (int,), lambda number: least <= number <= most)
+
+
+def _text(expected: str, pattern: str, convert: Callable[[str], object] = str) -> Rule:
+    return Rule(expected, (str,), lambda text: re.fullmatch(pattern, text) is not None, convert)
+
+
+def _one_of(*words: str, **synonyms: str) -> Rule:
+    table = {word: word for word in words} | synonyms
+    return Rule(" or ".join(f'"{word}"' for word in table), (str,), table.__contains__, table.__getitem__)
+
+
+def _list_of_different(rule: Rule) -> Rule:
+    expected = f"a list of at least one, none twice, each {rule.expected}"
+    return Rule(expected, (list,), lambda xs: all(map(rule.accepts, xs)) and 0 < len({*xs}) == len(xs), tuple)
+
+
+# No name of a file holds the character NUL.
+_ANY, _SOME = "[^\0]*", "[^\0]+"
+_NAME = _text("text in quotes, not empty", _SOME)
+_USER = _whole(0, what="a user number")
+
+Flag = Annotated[bool, Rule("true or false", (bool,))]
+Count = Annotated[int, _whole(1)]
+CountOrZero = Annotated[int, _whole(0)]
+User = Annotated[int, _USER]
+Size = Annotated[int, _whole(1, 2**47, "a size in bytes")]  # no machine can map a larger file
+Positive = Annotated[float, Rule("a number above 0 and below 1e9", (int, float), lambda x: 0 < x < 1e9, float)]
+Text = Annotated[str, _text("text in quotes", _ANY)]
+Name = Annotated[str, _NAME]
+Place = Annotated[Path, _text("a path in quotes, not empty", _SOME, Path)]
+Folder = Annotated[Path, _text("a folder in quotes", _ANY, Path)]  # empty: the working directory
+Device = Annotated[str, _text('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")]
+Dtype = Annotated[Literal["bfloat16", "float32"], _one_of("bfloat16", "float32", float="float32")]
+MissingNotes = Annotated[Literal["own", "published"], _one_of("own", "published")]
+
+
+def _in_order(start: str, end: str) -> Relations:
+    expected = f"{start.upper()} or a user after it"
+    return (((end, start), lambda *pair: None in pair or pair[0] >= pair[1], expected),)
+
+
+def _unless_listed(*bounds: str) -> Relations:
+    expected = f"{_USER.expected}, or a list USER_IDS"
+    return tuple(((bound, "user_ids"), lambda *given: given != (None, None), expected) for bound in bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every command is given: the database of benchmark keys, the most bytes it may take, and their prefix."""
+
+    relations: ClassVar[Relations] = ()
+
+    label_filter_lmdb_path: Place = Path("label_filter_db")
+    label_filter_lmdb_size: Size = 10_000_000_000
+    label_filter_key_prefix: Text = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Users(Config):
+    """Which users a command works on: USER_IDS, or else USER_START to USER_END, both included."""
+
+    relations = _unless_listed("user_start", "user_end") + _in_order("user_start", "user_end")
+
+    user_start: Annotated[int | None, _USER] = None
+    user_end: Annotated[int | None, _USER] = None
+    user_ids: Annotated[tuple[int, ...] | None, _list_of_different(_USER)] = None
+
+    @property
+    def users(self) -> Sequence[int]:
+        """The configured users."""
+        return self.user_ids or range(self.user_start or 0, (self.user_end or 0) + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindKeysConfig(_Users):
+    """Configuration of find_equalize_test_reviews. Source: spec 2, spec 8."""
+
+    data_path: Folder
+    short: Flag = False
+    secs: Flag = False
+    processes: Count = 1
+    # Accepted, not used: the keys do not depend on the algorithm, and the database always has room for enough readers.
+    algo: Name = "FSRS-6"
+    lmdb_max_readers: Count = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessDataConfig(_Users):
+    """Configuration of data_processing. max_batch_size: rows, two for every review. Source: spec 3, spec 8."""
+
+    data_path: Folder
+    lmdb_path: Place
+    lmdb_size: Size
+    max_batch_size: Annotated[int, _whole(2)]
+    missing_notes: MissingNotes = "own"
+    processes: Count = 1
+    # Accepted, not used: the store is made without torch, keeps full precision and always holds all five streams.
+    device: Device = "cuda"
+    dtype: Dtype = "bfloat16"
+    rwkv_submodules: Annotated[tuple[str, ...], _list_of_different(_NAME)] = STREAMS
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Config):
+    """Configuration of train_rwkv. max_train_global_len: rows a step. Source: spec 5, spec 8."""
+
+    # The label_filter_* are accepted, not used: the stores themselves hold which rows count.
+    relations = (
+        *_in_order("train_users_start", "train_users_end"),
+        *_in_order("validate_users_start", "validate_users_end"),
+        (("load_model_name", "load_model"), lambda name, load: name or not load, "the name of a model"),
+    )
+
+    train_users_start: User
+    train_users_end: User
+    validate_users_start: User
+    validate_users_end: User
+    train_dataset_lmdb_path: Place
+    train_dataset_lmdb_size: Size
+    validate_dataset_lmdb_path: Place
+    validate_dataset_lmdb_size: Size
+    train_mode: Annotated[Literal["WS", "D"], _one_of("WS", "D")]
+    warmup_steps: CountOrZero
+    epochs: Positive
+    peak_lr: Positive
+    save_model_folder: Folder
+    save_model_prefix: Name
+    device: Device
+    dtype: Dtype
+    threads: CountOrZero = 0
+    num_fetch_processes: CountOrZero = 1
+    max_train_global_len: Count = 66_000
+    loss_mode: Annotated[Literal["all", "equalize"], _one_of("all", "equalize")] = "all"
+    step_offset: CountOrZero = 1
+    resume: Flag = True
+    seed: Annotated[int, _whole(0, 2**63 - 1)] = 1234
+    load_model: Flag = False
+    load_model_folder: Folder = Path()
+    load_model_name: Text = ""
+    use_wandb: Flag = False
+    wandb_project_name: Name = "rwkv"
+    wandb_resume: Flag = False
+    wandb_resume_id: Text = ""
+
+    @property
+    def train_users(self) -> range:
+        """The users to learn from."""
+        return range(self.train_users_start, self.train_users_end + 1)
+
+    @property
+    def validate_users(self) -> range:
+        """The users to validate on."""
+        return range(self.validate_users_start, self.validate_users_end + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(_Users):
+    """Configuration of get_result. file_ahead, file_imm: result files without ending. Source: spec 6, spec 8."""
+
+    relations = (
+        *_Users.relations,
+        (("file_imm", "file_ahead"), lambda imm, ahead: imm != ahead, "another name"),
+        (("raw_folder", "result_folder"), lambda raw, result: raw != result, "another folder"),
+    )
+
+    file_ahead: Name
+    file_imm: Name
+    model_path: Place
+    device: Device
+    dtype: Dtype
+    dataset_lmdb_path: Place
+    dataset_lmdb_size: Size
+    threads: CountOrZero = 0
+    num_fetch_processes: CountOrZero = 1
+    raw: Flag = False
+    raw_db_path: Place = Path("raw/result_db")
+    raw_db_size: Size = 3_000_000_000
+    result_folder: Folder = Path("result")
+    raw_folder: Folder = Path("raw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleUserConfig(Config):
+    """Configuration of run_as_rnn. Source: spec 7, spec 8."""
+
+    user: User
+    data_path: Folder
+    model_path: Place
+    device: Device
+    dtype: Dtype
+    threads: CountOrZero = 0
+    verbose: Flag = False
+    missing_notes: MissingNotes = "own"
+
+
+def load_config(path: Path, cls: type[AnyConfig], **overrides: object) -> AnyConfig:
+    """Read a TOML file; overrides, fields given by flags, go before it. Raises ConfigError that names every problem."""
+    try:
+        # A byte order mark, which some editors write, is no part of the text.
+        table = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        hint = f"the shipped configurations in {Path(__file__).parent} are examples"
+        raise ConfigError("This is not a readable TOML file.", where=str(path), got=str(error), hint=hint) from error
+    return parse_config(table | {name.upper(): value for name, value in overrides.items()}, cls, str(path))
+
+
+def parse_config(table: Mapping[str, object], cls: type[AnyConfig], source: str) -> AnyConfig:
+    """Check a table of keys. source: where it is from, for the error. Raises ConfigError that names every problem."""
+    hints = get_type_hints(cls, include_extras=True)
+    known = [field.name.upper() for field in fields(cls)]
+    unknown = {key: difflib.get_close_matches(key.upper(), known, 1, cutoff=0)[0] for key in table if key not in known}
+    problems = [f"{key}: unknown key; the nearest known one is {nearest}" for key, nearest in unknown.items()]
+    values: dict[str, Any] = {}
+    for field in fields(cls):
+        rule: Rule = get_args(hints[field.name])[1]
+        value = table.get(key := field.name.upper(), field.default)
+        if key not in table and value is not MISSING:
+            values[field.name] = value
+        elif rule.accepts(value):
+            values[field.name] = rule.convert(value)
+        else:
+            problems.append(f"{_stated(field.name, value)}: expected {rule.expected}")
+    for names, holds, expected in cls.relations:
+        given = {name: values[name] for name in names if name in values}
+        if len(given) == len(names) and not holds(*given.values()):
+            first, *others = (_stated(name, value) for name, value in given.items())
+            problems.append(f"{first}: expected {expected} ({', '.join(others)})")
+    if problems:
+        raise ConfigError("\n    ".join(["The configuration is wrong:", *problems]), where=source)
+    return cls(**values)
+
+
+def as_keys(config: Config) -> dict[str, object]:
+    """The whole configuration by TOML key in values that JSON keeps: to store it, or to compare two key by key."""
+    values = {field.name.upper(): getattr(config, field.name) for field in fields(config)}
+    return json.loads(json.dumps(values, default=str))
+
+
+def _stated(name: str, value: object) -> str:
+    if value is MISSING or value is None:
+        return f"{name.upper()} is missing"
+    return f"{name.upper()} = {json.dumps(value, default=str, ensure_ascii=False):.80}"
