@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -49,9 +50,11 @@ def run_command(command: Callable[[], int]) -> int:
         return 0
 
 
-def progress(items: Iterable[Item], total: int | None, what: str, unit: str = "user") -> Iterable[Item]:
-    """A progress bar on stderr around `items`, with rate and time left."""
-    return tqdm(items, total=total, desc=what, unit=unit, dynamic_ncols=True, mininterval=0.5)
+def progress(
+    items: Iterable[Item], total: int | None, what: str, unit: str = "user", done_before: int = 0
+) -> "tqdm[Item]":
+    """A progress bar on stderr around `items`, with rate and time left; `total` counts what was done before too."""
+    return tqdm(items, total=total, desc=what, unit=unit, initial=done_before, dynamic_ncols=True, mininterval=0.5)
 
 
 @dataclass
@@ -89,6 +92,18 @@ def _attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
         return Outcome(user, None, error)
 
 
+def _end_with_parent() -> None:
+    """In a worker: end once the command is gone, however it was killed, instead of waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def map_users(job: Callable[[int], Result], users: list[int], processes: int) -> Iterator[Outcome[Result]]:
     """Run a picklable job for every user, in this process or in several; outcomes come as they are ready.
 
@@ -100,7 +115,8 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
     waiting = iter(users)
     under_way: set[Future[Outcome[Result]]] = set()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(users)), mp_context=context) as pool:
+    workers = min(processes, len(users))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             while True:
                 for user in waiting:

@@ -46,10 +46,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.features)
 
-    def inputs(self) -> Tensor:
-        """The network's inputs, float32 [N, 92]."""
-        codes = row_codes(self.prefix[self.sequence], self.entities)
-        return encode_inputs(self.features, codes, cycles(self.day, self.first_day, self.phases[self.sequence]))
+    def inputs(self, part: slice = slice(None)) -> Tensor:
+        """The network's inputs, float32 [n, 92], of all rows or of a slice of them."""
+        sequence = self.sequence[part]
+        codes = row_codes(self.prefix[sequence], {stream: entity[part] for stream, entity in self.entities.items()})
+        calendar = cycles(self.day[part], self.first_day[part], self.phases[sequence])
+        return encode_inputs(self.features[part], codes, calendar)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
@@ -62,9 +64,11 @@ class Batch:
 
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
-    """Put sequences into one batch; draws: the random encodings of each. Raises ValueError for no segments."""
+    """Put sequences into one batch; draws: the random encodings of each. Raises ValueError if none or unlike."""
     if not segments:
         raise ValueError("a batch needs at least one segment")
+    if len(draws) != len(segments):
+        raise ValueError(f"{len(segments)} segments, {len(draws)} draws")
     sequence = np.repeat(np.arange(len(segments)), [len(segment) for segment in segments])
     is_query = _join([segment.is_query for segment in segments])
     labels = [segment.labels for segment in segments]

@@ -19,7 +19,8 @@ NAME = "python -m rwkv.data_processing"
 def process_data(config: ProcessDataConfig) -> int:
     """Store all configured users that are not there yet. Returns the exit code."""
     users = users_with_history(config.data_path, config.users)
-    _key_database(config).close()
+    with _key_database(config) as keys:
+        KeyStore(keys, config.label_filter_key_prefix).check_begun()
     settings = StoreSettings(config.max_batch_size, config.missing_notes, config.label_filter_key_prefix)
     with Database(config.lmdb_path, config.lmdb_size, "LMDB_SIZE") as database:
         store = ReviewStore(database)

@@ -30,7 +30,7 @@ class StoredHistory:
 def encode_history(stored: StoredHistory) -> bytes:
     """Losslessly compress a history (but for its notices)."""
     columns = _review_columns(stored.table) + _card_columns(stored.table.cards) + [stored.is_key.astype(np.int64)]
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(b"".join(map(_pack, columns)))
+    return zstandard.ZstdCompressor(_LEVEL, write_checksum=True).compress(b"".join(map(_pack, columns)))
 
 
 def decode_history(user: int, data: bytes) -> StoredHistory:

@@ -1,8 +1,10 @@
 """The door to LMDB: opening, reading and atomic writing, with errors in words."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import lmdb
 
@@ -30,12 +32,9 @@ class Database:
 
     def get(self, key: str) -> bytes | None:
         """The value of a key, or None."""
-        try:
-            with self._env.begin() as transaction:
-                value = transaction.get(key.encode())
-        except lmdb.Error as error:
-            raise StoreError("The database cannot be read.", where=str(self.path), got=str(error)) from error
-        return None if value is None else bytes(value)
+        with self._reading() as transaction:
+            value = transaction.get(key.encode())
+            return None if value is None else bytes(value)
 
     def put(self, items: Mapping[str, bytes]) -> None:
         """Write all items in one transaction: after a kill either all or none are there."""
@@ -54,10 +53,18 @@ class Database:
             raise StoreError("The database cannot be written.", where=str(self.path), got=str(error)) from error
 
     def __iter__(self) -> Iterator[str]:
-        """All keys in byte order."""
-        with self._env.begin() as transaction:
+        """All keys in byte order; bytes that are no text, which only foreign databases hold, come escaped."""
+        with self._reading() as transaction:
             for key in transaction.cursor().iternext(values=False):
-                yield bytes(key).decode()
+                yield bytes(key).decode(errors="backslashreplace")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        try:
+            with self._env.begin() as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise StoreError("The database cannot be read.", where=str(self.path), got=str(error)) from error
 
     def close(self) -> None:
         self._env.close()

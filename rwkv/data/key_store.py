@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rwkv.data.database import Database
+from rwkv.data.decoding import decoding
 from rwkv.data.history import Int32s
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.torch_values import MAGIC as TORCH_MAGIC
@@ -14,6 +15,8 @@ from rwkv.errors import StoreError
 
 _MAGIC = b"rwkvkey1"
 _VERSION = 1
+_COMMAND = "python -m rwkv.find_equalize_test_reviews"
+_MAKE_AGAIN = f"give another prefix or path, and run `{_COMMAND}` again"
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,27 @@ class KeySettings:
 
 
 class KeyStore:
-    """Reads and writes the keys under one prefix. Values of the published form are read too."""
+    """Reads and writes the keys under one prefix. Values of the published form are read too.
+
+    Raises StoreError if the keys were made by another version.
+    """
 
     def __init__(self, database: Database, prefix: str) -> None:
         self.database = database
         self.prefix = prefix
         meta = database.get(self._meta_key())
-        self.settings = None if meta is None else KeySettings(**json.loads(meta)["settings"])
+        self.settings = None if meta is None else self._settings(meta)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.database.path}, LABEL_FILTER_KEY_PREFIX {self.prefix!r}"
+
+    def _settings(self, meta: bytes) -> KeySettings:
+        with decoding("The keys were made by another version.", self._where, f"version {_VERSION}", _MAKE_AGAIN):
+            fields = json.loads(meta)
+            if fields["version"] != _VERSION:
+                raise ValueError(f"version {fields['version']}")
+            return KeySettings(**fields["settings"])
 
     def begin(self, settings: KeySettings) -> None:
         """Start writing, or go on. Raises StoreError if the prefix holds keys of other settings."""
@@ -47,6 +64,11 @@ class KeyStore:
                 expected=f"SHORT = {self.settings.short}, SECS = {self.settings.secs}",
                 hint="give these keys a prefix of their own",
             )
+
+    def check_begun(self) -> None:
+        """Raise StoreError if keys under this prefix were never looked for, of any user."""
+        if self.settings is None and not self._is_published():
+            raise StoreError("There are no keys under this prefix.", where=self._where, hint=f"run `{_COMMAND}` first")
 
     def has(self, user: int) -> bool:
         return self.database.get(self._key(user, "rmse_bins")) is not None
@@ -72,8 +94,8 @@ class KeyStore:
                 return NO_KEYS
             raise StoreError(
                 f"The keys of user {user} are missing.",
-                where=f"{self.database.path}, LABEL_FILTER_KEY_PREFIX {self.prefix!r}",
-                hint="run `python -m rwkv.find_equalize_test_reviews` for a range that includes this user",
+                where=self._where,
+                hint=f"run `{_COMMAND}` for a range that includes this user",
             )
         return BenchmarkKeys(self._decode(review_ths, user), self._decode(bins, user))
 
@@ -83,11 +105,12 @@ class KeyStore:
         return any(name.split("_", 1)[0].isdigit() for name in names)
 
     def _decode(self, value: bytes, user: int) -> Int32s:
-        if value.startswith(_MAGIC):
-            return np.frombuffer(value, "<i4", offset=len(_MAGIC)).astype(np.int32)
         if value.startswith(TORCH_MAGIC):
-            return read_int32_tensor(value)
-        raise StoreError(f"The keys of user {user} are of another version.", where=str(self.database.path))
+            return read_int32_tensor(value, f"user {user}, {self._where}")
+        with decoding(f"The keys of user {user} are damaged or of another version.", self._where, hint=_MAKE_AGAIN):
+            if not value.startswith(_MAGIC):
+                raise ValueError(f"a value that begins with {value[: len(_MAGIC)]!r}")
+            return np.frombuffer(value, "<i4", offset=len(_MAGIC)).astype(np.int32)
 
     def _key(self, user: int, name: str) -> str:
         return f"{self.prefix}{user}_{name}"

@@ -1,6 +1,9 @@
 """Parquet files in the layout of anki-revlogs-10k -> RevlogTable: the only reader and writer of such files (spec 1)."""
 
+import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -86,7 +89,10 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
 
 
 def write_user(root: Path, simulated: "SimulatedUser") -> None:
-    """Write a simulated learner in the dataset's layout, with the true probabilities in truth/user_id=N.parquet."""
+    """Write a simulated learner in the dataset's layout, with the true probabilities in truth/user_id=N.parquet.
+
+    The revlog comes last, so a learner whose revlog is there is there whole (`has_revlog`).
+    """
     folder = f"user_id={simulated.user}"
     revlog = {name: getattr(simulated, name) for name in _REVLOG_COLUMNS}
     p = simulated.truth
@@ -96,10 +102,15 @@ def write_user(root: Path, simulated: "SimulatedUser") -> None:
         **{f"p_{name}": p[:, i] for i, name in enumerate(("again", "hard", "good", "easy"))},
         "p_recall": 1 - p[:, 0],
     }
-    _write_columns(root / "revlogs" / folder / "data.parquet", revlog)
+    _write_columns(root / "truth" / f"{folder}.parquet", truth)
     _write_columns(root / "cards" / folder / "data.parquet", simulated.cards)
     _write_columns(root / "decks" / folder / "data.parquet", simulated.decks)
-    _write_columns(root / "truth" / f"{folder}.parquet", truth)
+    _write_columns(root / "revlogs" / folder / "data.parquet", revlog)
+
+
+def has_revlog(root: Path, user: int) -> bool:
+    """Whether the dataset holds reviews of a user; their content is not looked at."""
+    return any((root / "revlogs" / f"user_id={user}").glob("*.parquet"))
 
 
 def read_truth(root: Path, user: int) -> npt.NDArray[np.float64]:
@@ -107,34 +118,47 @@ def read_truth(root: Path, user: int) -> npt.NDArray[np.float64]:
     return pq.ParquetFile(root / "truth" / f"user_id={user}.parquet").read(["p_recall"])["p_recall"].to_numpy()
 
 
-def _write_columns(path: Path, columns: dict[str, npt.NDArray[np.generic]]) -> None:
+def _write_columns(path: Path, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """One parquet file; it appears by a rename, so it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path)
+    partial = path.with_suffix(".partial")
+    pq.write_table(pa.table(dict(columns)), partial)
+    os.replace(partial, path)
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """The door for what pyarrow meets in damaged files, whichever error it has for it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise HistoryError("A parquet file cannot be read.", where=where, got=str(error)) from error
 
 
 def _read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> dict[str, pa.ChunkedArray] | None:
     """The named columns of all files of a user, or None where there is no file."""
-    files = sorted((root / kind / f"user_id={user}").glob("*.parquet"))
+    folder = root / kind / f"user_id={user}"
+    files = sorted(folder.glob("*.parquet"))
     if not files:
         return None
-    tables = []
-    for file in files:
-        try:
-            parquet = pq.ParquetFile(file)
-            lacking = [name for name in names if name not in parquet.schema_arrow.names]
-            if lacking:
-                raise HistoryError(
-                    f"A column is missing: {', '.join(lacking)}.",
-                    where=f"user {user}, {file}",
-                    got=", ".join(parquet.schema_arrow.names),
-                )
-            tables.append(parquet.read(list(names)))
-        except (pa.ArrowException, OSError) as error:
-            raise HistoryError(
-                "A parquet file cannot be read.", where=f"user {user}, {file}", got=str(error)
-            ) from error
-    merged = pa.concat_tables(tables, promote_options="permissive")
-    return {name: merged[name] for name in names}
+    tables = [_read_file(file, f"user {user}, {file}", names) for file in files]
+    with _reading(f"user {user}, {folder}"):
+        merged = pa.concat_tables(tables, promote_options="permissive")
+        return {name: merged[name] for name in names}
+
+
+def _read_file(file: Path, where: str, names: tuple[str, ...]) -> pa.Table:
+    """The named columns of one file, each of which must be there once."""
+    with _reading(where):
+        parquet = pq.ParquetFile(file)
+        there = parquet.schema_arrow.names
+        lacking = [name for name in names if name not in there]
+        if lacking:
+            raise HistoryError(f"A column is missing: {', '.join(lacking)}.", where=where, got=", ".join(there))
+        twice = [name for name in names if there.count(name) > 1]
+        if twice:
+            raise HistoryError(f"A column occurs twice: {', '.join(twice)}.", where=where, got=", ".join(there))
+        return parquet.read(list(names))
 
 
 def _integers(column: pa.ChunkedArray, name: str, where: str) -> Ints:
@@ -151,7 +175,8 @@ def _numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bool
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
         raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="integers")
     if not pa.types.is_floating(column.type):
-        return column.cast(pa.int64()).fill_null(0).to_numpy(), column.is_null().to_numpy()
+        with _reading(f"{where}, column {name}"):
+            return column.cast(pa.int64()).fill_null(0).to_numpy(), column.is_null().to_numpy()
     floats = column.to_numpy().astype(np.float64)
     missing = np.isnan(floats)
     floats = np.where(missing, 0, floats)

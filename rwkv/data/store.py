@@ -5,18 +5,24 @@ so that a plan of all users reads a few bytes each.
 """
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from rwkv.data.codec import StoredHistory, decode_history
 from rwkv.data.database import Database
+from rwkv.data.decoding import decoding
 from rwkv.data.history import Ints
 from rwkv.errors import StoreError
 
 _FORMAT = "rwkv review store"
 _VERSION = 1
 _META = "meta"
+
+_OTHER_VERSION = "The store was made by another version."
+_EXPECTED = f"{_FORMAT}, version {_VERSION}"
+_MAKE_AGAIN = "give another path, or delete the folder, and run `python -m rwkv.data_processing` again"
 
 
 @dataclass(frozen=True)
@@ -46,22 +52,19 @@ class ReviewStore:
         self.database = database
         meta = database.get(_META)
         if meta is None and next(iter(database), None) is not None:
-            raise self._foreign("no version")
-        self.settings: StoreSettings | None = None
-        if meta is not None:
+            raise StoreError(_OTHER_VERSION, where=self._path, got="no version", expected=_EXPECTED, hint=_MAKE_AGAIN)
+        self.settings = None if meta is None else self._settings(meta)
+
+    @property
+    def _path(self) -> str:
+        return str(self.database.path)
+
+    def _settings(self, meta: bytes) -> StoreSettings:
+        with decoding(_OTHER_VERSION, self._path, _EXPECTED, _MAKE_AGAIN):
             fields = json.loads(meta)
             if (fields.pop("format", None), version := fields.pop("version", None)) != (_FORMAT, _VERSION):
-                raise self._foreign(f"version {version}")
-            self.settings = StoreSettings(**fields)
-
-    def _foreign(self, got: str) -> StoreError:
-        return StoreError(
-            "The store was made by another version.",
-            where=str(self.database.path),
-            got=got,
-            expected=f"{_FORMAT}, version {_VERSION}",
-            hint="give another path, or delete the folder, and run `python -m rwkv.data_processing` again",
-        )
+                raise ValueError(f"version {version}")
+            return StoreSettings(**fields)
 
     def begin(self, settings: StoreSettings) -> None:
         """Start writing, or go on. Raises StoreError naming the key in which this run differs from the store."""
@@ -73,7 +76,7 @@ class ReviewStore:
             if there != (here := getattr(settings, name)):
                 raise StoreError(
                     f"The store was made with another {name.upper()}.",
-                    where=str(self.database.path),
+                    where=self._path,
                     got=repr(here),
                     expected=repr(there),
                     hint="give another LMDB_PATH, or delete the folder to make the store again",
@@ -91,25 +94,32 @@ class ReviewStore:
         self.database.put(items)
 
     def bounds(self, user: int) -> Ints:
-        """int64 [segments, 3]: first review (0-based), one past the last, rows. Raises StoreError if not there."""
-        data = self.database.get(_bounds_key(user))
-        if data is None:
-            raise self._unknown(user)
-        return np.frombuffer(data, "<i4").reshape(-1, 3).astype(np.int64)
+        """int64 [segments, 3]: first review (0-based), one past the last, rows.
+
+        Raises StoreError if the user is not there or the value damaged.
+        """
+        data = self._value(user, _bounds_key(user))
+        with self._decoding(user):
+            return np.frombuffer(data, "<i4").reshape(-1, 3).astype(np.int64)
 
     def read(self, user: int) -> StoredHistory:
-        """The user's history. Raises StoreError for a user not there."""
-        data = self.database.get(_history_key(user))
-        if data is None:
-            raise self._unknown(user)
-        return decode_history(user, data)
+        """The user's history. Raises StoreError if the user is not there or the value damaged."""
+        data = self._value(user, _history_key(user))
+        with self._decoding(user):
+            return decode_history(user, data)
 
-    def _unknown(self, user: int) -> StoreError:
-        return StoreError(
-            f"User {user} is not in the store.",
-            where=str(self.database.path),
-            hint="run `python -m rwkv.data_processing` for a range that includes this user",
-        )
+    def _decoding(self, user: int) -> AbstractContextManager[None]:
+        return decoding(f"What is stored of user {user} is damaged.", self._path, hint=_MAKE_AGAIN)
+
+    def _value(self, user: int, key: str) -> bytes:
+        value = self.database.get(key)
+        if value is None:
+            raise StoreError(
+                f"User {user} is not in the store.",
+                where=self._path,
+                hint="run `python -m rwkv.data_processing` for a range that includes this user",
+            )
+        return value
 
 
 def _history_key(user: int) -> str:

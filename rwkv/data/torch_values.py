@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rwkv.data.decoding import decoding
 from rwkv.data.history import Int32s
-from rwkv.errors import StoreError
 
 MAGIC = b"PK\x03\x04"
 
@@ -27,16 +27,13 @@ class _TensorUnpickler(pickle.Unpickler):
         return pid
 
 
-def read_int32_tensor(value: bytes) -> Int32s:
-    """The entries of a contiguous 1-dimensional int32 tensor. Raises StoreError for anything else."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(value)) as archive:
-            folder = archive.namelist()[0].split("/")[0]
-            tensor = _TensorUnpickler(io.BytesIO(archive.read(f"{folder}/data.pkl"))).load()
-            (_, kind, key, _, _), offset, size, stride = tensor[:4]
-            if kind != "IntStorage" or len(size) != 1 or tuple(stride) != (1,):
-                raise pickle.UnpicklingError(f"a {kind} of size {size}")
-            data = archive.read(f"{folder}/data/{key}")
+def read_int32_tensor(value: bytes, where: str = "") -> Int32s:
+    """The entries of a contiguous 1-dimensional int32 tensor. Raises StoreError, naming `where`, for anything else."""
+    with decoding("A stored value is not an int32 tensor.", where), zipfile.ZipFile(io.BytesIO(value)) as archive:
+        folder = archive.namelist()[0].split("/")[0]
+        tensor = _TensorUnpickler(io.BytesIO(archive.read(f"{folder}/data.pkl"))).load()
+        (_, kind, key, _, _), offset, size, stride = tensor[:4]
+        if kind != "IntStorage" or len(size) != 1 or tuple(stride) != (1,):
+            raise pickle.UnpicklingError(f"a {kind} of size {size}")
+        data = archive.read(f"{folder}/data/{key}")
         return np.frombuffer(data, "<i4", size[0], 4 * offset).astype(np.int32)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise StoreError("A stored value is not an int32 tensor.", got=str(error)) from error

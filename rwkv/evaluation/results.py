@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,31 @@ class UserPredictions:
 
     def __len__(self) -> int:
         return len(self.review_th)
+
+
+@dataclass(frozen=True)
+class RawPredictions:
+    """One user's line of a raw file. All arrays [n]: review_th, p the probability of recall, y 1.0 recalled or 0.0."""
+
+    review_th: Int32s
+    p: Float32s
+    y: Float32s
+
+
+def read_raw(path: Path) -> dict[int, RawPredictions]:
+    """The single predictions in a raw file, by user. Raises InputError where it is missing or holds something else."""
+    with _told(path):
+        lines = path.read_text().splitlines()
+    try:
+        return {of["user"]: _raw_predictions(of) for of in map(json.loads, lines)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError("The file holds no single predictions.", where=str(path), got=str(error)) from error
+
+
+def _raw_predictions(of: dict[str, Any]) -> RawPredictions:
+    return RawPredictions(
+        np.array(of["review_th"], np.int32), np.array(of["p"], np.float32), np.array(of["y"], np.float32)
+    )
 
 
 class ResultFiles:

@@ -69,6 +69,13 @@ class Network(Heads):
         return [empty_state(stream.layers, rows, spec.channels, spec.heads) for stream in spec.streams]
 
 
+def new_network(seed: int) -> Network:
+    """A network with the initial weights that `seed` gives; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network()
+
+
 def compute_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """Weights to compute with: in `dtype`, but for the last linear maps of the heads. Gradients flow to `weights`."""
     return {

@@ -1,6 +1,7 @@
 """Packed groups cut into chunks of equal length, ordered so that the chunks of one step of a scan lie side by side."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ class PackedGroups:
 
     def to(self, device: torch.device) -> "PackedGroups":
         """The same on another device."""
-        return replace(self, **{name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)})
+        moved: dict[str, Any] = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **moved)
 
 
 def pack_groups(offsets: Tensor, is_query: Tensor, chunk_length: int = DEFAULT_CHUNK_LENGTH) -> PackedGroups:

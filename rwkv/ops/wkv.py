@@ -22,6 +22,8 @@ def wkv(
     [G, H, K (value), K (key)], float32 (or float64), zero if None. Returns (out [N, H, K] in the dtype of r,
     final_state [G, H, K, K] in float32 or float64). Raises ValueError for other shapes. Source: spec 4, "WKV per head".
     """
+    if r.dim() != 3:
+        raise ValueError(f"r has shape {tuple(r.shape)}, expected [N, H, K]")
     rows, heads, width = r.shape
     for name, x in (("log_decay", log_decay), ("k_hat", k_hat), ("v", v), ("b", b)):
         if x.shape != r.shape:
@@ -29,8 +31,11 @@ def wkv(
     if len(groups.is_query) != rows:
         raise ValueError(f"the groups have {len(groups.is_query)} rows, the inputs {rows}")
     if initial_state is not None and initial_state.shape != (groups.groups, heads, width, width):
-        raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}")
+        expected = (groups.groups, heads, width, width)
+        raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}, expected {expected}")
     dtype = torch.promote_types(r.dtype, torch.float32)
+    if initial_state is not None:
+        initial_state = initial_state.to(dtype)
     out, final_state = wkv_chunked(
         r.to(dtype), log_decay.to(dtype), k_hat.to(dtype), v.to(dtype), b.to(dtype), groups, initial_state
     )

@@ -1,0 +1,96 @@
+"""Batches in time: made ahead in worker processes, handed over in order, the same for any number of workers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from rwkv.batches.collate import Batch, collate
+from rwkv.batches.plan import Group, SegmentPlace
+from rwkv.data.database import Database
+from rwkv.data.segments import Segment, cut_segment
+from rwkv.data.store import ReviewStore
+from rwkv.errors import RwkvError
+from rwkv.model.inputs import draw_sequence, training_draw
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class DatabasePlace:
+    """Where a database lies, the most bytes it may take and the key that says so, and what makes it."""
+
+    path: Path
+    size: int
+    size_key: str
+    made_by: str
+
+    def open(self) -> Database:
+        """Open it for reading. Raises StoreError where it is missing."""
+        return Database(self.path, self.size, self.size_key, readonly=True, hint=f"run `{self.made_by}` first")
+
+    def shared(self) -> Database:
+        """The same, but open once and for all in this worker process: LMDB forbids to open a database twice."""
+        key = self.path.resolve()
+        if key not in _shared:
+            _shared[key] = self.open()
+        return _shared[key]
+
+
+_shared: dict[Path, Database] = {}
+
+
+def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
+    """The rows of one segment."""
+    stored = store.read(place.user)
+    return cut_segment(stored.table, stored.is_key, place.start, place.stop, place.number)
+
+
+def training_batch(store: ReviewStore, group: Group, seed: int, epoch: int) -> Batch:
+    """One training step's batch, with codes drawn afresh for this epoch."""
+    draws = [draw_sequence(place.user, seed, training_draw(epoch, place.number)) for place in group]
+    return collate([read_segment(store, place) for place in group], draws)
+
+
+class _Making(Dataset, Generic[Item, Made]):
+    """Makes the thing for an item; our own errors come back as values, to be raised where the user can see them."""
+
+    def __init__(self, make: Callable[[Item], Made]) -> None:
+        self._make = make
+
+    def __getitem__(self, item: Item) -> Made | RwkvError:
+        try:
+            return self._make(item)
+        except RwkvError as error:
+            return error
+
+
+def fetch(make: Callable[[Item], Made], items: Iterable[Item], processes: int) -> Iterator[Made]:
+    """make(item) for each of the items, in order, made ahead by `processes` worker processes, at least one.
+
+    make: picklable; only there may databases be shared. No database may be open here, for a fork would inherit it.
+    Raises what make raises, if it is an RwkvError, and RwkvError for a worker that
+    was killed.
+    """
+    loader = DataLoader(
+        _Making(make),
+        batch_size=None,
+        sampler=items,
+        num_workers=max(1, processes),
+        prefetch_factor=_BATCHES_AHEAD,
+    )
+    try:
+        for made in loader:
+            if isinstance(made, RwkvError):
+                raise made
+            yield made
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        hint = "lower NUM_FETCH_PROCESSES and run the command again; it continues where it stopped"
+        raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error

@@ -1,0 +1,154 @@
+"""The whole way of a benchmark in a few minutes: simulated learners, keys, store, training, evaluation, one person."""
+
+import json
+from pathlib import Path
+
+from rwkv.commands.demo_table import compare_demo_users, format_table
+from rwkv.commands.evaluate import evaluate
+from rwkv.commands.find_keys import find_keys
+from rwkv.commands.process_data import process_data
+from rwkv.commands.simulate import simulate
+from rwkv.commands.single_user import run_single_user
+from rwkv.commands.train import train
+from rwkv.config import (
+    AnyConfig,
+    EvaluateConfig,
+    FindKeysConfig,
+    ProcessDataConfig,
+    SingleUserConfig,
+    TrainConfig,
+    load_config,
+)
+from rwkv.runtime import log
+
+SEED = 1
+USERS, REVIEWS = 60, 500
+# The first learners are held out: to validate, to evaluate, and one of them to walk through.
+HELD_OUT = 12
+VALIDATED = 2
+WALKED = 3
+
+_MAP_SIZE = 1_000_000_000
+_SEGMENT_ROWS = 1024
+_ROWS_A_STEP = 2048
+_PEAK_LR = 2e-3
+_WARMUP_STEPS = 10
+_STABLE_EPOCHS, _DECAY_EPOCHS = 2, 1
+
+Keys = dict[str, object]
+
+
+def demo(out: Path) -> int:
+    """Run the demo in the folder `out`; what is there from an earlier run is not done again. Returns the exit code."""
+    configs = out / "configs"
+    configs.mkdir(parents=True, exist_ok=True)
+
+    _say("1. Simulated learners")
+    simulate(USERS, REVIEWS, SEED, out / "dataset")
+
+    _say("2. Which reviews count")
+    find_keys(_config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2}))
+
+    _say("3. Stores, with short segments for training and whole histories for the test")
+    for kind, rows in (("train", _SEGMENT_ROWS), ("test", 2**21)):
+        keys = {"LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows, "PROCESSES": 2}
+        process_data(_config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | keys))
+
+    _say("4. Training: constant rate after a warm-up (WS), then decay (D)")
+    stable = _config(configs / "train_rwkv_stable.toml", TrainConfig, _training(out, "WS", _STABLE_EPOCHS))
+    train(stable)
+    start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
+    decay = _config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
+    train(decay)
+
+    _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, whom the training has not seen")
+    model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float"}
+    evaluation = _config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
+    evaluate(evaluation)
+
+    _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
+    one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
+    run_single_user(_config(configs / "run_as_rnn.toml", SingleUserConfig, one))
+
+    _say("7. Comparison")
+    print(format_table(compare_demo_users(out / "dataset", evaluation)))
+    _say_what_next(out)
+    return 0
+
+
+def _label_filter(out: Path) -> Keys:
+    return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": _MAP_SIZE}
+
+
+def _of_users(out: Path) -> Keys:
+    return {"DATA_PATH": str(out / "dataset"), "USER_START": 1, "USER_END": USERS} | _label_filter(out)
+
+
+def _training(out: Path, mode: str, epochs: int) -> Keys:
+    return {
+        "TRAIN_USERS_START": HELD_OUT + 1,
+        "TRAIN_USERS_END": USERS,
+        "VALIDATE_USERS_START": 1,
+        "VALIDATE_USERS_END": VALIDATED,
+        "TRAIN_DATASET_LMDB_PATH": str(out / "train_db"),
+        "TRAIN_DATASET_LMDB_SIZE": _MAP_SIZE,
+        "VALIDATE_DATASET_LMDB_PATH": str(out / "test_db"),
+        "VALIDATE_DATASET_LMDB_SIZE": _MAP_SIZE,
+        "MAX_TRAIN_GLOBAL_LEN": _ROWS_A_STEP,
+        "TRAIN_MODE": mode,
+        "WARMUP_STEPS": _WARMUP_STEPS,
+        "EPOCHS": epochs,
+        "PEAK_LR": _PEAK_LR,
+        "SAVE_MODEL_FOLDER": str(out / "pretrain"),
+        "SAVE_MODEL_PREFIX": f"demo_{mode}",
+        "DEVICE": "cpu",
+        "DTYPE": "float",
+    }
+
+
+def _evaluation(out: Path) -> Keys:
+    return {
+        "FILE_AHEAD": "RWKV",
+        "FILE_IMM": "RWKV-P",
+        "DATASET_LMDB_PATH": str(out / "test_db"),
+        "DATASET_LMDB_SIZE": _MAP_SIZE,
+        "USER_START": VALIDATED + 1,
+        "USER_END": HELD_OUT,
+        "RAW": True,
+        "RAW_DB_PATH": str(out / "raw" / "result_db"),
+        "RESULT_FOLDER": str(out / "result"),
+        "RAW_FOLDER": str(out / "raw"),
+    } | _label_filter(out)
+
+
+def _last(out: Path, mode: str) -> Path:
+    """The last checkpoint of a finished run: the one with the highest step."""
+    checkpoints = (out / "pretrain").glob(f"demo_{mode}_[0-9]*.pth")
+    return max(checkpoints, key=lambda path: int(path.stem.rpartition("_")[2]))
+
+
+def _config(path: Path, cls: type[AnyConfig], keys: Keys) -> AnyConfig:
+    """Write a configuration file and read it as the command would."""
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+    return load_config(path, cls)
+
+
+def _say(text: str) -> None:
+    log.info("--- %s", text)
+
+
+def _say_what_next(out: Path) -> None:
+    print(
+        f"""
+Where everything lies
+  {out}/configs     the configuration of each command, ready to be run again or changed
+  {out}/dataset     the learners, in the layout of anki-revlogs-10k, with their true probabilities in truth/
+  {out}/pretrain    checkpoints and the log of the training; the model used: {_last(out, "D")}
+  {out}/result      metrics by user; {out}/raw every single prediction
+
+What next
+  python -m rwkv.run_as_rnn --config {out}/configs/run_as_rnn.toml     after adding VERBOSE = true: every review
+  rwkv simulate --users 1000 --reviews 2000 --out more                 more learners
+  python -m rwkv.find_equalize_test_reviews --config rwkv/find_equalize_test_reviews_config.toml
+                                                                       the real dataset, see the README"""
+    )

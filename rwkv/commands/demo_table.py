@@ -1,0 +1,46 @@
+"""The demo's table: how well each way of predicting does on the same reviews."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rwkv.config import EvaluateConfig
+from rwkv.data.bins import number_by_appearance
+from rwkv.data.database import Database
+from rwkv.data.key_store import KeyStore
+from rwkv.data.revlogs import read_history, read_truth
+from rwkv.evaluation.compare import Comparison, baseline_predictions, weighted_metrics
+from rwkv.evaluation.results import RawPredictions, read_raw
+
+_COLUMNS = ("LogLoss", "RMSE(bins)", "AUC")
+
+
+def compare_demo_users(dataset: Path, config: EvaluateConfig) -> list[Comparison]:
+    """The predictions of the evaluated learners: AVG, FSRS-6, RWKV, RWKV-P and the truth, on the same reviews."""
+    ahead = read_raw(config.raw_folder / f"{config.file_ahead}.jsonl")
+    imm = read_raw(config.raw_folder / f"{config.file_imm}.jsonl")
+    with Database(config.label_filter_lmdb_path, config.label_filter_lmdb_size, "LABEL_FILTER_LMDB_SIZE", True) as keys:
+        store = KeyStore(keys, config.label_filter_key_prefix)
+        return [_compare_user(dataset, store, user, ahead[user], imm[user]) for user in sorted(ahead)]
+
+
+def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictions, imm: RawPredictions) -> Comparison:
+    table, keys = read_history(dataset, user), store.read(user)
+    predicted = np.isin(keys.review_ths, ahead.review_th)
+    baselines = baseline_predictions(table, keys, short=False, secs=False)
+    return Comparison(
+        p={name: p[predicted] for name, p in baselines.items()}
+        | {"RWKV": ahead.p, "RWKV-P": imm.p, "truth": read_truth(dataset, user)[ahead.review_th - 1]},
+        y=ahead.y.astype(np.int8),
+        bins=number_by_appearance(keys.rmse_bins[predicted])[0].astype(np.int32),
+    )
+
+
+def format_table(users: list[Comparison]) -> str:
+    """A table of text: a line a way of predicting, the metrics as means weighted by reviews."""
+    lines = ["".join([f"{'':<10}", *(f"{column:>12}" for column in _COLUMNS)])]
+    for name, metrics in weighted_metrics(users).items():
+        lines.append("".join([f"{name:<10}", *(f"{metrics[column]:>12.4f}" for column in _COLUMNS)]))
+    reviews = sum(map(len, users))
+    note = f"{len(users)} learners, {reviews} reviews, means weighted by reviews; truth: the best that anyone could do"
+    return "\n".join([*lines, note])

@@ -1,0 +1,35 @@
+"""Devices and number formats: from the words of a configuration to what torch calls them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+
+from rwkv.errors import DeviceError
+
+TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bfloat16": torch.bfloat16, "float32": torch.float32})
+
+
+def open_device(name: str, threads: int) -> torch.device:
+    """The torch device of a name, once it has been seen to work.
+
+    threads: how many CPU threads torch may use; 0 leaves it to torch. Raises DeviceError where the device is not there.
+    """
+    if threads > 0:
+        torch.set_num_threads(threads)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(
+            f"The device {name!r} cannot be used.",
+            where="DEVICE",
+            got=str(error).split("\n", 1)[0],
+            expected="one of " + ", ".join(_present_devices()),
+            hint='set DEVICE = "cpu" to do without',
+        ) from error
+    return device
+
+
+def _present_devices() -> list[str]:
+    return ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

@@ -1,0 +1,21 @@
+"""Command: one user's reviews in order, one at a time. `python -m rwkv.run_as_rnn --config FILE`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rwkv.commands.single_user import NAME, run_single_user
+from rwkv.config import SingleUserConfig, load_config
+from rwkv.runtime import run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/run_as_rnn_*.toml")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: run_single_user(load_config(options.config, SingleUserConfig)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

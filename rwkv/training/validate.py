@@ -1,0 +1,44 @@
+"""The loss on users that are not trained on: whole histories, rows of the benchmark's keys (spec 5)."""
+
+from collections.abc import Iterable
+
+import torch
+
+from rwkv.batches.collate import Batch, BatchLabels, collate
+from rwkv.batches.loader import read_segment
+from rwkv.batches.plan import Group
+from rwkv.data.store import ReviewStore
+from rwkv.evaluation.predict import last_rows
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network, compute_weights
+from rwkv.model.slices import ROWS_OF_A_SLICE, slices
+from rwkv.training.loss import compute_loss
+
+# Which rows each reported mean is taken over.
+_ROWS_OF = {
+    "ahead_equalize": "ahead_equalize",
+    "ahead_raw_equalize": "ahead_equalize",
+    "imm_binary_equalize": "imm_equalize",
+}
+
+
+def validation_batch(store: ReviewStore, group: Group) -> Batch:
+    """Whole histories with the codes of evaluation."""
+    return collate([read_segment(store, place) for place in group], [draw_sequence(place.user) for place in group])
+
+
+@torch.inference_mode()
+def validate(network: Network, batches: Iterable[Batch], dtype: torch.dtype, device: torch.device) -> dict[str, float]:
+    """Means over the equalize rows of all batches, by the names of Loss.reported; 0 where there is no such row."""
+    frozen = Network(network.spec).requires_grad_(False)
+    frozen.load_state_dict(compute_weights(network.state_dict(), dtype), assign=True)
+    sums, counts = dict.fromkeys(_ROWS_OF, 0.0), dict.fromkeys(_ROWS_OF, 0)
+    for batch in batches:
+        x = last_rows(frozen, batch, device)
+        for part in slices(len(batch), ROWS_OF_A_SLICE):
+            labels = BatchLabels(**{name: value[part].to(device) for name, value in vars(batch.labels).items()})
+            loss = compute_loss(frozen.read_out(x[part]), labels, batch.is_query[part].to(device))
+            for name, rows in _ROWS_OF.items():
+                sums[name] += float(loss.reported[name]) * int(loss.counts[rows])
+                counts[name] += int(loss.counts[rows])
+    return {name: sums[name] / max(1, counts[name]) for name in _ROWS_OF}

@@ -1,0 +1,59 @@
+"""The op in both forms against the published one, in float64: outputs, final states and all gradients."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rwkv.ops.chunks import pack_groups
+from rwkv.ops.wkv_chunked import wkv_chunked
+from rwkv.ops.wkv_reference import wkv_reference
+from tests.conformance.model_vectors import arrays_of, largest_difference
+
+# The vectors' README; entries are of size 1, so this is a few hundred roundings of float64.
+TOLERANCE = 1e-12
+
+Op = Callable[[dict[str, Tensor], Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def reference(inputs: dict[str, Tensor], offsets: Tensor, is_query: Tensor) -> tuple[Tensor, Tensor]:
+    return wkv_reference(**inputs, offsets=offsets, is_query=is_query)
+
+
+def chunked(inputs: dict[str, Tensor], offsets: Tensor, is_query: Tensor) -> tuple[Tensor, Tensor]:
+    return wkv_chunked(**inputs, groups=pack_groups(offsets, is_query))
+
+
+@pytest.mark.parametrize("op", [reference, chunked])
+def test_wkv(vectors: Path, op: Op, differences: Callable[[str, float], None]) -> None:
+    file = {name: torch.from_numpy(array) for name, array in arrays_of(vectors / "wkv.npz").items()}
+    groups, length, heads, width = file["r"].shape
+
+    def packed(name: str) -> Tensor:
+        """[B, T, H, K] -> [N, H, K]."""
+        return file[name].reshape(groups * length, heads, width)
+
+    def compare(what: str, ours: Tensor, theirs: Tensor) -> None:
+        difference = largest_difference(ours, theirs)
+        differences(f"wkv {op.__name__}: {what}", difference)
+        assert difference <= TOLERANCE, what
+
+    torch.testing.assert_close(packed("k"), packed("a") * packed("k_deformed"), rtol=0, atol=0)
+    leaves = {name: packed(name).clone().requires_grad_() for name in ("r", "w", "k_deformed", "v", "a")}
+    r, w, k_hat, v, a = leaves.values()
+    inputs = {"r": r, "log_decay": w.log(), "k_hat": k_hat, "v": v, "b": a * k_hat}
+    out, final_state = op(inputs, torch.arange(groups + 1) * length, file["skip"].reshape(-1))
+    compare("out", out, packed("out"))
+    compare("final_state", final_state, file["final_state"])
+
+    (out * packed("g")).sum().backward()
+    gradient = {name: packed(f"grad_{name}") for name in ("r", "w", "v")}
+    # The file treats k, a and k_deformed as independent, but k = a * k_deformed: the chain rule puts them together.
+    gradient["a"] = packed("grad_a") + packed("k_deformed") * packed("grad_k")
+    gradient["k_deformed"] = packed("grad_k_deformed") + packed("a") * packed("grad_k")
+    for name, expected in gradient.items():
+        ours = leaves[name].grad
+        assert ours is not None
+        compare(f"gradient of {name}", ours, expected)

@@ -1,0 +1,36 @@
+"""Settings of all tests, and the closing summary of the conformance tests."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.conformance import vectors
+
+settings.register_profile("rwkv", max_examples=40, deadline=None, derandomize=True)
+settings.load_profile("rwkv")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How far we are from the vectors, and a loud notice where only the small subset was there."""
+    reports = [
+        report
+        for category in ("passed", "failed")
+        for report in terminalreporter.stats.get(category, [])
+        if isinstance(report, pytest.TestReport) and report.when == "call" and "conformance/" in report.nodeid
+    ]
+    if not reports:
+        return
+    folder = vectors.vectors_folder()
+    terminalreporter.section("conformance")
+    terminalreporter.write_line(f"vectors: {folder}")
+    properties = [entry for report in reports for entry in report.user_properties]
+    for group, (count, largest) in vectors.gather_differences(properties).items():
+        terminalreporter.write_line(f"{group:<32} {count:>6} comparisons, largest difference {largest:.3g}")
+    if folder == vectors.GOLDEN:
+        terminalreporter.write_line(
+            f"NOTICE: the full vectors were not found at {vectors.wanted_folder()}; only the small subset in "
+            f"tests/golden was compared. Set {vectors.VARIABLE} to their folder.",
+            yellow=True,
+            bold=True,
+        )

@@ -1,0 +1,104 @@
+"""AVG against scikit-learn's folds, FSRS-6 against its formulas written out."""
+
+import math
+
+import numpy as np
+import pytest
+from fsrs.scheduler import DEFAULT_PARAMETERS
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import TimeSeriesSplit
+
+from rwkv.evaluation.baselines import average_predictions, fsrs_predictions
+
+W = DEFAULT_PARAMETERS
+AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4
+
+
+@given(st.lists(st.integers(0, 1), max_size=80))
+def test_average_of_everything_before_the_fold(y: list[int]) -> None:
+    expected = []
+    if len(y) >= 6:
+        for before, fold in TimeSeriesSplit(n_splits=5).split(np.zeros(len(y))):
+            expected += [(sum(y[row] for row in before) + 1) / (len(before) + 2)] * len(fold)
+    ours = average_predictions(np.array(y, np.int8))
+    assert ours.dtype == np.float32
+    assert len(ours) == 5 * (len(y) // 6)
+    np.testing.assert_allclose(ours, np.array(expected), rtol=1e-7)
+
+
+def test_average_by_hand() -> None:
+    np.testing.assert_allclose(
+        average_predictions([1, 1, 0, 1, 0, 1, 1]), [3 / 4, 3 / 5, 4 / 6, 4 / 7, 5 / 8], rtol=1e-6
+    )
+
+
+# --- FSRS-6 as its authors describe it
+
+
+def recall(elapsed_days: int, stability: float) -> float:
+    factor = 0.9 ** (1 / -W[20]) - 1
+    return (1 + factor * elapsed_days / stability) ** -W[20]
+
+
+def first_difficulty(rating: int) -> float:
+    return W[4] - math.exp(W[5] * (rating - 1)) + 1
+
+
+def next_difficulty(difficulty: float, rating: int) -> float:
+    damped = difficulty - W[6] * (rating - 3) * (10 - difficulty) / 9
+    return min(max(W[7] * first_difficulty(EASY) + (1 - W[7]) * damped, 1), 10)
+
+
+def next_stability(stability: float, difficulty: float, elapsed_days: int, rating: int) -> float:
+    if elapsed_days == 0:
+        growth = math.exp(W[17] * (rating - 3 + W[18])) * stability ** -W[19]
+        return stability * (growth if rating == AGAIN else max(growth, 1))
+    p = recall(elapsed_days, stability)
+    if rating == AGAIN:
+        forgotten = W[11] * difficulty ** -W[12] * ((stability + 1) ** W[13] - 1) * math.exp(W[14] * (1 - p))
+        return min(forgotten, stability / math.exp(W[17] * W[18]))
+    growth = math.exp(W[8]) * (11 - difficulty) * stability ** -W[9] * (math.exp(W[10] * (1 - p)) - 1)
+    return stability * (1 + growth * {HARD: W[15], GOOD: 1, EASY: W[16]}[rating])
+
+
+def written_out(ratings: list[int], days: list[int]) -> list[float]:
+    """The predictions for one card."""
+    p = [math.nan]
+    stability, difficulty = W[ratings[0] - 1], min(max(first_difficulty(ratings[0]), 1), 10)
+    for before, day, rating in zip(days, days[1:], ratings[1:], strict=False):
+        p.append(recall(day - before, stability))
+        stability = max(next_stability(stability, difficulty, day - before, rating), 0.001)
+        difficulty = next_difficulty(difficulty, rating)
+    return p
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from([0, 0, 1, 2, 3, 10, 60, 700])), min_size=1, max_size=15))
+def test_fsrs_follows_its_formulas(reviews: list[tuple[int, int]]) -> None:
+    ratings, gaps = (list(column) for column in zip(*reviews, strict=True))
+    days = np.cumsum(gaps).tolist()
+    ours = fsrs_predictions([5] * len(days), ratings, days)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, written_out(ratings, days), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rating", [AGAIN, HARD, GOOD, EASY])
+def test_fsrs_after_one_review_predicts_by_the_first_stability(rating: int) -> None:
+    ours = fsrs_predictions([1, 1], [rating, GOOD], [100, 107])
+    assert math.isnan(ours[0])
+    assert ours[1] == pytest.approx((1 + (0.9 ** (-1 / W[20]) - 1) * 7 / W[rating - 1]) ** -W[20], rel=1e-6)
+
+
+def test_fsrs_cards_do_not_touch_one_another() -> None:
+    rng = np.random.default_rng(3)
+    card, rating, day = rng.integers(0, 6, 200), rng.integers(1, 5, 200), np.sort(rng.integers(0, 300, 200))
+    together = fsrs_predictions(card, rating.astype(np.int8), day)
+    for number in range(6):
+        mine = card == number
+        np.testing.assert_array_equal(together[mine], fsrs_predictions(card[mine], rating[mine], day[mine]))
+    np.testing.assert_array_equal(together, fsrs_predictions(card, rating, day + 20_000))
+    assert np.isnan(together).sum() == 6
+
+
+def test_fsrs_of_nothing() -> None:
+    assert len(fsrs_predictions([], [], [])) == 0

@@ -1,0 +1,119 @@
+"""How rows become groups of a stream: checked row by row against the words of spec 4."""
+
+from itertools import pairwise
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.model.token_shift import last_review, shift
+
+ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=120)
+
+
+def pack(rows: list[tuple[int, bool]]) -> tuple[StreamLayout, Tensor, Tensor]:
+    """The layout of (entity, is_query) rows, and the two columns. Entity numbers are neither dense nor positive."""
+    entity = torch.tensor([7 * number - 10 for number, _ in rows], dtype=torch.int32)
+    is_query = torch.tensor([query for _, query in rows], dtype=torch.bool)
+    return pack_stream(entity, is_query), entity, is_query
+
+
+def entities_of(layout: StreamLayout, entity: Tensor) -> list[int]:
+    """The entity of each group."""
+    return entity[layout.order][layout.groups.offsets[:-1]].tolist()
+
+
+def earlier_reviews(entity: Tensor, is_query: Tensor, row: int) -> list[int]:
+    """Earlier review rows of the row's entity, in time order."""
+    return [i for i in range(row) if entity[i] == entity[row] and not is_query[i]]
+
+
+@given(rows=ROWS)
+def test_groups_hold_the_rows_of_one_entity_in_time_order(rows: list[tuple[int, bool]]) -> None:
+    layout, entity, is_query = pack(rows)
+    offsets = layout.groups.offsets
+    assert offsets[0] == 0
+    assert offsets[-1] == len(rows)
+    assert layout.groups.groups == len(set(entity.tolist())) == len(layout.last_review)
+    for group, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        members = layout.order[start:stop]
+        assert len(set(entity[members].tolist())) == 1
+        assert members.tolist() == sorted(members.tolist())
+        assert set(layout.group[start:stop].tolist()) == {group}
+    assert torch.equal(layout.groups.is_query, is_query[layout.order])
+
+
+@given(rows=ROWS)
+def test_inverse_undoes_the_order(rows: list[tuple[int, bool]]) -> None:
+    layout, entity, _ = pack(rows)
+    everyone = torch.arange(len(rows))
+    assert torch.equal(layout.order[layout.inverse], everyone)
+    assert torch.equal(layout.inverse[layout.order], everyone)
+    assert torch.equal(entity[layout.order][layout.inverse], entity)
+
+
+@given(rows=ROWS)
+def test_rows_are_shifted_to_the_latest_earlier_review(rows: list[tuple[int, bool]]) -> None:
+    layout, entity, is_query = pack(rows)
+    shifted = shift(torch.arange(len(rows))[layout.order][:, None], layout)[layout.inverse].flatten()
+    for row in range(len(rows)):
+        before = earlier_reviews(entity, is_query, row)
+        assert shifted[row] == (before[-1] if before else row)
+        place = layout.previous_review[layout.inverse[row]]
+        assert place == (layout.inverse[before[-1]] if before else -1)
+
+
+@given(rows=ROWS.filter(len), cut=st.floats(0, 1, exclude_max=True))
+def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
+    rows: list[tuple[int, bool]], cut: float
+) -> None:
+    """Cut anywhere, with entities that come only before or only after the cut. Each row's x is its number."""
+    _, entity, is_query = pack(rows)
+    at = int(cut * len(rows))
+    x = torch.arange(len(rows), dtype=torch.float32)[:, None]
+    before, after = pack_stream(entity[:at], is_query[:at]), pack_stream(entity[at:], is_query[at:])
+    left, seen = last_review(x[:at][before.order], before, None, None)
+
+    carried, carried_seen = (
+        torch.full((after.groups.groups, 1), -1.0),
+        torch.zeros(after.groups.groups, dtype=torch.bool),
+    )
+    left_by = dict(zip(entities_of(before, entity[:at]), zip(left, seen, strict=True), strict=True))
+    for group, number in enumerate(entities_of(after, entity[at:])):
+        if number in left_by:
+            carried[group], carried_seen[group] = left_by[number]
+
+    shifted = shift(x[at:][after.order], after, carried, carried_seen)[after.inverse].flatten()
+    for row in range(at, len(rows)):
+        earlier = earlier_reviews(entity, is_query, row)
+        assert shifted[row - at] == (earlier[-1] if earlier else row)
+    last, last_seen = last_review(x[at:][after.order], after, carried, carried_seen)
+    for group, number in enumerate(entities_of(after, entity[at:])):
+        reviews = torch.nonzero((entity == number) & ~is_query).flatten().tolist()
+        assert bool(last_seen[group]) == bool(reviews)
+        assert not reviews or last[group] == reviews[-1]
+
+
+@given(rows=ROWS)
+def test_every_row_has_one_place_among_the_chunks(rows: list[tuple[int, bool]]) -> None:
+    groups = pack(rows)[0].groups
+    chunk_length = groups.chunk_row.shape[1]
+    places = groups.place.tolist()
+    assert len(set(places)) == len(rows)
+    assert torch.equal(groups.chunk_row.flatten()[groups.place], torch.arange(len(rows)))
+    assert torch.equal(groups.writes.flatten()[groups.place], ~groups.is_query)
+    assert int(groups.writes.sum()) == int((~groups.is_query).sum())
+    assert sum(groups.chunks_of_step) == len(groups.chunk_row)
+    assert groups.chunks_of_step == tuple(sorted(groups.chunks_of_step, reverse=True))
+    chunks = (groups.offsets.diff() + chunk_length - 1) // chunk_length
+    assert [int((chunks > step).sum()) for step in range(len(groups.chunks_of_step))] == list(groups.chunks_of_step)
+
+
+def test_a_layout_moves_to_a_device_with_all_its_parts() -> None:
+    meta = torch.device("meta")
+    layout = pack([(1, False), (0, True), (1, True)])[0].to(meta)
+    tensors = [x for part in (layout, layout.groups) for x in vars(part).values() if isinstance(x, Tensor)]
+    assert len(tensors) == 11
+    assert {x.device for x in tensors} == {meta}

@@ -1,0 +1,165 @@
+"""The engine gives the numbers of the parallel form, and nothing of the future reaches them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from rwkv.data.history import RevlogTable
+from rwkv.data.revlogs import read_history
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network, compute_weights
+from rwkv.model.spec import PUBLISHED
+from rwkv.recurrent.engine import Engine, Prediction
+from rwkv.recurrent.features import Review, reviews_of
+from tests.conformance import vectors
+from tests.helpers import (
+    DECKS,
+    USER,
+    Columns,
+    cards_of,
+    first_reviews,
+    make_table,
+    random_revlog,
+    read_written,
+    revlog_columns,
+    tables,
+)
+from tests.networks import recipe_network, small_network
+from tests.recurrent.parallel import TOLERANCE, parallel_predictions, stack
+
+REAL = vectors.wanted_folder().parent / "real"
+NETWORK = small_network()
+
+
+def answers(network: Network, table: RevlogTable) -> list[Prediction]:
+    engine = Engine(network, draw_sequence(table.user))
+    return [engine.answer(review) for review in reviews_of(table)]
+
+
+def assert_both_forms_agree(network: Network, table: RevlogTable) -> None:
+    ours, parallel = stack(answers(network, table)), parallel_predictions(network, table)
+    for name, expected in vars(parallel).items():
+        np.testing.assert_allclose(getattr(ours, name), expected, rtol=0, atol=TOLERANCE, err_msg=name)
+
+
+def assert_same_answers(ours: list[Prediction], expected: list[Prediction]) -> None:
+    """Equal to the last bit."""
+    for name, column in vars(stack(expected)).items():
+        np.testing.assert_array_equal(getattr(stack(ours), name), column, err_msg=name)
+
+
+@settings(max_examples=25)
+@given(table=tables(max_reviews=30))
+def test_both_forms_agree(table: RevlogTable) -> None:
+    assert_both_forms_agree(NETWORK, table)
+
+
+def test_both_forms_agree_over_a_longer_history() -> None:
+    assert_both_forms_agree(NETWORK, make_table(random_revlog(11, reviews=400, cards=25)))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real histories at {REAL}")
+def test_both_forms_agree_on_a_real_history() -> None:
+    assert_both_forms_agree(recipe_network(PUBLISHED), first_reviews(read_history(REAL, 4), 300))
+
+
+def test_the_past_matters() -> None:
+    """The comparisons above would prove little of a network that hardly hears the rows before."""
+    columns = random_revlog(12, reviews=60, cards=4)
+    table = make_table(columns)
+    changed = make_table({**columns, "rating": np.append(5 - columns["rating"][:30], columns["rating"][30:])})
+    ours, other = stack(answers(NETWORK, table)), stack(answers(NETWORK, changed))
+    for name, column in vars(ours).items():
+        assert np.nanmax(np.abs(column[40:] - getattr(other, name)[40:])) > 100 * TOLERANCE, name
+
+
+def test_a_card_whose_beginning_is_missing() -> None:
+    """It has a query row at its first review, yet no curve."""
+    columns = revlog_columns([1, 2, 2, 1], [0, 1000, 90_000, 200_000])
+    columns["elapsed_days"] = np.array([-1, 5, 1, 2])
+    columns["elapsed_seconds"] = np.array([-1, 432_001, 89_000, 200_000])
+    table = make_table(columns)
+    assert_both_forms_agree(NETWORK, table)
+    first, lost, second, _ = answers(NETWORK, table)
+    assert (first.p_ahead, first.p_imm, first.p_all) == (None, None, None)
+    assert lost.p_ahead is None
+    assert lost.p_imm is not None
+    assert second.p_ahead is not None
+
+
+def test_a_card_that_begins_again() -> None:
+    """It has a curve from before, yet no query row."""
+    columns = revlog_columns([1, 1, 1], [0, 1000, 2000])
+    columns["elapsed_days"] = np.array([-1, -1, 0])
+    columns["elapsed_seconds"] = np.array([-1, -1, 1000])
+    table = make_table(columns)
+    assert_both_forms_agree(NETWORK, table)
+    again = answers(NETWORK, table)[1]
+    assert again.p_ahead is not None
+    assert (again.p_imm, again.p_all) == (None, None)
+
+
+def test_probabilities() -> None:
+    for answer in answers(NETWORK, make_table(random_revlog(13, reviews=40, cards=5))):
+        if answer.p_all is not None:
+            assert answer.p_all.dtype == np.float32
+            assert answer.p_all.sum() == pytest.approx(1, abs=1e-6)
+            assert answer.p_imm == pytest.approx(1 - answer.p_all[0], abs=1e-6)
+
+
+def cut(columns: Columns, reviews: int) -> Columns:
+    return {name: np.asarray(column)[:reviews] for name, column in columns.items()}
+
+
+def test_the_future_is_out_of_reach(tmp_path: Path) -> None:
+    """A history read when it was shorter gives the same answers; so does one that goes on otherwise."""
+    columns = random_revlog(14, reviews=120, cards=30)
+    cards = cards_of(columns)
+    whole = answers(NETWORK, read_written(tmp_path / "whole", columns, cards, DECKS))
+    before = cut(columns, 70)
+    known = {name: np.asarray(column)[np.isin(cards["card_id"], before["card_id"])] for name, column in cards.items()}
+    assert len(known["card_id"]) < len(cards["card_id"])
+    assert_same_answers(answers(NETWORK, read_written(tmp_path / "before", before, known, DECKS)), whole[:70])
+
+    other = {**columns, "rating": np.append(before["rating"], 5 - columns["rating"][70:])}
+    otherwise = answers(NETWORK, read_written(tmp_path / "otherwise", other, cards, DECKS))
+    assert_same_answers(otherwise[:71], whole[:71])
+    assert stack(otherwise).p_imm[119] != stack(whole).p_imm[119]
+
+
+def test_an_answer_is_unknown_to_its_own_prediction() -> None:
+    reviews = list(reviews_of(make_table(random_revlog(15, reviews=30, cards=4), user=USER)))
+
+    def last_answer(review: Review) -> Prediction:
+        engine = Engine(NETWORK, draw_sequence(USER))
+        return [engine.answer(one) for one in [*reviews[:-1], review]][-1]
+
+    other = replace(reviews[-1], rating=5 - reviews[-1].rating, duration_ms=77_777, state=3)
+    assert_same_answers([last_answer(other)], [last_answer(reviews[-1])])
+
+
+def test_codes_belong_to_the_draw() -> None:
+    table = make_table(random_revlog(16, reviews=30, cards=4))
+    engine = Engine(NETWORK, draw_sequence(table.user + 1))
+    others = [engine.answer(review) for review in reviews_of(table)]
+    assert stack(others).p_imm[-1] != stack(answers(NETWORK, table)).p_imm[-1]
+
+
+def test_states_are_float32_in_a_network_of_bfloat16() -> None:
+    """As in the parallel form. Each sum may round the other way to 8 bits, so the forms are not as close as in float32;
+    states that were rounded too would differ by twenty times as much."""
+    table = make_table(random_revlog(17, reviews=80, cards=6))
+    network = bfloat16_network()
+    ours, parallel = stack(answers(network, table)), parallel_predictions(network, table)
+    for name, expected in vars(parallel).items():
+        np.testing.assert_allclose(getattr(ours, name), expected, rtol=0, atol=1e-3, err_msg=name)
+
+
+def bfloat16_network() -> Network:
+    network = Network(NETWORK.spec)
+    network.load_state_dict(compute_weights(NETWORK.state_dict(), torch.bfloat16), assign=True)
+    return network

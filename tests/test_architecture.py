@@ -1,0 +1,226 @@
+"""Holds the house rules: imports point one way, every outside thing has one door, files are small."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "rwkv"
+
+MOST_LINES = 400
+
+# What everything may import, and what these may import of one another and of what is outside.
+FOUNDATION = {"rwkv.errors", "rwkv.vocab", "rwkv.runtime", "rwkv.device"}
+
+# Layer -> what of ours it may import beside itself and the foundation. A package stands for all its modules.
+LAYERS = {
+    "rwkv.data": set(),
+    "rwkv.ops": set(),
+    "rwkv.model": {"rwkv.ops"},
+    "rwkv.batches": {"rwkv.data", "rwkv.model.inputs", "rwkv.model.packing"},
+    "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data"},
+    "rwkv.training": {"rwkv.evaluation", "rwkv.batches", "rwkv.model", "rwkv.data"},
+    "rwkv.recurrent": {"rwkv.model", "rwkv.data"},
+}
+# The edge: configuration and commands. They may import every layer, but no entry.
+EDGE = {"rwkv.config", "rwkv.commands"}
+
+# Outside thing -> the only file that touches it.
+DOORS = {
+    "pyarrow": "rwkv/data/revlogs.py",
+    "lmdb": "rwkv/data/database.py",
+    "wandb": "rwkv/training/tracking.py",
+    "torch.save": "rwkv/model/checkpoint.py",
+    "torch.load": "rwkv/model/checkpoint.py",
+}
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+BY_FILE = pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(REPOSITORY)) for path in SOURCES])
+
+
+def module_name(path: Path) -> str:
+    """rwkv/data/keys.py -> rwkv.data.keys; a package's __init__.py is the package."""
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path) for path in SOURCES}
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+    """Every module that is imported, wherever in the file, and `module.name` for names taken from one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".") if is_package else module.split(".")[:-1]
+                base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imports_of(path: Path) -> set[str]:
+    return set(imports(parse(path), module_name(path), path.name == "__init__.py"))
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def within_any(name: str, packages: set[str]) -> bool:
+    return any(is_within(name, package) for package in packages)
+
+
+def is_entry(module: str) -> bool:
+    """The modules that are run: those directly in rwkv that are neither foundation nor edge."""
+    return (
+        module.count(".") == 1
+        and (PACKAGE / f"{module.split('.')[1]}.py").is_file()
+        and module not in EDGE | FOUNDATION
+    )
+
+
+def allowed(module: str) -> set[str]:
+    """What of ours a module may import."""
+    if module == "rwkv":
+        return set()
+    if module in FOUNDATION:
+        return FOUNDATION
+    layer = next((layer for layer in LAYERS if is_within(module, layer)), None)
+    if layer is not None:
+        return {layer} | LAYERS[layer] | FOUNDATION
+    return set(LAYERS) | FOUNDATION | EDGE
+
+
+def forbidden(module: str, names: set[str]) -> list[str]:
+    """Those of the imported names that the module's layer may not import."""
+    ours = {name for name in names if is_within(name, "rwkv")}
+    wrong = {name for name in ours if not within_any(name, allowed(module))}
+    if is_within(module, "rwkv.data"):
+        wrong |= {name for name in names if within_any(name, {"torch", "rwkv.device"})}
+    return sorted(wrong)
+
+
+@BY_FILE
+def test_imports_point_one_way(path: Path) -> None:
+    assert forbidden(module_name(path), imports_of(path)) == []
+
+
+def test_every_module_has_its_place() -> None:
+    """A new folder needs a row in the table of layers."""
+    homeless = {
+        module
+        for module in MODULES - {"rwkv"}
+        if not (within_any(module, set(LAYERS) | FOUNDATION | EDGE) or is_entry(module))
+    }
+    assert homeless == set()
+
+
+def test_entries_are_imported_by_nobody() -> None:
+    entries = {module for module in MODULES if is_entry(module)}
+    assert entries
+    for path in SOURCES:
+        for name in imports_of(path):
+            assert not within_any(name, entries), f"{path.relative_to(REPOSITORY)} imports {name}"
+
+
+def touches(path: Path, thing: str) -> bool:
+    """Whether a file imports a module, or names an attribute of one: `torch.save` also as `from torch import save`."""
+    tree = parse(path)
+    if any(is_within(name, thing) for name in imports_of(path)):
+        return True
+    return any(isinstance(node, ast.Attribute) and ast.unparse(node) == thing for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("thing", DOORS)
+def test_outside_things_have_one_door(thing: str) -> None:
+    touching = {str(path.relative_to(REPOSITORY)) for path in SOURCES if touches(path, thing)}
+    assert touching <= {DOORS[thing]}
+
+
+def test_the_commands_of_the_data_layer_do_without_torch() -> None:
+    """They run on machines and in workers where loading it would cost seconds and memory in every process."""
+    program = (
+        "import sys, rwkv.commands.process_data, rwkv.commands.find_keys\n"
+        "sys.exit(','.join(sorted(name for name in sys.modules if name.split('.')[0] == 'torch'))[:200] or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+SMALL = sorted(
+    path
+    for folder in ("rwkv", "tests", "bench")
+    for suffix in ("py", "c", "cpp", "cu", "h", "hpp", "cuh")
+    for path in (REPOSITORY / folder).rglob(f"*.{suffix}")
+)
+
+
+def test_files_are_small() -> None:
+    lines = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in SMALL}
+    assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
+
+
+@BY_FILE
+def test_public_names_have_docstrings(path: Path) -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for node in parse(path).body if isinstance(node, kinds) and not node.name.startswith("_")]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+# --- The rules themselves
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "expected"),
+    [
+        ("import rwkv.model.network", "rwkv.data.keys", "rwkv.model.network"),
+        ("from rwkv import model", "rwkv.data.keys", "rwkv.model"),
+        ("from ..model import network", "rwkv.data.keys", "rwkv.model.network"),
+        ("def f():\n    import torch", "rwkv.data.keys", "torch"),
+        ("from torch.nn import Module", "rwkv.data.keys", "torch.nn.Module"),
+        ("import rwkv.device", "rwkv.data.keys", "rwkv.device"),
+        ("import rwkv.data.keys", "rwkv.model.network", "rwkv.data.keys"),
+        ("from rwkv.model.network import Network", "rwkv.batches.collate", "rwkv.model.network.Network"),
+        ("from rwkv.batches import collate", "rwkv.recurrent.engine", "rwkv.batches.collate"),
+        ("from rwkv.training.loss import loss", "rwkv.evaluation.predict", "rwkv.training.loss.loss"),
+        ("from rwkv.config import TrainConfig", "rwkv.training.loop", "rwkv.config.TrainConfig"),
+        ("from rwkv.train_rwkv import main", "rwkv.cli", "rwkv.train_rwkv.main"),
+        ("from rwkv.data import keys", "rwkv.runtime", "rwkv.data.keys"),
+        ("from rwkv.model.spec import CODES", "rwkv.ops.wkv", "rwkv.model.spec.CODES"),
+    ],
+)
+def test_breaches_are_seen(source: str, module: str, expected: str) -> None:
+    assert forbidden(module, set(imports(ast.parse(source), module, is_package=False))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from rwkv.data.bins import rmse_bins\nimport numpy as np", "rwkv.data.keys"),
+        ("from . import bins\nfrom .bins import rmse_bins", "rwkv.data.keys"),
+        ("from rwkv.model import inputs\nfrom rwkv.model.packing import pack_stream", "rwkv.batches.collate"),
+        ("import torch\nfrom rwkv import errors, vocab", "rwkv.ops.wkv"),
+        ("from rwkv.config import TrainConfig\nfrom rwkv.training import loop", "rwkv.train_rwkv"),
+    ],
+)
+def test_what_is_allowed_passes(source: str, module: str) -> None:
+    assert forbidden(module, set(imports(ast.parse(source), module, is_package=False))) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["import torch\ntorch.save(1, 2)", "from torch import save", "import torch\nwrite = torch.save"]
+)
+def test_every_way_through_a_door_is_seen(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "REPOSITORY", tmp_path)
+    (tmp_path / "module.py").write_text(source)
+    assert touches(tmp_path / "module.py", "torch.save")

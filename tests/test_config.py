@@ -1,0 +1,377 @@
+"""Configuration files: the shipped ones hold what spec 8 says, and every wrong one is answered in words."""
+
+import dataclasses
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rwkv
+from rwkv.config import (
+    Config,
+    EvaluateConfig,
+    FindKeysConfig,
+    ProcessDataConfig,
+    SingleUserConfig,
+    TrainConfig,
+    as_keys,
+    load_config,
+    parse_config,
+)
+from rwkv.errors import ConfigError
+
+FOLDER = Path(rwkv.__file__).parent
+COMMANDS = (FindKeysConfig, ProcessDataConfig, TrainConfig, EvaluateConfig, SingleUserConfig)
+
+# --- The shipped files, as spec 8 lists them
+
+DATA = {"DATA_PATH": "../anki-revlogs-10k"}
+KEYS = {"LABEL_FILTER_LMDB_PATH": "label_filter_db", "LABEL_FILTER_LMDB_SIZE": 10_000_000_000}
+SHORT = {"LABEL_FILTER_LMDB_SIZE": 12_000_000_000, "LABEL_FILTER_KEY_PREFIX": "short_secs_"}
+GPU = {"DEVICE": "cuda", "DTYPE": "bfloat16"}
+
+FIND_KEYS = DATA | KEYS | {"ALGO": "FSRS-6", "USER_START": 1, "USER_END": 10_000, "PROCESSES": 9}
+PROCESS_TRAIN = (
+    (DATA | KEYS | GPU)
+    | {"LMDB_PATH": "train_db", "LMDB_SIZE": 205_000_000_000, "USER_START": 1, "USER_END": 10_000}
+    | {"MAX_BATCH_SIZE": 65_536, "RWKV_SUBMODULES": ["card_id", "note_id", "deck_id", "preset_id", "user_id"]}
+)
+PROCESS_TEST = PROCESS_TRAIN | {"LMDB_PATH": "test_db", "LMDB_SIZE": 195_000_000_000, "MAX_BATCH_SIZE": 2_097_152}
+PROCESS_TRAIN_SHORT = PROCESS_TRAIN | SHORT | {"LMDB_PATH": "train_db_short_secs"}
+PROCESS_TEST_SHORT = PROCESS_TEST | SHORT | {"LMDB_PATH": "test_db_short_secs"}
+TRAIN = (
+    (KEYS | GPU)
+    | {"TRAIN_USERS_START": 5000, "TRAIN_USERS_END": 10_000, "VALIDATE_USERS_START": 1, "VALIDATE_USERS_END": 100}
+    | {"TRAIN_DATASET_LMDB_PATH": "train_db", "TRAIN_DATASET_LMDB_SIZE": 205_000_000_000}
+    | {"VALIDATE_DATASET_LMDB_PATH": "test_db", "VALIDATE_DATASET_LMDB_SIZE": 195_000_000_000}
+    | {"NUM_FETCH_PROCESSES": 10, "MAX_TRAIN_GLOBAL_LEN": 66_000, "TRAIN_MODE": "WS", "STEP_OFFSET": 1}
+    | {"WARMUP_STEPS": 20_000, "EPOCHS": 1_000_000, "PEAK_LR": 7e-4, "LOAD_MODEL": False}
+    | {"LOAD_MODEL_FOLDER": "pretrain/rwkv", "LOAD_MODEL_NAME": "RWKV_trained_on_5000_10000"}
+    | {"SAVE_MODEL_FOLDER": "pretrain/rwkv/train", "SAVE_MODEL_PREFIX": "rwkv_test"}
+    | {"USE_WANDB": True, "WANDB_PROJECT_NAME": "rwkv", "WANDB_RESUME": False, "WANDB_RESUME_ID": ""}
+)
+TRAIN_SHORT = (
+    TRAIN
+    | {"TRAIN_DATASET_LMDB_PATH": "train_db_short_secs", "VALIDATE_DATASET_LMDB_PATH": "test_db_short_secs"}
+    | {"LOSS_MODE": "equalize", "SAVE_MODEL_PREFIX": "rwkv_short_secs_equalize"}
+)
+EVALUATE = (
+    (KEYS | GPU)
+    | {"FILE_AHEAD": "RWKV", "FILE_IMM": "RWKV-P", "MODEL_PATH": "pretrain/RWKV_trained_on_5000_10000.pth"}
+    | {"DATASET_LMDB_PATH": "test_db", "DATASET_LMDB_SIZE": 195_000_000_000}
+    | {"RAW": False, "RAW_DB_PATH": "raw/result_db", "RAW_DB_SIZE": 3_000_000_000}
+    | {"USER_START": 1, "USER_END": 4999, "NUM_FETCH_PROCESSES": 10}
+)
+EVALUATE_SHORT = EVALUATE | SHORT | {"FILE_AHEAD": "RWKV-short-secs", "FILE_IMM": "RWKV-P-short-secs"}
+SECOND_HALF = {"MODEL_PATH": "pretrain/RWKV_trained_on_101_4999.pth", "USER_START": 5000, "USER_END": 10_000}
+SINGLE_USER = (
+    (DATA | KEYS)
+    | {"USER": 1, "MODEL_PATH": "pretrain/RWKV_trained_on_5000_10000.pth"}
+    | {"DEVICE": "cpu", "DTYPE": "float", "VERBOSE": True}
+)
+
+SHIPPED: dict[str, tuple[type[Config], dict[str, Any]]] = {
+    "find_equalize_test_reviews_config": (FindKeysConfig, FIND_KEYS),
+    "find_equalize_test_reviews_config_short_secs": (FindKeysConfig, FIND_KEYS | SHORT),
+    "data_processing_config_train": (ProcessDataConfig, PROCESS_TRAIN),
+    "data_processing_config_test": (ProcessDataConfig, PROCESS_TEST),
+    "data_processing_config_train_short_secs": (ProcessDataConfig, PROCESS_TRAIN_SHORT),
+    "data_processing_config_test_short_secs": (ProcessDataConfig, PROCESS_TEST_SHORT),
+    "train_rwkv_config": (TrainConfig, TRAIN),
+    "train_rwkv_config_short_secs_equalize": (TrainConfig, TRAIN_SHORT),
+    "get_result_config": (EvaluateConfig, EVALUATE),
+    "get_result_config_short_secs_1_4999": (EvaluateConfig, EVALUATE_SHORT),
+    "get_result_config_short_secs_5000_10000": (EvaluateConfig, EVALUATE_SHORT | SECOND_HALF),
+    "run_as_rnn_config": (SingleUserConfig, SINGLE_USER),
+    "run_as_rnn_config_short_secs": (SingleUserConfig, SINGLE_USER | SHORT),
+}
+# A complete table for every command.
+TABLES: dict[type[Config], dict[str, Any]] = {cls: table for cls, table in reversed(SHIPPED.values())}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_files_are_complete(name: str) -> None:
+    cls, expected = SHIPPED[name]
+    path = FOLDER / f"{name}.toml"
+    assert tomllib.loads(path.read_text()) == expected
+    keys = as_keys(load_config(path, cls))
+    expected = {key: "float32" if value == "float" else value for key, value in expected.items()}
+    assert {key: keys[key] for key in expected} == expected
+
+
+def test_no_other_files_are_shipped() -> None:
+    assert {path.stem for path in FOLDER.glob("*.toml")} == set(SHIPPED)
+
+
+def parse(cls: type[Config], **changes: object) -> Any:
+    """A command's table with changes; None takes a key away."""
+    table = {key: value for key, value in (TABLES[cls] | changes).items() if value is not None}
+    return parse_config(table, cls, "here.toml")
+
+
+def problems(cls: type[Config], **changes: object) -> list[str]:
+    """The lines of the error that a changed table leads to."""
+    with pytest.raises(ConfigError) as caught:
+        parse(cls, **changes)
+    title, *lines, where = (line.strip() for line in str(caught.value).splitlines())
+    assert (title, where) == ("The configuration is wrong:", "where: here.toml")
+    return lines
+
+
+# --- What is given, and what its absence means
+
+
+def test_values_have_the_types_of_their_fields() -> None:
+    train = parse(TrainConfig, EPOCHS=2, DTYPE="float", LOAD_MODEL_FOLDER="")
+    assert (train.epochs, type(train.epochs)) == (2.0, float)
+    assert (train.dtype, train.load_model_folder) == ("float32", Path())
+    assert parse(SingleUserConfig).data_path == Path("../anki-revlogs-10k")
+    assert parse(ProcessDataConfig).rwkv_submodules == ("card_id", "note_id", "deck_id", "preset_id", "user_id")
+
+
+REQUIRED = {
+    FindKeysConfig: "DATA_PATH USER_START USER_END",
+    ProcessDataConfig: "DATA_PATH LMDB_PATH LMDB_SIZE MAX_BATCH_SIZE USER_START USER_END",
+    TrainConfig: "TRAIN_USERS_START TRAIN_USERS_END VALIDATE_USERS_START VALIDATE_USERS_END TRAIN_DATASET_LMDB_PATH "
+    "TRAIN_DATASET_LMDB_SIZE VALIDATE_DATASET_LMDB_PATH VALIDATE_DATASET_LMDB_SIZE TRAIN_MODE WARMUP_STEPS EPOCHS "
+    "PEAK_LR SAVE_MODEL_FOLDER SAVE_MODEL_PREFIX DEVICE DTYPE",
+    EvaluateConfig: "FILE_AHEAD FILE_IMM MODEL_PATH DEVICE DTYPE DATASET_LMDB_PATH DATASET_LMDB_SIZE "
+    "USER_START USER_END",
+    SingleUserConfig: "USER DATA_PATH MODEL_PATH DEVICE DTYPE",
+}
+DEFAULTS: dict[type[Config], dict[str, object]] = {
+    FindKeysConfig: {"ALGO": "FSRS-6", "SHORT": False, "SECS": False, "PROCESSES": 1, "USER_IDS": None},
+    ProcessDataConfig: {"MISSING_NOTES": "own", "PROCESSES": 1},
+    TrainConfig: {"LOSS_MODE": "all", "STEP_OFFSET": 1, "MAX_TRAIN_GLOBAL_LEN": 66_000, "LOAD_MODEL": False}
+    | {"RESUME": True, "SEED": 1234, "THREADS": 0, "USE_WANDB": False, "NUM_FETCH_PROCESSES": 1},
+    EvaluateConfig: {"RAW": False, "RAW_DB_PATH": "raw/result_db", "RESULT_FOLDER": "result", "RAW_FOLDER": "raw"},
+    SingleUserConfig: {"VERBOSE": False, "MISSING_NOTES": "own", "THREADS": 0},
+}
+
+
+@pytest.mark.parametrize("cls", COMMANDS)
+def test_other_keys_may_be_left_out(cls: type[Config]) -> None:
+    required = REQUIRED[cls].split()
+    keys = as_keys(parse_config({key: TABLES[cls][key] for key in required}, cls, "here.toml"))
+    default = DEFAULTS[cls] | KEYS | {"LABEL_FILTER_KEY_PREFIX": ""}
+    assert {key: keys[key] for key in default} == default
+    missing = problems(cls, **dict.fromkeys(TABLES[cls]))
+    assert {line.partition(" is missing: expected ")[0] for line in missing} == {*required}
+
+
+def test_users_are_a_range_or_a_list() -> None:
+    for cls in (FindKeysConfig, ProcessDataConfig, EvaluateConfig):
+        assert list(parse(cls, USER_START=0, USER_END=2).users) == [0, 1, 2]
+        assert list(parse(cls, USER_START=3, USER_END=3).users) == [3]
+        assert list(parse(cls, USER_IDS=[9, 4]).users) == [9, 4]
+        assert list(parse(cls, USER_IDS=[9, 4], USER_START=None, USER_END=None).users) == [9, 4]
+    train = parse(TrainConfig)
+    assert (train.train_users, train.validate_users) == (range(5000, 10_001), range(1, 101))
+
+
+def test_flags_go_before_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('DATA_PATH = "d"\nUSER_START = 1\nUSER_END = 2\nSHORT = true\n')
+    config = load_config(path, FindKeysConfig, secs=True)
+    assert (config.short, config.secs) == (True, True)
+    with pytest.raises(ConfigError, match="SEX: unknown key; the nearest known one is SECS"):
+        load_config(path, FindKeysConfig, sex=True)
+
+
+@pytest.mark.parametrize("cls", COMMANDS)
+def test_configurations_cannot_be_changed(cls: type[Config]) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parse(cls).label_filter_key_prefix = "other"
+
+
+@pytest.mark.parametrize("cls", COMMANDS)
+def test_a_configuration_survives_storing(cls: type[Config]) -> None:
+    config = parse(cls)
+    stored = json.loads(json.dumps(as_keys(config)))
+    assert stored == as_keys(config)
+    assert parse_config({key: value for key, value in stored.items() if value is not None}, cls, "stored") == config
+
+
+# --- What is wrong
+
+WRONG: list[tuple[type[Config], str, object]] = [
+    (FindKeysConfig, "DATA_PATH", 3),
+    (FindKeysConfig, "DATA_PATH", "a\0b"),
+    (FindKeysConfig, "LABEL_FILTER_LMDB_PATH", ""),
+    (FindKeysConfig, "LABEL_FILTER_LMDB_SIZE", 0),
+    (FindKeysConfig, "LABEL_FILTER_LMDB_SIZE", 10**30),
+    (FindKeysConfig, "LABEL_FILTER_KEY_PREFIX", 1),
+    (FindKeysConfig, "SHORT", 1),
+    (FindKeysConfig, "SECS", "true"),
+    (FindKeysConfig, "USER_START", True),
+    (FindKeysConfig, "USER_START", -1),
+    (FindKeysConfig, "USER_END", 10.0),
+    (FindKeysConfig, "USER_IDS", []),
+    (FindKeysConfig, "USER_IDS", 5),
+    (FindKeysConfig, "USER_IDS", [1, 1]),
+    (FindKeysConfig, "USER_IDS", [1, "2"]),
+    (FindKeysConfig, "USER_IDS", [[1]]),
+    (FindKeysConfig, "PROCESSES", 0),
+    (FindKeysConfig, "ALGO", ""),
+    (ProcessDataConfig, "MAX_BATCH_SIZE", 1),
+    (ProcessDataConfig, "MISSING_NOTES", "other"),
+    (ProcessDataConfig, "DEVICE", 0),
+    (ProcessDataConfig, "RWKV_SUBMODULES", "card_id"),
+    (TrainConfig, "DEVICE", "cuda:"),
+    (TrainConfig, "DEVICE", "CUDA"),
+    (TrainConfig, "DTYPE", "float16"),
+    (TrainConfig, "DTYPE", ["float"]),
+    (TrainConfig, "EPOCHS", 0),
+    (TrainConfig, "EPOCHS", float("inf")),
+    (TrainConfig, "PEAK_LR", float("nan")),
+    (TrainConfig, "PEAK_LR", True),
+    (TrainConfig, "PEAK_LR", "7e-4"),
+    (TrainConfig, "WARMUP_STEPS", -1),
+    (TrainConfig, "WARMUP_STEPS", 1e3),
+    (TrainConfig, "STEP_OFFSET", -1),
+    (TrainConfig, "TRAIN_MODE", "ws"),
+    (TrainConfig, "LOSS_MODE", "none"),
+    (TrainConfig, "NUM_FETCH_PROCESSES", -1),
+    (TrainConfig, "SAVE_MODEL_PREFIX", ""),
+    (TrainConfig, "SEED", 2**64),
+    (TrainConfig, "THREADS", -1),
+    (EvaluateConfig, "FILE_AHEAD", ""),
+    (EvaluateConfig, "RAW", {"a": 1}),
+    (SingleUserConfig, "USER", "1"),
+]
+
+
+@pytest.mark.parametrize(("cls", "key", "value"), WRONG, ids=[f"{key}={value!r}" for _, key, value in WRONG])
+def test_wrong_values_are_named(cls: type[Config], key: str, value: object) -> None:
+    (line,) = problems(cls, **{key: value})
+    shown = json.dumps(value)
+    assert line.startswith(f"{key} = {shown}: expected ")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12", "mps", "xpu:1", "meta"])
+def test_devices_of_torch_pass(device: str) -> None:
+    assert parse(TrainConfig, DEVICE=device).device == device
+
+
+@pytest.mark.parametrize(
+    ("cls", "changes", "line"),
+    [
+        (FindKeysConfig, {"USER_END": 0}, "USER_END = 0: expected USER_START or a user after it (USER_START = 1)"),
+        (
+            TrainConfig,
+            {"TRAIN_USERS_END": 4999},
+            "TRAIN_USERS_END = 4999: expected TRAIN_USERS_START or a user after it (TRAIN_USERS_START = 5000)",
+        ),
+        (
+            TrainConfig,
+            {"VALIDATE_USERS_START": 101},
+            "VALIDATE_USERS_END = 100: expected VALIDATE_USERS_START or a user after it (VALIDATE_USERS_START = 101)",
+        ),
+        (
+            TrainConfig,
+            {"LOAD_MODEL": True, "LOAD_MODEL_NAME": None},
+            'LOAD_MODEL_NAME = "": expected the name of a model (LOAD_MODEL = true)',
+        ),
+        (EvaluateConfig, {"FILE_IMM": "RWKV"}, 'FILE_IMM = "RWKV": expected another name (FILE_AHEAD = "RWKV")'),
+        (
+            EvaluateConfig,
+            {"RESULT_FOLDER": "raw/"},
+            'RAW_FOLDER = "raw": expected another folder (RESULT_FOLDER = "raw")',
+        ),
+    ],
+)
+def test_keys_must_agree(cls: type[Config], changes: dict[str, object], line: str) -> None:
+    assert problems(cls, **changes) == [line]
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    changes = {"TRAIN_MOD": "WS", "TRAIN_MODE": None, "DTYPE": "half", "TRAIN_USERS_END": 1, "SEED": -1}
+    lines = problems(TrainConfig, **changes)
+    starts = ["TRAIN_MOD: unknown key", "TRAIN_MODE is", 'DTYPE = "half"', "SEED = -1", "TRAIN_USERS_END = 1"]
+    assert len(lines) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
+
+
+def test_long_values_are_cut() -> None:
+    (line,) = problems(FindKeysConfig, SHORT="x" * 10_000)
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [("USER_STRAT", "USER_START"), ("data_path", "DATA_PATH"), ("LMDB_MAX_READER", "LMDB_MAX_READERS")],
+)
+def test_the_nearest_known_key_is_named(key: str, nearest: str) -> None:
+    assert problems(FindKeysConfig, **{key: 1}) == [f"{key}: unknown key; the nearest known one is {nearest}"]
+
+
+@given(cls=st.sampled_from(COMMANDS), key=st.text(max_size=20), data=st.data())
+def test_every_unknown_key_is_named(cls: type[Config], key: str, data: st.DataObject) -> None:
+    """Also one that differs from a known one by a letter left out or too many."""
+    known = data.draw(st.sampled_from(sorted(TABLES[cls])))
+    at = data.draw(st.integers(0, len(known)))
+    for misspelt in {key, known[:at] + known[at + 1 :], known[:at] + "Q" + known[at:]} - as_keys(parse(cls)).keys():
+        with pytest.raises(ConfigError) as caught:
+            parse_config(TABLES[cls] | {misspelt: 1}, cls, "here.toml")
+        assert f"{misspelt}: unknown key; the nearest known one is " in str(caught.value)
+
+
+SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.dates(), st.times())
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
+
+
+@given(cls=st.sampled_from(COMMANDS), value=VALUES, data=st.data())
+def test_any_value_is_taken_or_named(cls: type[Config], value: object, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(as_keys(parse(cls)))))
+    try:
+        parse_config(TABLES[cls] | {key: value}, cls, "here.toml")
+    except ConfigError as error:
+        assert f" {key} = " in str(error)  # noqa: PT017
+
+
+# --- The file itself
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'DATA_PATH = "a\n', "line 1"),
+        (b"DATA_PATH = 1\nDATA_PATH = 2\n", "line 2"),
+        (b"DATA_PATH = '\xff'\n", "utf-8"),
+    ],
+)
+def test_what_is_no_toml_is_an_error(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_config(path, FindKeysConfig)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=reason) as caught:
+            load_config(path, TrainConfig)
+        assert str(FOLDER) in str(caught.value)
+
+
+def test_files_of_other_editors_are_read(tmp_path: Path) -> None:
+    """A byte order mark and line ends of Windows."""
+    path = tmp_path / "config.toml"
+    text = (FOLDER / "train_rwkv_config.toml").read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_config(path, TrainConfig) == load_config(FOLDER / "train_rwkv_config.toml", TrainConfig)
+
+
+def test_a_file_for_the_published_code_works(tmp_path: Path) -> None:
+    """Comments, blank lines, no LABEL_FILTER_* in training, keys that nothing uses."""
+    path = tmp_path / "config.toml"
+    lines = (FOLDER / "train_rwkv_config_short_secs_equalize.toml").read_text().splitlines()
+    path.write_text("# ours\n\n" + "\n".join(line for line in lines if not line.startswith("LABEL_FILTER")))
+    assert load_config(path, TrainConfig).loss_mode == "equalize"
+    assert parse(FindKeysConfig, LMDB_MAX_READERS=128, SHORT=True, SECS=True).users == range(1, 10_001)
+    assert parse(TrainConfig, LABEL_FILTER_KEY_PREFIX="short_secs_", EPOCHS=1.7, TRAIN_MODE="D").epochs == 1.7
