@@ -259,8 +259,8 @@ def test_a_stream_resumed_over_a_cut_is_the_whole(seed: int, cut: int) -> None:
         parts.append(out[layout.inverse])
         groups = entity[part][layout.order][layout.groups.offsets[:-1]].tolist()
         known |= {e: [layer[group : group + 1] for layer in after] for group, e in enumerate(groups)}
-    # Float32 sums in another order, on values of size 10.
-    assert_near(torch.cat(parts), expected, 2e-5)
+    # Float32 sums in another order on values of up to 60, whose spacing is 4e-6.
+    assert_near(torch.cat(parts), expected, 1e-4)
 
 
 # --- bfloat16
