@@ -1,11 +1,15 @@
 """Settings of all tests, and the closing summary of the conformance tests."""
 
+import os
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from tests.conformance import vectors
+
+# Tests run side by side in several processes, and start others: more threads than one each would fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("rwkv", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("rwkv")

@@ -1,0 +1,98 @@
+"""Keys, preprocessing and reading back: reviews a second, and bytes a review in the databases.
+
+python -m bench.data_pipeline [--users 250] [--reviews 4000] [--processes 2] [--repeats 3]
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report import print_json, timed
+from rwkv.commands.find_keys import find_keys
+from rwkv.commands.process_data import process_data
+from rwkv.commands.simulate import simulate
+from rwkv.config import FindKeysConfig, ProcessDataConfig
+from rwkv.data.database import Database
+from rwkv.data.segments import cut_segment
+from rwkv.data.store import ReviewStore
+
+_SIZE = 4_000_000_000
+_SEGMENT_REVIEWS = 32_768
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=250)
+    parser.add_argument("--reviews", type=int, default=4000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = _measure(Path(folder), options)
+    for name, value in figures.items():
+        print(f"{name:<32} {value:,.6g}" if isinstance(value, float) else f"{name:<32} {value}")
+    print_json("data_pipeline", figures)
+
+
+def _measure(root: Path, options: argparse.Namespace) -> dict[str, object]:
+    users = range(1, options.users + 1)
+    simulated = timed(lambda: simulate(options.users, options.reviews, 1, root / "data"), 1)
+    key_path, store_path = root / "keys", root / "store"
+    keys = FindKeysConfig(
+        data_path=root / "data",
+        label_filter_lmdb_path=key_path,
+        label_filter_lmdb_size=_SIZE,
+        user_ids=tuple(users),
+        processes=options.processes,
+    )
+    store = ProcessDataConfig(
+        data_path=root / "data",
+        label_filter_lmdb_path=key_path,
+        lmdb_path=store_path,
+        lmdb_size=_SIZE,
+        max_batch_size=2 * _SEGMENT_REVIEWS,
+        user_ids=tuple(users),
+        processes=options.processes,
+    )
+    of_keys = timed(lambda: _anew(key_path, lambda: find_keys(keys)), options.repeats)
+    of_store = timed(lambda: _anew(store_path, lambda: process_data(store)), options.repeats)
+    with Database(store_path, _SIZE, "", readonly=True) as database:
+        review_store = ReviewStore(database)
+        reviews = sum(int(review_store.bounds(user)[-1, 1]) for user in users)
+        of_reading = timed(lambda: _read_all(review_store, users), options.repeats)
+    return {
+        "reviews": reviews,
+        "processes": options.processes,
+        "simulate_reviews_per_s": reviews / simulated["median_s"],
+        "keys_reviews_per_s": reviews / of_keys["median_s"],
+        "processing_reviews_per_s": reviews / of_store["median_s"],
+        "segments_reviews_per_s_one_process": reviews / of_reading["median_s"],
+        "key_bytes_per_review": _bytes(key_path) / reviews,
+        "store_bytes_per_review": _bytes(store_path) / reviews,
+    }
+
+
+def _anew(path: Path, run: Callable[[], int]) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    if run() != 0:
+        raise RuntimeError(f"the command that writes {path} failed")
+
+
+def _read_all(store: ReviewStore, users: range) -> None:
+    """Every segment of every user, with features and labels, as training reads them."""
+    for user in users:
+        stored = store.read(user)
+        for number, (start, stop, _) in enumerate(store.bounds(user).tolist()):
+            cut_segment(stored.table, stored.is_key, start, stop, number)
+
+
+def _bytes(path: Path) -> int:
+    """What the database takes on disk, everything counted."""
+    return sum(512 * file.stat().st_blocks for file in path.iterdir())
+
+
+if __name__ == "__main__":
+    main()

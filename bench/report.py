@@ -1,0 +1,52 @@
+"""What every benchmark says beside its figures: machine, versions, commit."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, str | int]:
+    """The machine's processor and cores, the versions of what computes, and the commit."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "numpy", "pyarrow", "lmdb")},
+        "commit": _commit(),
+    }
+
+
+def timed(run: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Seconds of `run`, called `repeats` times: median, least and most."""
+    seconds = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begun)
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
+
+
+def print_json(name: str, figures: dict[str, object]) -> None:
+    """The closing line of a benchmark."""
+    print(json.dumps({"benchmark": name, **figures, "environment": environment()}))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
