@@ -34,6 +34,7 @@ DOORS = {
     "pyarrow": "rwkv/data/revlogs.py",
     "lmdb": "rwkv/data/database.py",
     "wandb": "rwkv/training/tracking.py",
+    "torch.ops": "rwkv/ops/native.py",
     "torch.save": "rwkv/model/checkpoint.py",
     "torch.load": "rwkv/model/checkpoint.py",
 }

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from rwkv.model.initial import channel_lerp
-from rwkv.model.packing import StreamLayout
+from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
-from rwkv.model.token_shift import shift
+from rwkv.ops.token_mix import token_mix
 
 
 class ChannelMixer(nn.Module):
@@ -25,18 +25,17 @@ class ChannelMixer(nn.Module):
         nn.init.uniform_(self.W_k.weight, -bound, bound)
         nn.init.zeros_(self.W_v.weight)
 
-    def mix(self, x: Tensor, shifted: Tensor) -> Tensor:
-        """x, shifted [N, C]: normalised rows and the rows they are shifted to."""
-        k = self.W_k(x + self.lerp_k.view(1, -1) * (shifted - x))
-        return self.W_v(torch.relu(k).square())
-
     def forward(self, x: Tensor, layout: StreamLayout, state: LayerState | None = None) -> tuple[Tensor, Tensor]:
         """All rows of a stream at once. Returns (output [N, C], normalised x [N, C])."""
-        x = self.layer_norm(x)
-        carried = (None, None) if state is None else (state.channel_shift, state.seen)
-        return self.mix(x, shift(x, layout, *carried)), x
+        if state is None:
+            return self._mix(x, layout.source, None)
+        return self._mix(x, layout.source_after(state.seen), state.channel_shift)
 
     def step(self, x: Tensor, state: LayerState) -> tuple[Tensor, Tensor]:
         """One row for each of N states. Returns the same as `forward`."""
-        x = self.layer_norm(x)
-        return self.mix(x, torch.where(state.seen[:, None], state.channel_shift.to(x.dtype), x)), x
+        return self._mix(x, source_of_states(state.seen), state.channel_shift)
+
+    def _mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        norm = self.layer_norm
+        mixed, normed = token_mix(x, norm.weight, norm.bias, self.lerp_k.view(1, -1), source, before)
+        return self.W_v(torch.relu(self.W_k(mixed[0])).square()), normed

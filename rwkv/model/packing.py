@@ -25,6 +25,16 @@ class StreamLayout:
     group: Tensor
     last_review: Tensor
 
+    @property
+    def source(self) -> Tensor:
+        """The place each row is shifted to when its group begins here, int64 [N]: itself without an earlier review."""
+        return torch.where(self.previous_review >= 0, self.previous_review, _places(self.previous_review))
+
+    def source_after(self, seen: Tensor) -> Tensor:
+        """The same where groups go on: N + g for the last review row of group g before this batch, if seen [G]."""
+        from_before = (self.previous_review < 0) & seen[self.group]
+        return torch.where(from_before, len(self.group) + self.group, self.source)
+
     def to(self, device: torch.device) -> "StreamLayout":
         """The same on another device."""
         return StreamLayout(**{name: value.to(device) for name, value in vars(self).items()})
@@ -54,6 +64,16 @@ def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
         group=group,
         last_review=torch.where(last >= first, last, -1),
     )
+
+
+def source_of_states(seen: Tensor) -> Tensor:
+    """The place each of N rows is shifted to when it follows a state of its own: N + row if seen [N], else itself."""
+    places = _places(seen)
+    return torch.where(seen, len(seen) + places, places)
+
+
+def _places(like: Tensor) -> Tensor:
+    return torch.arange(len(like), device=like.device)
 
 
 def _latest_review(is_query: Tensor) -> Tensor:

@@ -1,31 +1,26 @@
-"""The time mixer of RWKV-7 (spec 4). `mix` and `finish` hold its formulas; forward and step only differ in between."""
+"""The time mixer of RWKV-7 (spec 4): forward and step share all parts, and differ only in how they read the state."""
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rwkv.model.initial import decay_bias, orthogonal, time_lerp
-from rwkv.model.packing import StreamLayout
+from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
-from rwkv.model.token_shift import shift
+from rwkv.ops.token_mix import token_mix
 from rwkv.ops.wkv import wkv
+from rwkv.ops.wkv_inputs import WkvInputs, wkv_inputs
+from rwkv.ops.wkv_output import GROUP_NORM_EPS, wkv_output
 from rwkv.ops.wkv_reference import wkv_read, wkv_write
 
-_GROUP_NORM_EPS = 64e-5
-_NORM_CLAMP = 1e-12
 
-
-class Mixed(NamedTuple):
-    """The arguments of the WKV op [N, H, K], the gate [N, C], and the first layer's v [N, C]."""
+class Projected(NamedTuple):
+    """What a row brings into the recurrence, [N, C] each: r, the other arguments, the gate, and the first layer's v."""
 
     r: Tensor
-    log_decay: Tensor
-    k_hat: Tensor
-    v: Tensor
-    b: Tensor
+    inputs: WkvInputs
     gate: Tensor
     v0: Tensor
 
@@ -67,7 +62,7 @@ class TimeMixer(nn.Module):
         self.d_lora_mlp = LoRA(channels, spec.decay_rank, decay_bias(channels, layer, layers))
         self.lora_A_g = nn.Linear(channels, spec.gate_rank, bias=False)
         self.lora_B_g = nn.Linear(spec.gate_rank, channels, bias=False)
-        self.out_group_norm = nn.GroupNorm(heads, channels, eps=_GROUP_NORM_EPS)
+        self.out_group_norm = nn.GroupNorm(heads, channels, eps=GROUP_NORM_EPS)
         self._initialise(channels)
 
     def _initialise(self, channels: int) -> None:
@@ -82,55 +77,56 @@ class TimeMixer(nn.Module):
             nn.init.zeros_(parameter)
         orthogonal(self.lora_B_g.weight)
 
-    def mix(self, x: Tensor, shifted: Tensor, v0: Tensor | None) -> Mixed:
-        """x, shifted [N, C]: normalised rows and the rows they are shifted to. v0: None in the stream's first layer."""
-        m_r, m_k, m_v, m_d, m_a, m_g, m_k_scale, m_v_scale = x + self.rkvdag_lerp.view(8, 1, -1) * (shifted - x)
-        r = self.W_r(m_r)
-        k_scale = torch.sigmoid(self.k_scale_linear(m_k_scale)).unsqueeze(-1)
-        v_scale = torch.sigmoid(self.v_scale_linear(m_v_scale)).unsqueeze(-1)
+    def project(self, mixed: Tensor, v0: Tensor | None) -> Projected:
+        """mixed: [8, N, C], the interpolations of spec 4 in its order. v0: None in the stream's first layer."""
+        m_r, m_k, m_v, m_d, m_a, m_g, m_k_scale, m_v_scale = mixed
         v = self.W_v(m_v)
-        if v0 is None:
-            v0 = v
-        else:
-            v = v + torch.sigmoid(self.v_lora_simple(m_v)) * (v0 - v)
-        a = torch.sigmoid(self.a_lora_simple(m_a))
-        d = self.d_lora_mlp.B_and_lamb(torch.tanh(self.d_lora_mlp.A(m_d)))
-        d = d.to(torch.promote_types(d.dtype, torch.float32))
-        log_decay = -torch.exp(-0.5 - F.softplus(-d))
-        k_hat = k_scale * F.normalize(self._by_head(self.W_k(m_k)), dim=-1, eps=_NORM_CLAMP)
-        return Mixed(
-            r=self._by_head(r),
-            log_decay=self._by_head(log_decay),
-            k_hat=k_hat,
-            v=v_scale * F.normalize(self._by_head(v), dim=-1, eps=_NORM_CLAMP),
-            b=self._by_head(a) * k_hat,
+        return Projected(
+            r=self.W_r(m_r),
+            inputs=wkv_inputs(
+                k=self.W_k(m_k),
+                v=v,
+                v0=v if v0 is None else v0,
+                v_mix=None if v0 is None else self.v_lora_simple(m_v),
+                a=self.a_lora_simple(m_a),
+                d=self.d_lora_mlp.B_and_lamb(torch.tanh(self.d_lora_mlp.A(m_d))),
+                k_scale=self.k_scale_linear(m_k_scale),
+                v_scale=self.v_scale_linear(m_v_scale),
+            ),
             gate=self.lora_B_g(torch.sigmoid(self.lora_A_g(m_g))),
-            v0=v0,
+            v0=v if v0 is None else v0,
         )
 
-    def finish(self, out: Tensor, mixed: Mixed) -> Tensor:
-        """The mixer's output [N, C] from the op's output [N, H, K]."""
-        bonus = (mixed.r * self.bonus.view(1, self.heads, -1) * mixed.b).sum(-1, keepdim=True) * mixed.v
-        normed = self.out_group_norm(out.flatten(1))
-        return self.W_o(mixed.gate * (normed + bonus.flatten(1)))
+    def finish(self, out: Tensor, of: Projected) -> Tensor:
+        """The mixer's output [N, C] from what the recurrence read, out [N, C]."""
+        norm, bonus = self.out_group_norm, self.bonus.view(self.heads, -1)
+        return self.W_o(wkv_output(out, of.r, of.inputs.v, of.inputs.b, of.gate, bonus, norm.weight, norm.bias))
+
+    def mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Normalise rows and interpolate each with the row it is shifted to: see `token_mix`."""
+        lerps = self.rkvdag_lerp.view(8, -1)
+        return token_mix(x, self.layer_norm.weight, self.layer_norm.bias, lerps, source, before)
 
     def forward(
         self, x: Tensor, v0: Tensor | None, layout: StreamLayout, state: LayerState | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All rows of a stream at once. Returns (output [N, C], v0, normalised x [N, C], final WKV state)."""
-        x = self.layer_norm(x)
-        carried = (None, None, None) if state is None else (state.time_shift, state.seen, state.wkv)
-        mixed = self.mix(x, shift(x, layout, *carried[:2]), v0)
-        out, final = wkv(mixed.r, mixed.log_decay, mixed.k_hat, mixed.v, mixed.b, layout.groups, carried[2])
-        return self.finish(out, mixed), mixed.v0, x, final
+        source, before, wkv_state = layout.source, None, None
+        if state is not None:
+            source, before, wkv_state = layout.source_after(state.seen), state.time_shift, state.wkv
+        mixed, normed = self.mix(x, source, before)
+        of = self.project(mixed, v0)
+        r, log_decay, k_hat, v, b = (self._by_head(part) for part in (of.r, *of.inputs))
+        out, final = wkv(r, log_decay, k_hat, v, b, layout.groups, wkv_state)
+        return self.finish(out.flatten(1), of), of.v0, normed, final
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One row for each of N states. Returns the same as `forward`; the states are those after a review row."""
-        x = self.layer_norm(x)
-        mixed = self.mix(x, torch.where(state.seen[:, None], state.time_shift.to(x.dtype), x), v0)
-        r, log_decay, k_hat, v, b = (part.to(state.wkv.dtype) for part in mixed[:5])
-        out = wkv_read(state.wkv, r, log_decay, k_hat, v, b).to(x.dtype)
-        return self.finish(out, mixed), mixed.v0, x, wkv_write(state.wkv, log_decay, k_hat, v, b)
+        mixed, normed = self.mix(x, source_of_states(state.seen), state.time_shift)
+        of = self.project(mixed, v0)
+        r, log_decay, k_hat, v, b = (self._by_head(part).to(state.wkv.dtype) for part in (of.r, *of.inputs))
+        out = wkv_read(state.wkv, r, log_decay, k_hat, v, b).flatten(1).to(x.dtype)
+        return self.finish(out, of), of.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(len(x), self.heads, -1)

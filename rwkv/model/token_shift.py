@@ -1,22 +1,9 @@
-"""Token shift: each row also sees the latest earlier review row of its group (spec 4)."""
+"""What the token shift of a later batch needs of this one (spec 4)."""
 
 import torch
 from torch import Tensor
 
 from rwkv.model.packing import StreamLayout
-
-
-def shift(x: Tensor, layout: StreamLayout, carried: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
-    """x [N, C] in places of the stream -> the row to which each is shifted [N, C].
-
-    carried [G, C], seen bool [G]: a group's last review row before this batch, used where the group has none earlier.
-    A row without any earlier review row sees itself. Query rows are never shifted to.
-    """
-    source = torch.where(layout.previous_review >= 0, layout.previous_review, torch.arange(len(x), device=x.device))
-    if carried is None or seen is None:
-        return x[source]
-    from_carried = (layout.previous_review < 0) & seen[layout.group]
-    return torch.where(from_carried[:, None], carried[layout.group].to(x.dtype), x[source])
 
 
 def last_review(x: Tensor, layout: StreamLayout, carried: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:

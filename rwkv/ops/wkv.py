@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.chunks import PackedGroups
+from rwkv.ops.native import has_native
 from rwkv.ops.wkv_chunked import wkv_chunked
+from rwkv.ops.wkv_native import wkv_native
 
 
 def wkv(
@@ -36,7 +38,7 @@ def wkv(
     dtype = torch.promote_types(r.dtype, torch.float32)
     if initial_state is not None:
         initial_state = initial_state.to(dtype)
-    out, final_state = wkv_chunked(
-        r.to(dtype), log_decay.to(dtype), k_hat.to(dtype), v.to(dtype), b.to(dtype), groups, initial_state
-    )
+    wide = [x.to(dtype) for x in (r, log_decay, k_hat, v, b)]
+    form = wkv_native if has_native(*wide, head_width=width) else wkv_chunked
+    out, final_state = form(wide[0], wide[1], wide[2], wide[3], wide[4], groups, initial_state)
     return out.to(r.dtype), final_state

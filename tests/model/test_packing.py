@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rwkv.model.packing import StreamLayout, pack_stream
-from rwkv.model.token_shift import last_review, shift
+from rwkv.model.token_shift import last_review
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=120)
 
@@ -57,7 +57,7 @@ def test_inverse_undoes_the_order(rows: list[tuple[int, bool]]) -> None:
 @given(rows=ROWS)
 def test_rows_are_shifted_to_the_latest_earlier_review(rows: list[tuple[int, bool]]) -> None:
     layout, entity, is_query = pack(rows)
-    shifted = shift(torch.arange(len(rows))[layout.order][:, None], layout)[layout.inverse].flatten()
+    shifted = torch.arange(len(rows))[layout.order][layout.source][layout.inverse]
     for row in range(len(rows)):
         before = earlier_reviews(entity, is_query, row)
         assert shifted[row] == (before[-1] if before else row)
@@ -85,7 +85,8 @@ def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
         if number in left_by:
             carried[group], carried_seen[group] = left_by[number]
 
-    shifted = shift(x[at:][after.order], after, carried, carried_seen)[after.inverse].flatten()
+    with_carried = torch.cat([x[at:][after.order], carried])
+    shifted = with_carried[after.source_after(carried_seen)][after.inverse].flatten()
     for row in range(at, len(rows)):
         earlier = earlier_reviews(entity, is_query, row)
         assert shifted[row - at] == (earlier[-1] if earlier else row)

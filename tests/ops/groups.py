@@ -9,9 +9,10 @@ from torch import Tensor
 
 from rwkv.ops.chunks import PackedGroups, pack_groups
 from rwkv.ops.wkv_chunked import wkv_chunked
+from rwkv.ops.wkv_native import wkv_native
 from rwkv.ops.wkv_reference import wkv_reference
 
-HEADS, WIDTH = 2, 8
+HEADS, WIDTH = 2, 16
 
 # The smallest decay that the network can give, exp(-exp(-0.5)) (spec 4: w lies in (0.545, 1)).
 STRONGEST_LOG_DECAY = -torch.tensor(-0.5, dtype=torch.float64).exp().item()
@@ -85,6 +86,11 @@ def reference(p: Problem) -> tuple[Tensor, Tensor]:
 def chunked(p: Problem, chunk_length: int = 16) -> tuple[Tensor, Tensor]:
     """In matrix form."""
     return wkv_chunked(**p.inputs, groups=p.packed(chunk_length))
+
+
+def native(p: Problem) -> tuple[Tensor, Tensor]:
+    """By the native kernel, which has float32 only."""
+    return wkv_native(**p.inputs, groups=p.packed())
 
 
 def results(op: Callable[[Problem], tuple[Tensor, Tensor]], p: Problem) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rwkv.ops.native import is_built
 from rwkv.ops.wkv import wkv
 from tests.ops.groups import (
     STRONGEST_LOG_DECAY,
@@ -16,6 +17,7 @@ from tests.ops.groups import (
     Problem,
     assert_close,
     chunked,
+    native,
     problem,
     problems,
     reference,
@@ -26,6 +28,8 @@ from tests.ops.groups import (
 # at 1e-16; float32 at 6e-8, and the log decays of a chunk of 64, down to -39, at 2e-6.
 EXACT = 1e-10
 SINGLE = 1e-5
+
+needs_native = pytest.mark.skipif(not is_built(), reason="the native kernels were not built: no compiler")
 
 CHUNK_LENGTHS = (1, 2, 7, 16, 64)
 
@@ -58,6 +62,34 @@ def test_chunked_is_the_reference_in_groups_of_all_shapes(name: str, with_state:
         op = partial(chunked, chunk_length=chunk_length)
         assert_close(results(op, p), expected, EXACT)
         assert_close(results(op, p.to(torch.float32)), expected, SINGLE)
+
+
+@needs_native
+@given(p=problems())
+def test_native_is_the_reference(p: Problem) -> None:
+    assert_close(results(native, p.to(torch.float32)), results(reference, p), SINGLE)
+
+
+@needs_native
+@pytest.mark.parametrize("with_state", [False, True], ids=["from nothing", "from a state"])
+@pytest.mark.parametrize("name", GROUPS)
+def test_native_is_the_reference_in_groups_of_all_shapes(name: str, with_state: bool) -> None:
+    p = problem(GROUPS[name], with_state=with_state)
+    assert_close(results(native, p.to(torch.float32)), results(reference, p), SINGLE)
+
+
+@needs_native
+def test_native_does_not_depend_on_the_number_of_threads() -> None:
+    p = problem(["rq" * 50, "r" * 33, "q"] * 5).to(torch.float32)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = results(native, p)
+        torch.set_num_threads(2)
+        two = results(native, p)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize("chunk_length", [16, 64])

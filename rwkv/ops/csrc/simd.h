@@ -1,0 +1,43 @@
+// What the CPU kernels share: run-time choice of instruction set, and elementary functions that vectorise.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+// One clone a level of x86-64; the loader picks the best that the machine has. Elsewhere the compiler's default.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define RWKV_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define RWKV_CLONES
+#endif
+
+#if defined(__GNUC__)
+#define RWKV_INLINE inline __attribute__((always_inline))
+#else
+#define RWKV_INLINE inline
+#endif
+
+namespace rwkv {
+
+// e^x to about one unit in the last place, without branches: 2^n e^r with |r| <= ln 2 / 2. Results below e^-87 become 0.
+RWKV_INLINE float exp_(float x) {
+  const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
+  const float n = static_cast<float>(static_cast<int32_t>(clamped * 1.44269504f + (clamped >= 0 ? 0.5f : -0.5f)));
+  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  const float result = p * scale;
+  return x != x ? x : result;
+}
+
+RWKV_INLINE float sigmoid_(float x) { return 1.0f / (1.0f + exp_(-x)); }
+
+}  // namespace rwkv
