@@ -1,22 +1,29 @@
-"""The native CPU kernels: built where a compiler is there; without them the package runs on its PyTorch forms."""
+"""Builds the native CPU kernels where PyTorch and a C++ compiler are there; without them the package still installs."""
 
+import subprocess
 import sys
 
 from setuptools import setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension
+from setuptools.errors import BaseError, CCompilerError
+
+try:
+    from torch.utils.cpp_extension import BuildExtension, CppExtension
+except ImportError:
+    sys.exit("PyTorch must be installed first: pip install torch, then pip install --no-build-isolation -e .")
 
 # Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
-FLAGS = (
-    ["/O2"]
-    if sys.platform == "win32"
-    else [
-        "-O3",
-        "-fno-math-errno",
-        "-fno-trapping-math",
-        "-fno-signed-zeros",
-        "-fassociative-math",
-    ]
-)
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+
+
+class OptionalBuild(BuildExtension):
+    """Goes on without the kernels where they cannot be compiled; the commands then say that they run without."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except (BaseError, CCompilerError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            print(f"rwkv: installed without native kernels, which could not be built: {error}", file=sys.stderr)
+
 
 setup(
     ext_modules=[
@@ -24,9 +31,9 @@ setup(
             "rwkv._native",
             [f"rwkv/ops/csrc/{name}.cpp" for name in ("module", "token_mix", "wkv_inputs", "wkv", "wkv_output")],
             depends=["rwkv/ops/csrc/rows.h", "rwkv/ops/csrc/simd.h"],
-            extra_compile_args={"cxx": FLAGS},
+            extra_compile_args={"cxx": [] if sys.platform == "win32" else FLAGS},
             optional=True,
         )
     ],
-    cmdclass={"build_ext": BuildExtension},
+    cmdclass={"build_ext": OptionalBuild},
 )
