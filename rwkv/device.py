@@ -19,8 +19,8 @@ def open_device(name: str, threads: int) -> torch.device:
         torch.set_num_threads(threads)
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise DeviceError(
             f"The device {name!r} cannot be used.",
             where="DEVICE",

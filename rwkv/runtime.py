@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ def run_command(command: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        print("interrupted; nothing that was written is lost, and the same command does the rest", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,6 +55,14 @@ def progress(
 ) -> "tqdm[Item]":
     """A progress bar on stderr around `items`, with rate and time left; `total` counts what was done before too."""
     return tqdm(items, total=total, desc=what, unit=unit, initial=done_before, dynamic_ncols=True, mininterval=0.5)
+
+
+def progress_by_size(items: Iterable[Item], sizes: Sequence[int], what: str, unit: str) -> Iterator[Item]:
+    """The items, with a progress bar as of `progress` that counts units: sizes[i] of them once item i is dealt with."""
+    with progress((), sum(sizes), what, unit) as bar:
+        for item, size in zip(items, sizes, strict=True):
+            yield item
+            bar.update(size)
 
 
 @dataclass

@@ -1,15 +1,13 @@
 """Batches in time: made ahead in worker processes, handed over in order, the same for any number of workers."""
 
+import resource
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
-from rwkv.data.database import Database
 from rwkv.data.segments import Segment, cut_segment
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError
@@ -19,30 +17,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _BATCHES_AHEAD = 2
-
-
-@dataclass(frozen=True)
-class DatabasePlace:
-    """Where a database lies, the most bytes it may take and the key that says so, and what makes it."""
-
-    path: Path
-    size: int
-    size_key: str
-    made_by: str
-
-    def open(self) -> Database:
-        """Open it for reading. Raises StoreError where it is missing."""
-        return Database(self.path, self.size, self.size_key, readonly=True, hint=f"run `{self.made_by}` first")
-
-    def shared(self) -> Database:
-        """The same, but open once and for all in this worker process: LMDB forbids to open a database twice."""
-        key = self.path.resolve()
-        if key not in _shared:
-            _shared[key] = self.open()
-        return _shared[key]
-
-
-_shared: dict[Path, Database] = {}
+_OPEN_FILES = 1 << 16
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
@@ -74,9 +49,9 @@ def fetch(make: Callable[[Item], Made], items: Iterable[Item], processes: int) -
     """make(item) for each of the items, in order, made ahead by `processes` worker processes, at least one.
 
     make: picklable; only there may databases be shared. No database may be open here, for a fork would inherit it.
-    Raises what make raises, if it is an RwkvError, and RwkvError for a worker that
-    was killed.
+    Raises what make raises, if it is an RwkvError, and RwkvError for a worker that was killed.
     """
+    _allow_open_files()
     loader = DataLoader(
         _Making(make),
         batch_size=None,
@@ -94,3 +69,11 @@ def fetch(make: Callable[[Item], Made], items: Iterable[Item], processes: int) -
             raise
         hint = "lower NUM_FETCH_PROCESSES and run the command again; it continues where it stopped"
         raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error
+
+
+def _allow_open_files() -> None:
+    """Each tensor on its way holds an open file, in all more than the 1024 that a process may have by default."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (soft, most):
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, _OPEN_FILES)), most))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -56,20 +56,21 @@ def training_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group
             expected=f"at least {longest.rows}",
             hint="raise MAX_TRAIN_GLOBAL_LEN, or make the training store again with a smaller MAX_BATCH_SIZE",
         )
-    groups = []
-    while ordered:
-        count = max(1, max_rows // ordered[0].rows)
-        groups.append(tuple(ordered[:count]))
-        ordered = ordered[count:]
+    groups: list[Group] = []
+    start = 0
+    while start < len(ordered):
+        stop = start + max_rows // ordered[start].rows
+        groups.append(tuple(ordered[start:stop]))
+        start = stop
     return groups
 
 
 def packed_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:
     """Cut histories, in their order, into groups of at most max_rows rows; a longer one is alone."""
     groups: list[list[SegmentPlace]] = []
-    rows = max_rows + 1
+    rows = 0
     for place in places:
-        if rows + place.rows > max_rows:
+        if not groups or rows + place.rows > max_rows:
             groups.append([])
             rows = 0
         groups[-1].append(place)
@@ -84,8 +85,7 @@ def epoch_order(groups: int, seed: int, epoch: int) -> list[int]:
 
 def steps_from(first: int, total: int, groups: int, seed: int) -> Iterator[tuple[int, int]]:
     """(epoch, group) of steps first..total-1, 0-based, of a run over all epochs."""
-    epochs = range(first // groups, -(-total // groups))
+    first_epoch, done_in_it = divmod(first, groups)
+    epochs = range(first_epoch, -(-total // groups))
     visits = chain.from_iterable(((epoch, group) for group in epoch_order(groups, seed, epoch)) for epoch in epochs)
-    for step, visit in enumerate(visits, groups * (first // groups)):
-        if first <= step < total:
-            yield visit
+    return islice(visits, done_in_it, done_in_it + total - first)

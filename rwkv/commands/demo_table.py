@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.commands.find_keys import key_database
 from rwkv.config import EvaluateConfig
-from rwkv.data.bins import number_by_appearance
-from rwkv.data.database import Database
 from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history, read_truth
 from rwkv.evaluation.compare import Comparison, baseline_predictions, weighted_metrics
@@ -19,7 +18,7 @@ def compare_demo_users(dataset: Path, config: EvaluateConfig) -> list[Comparison
     """The predictions of the evaluated learners: AVG, FSRS-6, RWKV, RWKV-P and the truth, on the same reviews."""
     ahead = read_raw(config.raw_folder / f"{config.file_ahead}.jsonl")
     imm = read_raw(config.raw_folder / f"{config.file_imm}.jsonl")
-    with Database(config.label_filter_lmdb_path, config.label_filter_lmdb_size, "LABEL_FILTER_LMDB_SIZE", True) as keys:
+    with key_database(config).open() as keys:
         store = KeyStore(keys, config.label_filter_key_prefix)
         return [_compare_user(dataset, store, user, ahead[user], imm[user]) for user in sorted(ahead)]
 
@@ -32,7 +31,7 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictio
         p={name: p[predicted] for name, p in baselines.items()}
         | {"RWKV": ahead.p, "RWKV-P": imm.p, "truth": read_truth(dataset, user)[ahead.review_th - 1]},
         y=ahead.y.astype(np.int8),
-        bins=number_by_appearance(keys.rmse_bins[predicted])[0].astype(np.int32),
+        bins=keys.rmse_bins[predicted],
     )
 
 

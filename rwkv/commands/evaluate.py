@@ -1,23 +1,33 @@
 """Predict the benchmark's reviews of all configured users and write the result files (spec 6)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
-from rwkv.batches.loader import DatabasePlace, fetch
+from rwkv.batches.collate import Batch
+from rwkv.batches.loader import fetch
 from rwkv.batches.plan import Group, history_places, packed_groups
-from rwkv.commands.find_keys import NAME as FIND_KEYS
+from rwkv.commands.find_keys import key_database
 from rwkv.commands.process_data import NAME as PROCESS_DATA
+from rwkv.commands.process_data import review_database
 from rwkv.config import EvaluateConfig
-from rwkv.data.database import Database
+from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
 from rwkv.device import TORCH_DTYPES, open_device
 from rwkv.errors import InputError
-from rwkv.evaluation.predict import Question, curve_weights, last_rows, make_question, predict_user
+from rwkv.evaluation.predict import (
+    Question,
+    Targets,
+    curve_weights,
+    last_rows,
+    make_question,
+    not_finite,
+    predict_user,
+)
 from rwkv.evaluation.results import ResultFiles
 from rwkv.model.checkpoint import load_network, tensor_bytes
-from rwkv.runtime import Failures, log, progress
+from rwkv.model.network import Network
+from rwkv.runtime import Failures, log, progress_by_size
 
 NAME = "python -m rwkv.get_result"
 
@@ -30,72 +40,90 @@ def evaluate(config: EvaluateConfig) -> int:
     device = open_device(config.device, config.threads)
     network = load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
     groups = _groups(config)
-    _keys(config).open().close()
+    _check_databases(config)
     raw_folder = config.raw_folder if config.raw else None
     results = ResultFiles(config.result_folder, raw_folder, config.file_ahead, config.file_imm)
     done = results.done()
-    todo = [group for group in groups if not all(place.user in done for place in group)]
-    log.info("%d users, %d of them done before", sum(map(len, groups)), len({p.user for g in groups for p in g} & done))
+    users = {place.user for group in groups for place in group}
+    log.info("%d users, %d of them done before", len(users), len(users & done))
 
-    failures, left_out = Failures(), 0
+    todo = [group for group in groups if any(place.user not in done for place in group)]
+    rows = [sum(place.rows for place in group) for group in todo]
     questions = fetch(partial(_question, config), todo, config.num_fetch_processes)
-    with _raw_database(config) as raw:
-        for question in progress(questions, len(todo), "evaluation", "batch"):
-            for user, error in question.problems.items():
-                failures.add(user, error)
-            if question.batch is None:
-                continue
-            x = last_rows(network, question.batch, device)
-            for targets in question.targets:
-                if targets.user in done:
-                    continue
-                left_out += targets.left_out
-                if len(targets) == 0:
-                    log.info("user %d has no review to predict", targets.user)
-                    continue
-                predictions = predict_user(network, x, targets)
-                if raw is not None:
-                    raw.put({f"{targets.user}_w": tensor_bytes(curve_weights(network, x, targets))})
-                results.append(predictions)
+    failures, left_out = Failures(), 0
+    for question in progress_by_size(questions, rows, "evaluation", "row"):
+        for user in sorted(question.problems.keys() - done):
+            failures.add(user, question.problems[user])
+        asked = [of for of in question.targets if of.user not in done]
+        left_out += sum(of.left_out for of in asked)
+        _answer(config, network, question.batch, asked, results, failures)
     results.finish()
     if left_out:
-        log.info("%d keys were left out: their cards have no earlier review", left_out)
+        log.info("%d keys were left out: there is no earlier review of their cards", left_out)
     return failures.exit_code()
 
 
+def _answer(
+    config: EvaluateConfig,
+    network: Network,
+    batch: Batch | None,
+    asked: Sequence[Targets],
+    results: ResultFiles,
+    failures: Failures,
+) -> None:
+    """Write the results of users in a batch. It does not run where none of them has a review to predict."""
+    for of in asked:
+        if len(of) == 0:
+            log.info("user %d has no review to predict", of.user)
+    asked = [of for of in asked if len(of) > 0]
+    if batch is None or not asked:
+        return
+    x = last_rows(network, batch, network.prehead_norm.weight.device)
+    for of in asked:
+        predictions = predict_user(network, x, of)
+        if not predictions.is_finite:
+            failures.add(of.user, not_finite(f"{config.model_path}, user {of.user}"))
+            continue
+        if config.raw:
+            with _weight_database(config) as database:
+                database.put({f"{of.user}_w": tensor_bytes(curve_weights(network, x, of))})
+        results.append(predictions)
+
+
 def _groups(config: EvaluateConfig) -> list[Group]:
+    """The configured users that are in the store, by the batch in which they run."""
     with _store(config).open() as database:
         places = history_places(ReviewStore(database), config.users)
     if not places:
         raise InputError(
             "None of the configured users is in the store.",
             where=str(config.dataset_lmdb_path),
-            hint="correct USER_START and USER_END, or run `python -m rwkv.data_processing` for these users",
+            got=f"users {config.users[0]} to {config.users[-1]}",
+            hint=f"correct USER_START and USER_END, or run `{PROCESS_DATA}` for these users",
         )
     if len(places) < len(config.users):
         log.info("%d of %d configured users are not in the store", len(config.users) - len(places), len(config.users))
     return packed_groups(places, _ROWS_TOGETHER)
 
 
+def _check_databases(config: EvaluateConfig) -> None:
+    """Raise StoreError now for what would otherwise go wrong with every user, or only after hours."""
+    with key_database(config).open() as database:
+        KeyStore(database, config.label_filter_key_prefix).check_begun()
+    if config.raw:
+        _weight_database(config).close()
+
+
 def _question(config: EvaluateConfig, group: Group) -> Question:
-    keys = KeyStore(_keys(config).shared(), config.label_filter_key_prefix)
+    """In a worker process: read a group of users."""
+    keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
     return make_question(ReviewStore(_store(config).shared()), keys, group)
 
 
 def _store(config: EvaluateConfig) -> DatabasePlace:
-    return DatabasePlace(config.dataset_lmdb_path, config.dataset_lmdb_size, "DATASET_LMDB_SIZE", PROCESS_DATA)
+    return review_database(config.dataset_lmdb_path, config.dataset_lmdb_size, "DATASET_LMDB_SIZE")
 
 
-def _keys(config: EvaluateConfig) -> DatabasePlace:
-    path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
-    return DatabasePlace(path, size, "LABEL_FILTER_LMDB_SIZE", FIND_KEYS)
-
-
-@contextmanager
-def _raw_database(config: EvaluateConfig) -> Iterator[Database | None]:
-    """The database of curve weights, under RAW."""
-    if not config.raw:
-        yield None
-        return
-    with Database(config.raw_db_path, config.raw_db_size, "RAW_DB_SIZE") as database:
-        yield database
+def _weight_database(config: EvaluateConfig) -> Database:
+    """The curve weights written under RAW. Never open while worker processes start, which would inherit it."""
+    return Database(config.raw_db_path, config.raw_db_size, "RAW_DB_SIZE")

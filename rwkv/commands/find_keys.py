@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from rwkv.commands.users import users_with_history, write_outcomes
-from rwkv.config import FindKeysConfig
-from rwkv.data.database import Database
+from rwkv.config import Config, FindKeysConfig
+from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.revlogs import read_history
@@ -31,6 +31,12 @@ def find_keys(config: FindKeysConfig) -> int:
                     log.info("user %d has no keys: too few reviews that count", user)
 
         return write_outcomes(job, todo, config.processes, write, "keys").exit_code()
+
+
+def key_database(config: Config) -> DatabasePlace:
+    """Where other commands find the keys, by their configuration."""
+    path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
+    return DatabasePlace(path, size, "LABEL_FILTER_LMDB_SIZE", NAME)
 
 
 def _keys_of(data_path: Path, short: bool, secs: bool, user: int) -> BenchmarkKeys:

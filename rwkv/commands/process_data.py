@@ -1,12 +1,13 @@
 """Fill a review store: every user's history, compact, with its keys marked and cut into segments (spec 3)."""
 
 from functools import partial
+from pathlib import Path
 
-from rwkv.commands.find_keys import NAME as FIND_KEYS
+from rwkv.commands.find_keys import key_database
 from rwkv.commands.users import users_with_history, write_outcomes
 from rwkv.config import ProcessDataConfig
 from rwkv.data.codec import StoredHistory, encode_history
-from rwkv.data.database import Database
+from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import segment_bounds
@@ -19,7 +20,7 @@ NAME = "python -m rwkv.data_processing"
 def process_data(config: ProcessDataConfig) -> int:
     """Store all configured users that are not there yet. Returns the exit code."""
     users = users_with_history(config.data_path, config.users)
-    with _key_database(config) as keys:
+    with key_database(config).open() as keys:
         KeyStore(keys, config.label_filter_key_prefix).check_begun()
     settings = StoreSettings(config.max_batch_size, config.missing_notes, config.label_filter_key_prefix)
     with Database(config.lmdb_path, config.lmdb_size, "LMDB_SIZE") as database:
@@ -44,19 +45,14 @@ def process_data(config: ProcessDataConfig) -> int:
     return failures.exit_code()
 
 
-def _key_database(config: ProcessDataConfig) -> Database:
-    return Database(
-        config.label_filter_lmdb_path,
-        config.label_filter_lmdb_size,
-        "LABEL_FILTER_LMDB_SIZE",
-        readonly=True,
-        hint=f"run `{FIND_KEYS}` first",
-    )
+def review_database(path: Path, size: int, size_key: str) -> DatabasePlace:
+    """Where other commands find a review store. size_key: the key of their configuration that gives the size."""
+    return DatabasePlace(path, size, size_key, NAME)
 
 
 def _encode_user(config: ProcessDataConfig, settings: StoreSettings, user: int) -> EncodedUser:
     table = read_history(config.data_path, user, settings.missing_notes)
-    with _key_database(config) as database:
+    with key_database(config).open() as database:
         keys = KeyStore(database, settings.label_filter_key_prefix).read(user)
     return EncodedUser(
         user=user,

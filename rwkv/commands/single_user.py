@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from rwkv.commands.find_keys import NAME as FIND_KEYS
+from rwkv.commands.find_keys import key_database
 from rwkv.config import SingleUserConfig
-from rwkv.data.database import Database
 from rwkv.data.history import RevlogTable
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.revlogs import list_users, read_history
 from rwkv.device import TORCH_DTYPES, open_device
-from rwkv.errors import CheckpointError, InputError
+from rwkv.errors import InputError
 from rwkv.evaluation.metrics import recall_metrics
+from rwkv.evaluation.predict import not_finite
 from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import draw_sequence
 from rwkv.recurrent.engine import Engine
@@ -62,24 +62,14 @@ def _read_user(config: SingleUserConfig) -> RevlogTable:
 
 
 def _read_keys(config: SingleUserConfig) -> BenchmarkKeys:
-    with Database(
-        config.label_filter_lmdb_path,
-        config.label_filter_lmdb_size,
-        "LABEL_FILTER_LMDB_SIZE",
-        readonly=True,
-        hint=f"run `{FIND_KEYS}` first",
-    ) as database:
+    with key_database(config).open() as database:
         return KeyStore(database, config.label_filter_key_prefix).read(config.user)
 
 
 def _recall(p: float | None, config: SingleUserConfig, i: int) -> float:
     """A probability; NaN where there is none. Raises CheckpointError where the model gave what is no number."""
     if p is not None and not math.isfinite(p):
-        raise CheckpointError(
-            "The model's predictions are not finite.",
-            where=f"{config.model_path}, USER = {config.user}, review {i}",
-            hint='use another model, or DTYPE = "float"',
-        )
+        raise not_finite(f"{config.model_path}, USER = {config.user}, review {i}")
     return math.nan if p is None else p
 
 

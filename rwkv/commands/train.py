@@ -6,10 +6,12 @@ from functools import partial
 import torch
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.loader import DatabasePlace, fetch, training_batch
+from rwkv.batches.loader import fetch, training_batch
 from rwkv.batches.plan import Group, history_places, packed_groups, segment_places, steps_from, training_groups
 from rwkv.commands.process_data import NAME as PROCESS_DATA
+from rwkv.commands.process_data import review_database
 from rwkv.config import TrainConfig, as_keys
+from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.device import TORCH_DTYPES, open_device
 from rwkv.errors import InputError, NonFiniteError
@@ -38,68 +40,88 @@ def train(config: TrainConfig) -> int:
     groups, validation = _training_groups(config), _validation_groups(config)
     total = int(config.epochs * len(groups))
     if total == 0:
-        raise InputError("The run would have no step.", where="EPOCHS", got=str(config.epochs))
-    files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset)
-    before = files.progress(as_keys(config), total) if config.resume else None
-    if before is not None and before.finished:
-        log.info("this run is finished: %s; remove %s to begin anew", files.weights(before.done), files.note)
+        got, expected = f"{config.epochs}, with {len(groups)} groups of segments", f"at least 1 / {len(groups)}"
+        raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
+    keys = as_keys(config)
+    files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys)
+    before = (files.progress(total) if config.resume else None) or Progress(0, total, 0)
+    if before.finished:
+        log.info("this run is finished: %s; remove %s to begin anew", files.weights(total), files.note)
         return 0
-    done = before.done if before is not None else 0
-    log.info("%d groups of segments, steps %d to %d of %d", len(groups), done + 1, total, total)
+    network, optimizer = _starting_point(config, files, before.done, device)
+    log.info("%d groups of segments, steps %d to %d of %d", len(groups), before.done + 1, total, total)
 
+    skipped = before.skipped
+    with Tracker(files.log, _wandb(config), keys, config.step_offset + before.done) as tracker:
+        for n, report in _steps(config, network, optimizer, groups, before):
+            step = config.step_offset + n - 1
+            if report.loss is None:
+                skipped += 1
+                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, skipped)
+            figures = {"learning_rate": _rate(config, n, total), "loss": report.loss, "gradient_norm": report.norm}
+            tracker.write(step, {**figures, **report.terms, "skipped_steps": skipped})
+            if _is_checkpoint(n, len(groups), total):
+                files.save(n, network, optimizer)
+                log.info("step %d: saved %s", step, files.weights(n))
+                if validation:
+                    tracker.write(step, _validate(config, network, validation, device))
+                files.record(Progress(n, total, skipped))
+    return 0
+
+
+def _starting_point(
+    config: TrainConfig, files: RunFiles, done: int, device: torch.device
+) -> tuple[Network, torch.optim.AdamW]:
+    """Network and optimiser as they are before the first step that is left."""
     network = new_network(config.seed).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()))
-    if before is not None:
+    if done:
         files.load(done, network, optimizer)
-    elif config.load_model:
+        return network, optimizer
+    if config.load_model:
         load_model(config.load_model_folder, config.load_model_name, network, optimizer)
-
-    batches = fetch(
-        partial(_batch, config, groups), steps_from(done, total, len(groups), config.seed), config.num_fetch_processes
-    )
-    wandb = WandbSettings(config.wandb_project_name, config.wandb_resume_id if config.wandb_resume else "")
-    first_step = config.step_offset + done
-    with Tracker(files.log, wandb if config.use_wandb else None, as_keys(config), first_step) as tracker:
-        for n, report in _steps(config, network, optimizer, batches, done, total):
-            step = config.step_offset + n - 1
-            tracker.write(step, {"learning_rate": _rate(config, n, total), "loss": report.loss, **report.terms})
-            if _is_checkpoint(n, len(groups), total):
-                files.save(Progress(n, total, n == total), as_keys(config), network, optimizer)
-                held_out = fetch(partial(_held_out, config), validation, config.num_fetch_processes)
-                reported = validate(network, held_out, TORCH_DTYPES[config.dtype], device)
-                tracker.write(step, {f"validation_{name}": value for name, value in reported.items()})
-                shown = ", ".join(f"{name} {value:.4f}" for name, value in reported.items())
-                log.info("step %d: saved %s; validation: %s", step, files.weights(n), shown)
-    return 0
+    files.begin()
+    return network, optimizer
 
 
 def _steps(
     config: TrainConfig,
     network: Network,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterator[Batch],
-    done: int,
-    total: int,
+    optimizer: torch.optim.AdamW,
+    groups: list[Group],
+    before: Progress,
 ) -> Iterator[tuple[int, StepReport]]:
     """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step."""
-    device = next(network.parameters()).device
+    visits = steps_from(before.done, before.total, len(groups), config.seed)
+    batches = fetch(partial(_batch, config, groups), visits, config.num_fetch_processes)
+    device, dtype = next(network.parameters()).device, TORCH_DTYPES[config.dtype]
     rng = torch.Generator(device)
-    skipped = in_a_row = 0
-    with progress(batches, total, "training", "step", done) as bar:
-        for n, batch in enumerate(bar, done + 1):
-            set_learning_rate(optimizer, _rate(config, n, total))
+    skipped_in_a_row = 0
+    with progress(batches, before.total, "training", "step", before.done) as bar:
+        for n, batch in enumerate(bar, before.done + 1):
+            set_learning_rate(optimizer, _rate(config, n, before.total))
             rng.manual_seed(counter_hash(config.seed, n) & _SEED_MASK)
-            dtype = TORCH_DTYPES[config.dtype]
             report = train_step(network, optimizer, batch.to(device), dtype, config.loss_mode, rng)
-            in_a_row = in_a_row + 1 if report.loss is None else 0
-            skipped += report.loss is None
-            if report.loss is None:
-                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", n, skipped)
-            if in_a_row >= _MOST_SKIPPED_STEPS:
-                hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
-                raise NonFiniteError(f"{in_a_row} steps in a row were not finite.", where=f"step {n}", hint=hint)
-            bar.set_postfix(loss=f"{report.loss or float('nan'):.4f}", refresh=False)
+            bar.set_postfix(loss="not finite" if report.loss is None else f"{report.loss:.4f}", refresh=False)
             yield n, report
+            skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0
+            if skipped_in_a_row >= _MOST_SKIPPED_STEPS:
+                hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
+                what = f"{skipped_in_a_row} steps in a row were not finite."
+                raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
+
+
+def _validate(config: TrainConfig, network: Network, groups: list[Group], device: torch.device) -> dict[str, float]:
+    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes)
+    means = validate(network, batches, TORCH_DTYPES[config.dtype], device)
+    log.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    return {f"validation_{name}": value for name, value in means.items()}
+
+
+def _wandb(config: TrainConfig) -> WandbSettings | None:
+    if not config.use_wandb:
+        return None
+    return WandbSettings(config.wandb_project_name, config.wandb_resume_id if config.wandb_resume else "")
 
 
 def _rate(config: TrainConfig, n: int, total: int) -> float:
@@ -120,8 +142,10 @@ def _training_groups(config: TrainConfig) -> list[Group]:
             "None of the training users is in the store.",
             where=str(config.train_dataset_lmdb_path),
             got=f"users {config.train_users_start} to {config.train_users_end}",
-            hint="correct TRAIN_USERS_START and _END, or run `python -m rwkv.data_processing` for these users",
+            hint=f"correct TRAIN_USERS_START and _END, or run `{PROCESS_DATA}` for these users",
         )
+    if missing := len(config.train_users) - len({place.user for place in places}):
+        log.info("%d of %d training users are not in the store", missing, len(config.train_users))
     return training_groups(places, config.max_train_global_len)
 
 
@@ -129,7 +153,7 @@ def _validation_groups(config: TrainConfig) -> list[Group]:
     with _validation_store(config).open() as database:
         places = history_places(ReviewStore(database), config.validate_users)
     if not places:
-        log.warning("none of the validation users is in %s", config.validate_dataset_lmdb_path)
+        log.warning("none of the validation users is in %s: nothing is validated", config.validate_dataset_lmdb_path)
     return packed_groups(places, config.max_train_global_len)
 
 
@@ -144,9 +168,9 @@ def _held_out(config: TrainConfig, group: Group) -> Batch:
 
 def _training_store(config: TrainConfig) -> DatabasePlace:
     path, size = config.train_dataset_lmdb_path, config.train_dataset_lmdb_size
-    return DatabasePlace(path, size, "TRAIN_DATASET_LMDB_SIZE", PROCESS_DATA)
+    return review_database(path, size, "TRAIN_DATASET_LMDB_SIZE")
 
 
 def _validation_store(config: TrainConfig) -> DatabasePlace:
     path, size = config.validate_dataset_lmdb_path, config.validate_dataset_lmdb_size
-    return DatabasePlace(path, size, "VALIDATE_DATASET_LMDB_SIZE", PROCESS_DATA)
+    return review_database(path, size, "VALIDATE_DATASET_LMDB_SIZE")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,3 +77,27 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class DatabasePlace:
+    """Where a database lies, the most bytes it may take and the key that says so, and the command that makes it."""
+
+    path: Path
+    size: int
+    size_key: str
+    made_by: str
+
+    def open(self) -> Database:
+        """Open it for reading. Raises StoreError where it is missing."""
+        return Database(self.path, self.size, self.size_key, readonly=True, hint=f"run `{self.made_by}` first")
+
+    def shared(self) -> Database:
+        """The same, but open once and for all in this worker process: LMDB forbids to open a database twice."""
+        key = self.path.resolve()
+        if key not in _shared:
+            _shared[key] = self.open()
+        return _shared[key]
+
+
+_shared: dict[Path, Database] = {}

@@ -15,7 +15,7 @@ from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import Segment
 from rwkv.data.store import ReviewStore
-from rwkv.errors import StoreError
+from rwkv.errors import CheckpointError, StoreError
 from rwkv.evaluation.results import UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
@@ -129,6 +129,12 @@ def predict_user(network: Network, x: Tensor, of: Targets) -> UserPredictions:
         p_all=_joined(p_all),
         label_elapsed_seconds=of.elapsed_s,
     )
+
+
+def not_finite(where: str) -> CheckpointError:
+    """The error to raise where a model's predictions are no numbers."""
+    hint = 'use another model, or DTYPE = "float"'
+    return CheckpointError("The model's predictions are not finite.", where=where, hint=hint)
 
 
 @torch.inference_mode()

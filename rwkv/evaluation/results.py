@@ -39,6 +39,11 @@ class UserPredictions:
     def __len__(self) -> int:
         return len(self.review_th)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all probabilities are numbers."""
+        return all(np.isfinite(p).all() for p in (self.p_ahead, self.p_imm, self.p_all))
+
 
 @dataclass(frozen=True)
 class RawPredictions:
@@ -51,18 +56,23 @@ class RawPredictions:
 
 def read_raw(path: Path) -> dict[int, RawPredictions]:
     """The single predictions in a raw file, by user. Raises InputError where it is missing or holds something else."""
-    with _told(path):
-        lines = path.read_text().splitlines()
-    try:
-        return {of["user"]: _raw_predictions(of) for of in map(json.loads, lines)}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError("The file holds no single predictions.", where=str(path), got=str(error)) from error
+    found = {}
+    with _told(path), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                content = json.loads(line)
+                found[content["user"]] = _raw_predictions(content)
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
+                where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
+                raise InputError("The file holds no single predictions.", where=where, got=got) from error
+    return found
 
 
 def _raw_predictions(of: dict[str, Any]) -> RawPredictions:
-    return RawPredictions(
-        np.array(of["review_th"], np.int32), np.array(of["p"], np.float32), np.array(of["y"], np.float32)
-    )
+    review_th, p, y = np.array(of["review_th"], np.int32), np.array(of["p"], np.float32), np.array(of["y"], np.float32)
+    if not review_th.shape == p.shape == y.shape == (of["size"],):
+        raise ValueError(f"{len(review_th)} review_th, {len(p)} p, {len(y)} y, size {of['size']}")
+    return RawPredictions(review_th, p, y)
 
 
 class ResultFiles:

@@ -1,14 +1,13 @@
 """The door to files of weights: the published form, safetensors, and optimiser states (spec 4 and 5)."""
 
 import io
-import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
@@ -16,9 +15,27 @@ import torch
 from torch import Tensor
 
 from rwkv.errors import CheckpointError
+from rwkv.model.files import file_errors, write_whole
 from rwkv.model.network import Network, compute_weights
 
+_EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
 _MOST_NAMES = 5
+
+# What torch.load has been seen to raise on bytes that are no checkpoint, or were one before some of them changed.
+_UNREADABLE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    EOFError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 
 
 def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Network:
@@ -33,21 +50,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The float32 weights in a `.pth` or `.safetensors` file, in the order of the network.
 
     Never runs code from the file. Raises CheckpointError where the file is missing, damaged, or holds other weights,
-    naming what is missing, unexpected or of another shape.
+    naming what is missing, unexpected or of another shape; InputError where it cannot be read at all.
     """
+    if not path.exists():
+        hint = "correct the path, or train a model with `python -m rwkv.train_rwkv`"
+        raise CheckpointError("There is no file of weights.", where=str(path), hint=hint)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError("The file holds no weights.", where=str(path), expected="a state_dict of tensors")
-    expected = Network().state_dict()
-    problems = _differences(content, expected)
+        raise CheckpointError("The file holds no weights.", where=str(path), expected=_EXPECTED)
+    problems = _differences(content)
     if problems:
         raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
-    return {name: content[name].to(torch.float32) for name in expected}
+    return {name: content[name].to(torch.float32) for name in _shapes()}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a state_dict in the published form; the file appears whole or not at all."""
-    _write_whole(path, {name: weight.detach().cpu() for name, weight in weights.items()})
+    write_whole(path, _saved({name: weight.detach().cpu() for name, weight in weights.items()}))
 
 
 def read_optimizer(paths: list[Path]) -> dict[str, Any]:
@@ -60,67 +79,70 @@ def read_optimizer(paths: list[Path]) -> dict[str, Any]:
             hint="put it there, or start without LOAD_MODEL",
         )
     content = _read_torch(path)
-    if not isinstance(content, dict) or set(content) != {"state", "param_groups"}:
+    if not _is_optimizer_state(content):
         raise CheckpointError("The file holds no optimiser state.", where=str(path))
-    return content
+    return cast(dict[str, Any], content)
 
 
 def write_optimizer(path: Path, state: dict[str, Any]) -> None:
     """Write an optimiser's state_dict; the file appears whole or not at all."""
-    _write_whole(path, state)
+    write_whole(path, _saved(state))
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
     """A tensor as torch.save writes it."""
-    buffer = io.BytesIO()
-    torch.save(tensor, buffer)
-    return buffer.getvalue()
+    return _saved(tensor)
 
 
 def _read_torch(path: Path) -> object:
-    with _told(path):
+    with file_errors(path):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise _damaged(path, error) from error
+        except pickle.UnpicklingError as error:
+            # torch's own words advise to switch this safety off.
+            raise _damaged(path, "something else than tensors, which is not loaded") from error
+        except _UNREADABLE as error:
+            raise _damaged(path, str(error).split("\n", 1)[0]) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    with _told(path):
+    with file_errors(path):
         try:
             return safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, struct.error, ValueError) as error:
-            raise _damaged(path, error) from error
+        except safetensors.SafetensorError as error:
+            raise _damaged(path, str(error)) from error
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into ours."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        hint = "correct the path, or train a model with `python -m rwkv.train_rwkv`"
-        raise CheckpointError("There is no file of weights.", where=str(path), hint=hint) from error
-    except OSError as error:
-        raise CheckpointError(
-            "A file of weights cannot be read or written.", where=str(path), got=str(error)
-        ) from error
+def _damaged(path: Path, got: str) -> CheckpointError:
+    what = "The file of weights cannot be read: it is truncated, damaged, or of another kind."
+    return CheckpointError(what, where=str(path), got=got, expected=_EXPECTED)
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        "The file of weights cannot be read: it is truncated, damaged, or of another kind.",
-        where=str(path),
-        got=str(error).split("\n", 1)[0],
-        expected="a state_dict saved by torch, or a .safetensors file",
+def _is_optimizer_state(content: object) -> bool:
+    if not isinstance(content, dict) or set(content) != {"state", "param_groups"}:
+        return False
+    moments, groups = content["state"], content["param_groups"]
+    return (
+        isinstance(moments, dict)
+        and all(isinstance(of, dict) for of in moments.values())
+        and isinstance(groups, list)
+        and all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
     )
 
 
-def _differences(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+@cache
+def _shapes() -> dict[str, torch.Size]:
+    """Names and shapes of the network's weights, in its order."""
+    with torch.device("meta"):
+        return {name: weight.shape for name, weight in Network().state_dict().items()}
+
+
+def _differences(weights: Mapping[str, Tensor]) -> list[str]:
+    expected = _shapes()
     shapes = {
-        name: f"{name} {list(weights[name].shape)} instead of {list(expected[name].shape)}"
-        for name in expected
-        if name in weights and weights[name].shape != expected[name].shape
+        name: f"{name} {list(weights[name].shape)} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in weights and weights[name].shape != shape
     }
     found = {
         "missing": [name for name in expected if name not in weights],
@@ -135,12 +157,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(str, names[:_MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
 
 
-def _write_whole(path: Path, content: object) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with _told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+def _saved(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

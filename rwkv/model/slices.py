@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rwkv.model.network import Network
 from rwkv.model.packing import StreamLayout, pack_stream
-from rwkv.model.state import LayerState, StreamState, empty_state
+from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
 
 ROWS_OF_A_SLICE = 16_384
@@ -27,7 +27,7 @@ def rows_before_heads(
 ) -> Tensor:
     """What the last stream says of each row: [N, C] on `device`, in time order, for `Network.read_out`.
 
-    encode: gives the inputs [n, 92] of a slice of rows. layouts: one a stream, may lie on another device.
+    encode: gives the inputs [n, 92] of a slice of rows. layouts: one a stream, on the CPU.
     """
     rows = len(layouts[0].order)
     x = torch.empty(rows, network.spec.channels, dtype=network.dtype, device=device)
@@ -45,24 +45,27 @@ def slices(rows: int, slice_rows: int) -> list[slice]:
 
 def _run_stream(stream: Stream, network: Network, x: Tensor, layout: StreamLayout, slice_rows: int) -> None:
     """Replace the rows of x by the stream's output."""
+    # Indexing by a tensor copies; a slice would keep the states of all groups alive.
+    last = torch.tensor([-1], device=x.device)
     carried: StreamState | None = None
     last_group = -1
     for part in slices(len(x), slice_rows):
-        places = layout.order[part].to(x.device)
-        group = layout.group[part]
+        places, group = layout.order[part].to(x.device), layout.group[part]
         local = pack_stream(group, layout.groups.is_query[part]).to(x.device)
-        states = _empty_states(stream, network, local.groups.groups, x.device)
-        if carried is not None and int(group[0]) == last_group:
-            states = [_with_first(state, first) for state, first in zip(states, carried, strict=True)]
+        cut = carried if int(group[0]) == last_group else None
+        states = _states_before(stream, network, local.groups.groups, cut, x.device)
         x[places], after = stream.resume(x[places], local, states)
-        carried, last_group = [state[-1:] for state in after], int(group[-1])
+        carried, last_group = [state[last] for state in after], int(group[-1])
 
 
-def _empty_states(stream: Stream, network: Network, groups: int, device: torch.device) -> StreamState:
-    states = empty_state(len(stream.layers), groups, network.spec.channels, network.spec.heads)
-    return [LayerState(**{name: value.to(device) for name, value in vars(state).items()}) for state in states]
-
-
-def _with_first(state: LayerState, first: LayerState) -> LayerState:
-    """The state with its first entity replaced."""
-    return LayerState(**{name: torch.cat([getattr(first, name), value[1:]]) for name, value in vars(state).items()})
+def _states_before(
+    stream: Stream, network: Network, groups: int, first: StreamState | None, device: torch.device
+) -> StreamState:
+    """Empty states of all groups but the first, which goes on from `first` where there is one."""
+    with device:
+        states = empty_state(len(stream.layers), groups, network.spec.channels, network.spec.heads)
+    if first is not None:
+        for state, carried in zip(states, first, strict=True):
+            for name, value in vars(state).items():
+                value[:1] = getattr(carried, name)
+    return states

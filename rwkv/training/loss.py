@@ -42,7 +42,9 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
     ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")
     raw_bce = F.binary_cross_entropy_with_logits(curve.raw, labels.y, reduction="none")
     imm_ce = F.cross_entropy(outputs.p_logits, labels.rating - 1, reduction="none")
-    imm_bce = F.binary_cross_entropy(immediate_recall(outputs.p_logits), labels.y, reduction="none")
+    # Not by F.binary_cross_entropy, which stops at a NaN, with CUDA for good. As there, no logarithm is below -100.
+    recall = immediate_recall(outputs.p_logits.detach())
+    imm_bce = -torch.where(labels.y == 1, recall, 1 - recall).log().clamp(min=-100)
     terms = {
         "ahead": _mean(ahead_bce, ahead),
         "imm": _mean(imm_ce, imm),

@@ -52,22 +52,26 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def load_moments(optimizer: torch.optim.AdamW, state: dict[str, Any], where: str) -> None:
     """Take over the running averages of a saved optimiser; rates, decay and betas stay as they are configured.
 
-    Raises CheckpointError where the state belongs to other parameters.
+    state: as `read_optimizer` gives it. Raises CheckpointError where it belongs to other parameters.
     """
     here = optimizer.state_dict()["param_groups"]
-    if [len(group["params"]) for group in state["param_groups"]] != [len(group["params"]) for group in here]:
+    sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (here, state["param_groups"]))
+    if saved_sizes != sizes:
         raise CheckpointError("The optimiser's state belongs to another network.", where=where)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     order = [index for group in state["param_groups"] for index in group["params"]]
-    for index, parameter in zip(order, parameters, strict=True):
-        saved = state["state"].get(index, {})
-        if any(name != "step" and value.shape != parameter.shape for name, value in saved.items()):
-            raise CheckpointError("The optimiser's state has other shapes.", where=where)
-    optimizer.load_state_dict({"state": state["state"], "param_groups": _numbered(here, state["param_groups"])})
+    if not all(_fits(state["state"].get(index), parameter) for index, parameter in zip(order, parameters, strict=True)):
+        raise CheckpointError("The optimiser's state is not one of AdamW over this network.", where=where)
+    groups = [{**ours, "params": saved["params"]} for ours, saved in zip(here, state["param_groups"], strict=True)]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
 
-def _numbered(ours: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**group, "params": other["params"]} for group, other in zip(ours, saved, strict=True)]
+def _fits(moments: dict[str, Any] | None, parameter: Tensor) -> bool:
+    """Whether these are averages of a parameter; None: it has had no gradient yet."""
+    if moments is None:
+        return True
+    shapes = {name: value.shape for name, value in moments.items() if isinstance(value, Tensor)}
+    return shapes == {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
 
 
 def learning_rate(mode: str, n: int, peak: float, warmup_steps: int, total: int) -> float:

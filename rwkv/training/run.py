@@ -1,8 +1,7 @@
 """The files of a training run: its checkpoints, its log, and the note from which a stopped run goes on (spec 5)."""
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,11 +9,13 @@ import torch
 
 from rwkv.errors import ConfigError, InputError
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
+from rwkv.model.files import file_errors, write_whole
 from rwkv.model.network import Network
 from rwkv.training.optimizer import load_moments
 
-# Keys that say nothing about the result of a run; all others must be the same for it to go on.
-_FREE_PREFIXES = ("WANDB_", "USE_WANDB", "LABEL_FILTER_", "NUM_FETCH_PROCESSES", "RESUME", "THREADS")
+# Keys that say nothing about the result of a run; all others must be the same for it to go on. SAVE_MODEL_*: a run may
+# be moved, for its note lies beside its checkpoints.
+_FREE_PREFIXES = ("WANDB_", "USE_WANDB", "LABEL_FILTER_", "NUM_FETCH_PROCESSES", "RESUME", "THREADS", "SAVE_MODEL_")
 _FREE_SUFFIXES = ("_LMDB_SIZE",)
 
 Keys = Mapping[str, object]
@@ -22,21 +23,27 @@ Keys = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: optimiser steps done, of how many; finished: the run has ended."""
+    """How far a run has come: optimiser steps done, of how many, and how many of those done were skipped."""
 
     done: int
     total: int
-    finished: bool
+    skipped: int
+
+    @property
+    def finished(self) -> bool:
+        return self.done == self.total
 
 
 class RunFiles:
     """SAVE_MODEL_FOLDER/SAVE_MODEL_PREFIX*: checkpoints `_{step}.pth` and `_optim_{step}.pth`, the note `.run`.
 
-    A note is written after the checkpoint it names, each file by rename: a kill leaves the last whole checkpoint.
+    The note is written when all that belongs to its step is on disk, each file by rename: a run that is killed goes on
+    from the last step that is noted, and its log too. keys: the configuration.
     """
 
-    def __init__(self, folder: Path, prefix: str, first_step: int) -> None:
+    def __init__(self, folder: Path, prefix: str, first_step: int, keys: Keys) -> None:
         self._folder, self._prefix, self._first_step = folder, prefix, first_step
+        self._keys = {key: value for key, value in keys.items() if _is_fixed(key)}
         self.note = folder / f"{prefix}.run"
         self.log = folder / f"{prefix}.log.jsonl"
 
@@ -44,10 +51,11 @@ class RunFiles:
         """The checkpoint after so many steps of the run."""
         return self._folder / f"{self._prefix}_{self._first_step + done - 1}.pth"
 
-    def _optimizer(self, done: int) -> Path:
+    def optimizer(self, done: int) -> Path:
+        """The optimiser's state that belongs to it."""
         return self._folder / f"{self._prefix}_optim_{self._first_step + done - 1}.pth"
 
-    def progress(self, keys: Keys, total: int) -> Progress | None:
+    def progress(self, total: int) -> Progress | None:
         """How far the run with this configuration has come; None where it is to begin.
 
         Raises ConfigError, naming the keys, where an unfinished run has another configuration, and InputError where its
@@ -55,20 +63,16 @@ class RunFiles:
         """
         if not self.note.is_file():
             return None
-        try:
-            content = json.loads(self.note.read_text())
-            found, theirs = Progress(**content["progress"]), content["config"]
-        except (ValueError, KeyError, TypeError) as error:
-            hint = "move the file away to begin anew"
-            raise InputError("The note of the run is damaged.", where=str(self.note), hint=hint) from error
-        if differing := [f"{key} = {theirs.get(key)!r}" for key in _fixed(keys) if theirs.get(key) != keys[key]]:
-            if found.finished:
-                return None
+        found, theirs = self._read_note()
+        differing = [key for key in self._keys if key not in theirs or theirs[key] != self._keys[key]]
+        if differing and found.finished:
+            return None
+        if differing:
             raise ConfigError(
                 "An unfinished run of the same name has another configuration.",
                 where=str(self.note),
-                got=", ".join(f"{text.split(' = ')[0]} = {keys[text.split(' = ')[0]]!r}" for text in differing),
-                expected=", ".join(differing),
+                got=_stated(self._keys, differing),
+                expected=_stated(theirs, differing),
                 hint="finish it with its own configuration, give another SAVE_MODEL_PREFIX, or set RESUME = false",
             )
         if found.total != total:
@@ -81,34 +85,52 @@ class RunFiles:
             )
         return found
 
+    def _read_note(self) -> tuple[Progress, Keys]:
+        try:
+            with file_errors(self.note):
+                content = json.loads(self.note.read_bytes())
+            return Progress(**content["progress"]), dict(content["config"])
+        except (ValueError, KeyError, TypeError) as error:
+            hint = "move the file away to begin anew"
+            raise InputError("The note of the run is damaged.", where=str(self.note), hint=hint) from error
+
+    def begin(self) -> None:
+        """Forget how far an earlier run of this name came; its checkpoints stay until they are overwritten."""
+        with file_errors(self.note):
+            self.note.unlink(missing_ok=True)
+
     def load(self, done: int, network: Network, optimizer: torch.optim.AdamW) -> None:
         """Put network and optimiser back to where they were after so many steps."""
-        network.load_state_dict(read_weights(self.weights(done)))
-        path = self._optimizer(done)
-        load_moments(optimizer, read_optimizer([path]), str(path))
+        _load(self.weights(done), [self.optimizer(done)], network, optimizer)
 
-    def save(self, progress: Progress, keys: Keys, network: Network, optimizer: torch.optim.AdamW) -> None:
-        """Write a checkpoint, then the note that names it."""
-        write_weights(self.weights(progress.done), network.state_dict())
-        write_optimizer(self._optimizer(progress.done), optimizer.state_dict())
-        note = {"progress": asdict(progress), "config": {key: keys[key] for key in _fixed(keys)}}
-        temporary = self.note.with_name(self.note.name + ".tmp")
-        with temporary.open("w") as file:
-            file.write(json.dumps(note, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.note)
+    def save(self, done: int, network: Network, optimizer: torch.optim.AdamW) -> None:
+        """Write the checkpoint after so many steps."""
+        write_weights(self.weights(done), network.state_dict())
+        write_optimizer(self.optimizer(done), optimizer.state_dict())
+
+    def record(self, progress: Progress) -> None:
+        """Note how far the run has come, once the checkpoint of that step is saved and the step is logged."""
+        note = {"progress": asdict(progress), "config": self._keys}
+        write_whole(self.note, json.dumps(note, indent=1).encode())
 
 
 def load_model(folder: Path, name: str, network: Network, optimizer: torch.optim.AdamW) -> None:
     """LOAD_MODEL: weights and optimiser of another run. A name `P_N` also finds its optimiser at `P_optim_N.pth`."""
-    network.load_state_dict(read_weights(folder / f"{name}.pth"))
-    paths = [folder / f"{name}_optim.pth"]
+    optimizer_paths = [folder / f"{name}_optim.pth"]
     stem, _, step = name.rpartition("_")
     if stem and step.isdigit():
-        paths.append(folder / f"{stem}_optim_{step}.pth")
-    load_moments(optimizer, read_optimizer(paths), " or ".join(map(str, paths)))
+        optimizer_paths.append(folder / f"{stem}_optim_{step}.pth")
+    _load(folder / f"{name}.pth", optimizer_paths, network, optimizer)
 
 
-def _fixed(keys: Keys) -> list[str]:
-    return [key for key in keys if not key.startswith(_FREE_PREFIXES) and not key.endswith(_FREE_SUFFIXES)]
+def _load(weights: Path, optimizer_paths: list[Path], network: Network, optimizer: torch.optim.AdamW) -> None:
+    network.load_state_dict(read_weights(weights))
+    load_moments(optimizer, read_optimizer(optimizer_paths), " or ".join(map(str, optimizer_paths)))
+
+
+def _is_fixed(key: str) -> bool:
+    return not key.startswith(_FREE_PREFIXES) and not key.endswith(_FREE_SUFFIXES)
+
+
+def _stated(keys: Keys, names: Iterable[str]) -> str:
+    return ", ".join(f"{name} = {json.dumps(keys[name])}" if name in keys else f"no {name}" for name in names)

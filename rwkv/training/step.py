@@ -43,10 +43,11 @@ def train_step(
     loss.total.backward()
     norm = clip_grad_norm_(network.parameters(), CLIP_NORM)
     terms = {name: float(value.detach()) for name, value in loss.terms.items()}
-    is_finite = bool(torch.isfinite(loss.total) & torch.isfinite(norm))
+    total = loss.total.detach()
+    is_finite = bool(torch.isfinite(total) & torch.isfinite(norm))
     if is_finite:
         optimizer.step()
-    return StepReport(float(loss.total) if is_finite else None, terms, float(norm))
+    return StepReport(float(total) if is_finite else None, terms, float(norm))
 
 
 def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, rng: torch.Generator | None) -> Loss:

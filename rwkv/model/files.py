@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all, and errors of the file system in words."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rwkv.errors import InputError
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Inside, errors of the file system are raised as an InputError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        what = "The file cannot be read or written."
+        raise InputError(what, where=str(path), got=error.strerror or str(error)) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, its folder included. A kill at any moment leaves the old file or the new one, on disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    with file_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)

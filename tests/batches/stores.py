@@ -1,0 +1,25 @@
+"""Small review stores on disk, for tests of plan and loader."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.database import Database, DatabasePlace
+from rwkv.data.segments import segment_bounds
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from tests.helpers import make_table, random_revlog
+
+SIZE = 1 << 24
+
+
+def make_store(path: Path, users: Iterable[int], reviews: int = 30, max_rows: int = 20) -> DatabasePlace:
+    """A store of random histories, in segments of at most max_rows rows; where it lies."""
+    place = DatabasePlace(path, SIZE, "TRAIN_DATASET_LMDB_SIZE", "the command")
+    with Database(path, SIZE, "LMDB_SIZE") as database:
+        store = ReviewStore(database)
+        store.begin(StoreSettings(max_rows, "own", ""))
+        for user in users:
+            table = make_table(random_revlog(user, reviews, cards=6), user=user)
+            history = encode_history(StoredHistory(table, table.review_th % 3 == 0))
+            store.write([EncodedUser(user, history, segment_bounds(table, max_rows), len(table), ())])
+    return place

@@ -1,0 +1,128 @@
+"""The command `rwkv`: what its help says, what it refuses, and `simulate` from the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rwkv.cli import main
+from rwkv.data.revlogs import list_users, read_history
+from tests.commands.workspace import REPOSITORY, assert_said
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The arguments are refused by the parser: what it says."""
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--help",), ("usage: rwkv", "demo", "simulate", "the whole way on simulated learners")),
+        (("demo", "--help"), ("usage: rwkv demo", "--out", "rwkv-demo", "goes on where it stopped")),
+        (("simulate", "--help"), ("usage: rwkv simulate", "--users", "--reviews", "--seed", "--first-user", "--out")),
+    ],
+)
+def test_help(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    for word in words:
+        assert word in " ".join(said.out.split())
+
+
+def test_help_does_without_torch() -> None:
+    """So that it comes at once."""
+    program = "import sys, rwkv.cli\ntry:\n rwkv.cli.main(['--help'])\nfinally:\n assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: rwkv")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--version",)])
+def test_a_command_is_needed(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    assert "COMMAND" in refused(capsys, *arguments)
+
+
+def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "train")
+    for word in ("'train'", "demo", "simulate"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"--users": None}, "--users"),
+        ({"--reviews": None}, "--reviews"),
+        ({"--out": None}, "--out"),
+        ({"--users": "many"}, "'many'"),
+        ({"--sed": "3"}, "--sed"),
+    ],
+)
+def test_arguments_of_simulate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str | None], word: str
+) -> None:
+    given = {"--users": "2", "--reviews": "30", "--out": str(tmp_path / "out")} | changed
+    said = refused(capsys, "simulate", *(part for name, value in given.items() if value for part in (name, value)))
+    assert word in said
+    assert not (tmp_path / "out").exists()
+
+
+def simulate(out: Path, *more: str) -> int:
+    return main(["simulate", "--users", "2", "--reviews", "30", "--out", str(out), *more])
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_simulate_writes_what_the_commands_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path / "out") == 0
+    assert_said(capsys, "2 users, 0 of them done before", "learners")
+    assert list_users(tmp_path / "out") == [1, 2]
+    assert all(len(read_history(tmp_path / "out", user)) > 0 for user in (1, 2))
+    assert simulate(tmp_path / "out") == 0
+    assert_said(capsys, "2 users, 2 of them done before")
+
+
+def test_seeds_and_first_users_are_heard(tmp_path: Path) -> None:
+    assert simulate(tmp_path / "default") == 0
+    assert simulate(tmp_path / "same", "--seed", "1", "--first-user", "1") == 0
+    assert simulate(tmp_path / "other", "--seed", "2") == 0
+    assert simulate(tmp_path / "later", "--first-user", "2") == 0
+    assert files(tmp_path / "same") == files(tmp_path / "default")
+    revlog = "revlogs/user_id=2/data.parquet"
+    assert files(tmp_path / "other")[revlog] != files(tmp_path / "default")[revlog]
+    assert files(tmp_path / "later")[revlog] == files(tmp_path / "default")[revlog]
+    assert list_users(tmp_path / "later") == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--users", "0"), ("simulated", "users")),
+        (("--first-user", "0"), ("simulated", "first_user")),
+        (("--reviews", "-3"), ("simulated", "reviews")),
+    ],
+)
+def test_impossible_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert simulate(tmp_path / "out", *more) == 2
+    assert_said(capsys, "error: ", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_dataset_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path / "out") == 0
+    before = files(tmp_path / "out")
+    assert simulate(tmp_path / "out", "--seed", "5") == 2
+    assert_said(capsys, "error: The folder holds another dataset already.", "give another folder")
+    assert files(tmp_path / "out") == before

@@ -1,0 +1,42 @@
+"""Devices: the one that works is opened, any other is an error that says which there are."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from rwkv.device import TORCH_DTYPES, open_device
+from rwkv.errors import DeviceError
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[int]:
+    """The number of threads is torch's own, for the whole process: put back afterwards."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert open_device("cpu", threads=1) == torch.device("cpu")
+
+
+def test_threads_are_set_only_where_they_are_given(threads: int) -> None:
+    open_device("cpu", threads=0)
+    assert torch.get_num_threads() == threads
+    open_device("cpu", threads=threads + 1)
+    assert torch.get_num_threads() == threads + 1
+
+
+# A word torch does not know; devices that no build here has; one that holds no values.
+@pytest.mark.parametrize("name", ["gpu", "hpu", "vulkan", "meta", "cuda:4096"])
+def test_a_device_that_cannot_be_used_is_an_error_in_words(name: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        open_device(name, threads=0)
+    for word in (repr(name), "DEVICE", "expected: one of cpu", 'DEVICE = "cpu"'):
+        assert word in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_formats_of_numbers() -> None:
+    assert dict(TORCH_DTYPES) == {"bfloat16": torch.bfloat16, "float32": torch.float32}

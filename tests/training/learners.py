@@ -1,0 +1,28 @@
+"""Batches of random histories and a small network, for tests of training."""
+
+import torch
+
+from rwkv.batches.collate import Batch, collate
+from rwkv.data.segments import whole_history
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network
+from rwkv.training.optimizer import make_optimizer
+from tests.helpers import make_table, random_revlog
+
+
+def some_batch(seed: int = 1, users: int = 3, reviews: int = 30) -> Batch:
+    """Whole histories side by side, a third of the reviews being keys of the benchmark."""
+    tables = [make_table(random_revlog(seed + user, reviews, cards=8), user=user) for user in range(users)]
+    segments = [whole_history(table, table.review_th % 3 == 0) for table in tables]
+    return collate(segments, [draw_sequence(segment.user, seed) for segment in segments])
+
+
+def optimizer_of(network: Network, rate: float = 1e-3) -> torch.optim.AdamW:
+    optimizer = make_optimizer(dict(network.named_parameters()))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return optimizer
+
+
+def generator(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

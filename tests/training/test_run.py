@@ -1,0 +1,162 @@
+"""The files of a run: what a stopped run goes on from, and when it may not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from rwkv.errors import CheckpointError, ConfigError, InputError
+from rwkv.model.network import Network, new_network
+from rwkv.training.run import Progress, RunFiles, load_model
+from rwkv.training.step import train_step
+from tests.training.learners import generator, optimizer_of, some_batch
+
+KEYS = {
+    "EPOCHS": 2.0,
+    "SEED": 1,
+    "SAVE_MODEL_PREFIX": "p",
+    "NUM_FETCH_PROCESSES": 1,
+    "THREADS": 0,
+    "RESUME": True,
+    "USE_WANDB": False,
+    "WANDB_PROJECT_NAME": "rwkv",
+    "LABEL_FILTER_LMDB_PATH": "keys",
+    "TRAIN_DATASET_LMDB_SIZE": 10,
+}
+TOTAL = 20
+
+
+def files_of(folder: Path, **changed: object) -> RunFiles:
+    """The files of a run whose first step has number 5."""
+    return RunFiles(folder, "p", 5, KEYS | changed)
+
+
+def trained_network() -> tuple[Network, torch.optim.AdamW]:
+    network = new_network(1)
+    optimizer = optimizer_of(network)
+    for n in range(2):
+        train_step(network, optimizer, some_batch(users=1, reviews=12), torch.float32, "all", generator(n))
+    return network, optimizer
+
+
+def assert_same(ours: tuple[Network, torch.optim.AdamW], theirs: tuple[Network, torch.optim.AdamW]) -> None:
+    for one, other in zip(ours[0].parameters(), theirs[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+    states = [optimizer.state_dict()["state"] for _, optimizer in (ours, theirs)]
+    assert states[0].keys() == states[1].keys()
+    for index, moments in states[0].items():
+        assert all(torch.equal(value, states[1][index][name]) for name, value in moments.items())
+
+
+def fresh_network() -> tuple[Network, torch.optim.AdamW]:
+    network = new_network(2)
+    return network, optimizer_of(network)
+
+
+def test_nothing_there_is_a_run_that_is_to_begin(tmp_path: Path) -> None:
+    assert files_of(tmp_path / "new").progress(TOTAL) is None
+
+
+def test_a_checkpoint_there_and_back(tmp_path: Path) -> None:
+    trained, fresh = trained_network(), fresh_network()
+    files_of(tmp_path / "new").save(2, *trained)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["p_6.pth", "p_optim_6.pth"]
+    files_of(tmp_path / "new").load(2, *fresh)
+    assert_same(fresh, trained)
+
+
+@pytest.mark.parametrize(
+    ("optimizer_name", "name"), [("p_optim_6.pth", "p_6"), ("p_6_optim.pth", "p_6"), ("RWKV_optim.pth", "RWKV")]
+)
+def test_a_model_is_loaded_by_either_name_of_its_optimiser(tmp_path: Path, optimizer_name: str, name: str) -> None:
+    trained, fresh = trained_network(), fresh_network()
+    files = files_of(tmp_path)
+    files.save(2, *trained)
+    files.weights(2).rename(tmp_path / f"{name}.pth")
+    files.optimizer(2).rename(tmp_path / optimizer_name)
+    load_model(tmp_path, name, *fresh)
+    assert_same(fresh, trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [("p_6", ["p_6_optim.pth", "p_optim_6.pth"]), ("RWKV", ["RWKV_optim.pth"]), ("_6", ["_6_optim.pth"])],
+)
+def test_no_optimiser_is_an_error_naming_where_it_was_looked_for(tmp_path: Path, name: str, paths: list[str]) -> None:
+    files_of(tmp_path).save(2, *fresh_network())
+    files_of(tmp_path).weights(2).rename(tmp_path / f"{name}.pth")
+    files_of(tmp_path).optimizer(2).unlink()
+    with pytest.raises(CheckpointError) as caught:
+        load_model(tmp_path, name, *fresh_network())
+    assert f"where: {' or '.join(str(tmp_path / path) for path in paths)}\n" in str(caught.value)
+
+
+def test_what_is_recorded_is_found(tmp_path: Path) -> None:
+    for progress in (Progress(3, TOTAL, 1), Progress(TOTAL, TOTAL, 2)):
+        files_of(tmp_path).record(progress)
+        assert files_of(tmp_path).progress(TOTAL) == progress
+    assert progress.finished
+    assert not Progress(3, TOTAL, 0).finished
+
+
+def test_begin_forgets_the_earlier_run(tmp_path: Path) -> None:
+    files_of(tmp_path).begin()
+    files_of(tmp_path).record(Progress(3, TOTAL, 0))
+    files_of(tmp_path).begin()
+    assert files_of(tmp_path).progress(TOTAL) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"NUM_FETCH_PROCESSES": 9, "THREADS": 2, "RESUME": False},
+        {"USE_WANDB": True, "WANDB_PROJECT_NAME": "other", "SAVE_MODEL_PREFIX": "moved"},
+        {"LABEL_FILTER_LMDB_PATH": "other", "TRAIN_DATASET_LMDB_SIZE": 11},
+    ],
+)
+def test_keys_that_do_not_change_the_result_may_differ(tmp_path: Path, changed: dict[str, object]) -> None:
+    files_of(tmp_path).record(Progress(3, TOTAL, 0))
+    assert files_of(tmp_path, **changed).progress(TOTAL) == Progress(3, TOTAL, 0)
+
+
+def test_another_configuration_is_an_error_that_names_the_keys(tmp_path: Path) -> None:
+    files_of(tmp_path).record(Progress(3, TOTAL, 0))
+    with pytest.raises(ConfigError) as caught:
+        files_of(tmp_path, EPOCHS=3.0, SEED=7, DTYPE="float32").progress(30)
+    lines = str(caught.value).splitlines()
+    assert lines[1:4] == [
+        f"  where: {tmp_path / 'p.run'}",
+        '  got: EPOCHS = 3.0, SEED = 7, DTYPE = "float32"',
+        "  expected: EPOCHS = 2.0, SEED = 1, no DTYPE",
+    ]
+    assert "RESUME = false" in lines[4]
+
+
+def test_a_finished_run_leaves_its_name_to_another_configuration(tmp_path: Path) -> None:
+    files_of(tmp_path).record(Progress(TOTAL, TOTAL, 0))
+    assert files_of(tmp_path, SEED=2).progress(TOTAL) is None
+
+
+def test_another_store_is_an_error(tmp_path: Path) -> None:
+    files_of(tmp_path).record(Progress(3, TOTAL, 0))
+    with pytest.raises(InputError, match=r"training store has changed(.|\n)*21 steps(.|\n)*20 steps"):
+        files_of(tmp_path).progress(21)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\udcff",
+        json.dumps({"progress": {}, "config": {}}),
+        json.dumps({"progress": [], "config": 3}),
+    ],
+)
+def test_a_damaged_note_is_an_error(tmp_path: Path, content: str) -> None:
+    files_of(tmp_path).note.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=r"note of the run is damaged(.|\n)*p\.run"):
+        files_of(tmp_path).progress(TOTAL)
