@@ -19,10 +19,11 @@ from rwkv.config import (
     TrainConfig,
     load_config,
 )
+from rwkv.errors import RwkvError
 from rwkv.runtime import log
 
 SEED = 1
-USERS, REVIEWS = 60, 500
+USERS, REVIEWS = 72, 1000
 # The first learners are held out: to validate, to evaluate, and one of them to walk through.
 HELD_OUT = 12
 VALIDATED = 2
@@ -31,9 +32,9 @@ WALKED = 3
 _MAP_SIZE = 1_000_000_000
 _SEGMENT_ROWS = 1024
 _ROWS_A_STEP = 2048
-_PEAK_LR = 2e-3
-_WARMUP_STEPS = 10
-_STABLE_EPOCHS, _DECAY_EPOCHS = 2, 1
+_PEAK_LR = 4e-3
+_WARMUP_STEPS = 20
+_STABLE_EPOCHS, _DECAY_EPOCHS = 1, 1
 
 Keys = dict[str, object]
 
@@ -44,36 +45,44 @@ def demo(out: Path) -> int:
     configs.mkdir(parents=True, exist_ok=True)
 
     _say("1. Simulated learners")
-    simulate(USERS, REVIEWS, SEED, out / "dataset")
+    _must(simulate(USERS, REVIEWS, SEED, out / "dataset"))
 
     _say("2. Which reviews count")
-    find_keys(_config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2}))
+    keys = _config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2})
+    _must(find_keys(keys))
 
     _say("3. Stores, with short segments for training and whole histories for the test")
     for kind, rows in (("train", _SEGMENT_ROWS), ("test", 2**21)):
-        keys = {"LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows, "PROCESSES": 2}
-        process_data(_config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | keys))
+        cut = {"LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows, "PROCESSES": 2}
+        store = _config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | cut)
+        _must(process_data(store))
 
     _say("4. Training: constant rate after a warm-up (WS), then decay (D)")
     stable = _config(configs / "train_rwkv_stable.toml", TrainConfig, _training(out, "WS", _STABLE_EPOCHS))
-    train(stable)
+    _must(train(stable))
     start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
     decay = _config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
-    train(decay)
+    _must(train(decay))
 
     _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, whom the training has not seen")
     model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float"}
     evaluation = _config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
-    evaluate(evaluation)
+    _must(evaluate(evaluation))
 
     _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
     one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
-    run_single_user(_config(configs / "run_as_rnn.toml", SingleUserConfig, one))
+    _must(run_single_user(_config(configs / "run_as_rnn.toml", SingleUserConfig, one)))
 
     _say("7. Comparison")
     print(format_table(compare_demo_users(out / "dataset", evaluation)))
     _say_what_next(out)
     return 0
+
+
+def _must(exit_code: int) -> None:
+    """Stop the demo where one of its steps did not succeed."""
+    if exit_code != 0:
+        raise RwkvError("A step of the demo failed.", hint="see above; the same command goes on from there")
 
 
 def _label_filter(out: Path) -> Keys:

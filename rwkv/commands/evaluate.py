@@ -6,6 +6,7 @@ from functools import partial
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import fetch
 from rwkv.batches.plan import Group, history_places, packed_groups
+from rwkv.commands.compute import open_compute_device
 from rwkv.commands.find_keys import key_database
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
@@ -13,7 +14,7 @@ from rwkv.config import EvaluateConfig
 from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
-from rwkv.device import TORCH_DTYPES, open_device
+from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError
 from rwkv.evaluation.predict import (
     Question,
@@ -37,7 +38,7 @@ _ROWS_TOGETHER = 65_536
 
 def evaluate(config: EvaluateConfig) -> int:
     """Evaluate the configured users who are not done yet. Returns the exit code."""
-    device = open_device(config.device, config.threads)
+    device = open_compute_device(config.device, config.threads)
     network = load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
     groups = _groups(config)
     _check_databases(config)

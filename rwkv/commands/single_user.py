@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from rwkv.commands.compute import open_compute_device
 from rwkv.commands.find_keys import key_database
 from rwkv.config import SingleUserConfig
 from rwkv.data.history import RevlogTable
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.revlogs import list_users, read_history
-from rwkv.device import TORCH_DTYPES, open_device
+from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError
 from rwkv.evaluation.metrics import recall_metrics
 from rwkv.evaluation.predict import not_finite
@@ -30,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 def run_single_user(config: SingleUserConfig) -> int:
     """Print what the model says of the user's reviews, and how good it was. Returns the exit code."""
     table, keys = _read_user(config), _read_keys(config)
-    device = open_device(config.device, config.threads)
+    device = open_compute_device(config.device, config.threads)
     engine = Engine(load_network(config.model_path, device, TORCH_DTYPES[config.dtype]), draw_sequence(config.user))
     # Recall by RWKV and by RWKV-P; NaN where there is no prediction.
     p_ahead, p_imm = np.full((2, len(table)), np.nan)

@@ -8,12 +8,13 @@ import torch
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import fetch, training_batch
 from rwkv.batches.plan import Group, history_places, packed_groups, segment_places, steps_from, training_groups
+from rwkv.commands.compute import open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
 from rwkv.config import TrainConfig, as_keys
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
-from rwkv.device import TORCH_DTYPES, open_device
+from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError, NonFiniteError
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
@@ -36,7 +37,7 @@ _SEED_MASK = (1 << 63) - 1
 
 def train(config: TrainConfig) -> int:
     """Run the configured training to its end, or go on with it. Returns the exit code."""
-    device = open_device(config.device, config.threads)
+    device = open_compute_device(config.device, config.threads)
     groups, validation = _training_groups(config), _validation_groups(config)
     total = int(config.epochs * len(groups))
     if total == 0:

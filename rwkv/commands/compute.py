@@ -1,0 +1,18 @@
+"""The device a command computes on, and a notice where it computes more slowly than it could."""
+
+import torch
+
+from rwkv.device import open_device
+from rwkv.ops.native import is_built
+from rwkv.runtime import log
+
+
+def open_compute_device(name: str, threads: int) -> torch.device:
+    """`open_device`, and one line in the log where the CPU has to do without the native kernels."""
+    device = open_device(name, threads)
+    if device.type == "cpu" and not is_built():
+        log.warning(
+            "the native CPU kernels were not built, so this takes several times as long; with a C++ compiler, run "
+            "`pip install --no-build-isolation -e .` again"
+        )
+    return device
