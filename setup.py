@@ -29,7 +29,10 @@ setup(
     ext_modules=[
         CppExtension(
             "rwkv._native",
-            [f"rwkv/ops/csrc/{name}.cpp" for name in ("module", "token_mix", "wkv_inputs", "wkv", "wkv_output")],
+            [
+                f"rwkv/ops/csrc/{name}.cpp"
+                for name in ("module", "dropout", "token_mix", "wkv_inputs", "wkv", "wkv_output")
+            ],
             depends=["rwkv/ops/csrc/rows.h", "rwkv/ops/csrc/simd.h"],
             extra_compile_args={"cxx": [] if sys.platform == "win32" else FLAGS},
             optional=True,

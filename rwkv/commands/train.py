@@ -16,6 +16,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError, NonFiniteError
+from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
 from rwkv.runtime import log, progress
@@ -31,8 +32,8 @@ _STEPS_BETWEEN_CHECKPOINTS = 500
 _FIRST_CHECKPOINT = 50
 _MOST_SKIPPED_STEPS = 100
 
-# The 63 low bits of a hash: what a torch generator takes as a seed.
-_SEED_MASK = (1 << 63) - 1
+# Dropout takes the low 32 bits of a hash as its seed.
+_SEED_MASK = (1 << 32) - 1
 
 
 def train(config: TrainConfig) -> int:
@@ -96,13 +97,12 @@ def _steps(
     visits = steps_from(before.done, before.total, len(groups), config.seed)
     batches = fetch(partial(_batch, config, groups), visits, config.num_fetch_processes)
     device, dtype = next(network.parameters()).device, TORCH_DTYPES[config.dtype]
-    rng = torch.Generator(device)
     skipped_in_a_row = 0
     with progress(batches, before.total, "training", "step", before.done) as bar:
         for n, batch in enumerate(bar, before.done + 1):
             set_learning_rate(optimizer, _rate(config, n, before.total))
-            rng.manual_seed(counter_hash(config.seed, n) & _SEED_MASK)
-            report = train_step(network, optimizer, batch.to(device), dtype, config.loss_mode, rng)
+            source = DropoutSource(torch.tensor([counter_hash(config.seed, n) & _SEED_MASK], device=device))
+            report = train_step(network, optimizer, batch.to(device), dtype, config.loss_mode, source)
             bar.set_postfix(loss="not finite" if report.loss is None else f"{report.loss:.4f}", refresh=False)
             yield n, report
             skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rwkv.model.dropout import dropout
+from rwkv.model.dropout import DropoutSource, dropout
 from rwkv.model.spec import NetworkSpec
 
 _RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
@@ -44,11 +44,11 @@ class Heads(nn.Module):
             nn.init.zeros_(linear.bias)
         self.p_linear.bias.data.copy_(torch.tensor(_RATING_BIAS))
 
-    def read_out(self, x: Tensor, rng: torch.Generator | None = None) -> Outputs:
+    def read_out(self, x: Tensor, source: DropoutSource | None = None) -> Outputs:
         """x [N, C], the rows of the last stream -> Outputs."""
-        x = dropout(self.prehead_norm(x), self.head_dropout, rng)
+        x = dropout(self.prehead_norm(x), self.head_dropout, source)
         precise = self.p_linear.weight.dtype
-        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, rng))
+        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, source))
         return Outputs(
             w_logits=self.w_linear(w.to(precise)),
             ahead_logits=self.ahead_linear(self.head_ahead_logits(x).to(precise)),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -63,12 +64,17 @@ def identity_codes(prefix: Tensor, stream: int, entity: Tensor, width: int) -> T
 
 def cycles(day: Tensor, first_day: Tensor, phases: Tensor) -> Tensor:
     """Calendar columns, float32 [N, 28]. day, first_day: int [N], days of the sequence. phases: int64 [N, 7]."""
-    period = torch.tensor(CYCLE_DAYS, device=day.device)
+    period = _cycle_days(day.device)
     days = torch.stack([day, first_day], 1).to(torch.int64)
     angle = (
         (phases[:, :, None] + days[:, None, :]) % period[:, None] * (2 * math.pi / period.to(torch.float64))[:, None]
     )
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(torch.float32)
+
+
+@cache
+def _cycle_days(device: torch.device) -> Tensor:
+    return torch.tensor(CYCLE_DAYS, device=device)
 
 
 def encode_inputs(features: Tensor, codes: list[Tensor], calendar: Tensor) -> Tensor:

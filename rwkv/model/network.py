@@ -1,16 +1,18 @@
 """The network: encode, five streams, heads (spec 4). One set of parameters, for batches and for single reviews."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from rwkv.model.dropout import DropoutSource
 from rwkv.model.heads import Heads, Outputs
 from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
+from rwkv.ops.permute import permute
 
 
 class Network(Heads):
@@ -39,16 +41,17 @@ class Network(Heads):
         """The streams in the order in which they run."""
         return cast(list[Stream], list(self.rwkv_modules))
 
-    def forward(self, inputs: Tensor, layouts: Sequence[StreamLayout], rng: torch.Generator | None = None) -> Outputs:
+    def forward(self, inputs: Tensor, layouts: Sequence[StreamLayout], source: DropoutSource | None = None) -> Outputs:
         """All rows of a batch at once.
 
         inputs: [N, 92], rows in time order within each user. layouts: one a stream, in the order of the spec.
-        rng: source of dropout; None for evaluation. Returns Outputs in the order of the inputs.
+        source: of dropout; None for evaluation. Returns Outputs in the order of the inputs.
         """
         x = self.features2card(inputs.to(self.dtype))
         for stream, layout in zip(self.streams, layouts, strict=True):
-            x = stream(x[layout.order], layout, rng)[layout.inverse]
-        return self.read_out(x, rng)
+            x = stream(permute(x, layout.order, layout.inverse), layout, source)
+            x = permute(x, layout.inverse, layout.order)
+        return self.read_out(x, source)
 
     def step(self, inputs: Tensor, states: Sequence[StreamState]) -> tuple[Outputs, list[StreamState]]:
         """One row for each of N independent combinations of states.
@@ -78,7 +81,27 @@ def new_network(seed: int) -> Network:
 
 def compute_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """Weights to compute with: in `dtype`, but for the last linear maps of the heads. Gradients flow to `weights`."""
-    return {
-        name: weight if name.split(".")[0] in Heads.FULL_PRECISION else weight.to(dtype)
-        for name, weight in weights.items()
-    }
+    names = [name for name, x in weights.items() if x.dtype != dtype and name.split(".")[0] not in Heads.FULL_PRECISION]
+    cast = _CastAll.apply(dtype, *(weights[name] for name in names)) if names else ()
+    return {**weights, **dict(zip(names, cast, strict=True))}
+
+
+class _CastAll(torch.autograd.Function):
+    """Many tensors to another dtype at once, and their gradients back: a few launches instead of hundreds."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.dtypes = [x.dtype for x in tensors]
+        cast = [torch.empty_like(x, dtype=dtype) for x in tensors]
+        torch._foreach_copy_(cast, list(tensors))
+        return tuple(cast)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        there = [grad for grad in gradients if grad is not None]
+        pairs = zip(gradients, ctx.dtypes, strict=True)
+        back = [torch.empty_like(grad, dtype=dtype) for grad, dtype in pairs if grad is not None]
+        torch._foreach_copy_(back, there)
+        left = iter(back)
+        return (None, *(None if grad is None else next(left) for grad in gradients))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwkv.ops.chunks import PackedGroups, pack_groups
+from rwkv.ops.groups import PackedGroups
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class StreamLayout:
 
     order int64 [N]: the row at each place of the stream; inverse int64 [N]: the place of each row.
     groups: the packed groups, in places. previous_review int64 [N]: place of the latest earlier review row of the same
-    group, -1 if there is none. group int64 [N]: the group of each place. last_review int64 [G]: place of a group's last
+    group, -1 if there is none. source int64 [N]: where its token shift comes from, itself if there is none.
+    group int64 [N]: the group of each place. last_review int64 [G]: place of a group's last
     review row, -1 if it has none.
     """
 
@@ -22,16 +23,12 @@ class StreamLayout:
     inverse: Tensor
     groups: PackedGroups
     previous_review: Tensor
+    source: Tensor
     group: Tensor
     last_review: Tensor
 
-    @property
-    def source(self) -> Tensor:
-        """The place each row is shifted to when its group begins here, int64 [N]: itself without an earlier review."""
-        return torch.where(self.previous_review >= 0, self.previous_review, _places(self.previous_review))
-
     def source_after(self, seen: Tensor) -> Tensor:
-        """The same where groups go on: N + g for the last review row of group g before this batch, if seen [G]."""
+        """`source` where groups go on: N + g for the last review row of group g before this batch, if seen [G]."""
         from_before = (self.previous_review < 0) & seen[self.group]
         return torch.where(from_before, len(self.group) + self.group, self.source)
 
@@ -54,13 +51,15 @@ def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
     group = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     latest = _latest_review(grouped_query)
     previous = torch.cat([latest.new_full((1,), -1), latest[:-1]]) if len(latest) else latest
+    previous = torch.where(previous >= offsets[:-1][group], previous, -1)
     first = offsets[:-1]
     last = latest[offsets[1:] - 1]
     return StreamLayout(
         order=order,
         inverse=inverse,
-        groups=pack_groups(offsets, grouped_query),
-        previous_review=torch.where(previous >= first[group], previous, -1),
+        groups=PackedGroups(offsets, grouped_query),
+        previous_review=previous,
+        source=torch.where(previous >= 0, previous, _places(previous)),
         group=group,
         last_review=torch.where(last >= first, last, -1),
     )

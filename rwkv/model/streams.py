@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rwkv.model.channel_mixer import ChannelMixer
-from rwkv.model.dropout import dropout
+from rwkv.model.dropout import DropoutSource, dropout
 from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
@@ -25,14 +25,14 @@ class Layer(nn.Module):
         self.channel_mixer = ChannelMixer(spec, stream.channel_factor, layer, stream.layers)
 
     def forward(
-        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, rng: torch.Generator | None
+        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, source: DropoutSource | None
     ) -> tuple[Tensor, Tensor]:
         """Rows of a batch from empty states. Returns (x [N, C], v0 [N, C])."""
         mixed, v0, _, _ = self.time_mixer(x, v0, layout)
-        x = x + dropout(mixed, self.dropout, rng)
+        x = x + dropout(mixed, self.dropout, source)
         mixed, _ = self.channel_mixer(x, layout)
-        x = x + dropout(mixed, self.dropout, rng)
-        return dropout(x, self.layer_dropout, rng), v0
+        x = x + dropout(mixed, self.dropout, source)
+        return dropout(x, self.layer_dropout, source), v0
 
     def resume(
         self, x: Tensor, v0: Tensor | None, layout: StreamLayout, state: LayerState
@@ -65,11 +65,11 @@ class Stream(nn.Module):
         """The layers in the order in which they run."""
         return cast(list[Layer], list(self.blocks))
 
-    def forward(self, x: Tensor, layout: StreamLayout, rng: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, layout: StreamLayout, source: DropoutSource | None = None) -> Tensor:
         """All rows of a batch, every group from an empty state. x [N, C] -> [N, C]."""
         v0 = None
         for block in self.layers:
-            x, v0 = block(x, v0, layout, rng)
+            x, v0 = block(x, v0, layout, source)
         return x
 
     def resume(self, x: Tensor, layout: StreamLayout, states: StreamState) -> tuple[Tensor, StreamState]:

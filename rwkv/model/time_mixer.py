@@ -77,8 +77,8 @@ class TimeMixer(nn.Module):
             nn.init.zeros_(parameter)
         orthogonal(self.lora_B_g.weight)
 
-    def project(self, mixed: Tensor, v0: Tensor | None) -> Projected:
-        """mixed: [8, N, C], the interpolations of spec 4 in its order. v0: None in the stream's first layer."""
+    def project(self, mixed: tuple[Tensor, ...], v0: Tensor | None) -> Projected:
+        """mixed: eight [N, C], the interpolations of spec 4 in its order. v0: None in the stream's first layer."""
         m_r, m_k, m_v, m_d, m_a, m_g, m_k_scale, m_v_scale = mixed
         v = self.W_v(m_v)
         return Projected(
@@ -102,7 +102,7 @@ class TimeMixer(nn.Module):
         norm, bonus = self.out_group_norm, self.bonus.view(self.heads, -1)
         return self.W_o(wkv_output(out, of.r, of.inputs.v, of.inputs.b, of.gate, bonus, norm.weight, norm.bias))
 
-    def mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Normalise rows and interpolate each with the row it is shifted to: see `token_mix`."""
         lerps = self.rkvdag_lerp.view(8, -1)
         return token_mix(x, self.layer_norm.weight, self.layer_norm.bias, lerps, source, before)

@@ -6,40 +6,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DEFAULT_CHUNK_LENGTH = 16
-
 
 @dataclass(frozen=True)
-class PackedGroups:
-    """Which rows form a group, and how the groups are cut into B chunks of T rows.
+class ChunkPlan:
+    """How packed groups are cut into B chunks of T rows.
 
-    offsets int64 [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1. is_query bool [N].
     Chunks are ordered by step (a group's first chunk has step 0), within a step by groups from long to short.
     chunk_row int64 [B, T]: the row at each place, 0 where there is none. writes bool [B, T]: there is a review row.
     place int64 [N]: where in [B * T] each row lies. chunks_of_step: how many chunks each step has.
     group_order int64 [G]: the groups from long to short.
     """
 
-    offsets: Tensor
-    is_query: Tensor
     chunk_row: Tensor
     writes: Tensor
     place: Tensor
     chunks_of_step: tuple[int, ...]
     group_order: Tensor
 
-    @property
-    def groups(self) -> int:
-        return len(self.offsets) - 1
-
-    def to(self, device: torch.device) -> "PackedGroups":
+    def to(self, device: torch.device) -> "ChunkPlan":
         """The same on another device."""
         moved: dict[str, Any] = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
         return replace(self, **moved)
 
 
-def pack_groups(offsets: Tensor, is_query: Tensor, chunk_length: int = DEFAULT_CHUNK_LENGTH) -> PackedGroups:
-    """Plan the chunks of packed groups; every group may have any number of rows, also none."""
+def plan_chunks(offsets: Tensor, is_query: Tensor, chunk_length: int) -> ChunkPlan:
+    """Plan the chunks of packed groups. offsets: int64 [G + 1]; is_query: bool [N]; on any one device."""
+    device = offsets.device
     lengths = offsets.diff()
     group_order = torch.argsort(lengths, descending=True, stable=True)
     chunks = (lengths[group_order] + chunk_length - 1) // chunk_length
@@ -49,18 +41,16 @@ def pack_groups(offsets: Tensor, is_query: Tensor, chunk_length: int = DEFAULT_C
     step_start = torch.cat([chunks_of_step.new_zeros(1), chunks_of_step.cumsum(0)])
 
     rank = torch.empty_like(group_order)
-    rank[group_order] = torch.arange(len(group_order))
-    group = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    position = torch.arange(len(is_query)) - offsets[group]
+    rank[group_order] = torch.arange(len(group_order), device=device)
+    group = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
+    position = torch.arange(len(is_query), device=device) - offsets[group]
     place = (step_start[position // chunk_length] + rank[group]) * chunk_length + position % chunk_length
 
-    chunk_row = torch.zeros(int(step_start[-1]) * chunk_length, dtype=torch.int64)
-    chunk_row[place] = torch.arange(len(is_query))
-    writes = torch.zeros(len(chunk_row), dtype=torch.bool)
+    chunk_row = torch.zeros(int(step_start[-1]) * chunk_length, dtype=torch.int64, device=device)
+    chunk_row[place] = torch.arange(len(is_query), device=device)
+    writes = torch.zeros(len(chunk_row), dtype=torch.bool, device=device)
     writes[place] = ~is_query
-    return PackedGroups(
-        offsets=offsets,
-        is_query=is_query,
+    return ChunkPlan(
         chunk_row=chunk_row.view(-1, chunk_length),
         writes=writes.view(-1, chunk_length),
         place=place,

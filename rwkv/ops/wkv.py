@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from rwkv.ops.chunks import PackedGroups
+from rwkv.ops.gpu import has_triton
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.native import has_native
 from rwkv.ops.wkv_chunked import wkv_chunked
 from rwkv.ops.wkv_native import wkv_native
@@ -35,6 +36,10 @@ def wkv(
     if initial_state is not None and initial_state.shape != (groups.groups, heads, width, width):
         expected = (groups.groups, heads, width, width)
         raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}, expected {expected}")
+    if has_triton(r, k_hat, v, b, head_width=width):
+        from rwkv.ops.wkv_triton import wkv_triton  # Triton is there with a GPU only
+
+        return wkv_triton(r, log_decay, k_hat, v, b, groups.runs, initial_state)
     dtype = torch.promote_types(r.dtype, torch.float32)
     if initial_state is not None:
         initial_state = initial_state.to(dtype)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.chunks import PackedGroups
+from rwkv.ops.groups import PackedGroups
 
 
 def wkv_chunked(
@@ -28,12 +28,13 @@ def wkv_chunked(
     r, log_decay, k_hat, v, b: [N, H, K]. initial_state: [G, H, K (value), K (key)], zero if None.
     Returns (out [N, H, K], final_state [G, H, K, K]).
     """
+    plan = groups.chunks
     c = (b * r).sum(-1, keepdim=True)
     u = log_decay.exp() * r - k_hat * c
     u_chunk, k_chunk, v_chunk, decay_chunk, b_chunk = (
-        x[groups.chunk_row].transpose(1, 2) for x in (u, k_hat, v, log_decay, b)
+        x[plan.chunk_row].transpose(1, 2) for x in (u, k_hat, v, log_decay, b)
     )
-    writes = groups.writes[:, None, :, None]
+    writes = plan.writes[:, None, :, None]
     decay_chunk = decay_chunk * writes
     log_p = decay_chunk.cumsum(2)
     p_before = (log_p - decay_chunk).exp()
@@ -50,13 +51,13 @@ def wkv_chunked(
     addition = b_end @ y_own
 
     shape = (groups.groups, *addition.shape[1:])
-    first = r.new_zeros(shape) if initial_state is None else initial_state.transpose(-1, -2)[groups.group_order]
-    states, last = _ChunkScan.apply(transition, addition, first, groups.chunks_of_step)
+    first = r.new_zeros(shape) if initial_state is None else initial_state.transpose(-1, -2)[plan.group_order]
+    states, last = _ChunkScan.apply(transition, addition, first, plan.chunks_of_step)
 
     read = (u_in @ b_columns).tril(-1)
     out = u_in @ states + read @ (y_own - y_state @ states)
-    out = out.transpose(1, 2).reshape(-1, *r.shape[1:])[groups.place] + c * v
-    final = torch.empty_like(last).index_copy(0, groups.group_order, last)
+    out = out.transpose(1, 2).reshape(-1, *r.shape[1:])[plan.place] + c * v
+    final = torch.empty_like(last).index_copy(0, plan.group_order, last)
     return out, final.transpose(-1, -2)
 
 

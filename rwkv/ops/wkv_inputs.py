@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rwkv.ops.gpu import compiled, has_triton
 from rwkv.ops.native import has_native, native
 
 NORM_CLAMP = 1e-12
@@ -39,7 +40,8 @@ def wkv_inputs(
     inputs = [x for x in (k, v, v0, v_mix, a, d, k_scale, v_scale) if x is not None]
     if has_native(*inputs, head_width=k.shape[1] // k_scale.shape[1]):
         return WkvInputs(*_NativeInputs.apply(k, v, v0, v_mix, a, d, k_scale, v_scale))
-    return wkv_inputs_reference(k, v, v0, v_mix, a, d, k_scale, v_scale)
+    form = compiled(wkv_inputs_reference) if has_triton(*inputs) else wkv_inputs_reference
+    return form(k, v, v0, v_mix, a, d, k_scale, v_scale)
 
 
 def wkv_inputs_reference(

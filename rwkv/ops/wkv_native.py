@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.chunks import PackedGroups
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.native import native
 
 

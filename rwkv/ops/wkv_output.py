@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rwkv.ops.gpu import compiled, has_triton
 from rwkv.ops.native import has_native, native
 
 GROUP_NORM_EPS = 64e-5
@@ -21,7 +22,8 @@ def wkv_output(
     """
     if has_native(out, r, v, b, gate, head_width=bonus.shape[1]):
         return _NativeOutput.apply(out, r, v, b, gate, bonus, weight, bias)
-    return wkv_output_reference(out, r, v, b, gate, bonus, weight, bias)
+    form = compiled(wkv_output_reference) if has_triton(out, r, v, b, gate) else wkv_output_reference
+    return form(out, r, v, b, gate, bonus, weight, bias)
 
 
 def wkv_output_reference(

@@ -11,7 +11,14 @@ from rwkv.batches.collate import BatchLabels
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 
-_WEIGHTS = {"ahead": 0.5, "imm": 1.0, "ahead_raw": 0.5, "w": 1e-5, "ahead_logits_mag": 1e-4, "ahead_logits_diff": 1e-3}
+TERM_WEIGHTS = {
+    "ahead": 0.5,
+    "imm": 1.0,
+    "ahead_raw": 0.5,
+    "w": 1e-5,
+    "ahead_logits_mag": 1e-4,
+    "ahead_logits_diff": 1e-3,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
     mode: "all", or "equalize" to use rows whose labelled review is among the benchmark's keys only. Source: spec 5.
     """
     ahead = ~is_query & labels.has_label
-    imm = is_query
+    imm = is_query & labels.has_label
     ahead_equalize, imm_equalize = ahead & labels.is_equalize, imm & labels.is_equalize
     if mode == "equalize":
         ahead, imm = ahead_equalize, imm_equalize
@@ -54,7 +61,7 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
         "ahead_logits_diff": _mean(_root_mean_square(outputs.ahead_logits.diff(dim=-1)), ahead),
     }
     return Loss(
-        total=torch.stack([weight * terms[name] for name, weight in _WEIGHTS.items()]).sum(),
+        total=torch.stack([weight * terms[name] for name, weight in TERM_WEIGHTS.items()]).sum(),
         terms=terms,
         reported={
             "ahead_equalize": _mean(ahead_bce, ahead_equalize).detach(),

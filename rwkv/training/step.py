@@ -1,15 +1,18 @@
 """One optimiser step: forward, loss, backward, clipping, update (spec 5)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 
 from rwkv.batches.collate import Batch
+from rwkv.model.dropout import DropoutSource
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
-from rwkv.training.loss import Loss, compute_loss
+from rwkv.training.loss import TERM_WEIGHTS, Loss, compute_loss
 from rwkv.training.optimizer import CLIP_NORM
 
 
@@ -31,27 +34,39 @@ def train_step(
     batch: Batch,
     dtype: torch.dtype,
     mode: str,
-    rng: torch.Generator,
+    source: DropoutSource | None,
 ) -> StepReport:
     """Take one step on a batch that lies on the network's device.
 
-    network: float32 master weights. dtype: what the forward and backward pass compute in. mode: LOSS_MODE. rng: source
-    of dropout. A step whose loss or gradient is not finite changes nothing.
+    network: float32 master weights. dtype: what the forward and backward pass compute in. mode: LOSS_MODE. source: of
+    dropout. A step whose loss or gradient is not finite changes nothing.
     """
     optimizer.zero_grad(set_to_none=True)
-    loss = batch_loss(network, batch, dtype, mode, rng)
+    report = read_report(clipped_gradients(network, batch, dtype, mode, source))
+    if report.loss is not None:
+        optimizer.step()
+    return report
+
+
+def clipped_gradients(
+    network: Network, batch: Batch, dtype: torch.dtype, mode: str, source: DropoutSource | None
+) -> Tensor:
+    """Leave clipped gradients in the weights. Returns figures [8] for `read_report`, on the device: nothing waits."""
+    loss = batch_loss(network, batch, dtype, mode, source)
     loss.total.backward()
     norm = clip_grad_norm_(network.parameters(), CLIP_NORM)
-    terms = {name: float(value.detach()) for name, value in loss.terms.items()}
-    total = loss.total.detach()
-    is_finite = bool(torch.isfinite(total) & torch.isfinite(norm))
-    if is_finite:
-        optimizer.step()
-    return StepReport(float(total) if is_finite else None, terms, float(norm))
+    return torch.stack([loss.total.detach(), norm, *(loss.terms[name].detach() for name in TERM_WEIGHTS)])
 
 
-def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, rng: torch.Generator | None) -> Loss:
+def read_report(figures: Tensor) -> StepReport:
+    """What `clipped_gradients` found, as numbers."""
+    total, norm, *terms = figures.tolist()
+    is_finite = math.isfinite(total) and math.isfinite(norm)
+    return StepReport(total if is_finite else None, dict(zip(TERM_WEIGHTS, terms, strict=True)), norm)
+
+
+def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, source: DropoutSource | None) -> Loss:
     """The loss over a batch, with gradients to the network's float32 weights."""
     weights = compute_weights(dict(network.named_parameters()), dtype)
-    outputs: Outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, rng))
+    outputs: Outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, source))
     return compute_loss(outputs, batch.labels, batch.is_query, mode)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.ops.chunks import pack_groups
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv_chunked import wkv_chunked
 from rwkv.ops.wkv_reference import wkv_reference
 from tests.conformance.model_vectors import arrays_of, largest_difference
@@ -23,7 +23,7 @@ def reference(inputs: dict[str, Tensor], offsets: Tensor, is_query: Tensor) -> t
 
 
 def chunked(inputs: dict[str, Tensor], offsets: Tensor, is_query: Tensor) -> tuple[Tensor, Tensor]:
-    return wkv_chunked(**inputs, groups=pack_groups(offsets, is_query))
+    return wkv_chunked(**inputs, groups=PackedGroups(offsets, is_query))
 
 
 @pytest.mark.parametrize("op", [reference, chunked])

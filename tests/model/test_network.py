@@ -12,13 +12,13 @@ from torch.func import functional_call
 
 from rwkv.model import packing
 from rwkv.model.curve import curve_logits, immediate_recall
-from rwkv.model.dropout import dropout
+from rwkv.model.dropout import DropoutSource, dropout
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
 from rwkv.model.packing import pack_stream
 from rwkv.model.spec import PUBLISHED
 from rwkv.model.state import StreamState, empty_state
-from rwkv.ops.chunks import pack_groups
+from rwkv.ops.groups import PackedGroups
 from tests.networks import (
     SMALL,
     Entities,
@@ -187,8 +187,8 @@ def test_chunk_length_does_not_matter(chunk_length: int, monkeypatch: pytest.Mon
     entities, is_query = random_history(6, 150, cards=4)
     inputs = random_inputs(6, 150)
     usual = predict(inputs, entities, is_query)
-    monkeypatch.setattr(packing, "pack_groups", lambda offsets, query: pack_groups(offsets, query, chunk_length))
-    assert layouts_of(entities, is_query)[0].groups.chunk_row.shape[1] == chunk_length
+    monkeypatch.setattr(packing, "PackedGroups", lambda offsets, query: PackedGroups(offsets, query, chunk_length))
+    assert layouts_of(entities, is_query)[0].groups.chunks.chunk_row.shape[1] == chunk_length
     assert_near(predict(inputs, entities, is_query), usual, EXACT)
 
 
@@ -204,14 +204,14 @@ def test_a_user_with_queries_only_leaves_no_state_and_gets_predictions() -> None
 # --- Dropout
 
 
-def test_dropout_follows_its_generator() -> None:
+def test_dropout_follows_its_seed() -> None:
     entities, is_query = random_history(2, 50)
     inputs, layouts = random_inputs(2, 50), layouts_of(entities, is_query)
 
     @torch.no_grad()
     def run(seed: int | None) -> Tensor:
-        rng = None if seed is None else torch.Generator().manual_seed(seed)
-        return torch.cat(network()(inputs, layouts, rng), 1)
+        source = None if seed is None else DropoutSource(torch.tensor([seed]))
+        return torch.cat(network()(inputs, layouts, source), 1)
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
@@ -220,11 +220,11 @@ def test_dropout_follows_its_generator() -> None:
         torch.manual_seed(0)
         first = run(None)
         torch.manual_seed(1)
-        assert torch.equal(run(None), first), "without a generator there is none, whatever torch's own"
+        assert torch.equal(run(None), first), "without a source there is none, whatever torch's own randomness"
 
 
 def test_dropout_keeps_the_mean() -> None:
-    dropped = dropout(torch.full((100_000,), 2.0), 0.1, torch.Generator().manual_seed(0))
+    dropped = dropout(torch.full((100_000,), 2.0), 0.1, DropoutSource(torch.tensor([0])))
     assert dropped.unique().tolist() == [0.0, pytest.approx(2 / 0.9)]
     # 100,000 draws: the standard deviation of a share of 0.1 is 0.001.
     assert float((dropped == 0).float().mean()) == pytest.approx(0.1, abs=0.004)

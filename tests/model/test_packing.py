@@ -100,21 +100,28 @@ def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
 @given(rows=ROWS)
 def test_every_row_has_one_place_among_the_chunks(rows: list[tuple[int, bool]]) -> None:
     groups = pack(rows)[0].groups
-    chunk_length = groups.chunk_row.shape[1]
-    places = groups.place.tolist()
+    chunk_length = groups.chunks.chunk_row.shape[1]
+    places = groups.chunks.place.tolist()
     assert len(set(places)) == len(rows)
-    assert torch.equal(groups.chunk_row.flatten()[groups.place], torch.arange(len(rows)))
-    assert torch.equal(groups.writes.flatten()[groups.place], ~groups.is_query)
-    assert int(groups.writes.sum()) == int((~groups.is_query).sum())
-    assert sum(groups.chunks_of_step) == len(groups.chunk_row)
-    assert groups.chunks_of_step == tuple(sorted(groups.chunks_of_step, reverse=True))
+    assert torch.equal(groups.chunks.chunk_row.flatten()[groups.chunks.place], torch.arange(len(rows)))
+    assert torch.equal(groups.chunks.writes.flatten()[groups.chunks.place], ~groups.is_query)
+    assert int(groups.chunks.writes.sum()) == int((~groups.is_query).sum())
+    assert sum(groups.chunks.chunks_of_step) == len(groups.chunks.chunk_row)
+    assert groups.chunks.chunks_of_step == tuple(sorted(groups.chunks.chunks_of_step, reverse=True))
     chunks = (groups.offsets.diff() + chunk_length - 1) // chunk_length
-    assert [int((chunks > step).sum()) for step in range(len(groups.chunks_of_step))] == list(groups.chunks_of_step)
+    assert [int((chunks > step).sum()) for step in range(len(groups.chunks.chunks_of_step))] == list(
+        groups.chunks.chunks_of_step
+    )
 
 
 def test_a_layout_moves_to_a_device_with_all_its_parts() -> None:
+    """The plans that were made move along; others are made where they are asked for."""
     meta = torch.device("meta")
-    layout = pack([(1, False), (0, True), (1, True)])[0].to(meta)
-    tensors = [x for part in (layout, layout.groups) for x in vars(part).values() if isinstance(x, Tensor)]
-    assert len(tensors) == 11
+    here = pack([(1, False), (0, True), (1, True)])[0]
+    assert here.groups.chunks is not None
+    assert here.groups.runs is not None
+    layout = here.to(meta)
+    parts = (layout, layout.groups, layout.groups.chunks, layout.groups.runs)
+    tensors = [x for part in parts for x in vars(part).values() if isinstance(x, Tensor)]
+    assert len(tensors) == 6 + 2 + 4 + 8
     assert {x.device for x in tensors} == {meta}

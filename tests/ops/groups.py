@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rwkv.ops.chunks import PackedGroups, pack_groups
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv_chunked import wkv_chunked
 from rwkv.ops.wkv_native import wkv_native
 from rwkv.ops.wkv_reference import wkv_reference
@@ -30,7 +30,7 @@ class Problem:
     is_query: Tensor
 
     def packed(self, chunk_length: int = 16) -> PackedGroups:
-        return pack_groups(self.offsets, self.is_query, chunk_length)
+        return PackedGroups(self.offsets, self.is_query, chunk_length)
 
     def to(self, dtype: torch.dtype) -> "Problem":
         return Problem({name: x.to(dtype) for name, x in self.inputs.items()}, self.offsets, self.is_query)

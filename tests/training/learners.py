@@ -4,6 +4,7 @@ import torch
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.data.segments import whole_history
+from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.training.optimizer import make_optimizer
@@ -24,5 +25,5 @@ def optimizer_of(network: Network, rate: float = 1e-3) -> torch.optim.AdamW:
     return optimizer
 
 
-def generator(seed: int = 1) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def dropout_source(seed: int = 1) -> DropoutSource:
+    return DropoutSource(torch.tensor([seed]))

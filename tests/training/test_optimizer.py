@@ -22,7 +22,7 @@ from rwkv.training.optimizer import (
 )
 from rwkv.training.step import train_step
 from tests.networks import small_network
-from tests.training.learners import generator, optimizer_of, some_batch
+from tests.training.learners import dropout_source, optimizer_of, some_batch
 
 PEAK = 7e-4
 # One rounding or two.
@@ -83,7 +83,7 @@ def trained(steps: int = 2) -> torch.optim.AdamW:
     network = small_network()
     optimizer = optimizer_of(network)
     for _ in range(steps):
-        train_step(network, optimizer, some_batch(), torch.float32, "all", generator())
+        train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_source())
     return optimizer
 
 

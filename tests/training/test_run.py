@@ -10,7 +10,7 @@ from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.model.network import Network, new_network
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.step import train_step
-from tests.training.learners import generator, optimizer_of, some_batch
+from tests.training.learners import dropout_source, optimizer_of, some_batch
 
 KEYS = {
     "EPOCHS": 2.0,
@@ -36,7 +36,7 @@ def trained_network() -> tuple[Network, torch.optim.AdamW]:
     network = new_network(1)
     optimizer = optimizer_of(network)
     for n in range(2):
-        train_step(network, optimizer, some_batch(users=1, reviews=12), torch.float32, "all", generator(n))
+        train_step(network, optimizer, some_batch(users=1, reviews=12), torch.float32, "all", dropout_source(n))
     return network, optimizer
 
 

@@ -13,11 +13,11 @@ from rwkv.model.network import Network
 from rwkv.training.optimizer import CLIP_NORM
 from rwkv.training.step import StepReport, batch_loss, train_step
 from tests.networks import small_network
-from tests.training.learners import generator, optimizer_of, some_batch
+from tests.training.learners import dropout_source, optimizer_of, some_batch
 
 FLOATS = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
-# Without dropout, which would hide what a step brings: no generator.
+# Without dropout, which would hide what a step brings: no source.
 LEARNING_STEPS = 8
 
 Weights = dict[str, Tensor]
@@ -41,7 +41,7 @@ def test_steps_reduce_the_loss(dtype: torch.dtype) -> None:
     network, batch = small_network(), some_batch()
     optimizer = optimizer_of(network)
     before = loss_of(network, batch)
-    reports = [train_step(network, optimizer, batch, dtype, "all", generator(n)) for n in range(LEARNING_STEPS)]
+    reports = [train_step(network, optimizer, batch, dtype, "all", dropout_source(n)) for n in range(LEARNING_STEPS)]
     assert loss_of(network, batch) < before - 0.05
     assert all(report.loss is not None for report in reports)
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}, "the master weights stay float32"
@@ -58,7 +58,7 @@ def test_bfloat16_computes_almost_the_same_loss() -> None:
 def test_gradients_reach_every_parameter_that_is_used(dtype: torch.dtype) -> None:
     """All but the mix with the first layer's values, in each stream's first layer, which has nothing to mix with."""
     network = small_network()
-    batch_loss(network, some_batch(), dtype, "all", generator()).total.backward()
+    batch_loss(network, some_batch(), dtype, "all", dropout_source()).total.backward()
     without = {name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()}
     assert without == {
         name for name, _ in network.named_parameters() if ".blocks.0." in name and "v_lora_simple" in name
@@ -70,7 +70,7 @@ def test_a_step_is_adamw_on_clipped_gradients() -> None:
     """Typed anew: the first step of AdamW moves every weight by the rate along the sign, after the decay."""
     network, batch, rate = small_network(), some_batch(), 1e-3
     optimizer, before = optimizer_of(network, rate), weights_of(network)
-    report = train_step(network, optimizer, batch, torch.float32, "all", generator())
+    report = train_step(network, optimizer, batch, torch.float32, "all", dropout_source())
     assert report.norm > CLIP_NORM, "nothing was to be clipped"
     norm = math.sqrt(sum(float(w.grad.double().square().sum()) for w in network.parameters() if w.grad is not None))
     # Single precision sums.
@@ -96,7 +96,7 @@ def test_gradients_below_the_norm_are_left_as_they_are(monkeypatch: pytest.Monke
 
 
 def step_with(network: Network, batch: Batch, optimizer: torch.optim.AdamW | None = None) -> StepReport:
-    return train_step(network, optimizer or optimizer_of(network), batch, torch.float32, "all", generator())
+    return train_step(network, optimizer or optimizer_of(network), batch, torch.float32, "all", dropout_source())
 
 
 def test_a_loss_that_is_not_finite_changes_nothing() -> None:
@@ -139,19 +139,21 @@ def test_gradients_of_an_earlier_step_are_forgotten() -> None:
     assert is_same(twice, weights_of(once))
 
 
-def test_dropout_comes_from_the_generator_alone() -> None:
+def test_dropout_comes_from_its_seed_alone() -> None:
     reports = []
     for global_seed, seed in ((1, 1), (2, 1), (1, 2)):
         torch.manual_seed(global_seed)
         network = small_network()
-        reports.append(train_step(network, optimizer_of(network), some_batch(), torch.float32, "all", generator(seed)))
+        reports.append(
+            train_step(network, optimizer_of(network), some_batch(), torch.float32, "all", dropout_source(seed))
+        )
     assert reports[0] == reports[1] != reports[2]
 
 
 def test_the_mode_of_the_loss_is_heeded() -> None:
     losses = {
         mode: train_step(
-            network := small_network(), optimizer_of(network), some_batch(), torch.float32, mode, generator()
+            network := small_network(), optimizer_of(network), some_batch(), torch.float32, mode, dropout_source()
         )
         for mode in ("all", "equalize")
     }

@@ -100,19 +100,20 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> token_mix_forward(const at::Tenso
 // Returns the gradients of x, weight, bias and lerps.
 std::vector<at::Tensor> token_mix_backward(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias,
                                            const at::Tensor &lerps, const at::Tensor &source,
-                                           const at::Tensor &statistics, const at::Tensor &grad_mixed) {
+                                           const at::Tensor &statistics, at::TensorList grad_mixed) {
   const int64_t rows = x.size(0), C = x.size(1), J = lerps.size(0);
   check(x, "x", {rows, C});
   check(weight, "weight", {C});
   check(bias, "bias", {C});
   check(lerps, "lerps", {J, C});
   check(statistics, "statistics", {rows, 2});
-  check(grad_mixed, "grad_mixed", {J, rows, C});
+  TORCH_CHECK(static_cast<int64_t>(grad_mixed.size()) == J, "there must be a gradient for each lerp");
+  for (const auto &grad : grad_mixed) check(grad, "grad_mixed", {rows, C});
   check_source(source, rows, 0);
   auto normed = at::empty_like(x), to_self = at::zeros_like(x), to_source = at::zeros_like(x), grad_x = at::empty_like(x);
   // By block of rows: the sums over its rows for each lerp, the weight and the bias.
   auto sums = at::zeros({blocks_of(rows), J + 2, C}, x.options());
-  const float *in = read(x), *w = read(weight), *b = read(bias), *lerp = read(lerps), *gm = read(grad_mixed);
+  const float *in = read(x), *w = read(weight), *b = read(bias), *lerp = read(lerps);
   const float *s = read(statistics);
   const int64_t *from = source.const_data_ptr<int64_t>();
   float *n = write(normed), *own = write(to_self), *to = write(to_source), *gx = write(grad_x), *sum = write(sums);
@@ -121,10 +122,12 @@ std::vector<at::Tensor> token_mix_backward(const at::Tensor &x, const at::Tensor
       for (int64_t c = 0; c < C; ++c) n[i * C + c] = (in[i * C + c] - s[2 * i]) * s[2 * i + 1] * w[c] + b[c];
   });
   for_blocks(rows, [&](int64_t block, int64_t begin, int64_t end) {
-    for (int64_t j = 0; j < J; ++j)
+    for (int64_t j = 0; j < J; ++j) {
+      const float *grad = read(grad_mixed[j]);
       for (int64_t i = begin; i < end; ++i)
-        backward_mix(n + i * C, n + from[i] * C, gm + (j * rows + i) * C, lerp + j * C, C,
-                     sum + (block * (J + 2) + j) * C, own + i * C, to + i * C);
+        backward_mix(n + i * C, n + from[i] * C, grad + i * C, lerp + j * C, C, sum + (block * (J + 2) + j) * C,
+                     own + i * C, to + i * C);
+    }
   });
   // The rows that are shifted to row i follow it directly; a row without an earlier one is shifted to itself.
   for_blocks(rows, [&](int64_t block, int64_t begin, int64_t end) {
@@ -143,7 +146,7 @@ TORCH_LIBRARY_FRAGMENT(rwkv, m) {
   m.def("token_mix_forward(Tensor x, Tensor weight, Tensor bias, Tensor lerps, Tensor source, Tensor before, float eps) "
         "-> (Tensor, Tensor, Tensor)");
   m.def("token_mix_backward(Tensor x, Tensor weight, Tensor bias, Tensor lerps, Tensor source, Tensor statistics, "
-        "Tensor grad_mixed) -> Tensor[]");
+        "Tensor[] grad_mixed) -> Tensor[]");
 }
 
 TORCH_LIBRARY_IMPL(rwkv, CPU, m) {

@@ -1,0 +1,45 @@
+// Dropout by a hash of seed, site and position. See rwkv/ops/dropout.py for the definition.
+
+#include <torch/library.h>
+
+#include "rows.h"
+#include "simd.h"
+
+namespace rwkv {
+namespace {
+
+RWKV_INLINE uint32_t mix(uint32_t z) {
+  z = (z ^ (z >> 16)) * 0x7FEB352Du;
+  z = (z ^ (z >> 15)) * 0x846CA68Bu;
+  return z ^ (z >> 16);
+}
+
+RWKV_CLONES void drop(const float *x, int64_t begin, int64_t end, uint32_t threshold, float scale, uint32_t key,
+                      float *y) {
+  for (int64_t i = begin; i < end; ++i)
+    y[i] = mix(static_cast<uint32_t>(i) * 0x9E3779B1u + key) >= threshold ? x[i] * scale : 0.0f;
+}
+
+constexpr int64_t kGrain = 1 << 15;
+
+}  // namespace
+
+at::Tensor hash_dropout(const at::Tensor &x, int64_t threshold, double scale, int64_t seed, int64_t site) {
+  check(x, "x", x.sizes());
+  auto y = at::empty_like(x);
+  const float *in = read(x);
+  float *out = write(y);
+  const uint32_t key = mix(static_cast<uint32_t>(seed) ^ (static_cast<uint32_t>(site) * 0x9E3779B9u));
+  at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    drop(in, begin, end, static_cast<uint32_t>(threshold), static_cast<float>(scale), key, out);
+  });
+  return y;
+}
+
+TORCH_LIBRARY_FRAGMENT(rwkv, m) {
+  m.def("hash_dropout(Tensor x, int threshold, float scale, int seed, int site) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("hash_dropout", &hash_dropout); }
+
+}  // namespace rwkv

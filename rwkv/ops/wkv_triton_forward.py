@@ -1,0 +1,178 @@
+"""WKV forward: the affine map of each run in a group of several, a scan over them, then every run's outputs."""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.wkv_triton_chunk import (
+    chunk_factors,
+    chunk_inverse_kernel,
+    dot,
+    load_inverse,
+    load_rows,
+    load_writes,
+    read_factors,
+    state_offsets,
+    store_rows,
+    strictly_lower,
+    transposed_offsets,
+)
+from rwkv.ops.wkv_triton_launch import launch, options
+from rwkv.ops.wkv_triton_plan import CHUNK_LENGTH, RunPlan
+from rwkv.ops.wkv_triton_scan import scan_runs
+
+
+@triton.jit
+def _run_map_kernel(
+    log_decay,
+    k_hat,
+    v,
+    b,
+    is_query,
+    inverse,
+    runs,
+    slot_run,
+    maps,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+):
+    """X after a run = A X before it + B: [A | B] into maps float32 [slots, H, K, 2 K]. One program a slot and head."""
+    slot = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    run = runs + tl.load(slot_run + slot) * 5
+    first, end, chunk = tl.load(run), tl.load(run + 1), tl.load(run + 2)
+    key = tl.arange(0, K)
+    column = tl.arange(0, 2 * K)
+    # A chunk acts on the columns of A as on those of a state, but with v = 0.
+    state = tl.where(key[:, None] == column[None, :], 1.0, 0.0)
+    for i in range(((end - first + T - 1) // T).to(tl.int32)):
+        row = first + i * T
+        inside = tl.arange(0, T) < (end - row).to(tl.int32)
+        writes = load_writes(is_query, row, inside, T)[:, None]
+        log_w = load_rows(log_decay, row, inside, head, heads, K, T)
+        k = load_rows(k_hat, row, inside, head, heads, K, T)
+        b_rows = load_rows(b, row, inside, head, heads, K, T)
+        v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
+        v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0).to(tl.float32)
+        solved = load_inverse(inverse, chunk + i, head, heads, T)
+
+        k_in, b_scaled, _, _, p_end = chunk_factors(log_w, k, b_rows, writes)
+        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
+        state = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
+    tl.store(maps + (slot.to(tl.int64) * heads + head) * 2 * K * K + (key[:, None] * 2 * K + column[None, :]), state)
+
+
+@triton.jit
+def _output_kernel(
+    r,
+    log_decay,
+    k_hat,
+    v,
+    b,
+    is_query,
+    inverse,
+    offsets,
+    runs,
+    starts,
+    initial_state,
+    out,
+    final_state,
+    states,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+):
+    """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state."""
+    run = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    at = runs + run.to(tl.int64) * 5
+    first, end, chunk, group, slot = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4)
+    state = tl.zeros((K, K), tl.float32)
+    if slot >= 0:
+        state = tl.load(starts + state_offsets(slot, head, heads, K))
+    elif initial_state is not None:
+        state = tl.load(initial_state + transposed_offsets(group, head, heads, K))
+
+    for i in range(((end - first + T - 1) // T).to(tl.int32)):
+        row = first + i * T
+        inside = tl.arange(0, T) < (end - row).to(tl.int32)
+        writes = load_writes(is_query, row, inside, T)[:, None]
+        r_rows = load_rows(r, row, inside, head, heads, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads, K, T)
+        k = load_rows(k_hat, row, inside, head, heads, K, T)
+        v_rows = load_rows(v, row, inside, head, heads, K, T)
+        b_rows = load_rows(b, row, inside, head, heads, K, T)
+        solved = load_inverse(inverse, chunk + i, head, heads, T)
+        if states is not None:
+            tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
+
+        k_in, b_scaled, _, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
+        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
+        state_after = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
+        u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
+        read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
+        result = c * v_rows + dot(u_in, state, precision) + dot(read, y, precision)
+        store_rows(out, result, row, inside, head, heads, K, T)
+        state = state_after
+
+    if end == tl.load(offsets + group + 1):
+        tl.store(final_state + transposed_offsets(group, head, heads, K), state)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the backward pass needs of the forward pass.
+
+    inverse float32 [B, H, T, T]: the chunks' solved systems. transition float32 [slots, H, K, K]: the runs' A.
+    states [B, H, K (key), K (value)]: the state before each chunk, in the dtype of r; None if not asked for.
+    """
+
+    inverse: Tensor
+    transition: Tensor
+    states: Tensor | None
+
+
+def wkv_forward(
+    inputs: tuple[Tensor, ...], plan: RunPlan, initial_state: Tensor | None, keep_states: bool
+) -> tuple[Tensor, Tensor, Kept]:
+    """Run the forward kernels: out [N, H, K], final_state float32 [G, H, K (value), K (key)], and what to keep.
+
+    inputs: r, log_decay, k_hat, v, b, as in `wkv_triton`. They and initial_state are contiguous and start at multiples
+    of 16 bytes, on the plan's device.
+    """
+    r, log_decay, k_hat, v, b = inputs
+    _, heads, width = r.shape
+    new = r.new_empty
+    chunks, slots = len(plan.chunks), len(plan.slot_run)
+    out = torch.empty_like(r)
+    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
+    maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
+    final_state = new(plan.groups, heads, width, width, dtype=torch.float32)
+    states = new(chunks, heads, width, width) if keep_states else None
+
+    def run(name: str, kernel: Any, programs: int, *arguments: Any) -> None:
+        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **options(name, width, r.dtype))
+
+    run(
+        "inverse", chunk_inverse_kernel, chunks * heads,
+        log_decay, k_hat, b, plan.is_query, plan.chunks, inverse,
+    )  # fmt: skip
+    run(
+        "map", _run_map_kernel, slots * heads,
+        log_decay, k_hat, v, b, plan.is_query, inverse, plan.runs, plan.slot_run, maps,
+    )  # fmt: skip
+    starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
+    run(
+        "output", _output_kernel, len(plan.runs) * heads,
+        *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state,
+        out, final_state, states,
+    )  # fmt: skip
+    return out, final_state, Kept(inverse, maps[..., :width], states)

@@ -1,0 +1,104 @@
+"""How packed groups are cut up for the GPU: chunks of rows, runs of chunks, spans of runs. Built once a stream layout.
+
+A program walks one run, chunk by chunk. Runs of one group depend on each other through the state alone, so a group of
+several runs is first reduced to one affine map a run, those are scanned, and then all runs go at once.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+CHUNK_LENGTH = 16
+# A run costs a step of the scan, so a long group gets long runs; but with four heads, this many fill a large GPU.
+RUNS = 512
+RUNS_OF_A_GROUP = 256
+# Up to this many runs are scanned one after another; more are scanned in two levels.
+LONGEST_SCAN = 24
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Which rows form chunks, runs and groups. All tensors int64 unless said otherwise, all on one device.
+
+    is_query bool [N]. offsets [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1.
+    chunks [B, 2]: first row, and the row after the last. A chunk has at most CHUNK_LENGTH rows of one group.
+    runs: first row, row after the last, first chunk, group, slot; an empty group has one run without rows. A slot is
+    a place in the scan, which only runs of groups of several runs have, in order; -1 otherwise.
+    slot_run: the run in each slot. scanned_group: the groups with slots.
+    group_scan: their slots, or their spans if there are any: first, and the one after the last.
+    spans [spans, 2]: first slot, and the slot after the last; none if every group's scan is short.
+    """
+
+    is_query: Tensor
+    offsets: Tensor
+    chunks: Tensor
+    runs: Tensor
+    slot_run: Tensor
+    scanned_group: Tensor
+    group_scan: Tensor
+    spans: Tensor
+
+    @property
+    def groups(self) -> int:
+        return len(self.offsets) - 1
+
+    def to(self, device: torch.device | str) -> "RunPlan":
+        """The same on another device."""
+        return replace(self, **{name: x.to(device, non_blocking=True) for name, x in vars(self).items()})
+
+
+def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
+    """Plan the runs of packed groups; every group may have any number of rows, also none.
+
+    offsets: int64 [G + 1]; is_query: bool [N]; on any device (the CPU avoids waiting for a GPU).
+    """
+    _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
+    longest = int(offsets.diff().max()) / CHUNK_LENGTH if len(offsets) > 1 else 0
+    chunks_of_run = _nearest_power_of_two(max(len(chunk_first) / RUNS, longest / RUNS_OF_A_GROUP))
+    run_group, run_first, run_end = _cut(offsets, CHUNK_LENGTH * chunks_of_run, keep_empty=True)
+
+    runs_of_group = torch.bincount(run_group, minlength=len(offsets) - 1)
+    scanned = runs_of_group > 1
+    has_slot = scanned[run_group]
+    slot_run = has_slot.nonzero().squeeze(1)
+    slot = torch.where(has_slot, has_slot.cumsum(0) - 1, -1)
+    # Chunks and runs both go through the groups in order, so a run's first chunk is the first from its first row on.
+    run_chunk = torch.searchsorted(chunk_first, run_first)
+
+    scanned_group = scanned.nonzero().squeeze(1)
+    group_scan = _with_start(runs_of_group[scanned_group].cumsum(0))
+    spans = offsets.new_zeros(0, 2)
+    most = int(runs_of_group.max()) if len(runs_of_group) else 0
+    if most > LONGEST_SCAN:
+        span_group, span_first, span_end = _cut(group_scan, round(most**0.5))
+        spans = torch.stack([span_first, span_end], 1)
+        group_scan = _with_start(torch.bincount(span_group, minlength=len(scanned_group)).cumsum(0))
+    return RunPlan(
+        is_query=is_query,
+        offsets=offsets,
+        chunks=torch.stack([chunk_first, chunk_end], 1),
+        runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1),
+        slot_run=slot_run,
+        scanned_group=scanned_group,
+        group_scan=torch.stack([group_scan[:-1], group_scan[1:]], 1),
+        spans=spans,
+    )
+
+
+def _cut(offsets: Tensor, length: int, keep_empty: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut ranges into pieces of at most `length`: for each piece its range, its start and its end, int64 [pieces]."""
+    pieces = ((offsets.diff() + length - 1) // length).clamp(min=int(keep_empty))
+    source = torch.repeat_interleave(torch.arange(len(pieces), device=offsets.device), pieces)
+    before = _with_start(pieces.cumsum(0))
+    start = offsets[source] + (torch.arange(len(source), device=offsets.device) - before[source]) * length
+    return source, start, torch.minimum(start + length, offsets[source + 1])
+
+
+def _with_start(ends: Tensor) -> Tensor:
+    return torch.cat([ends.new_zeros(1), ends])
+
+
+def _nearest_power_of_two(x: float) -> int:
+    return 1 << round(math.log2(max(1.0, x)))
