@@ -1,5 +1,6 @@
 """Segments -> Batch: rows of several sequences side by side, without padding."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +56,21 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
+        return self.map(lambda x: x.to(device, non_blocking=True))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with all its tensors changed, those of its layouts and their plans included."""
         return Batch(
-            **{name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)},
-            entities={stream: ids.to(device) for stream, ids in self.entities.items()},
-            layouts=tuple(layout.to(device) for layout in self.layouts),
-            labels=BatchLabels(**{name: value.to(device) for name, value in vars(self.labels).items()}),
+            **{name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)},
+            entities={stream: change(ids) for stream, ids in self.entities.items()},
+            layouts=tuple(layout.map(change) for layout in self.layouts),
+            labels=BatchLabels(**{name: change(value) for name, value in vars(self.labels).items()}),
         )
+
+    def copy_from(self, other: "Batch") -> None:
+        """Overwrite all tensors with those of a batch of the same shapes."""
+        for ours, theirs in zip(_tensors(self), _tensors(other), strict=True):
+            ours.copy_(theirs, non_blocking=True)
 
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
@@ -90,6 +100,17 @@ def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
             is_equalize=_join([label.is_equalize for label in labels]),
         ),
     )
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def keep(x: Tensor) -> Tensor:
+        found.append(x)
+        return x
+
+    batch.map(keep)
+    return found
 
 
 def _join(columns: list[np.ndarray]) -> Tensor:

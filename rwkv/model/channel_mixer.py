@@ -1,12 +1,12 @@
 """The channel mixer of RWKV-7 (spec 4)."""
 
-import torch
 from torch import Tensor, nn
 
 from rwkv.model.initial import channel_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
+from rwkv.ops.relu_square import relu_square
 from rwkv.ops.token_mix import token_mix
 
 
@@ -38,4 +38,4 @@ class ChannelMixer(nn.Module):
     def _mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.layer_norm
         mixed, normed = token_mix(x, norm.weight, norm.bias, self.lerp_k.view(1, -1), source, before)
-        return self.W_v(torch.relu(self.W_k(mixed[0])).square()), normed
+        return self.W_v(relu_square(self.W_k(mixed[0]))), normed

@@ -23,3 +23,10 @@ def dropout(x: Tensor, rate: float, source: DropoutSource | None) -> Tensor:
     if source is None or rate == 0:
         return x
     return hash_dropout(x, rate, source.seed, source.next_use())
+
+
+def add_dropped(residual: Tensor, x: Tensor, rate: float, source: DropoutSource | None) -> Tensor:
+    """residual + dropout(x)."""
+    if source is None or rate == 0:
+        return residual + x
+    return hash_dropout(x, rate, source.seed, source.next_use(), residual)

@@ -1,5 +1,6 @@
 """Rows in time order -> rows grouped by the entities of one stream. Pure functions on index tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,12 @@ class StreamLayout:
 
     def to(self, device: torch.device) -> "StreamLayout":
         """The same on another device."""
-        return StreamLayout(**{name: value.to(device) for name, value in vars(self).items()})
+        return self.map(lambda x: x.to(device))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "StreamLayout":
+        """The same with all its tensors changed, those of its groups' plans included."""
+        tensors = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return StreamLayout(**tensors, groups=self.groups.map(change))
 
 
 def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:

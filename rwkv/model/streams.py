@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rwkv.model.channel_mixer import ChannelMixer
-from rwkv.model.dropout import DropoutSource, dropout
+from rwkv.model.dropout import DropoutSource, add_dropped, dropout
 from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
@@ -29,9 +29,9 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Rows of a batch from empty states. Returns (x [N, C], v0 [N, C])."""
         mixed, v0, _, _ = self.time_mixer(x, v0, layout)
-        x = x + dropout(mixed, self.dropout, source)
+        x = add_dropped(x, mixed, self.dropout, source)
         mixed, _ = self.channel_mixer(x, layout)
-        x = x + dropout(mixed, self.dropout, source)
+        x = add_dropped(x, mixed, self.dropout, source)
         return dropout(x, self.layer_dropout, source), v0
 
     def resume(

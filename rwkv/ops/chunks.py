@@ -1,5 +1,6 @@
 """Packed groups cut into chunks of equal length, ordered so that the chunks of one step of a scan lie side by side."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +24,9 @@ class ChunkPlan:
     chunks_of_step: tuple[int, ...]
     group_order: Tensor
 
-    def to(self, device: torch.device) -> "ChunkPlan":
-        """The same on another device."""
-        moved: dict[str, Any] = {name: x.to(device) for name, x in vars(self).items() if isinstance(x, Tensor)}
+    def map(self, change: Callable[[Tensor], Tensor]) -> "ChunkPlan":
+        """The same with all its tensors changed."""
+        moved: dict[str, Any] = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
         return replace(self, **moved)
 
 

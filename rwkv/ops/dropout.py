@@ -5,28 +5,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.gpu import has_triton
-from rwkv.ops.native import has_native, native
+from rwkv.ops.kernels import has_kernels, kernels_for
 
 _MASK = (1 << 32) - 1
 _SITE_FACTOR, _INDEX_FACTOR = 0x9E3779B9, 0x9E3779B1
 _FIRST_FACTOR, _SECOND_FACTOR = 0x7FEB352D, 0x846CA68B
 
 
-def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int) -> Tensor:
-    """Zero entries of x with probability `rate` and scale up the others.
+def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
+    """Zero entries of x with probability `rate` and scale up the others; then add `residual`, of the same shape.
 
     seed: int64 [1], on the device of x, its low 32 bits count. site: a number for each use within a step.
     """
-    return _Dropout.apply(x, rate, seed, site)
+    return _Dropout.apply(x, rate, seed, site, residual)
 
 
-def dropout_reference(x: Tensor, rate: float, seed: Tensor, site: int) -> Tensor:
+def dropout_reference(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
     """The definition of `hash_dropout`."""
     key = _mix((seed ^ (site * _SITE_FACTOR)) & _MASK)
     index = torch.arange(x.numel(), device=x.device).view(x.shape)
     hashed = _mix((index * _INDEX_FACTOR + key) & _MASK)
-    return torch.where(hashed >= threshold(rate), x * (1 / (1 - rate)), 0)
+    kept = torch.where(hashed >= threshold(rate), x * (1 / (1 - rate)), 0)
+    return kept if residual is None else residual + kept
 
 
 def threshold(rate: float) -> int:
@@ -43,22 +43,21 @@ def _mix(z: Tensor) -> Tensor:
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rate: float, seed: Tensor, site: int) -> Tensor:
-        ctx.rate, ctx.site = rate, site
+    def forward(ctx: Any, x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
+        ctx.rate, ctx.site, ctx.has_residual = rate, site, residual is not None
         ctx.save_for_backward(seed)
-        return _apply(x, rate, seed, site)
+        return _apply(x, rate, seed, site, residual)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (seed,) = ctx.saved_tensors
-        return _apply(gradients[0], ctx.rate, seed, ctx.site), None, None, None
+        of_residual = gradients[0] if ctx.has_residual else None
+        return _apply(gradients[0], ctx.rate, seed, ctx.site, None), None, None, None, of_residual
 
 
-def _apply(x: Tensor, rate: float, seed: Tensor, site: int) -> Tensor:
-    if has_triton(x):
-        from rwkv.ops.dropout_triton import dropout_triton  # Triton is there with a GPU only
-
-        return dropout_triton(x.contiguous(), threshold(rate), 1 / (1 - rate), seed, site)
-    if has_native(x):
-        return native().hash_dropout(x.contiguous(), threshold(rate), 1 / (1 - rate), int(seed) & _MASK, site)
-    return dropout_reference(x, rate, seed, site)
+def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
+    if has_kernels(x):
+        residual = None if residual is None else residual.contiguous()
+        kernels, scale = kernels_for(x, "dropout"), 1 / (1 - rate)
+        return kernels.hash_dropout(x.contiguous(), threshold(rate), scale, seed, site, residual)
+    return dropout_reference(x, rate, seed, site, residual)

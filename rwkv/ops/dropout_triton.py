@@ -16,21 +16,25 @@ def _mix(z):
     return z ^ (z >> 16)
 
 
-@triton.jit
-def _dropout_kernel(x, y, seed, entries, site, threshold, scale, BLOCK: tl.constexpr):
+# Not specialised: the numbers differ from use to use, and each would be compiled anew.
+@triton.jit(do_not_specialize=["entries", "site", "threshold"])
+def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK: tl.constexpr):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = index < entries
     site_key = site.to(tl.uint32) * tl.full((), 0x9E3779B9, tl.uint32)
     key = _mix(tl.load(seed).to(tl.uint32) ^ site_key)
     hashed = _mix(index.to(tl.uint32) * tl.full((), 0x9E3779B1, tl.uint32) + key)
     values = tl.load(x + index, mask=mask, other=0).to(tl.float32)
-    tl.store(y + index, tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0), mask=mask)
+    kept = tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0)
+    if residual is not None:
+        kept += tl.load(residual + index, mask=mask, other=0).to(tl.float32)
+    tl.store(y + index, kept, mask=mask)
 
 
-def dropout_triton(x: Tensor, threshold: int, scale: float, seed: Tensor, site: int) -> Tensor:
-    """x with the entries zeroed whose hash is below `threshold`, the others times `scale`."""
+def hash_dropout(x: Tensor, threshold: int, scale: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
+    """x with the entries zeroed whose hash is below `threshold`, the others times `scale`, plus `residual`."""
     y = torch.empty_like(x)
     grid = (triton.cdiv(x.numel(), _BLOCK),)
     if x.numel():
-        _dropout_kernel[grid](x, y, seed, x.numel(), site, threshold, scale, BLOCK=_BLOCK)
+        _dropout_kernel[grid](x, residual, y, seed, x.numel(), site, threshold, scale, BLOCK=_BLOCK)
     return y

@@ -1,9 +1,9 @@
 """Packed groups: which rows belong together, with the plans by which each form of the recurrence cuts them up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from rwkv.ops.chunks import ChunkPlan, plan_chunks
@@ -38,11 +38,10 @@ class PackedGroups:
         """The plan of the kernels for GPUs."""
         return plan_runs(self.offsets, self.is_query)
 
-    def to(self, device: torch.device) -> "PackedGroups":
-        """The same on another device."""
-        moved = PackedGroups(
-            self.offsets.to(device, non_blocking=True), self.is_query.to(device, non_blocking=True), self.chunk_length
-        )
-        made = {name: vars(self)[name].to(device) for name in ("chunks", "runs") if name in vars(self)}
-        vars(moved).update(made)
-        return moved
+    def map(self, change: Callable[[Tensor], Tensor]) -> "PackedGroups":
+        """The same with all its tensors changed, those of the plans that were made included."""
+        changed = PackedGroups(change(self.offsets), change(self.is_query), self.chunk_length)
+        for name in ("chunks", "runs"):
+            if name in vars(self):
+                vars(changed)[name] = vars(self)[name].map(change)
+        return changed

@@ -5,10 +5,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
-
-# How many channels a head may have for the kernels.
-HEAD_WIDTHS = (16, 32, 64)
 
 
 @cache
@@ -19,12 +15,6 @@ def is_built() -> bool:
     except ImportError:
         return False
     return True
-
-
-def has_native(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
-    """Whether there are kernels for these inputs: float32 on the CPU, heads of one of HEAD_WIDTHS."""
-    fit = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in inputs)
-    return fit and head_width in HEAD_WIDTHS and is_built()
 
 
 def native() -> Any:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.gpu import has_triton
-from rwkv.ops.native import has_native, native
+from rwkv.ops.kernels import has_kernels, kernels_for
 
 EPS = 1e-5
 
@@ -22,7 +21,7 @@ def token_mix(
     gradient. A group's rows are contiguous, and no row's source comes after it.
     Returns (m: J tensors [N, C]; x' [N, C], which takes no gradient).
     """
-    if has_native(x) or has_triton(x):
+    if has_kernels(x):
         normed, *mixed = _TokenMix.apply(x, weight, bias, lerps, source, before)
         return tuple(mixed), normed
     return token_mix_reference(x, weight, bias, lerps, source, before)
@@ -41,11 +40,8 @@ class _TokenMix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Any) -> Any:
         x, lerps = x.contiguous(), lerps.contiguous()
-        if x.is_cuda:
-            mixed, normed, statistics = _triton().token_mix_forward(x, weight, bias, lerps, source, before, EPS)
-        else:
-            earlier = x[:0] if before is None else before.contiguous()
-            mixed, normed, statistics = native().token_mix_forward(x, weight, bias, lerps, source, earlier, EPS)
+        kernels, earlier = kernels_for(x, "token_mix"), x[:0] if before is None else before.to(x.dtype).contiguous()
+        mixed, normed, statistics = kernels.token_mix_forward(x, weight, bias, lerps, source, earlier, EPS)
         ctx.save_for_backward(x, weight, bias, lerps, source, statistics)
         ctx.mark_non_differentiable(normed)
         ctx.has_before = before is not None
@@ -55,12 +51,6 @@ class _TokenMix(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.has_before:
             raise RuntimeError("rows that continue an earlier batch take no gradient")
-        kernels = _triton() if gradients[1].is_cuda else native()
         of_mixed = [gradient.contiguous() for gradient in gradients[1:]]
+        kernels = kernels_for(of_mixed[0], "token_mix")
         return (*kernels.token_mix_backward(*ctx.saved_tensors, of_mixed), None, None)
-
-
-def _triton() -> Any:
-    from rwkv.ops import token_mix_triton  # Triton is there with a GPU only
-
-    return token_mix_triton

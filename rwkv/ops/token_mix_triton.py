@@ -22,7 +22,7 @@ def _normalised(x, row, mask, column, inside, weight, bias, mean, rstd, channels
     return (loaded.to(tl.float32) - mean[:, None]) * rstd[:, None] * weight[None, :] + bias[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _statistics_kernel(x, statistics, rows, channels, eps, ROWS: tl.constexpr, C: tl.constexpr):
     """Mean and reciprocal deviation of each row, into statistics float32 [2, N]."""
     row = _rows_of(tl.program_id(0), ROWS)
@@ -37,10 +37,10 @@ def _statistics_kernel(x, statistics, rows, channels, eps, ROWS: tl.constexpr, C
     tl.store(statistics + rows + row, rstd, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _forward_kernel(
     x, weight, bias, lerps, source, before, statistics, mixed, normed, rows, channels,
-    J: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
+    HAS_BEFORE: tl.constexpr, J: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
     row = _rows_of(tl.program_id(0), ROWS)
     column = tl.arange(0, C)
@@ -54,7 +54,7 @@ def _forward_kernel(
     own = _normalised(x, row, mask, column, inside, w, b, mean, rstd, channels)
     mean, rstd = tl.load(statistics + here), tl.load(statistics + rows + here)
     shifted = _normalised(x, here, is_here, column, inside, w, b, mean, rstd, channels)
-    if before is not None:
+    if HAS_BEFORE:
         at = (from_row - rows)[:, None] * channels + column[None, :]
         earlier = tl.load(before + at, mask=(mask & (from_row >= rows))[:, None] & inside[None, :], other=0)
         shifted = tl.where(is_here[:, None], shifted, earlier.to(tl.float32))
@@ -66,7 +66,7 @@ def _forward_kernel(
         tl.store(mixed + j * rows.to(tl.int64) * channels + at, own + lerp[None, :] * (shifted - own), mask=full)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _backward_mix_kernel(
     x, weight, bias, lerps, source, statistics, g0, g1, g2, g3, g4, g5, g6, g7,
     to_self, to_source, sums, rows, channels,
@@ -114,7 +114,7 @@ def _backward_mix_kernel(
     tl.store(to_source + at, of_source, mask=full)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _backward_norm_kernel(
     x, weight, source, statistics, to_self, to_source, grad_x, sums, rows, channels,
     J: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
@@ -149,7 +149,7 @@ def _backward_norm_kernel(
 
 
 def token_mix_forward(
-    x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Tensor | None, eps: float
+    x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns mixed [J, N, C], x' [N, C], and mean and reciprocal deviation of each row, float32 [2, N]."""
     rows, channels = x.shape
@@ -159,7 +159,20 @@ def token_mix_forward(
     grid = (triton.cdiv(rows, _ROWS),)
     _statistics_kernel[grid](x, statistics, rows, channels, eps, **sizes)
     _forward_kernel[grid](
-        x, weight, bias, lerps, source, before, statistics, mixed, normed, rows, channels, J=len(lerps), **sizes
+        x,
+        weight,
+        bias,
+        lerps,
+        source,
+        before,
+        statistics,
+        mixed,
+        normed,
+        rows,
+        channels,
+        HAS_BEFORE=len(before) > 0,
+        J=len(lerps),
+        **sizes,
     )
     return mixed, normed, statistics
 

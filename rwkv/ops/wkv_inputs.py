@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.gpu import compiled, has_triton
-from rwkv.ops.native import has_native, native
+from rwkv.ops.kernels import has_kernels, kernels_for
 
 NORM_CLAMP = 1e-12
 
@@ -38,10 +37,9 @@ def wkv_inputs(
     log_decay is float32 or wider. Source: spec 4.
     """
     inputs = [x for x in (k, v, v0, v_mix, a, d, k_scale, v_scale) if x is not None]
-    if has_native(*inputs, head_width=k.shape[1] // k_scale.shape[1]):
-        return WkvInputs(*_NativeInputs.apply(k, v, v0, v_mix, a, d, k_scale, v_scale))
-    form = compiled(wkv_inputs_reference) if has_triton(*inputs) else wkv_inputs_reference
-    return form(k, v, v0, v_mix, a, d, k_scale, v_scale)
+    if has_kernels(*inputs, head_width=k.shape[1] // k_scale.shape[1]):
+        return WkvInputs(*_Inputs.apply(k, v, v0, v_mix, a, d, k_scale, v_scale))
+    return wkv_inputs_reference(k, v, v0, v_mix, a, d, k_scale, v_scale)
 
 
 def wkv_inputs_reference(
@@ -73,17 +71,18 @@ def _unit_by_head(x: Tensor, heads: int) -> Tensor:
     return F.normalize(x.unflatten(1, (heads, -1)), dim=-1, eps=NORM_CLAMP)
 
 
-class _NativeInputs(torch.autograd.Function):
+class _Inputs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
         k, v, v0, v_mix, *others = (None if x is None else x.contiguous() for x in inputs)
         ctx.save_for_backward(k, v, v0, v_mix, *others)
-        return tuple(native().wkv_inputs_forward(k, v, v0, v_mix, *others))
+        return tuple(kernels_for(k, "wkv_inputs").wkv_inputs_forward(k, v, v0, v_mix, *others))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         k, v, v0, v_mix, *others = ctx.saved_tensors
-        grads = native().wkv_inputs_backward(k, v, v0, v_mix, *others, *(g.contiguous() for g in gradients))
+        kernels = kernels_for(k, "wkv_inputs")
+        grads = kernels.wkv_inputs_backward(k, v, v0, v_mix, *others, *(g.contiguous() for g in gradients))
         if v_mix is None:
             return (grads[0], grads[1], None, None, *grads[4:])
         return tuple(grads)

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.gpu import compiled, has_triton
-from rwkv.ops.native import has_native, native
+from rwkv.ops.kernels import has_kernels, kernels_for
 
 GROUP_NORM_EPS = 64e-5
 
@@ -20,10 +19,9 @@ def wkv_output(
     out, r, v, b, gate: [N, C], heads side by side. bonus: [H, K]. weight, bias: [C], of the GroupNorm with a group a
     head. Source: spec 4.
     """
-    if has_native(out, r, v, b, gate, head_width=bonus.shape[1]):
-        return _NativeOutput.apply(out, r, v, b, gate, bonus, weight, bias)
-    form = compiled(wkv_output_reference) if has_triton(out, r, v, b, gate) else wkv_output_reference
-    return form(out, r, v, b, gate, bonus, weight, bias)
+    if has_kernels(out, r, v, b, gate, head_width=bonus.shape[1]):
+        return _Output.apply(out, r, v, b, gate, bonus, weight, bias)
+    return wkv_output_reference(out, r, v, b, gate, bonus, weight, bias)
 
 
 def wkv_output_reference(
@@ -36,13 +34,14 @@ def wkv_output_reference(
     return gate * (F.group_norm(out, heads, weight, bias, GROUP_NORM_EPS) + extra)
 
 
-class _NativeOutput(torch.autograd.Function):
+class _Output(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
         inputs = tuple(x.contiguous() for x in inputs)
         ctx.save_for_backward(*inputs)
-        return native().wkv_output_forward(*inputs, GROUP_NORM_EPS)
+        return kernels_for(inputs[0], "wkv_output").wkv_output_forward(*inputs, GROUP_NORM_EPS)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        return tuple(native().wkv_output_backward(*ctx.saved_tensors, gradients[0].contiguous(), GROUP_NORM_EPS))
+        kernels = kernels_for(gradients[0], "wkv_output")
+        return tuple(kernels.wkv_output_backward(*ctx.saved_tensors, gradients[0].contiguous(), GROUP_NORM_EPS))

@@ -5,6 +5,7 @@ several runs is first reduced to one affine map a run, those are scanned, and th
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,9 +45,9 @@ class RunPlan:
     def groups(self) -> int:
         return len(self.offsets) - 1
 
-    def to(self, device: torch.device | str) -> "RunPlan":
-        """The same on another device."""
-        return replace(self, **{name: x.to(device, non_blocking=True) for name, x in vars(self).items()})
+    def map(self, change: Callable[[Tensor], Tensor]) -> "RunPlan":
+        """The same with all its tensors changed."""
+        return replace(self, **{name: change(x) for name, x in vars(self).items()})
 
 
 def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:

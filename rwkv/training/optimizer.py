@@ -40,13 +40,21 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
         {"params": members[group], "weight_decay": 0.0 if group == "other" else WEIGHT_DECAY, "name": group}
         for group in GROUPS
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPS)
+    device = next(iter(parameters.values())).device
+    if device.type != "cuda":
+        return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPS)
+    # In this form a step can be recorded: nothing of it is read by the host.
+    rate = torch.zeros((), device=device)
+    return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPS, fused=True, capturable=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The rate of the next step, in all groups."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def load_moments(optimizer: torch.optim.AdamW, state: dict[str, Any], where: str) -> None:

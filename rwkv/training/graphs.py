@@ -1,0 +1,79 @@
+"""Steps recorded as CUDA graphs, one a size of batch, and replayed: the GPU never waits for the launches of a step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rwkv.batches.collate import Batch
+from rwkv.batches.padding import PaddedBatch, Sizes
+from rwkv.model.dropout import DropoutSource
+from rwkv.model.network import Network
+from rwkv.training.step import StepReport, clipped_gradients, read_report
+
+# Runs before a recording: they compile kernels and settle the memory.
+_WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A graph, the batch it reads and the figures it leaves, all at fixed addresses."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Batch
+    figures: Tensor
+
+
+class RecordedSteps:
+    """Optimiser steps on a GPU. optimizer: fused and capturable AdamW, see `make_optimizer`; its rate is a tensor.
+
+    A step whose loss or gradient is not finite changes nothing.
+    """
+
+    def __init__(
+        self, network: Network, optimizer: torch.optim.AdamW, dtype: torch.dtype, mode: str, device: torch.device
+    ) -> None:
+        self._network, self._optimizer, self._dtype, self._mode = network, optimizer, dtype, mode
+        self._seed = torch.zeros(1, dtype=torch.int64, device=device)
+        self._found_inf = torch.zeros((), device=device)
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._recordings: dict[Sizes, _Recording] = {}
+        # What fused AdamW reads to leave weights and moments as they are.
+        optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+
+    def step(self, padded: PaddedBatch, seed: int) -> StepReport:
+        """Take one step; waits for its figures."""
+        recording = self._recordings.get(padded.sizes)
+        if recording is None:
+            recording = self._record(padded)
+            self._recordings[padded.sizes] = recording
+        else:
+            recording.batch.copy_from(padded.batch)
+        self._seed.fill_(seed)
+        recording.graph.replay()
+        return read_report(recording.figures)
+
+    def _record(self, padded: PaddedBatch) -> _Recording:
+        batch = padded.batch.to(self._device)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                self._gradients(batch)
+            # A step that must not count makes the moments, if they are not there yet.
+            self._found_inf.fill_(1)
+            self._optimizer.step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            figures = self._gradients(batch)
+            self._found_inf.copy_((~figures[:2].isfinite()).any())
+            self._optimizer.step()
+        return _Recording(graph, batch, figures)
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        self._optimizer.zero_grad(set_to_none=True)
+        source = DropoutSource(self._seed)
+        return clipped_gradients(self._network, batch, self._dtype, self._mode, source)
