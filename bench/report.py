@@ -19,7 +19,7 @@ def environment() -> dict[str, str | int]:
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "pyarrow", "lmdb")},
+        **{name: version(name) for name in ("torch", "numpy")},
         "commit": _commit(),
     }
 

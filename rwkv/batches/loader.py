@@ -45,9 +45,12 @@ class _Making(Dataset, Generic[Item, Made]):
             return error
 
 
-def fetch(make: Callable[[Item], Made], items: Iterable[Item], processes: int) -> Iterator[Made]:
+def fetch(
+    make: Callable[[Item], Made], items: Iterable[Item], processes: int, pin_memory: bool = False
+) -> Iterator[Made]:
     """make(item) for each of the items, in order, made ahead by `processes` worker processes, at least one.
 
+    pin_memory: hand them over in memory from which copies to a GPU do not wait (tensors, or what can `pin_memory`).
     make: picklable; only there may databases be shared. No database may be open here, for a fork would inherit it.
     Raises what make raises, if it is an RwkvError, and RwkvError for a worker that was killed.
     """
@@ -58,6 +61,7 @@ def fetch(make: Callable[[Item], Made], items: Iterable[Item], processes: int) -
         sampler=items,
         num_workers=max(1, processes),
         prefetch_factor=_BATCHES_AHEAD,
+        pin_memory=pin_memory,
     )
     try:
         for made in loader:

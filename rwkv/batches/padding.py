@@ -26,7 +26,7 @@ class PaddedBatch:
     batch: Batch
     sizes: Sizes
 
-    def pin(self) -> "PaddedBatch":
+    def pin_memory(self) -> "PaddedBatch":
         """The same in memory from which copies to a GPU do not wait."""
         return PaddedBatch(self.batch.map(Tensor.pin_memory), self.sizes)
 

@@ -1,12 +1,14 @@
 """Train the network: warm-up and constant rate (WS), or decay (D) (spec 5)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import fetch, training_batch
+from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.batches.plan import Group, history_places, packed_groups, segment_places, steps_from, training_groups
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
@@ -20,6 +22,7 @@ from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
 from rwkv.runtime import log, progress
+from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.step import StepReport, train_step
@@ -95,14 +98,13 @@ def _steps(
 ) -> Iterator[tuple[int, StepReport]]:
     """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step."""
     visits = steps_from(before.done, before.total, len(groups), config.seed)
-    batches = fetch(partial(_batch, config, groups), visits, config.num_fetch_processes)
-    device, dtype = next(network.parameters()).device, TORCH_DTYPES[config.dtype]
+    batches = fetch(partial(_batch, config, groups), visits, config.num_fetch_processes, _is_for_gpu(config))
+    take_step = _step_taker(config, network, optimizer)
     skipped_in_a_row = 0
     with progress(batches, before.total, "training", "step", before.done) as bar:
         for n, batch in enumerate(bar, before.done + 1):
             set_learning_rate(optimizer, _rate(config, n, before.total))
-            source = DropoutSource(torch.tensor([counter_hash(config.seed, n) & _SEED_MASK], device=device))
-            report = train_step(network, optimizer, batch.to(device), dtype, config.loss_mode, source)
+            report = take_step(batch, counter_hash(config.seed, n) & _SEED_MASK)
             bar.set_postfix(loss="not finite" if report.loss is None else f"{report.loss:.4f}", refresh=False)
             yield n, report
             skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0
@@ -110,6 +112,16 @@ def _steps(
                 hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
                 what = f"{skipped_in_a_row} steps in a row were not finite."
                 raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
+
+
+def _step_taker(
+    config: TrainConfig, network: Network, optimizer: torch.optim.AdamW
+) -> Callable[[Any, int], StepReport]:
+    """What takes a step on a batch with a seed for dropout: on a GPU by replaying recorded steps."""
+    device, dtype, mode = next(network.parameters()).device, TORCH_DTYPES[config.dtype], config.loss_mode
+    if device.type == "cuda":
+        return RecordedSteps(network, optimizer, dtype, mode, device).step
+    return lambda batch, seed: train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))
 
 
 def _validate(config: TrainConfig, network: Network, groups: list[Group], device: torch.device) -> dict[str, float]:
@@ -158,9 +170,15 @@ def _validation_groups(config: TrainConfig) -> list[Group]:
     return packed_groups(places, config.max_train_global_len)
 
 
-def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:
+def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch | PaddedBatch:
+    """In a worker process: one step's batch, of one of a few sizes if it is for a GPU."""
     epoch, group = visit
-    return training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
+    batch = training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
+    return pad_batch(batch, config.max_train_global_len) if _is_for_gpu(config) else batch
+
+
+def _is_for_gpu(config: TrainConfig) -> bool:
+    return torch.device(config.device).type == "cuda"
 
 
 def _held_out(config: TrainConfig, group: Group) -> Batch:

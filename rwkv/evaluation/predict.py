@@ -1,6 +1,6 @@
 """From whole histories to predictions of the benchmark's reviews (spec 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.slices import ROWS_OF_A_SLICE, rows_before_heads, slices
+from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, ROWS_OF_A_SLICE, rows_before_heads, slices
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ def _row_of(label_review_th: Int32s, mask: Bools, wanted: Int32s) -> Ints:
 
 def last_rows(network: Network, batch: Batch, device: torch.device) -> Tensor:
     """The batch's rows before the heads: [N, C] on `device`, from dropout-free streams."""
-    return rows_before_heads(network, lambda part: batch.inputs(part).to(device), batch.layouts, device)
+    rows = replace(batch, layouts=()).to(device)
+    slice_rows = ROWS_OF_A_GPU_SLICE if device.type == "cuda" else ROWS_OF_A_SLICE
+    return rows_before_heads(network, rows.inputs, batch.layouts, device, slice_rows)
 
 
 @torch.inference_mode()

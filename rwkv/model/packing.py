@@ -35,7 +35,9 @@ class StreamLayout:
 
     def to(self, device: torch.device) -> "StreamLayout":
         """The same on another device."""
-        return self.map(lambda x: x.to(device))
+        if device.type == "cuda":
+            _ = self.groups.runs  # planned here, where nothing waits for the GPU
+        return self.map(lambda x: x.to(device, non_blocking=True))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "StreamLayout":
         """The same with all its tensors changed, those of its groups' plans included."""

@@ -14,7 +14,9 @@ from rwkv.model.packing import StreamLayout, pack_stream
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
 
+# Few enough rows to bound memory; on a GPU enough of them to hide the launches.
 ROWS_OF_A_SLICE = 16_384
+ROWS_OF_A_GPU_SLICE = 262_144
 
 
 @torch.inference_mode()

@@ -19,16 +19,18 @@ def _mix(z):
 # Not specialised: the numbers differ from use to use, and each would be compiled anew.
 @triton.jit(do_not_specialize=["entries", "site", "threshold"])
 def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK: tl.constexpr):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = index < entries
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    offset = tl.arange(0, BLOCK)
+    mask = offset < entries - first
     site_key = site.to(tl.uint32) * tl.full((), 0x9E3779B9, tl.uint32)
     key = _mix(tl.load(seed).to(tl.uint32) ^ site_key)
-    hashed = _mix(index.to(tl.uint32) * tl.full((), 0x9E3779B1, tl.uint32) + key)
-    values = tl.load(x + index, mask=mask, other=0).to(tl.float32)
+    index = first.to(tl.uint32) + offset.to(tl.uint32)
+    hashed = _mix(index * tl.full((), 0x9E3779B1, tl.uint32) + key)
+    values = tl.load(x + first + offset, mask=mask, other=0).to(tl.float32)
     kept = tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0)
     if residual is not None:
-        kept += tl.load(residual + index, mask=mask, other=0).to(tl.float32)
-    tl.store(y + index, kept, mask=mask)
+        kept += tl.load(residual + first + offset, mask=mask, other=0).to(tl.float32)
+    tl.store(y + first + offset, kept, mask=mask)
 
 
 def hash_dropout(x: Tensor, threshold: int, scale: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:

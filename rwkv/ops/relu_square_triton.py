@@ -6,21 +6,27 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_BLOCK = 2048
+_BLOCK = 1024
 
 
 @triton.jit(do_not_specialize=["entries"])
 def _forward_kernel(x, y, entries, BLOCK: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    values = tl.maximum(tl.load(x + at, mask=at < entries, other=0).to(tl.float32), 0.0)
-    tl.store(y + at, values * values, mask=at < entries)
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    at = tl.arange(0, BLOCK)
+    inside = at < entries - first
+    values = tl.maximum(tl.load(x + first + at, mask=inside, other=0).to(tl.float32), 0.0)
+    tl.store(y + first + at, values * values, mask=inside)
 
 
 @triton.jit(do_not_specialize=["entries"])
 def _backward_kernel(x, grad, grad_x, entries, BLOCK: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    values = tl.maximum(tl.load(x + at, mask=at < entries, other=0).to(tl.float32), 0.0)
-    tl.store(grad_x + at, 2 * values * tl.load(grad + at, mask=at < entries, other=0).to(tl.float32), mask=at < entries)
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    at = tl.arange(0, BLOCK)
+    inside = at < entries - first
+    values = tl.maximum(tl.load(x + first + at, mask=inside, other=0).to(tl.float32), 0.0)
+    tl.store(
+        grad_x + first + at, 2 * values * tl.load(grad + first + at, mask=inside, other=0).to(tl.float32), mask=inside
+    )
 
 
 def relu_square_forward(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 # Rows a program: enough to fill its registers, few enough to fill the GPU.
-_ROWS = 16
+_ROWS, _WARPS = 32, 4
 _MOST_LERPS = 8
 
 
@@ -155,7 +155,7 @@ def token_mix_forward(
     rows, channels = x.shape
     mixed, normed = x.new_empty(len(lerps), rows, channels), torch.empty_like(x)
     statistics = x.new_empty(2, rows, dtype=torch.float32)
-    sizes = {"ROWS": _ROWS, "C": triton.next_power_of_2(channels)}
+    sizes = {"ROWS": _ROWS, "C": triton.next_power_of_2(channels), "num_warps": _WARPS}
     grid = (triton.cdiv(rows, _ROWS),)
     _statistics_kernel[grid](x, statistics, rows, channels, eps, **sizes)
     _forward_kernel[grid](
@@ -187,7 +187,7 @@ def token_mix_backward(
     to_self, to_source, grad_x = (torch.empty_like(x) for _ in range(3))
     blocks = triton.cdiv(rows, _ROWS)
     sums = x.new_empty(blocks, count + 2, channels, dtype=torch.float32)
-    sizes = {"J": count, "ROWS": _ROWS, "C": triton.next_power_of_2(channels)}
+    sizes = {"J": count, "ROWS": _ROWS, "C": triton.next_power_of_2(channels), "num_warps": _WARPS}
     _backward_mix_kernel[(blocks,)](
         x, weight, bias, lerps, source, statistics, *padded, to_self, to_source, sums, rows, channels, **sizes
     )

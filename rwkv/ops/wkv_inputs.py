@@ -76,7 +76,7 @@ class _Inputs(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Any:
         k, v, v0, v_mix, *others = (None if x is None else x.contiguous() for x in inputs)
         ctx.save_for_backward(k, v, v0, v_mix, *others)
-        return tuple(kernels_for(k, "wkv_inputs").wkv_inputs_forward(k, v, v0, v_mix, *others))
+        return tuple(kernels_for(inputs[0], "wkv_inputs").wkv_inputs_forward(k, v, v0, v_mix, *others))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

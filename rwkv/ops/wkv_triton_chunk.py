@@ -61,6 +61,7 @@ def dot(x, y, precision: tl.constexpr):
 
 @triton.jit
 def strictly_lower(x, T: tl.constexpr):
+    """x [T, T] with zeros on and above the diagonal."""
     t = tl.arange(0, T)
     return tl.where(t[:, None] > t[None, :], x, 0.0)
 

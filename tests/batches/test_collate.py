@@ -133,7 +133,7 @@ def test_a_batch_moves_to_a_device_with_all_its_parts() -> None:
     held = [*vars(batch).values(), *batch.entities.values(), *vars(batch.labels).values()]
     held += [x for layout in batch.layouts for part in (layout, layout.groups) for x in vars(part).values()]
     tensors = [x for x in held if isinstance(x, Tensor)]
-    assert len(tensors) == 7 + 5 + 5 + 5 * 11
+    assert len(tensors) == 7 + 5 + 5 + 5 * 8
     assert {x.device for x in tensors} == {meta}
 
 

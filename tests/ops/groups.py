@@ -100,7 +100,7 @@ def results(op: Callable[[Problem], tuple[Tensor, Tensor]], p: Problem) -> dict[
     rng = torch.Generator().manual_seed(1)
     score = out.new_zeros(())
     for x in (out, final_state):
-        score = score + (x * torch.randn(x.shape, generator=rng, dtype=torch.float64).to(x.dtype)).sum()
+        score = score + (x * torch.randn(x.shape, generator=rng, dtype=torch.float64).to(x)).sum()
     if score.requires_grad:
         score.backward()
     found = {"out": out.detach(), "final_state": final_state.detach()}
