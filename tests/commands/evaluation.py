@@ -1,6 +1,7 @@
 """Histories, keys, a store and models, made by the commands; and evaluations of them, each with results of its own."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class Evaluation:
                 stdout=subprocess.DEVNULL,
                 stderr=file,
                 start_new_session=True,
+                # Tests that run in the background hand down that Ctrl-C is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             code = process.wait(_PATIENCE_S)
         return code, said.read_text()
