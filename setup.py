@@ -34,8 +34,7 @@ setup(
                 for name in ("module", "dropout", "token_mix", "wkv_inputs", "wkv", "wkv_output")
             ],
             depends=["rwkv/ops/csrc/rows.h", "rwkv/ops/csrc/simd.h"],
-            extra_compile_args={"cxx": [] if sys.platform == "win32" else FLAGS},
-            optional=True,
+            extra_compile_args={"cxx": FLAGS},
         )
     ],
     cmdclass={"build_ext": OptionalBuild},

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.report import print_json, timed
+from rwkv.batches.loader import read_segment
+from rwkv.batches.plan import segment_places
 from rwkv.commands.find_keys import find_keys
 from rwkv.commands.process_data import process_data
 from rwkv.commands.simulate import simulate
 from rwkv.config import FindKeysConfig, ProcessDataConfig
 from rwkv.data.database import Database
-from rwkv.data.segments import cut_segment
 from rwkv.data.store import ReviewStore
 
 _SIZE = 4_000_000_000
@@ -82,11 +83,9 @@ def _anew(path: Path, run: Callable[[], int]) -> None:
 
 
 def _read_all(store: ReviewStore, users: range) -> None:
-    """Every segment of every user, with features and labels, as training reads them."""
-    for user in users:
-        stored = store.read(user)
-        for number, (start, stop, _) in enumerate(store.bounds(user).tolist()):
-            cut_segment(stored.table, stored.is_key, start, stop, number)
+    """Every segment of every user, with features and labels, as training reads them: each from the stored history."""
+    for place in segment_places(store, users):
+        read_segment(store, place)
 
 
 def _bytes(path: Path) -> int:

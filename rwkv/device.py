@@ -10,6 +10,10 @@ from rwkv.errors import DeviceError
 TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bfloat16": torch.bfloat16, "float32": torch.float32})
 
 
+# Some of torch's messages list all backends there are.
+_MOST_LETTERS = 80
+
+
 def open_device(name: str, threads: int) -> torch.device:
     """The torch device of a name, once it has been seen to work.
 
@@ -24,7 +28,7 @@ def open_device(name: str, threads: int) -> torch.device:
         raise DeviceError(
             f"The device {name!r} cannot be used.",
             where="DEVICE",
-            got=str(error).split("\n", 1)[0],
+            got=str(error).split("\n", 1)[0][:_MOST_LETTERS],
             expected="one of " + ", ".join(_present_devices()),
             hint='set DEVICE = "cpu" to do without',
         ) from error

@@ -10,7 +10,6 @@ SECONDS_PER_DAY = 86_400
 STREAMS = ("card_id", "deck_id", "note_id", "preset_id", "user_id")
 
 RATINGS = (1, 2, 3, 4)
-RATING_NAMES = ("Again", "Hard", "Good", "Easy")
 
 # The 24 stored columns, in order (spec 3).
 FEATURE_NAMES = (

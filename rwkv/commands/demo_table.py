@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from rwkv.commands.find_keys import key_database
 from rwkv.config import EvaluateConfig
@@ -36,10 +37,22 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictio
 
 
 def format_table(users: list[Comparison]) -> str:
-    """A table of text: a line a way of predicting, the metrics as means weighted by reviews."""
+    """A table of text: a line a way of predicting, the metrics as means weighted by reviews.
+
+    The LogLoss of the truth is the mean entropy of its probabilities: the floor, free of the luck of these answers.
+    """
     lines = ["".join([f"{'':<10}", *(f"{column:>12}" for column in _COLUMNS)])]
-    for name, metrics in weighted_metrics(users).items():
+    table = weighted_metrics(users)
+    table["truth"]["LogLoss"] = float(np.mean(np.concatenate([_entropy(of.p["truth"]) for of in users])))
+    for name, metrics in table.items():
         lines.append("".join([f"{name:<10}", *(f"{metrics[column]:>12.4f}" for column in _COLUMNS)]))
     reviews = sum(map(len, users))
-    note = f"{len(users)} learners, {reviews} reviews, means weighted by reviews; truth: the best that anyone could do"
-    return "\n".join([*lines, note])
+    note = f"{len(users)} learners, {reviews} reviews, means weighted by reviews"
+    return "\n".join(
+        [*lines, note, "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"]
+    )
+
+
+def _entropy(p: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Of a recall with probability p [n], in nats [n]."""
+    return -(p * np.log(p) + (1 - p) * np.log1p(-p))

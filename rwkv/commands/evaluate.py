@@ -60,7 +60,7 @@ def evaluate(config: EvaluateConfig) -> int:
         _answer(config, network, question.batch, asked, results, failures)
     results.finish()
     if left_out:
-        log.info("%d keys were left out: there is no earlier review of their cards", left_out)
+        log.info("%d keys were left out: nothing earlier in the history predicts them", left_out)
     return failures.exit_code()
 
 

@@ -24,9 +24,11 @@ def find_keys(config: FindKeysConfig) -> int:
         todo = [user for user in users if not store.has(user)]
         log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
 
-        def write(found: list[tuple[int, BenchmarkKeys]]) -> None:
-            store.write(dict(found))
-            for user, keys in found:
+        def write(found: list[tuple[int, tuple[BenchmarkKeys, tuple[str, ...]]]]) -> None:
+            store.write({user: keys for user, (keys, _) in found})
+            for user, (keys, notices) in found:
+                for notice in notices:
+                    log.info("user %d: %s", user, notice)
                 if len(keys) == 0:
                     log.info("user %d has no keys: too few reviews that count", user)
 
@@ -39,5 +41,7 @@ def key_database(config: Config) -> DatabasePlace:
     return DatabasePlace(path, size, "LABEL_FILTER_LMDB_SIZE", NAME)
 
 
-def _keys_of(data_path: Path, short: bool, secs: bool, user: int) -> BenchmarkKeys:
-    return benchmark_keys(read_history(data_path, user), short, secs)
+def _keys_of(data_path: Path, short: bool, secs: bool, user: int) -> tuple[BenchmarkKeys, tuple[str, ...]]:
+    """The user's keys, and what is odd about the data."""
+    table = read_history(data_path, user)
+    return benchmark_keys(table, short, secs), table.notices

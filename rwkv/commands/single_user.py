@@ -79,7 +79,9 @@ def _print_metrics(table: RevlogTable, keys: BenchmarkKeys, p_ahead: Floats, p_i
     predicted = np.isfinite(p_ahead) & np.isfinite(p_imm)
     _, row, key = np.intersect1d(table.review_th[predicted], keys.review_ths, return_indices=True)
     if len(key) < len(keys):
-        log.info("%d of %d keys left out: no earlier review of the card", len(keys) - len(key), len(keys))
+        log.info(
+            "%d of %d keys left out: nothing earlier in the history predicts them", len(keys) - len(key), len(keys)
+        )
     if len(key) == 0:
         print(f"User {table.user} has no reviews that the benchmark counts, so there are no metrics.")
         return

@@ -9,7 +9,15 @@ import torch
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import fetch, training_batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
-from rwkv.batches.plan import Group, history_places, packed_groups, segment_places, steps_from, training_groups
+from rwkv.batches.plan import (
+    Group,
+    fingerprint,
+    history_places,
+    packed_groups,
+    segment_places,
+    steps_from,
+    training_groups,
+)
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
@@ -42,14 +50,14 @@ _SEED_MASK = (1 << 32) - 1
 def train(config: TrainConfig) -> int:
     """Run the configured training to its end, or go on with it. Returns the exit code."""
     device = open_compute_device(config.device, config.threads)
-    groups, validation = _training_groups(config), _validation_groups(config)
+    (groups, data), validation = _training_groups(config), _validation_groups(config)
     total = int(config.epochs * len(groups))
     if total == 0:
         got, expected = f"{config.epochs}, with {len(groups)} groups of segments", f"at least 1 / {len(groups)}"
         raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
     keys = as_keys(config)
-    files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys)
-    before = (files.progress(total) if config.resume else None) or Progress(0, total, 0)
+    files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
+    before = (files.progress() if config.resume else None) or Progress(0, total, 0)
     if before.finished:
         log.info("this run is finished: %s; remove %s to begin anew", files.weights(total), files.note)
         return 0
@@ -147,9 +155,12 @@ def _is_checkpoint(n: int, groups: int, total: int) -> bool:
     return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n in (_FIRST_CHECKPOINT, total)
 
 
-def _training_groups(config: TrainConfig) -> list[Group]:
+def _training_groups(config: TrainConfig) -> tuple[list[Group], str]:
+    """The groups of segments to learn from, and a fingerprint of what they hold."""
     with _training_store(config).open() as database:
-        places = segment_places(ReviewStore(database), config.train_users)
+        store = ReviewStore(database)
+        places = segment_places(store, config.train_users)
+        data = fingerprint(store, places)
     if not places:
         raise InputError(
             "None of the training users is in the store.",
@@ -159,7 +170,7 @@ def _training_groups(config: TrainConfig) -> list[Group]:
         )
     if missing := len(config.train_users) - len({place.user for place in places}):
         log.info("%d of %d training users are not in the store", missing, len(config.train_users))
-    return training_groups(places, config.max_train_global_len)
+    return training_groups(places, config.max_train_global_len), data
 
 
 def _validation_groups(config: TrainConfig) -> list[Group]:

@@ -32,6 +32,9 @@ Table = dict[str, Ints]
 _BATCH_REVIEWS = 500_000
 _BATCH_USERS = 2048
 
+# What numbers of users, and the memory for one of them, allow.
+_MOST_USERS, _MOST_REVIEWS, _MOST_SEED = 2**31 - 1, 5_000_000, 2**63 - 1
+
 # A card still in its steps after so many rounds waits for the next session.
 _MAX_ROUNDS = 8
 
@@ -77,16 +80,17 @@ def simulate_users(users: int, reviews: int, seed: int, first_user: int = 1) -> 
     """Simulate users first_user, first_user + 1, ... with log-normally many reviews, `reviews` in the mean.
 
     A user depends on its number, `reviews` and `seed` alone. Users whose number ends in 4 or 9 have a quirk of spec 1.
-    Raises InputError where users, reviews or first_user is less than 1 or the seed is negative.
+    Raises InputError where one of the numbers is out of its bounds.
     """
-    for name, value, least in (
-        ("users", users, 1),
-        ("reviews", reviews, 1),
-        ("first_user", first_user, 1),
-        ("seed", seed, 0),
+    for name, value, least, most in (
+        ("users", users, 1, _MOST_USERS),
+        ("reviews", reviews, 1, _MOST_REVIEWS),
+        ("first_user", first_user, 1, _MOST_USERS),
+        ("seed", seed, 0, _MOST_SEED),
     ):
-        if value < least:
-            raise InputError("No learner can be simulated.", where=name, got=str(value), expected=f"at least {least}")
+        if not least <= value <= most:
+            expected = f"{least} to {most}"
+            raise InputError("No learner can be simulated.", where=name, got=str(value), expected=expected)
     size = min(_BATCH_USERS, max(1, _BATCH_REVIEWS // reviews))
     return _batches(np.arange(first_user, first_user + users), size, reviews, seed)
 

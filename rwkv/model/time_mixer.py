@@ -53,7 +53,6 @@ class TimeMixer(nn.Module):
         super().__init__()
         channels, heads = spec.channels, spec.heads
         self.heads = heads
-        self.layer = layer
         self.rkvdag_lerp = nn.Parameter(time_lerp(channels, layer, layers))
         self.bonus = nn.Parameter(torch.zeros(1, 1, heads, spec.head_width))
         self.layer_norm = nn.LayerNorm(channels)

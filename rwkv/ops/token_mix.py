@@ -18,7 +18,8 @@ def token_mix(
 
     x: [N, C]. weight, bias: [C], of the LayerNorm. lerps: [J, C]. source: int64 [N], the row whose x' each row is
     shifted to, or N + i for row i of `before` [M, C], which holds normalised rows of an earlier batch and takes no
-    gradient. A group's rows are contiguous, and no row's source comes after it.
+    gradient. Here a source is the row itself, the row before it, or the source of the row before it: a group's rows
+    are contiguous, and each is shifted to the latest of some of them.
     Returns (m: J tensors [N, C]; x' [N, C], which takes no gradient).
     """
     if has_kernels(x):
@@ -39,7 +40,7 @@ def token_mix_reference(
 class _TokenMix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Any) -> Any:
-        x, lerps = x.contiguous(), lerps.contiguous()
+        x, weight, bias, lerps, source = (part.contiguous() for part in (x, weight, bias, lerps, source))
         kernels, earlier = kernels_for(x, "token_mix"), x[:0] if before is None else before.to(x.dtype).contiguous()
         mixed, normed, statistics = kernels.token_mix_forward(x, weight, bias, lerps, source, earlier, EPS)
         ctx.save_for_backward(x, weight, bias, lerps, source, statistics)

@@ -38,11 +38,11 @@ class RunFiles:
     """SAVE_MODEL_FOLDER/SAVE_MODEL_PREFIX*: checkpoints `_{step}.pth` and `_optim_{step}.pth`, the note `.run`.
 
     The note is written when all that belongs to its step is on disk, each file by rename: a run that is killed goes on
-    from the last step that is noted, and its log too. keys: the configuration.
+    from the last step that is noted, and its log too. keys: the configuration. data: a fingerprint of what is learnt.
     """
 
-    def __init__(self, folder: Path, prefix: str, first_step: int, keys: Keys) -> None:
-        self._folder, self._prefix, self._first_step = folder, prefix, first_step
+    def __init__(self, folder: Path, prefix: str, first_step: int, keys: Keys, data: str) -> None:
+        self._folder, self._prefix, self._first_step, self._data = folder, prefix, first_step, data
         self._keys = {key: value for key, value in keys.items() if _is_fixed(key)}
         self.note = folder / f"{prefix}.run"
         self.log = folder / f"{prefix}.log.jsonl"
@@ -55,41 +55,39 @@ class RunFiles:
         """The optimiser's state that belongs to it."""
         return self._folder / f"{self._prefix}_optim_{self._first_step + done - 1}.pth"
 
-    def progress(self, total: int) -> Progress | None:
+    def progress(self) -> Progress | None:
         """How far the run with this configuration has come; None where it is to begin.
 
-        Raises ConfigError, naming the keys, where an unfinished run has another configuration, and InputError where its
-        training store was another.
+        Raises ConfigError, naming the keys, where a run of this name has another configuration, and InputError where
+        its training store was another.
         """
         if not self.note.is_file():
             return None
-        found, theirs = self._read_note()
+        found, theirs, data = self._read_note()
         differing = [key for key in self._keys if key not in theirs or theirs[key] != self._keys[key]]
-        if differing and found.finished:
-            return None
         if differing:
             raise ConfigError(
-                "An unfinished run of the same name has another configuration.",
+                "A run of the same name has another configuration.",
                 where=str(self.note),
                 got=_stated(self._keys, differing),
                 expected=_stated(theirs, differing),
-                hint="finish it with its own configuration, give another SAVE_MODEL_PREFIX, or set RESUME = false",
+                hint="give another SAVE_MODEL_PREFIX, or set RESUME = false to begin anew over it",
             )
-        if found.total != total:
+        if data != self._data:
             raise InputError(
                 "The training store has changed since the run began.",
                 where=str(self.note),
-                got=f"{total} steps in all",
-                expected=f"{found.total} steps",
-                hint="give another SAVE_MODEL_PREFIX, or set RESUME = false",
+                got=self._data,
+                expected=data,
+                hint="give another SAVE_MODEL_PREFIX, or set RESUME = false to begin anew over it",
             )
         return found
 
-    def _read_note(self) -> tuple[Progress, Keys]:
+    def _read_note(self) -> tuple[Progress, Keys, str]:
         try:
             with file_errors(self.note):
                 content = json.loads(self.note.read_bytes())
-            return Progress(**content["progress"]), dict(content["config"])
+            return Progress(**content["progress"]), dict(content["config"]), str(content["data"])
         except (ValueError, KeyError, TypeError) as error:
             hint = "move the file away to begin anew"
             raise InputError("The note of the run is damaged.", where=str(self.note), hint=hint) from error
@@ -110,7 +108,7 @@ class RunFiles:
 
     def record(self, progress: Progress) -> None:
         """Note how far the run has come, once the checkpoint of that step is saved and the step is logged."""
-        note = {"progress": asdict(progress), "config": self._keys}
+        note = {"progress": asdict(progress), "config": self._keys, "data": self._data}
         write_whole(self.note, json.dumps(note, indent=1).encode())
 
 

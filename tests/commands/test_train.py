@@ -161,6 +161,14 @@ def test_an_unfinished_run_with_another_configuration(
     ]
 
 
+def test_a_finished_run_is_not_overwritten_by_another(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+    assert training.run(EPOCHS=0.5) == 0
+    before = (training.out / "p.log.jsonl").read_bytes()
+    assert training.run(EPOCHS=0.75) == 2
+    assert_said(capsys, "another configuration", "EPOCHS = 0.75", "SAVE_MODEL_PREFIX")
+    assert (training.out / "p.log.jsonl").read_bytes() == before
+
+
 @OFTEN
 def test_a_run_begun_anew_and_stopped_at_once_is_not_the_earlier_one(
     training: Training, monkeypatch: pytest.MonkeyPatch

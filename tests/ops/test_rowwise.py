@@ -15,7 +15,7 @@ from rwkv.ops.wkv_output import wkv_output, wkv_output_reference
 # Float32 with sums of a few hundred terms, relative to the norm of the whole.
 TOLERANCE = 2e-6
 
-ROWS = [1, 5, 127, 128, 300]
+ROWS = [0, 1, 5, 127, 128, 300]
 HEADS = 3
 
 pytestmark = pytest.mark.skipif(not is_built(), reason="the native kernels were not built: no compiler")
@@ -57,7 +57,7 @@ def some_source(rows: int) -> Tensor:
         source.append(row if latest is None else latest)
         if row % 3 != 1:
             latest = row
-    return torch.tensor(source)
+    return torch.tensor(source, dtype=torch.int64)
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -75,7 +75,7 @@ def test_token_mix(rows: int, lerps: int) -> None:
 def test_token_mix_with_rows_from_before() -> None:
     rows, before = 20, normal(5, 3, 96)
     source = some_source(rows)
-    source[[0, 1, 4]] = torch.tensor([rows, rows + 2, rows + 1])
+    source[[0, 3, 7]] = torch.tensor([rows, rows + 2, rows + 1])
     inputs = [normal(1, rows, 96), normal(2, 96), normal(3, 96), normal(4, 8, 96)]
     with torch.no_grad():
         ours = token_mix(*(x.float() for x in inputs), source, before.float())[0]

@@ -27,9 +27,9 @@ KEYS = {
 TOTAL = 20
 
 
-def files_of(folder: Path, **changed: object) -> RunFiles:
+def files_of(folder: Path, data: str = "a store", **changed: object) -> RunFiles:
     """The files of a run whose first step has number 5."""
-    return RunFiles(folder, "p", 5, KEYS | changed)
+    return RunFiles(folder, "p", 5, KEYS | changed, data)
 
 
 def trained_network() -> tuple[Network, torch.optim.AdamW]:
@@ -55,7 +55,7 @@ def fresh_network() -> tuple[Network, torch.optim.AdamW]:
 
 
 def test_nothing_there_is_a_run_that_is_to_begin(tmp_path: Path) -> None:
-    assert files_of(tmp_path / "new").progress(TOTAL) is None
+    assert files_of(tmp_path / "new").progress() is None
 
 
 def test_a_checkpoint_there_and_back(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_no_optimiser_is_an_error_naming_where_it_was_looked_for(tmp_path: Path,
 def test_what_is_recorded_is_found(tmp_path: Path) -> None:
     for progress in (Progress(3, TOTAL, 1), Progress(TOTAL, TOTAL, 2)):
         files_of(tmp_path).record(progress)
-        assert files_of(tmp_path).progress(TOTAL) == progress
+        assert files_of(tmp_path).progress() == progress
     assert progress.finished
     assert not Progress(3, TOTAL, 0).finished
 
@@ -104,7 +104,7 @@ def test_begin_forgets_the_earlier_run(tmp_path: Path) -> None:
     files_of(tmp_path).begin()
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     files_of(tmp_path).begin()
-    assert files_of(tmp_path).progress(TOTAL) is None
+    assert files_of(tmp_path).progress() is None
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_begin_forgets_the_earlier_run(tmp_path: Path) -> None:
 )
 def test_keys_that_do_not_change_the_result_may_differ(tmp_path: Path, changed: dict[str, object]) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
-    assert files_of(tmp_path, **changed).progress(TOTAL) == Progress(3, TOTAL, 0)
+    assert files_of(tmp_path, **changed).progress() == Progress(3, TOTAL, 0)
 
 
 def test_another_configuration_is_an_error_that_names_the_keys(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     with pytest.raises(ConfigError) as caught:
-        files_of(tmp_path, EPOCHS=3.0, SEED=7, DTYPE="float32").progress(30)
+        files_of(tmp_path, EPOCHS=3.0, SEED=7, DTYPE="float32").progress()
     lines = str(caught.value).splitlines()
     assert lines[1:4] == [
         f"  where: {tmp_path / 'p.run'}",
@@ -133,15 +133,16 @@ def test_another_configuration_is_an_error_that_names_the_keys(tmp_path: Path) -
     assert "RESUME = false" in lines[4]
 
 
-def test_a_finished_run_leaves_its_name_to_another_configuration(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_given_up_for_another_configuration(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(TOTAL, TOTAL, 0))
-    assert files_of(tmp_path, SEED=2).progress(TOTAL) is None
+    with pytest.raises(ConfigError, match=r"SEED = 2(.|\n)*SAVE_MODEL_PREFIX"):
+        files_of(tmp_path, SEED=2).progress()
 
 
 def test_another_store_is_an_error(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
-    with pytest.raises(InputError, match=r"training store has changed(.|\n)*21 steps(.|\n)*20 steps"):
-        files_of(tmp_path).progress(21)
+    with pytest.raises(InputError, match=r"training store has changed(.|\n)*another store(.|\n)*a store"):
+        files_of(tmp_path, data="another store").progress()
 
 
 @pytest.mark.parametrize(
@@ -159,4 +160,4 @@ def test_another_store_is_an_error(tmp_path: Path) -> None:
 def test_a_damaged_note_is_an_error(tmp_path: Path, content: str) -> None:
     files_of(tmp_path).note.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=r"note of the run is damaged(.|\n)*p\.run"):
-        files_of(tmp_path).progress(TOTAL)
+        files_of(tmp_path).progress()

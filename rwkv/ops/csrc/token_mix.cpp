@@ -61,8 +61,9 @@ void check_source(const at::Tensor &source, int64_t rows, int64_t earlier) {
   check(source, "source", {rows}, at::kLong);
   const int64_t *at = source.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < rows; ++i)
-    TORCH_CHECK(at[i] >= 0 && at[i] < rows + earlier && (at[i] <= i || at[i] >= rows), "source[", i, "] = ", at[i],
-                " is neither an earlier row nor one of ", earlier, " rows before");
+    TORCH_CHECK(at[i] == i || (i > 0 && (at[i] == i - 1 || at[i] == at[i - 1])) || (at[i] >= rows && at[i] < rows + earlier),
+                "source[", i, "] = ", at[i], " is neither row ", i, ", nor the row before it or that one's source, nor one of ",
+                earlier, " rows before");
 }
 
 }  // namespace
