@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rwkv.ops.native import is_built
 from rwkv.ops.wkv import wkv
 from tests.ops.groups import (
     STRONGEST_LOG_DECAY,
@@ -18,6 +17,7 @@ from tests.ops.groups import (
     assert_close,
     chunked,
     native,
+    needs_native,
     problem,
     problems,
     reference,
@@ -28,8 +28,6 @@ from tests.ops.groups import (
 # at 1e-16; float32 at 6e-8, and the log decays of a chunk of 64, down to -39, at 2e-6.
 EXACT = 1e-10
 SINGLE = 1e-5
-
-needs_native = pytest.mark.skipif(not is_built(), reason="the native kernels were not built: no compiler")
 
 CHUNK_LENGTHS = (1, 2, 7, 16, 64)
 
