@@ -29,8 +29,8 @@ setup(
     ext_modules=[
         CppExtension(
             "rwkv._native",
-            [f"rwkv/ops/csrc/{name}.cpp" for name in ("module", "token_mix", "wkv_inputs", "wkv", "wkv_output")],
-            depends=["rwkv/ops/csrc/rows.h", "rwkv/ops/csrc/simd.h"],
+            [f"rwkv/ops/csrc/{name}.cpp" for name in ("module", "token_mix", "wkv_inputs", "wkv", "wkv_output", "step")],
+            depends=[f"rwkv/ops/csrc/{name}.h" for name in ("formulas", "panels", "rows", "simd")],
             extra_compile_args={"cxx": [] if sys.platform == "win32" else FLAGS},
             optional=True,
         )

@@ -40,4 +40,29 @@ RWKV_INLINE float exp_(float x) {
 
 RWKV_INLINE float sigmoid_(float x) { return 1.0f / (1.0f + exp_(-x)); }
 
+// To about 2e-7 absolute.
+RWKV_INLINE float tanh_(float x) { return 1.0f - 2.0f / (1.0f + exp_(2.0f * x)); }
+
+// Eight floats that the compiler keeps in registers, whatever the instruction set.
+constexpr int kLanes = 8;
+#if defined(__GNUC__)
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+#else
+struct Lanes {
+  float x[kLanes];
+  Lanes &operator+=(const Lanes &other) {
+    for (int i = 0; i < kLanes; ++i) x[i] += other.x[i];
+    return *this;
+  }
+  friend Lanes operator*(float factor, Lanes lanes) {
+    for (float &value : lanes.x) value *= factor;
+    return lanes;
+  }
+};
+#endif
+
+// By reference: a vector as an argument or result would depend on the instruction set of the caller.
+RWKV_INLINE void load(const float *from, Lanes &lanes) { std::memcpy(&lanes, from, sizeof lanes); }
+RWKV_INLINE void store(float *to, const Lanes &lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+
 }  // namespace rwkv
