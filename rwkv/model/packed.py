@@ -13,6 +13,7 @@ from rwkv.model.streams import Layer
 from rwkv.model.time_mixer import LoRA, TimeMixer
 from rwkv.ops.native import has_native
 from rwkv.ops.network_step import NARROW_PANEL, PackedNetwork, flat_weights, pack_linear
+from rwkv.vocab import RATINGS
 
 
 def packs(network: Network) -> bool:
@@ -86,6 +87,11 @@ def _norm(module: nn.Module) -> tuple[Tensor, Tensor]:
 def state_size(spec: NetworkSpec, stream: StreamSpec) -> int:
     """S, the numbers of a flat state of one entity of a stream."""
     return stream.layers * spec.channels * (2 + spec.head_width)
+
+
+def outputs_size(spec: NetworkSpec) -> int:
+    """The numbers that the heads say of a row: w_logits, ahead_logits and p_logits side by side."""
+    return 2 * spec.curves + len(RATINGS)
 
 
 def flat_state(state: StreamState) -> Tensor:
