@@ -11,9 +11,8 @@ from rwkv.recurrent.features import Review, Totals
 from rwkv.vocab import RATINGS
 
 _WHOLE = tuple(name for name in Review.__dataclass_fields__ if not name.endswith("_missing"))
-_INT64 = range(-(2**63), 2**63)
-_INT32, _STATES = range(-(2**31), 2**31), range(-128, 128)
-_RANGES = dict.fromkeys(_WHOLE, _INT64) | {"day_offset": _INT32, "elapsed_days": _INT32, "state": _STATES}
+# Name -> how many bits the signed number has, as in a RevlogTable.
+_BITS = dict.fromkeys(_WHOLE, 63) | {"day_offset": 31, "elapsed_days": 31, "state": 7}
 _IN_ORDER = "reviews in time order"
 
 
@@ -23,12 +22,11 @@ def checked(review: Review, totals: Totals) -> Review:
     Intervals below -1 and durations below 0, which clocks that were set back leave, are taken as 0, as in a history.
     """
     where = f"review {review.review_th} of card {review.card}"
-    for name in _WHOLE:
-        value = getattr(review, name)
-        if type(value) is not int and not (isinstance(value, Integral) and not isinstance(value, bool)):
-            raise HistoryError(f"{name} is not a whole number.", where=where, got=repr(value))
-        if value not in _RANGES[name]:
-            raise HistoryError(f"{name} is out of range.", where=where, got=str(value))
+    if not all(type(getattr(review, name)) is int for name in _WHOLE):
+        review = replace(review, **{name: _whole(getattr(review, name), name, where) for name in _WHOLE})
+    for name, bits in _BITS.items():
+        if not -(1 << bits) <= getattr(review, name) < 1 << bits:
+            raise HistoryError(f"{name} is out of range.", where=where, got=str(getattr(review, name)))
     if review.rating not in RATINGS:
         raise HistoryError("The rating is none of the four.", where=where, got=str(review.rating), expected="1 to 4")
     _check_order(review.review_th, review.day_offset, totals, where)
@@ -74,6 +72,13 @@ def _check_order(review_th: int, day_offset: int, totals: Totals, where: str) ->
     if totals.today is not None and day_offset < totals.today:
         got = f"{day_offset} after {totals.today}"
         raise HistoryError("day_offset runs backwards.", where=where, got=got, expected=_IN_ORDER)
+
+
+def _whole(value: object, name: str, where: str) -> int:
+    """NumPy's whole numbers become Python's; anything else is refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise HistoryError(f"{name} is not a whole number.", where=where, got=repr(value))
+    return int(value)
 
 
 def _not_below(value: int, least: int) -> int:
