@@ -51,24 +51,31 @@ RWKV_INLINE float length(const float *x) {
 
 template <int K>
 RWKV_INLINE void mix_values(const ProjectedHead &in, float *share, float *v) {
+  if (in.v_mix == nullptr) {
+    std::fill_n(share, K, 0.0f);
+    std::copy_n(in.v, K, v);
+    return;
+  }
   for (int i = 0; i < K; ++i) {
-    share[i] = in.v_mix == nullptr ? 0.0f : sigmoid_(in.v_mix[i]);
+    share[i] = sigmoid_(in.v_mix[i]);
     v[i] = in.v[i] + share[i] * (in.v0[i] - in.v[i]);
   }
 }
 
 template <int K>
 RWKV_INLINE void arguments_of_head(const ProjectedHead &in, const Arguments &to) {
-  float share[K], v[K];
+  // Local arrays overlap with nothing, so that every loop vectorises.
+  float share[K], v[K], k_hat[K], b[K], log_decay[K];
   mix_values<K>(in, share, v);
   const float k_factor = sigmoid_(in.k_scale) / length<K>(in.k), v_factor = sigmoid_(in.v_scale) / length<K>(v);
-  for (int i = 0; i < K; ++i) {
-    const float k_hat = k_factor * in.k[i];
-    to.log_decay[i] = -kDecay * sigmoid_(in.d[i]);
-    to.k_hat[i] = k_hat;
-    to.v[i] = v_factor * v[i];
-    to.b[i] = sigmoid_(in.a[i]) * k_hat;
-  }
+  for (int i = 0; i < K; ++i) k_hat[i] = k_factor * in.k[i];
+  for (int i = 0; i < K; ++i) log_decay[i] = -kDecay * sigmoid_(in.d[i]);
+  for (int i = 0; i < K; ++i) b[i] = sigmoid_(in.a[i]) * k_hat[i];
+  for (int i = 0; i < K; ++i) v[i] *= v_factor;
+  std::copy_n(k_hat, K, to.k_hat);
+  std::copy_n(log_decay, K, to.log_decay);
+  std::copy_n(b, K, to.b);
+  std::copy_n(v, K, to.v);
 }
 
 // --- The recurrence on a transposed state X[key][value]: see rwkv/ops/wkv_reference.py.

@@ -22,7 +22,8 @@ namespace rwkv {
 // e^x to about one unit in the last place, without branches: 2^n e^r with |r| <= ln 2 / 2. Results below e^-87 become 0.
 RWKV_INLINE float exp_(float x) {
   const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
-  const float n = static_cast<float>(static_cast<int32_t>(clamped * 1.44269504f + (clamped >= 0 ? 0.5f : -0.5f)));
+  // Rounded as a positive number, for want of which a branch would keep loops from vectorising.
+  const float n = static_cast<float>(static_cast<int32_t>(clamped * 1.44269504f + 128.5f) - 128);
   const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
