@@ -11,7 +11,7 @@ from rwkv.model.curve import immediate_recall, recall
 from rwkv.recurrent.features import Review, reviews_of
 from rwkv.recurrent.passes import After, Passes
 from rwkv.recurrent.person import Person, Taken
-from rwkv.recurrent.predict import Predictions, nothing_said, p_logits
+from rwkv.recurrent.predict import Predictions, check_finite, nothing_said, p_logits
 from rwkv.recurrent.rows import Look, Rows, rows_of
 from rwkv.recurrent.state_store import CURVE, Key
 
@@ -39,6 +39,7 @@ def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints)
         rows = rows_of(looks, person.identities, person.calendar)
         x, after = passes.many(rows.inputs, rows.is_query, rows.numbers, person.states)
         outputs = passes.read_out(x)
+        check_finite(outputs)
         said = _said(person, reviews, looks, rows, outputs, previous)
         person.store.put(_states_after(after, looks, outputs[~rows.is_query]))
         done = True

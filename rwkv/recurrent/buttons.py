@@ -7,7 +7,7 @@ import torch
 from rwkv.recurrent.features import Review
 from rwkv.recurrent.passes import Passes
 from rwkv.recurrent.person import Person
-from rwkv.recurrent.predict import past_states
+from rwkv.recurrent.predict import check_finite, past_states
 from rwkv.recurrent.rows import features_of
 from rwkv.recurrent.schedule import Button, Curve, in_order
 from rwkv.vocab import RATINGS, STREAMS
@@ -19,6 +19,7 @@ def buttons(passes: Passes, person: Person, review: Review, retention: float, or
     features = features_of(looks, person.identities, person.calendar)
     inputs = torch.from_numpy(features.review)
     outputs, after = passes.few(inputs, past_states(person, looks[0]), writes=len(RATINGS))
+    check_finite(outputs)
     curves = [Curve(row) for row in outputs.split(1)]
     intervals = [curve.interval(retention) for curve in curves]
     if ordered:

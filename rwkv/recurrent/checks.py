@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ def checked(review: Review, totals: Totals) -> Review:
     """
     where = f"review {review.review_th} of card {review.card}"
     if not all(type(getattr(review, name)) is int for name in _WHOLE):
-        review = replace(review, **{name: _whole(getattr(review, name), name, where) for name in _WHOLE})
+        whole: dict[str, Any] = {name: _whole(getattr(review, name), name, where) for name in _WHOLE}
+        review = replace(review, **whole)
     for name, bits in _BITS.items():
         if not -(1 << bits) <= getattr(review, name) < 1 << bits:
             raise HistoryError(f"{name} is out of range.", where=where, got=str(getattr(review, name)))

@@ -21,6 +21,7 @@ from rwkv.recurrent.predict import (
     Prediction,
     Predictions,
     ahead,
+    check_finite,
     joined,
     nothing_said,
     predict_many,
@@ -88,6 +89,7 @@ class Engine:
         *states, curve = before.values()
         rows = rows_of([found], person.identities, person.calendar)
         outputs, after = self._passes.few(rows.inputs, states, writes=1)
+        check_finite(outputs)
         p_ahead = ahead(curve, review.elapsed_s)
         self._undo.add(person.take_in(review), before)
         person.store.put(dict(zip(before, [*after, outputs[-1:].clone()], strict=True)))

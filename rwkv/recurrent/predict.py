@@ -1,5 +1,6 @@
 """Predictions before an answer: of one review, or of many at once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rwkv.errors import CheckpointError
 from rwkv.model.curve import CURVES, immediate_recall, recall
 from rwkv.recurrent.features import Review
 from rwkv.recurrent.passes import Passes
@@ -56,6 +58,12 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(*map(np.concatenate, columns))
 
 
+def check_finite(outputs: Tensor) -> None:
+    """Raises CheckpointError where the network's outputs are no numbers; no state must be kept then."""
+    if not math.isfinite(outputs.sum().item()):
+        raise CheckpointError("The model's predictions are not finite.", hint="use another model")
+
+
 def p_logits(outputs: Tensor) -> Tensor:
     """The rating logits [N, 4] of outputs [N, 260]."""
     return outputs[:, 2 * CURVES :]
@@ -66,6 +74,7 @@ def predict_one(passes: Passes, person: Person, review: Review) -> Prediction:
     found = person.look(review)
     features = features_of([found], person.identities, person.calendar)
     outputs, _ = passes.few(torch.from_numpy(features.query), past_states(person, found), writes=0)
+    check_finite(outputs)
     return said_of(outputs, ahead(person.store.get((CURVE, found.numbers[0])), review.elapsed_s))
 
 
@@ -99,6 +108,7 @@ def _predict_together(passes: Passes, person: Person, reviews: Sequence[Review])
     is_query = torch.ones(len(reviews), dtype=torch.bool)
     x, _ = passes.many(torch.from_numpy(features.query), is_query, numbers, person.states)
     ratings = passes.ratings(x)
+    check_finite(ratings)
     said = nothing_said(len(reviews))
     said.p_imm[:], said.p_all[:] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
     curves = person.states(CURVE, [found.numbers[0] for found in looks])
