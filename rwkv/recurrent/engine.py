@@ -28,7 +28,7 @@ from rwkv.recurrent.predict import (
     predict_one,
     said_of,
 )
-from rwkv.recurrent.rows import rows_of
+from rwkv.recurrent.rows import rows_of_one
 from rwkv.recurrent.schedule import Button, Curve
 from rwkv.recurrent.snapshot import read_person, write_person
 from rwkv.recurrent.state_store import CURVE, DEFAULT_MEMORY, StateStore
@@ -87,8 +87,8 @@ class Engine:
         found = person.look(review)
         before = {key: person.store.get(key) for key in keys_of(found)}
         *states, curve = before.values()
-        rows = rows_of([found], person.identities, person.calendar)
-        outputs, after = self._passes.few(rows.inputs, states, writes=1)
+        inputs = rows_of_one(found, person.identities, person.calendar)
+        outputs, after = self._passes.few(inputs, states, writes=1)
         check_finite(outputs)
         p_ahead = ahead(curve, review.elapsed_s)
         self._undo.add(person.take_in(review), before)

@@ -60,6 +60,12 @@ def features_of(looks: Sequence[Look], identities: Identities, calendar: Calenda
     )
 
 
+def rows_of_one(found: Look, identities: Identities, calendar: Calendar) -> Tensor:
+    """The rows of one review, float32 [1 or 2, 92]: the query row, where it has one, and the review row."""
+    features = features_of([found], identities, calendar)
+    return torch.from_numpy(np.concatenate([features.query[features.queried], features.review]))
+
+
 @dataclass(frozen=True)
 class Rows:
     """N rows in time order, a review's query row just before its review row.
