@@ -90,7 +90,7 @@ def _parts(person: Person, network: Network) -> Iterator[bytes]:
 def _arrays(person: Person) -> dict[str, np.ndarray]:
     cards = person.counters.cards
     rows = [[card, *past[:-1], *past.place] for card, past in cards.items()]
-    arrays: dict[str, np.ndarray] = {"cards": np.array(rows, np.int64).reshape(len(rows), -1)}
+    arrays: dict[str, np.ndarray] = {"cards": np.array(rows, np.int64)}
     for stream, numbers in person.identities.numbers.items():
         arrays[stream] = np.array(list(numbers), np.int64)
     for stream in person.identities.coded:

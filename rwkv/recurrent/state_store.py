@@ -24,7 +24,7 @@ _KEPT_SHARE = 0.75
 # About what Python and torch need for an entry beside its numbers.
 _OVERHEAD = 400
 # Address space, not disk.
-_DATABASE_SIZE = 2**42
+_DATABASE_SIZE = 2**38
 
 
 class StateStore:
