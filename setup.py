@@ -14,6 +14,9 @@ except ImportError:
 # Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 
+SOURCES = ("module", "dropout", "token_mix", "wkv_inputs", "wkv", "wkv_output", "step", "curve")
+HEADERS = ("formulas", "panels", "rows", "simd")
+
 
 class OptionalBuild(BuildExtension):
     """Goes on without the kernels where they cannot be compiled; the commands then say that they run without."""
@@ -29,11 +32,8 @@ setup(
     ext_modules=[
         CppExtension(
             "rwkv._native",
-            [
-                f"rwkv/ops/csrc/{name}.cpp"
-                for name in ("module", "dropout", "token_mix", "wkv_inputs", "wkv", "wkv_output")
-            ],
-            depends=["rwkv/ops/csrc/rows.h", "rwkv/ops/csrc/simd.h"],
+            [f"rwkv/ops/csrc/{name}.cpp" for name in SOURCES],
+            depends=[f"rwkv/ops/csrc/{name}.h" for name in HEADERS],
             extra_compile_args={"cxx": FLAGS},
         )
     ],

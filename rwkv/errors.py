@@ -48,6 +48,10 @@ class CheckpointError(InputError):
     """A file of weights is missing, truncated, or does not hold this model."""
 
 
+class SnapshotError(InputError):
+    """A file of a saved engine is missing, damaged, or belongs to other weights or another history."""
+
+
 class DeviceError(InputError):
     """The configured device is not there."""
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ SMALL = NetworkSpec(
     ),
 )
 
+# The same at a size that the native kernels know, with widths that fill no panel of weights.
+NATIVE = replace(SMALL, channels=32, heads=2, input_hidden=40, head_hidden=56)
+
 # At 0.05, the scale of the vectors, a network of 16 channels hardly hears the rows before; at this scale it does.
 SMALL_SCALE = 0.4
 
@@ -60,6 +64,10 @@ def recipe_network(spec: NetworkSpec, scale: float = 0.05) -> Network:
 
 def small_network() -> Network:
     return recipe_network(SMALL, SMALL_SCALE)
+
+
+def native_network() -> Network:
+    return recipe_network(NATIVE, SMALL_SCALE)
 
 
 def random_inputs(seed: int, rows: int) -> Tensor:

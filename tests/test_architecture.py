@@ -99,7 +99,7 @@ def is_entry(module: str) -> bool:
 def allowed(module: str) -> set[str]:
     """What of ours a module may import."""
     if module == "rwkv":
-        return set()
+        return {"rwkv.recurrent.engine"}
     if module in FOUNDATION:
         return FOUNDATION
     layer = next((layer for layer in LAYERS if is_within(module, layer)), None)

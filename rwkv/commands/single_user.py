@@ -1,7 +1,5 @@
 """Walk one user's reviews in order, predicting each before it is taken in (spec 7)."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -14,13 +12,13 @@ from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.revlogs import list_users, read_history
 from rwkv.device import TORCH_DTYPES
-from rwkv.errors import InputError
+from rwkv.errors import CheckpointError, InputError
 from rwkv.evaluation.metrics import recall_metrics
 from rwkv.evaluation.predict import not_finite
 from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import draw_sequence
 from rwkv.recurrent.engine import Engine
-from rwkv.recurrent.features import reviews_of
+from rwkv.recurrent.predict import Predictions, joined
 from rwkv.runtime import log, progress
 
 NAME = "python -m rwkv.run_as_rnn"
@@ -33,17 +31,35 @@ def run_single_user(config: SingleUserConfig) -> int:
     table, keys = _read_user(config), _read_keys(config)
     device = open_compute_device(config.device, config.threads)
     engine = Engine(load_network(config.model_path, device, TORCH_DTYPES[config.dtype]), draw_sequence(config.user))
-    # Recall by RWKV and by RWKV-P; NaN where there is no prediction.
-    p_ahead, p_imm = np.full((2, len(table)), np.nan)
-    for i, review in enumerate(progress(reviews_of(table), len(table), f"user {config.user}", "review")):
-        prediction = engine.answer(review)
-        p_ahead[i], p_imm[i] = (_recall(p, config, i) for p in (prediction.p_ahead, prediction.p_imm))
-        if config.verbose and prediction.p_ahead is not None:
-            truth = int(review.rating > 1)
-            # Plain printing would tear the progress bar.
-            tqdm.write(f"review, {i}, ahead: {p_ahead[i]:.3f}, immediate: {p_imm[i]:.3f}, truth: {truth}")
-    _print_metrics(table, keys, p_ahead, p_imm)
+    try:
+        said = _walk(engine, table, config)
+    except CheckpointError as error:
+        raise not_finite(f"{config.model_path}, USER = {config.user}") from error
+    _print_metrics(table, keys, said.p_ahead, said.p_imm)
     return 0
+
+
+def _walk(engine: Engine, table: RevlogTable, config: SingleUserConfig) -> Predictions:
+    """What the model says of each review from those before it, printed as it comes where VERBOSE is set."""
+    parts: list[Predictions] = []
+    done = 0
+    with progress((), len(table), f"user {config.user}", "review") as bar:
+        for said in engine.feeding(table):
+            if config.verbose:
+                _print_reviews(said, table, done)
+            parts.append(said)
+            done += len(said.p_imm)
+            bar.update(len(said.p_imm))
+    return joined(parts)
+
+
+def _print_reviews(said: Predictions, table: RevlogTable, start: int) -> None:
+    """A line for each review of a card seen before; `said` begins with review `start`."""
+    for i in np.flatnonzero(~np.isnan(said.p_ahead)).tolist():
+        truth = int(table.rating[start + i] > 1)
+        line = f"ahead: {said.p_ahead[i]:.3f}, immediate: {said.p_imm[i]:.3f}, truth: {truth}"
+        # Plain printing would tear the progress bar.
+        tqdm.write(f"review, {start + i}, {line}")
 
 
 def _read_user(config: SingleUserConfig) -> RevlogTable:
@@ -65,13 +81,6 @@ def _read_user(config: SingleUserConfig) -> RevlogTable:
 def _read_keys(config: SingleUserConfig) -> BenchmarkKeys:
     with key_database(config).open() as database:
         return KeyStore(database, config.label_filter_key_prefix).read(config.user)
-
-
-def _recall(p: float | None, config: SingleUserConfig, i: int) -> float:
-    """A probability; NaN where there is none. Raises CheckpointError where the model gave what is no number."""
-    if p is not None and not math.isfinite(p):
-        raise not_finite(f"{config.model_path}, USER = {config.user}, review {i}")
-    return math.nan if p is None else p
 
 
 def _print_metrics(table: RevlogTable, keys: BenchmarkKeys, p_ahead: Floats, p_imm: Floats) -> None:

@@ -1,10 +1,14 @@
 """From a row's outputs to probabilities: the forgetting curve (RWKV) and the immediate prediction (RWKV-P) (spec 4)."""
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from rwkv.ops.curve_recall import curve_recall
+from rwkv.ops.kernels import has_native
 
 FLOOR = 1e-5
 CURVES = 128
@@ -48,6 +52,24 @@ def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> C
     lapse = FLOOR - (1 - 2 * FLOOR) * (weights * torch.expm1(exponent)).sum(-1)
     raw = recall.log() - lapse.log()
     return CurveLogits(raw, raw + FLOOR + (1 - 2 * FLOOR) * _interpolate(ahead_logits, t))
+
+
+@torch.inference_mode()
+def recall(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
+    """Probability of recall by `curve_logits`, float32 [N], without gradient.
+
+    outputs: [N, 256 or more], w_logits and ahead_logits side by side.
+    """
+    if has_native(outputs):
+        return curve_recall(outputs.contiguous(), elapsed_s.to(torch.float64), *_cpu_grid(), FLOOR)
+    w_logits, ahead_logits = outputs[:, : 2 * CURVES].chunk(2, 1)
+    return curve_logits(w_logits, ahead_logits, elapsed_s).corrected.sigmoid()
+
+
+@cache
+def _cpu_grid() -> tuple[Tensor, Tensor]:
+    device = torch.device("cpu")
+    return curve_stabilities(device), correction_points(device)
 
 
 def _interpolate(logits: Tensor, t: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and errors of the file system in words."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,11 +20,16 @@ def file_errors(path: Path) -> Iterator[None]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file, its folder included. A kill at any moment leaves the old file or the new one, on disk."""
+    write_whole_parts(path, [data])
+
+
+def write_whole_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """The same of parts that are made as they are written, so that they need not fit into memory together."""
     temporary = path.with_name(path.name + ".tmp")
     with file_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -52,5 +52,12 @@ class Heads(nn.Module):
         return Outputs(
             w_logits=self.w_linear(w.to(precise)),
             ahead_logits=self.ahead_linear(self.head_ahead_logits(x).to(precise)),
-            p_logits=self.p_linear(self.head_p(x).to(precise)),
+            p_logits=self._ratings(x),
         )
+
+    def read_ratings(self, x: Tensor) -> Tensor:
+        """p_logits [N, 4] of rows x [N, C], without dropout and without the other heads."""
+        return self._ratings(self.prehead_norm(x))
+
+    def _ratings(self, x: Tensor) -> Tensor:
+        return self.p_linear(self.head_p(x).to(self.p_linear.weight.dtype))

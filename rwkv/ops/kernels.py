@@ -23,6 +23,11 @@ def has_kernels(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
     return fit and head_width in HEAD_WIDTHS and (is_built() if device == "cpu" else has_triton())
 
 
+def has_native(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
+    """The same for what has kernels on the CPU only."""
+    return inputs[0].device.type == "cpu" and has_kernels(*inputs, head_width=head_width)
+
+
 def kernels_for(x: Tensor, op: str) -> Any:
     """The functions of an op for the device of x, where `has_kernels`."""
     return importlib.import_module(f"rwkv.ops.{op}_triton") if x.is_cuda else native()

@@ -1,108 +1,166 @@
-"""The engine: one person's states, fed one review at a time (spec 7)."""
+"""The engine: one person's states, fed in bulk or one review at a time, and what the model says from them (spec 7)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from rwkv.data.features import query_features, review_features
-from rwkv.data.segments import has_query
-from rwkv.model.curve import curve_logits, immediate_recall
-from rwkv.model.heads import Outputs
-from rwkv.model.inputs import SequenceDraw, as_int64, cycles, encode_inputs, row_codes
+from rwkv.data.history import RevlogTable
+from rwkv.errors import InputError
+from rwkv.model.checkpoint import load_network
+from rwkv.model.inputs import EVALUATION_SEED, SequenceDraw, draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.state import LayerState, StreamState
-from rwkv.recurrent.features import PastCounters, Review
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was said of a review before its answer.
-
-    p_ahead: probability of recall by RWKV, from the card's review before; None where the history holds none. p_imm: by
-    RWKV-P, from what is known just before the answer, and p_all float32 [4]: by RWKV-P, of Again, Hard, Good, Easy;
-    both None where the review says that it is the card's first.
-    """
-
-    p_ahead: float | None
-    p_imm: float | None
-    p_all: npt.NDArray[np.float32] | None
+from rwkv.recurrent.bulk import feed_parts
+from rwkv.recurrent.buttons import buttons
+from rwkv.recurrent.checks import checked, checked_table
+from rwkv.recurrent.features import Review
+from rwkv.recurrent.identities import CodeSource
+from rwkv.recurrent.passes import Passes
+from rwkv.recurrent.person import Person, Question, keys_of
+from rwkv.recurrent.predict import (
+    Prediction,
+    Predictions,
+    ahead,
+    check_finite,
+    joined,
+    nothing_said,
+    predict_many,
+    predict_one,
+    said_of,
+)
+from rwkv.recurrent.rows import rows_of_one
+from rwkv.recurrent.schedule import Button, Curve
+from rwkv.recurrent.snapshot import read_person, write_person
+from rwkv.recurrent.state_store import CURVE, DEFAULT_MEMORY, StateStore
+from rwkv.recurrent.undo import DEFAULT_LIMIT, UndoLog
 
 
 class Engine:
     """Walks one person's history. Gives the numbers of `Network.forward` over the whole of it. States are float32.
 
-    network: ready to predict. draw: the random encodings of the history.
+    network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
+    identity codes instead. memory: bytes of states that are held, the others lie in a temporary database in `folder`.
+    undo_limit: how many of the latest reviews can be taken back.
     """
 
-    def __init__(self, network: Network, draw: SequenceDraw) -> None:
-        self._network = network
-        self._device = network.prehead_norm.weight.device
-        self._prefix = torch.tensor([as_int64(draw.prefix)])
-        self._phases = torch.tensor([draw.phases])
-        self._past = PastCounters()
-        self._empty = [[_to(layer, self._device) for layer in state] for state in network.empty_states(1)]
-        # By stream: entity -> its state [1].
-        self._states: dict[str, dict[int, StreamState]] = {stream.name: {} for stream in network.spec.streams}
-        # card -> w_logits, ahead_logits [1, 128] of its latest review row.
-        self._curves: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(
+        self,
+        network: Network,
+        draw: SequenceDraw,
+        *,
+        codes: CodeSource | None = None,
+        memory: int = DEFAULT_MEMORY,
+        folder: Path | None = None,
+        undo_limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self._passes = Passes(network)
+        self._person = Person(draw, StateStore(memory, folder), codes)
+        self._undo = UndoLog(undo_limit)
 
-    @torch.inference_mode()
+    @classmethod
+    def load(cls, path: Path | str, *, user: int = 1, seed: int = EVALUATION_SEED) -> "Engine":
+        """An engine without history from a file of weights, in float32 on the CPU. Raises CheckpointError."""
+        return cls(load_network(Path(path), torch.device("cpu"), torch.float32), draw_sequence(user, seed))
+
+    @property
+    def reviews(self) -> int:
+        """How many reviews were taken in."""
+        return self._person.counters.totals.reviews
+
+    @property
+    def cards(self) -> list[int]:
+        """The cards that were reviewed, in order of first appearance."""
+        return list(self._person.identities.numbers["card_id"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all reviews so far, in order."""
+        return self._person.fingerprint.hex()
+
     def answer(self, review: Review) -> Prediction:
-        """Predict a review from what came before it, then take it in. Reviews come in time order."""
-        p_ahead = self._recall_ahead(review)
-        inputs = self._inputs(review)
-        rows = len(inputs)
-        outputs, after = self._network.step(inputs, self._states_before(review, rows))
-        self._take_in(review, outputs, after)
-        if rows == 1:
-            return Prediction(p_ahead, None, None)
-        p_logits = outputs.p_logits[:1]
-        p_imm, p_all = immediate_recall(p_logits).item(), p_logits.softmax(-1)[0].cpu().numpy()
-        return Prediction(p_ahead, p_imm, p_all)
+        """Predict a review from what came before it, then take it in. Reviews come in time order.
 
-    def _recall_ahead(self, review: Review) -> float | None:
-        """The curve of the card's review before, at this review's time."""
-        curve = self._curves.get(review.card)
-        if curve is None:
-            return None
-        elapsed_s = torch.tensor([review.elapsed_s], device=self._device)
-        return curve_logits(*curve, elapsed_s).corrected.sigmoid().item()
+        Raises HistoryError, and changes nothing, where the review cannot be one.
+        """
+        person = self._person
+        review = checked(review, person.counters.totals)
+        found = person.look(review)
+        before = {key: person.store.get(key) for key in keys_of(found)}
+        *states, curve = before.values()
+        inputs = rows_of_one(found, person.identities, person.calendar)
+        outputs, after = self._passes.few(inputs, states, writes=1)
+        check_finite(outputs)
+        p_ahead = ahead(curve, review.elapsed_s)
+        self._undo.add(person.take_in(review), before)
+        person.store.put(dict(zip(before, [*after, outputs[-1:].clone()], strict=True)))
+        return said_of(outputs, p_ahead) if len(outputs) == 2 else Prediction(p_ahead, None, None)
 
-    def _inputs(self, review: Review) -> Tensor:
-        """The rows of a review, [N, 92]: the query row, where it has one, and the review row."""
-        context = self._past.context(review)
-        day, first_day = self._past.days(review)
-        features = review_features(context, np.array([day]))
-        queried = has_query(context.elapsed_days.astype(np.int32))
-        rows = torch.from_numpy(np.concatenate([query_features(features)[queried], features]))
-        codes = row_codes(self._prefix, {stream: torch.tensor([number]) for stream, number in review.entities.items()})
-        calendar = cycles(torch.tensor([day]), torch.tensor([first_day]), self._phases)
-        return encode_inputs(rows, [code.expand(len(rows), -1) for code in codes], calendar.expand(len(rows), -1)).to(
-            self._device
-        )
+    def feed(self, table: RevlogTable) -> Predictions:
+        """Predict and take in a history that goes on from what came before, in bulk: as `answer` within 2e-5.
 
-    def _states_before(self, review: Review, rows: int) -> list[StreamState]:
-        """By stream, the state of the review's entity for each of its rows: all see the same past."""
-        same = torch.zeros(rows, dtype=torch.int64, device=self._device)
-        entities = review.entities
-        return [
-            [layer[same] for layer in of_stream.get(entities[stream], empty)]
-            for (stream, of_stream), empty in zip(self._states.items(), self._empty, strict=True)
-        ]
+        Raises HistoryError, naming the row, and changes nothing, where a row cannot be a review. Reviews taken in so,
+        and those before them, can no longer be taken back.
+        """
+        return joined([nothing_said(0), *self.feeding(table)])
 
-    def _take_in(self, review: Review, outputs: Outputs, after: list[StreamState]) -> None:
-        """Keep what the review row, the last of the rows, leaves behind."""
-        # Indexing by a tensor copies; a slice would keep the query row's state alive with it.
-        last = torch.tensor([len(outputs.p_logits) - 1], device=self._device)
-        entities = review.entities
-        for (stream, of_stream), state in zip(self._states.items(), after, strict=True):
-            of_stream[entities[stream]] = [layer[last] for layer in state]
-        self._curves[review.card] = outputs.w_logits[last], outputs.ahead_logits[last]
-        self._past.commit(review)
+    def feeding(self, table: RevlogTable) -> Iterator[Predictions]:
+        """The same part by part, as they are done; where an error ends it, the parts before it are taken in."""
+        table = checked_table(table, self._person.counters.totals)
+        self._undo.clear()
+        return feed_parts(self._passes, self._person, table)
 
+    def predict(self, question: Question) -> Prediction:
+        """What is said of a review that may come next; p_imm is said also of a card's first. Changes nothing."""
+        return predict_one(self._passes, self._person, self._asked(question))
 
-def _to(layer: LayerState, device: torch.device) -> LayerState:
-    return LayerState(**{name: value.to(device) for name, value in vars(layer).items()})
+    def predict_many(self, questions: Sequence[Question]) -> Predictions:
+        """The same of many, none of which knows of the others, within 2e-5 of one at a time."""
+        return predict_many(self._passes, self._person, [self._asked(question) for question in questions])
+
+    def predict_all(self, day_offset: int, elapsed_days: Sequence[int], elapsed_s: Sequence[int]) -> Predictions:
+        """The same of the whole collection now. elapsed_days, elapsed_s: since the latest review of each of `cards`."""
+        when = zip(self.cards, elapsed_days, elapsed_s, strict=True)
+        return self.predict_many([Question(card, day_offset, days, seconds) for card, days, seconds in when])
+
+    def curve(self, card: int) -> Curve:
+        """The forgetting curve since the card's latest review. Raises InputError for a card that was never reviewed."""
+        outputs = self._person.store.get((CURVE, self._person.identities.number("card_id", card)))
+        if outputs is None:
+            raise InputError("The card was never reviewed, so it has no forgetting curve.", where=f"card {card}")
+        return Curve(outputs)
+
+    def buttons(
+        self, question: Question, retention: float = 0.9, *, ordered: bool = False, state: int = 2, duration_ms: int = 0
+    ) -> list[Button]:
+        """What Again, Hard, Good and Easy would lead to. Changes nothing.
+
+        retention: desired at the next review. ordered: none of the intervals is shorter than one before it.
+        state, duration_ms: of the answer, as of a Review.
+        """
+        review = self._asked(question, state, duration_ms)
+        return buttons(self._passes, self._person, review, retention, ordered)
+
+    def undo(self, count: int = 1) -> None:
+        """Take the latest reviews back, bit for bit. Raises InputError where so many cannot be."""
+        self._undo.undo(self._person, count)
+
+    def save(self, path: Path | str) -> None:
+        """Write everything but what `undo` needs. A kill at any moment leaves the old file or the new one, whole."""
+        write_person(Path(path), self._person, self._passes.network)
+
+    def restore(self, path: Path | str, history: RevlogTable | None = None) -> None:
+        """Become the engine that was saved, bit for bit, codes and draw included.
+
+        history: what the saved reviews must have been, perhaps with more after them. Raises SnapshotError, and changes
+        nothing, where the file is damaged, or of other weights or another history.
+        """
+        self._person = read_person(Path(path), self._person, self._passes.network, history)
+        self._undo.clear()
+
+    def close(self) -> None:
+        """Delete the temporary database of states."""
+        self._person.store.close()
+
+    def _asked(self, question: Question, state: int = 0, duration_ms: int = 0) -> Review:
+        review = self._person.review(question, state=state, duration_ms=duration_ms)
+        return checked(review, self._person.counters.totals)

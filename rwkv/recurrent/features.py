@@ -1,20 +1,38 @@
 """The integer columns of rwkv.data.history, made one review at a time with no future in reach (spec 3 and 7)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rwkv.data.history import Ints, ReviewContext, RevlogTable
+from rwkv.data.history import ReviewContext, RevlogTable
 from rwkv.vocab import STREAMS
+
+# The columns of a ReviewContext that are not integers.
+_FLAGS = ("note_missing", "deck_missing", "preset_missing")
+
+
+class Place(NamedTuple):
+    """Where a card belongs: any whole numbers, the same for the same note, deck and preset.
+
+    A missing note is one of the card's own; all missing decks are one deck, all missing presets one preset.
+    """
+
+    note: int
+    deck: int
+    preset: int
+    note_missing: bool = False
+    deck_missing: bool = False
+    preset_missing: bool = False
 
 
 @dataclass(frozen=True)
 class Review:
-    """One review, as a row of a RevlogTable and where its card belongs.
+    """One review, as a row of a RevlogTable and where its card belongs (see Place).
 
-    card, note, deck, preset: numbers in order of first appearance in the history. elapsed_days and elapsed_s are -1 on
-    the card's first review. rating, state and duration_ms are the answer, unknown before it.
+    review_th grows from review to review, by one where none was left out. elapsed_days and elapsed_s are since the
+    card's review before, -1 on its first. rating, state and duration_ms are the answer, unknown before it.
     """
 
     review_th: int
@@ -34,96 +52,139 @@ class Review:
 
     @property
     def entities(self) -> dict[str, int]:
-        """The number of its entity in every stream."""
+        """Its entity in every stream."""
         return dict(zip(STREAMS, (self.card, self.deck, self.note, self.preset, 0), strict=True))
+
+    @property
+    def place(self) -> Place:
+        """Where its card belongs."""
+        missing = self.note_missing, self.deck_missing, self.preset_missing
+        return Place(self.note, self.deck, self.preset, *missing)
 
 
 def reviews_of(table: RevlogTable) -> Iterator[Review]:
     """The reviews of a history in time order."""
-    of_review = ("review_th", "card", "day_offset", "elapsed_days", "elapsed_s", "rating", "state", "duration_ms")
-    for row in range(len(table)):
-        card = table.card[row]
-        yield Review(
-            **{name: getattr(table, name)[row].item() for name in of_review},
-            **{name: column[card].item() for name, column in vars(table.cards).items()},
-        )
+    of_cards = {name: column[table.card].tolist() for name, column in vars(table.cards).items()}
+    columns = {name: of_cards[name] if name in of_cards else getattr(table, name).tolist() for name in _REVIEW_FIELDS}
+    for values in zip(*columns.values(), strict=True):
+        yield Review(*values)
 
 
-@dataclass(frozen=True)
-class _CardPast:
-    """What a card's reviews so far leave behind. The sums [1] are arrays, which wrap around as those of a history."""
+_REVIEW_FIELDS = tuple(Review.__dataclass_fields__)
 
-    elapsed_days_sum: Ints
-    elapsed_s_sum: Ints
+# The columns of a ReviewContext at one review, in its order, and (day, first_day): see `PastCounters.days`.
+Counts = tuple[int, ...]
+Days = tuple[int, int]
+
+
+def context_of(counts: Sequence[Counts]) -> ReviewContext:
+    """The columns [R] of reviews from their counts."""
+    columns = np.array(counts, np.int64).reshape(len(counts), -1).T
+    named: dict[str, Any] = dict(zip(ReviewContext.__dataclass_fields__, columns, strict=True))
+    return ReviewContext(**named | {name: named[name] != 0 for name in _FLAGS})
+
+
+class CardPast(NamedTuple):
+    """What a card's reviews so far leave behind. The sums wrap around at 64 bits, as those of a history."""
+
+    elapsed_days_sum: int
+    elapsed_s_sum: int
     review_th: int
     new_cards: int
     first_day: int
+    place: Place
+
+
+class Totals(NamedTuple):
+    """What all reviews so far leave behind; the days are None before the first review."""
+
+    reviews: int = 0
+    review_th: int = 0
+    new_cards: int = 0
+    first_day: int | None = None
+    today: int | None = None
+    new_cards_today: int = 0
+    reviews_today: int = 0
 
 
 class PastCounters:
     """Everything about the past of one person that the features of the next review need.
 
-    `context` looks at a review without taking it in, `commit` takes it in. Reviews come in time order. Source: spec 3.
+    `counts` looks at a review without taking it in, `commit` takes it in. Reviews come in time order. Source: spec 3.
     """
 
     def __init__(self) -> None:
-        self._cards: dict[int, _CardPast] = {}
-        self._new_cards = 0
-        self._first_day: int | None = None
-        self._today: int | None = None
-        self._new_cards_today = 0
-        self._reviews_today = 0
+        self.cards: dict[int, CardPast] = {}
+        self.totals = Totals()
 
     def context(self, review: Review) -> ReviewContext:
         """The columns [1] of a review that was not committed: the same as rwkv.data.history.review_context gives."""
-        past = self._cards.get(review.card)
+        return context_of([self.counts(review)])
+
+    def counts(self, review: Review) -> Counts:
+        """The same as numbers."""
+        past, totals = self.cards.get(review.card), self.totals
         is_new = int(review.elapsed_days == -1)
-        same_day = review.day_offset == self._today
-        days, seconds = self._sums_with(review)
-        return ReviewContext(
-            elapsed_days=_one(review.elapsed_days),
-            elapsed_days_cumulative=days,
-            elapsed_s=_one(review.elapsed_s),
-            elapsed_s_cumulative=seconds,
-            duration_ms=_one(review.duration_ms),
-            rating=_one(review.rating),
-            state=_one(review.state),
-            note_missing=np.array([review.note_missing]),
-            deck_missing=np.array([review.deck_missing]),
-            preset_missing=np.array([review.preset_missing]),
-            day_offset_diff=_one(0 if self._today is None else review.day_offset - self._today),
-            new_cards_since=_one(0 if past is None else self._new_cards + is_new - past.new_cards),
-            reviews_since=_one(0 if past is None else max(0, review.review_th - past.review_th - 1)),
-            new_cards_today=_one(is_new + (self._new_cards_today if same_day else 0)),
-            reviews_today=_one(self._reviews_today if same_day else 0),
+        same_day = review.day_offset == totals.today
+        return (
+            review.elapsed_days,
+            review.elapsed_days if past is None else _wrapped(past.elapsed_days_sum + review.elapsed_days),
+            review.elapsed_s,
+            review.elapsed_s if past is None else _wrapped(past.elapsed_s_sum + review.elapsed_s),
+            review.duration_ms,
+            review.rating,
+            review.state,
+            review.note_missing,
+            review.deck_missing,
+            review.preset_missing,
+            0 if totals.today is None else review.day_offset - totals.today,
+            0 if past is None else totals.new_cards + is_new - past.new_cards,
+            0 if past is None else max(0, review.review_th - past.review_th - 1),
+            is_new + (totals.new_cards_today if same_day else 0),
+            totals.reviews_today if same_day else 0,
         )
 
-    def days(self, review: Review) -> tuple[int, int]:
+    def days(self, review: Review) -> Days:
         """Days since the history's first: of the review, and of its card's first review."""
-        day = 0 if self._first_day is None else review.day_offset - self._first_day
-        past = self._cards.get(review.card)
+        first_day = self.totals.first_day
+        day = 0 if first_day is None else review.day_offset - first_day
+        past = self.cards.get(review.card)
         return day, day if past is None else past.first_day
 
-    def commit(self, review: Review) -> None:
-        """Count a review, once its answer is known."""
+    def commit(self, review: Review) -> tuple[CardPast | None, Totals]:
+        """Count a review, once its answer is known. Returns what `revert` needs."""
+        past, totals = self.cards.get(review.card), self.totals
         is_new = int(review.elapsed_days == -1)
-        sums, (_, first_day) = self._sums_with(review), self.days(review)
-        self._new_cards += is_new
-        self._cards[review.card] = _CardPast(*sums, review.review_th, self._new_cards, first_day)
-        if self._first_day is None:
-            self._first_day = review.day_offset
-        if review.day_offset != self._today:
-            self._today = review.day_offset
-            self._new_cards_today = self._reviews_today = 0
-        self._new_cards_today += is_new
-        self._reviews_today += 1
+        _, first_day = self.days(review)
+        same_day = review.day_offset == totals.today
+        self.totals = Totals(
+            reviews=totals.reviews + 1,
+            review_th=review.review_th,
+            new_cards=totals.new_cards + is_new,
+            first_day=review.day_offset if totals.first_day is None else totals.first_day,
+            today=review.day_offset,
+            new_cards_today=is_new + (totals.new_cards_today if same_day else 0),
+            reviews_today=1 + (totals.reviews_today if same_day else 0),
+        )
+        self.cards[review.card] = CardPast(
+            elapsed_days_sum=_wrapped((0 if past is None else past.elapsed_days_sum) + review.elapsed_days),
+            elapsed_s_sum=_wrapped((0 if past is None else past.elapsed_s_sum) + review.elapsed_s),
+            review_th=review.review_th,
+            new_cards=self.totals.new_cards,
+            first_day=first_day,
+            place=review.place,
+        )
+        return past, totals
 
-    def _sums_with(self, review: Review) -> tuple[Ints, Ints]:
-        """The card's cumulative elapsed_days and elapsed_s [1], this review included."""
-        days, seconds = _one(review.elapsed_days), _one(review.elapsed_s)
-        past = self._cards.get(review.card)
-        return (days, seconds) if past is None else (past.elapsed_days_sum + days, past.elapsed_s_sum + seconds)
+    def revert(self, card: int, before: tuple[CardPast | None, Totals]) -> None:
+        """Forget the latest review, which was of `card`."""
+        past, self.totals = before
+        if past is None:
+            del self.cards[card]
+        else:
+            self.cards[card] = past
 
 
-def _one(value: int) -> Ints:
-    return np.array([value], np.int64)
+def _wrapped(value: int) -> int:
+    """As a signed number of 64 bits."""
+    return (value + 2**63) % 2**64 - 2**63

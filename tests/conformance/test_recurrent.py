@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
-from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.curve import CURVES, curve_logits, immediate_recall, recall
+from rwkv.model.few_rows import FewRows
 from rwkv.model.heads import Outputs
+from rwkv.vocab import STREAMS
 from tests.conformance.model_vectors import (
     ModelRows,
     arrays_of,
@@ -18,6 +21,7 @@ from tests.conformance.model_vectors import (
 from tests.networks import run_recurrently
 
 Differences = Callable[[str, float], None]
+Form = Callable[[ModelRows, Path], dict[str, Tensor]]
 
 # The vectors' README: float32 sums taken in another order.
 TOLERANCE = 2e-5
@@ -40,13 +44,30 @@ def recurrent(data: ModelRows, folder: Path) -> dict[str, Tensor]:
     return predictions(outputs, data.labels.elapsed_s)
 
 
-def test_recurrent_form(vectors: Path, differences: Differences) -> None:
+def by_engine(data: ModelRows, folder: Path) -> dict[str, Tensor]:
+    """One row after another as the engine runs them: states flat, and by the native kernel where it is built."""
+    run = FewRows(recipe_network_of(folder))
+    known: dict[tuple[str, int], Tensor] = {}
+    outputs = []
+    for row in range(len(data.inputs)):
+        here = [(stream, int(data.entities[stream][row])) for stream in STREAMS]
+        writes = int(not data.is_query[row])
+        output, after = run(data.inputs[row : row + 1], [known.get(key) for key in here], writes)
+        outputs.append(output)
+        known.update(zip(here, after, strict=True) if writes else ())
+    together = torch.cat(outputs)
+    split = Outputs(*together.split([CURVES, CURVES, together.shape[1] - 2 * CURVES], 1))
+    return predictions(split, data.labels.elapsed_s) | {"p_curve": recall(together, data.labels.elapsed_s)}
+
+
+@pytest.mark.parametrize("form", [recurrent, by_engine])
+def test_recurrent_form(form: Form, vectors: Path, differences: Differences) -> None:
     published = arrays_of(vectors / "rnn.npz")
-    ours = recurrent(read_rows(vectors / "model.npz"), vectors)
+    ours = form(read_rows(vectors / "model.npz"), vectors)
     assert set(published) == set(ours)
     for name, value in ours.items():
         difference = largest_difference(value, torch.from_numpy(published[name]))
-        differences(f"recurrent: {name}", difference)
+        differences(f"{form.__name__}: {name}", difference)
         assert difference <= (TOLERANCE if name.endswith("logits") else PROBABILITY_TOLERANCE), name
 
 

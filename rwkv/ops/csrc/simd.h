@@ -23,7 +23,8 @@ namespace rwkv {
 // allows: below -87.3 the result is 1e-38, above 88.3 it is 2e38.
 RWKV_INLINE float exp_(float x) {
   const float clamped = x < -87.3f ? -87.3f : (x > 88.3f ? 88.3f : x);
-  const float n = static_cast<float>(static_cast<int32_t>(clamped * 1.44269504f + (clamped >= 0 ? 0.5f : -0.5f)));
+  // Rounded as a positive number, for want of which a branch would keep loops from vectorising.
+  const float n = static_cast<float>(static_cast<int32_t>(clamped * 1.44269504f + 128.5f) - 128);
   const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -40,5 +41,30 @@ RWKV_INLINE float exp_(float x) {
 }
 
 RWKV_INLINE float sigmoid_(float x) { return 1.0f / (1.0f + exp_(-x)); }
+
+// To about 2e-7 absolute.
+RWKV_INLINE float tanh_(float x) { return 1.0f - 2.0f / (1.0f + exp_(2.0f * x)); }
+
+// Eight floats that the compiler keeps in registers, whatever the instruction set.
+constexpr int kLanes = 8;
+#if defined(__GNUC__)
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+#else
+struct Lanes {
+  float x[kLanes];
+  Lanes &operator+=(const Lanes &other) {
+    for (int i = 0; i < kLanes; ++i) x[i] += other.x[i];
+    return *this;
+  }
+  friend Lanes operator*(float factor, Lanes lanes) {
+    for (float &value : lanes.x) value *= factor;
+    return lanes;
+  }
+};
+#endif
+
+// By reference: a vector as an argument or result would depend on the instruction set of the caller.
+RWKV_INLINE void load(const float *from, Lanes &lanes) { std::memcpy(&lanes, from, sizeof lanes); }
+RWKV_INLINE void store(float *to, const Lanes &lanes) { std::memcpy(to, &lanes, sizeof lanes); }
 
 }  // namespace rwkv

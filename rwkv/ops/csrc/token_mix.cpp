@@ -2,28 +2,19 @@
 
 #include <torch/library.h>
 
-#include <cmath>
-
+#include "formulas.h"
 #include "rows.h"
-#include "simd.h"
 
 namespace rwkv {
 namespace {
 
 RWKV_CLONES void normalise(const float *x, const float *weight, const float *bias, float eps, int64_t channels,
                            float *normed, float *statistics) {
-  float sum = 0, squares = 0;
-  for (int64_t c = 0; c < channels; ++c) sum += x[c];
-  const float mean = sum / channels;
-  for (int64_t c = 0; c < channels; ++c) squares += (x[c] - mean) * (x[c] - mean);
-  const float rstd = 1.0f / std::sqrt(squares / channels + eps);
-  for (int64_t c = 0; c < channels; ++c) normed[c] = (x[c] - mean) * rstd * weight[c] + bias[c];
-  statistics[0] = mean;
-  statistics[1] = rstd;
+  normalise_row(x, weight, bias, eps, channels, normed, statistics);
 }
 
 RWKV_CLONES void interpolate(const float *x, const float *shifted, const float *lerp, int64_t channels, float *mixed) {
-  for (int64_t c = 0; c < channels; ++c) mixed[c] = x[c] + lerp[c] * (shifted[c] - x[c]);
+  interpolate_row(x, shifted, lerp, channels, mixed);
 }
 
 // Of one row: to_self and to_source are the gradients of its own normalised x and of the one it is shifted to.

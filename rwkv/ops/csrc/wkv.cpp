@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "formulas.h"
 #include "rows.h"
-#include "simd.h"
 
 namespace rwkv {
 namespace {
@@ -22,31 +22,6 @@ struct Rows {
   const bool *is_query;
   int64_t stride;  // from a head's row to its next row: H * K
 };
-
-// c = b . r and u = w r - k_hat c: with them every row reads o = X^T u + c v from the state before it.
-template <int K>
-RWKV_INLINE float read_vector(const float *r, const float *w, const float *k_hat, const float *b, float *u) {
-  float c = 0;
-  for (int i = 0; i < K; ++i) c += b[i] * r[i];
-  for (int i = 0; i < K; ++i) u[i] = w[i] * r[i] - k_hat[i] * c;
-  return c;
-}
-
-template <int K>
-RWKV_INLINE void decay_of(const float *log_decay, float *w) {
-  for (int i = 0; i < K; ++i) w[i] = exp_(log_decay[i]);
-}
-
-// X <- diag(w) X + b delta^T, where delta = v - X^T k_hat.
-template <int K>
-RWKV_INLINE void write_row(float *x, const float *w, const float *k_hat, const float *v, const float *b) {
-  float delta[K];
-  for (int j = 0; j < K; ++j) delta[j] = v[j];
-  for (int i = 0; i < K; ++i)
-    for (int j = 0; j < K; ++j) delta[j] -= k_hat[i] * x[i * K + j];
-  for (int i = 0; i < K; ++i)
-    for (int j = 0; j < K; ++j) x[i * K + j] = w[i] * x[i * K + j] + b[i] * delta[j];
-}
 
 template <int K>
 RWKV_CLONES void forward_rows(const Rows &rows, int64_t count, float *x, float *out, float *checkpoints,
@@ -149,11 +124,13 @@ RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *che
     std::copy(saved, saved + K * K, states);
     for (int64_t t = first; t + 1 < last; ++t) {
       float *before = states + (t - first) * K * K, *after = before + K * K, w[K];
-      std::copy(before, before + K * K, after);
-      if (rows.is_query[t]) continue;
+      if (rows.is_query[t]) {
+        std::copy(before, before + K * K, after);
+        continue;
+      }
       const int64_t at = t * rows.stride;
       decay_of<K>(rows.log_decay + at, w);
-      write_row<K>(after, w, rows.k_hat + at, rows.v + at, rows.b + at);
+      write_row<K>(before, w, rows.k_hat + at, rows.v + at, rows.b + at, after);
     }
     for (int64_t t = last - 1; t >= first; --t)
       backward_row<K>(rows, t, states + (t - first) * K * K, grad_out, dx, grad);

@@ -2,58 +2,19 @@
 
 #include <torch/library.h>
 
-#include <cmath>
-
+#include "formulas.h"
 #include "rows.h"
-#include "simd.h"
 
 namespace rwkv {
 namespace {
-
-constexpr float kNormClamp = 1e-12f;
-constexpr float kDecay = 0.60653066f;  // e^-0.5: ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d)
-
-// One head of one row; v_mix is null in the first layer.
-struct Head {
-  const float *k, *v, *v0, *v_mix, *a, *d;
-  float k_scale, v_scale;
-};
-
-struct Arguments {
-  float *log_decay, *k_hat, *v, *b;
-};
 
 struct Gradients {
   float *k, *v, *v0, *v_mix, *a, *d, *k_scale, *v_scale;
 };
 
 template <int K>
-RWKV_INLINE float length(const float *x) {
-  float sum = 0;
-  for (int i = 0; i < K; ++i) sum += x[i] * x[i];
-  return std::max(std::sqrt(sum), kNormClamp);
-}
-
-template <int K>
-RWKV_INLINE void mix_values(const Head &in, float *share, float *v) {
-  for (int i = 0; i < K; ++i) {
-    share[i] = in.v_mix == nullptr ? 0.0f : sigmoid_(in.v_mix[i]);
-    v[i] = in.v[i] + share[i] * (in.v0[i] - in.v[i]);
-  }
-}
-
-template <int K>
-RWKV_CLONES void forward_head(const Head &in, const Arguments &to) {
-  float share[K], v[K];
-  mix_values<K>(in, share, v);
-  const float k_factor = sigmoid_(in.k_scale) / length<K>(in.k), v_factor = sigmoid_(in.v_scale) / length<K>(v);
-  for (int i = 0; i < K; ++i) {
-    const float k_hat = k_factor * in.k[i];
-    to.log_decay[i] = -kDecay * sigmoid_(in.d[i]);
-    to.k_hat[i] = k_hat;
-    to.v[i] = v_factor * v[i];
-    to.b[i] = sigmoid_(in.a[i]) * k_hat;
-  }
+RWKV_CLONES void forward_head(const ProjectedHead &in, const Arguments &to) {
+  arguments_of_head<K>(in, to);
 }
 
 // y = sigmoid(scale) x / |x|: from the gradient of y to those of x (in place) and of scale.
@@ -70,7 +31,7 @@ RWKV_INLINE float backward_unit(const float *x, float scale, float *grad) {
 }
 
 template <int K>
-RWKV_CLONES void backward_head(const Head &in, const Arguments &from, const Gradients &to) {
+RWKV_CLONES void backward_head(const ProjectedHead &in, const Arguments &from, const Gradients &to) {
   float share[K], v[K], dk[K], dv[K];
   mix_values<K>(in, share, v);
   const float k_factor = sigmoid_(in.k_scale) / length<K>(in.k);
@@ -97,7 +58,7 @@ RWKV_CLONES void backward_head(const Head &in, const Arguments &from, const Grad
 struct Projections {
   const float *k, *v, *v0, *v_mix, *a, *d, *k_scale, *v_scale;
 
-  Head head(int64_t row, int64_t h, int64_t heads, int64_t K) const {
+  ProjectedHead head(int64_t row, int64_t h, int64_t heads, int64_t K) const {
     const int64_t at = (row * heads + h) * K;
     return {k + at,  v + at, v0 + at, v_mix == nullptr ? nullptr : v_mix + at, a + at, d + at, k_scale[row * heads + h],
             v_scale[row * heads + h]};

@@ -2,51 +2,23 @@
 
 #include <torch/library.h>
 
-#include <cmath>
-
+#include "formulas.h"
 #include "rows.h"
-#include "simd.h"
 
 namespace rwkv {
 namespace {
-
-// One head of one row; bonus, weight and bias are those of the head.
-struct Head {
-  const float *out, *r, *v, *b, *gate, *bonus, *weight, *bias;
-};
 
 struct Gradients {
   float *out, *r, *v, *b, *gate, *bonus, *weight, *bias;
 };
 
 template <int K>
-RWKV_INLINE float bonus_share(const Head &in) {
-  float share = 0;
-  for (int i = 0; i < K; ++i) share += in.r[i] * in.bonus[i] * in.b[i];
-  return share;
+RWKV_CLONES void forward_head(const ReadHead &in, float eps, float *y) {
+  output_of_head<K>(in, eps, y);
 }
 
 template <int K>
-RWKV_INLINE float unit(const float *out, float eps, float *x) {
-  float mean = 0, squares = 0;
-  for (int i = 0; i < K; ++i) mean += out[i];
-  mean /= K;
-  for (int i = 0; i < K; ++i) squares += (out[i] - mean) * (out[i] - mean);
-  const float rstd = 1.0f / std::sqrt(squares / K + eps);
-  for (int i = 0; i < K; ++i) x[i] = (out[i] - mean) * rstd;
-  return rstd;
-}
-
-template <int K>
-RWKV_CLONES void forward_head(const Head &in, float eps, float *y) {
-  float x[K];
-  unit<K>(in.out, eps, x);
-  const float share = bonus_share<K>(in);
-  for (int i = 0; i < K; ++i) y[i] = in.gate[i] * (x[i] * in.weight[i] + in.bias[i] + share * in.v[i]);
-}
-
-template <int K>
-RWKV_CLONES void backward_head(const Head &in, float eps, const float *grad, const Gradients &to) {
+RWKV_CLONES void backward_head(const ReadHead &in, float eps, const float *grad, const Gradients &to) {
   float x[K], ungated[K], dx[K];
   const float rstd = unit<K>(in.out, eps, x), share = bonus_share<K>(in);
   float dshare = 0, sum = 0, along = 0;
@@ -72,7 +44,7 @@ RWKV_CLONES void backward_head(const Head &in, float eps, const float *grad, con
 struct Inputs {
   const float *out, *r, *v, *b, *gate, *bonus, *weight, *bias;
 
-  Head head(int64_t i, int64_t h, int64_t K) const {
+  ReadHead head(int64_t i, int64_t h, int64_t K) const {
     return {out + i * K, r + i * K, v + i * K, b + i * K, gate + i * K, bonus + h * K, weight + h * K, bias + h * K};
   }
 };

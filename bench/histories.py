@@ -1,0 +1,39 @@
+"""What the benchmarks of the engine run on: a simulated learner's history, and a network that hears its past."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from bench.report import timed
+from rwkv.commands.simulate import simulate
+from rwkv.data.history import RevlogTable
+from rwkv.data.revlogs import read_history
+from rwkv.model.network import Network, new_network
+
+_SEED = 1234
+_WEIGHT_SCALE = 0.05
+
+
+def simulated_history(reviews: int) -> RevlogTable:
+    """A learner's history of about so many reviews."""
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(1, reviews, _SEED, Path(folder))
+        return read_history(Path(folder), 1)
+
+
+def random_network() -> Network:
+    """The published network with random weights everywhere: the initial ones are zero in many places."""
+    network = new_network(_SEED).requires_grad_(False).eval()
+    rng = torch.Generator().manual_seed(_SEED)
+    for name, weight in network.named_parameters():
+        if weight.dim() == 2 and "lerp" not in name:
+            weight.copy_(_WEIGHT_SCALE * torch.randn(weight.shape, generator=rng))
+    return network
+
+
+def gemm_peak(rows: int = 1024, width: int = 512, repeats: int = 7) -> float:
+    """The machine's float32 matrix product now, in FLOP/s."""
+    a, b = torch.randn(rows, width), torch.randn(width, width)
+    torch.mm(a, b)
+    return 2 * rows * width * width / timed(lambda: torch.mm(a, b), repeats)["min_s"]

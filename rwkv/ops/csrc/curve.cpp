@@ -1,0 +1,71 @@
+// The forgetting curve at one time for each of N rows: see rwkv/model/curve.py for the definition.
+
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "rows.h"
+
+namespace rwkv {
+namespace {
+
+struct Grid {
+  const double *stabilities, *points;
+  int64_t curves;
+  double floor;
+};
+
+// The last logit holds beyond the last point.
+double correction(const float *logits, double t, const Grid &grid) {
+  t = std::min(t, grid.points[grid.curves - 1]);
+  const int64_t found = std::lower_bound(grid.points, grid.points + grid.curves, t) - grid.points;
+  const int64_t right = std::clamp<int64_t>(found, 1, grid.curves - 1), left = right - 1;
+  const double share = (t - grid.points[left]) / (grid.points[right] - grid.points[left]);
+  return logits[left] + share * (logits[right] - logits[left]);
+}
+
+// Recall and its complement each from their own sum: a difference from 1 would lose what matters near 1.
+double recall(const float *w_logits, const float *ahead_logits, double elapsed, const Grid &grid) {
+  const double t = std::max(elapsed, 1.0), share = 1 - 2 * grid.floor, log_recall = std::log(0.9);
+  const float most = *std::max_element(w_logits, w_logits + grid.curves);
+  double total = 0, kept = 0, lost = 0;
+  for (int64_t i = 0; i < grid.curves; ++i) {
+    const double weight = std::exp(double(w_logits[i]) - most), loss = -std::expm1(t / grid.stabilities[i] * log_recall);
+    total += weight;
+    kept += weight * (1 - loss);
+    lost += weight * loss;
+  }
+  const double raw = std::log(grid.floor + share * kept / total) - std::log(grid.floor + share * lost / total);
+  return 1 / (1 + std::exp(-(raw + grid.floor + share * correction(ahead_logits, t, grid))));
+}
+
+}  // namespace
+
+// curves [N, at least 2 * n]: w_logits and ahead_logits of n curves. elapsed [N]: seconds, at least 1.
+at::Tensor curve_recall(const at::Tensor &curves, const at::Tensor &elapsed, const at::Tensor &stabilities,
+                        const at::Tensor &points, double floor) {
+  const int64_t rows = elapsed.numel(), n = stabilities.numel(), width = curves.size(1);
+  TORCH_CHECK(n >= 2 && width >= 2 * n, "curves must have at least ", 2 * n, " columns, got ", width);
+  check(curves, "curves", {rows, width});
+  check(elapsed, "elapsed", {rows}, at::kDouble);
+  check(stabilities, "stabilities", {n}, at::kDouble);
+  check(points, "points", {n}, at::kDouble);
+  const Grid grid{stabilities.const_data_ptr<double>(), points.const_data_ptr<double>(), n, floor};
+  auto p = at::empty({rows}, curves.options());
+  const float *from = read(curves);
+  const double *t = elapsed.const_data_ptr<double>();
+  float *to = write(p);
+  for_blocks(rows, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = recall(from + i * width, from + i * width + n, t[i], grid);
+  });
+  return p;
+}
+
+TORCH_LIBRARY_FRAGMENT(rwkv, m) {
+  m.def("curve_recall(Tensor curves, Tensor elapsed, Tensor stabilities, Tensor points, float floor) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("curve_recall", &curve_recall); }
+
+}  // namespace rwkv

@@ -1,0 +1,82 @@
+"""A whole history taken in by the parallel form, part by part: the numbers and states of one review at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rwkv.data.history import Ints, RevlogTable, order_by_card
+from rwkv.model.curve import immediate_recall, recall
+from rwkv.recurrent.features import Review, reviews_of
+from rwkv.recurrent.passes import After, Passes
+from rwkv.recurrent.person import Person, Taken
+from rwkv.recurrent.predict import Predictions, check_finite, nothing_said, p_logits
+from rwkv.recurrent.rows import Look, Rows, rows_of
+from rwkv.recurrent.state_store import CURVE, Key
+
+# Reviews that go through the network together: large products, and states of bounded size.
+TOGETHER = 2048
+
+
+def feed_parts(passes: Passes, person: Person, table: RevlogTable) -> Iterator[Predictions]:
+    """Take a checked history in; yields what was said of each part of at most TOGETHER reviews, once it is taken in."""
+    reviews = list(reviews_of(table))
+    for start in range(0, len(reviews), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        yield _feed(passes, person, reviews[part], order_by_card(table.card[part]).previous)
+
+
+def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
+    """previous: by review the card's review before in this part, -1 where there is none."""
+    taken: list[Taken] = []
+    done = False
+    try:
+        looks = []
+        for review in reviews:
+            looks.append(person.look(review))
+            taken.append(person.take_in(review))
+        rows = rows_of(looks, person.identities, person.calendar)
+        x, after = passes.many(rows.inputs, rows.is_query, rows.numbers, person.states)
+        outputs = passes.read_out(x)
+        check_finite(outputs)
+        said = _said(person, reviews, looks, rows, outputs, previous)
+        person.store.put(_states_after(after, looks, outputs[~rows.is_query]))
+        done = True
+    finally:
+        if not done:
+            for one in reversed(taken):
+                person.revert(one)
+    return said
+
+
+def _said(
+    person: Person, reviews: list[Review], looks: list[Look], rows: Rows, outputs: Tensor, previous: Ints
+) -> Predictions:
+    said = nothing_said(len(reviews))
+    ratings = p_logits(outputs[rows.is_query])
+    queried = rows.review[rows.is_query].numpy()
+    said.p_imm[queried], said.p_all[queried] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
+
+    elapsed_s = torch.tensor([review.elapsed_s for review in reviews], dtype=torch.float64)
+    within = np.flatnonzero(previous >= 0)
+    of_reviews = outputs[~rows.is_query]
+    said.p_ahead[within] = recall(of_reviews[previous[within]], elapsed_s[within]).numpy()
+    firsts = np.flatnonzero(previous < 0)
+    curves = person.states(CURVE, [looks[i].numbers[0] for i in firsts])
+    earlier = [(i, curve) for i, curve in zip(firsts.tolist(), curves, strict=True) if curve is not None]
+    if earlier:
+        where = [i for i, _ in earlier]
+        said.p_ahead[where] = recall(torch.cat([curve for _, curve in earlier]), elapsed_s[where]).numpy()
+    return said
+
+
+def _states_after(after: list[After], looks: list[Look], of_reviews: Tensor) -> dict[Key, Tensor]:
+    """Every entity's state, and every card's latest curve: copies, lest one keeps the others in memory."""
+    states = {
+        (of.stream, number): state.clone()
+        for of in after
+        for number, state in zip(of.entities, of.flat().split(1), strict=True)
+    }
+    curves = {(CURVE, found.numbers[0]): row for row, found in enumerate(looks)}
+    return {**states, **{key: of_reviews[row : row + 1].clone() for key, row in curves.items()}}

@@ -1,0 +1,107 @@
+"""Who is who: entities numbered in order of first appearance, and the code by which the network knows each (spec 3)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rwkv.model.inputs import SequenceDraw, as_int64, cycles, identity_codes
+from rwkv.model.spec import CODES, CodeSpec
+from rwkv.vocab import STREAMS
+
+Floats = npt.NDArray[np.float32]
+
+# Gives the codes [n, width] of the numbers start..start+n-1 of a stream; n is 1 but for draws of our own.
+CodeSource = Callable[[CodeSpec, int], npt.ArrayLike]
+
+_BLOCK = 256
+
+
+class Identities:
+    """Numbers and codes of one person's entities. A code, once drawn, stays.
+
+    draw: gives the codes. source: gives them instead, one at a time in order of first appearance, where not None.
+    """
+
+    def __init__(self, draw: SequenceDraw, source: CodeSource | None = None) -> None:
+        self._prefix = as_int64(draw.prefix)
+        self._source = source
+        self.numbers: dict[str, dict[int, int]] = {stream: {} for stream in STREAMS}
+        # By stream: the codes of at least all numbers that were asked for, [n, width].
+        self._codes: dict[str, Floats] = {code.stream: np.empty((0, code.width), np.float32) for code in CODES}
+        self._drawn = dict.fromkeys(self._codes, 0)
+
+    @property
+    def coded(self) -> list[str]:
+        """The streams whose entities have codes."""
+        return list(self._codes)
+
+    def number(self, stream: str, entity: int) -> int:
+        """An entity's number; of one that was never taken in, the number that the next would get."""
+        numbers = self.numbers[stream]
+        return numbers.get(entity, len(numbers))
+
+    def take_in(self, entities: dict[str, int]) -> list[str]:
+        """Give numbers to those that have none. Returns the streams in which there were such, for `revert`."""
+        new = [stream for stream, entity in entities.items() if entity not in self.numbers[stream]]
+        for stream in new:
+            self.numbers[stream][entities[stream]] = len(self.numbers[stream])
+        return new
+
+    def revert(self, new: Sequence[str]) -> None:
+        """Forget the latest entity of each of these streams."""
+        for stream in new:
+            self.numbers[stream].popitem()
+
+    def codes(self, stream: str, numbers: Sequence[int]) -> Floats:
+        """The codes [n, width] of numbers."""
+        most = max(numbers, default=-1)
+        if most >= self._drawn[stream]:
+            self._draw(next(code for code in CODES if code.stream == stream), most + 1)
+        return self._codes[stream][np.asarray(numbers, np.int64)]
+
+    def known(self, stream: str) -> Floats:
+        """The codes of all entities that were taken in."""
+        return self.codes(stream, range(len(self.numbers[stream])))
+
+    def restore(self, stream: str, entities: Sequence[int], codes: Floats | None) -> None:
+        """Become what another was: entities in order of their numbers, with their codes where the stream has any."""
+        self.numbers[stream] = {entity: number for number, entity in enumerate(entities)}
+        if codes is not None:
+            self._codes[stream], self._drawn[stream] = codes, len(codes)
+
+    def _draw(self, code: CodeSpec, count: int) -> None:
+        drawn = self._drawn[code.stream]
+        if self._source is None:
+            numbers = torch.arange(drawn, max(count, drawn + _BLOCK))
+            new = identity_codes(torch.tensor([self._prefix]), code.number, numbers, code.width).numpy()
+        else:
+            new = np.array([self._source(code, number) for number in range(drawn, count)], np.float32)
+        # Doubling keeps what a growing collection copies in proportion to its size.
+        held = self._codes[code.stream]
+        if drawn + len(new) > len(held):
+            held = np.concatenate([held[:drawn], np.empty((drawn + len(new), code.width), np.float32)])
+        held[drawn : drawn + len(new)] = new
+        self._codes[code.stream], self._drawn[code.stream] = held, drawn + len(new)
+
+
+class Calendar:
+    """The cycles of rwkv.model.inputs, remembered by day.
+
+    phases: days, of each period.
+    """
+
+    def __init__(self, phases: Sequence[int]) -> None:
+        self._phases = torch.tensor([phases])
+        self._of_day: dict[int, Floats] = {}
+
+    def rows(self, days: Sequence[int], first_days: Sequence[int]) -> Floats:
+        """Calendar columns [n, 28] of rows with these days and first days."""
+        missing = sorted({*days, *first_days} - self._of_day.keys())
+        if missing:
+            day = torch.tensor(missing)
+            both = cycles(day, day, self._phases.expand(len(day), -1)).numpy().reshape(len(day), -1, 2, 2)
+            self._of_day.update(zip(missing, both[:, :, 0], strict=True))
+        pairs = [(self._of_day[day], self._of_day[first]) for day, first in zip(days, first_days, strict=True)]
+        return np.array(pairs).transpose(0, 2, 1, 3).reshape(len(pairs), -1)

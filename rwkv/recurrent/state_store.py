@@ -1,0 +1,142 @@
+"""Where states live: the latest used in memory, up to a bound, the others in a database on disk."""
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rwkv.data.database import Database
+
+DEFAULT_MEMORY = 1_000_000_000
+
+# (kind, number): a stream, or CURVE, and the number of an entity.
+Key = tuple[str, int]
+
+# The kind of what the heads said of a card's latest review row, [1, 260]; the other kinds are the streams.
+CURVE = "curve"
+
+# So much of the memory is left in use once it was full: what goes, goes in one transaction.
+_KEPT_SHARE = 0.75
+# About what Python and torch need for an entry beside its numbers.
+_OVERHEAD = 400
+# Address space, not disk.
+_DATABASE_SIZE = 2**38
+
+
+class StateStore:
+    """Flat states float32 [1, S] by key. A state that was put must not be changed afterwards.
+
+    memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary database;
+    None takes the system's folder for such. Raises StoreError where the disk is full.
+    """
+
+    def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None) -> None:
+        self._memory = memory
+        self._folder = folder
+        self._held: OrderedDict[Key, Tensor | None] = OrderedDict()
+        self._unwritten: set[Key] = set()
+        self._bytes = 0
+        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._database: Database | None = None
+
+    def like(self) -> "StateStore":
+        """An empty store of the same size in the same place."""
+        return StateStore(self._memory, self._folder)
+
+    def get(self, key: Key) -> Tensor | None:
+        """A state, or None where there is none."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        if self._database is None:
+            return None
+        state = _decoded(self._database.get(_name(key)))
+        if state is not None:
+            self._hold(key, state)
+            self._make_room()
+        return state
+
+    def put(self, states: Mapping[Key, Tensor | None]) -> None:
+        """Keep states in place of those before; None takes one away."""
+        for key, state in states.items():
+            self._hold(key, state)
+            self._unwritten.add(key)
+        self._make_room()
+
+    def all_keys(self) -> list[Key]:
+        """All keys that have a state, ordered."""
+        keys = {key for key, state in self._held.items() if state is not None}
+        if self._database is not None:
+            stored = (name.rpartition("/") for name in self._database)
+            on_disk = {(kind, int(number)) for kind, _, number in stored} - self._held.keys()
+            keys |= {key for key in on_disk if self._database.get(_name(key))}
+        return sorted(keys)
+
+    def walk(self) -> Iterator[tuple[Key, Tensor]]:
+        """All states in order of their keys; none of them counts as used."""
+        for key in self.all_keys():
+            state = self._held.get(key)
+            if state is None and self._database is not None:
+                state = _decoded(self._database.get(_name(key)))
+            if state is not None:
+                yield key, state
+
+    def close(self) -> None:
+        """Delete what is on disk; the store is empty afterwards."""
+        if self._database is not None:
+            self._database.close()
+        if self._place is not None:
+            self._place.cleanup()
+        self._held.clear()
+        self._unwritten.clear()
+        self._database, self._place, self._bytes = None, None, 0
+
+    def _hold(self, key: Key, state: Tensor | None) -> None:
+        if key in self._held:
+            self._bytes -= _size(self._held.pop(key))
+        self._held[key] = state
+        self._bytes += _size(state)
+
+    def _make_room(self) -> None:
+        """Move the longest unused to disk, once there are too many."""
+        if self._bytes <= self._memory:
+            return
+        leaving, size = [], self._bytes
+        for key, state in self._held.items():
+            if size <= _KEPT_SHARE * self._memory:
+                break
+            leaving.append(key)
+            size -= _size(state)
+        self._opened().put({_name(key): _encoded(self._held[key]) for key in leaving if key in self._unwritten})
+        for key in leaving:
+            self._bytes -= _size(self._held.pop(key))
+            self._unwritten.discard(key)
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            if self._folder is not None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            self._place = tempfile.TemporaryDirectory(prefix="rwkv-states-", dir=self._folder)
+            self._database = Database(Path(self._place.name), _DATABASE_SIZE, "the size of the database of states")
+        return self._database
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}/{key[1]}"
+
+
+def _size(state: Tensor | None) -> int:
+    return _OVERHEAD + (0 if state is None else 4 * state.numel())
+
+
+def _encoded(state: Tensor | None) -> bytes:
+    """A state that was taken away is kept as nothing, which hides what the database held before."""
+    return b"" if state is None else state.numpy().tobytes()
+
+
+def _decoded(data: bytes | None) -> Tensor | None:
+    return torch.from_numpy(np.frombuffer(bytearray(data), np.float32)[None]) if data else None

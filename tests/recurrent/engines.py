@@ -1,0 +1,67 @@
+"""Engines for tests, and how two of them are compared to the last bit."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rwkv.data.history import RevlogTable
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.features import Review, reviews_of
+from rwkv.recurrent.person import Question
+from rwkv.recurrent.predict import Prediction
+from tests.helpers import make_table, random_revlog
+from tests.networks import native_network
+from tests.recurrent.parallel import Predictions, stack
+
+NETWORK = native_network()
+
+
+def some_history(seed: int = 31, reviews: int = 120, cards: int = 12) -> RevlogTable:
+    return make_table(random_revlog(seed, reviews=reviews, cards=cards))
+
+
+def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
+    return Engine(network, draw_sequence(table.user), **options)  # type: ignore[arg-type]
+
+
+def answered(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
+    """An engine to which every review of a history was given, one at a time."""
+    engine = engine_for(table, network, **options)
+    for review in reviews_of(table):
+        engine.answer(review)
+    return engine
+
+
+def now(table: RevlogTable, card: int, days: int = 3) -> Question:
+    return Question(card, int(table.day_offset[-1]) + days, days, days * 86_400)
+
+
+def next_review(table: RevlogTable, card: int = 0) -> Review:
+    """One more review after a history."""
+    last = list(reviews_of(table))[-1]
+    of_card = next(review for review in reviews_of(table) if review.card == card)
+    return Review(last.review_th + 1, card, *of_card.place, last.day_offset + 2, 2, 172_800, 3, 2, 4000)
+
+
+def everything(engine: Engine, path: Path) -> bytes:
+    """All that an engine would save: equal bytes are equal states, counters, codes and fingerprints."""
+    engine.save(path)
+    return path.read_bytes()
+
+
+def assert_equal_to_the_bit(ours: Prediction, expected: Prediction) -> None:
+    assert (ours.p_ahead, ours.p_imm) == (expected.p_ahead, expected.p_imm)
+    np.testing.assert_array_equal(ours.p_all, expected.p_all)
+
+
+def assert_close(ours: object, expected: object, tolerance: float) -> None:
+    """Predictions of many, ours and others'."""
+    for name, column in vars(expected).items():
+        np.testing.assert_allclose(getattr(ours, name), column, rtol=0, atol=tolerance, err_msg=name)
+
+
+def one_at_a_time(table: RevlogTable, network: Network = NETWORK) -> Predictions:
+    engine = engine_for(table, network)
+    return stack([engine.answer(review) for review in reviews_of(table)])

@@ -1,0 +1,63 @@
+"""The store of states: within its bound, with nothing lost."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rwkv.recurrent.state_store import StateStore
+from tests.recurrent.engines import NETWORK, answered, assert_equal_to_the_bit, engine_for, now, some_history
+
+SIZE = 64
+
+
+def state(value: float) -> torch.Tensor:
+    return torch.full((1, SIZE), value, dtype=torch.float32)
+
+
+@given(
+    acts=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["put", "get", "take"]), st.integers(-5, 5))),
+    memory=st.sampled_from([0, 1500, 10**6]),
+)
+def test_is_a_dictionary(acts: list[tuple[int, str, int]], memory: int) -> None:
+    store, expected = StateStore(memory), {}
+    for number, act, value in acts:
+        key = ("card_id", number)
+        if act == "put":
+            store.put({key: state(value)})
+            expected[key] = value
+        elif act == "take":
+            store.put({key: None})
+            expected.pop(key, None)
+        found = store.get(key)
+        assert (None if found is None else float(found[0, -1])) == expected.get(key)
+    assert store.all_keys() == sorted(expected)
+    assert {key: float(one[0, 0]) for key, one in store.walk()} == expected
+    store.close()
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    store = StateStore(memory=20 * (4 * SIZE + 400), folder=tmp_path / "states")
+    for number in range(500):
+        store.put({("card_id", number): state(number), ("user_id", 0): state(-number)})
+        assert len(store._held) <= 21
+        assert ("user_id", 0) in store._held  # used all the time
+    for number in range(0, 500, 7):
+        np.testing.assert_array_equal(store.get(("card_id", number)), state(number))
+    assert len(store._held) <= 21
+    assert any((tmp_path / "states").iterdir())
+    store.close()
+    assert not any((tmp_path / "states").iterdir())
+
+
+def test_the_bound_does_not_show_in_the_numbers() -> None:
+    table = some_history(61, reviews=150, cards=40)
+    small, large = answered(table, memory=50_000), answered(table)
+    for card in large.cards:
+        assert_equal_to_the_bit(small.predict(now(table, card)), large.predict(now(table, card)))
+    fed, roomy = engine_for(table, NETWORK, memory=50_000), engine_for(table, NETWORK)
+    np.testing.assert_array_equal(fed.feed(table).p_all, roomy.feed(table).p_all)
+    small.close()
+    fed.close()
