@@ -16,7 +16,7 @@ from rwkv.batches.collate import Batch
 from rwkv.device import TORCH_DTYPES
 from rwkv.evaluation.predict import last_rows
 from rwkv.model.curve import curve_logits, immediate_recall
-from rwkv.model.network import Network, compute_weights, new_network
+from rwkv.model.network import Network, frozen_network, new_network
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, slices
 
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
@@ -45,8 +45,7 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=noise))
-    network.load_state_dict(compute_weights(network.state_dict(), dtype), assign=True)
-    return network.requires_grad_(False).to(device)
+    return frozen_network(network.state_dict(), dtype).to(device)
 
 
 @torch.inference_mode()

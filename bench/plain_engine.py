@@ -23,7 +23,7 @@ class PlainEngine:
 
     def __init__(self, network: Network, draw: SequenceDraw) -> None:
         self._network = network
-        self._device = network.prehead_norm.weight.device
+        self._device = network.device
         self._prefix = torch.tensor([as_int64(draw.prefix)])
         self._phases = torch.tensor([draw.phases])
         self._past = PastCounters()

@@ -79,7 +79,7 @@ def _answer(
     asked = [of for of in asked if len(of) > 0]
     if batch is None or not asked:
         return
-    x = last_rows(network, batch, network.prehead_norm.weight.device)
+    x = last_rows(network, batch, network.device)
     for of in asked:
         predictions = predict_user(network, x, of)
         if not predictions.is_finite:

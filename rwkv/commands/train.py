@@ -126,7 +126,7 @@ def _step_taker(
     config: TrainConfig, network: Network, optimizer: torch.optim.AdamW
 ) -> Callable[[Any, int], StepReport]:
     """What takes a step on a batch with a seed for dropout: on a GPU by replaying recorded steps."""
-    device, dtype, mode = next(network.parameters()).device, TORCH_DTYPES[config.dtype], config.loss_mode
+    device, dtype, mode = network.device, TORCH_DTYPES[config.dtype], config.loss_mode
     if device.type == "cuda":
         return RecordedSteps(network, optimizer, dtype, mode, device).step
     return lambda batch, seed: train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))

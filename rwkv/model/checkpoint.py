@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rwkv.errors import CheckpointError
 from rwkv.model.files import file_errors, write_whole
-from rwkv.model.network import Network, compute_weights
+from rwkv.model.network import Network, frozen_network
 
 _EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
 _MOST_NAMES = 5
@@ -40,10 +40,7 @@ _UNREADABLE = (
 
 def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Network:
     """A network ready to predict, on `device`, computing in `dtype`. Raises CheckpointError, see `read_weights`."""
-    weights = compute_weights(read_weights(path), dtype)
-    network = Network()
-    network.load_state_dict(weights, assign=True)
-    return network.requires_grad_(False).eval().to(device)
+    return frozen_network(read_weights(path), dtype).to(device)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

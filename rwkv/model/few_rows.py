@@ -31,7 +31,7 @@ class FewRows:
         return self._step(inputs, states, seen, writes)
 
     def _step(self, inputs: Tensor, before: list[Tensor], seen: list[bool], writes: int) -> tuple[Tensor, list[Tensor]]:
-        rows, spec, device = len(inputs), self._network.spec, self._network.prehead_norm.weight.device
+        rows, spec, device = len(inputs), self._network.spec, self._network.device
         states = [
             unflat_state(flat.to(device).expand(rows, -1), torch.full((rows,), known, device=device), spec, stream)
             for flat, known, stream in zip(before, seen, spec.streams, strict=True)

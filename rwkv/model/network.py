@@ -37,6 +37,11 @@ class Network(Heads):
         return self.prehead_norm.weight.dtype
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.prehead_norm.weight.device
+
+    @property
     def streams(self) -> list[Stream]:
         """The streams in the order in which they run."""
         return cast(list[Stream], list(self.rwkv_modules))
@@ -77,6 +82,17 @@ def new_network(seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network()
+
+
+def frozen_network(weights: Mapping[str, Tensor], dtype: torch.dtype, spec: NetworkSpec = PUBLISHED) -> Network:
+    """A network that predicts with the given float32 weights, on their device, computing in `dtype`; it never learns.
+
+    Weights that need no other dtype are shared, not copied.
+    """
+    with torch.device("meta"):  # no initial weights, which would be overwritten
+        network = Network(spec)
+    network.load_state_dict(compute_weights(weights, dtype), assign=True)
+    return network.requires_grad_(False).eval()
 
 
 def compute_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class Passes:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.few = FewRows(network)
-        self._device = network.prehead_norm.weight.device
+        self._device = network.device
 
     @torch.inference_mode()
     def many(self, inputs: Tensor, is_query: Tensor, numbers: Tensor, load: Load) -> tuple[Tensor, list[After]]:

@@ -10,7 +10,7 @@ from rwkv.batches.plan import Group
 from rwkv.data.store import ReviewStore
 from rwkv.evaluation.predict import last_rows
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.network import Network, compute_weights
+from rwkv.model.network import Network, frozen_network
 from rwkv.model.slices import ROWS_OF_A_SLICE, slices
 from rwkv.training.loss import compute_loss
 
@@ -30,8 +30,7 @@ def validation_batch(store: ReviewStore, group: Group) -> Batch:
 @torch.inference_mode()
 def validate(network: Network, batches: Iterable[Batch], dtype: torch.dtype, device: torch.device) -> dict[str, float]:
     """Means over the equalize rows of all batches, by the names of Loss.reported; 0 where there is no such row."""
-    frozen = Network(network.spec).requires_grad_(False)
-    frozen.load_state_dict(compute_weights(network.state_dict(), dtype), assign=True)
+    frozen = frozen_network(network.state_dict(), dtype, network.spec)
     sums, counts = dict.fromkeys(_ROWS_OF, 0.0), dict.fromkeys(_ROWS_OF, 0)
     for batch in batches:
         x = last_rows(frozen, batch, device)
