@@ -48,6 +48,9 @@ def run_command(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what no door below has put into words of its own
+        print(f"error: {error}\n  next: see to the path, its permissions and the free space", file=sys.stderr)
+        return RwkvError.exit_code
 
 
 def progress(

@@ -126,3 +126,12 @@ def test_another_dataset_is_not_written_over(tmp_path: Path, capsys: pytest.Capt
     assert simulate(tmp_path / "out", "--seed", "5") == 2
     assert_said(capsys, "error: The folder holds another dataset already.", "give another folder")
     assert files(tmp_path / "out") == before
+
+
+def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What no part of a command has words of its own for: the file system's, and what to see to."""
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 1
+    assert_said(capsys, "error: ", str(tmp_path / "file"), "permissions")
