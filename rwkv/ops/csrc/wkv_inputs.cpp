@@ -32,27 +32,35 @@ RWKV_INLINE float backward_unit(const float *x, float scale, float *grad) {
 
 template <int K>
 RWKV_CLONES void backward_head(const ProjectedHead &in, const Arguments &from, const Gradients &to) {
-  float share[K], v[K], dk[K], dv[K];
+  // Local arrays overlap with nothing, so that every loop vectorises.
+  float share[K], v[K], dk[K], dv[K], da[K], dd[K], dv0[K], dmix[K];
   mix_values<K>(in, share, v);
   const float k_factor = sigmoid_(in.k_scale) / length<K>(in.k);
   for (int i = 0; i < K; ++i) {
-    const float a = sigmoid_(in.a[i]), w = sigmoid_(in.d[i]);
-    to.a[i] = from.b[i] * k_factor * in.k[i] * a * (1.0f - a);
-    to.d[i] = -kDecay * from.log_decay[i] * w * (1.0f - w);
+    const float a = sigmoid_(in.a[i]);
+    da[i] = from.b[i] * k_factor * in.k[i] * a * (1.0f - a);
     dk[i] = from.k_hat[i] + from.b[i] * a;
-    dv[i] = from.v[i];
   }
+  for (int i = 0; i < K; ++i) {
+    const float w = sigmoid_(in.d[i]);
+    dd[i] = -kDecay * from.log_decay[i] * w * (1.0f - w);
+  }
+  std::copy_n(from.v, K, dv);
   *to.k_scale = backward_unit<K>(in.k, in.k_scale, dk);
   *to.v_scale = backward_unit<K>(v, in.v_scale, dv);
-  for (int i = 0; i < K; ++i) {
-    to.k[i] = dk[i];
-    to.v[i] = dv[i] * (1.0f - share[i]);
+  if (in.v_mix != nullptr) {
+    for (int i = 0; i < K; ++i) {
+      dv0[i] = dv[i] * share[i];
+      dmix[i] = dv[i] * (in.v0[i] - in.v[i]) * share[i] * (1.0f - share[i]);
+      dv[i] *= 1.0f - share[i];
+    }
+    std::copy_n(dv0, K, to.v0);
+    std::copy_n(dmix, K, to.v_mix);
   }
-  if (in.v_mix == nullptr) return;
-  for (int i = 0; i < K; ++i) {
-    to.v0[i] = dv[i] * share[i];
-    to.v_mix[i] = dv[i] * (in.v0[i] - in.v[i]) * share[i] * (1.0f - share[i]);
-  }
+  std::copy_n(da, K, to.a);
+  std::copy_n(dd, K, to.d);
+  std::copy_n(dk, K, to.k);
+  std::copy_n(dv, K, to.v);
 }
 
 struct Projections {
