@@ -218,7 +218,7 @@ class EvaluateConfig(_Users):
 
 @dataclass(frozen=True, kw_only=True)
 class SingleUserConfig(Config):
-    """Configuration of run_as_rnn. Source: spec 7, spec 8."""
+    """Configuration of run_as_rnn. memory: bytes of states held, the others lie on disk. Source: spec 7, spec 8."""
 
     user: User
     data_path: Folder
@@ -228,6 +228,7 @@ class SingleUserConfig(Config):
     threads: CountOrZero = 0
     verbose: Flag = False
     missing_notes: MissingNotes = "own"
+    memory: Size = 1_000_000_000
 
 
 def load_config(path: Path, cls: type[AnyConfig], **overrides: object) -> AnyConfig:

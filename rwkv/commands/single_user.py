@@ -30,11 +30,14 @@ def run_single_user(config: SingleUserConfig) -> int:
     """Print what the model says of the user's reviews, and how good it was. Returns the exit code."""
     table, keys = _read_user(config), _read_keys(config)
     device = open_compute_device(config.device, config.threads)
-    engine = Engine(load_network(config.model_path, device, TORCH_DTYPES[config.dtype]), draw_sequence(config.user))
+    network = load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
+    engine = Engine(network, draw_sequence(config.user), memory=config.memory)
     try:
         said = _walk(engine, table, config)
     except CheckpointError as error:
         raise not_finite(f"{config.model_path}, USER = {config.user}") from error
+    finally:
+        engine.close()
     _print_metrics(table, keys, said.p_ahead, said.p_imm)
     return 0
 

@@ -152,6 +152,10 @@ def test_without_verbose_only_metrics_are_printed(run: Run) -> None:
     assert set(metrics_of(printed.out)) == {"RWKV-P", "RWKV"}
 
 
+def test_little_memory_gives_the_same(run: Run) -> None:
+    assert run(MEMORY=100_000, VERBOSE=True).out == run(VERBOSE=True).out
+
+
 def test_bfloat16_gives_like_metrics(run: Run) -> None:
     rough, precise = metrics_of(run(DTYPE="bfloat16").out), metrics_of(run().out)
     for name, metrics in precise.items():
