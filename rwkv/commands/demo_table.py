@@ -1,5 +1,6 @@
 """The demo's table: how well each way of predicting does on the same reviews."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,28 @@ from rwkv.evaluation.results import RawPredictions, read_raw
 _COLUMNS = ("LogLoss", "RMSE(bins)", "AUC")
 
 
-def compare_demo_users(dataset: Path, config: EvaluateConfig) -> list[Comparison]:
-    """The predictions of the evaluated learners: AVG, FSRS-6, RWKV, RWKV-P and the truth, on the same reviews."""
+@dataclass(frozen=True)
+class DemoTable:
+    """metrics: by way of predicting and name, means over the learners weighted by reviews.
+
+    The LogLoss of the truth is the mean entropy of its probabilities: the floor, free of the luck of these answers.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    learners: int
+    reviews: int
+
+
+def compare_demo_users(dataset: Path, config: EvaluateConfig) -> DemoTable:
+    """AVG, FSRS-6, RWKV, RWKV-P and the truth on the same reviews of the evaluated learners."""
     ahead = read_raw(config.raw_folder / f"{config.file_ahead}.jsonl")
     imm = read_raw(config.raw_folder / f"{config.file_imm}.jsonl")
     with key_database(config).open() as keys:
         store = KeyStore(keys, config.label_filter_key_prefix)
-        return [_compare_user(dataset, store, user, ahead[user], imm[user]) for user in sorted(ahead)]
+        users = [_compare_user(dataset, store, user, ahead[user], imm[user]) for user in sorted(ahead)]
+    metrics = weighted_metrics(users)
+    metrics["truth"]["LogLoss"] = float(np.mean(np.concatenate([_entropy(of.p["truth"]) for of in users])))
+    return DemoTable(metrics, len(users), sum(map(len, users)))
 
 
 def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictions, imm: RawPredictions) -> Comparison:
@@ -36,18 +52,12 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictio
     )
 
 
-def format_table(users: list[Comparison]) -> str:
-    """A table of text: a line a way of predicting, the metrics as means weighted by reviews.
-
-    The LogLoss of the truth is the mean entropy of its probabilities: the floor, free of the luck of these answers.
-    """
+def format_table(table: DemoTable) -> str:
+    """A table of text: a line a way of predicting."""
     lines = ["".join([f"{'':<10}", *(f"{column:>12}" for column in _COLUMNS)])]
-    table = weighted_metrics(users)
-    table["truth"]["LogLoss"] = float(np.mean(np.concatenate([_entropy(of.p["truth"]) for of in users])))
-    for name, metrics in table.items():
+    for name, metrics in table.metrics.items():
         lines.append("".join([f"{name:<10}", *(f"{metrics[column]:>12.4f}" for column in _COLUMNS)]))
-    reviews = sum(map(len, users))
-    note = f"{len(users)} learners, {reviews} reviews, means weighted by reviews"
+    note = f"{table.learners} learners, {table.reviews} reviews, means weighted by reviews"
     return "\n".join(
         [*lines, note, "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"]
     )
