@@ -74,11 +74,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with the ends of its confidence interval; None where there is none."""
+    """A value and the half width of its confidence interval; None where there is none."""
 
     value: float | None
-    low: float | None = None
-    high: float | None = None
+    half_width: float | None = None
 
 
 @dataclass(frozen=True)

@@ -265,8 +265,7 @@ def training_facts(run: TrainingRun, most: int = 2000) -> Facts:
 
 
 def _thinned(steps: Ints, values: Floats, most: int) -> Mapping[str, list[float]]:
-    group = -(-len(steps) // most)
-    starts = np.arange(0, len(steps), max(group, 1))
+    starts = np.arange(0, len(steps), max(1, -(-len(steps) // most)))
     sizes = np.diff(starts, append=len(steps))
-    steps, values = (np.add.reduceat(column, starts) / sizes if len(column) else column for column in (steps, values))
-    return {"step": np.round(steps, 1).tolist(), "value": [float(f"{value:.6g}") for value in values.tolist()]}
+    step_means, value_means = (np.add.reduceat(column, starts) / sizes for column in (steps, values))
+    return {"step": step_means.round(1).tolist(), "value": [float(f"{value:.6g}") for value in value_means.tolist()]}

@@ -5,7 +5,7 @@ const LEAST_IN_BIN = 10;
 function drawCalibration(data) {
   show("predicted");
   const { predicted } = data.facts;
-  fillFilters(predicted);
+  fillFilters(predicted, data.arrays);
   const update = () => {
     const passes = filterTable(predicted);
     const rows = sumByAlgorithm(predicted, data.arrays, passes);
@@ -19,12 +19,16 @@ function drawCalibration(data) {
   update();
 }
 
-function fillFilters({ decks, bands }) {
+function fillFilters({ decks, bands, same_day_bands: sameDayBands }, arrays) {
   const deck = document.getElementById("filter-deck"), band = document.getElementById("filter-band");
   if (deck.options.length) return;
+  const present = [...new Set(arrays.loss_band)].sort((a, b) => a - b);
   const paths = new Set(decks.flatMap((name) => name.split("::").map((_, depth, parts) => parts.slice(0, depth + 1).join("::"))));
   deck.append(new Option("all", ""), ...[...paths].sort().map((path) => new Option("\u2003".repeat(path.split("::").length - 1) + path.split("::").at(-1), path)));
-  band.append(new Option("all", ""), ...bands.map((name, i) => new Option(name, i)));
+  band.append(new Option("all", ""), ...present.map((i) => new Option(bands[i], i)));
+  const isMixed = present[0] < sameDayBands && present.at(-1) >= sameDayBands;
+  document.getElementById("filter-same-day").parentElement.hidden = !isMixed;
+  deck.parentElement.hidden = paths.size < 2;
 }
 
 // passes[deck * bands + band]: whether reviews of that deck and interval are counted.
@@ -72,7 +76,7 @@ function plotCalibration({ bin_edges: edges }, rows) {
   }
   drawChart("calibration-chart", traces, {
     margin: { l: 56, r: 14, t: 34, b: 44 },
-    xaxis: axis({ range: [0, 1.005], tickformat: ".0%", title: { text: "predicted recall" }, anchor: "y2" }),
+    xaxis: axis({ range: [0, 1.005], tickformat: ".0%", tickmode: "linear", dtick: 0.2, title: { text: "predicted recall" }, anchor: "y2" }),
     yaxis: axis({ range: [0, 1.02], tickformat: ".0%", domain: [0.25, 1], title: { text: "recalled" } }),
     yaxis2: axis({ domain: [0, 0.19], title: { text: "reviews" }, nticks: 3, rangemode: "tozero" }),
   });

@@ -4,7 +4,8 @@ const CHART_CONFIG = { displayModeBar: false, responsive: true };
 
 function axis(settings = {}) {
   const grid = cssColour("grid");
-  return { gridcolor: grid, linecolor: grid, zerolinecolor: grid, fixedrange: true, automargin: true, ...settings };
+  const title = settings.title ? { title: { standoff: 8, ...settings.title } } : {};
+  return { gridcolor: grid, linecolor: grid, zerolinecolor: grid, fixedrange: true, automargin: true, tickmode: "auto", ...settings, ...title };
 }
 
 function drawChart(id, traces, layout = {}) {
@@ -12,10 +13,14 @@ function drawChart(id, traces, layout = {}) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false, hovermode: "closest",
     font: { color: cssColour("ink"), family: "inherit", size: 12.5 },
     margin: { l: 46, r: 14, t: 30, b: 40 },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)", font: { size: isNarrow() ? 11 : 12.5 } },
     hoverlabel: { bgcolor: cssColour("panel"), bordercolor: cssColour("line"), font: { color: cssColour("ink") } },
   };
   return Plotly.react(id, traces, { ...shared, ...layout }, CHART_CONFIG);
+}
+
+function isNarrow() {
+  return window.innerWidth < 600;
 }
 
 function show(id) {

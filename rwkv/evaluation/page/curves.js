@@ -4,24 +4,22 @@ const MOST_FOUND = 50;
 const MOST_CURVES = 6;
 const CURVE_COLOURS = ["#2f6fde", "#e4762b", "#11a08a", "#d0478c", "#7a62d3", "#8a9a1f"];
 const TICKS_S = [[60, "1 min"], [3600, "1 h"], [86_400, "1 d"], [7 * 86_400, "1 wk"], [2_629_800, "1 mo"], [31_557_600, "1 y"], [10 * 31_557_600, "10 y"]];
-let cardNotes = null; // text of each card, and the same in lower case with deck and id, to search in
+let cardNames = null; // text of each card
+let cardTexts = null; // the same in lower case with deck and id, to search in: made when it is first needed
 let chosenCards = null; // [{card, colour}]
 
 function cardName(card, data) {
-  return readNotes(data).names[card] || String(data.arrays.id[card]);
+  cardNames ??= new TextDecoder().decode(data.arrays.notes).split("\n");
+  return cardNames[card] || String(data.arrays.id[card]);
 }
 
 function cardRecall(card, { facts, arrays }) {
   return arrays.recall[card] === facts.cards.unknown ? "new" : percent(arrays.recall[card] / facts.cards.steps, 0);
 }
 
-function readNotes({ facts, arrays }) {
-  if (cardNotes) return cardNotes;
-  const names = new TextDecoder().decode(arrays.notes).split("\n");
+function searchTexts({ facts, arrays }) {
   const decks = facts.cards.decks.map((name) => name.toLowerCase());
-  const texts = names.map((name, i) => `${name.toLowerCase()}\n${decks[arrays.deck[i]]}\n${arrays.id[i]}`);
-  cardNotes = { names, texts };
-  return cardNotes;
+  return new TextDecoder().decode(arrays.notes).toLowerCase().split("\n").map((note, i) => `${note}\n${decks[arrays.deck[i]]}\n${arrays.id[i]}`);
 }
 
 // [32] recall at the times of the facts: the differences from time to time, added up modulo 256.
@@ -54,17 +52,16 @@ function drawCurves(data) {
 
 // Cards at the lower, middle and upper reaches of recall.
 function firstChoice(data) {
-  const seen = [];
-  for (let i = 0; i < data.facts.cards.count; i++) if (isSeen(i, data)) seen.push(i);
-  seen.sort((a, b) => data.arrays.recall[a] - data.arrays.recall[b]);
-  const places = [...new Set([0.1, 0.5, 0.9].map((share) => Math.floor(share * (seen.length - 1))))];
-  return seen.length ? places.map((place, i) => ({ card: seen[place], colour: CURVE_COLOURS[i] })) : [];
+  const seen = data.arrays.recall.filter((step) => step !== data.facts.cards.unknown).sort();
+  const steps = new Set(seen.length ? [0.1, 0.5, 0.9].map((share) => seen[Math.floor(share * (seen.length - 1))]) : []);
+  return [...steps].map((step, i) => ({ card: data.arrays.recall.indexOf(step), colour: CURVE_COLOURS[i] }));
 }
 
 function findCards(query, data) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean), { texts } = readNotes(data), found = [];
-  for (let i = 0; i < texts.length && found.length < MOST_FOUND; i++) {
-    if (isSeen(i, data) && words.every((word) => texts[i].includes(word))) found.push(i);
+  cardTexts ??= searchTexts(data);
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean), found = [];
+  for (let i = 0; i < cardTexts.length && found.length < MOST_FOUND; i++) {
+    if (isSeen(i, data) && words.every((word) => cardTexts[i].includes(word))) found.push(i);
   }
   return found;
 }
@@ -106,12 +103,13 @@ function plotCurves(data) {
       { x: [now], y: [recallAt(curve, times, now)], text: [duration(now)], name, mode: "markers", marker: { color: colour, size: 11, line: { color: cssColour("panel"), width: 2 } }, hovertemplate: "now: %{y:.1%}, %{text} after the last review<extra></extra>" },
     ];
   });
+  const ticks = TICKS_S.filter((_, i) => !isNarrow() || i % 2 === 0);
   drawChart("curve-chart", traces, {
     showlegend: false, margin: { l: 50, r: 14, t: 10, b: 44 },
-    xaxis: axis({ type: "log", tickvals: TICKS_S.map(([s]) => s), ticktext: TICKS_S.map(([, name]) => name), range: [Math.log10(times[0]), Math.log10(times.at(-1))], title: { text: "since the last review" } }),
+    xaxis: axis({ type: "log", tickmode: "array", tickangle: 0, tickvals: ticks.map(([s]) => s), ticktext: ticks.map(([, name]) => name), range: [Math.log10(times[0]), Math.log10(times.at(-1))], title: { text: "since the last review" } }),
     yaxis: axis({ range: [0, 1.02], tickformat: ".0%" }),
     shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: retention, y1: retention, line: { color: cssColour("quiet"), width: 1, dash: "dot" } }],
-    annotations: [{ xref: "paper", x: 1, xanchor: "right", y: retention, yanchor: "bottom", showarrow: false, text: `desired ${percent(retention, 0)}`, font: { size: 11, color: cssColour("quiet") } }],
+    annotations: [{ xref: "paper", x: 0.01, xanchor: "left", y: retention, yanchor: "top", showarrow: false, text: `desired ${percent(retention, 0)}`, font: { size: 11, color: cssColour("quiet") } }],
   });
   const chips = chosenCards.map((choice) => element("button", { type: "button", title: "Remove", onclick: () => { chosenCards = chosenCards.filter((other) => other !== choice); plotCurves(data); } },
     Object.assign(element("i"), { style: `background:${choice.colour}` }), element("span", { textContent: `${cardName(choice.card, data)} · ${cardRecall(choice.card, data)}` }), "×"));

@@ -32,7 +32,7 @@ function plotLosses(predicted, arrays, passes) {
     traces.push({ x, y, name: plotText(name), visible, mode: "lines+markers", connectgaps: true, line: { color: algorithmColour(name, a), width: 2 }, marker: { size: 5 }, hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>" });
   });
   drawChart("loss-chart", traces, {
-    hovermode: "x", margin: { l: 56, r: 56, t: 34, b: 44 }, bargap: 0.2,
+    hovermode: "x", margin: { l: 56, r: isNarrow() ? 34 : 50, t: 34, b: 44 }, bargap: 0.2,
     xaxis: axis(predicted.has_dates ? { type: "date", showgrid: false } : { title: { text: "day" }, showgrid: false }),
     yaxis: axis({ title: { text: "log loss" }, overlaying: "y2", side: "left" }),
     yaxis2: axis({ side: "right", showgrid: false, rangemode: "tozero", range: [0, 2.5 * Math.max(1, ...most)], nticks: 3 }),

@@ -27,7 +27,7 @@ async function main() {
     await nextTask();
   }
   watchTheme(() => sections.forEach((draw) => draw(data)));
-  document.documentElement.dataset.drawn = performance.now().toFixed(0); // ms since the page was opened
+  document.documentElement.dataset.drawn = performance.now().toFixed(0); // ms after it was opened
 }
 
 main();

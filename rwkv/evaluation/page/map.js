@@ -22,12 +22,13 @@ function drawMap(data) {
 
 // Runs of cards of the same deck: cards lie in order of deck.
 function deckFields({ facts, arrays }) {
-  const fields = [];
-  for (let i = 0; i < arrays.deck.length; i++) {
-    const last = fields.at(-1);
-    if (last && last.deck === arrays.deck[i]) last.count++;
-    else fields.push({ deck: arrays.deck[i], name: facts.cards.decks[arrays.deck[i]], first: i, count: 1 });
-  }
+  const counts = facts.cards.decks.map(() => 0), fields = [];
+  for (const deck of arrays.deck) counts[deck]++;
+  let first = 0;
+  counts.forEach((count, deck) => {
+    if (count) fields.push({ name: facts.cards.decks[deck], first, count });
+    first += count;
+  });
   return fields.sort((a, b) => b.count - a.count);
 }
 
@@ -100,9 +101,8 @@ function paintField(pen, { facts, arrays }, field, title) {
     const first = field.first + cell * together, last = Math.min(first + together, field.first + field.count);
     let sum = 0, known = 0;
     for (let i = first; i < last; i++) if (arrays.recall[i] !== facts.cards.unknown) { sum += arrays.recall[i]; known++; }
-    const p = known ? sum / known / facts.cards.steps : NaN;
     const x = field.x + (cell % columns) * stepX, y = field.y + title + Math.floor(cell / columns) * stepY;
-    pen.fillStyle = known ? `rgb(${recallColour(p)})` : newCard;
+    pen.fillStyle = known ? recallShade(sum / known / facts.cards.steps) : newCard;
     pen.fillRect(x, y, stepX - gap + (gap ? 0 : 0.4), stepY - gap + (gap ? 0 : 0.4));
   }
   mapCells.push({ ...field, y: field.y + title, columns, stepX, stepY, together, cells: count });
@@ -147,7 +147,7 @@ function drawHistogram({ facts, arrays }) {
   for (const step of arrays.recall) if (step !== facts.cards.unknown) counts[Math.min(bars - 1, Math.floor((step / facts.cards.steps) * bars))]++;
   const middles = counts.map((_, i) => (i + 0.5) / bars);
   drawChart("map-histogram", [{
-    type: "bar", x: middles, y: counts, marker: { color: middles.map((p) => `rgb(${recallColour(p)})`) },
+    type: "bar", x: middles, y: counts, marker: { color: middles.map(recallShade) },
     hovertemplate: "%{y} cards at %{x:.0%}<extra></extra>",
   }], {
     bargap: 0.08, margin: { l: 46, r: 14, t: 6, b: 36 },

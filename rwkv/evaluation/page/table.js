@@ -22,7 +22,7 @@ function drawComparison({ facts }) {
 function estimateCell(estimate, best) {
   if (estimate?.value == null) return element("td", { textContent: "–" });
   const cell = element("td", { className: estimate.value === best ? "best" : "", textContent: estimate.value.toFixed(4) });
-  if (estimate.low != null) cell.append(element("br"), element("small", { textContent: `${estimate.low.toFixed(4)} to ${estimate.high.toFixed(4)}` }));
+  if (estimate.half_width != null) cell.append(element("small", { textContent: ` ± ${estimate.half_width.toFixed(4)}` }));
   return cell;
 }
 

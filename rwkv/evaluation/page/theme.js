@@ -57,6 +57,13 @@ function recallColour(p) {
   return [1, 2, 3].map((k) => Math.round(low[k] + share * (high[k] - low[k])));
 }
 
+const RECALL_CSS = Array.from({ length: 256 }, (_, step) => `rgb(${recallColour(step / 255)})`);
+
+// The same as CSS writes it, in 256 shades.
+function recallShade(p) {
+  return RECALL_CSS[Math.round(255 * p)];
+}
+
 function withAlpha(hex, alpha) {
   const [r, g, b] = [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
   return `rgba(${r},${g},${b},${alpha})`;
