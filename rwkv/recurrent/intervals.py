@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from rwkv.errors import InputError
-from rwkv.model.curve import correction_points, recall
+from rwkv.model.curve import correction_points, recall, recall_at
 
 _LEAST_S = 1.0
 # Between neighbouring points the curve is looked at this often; a dip narrower than that may be missed.
 _LOOKS_BETWEEN = 2
 # Halvings of the step in which the crossing lies: far below a second.
 _HALVINGS = 40
-# Curves that are looked at together: each is copied for each look.
-_TOGETHER = 64
+# Curves that are looked at together.
+_TOGETHER = 1024
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,9 +38,7 @@ def intervals(outputs: Tensor, retention: npt.ArrayLike) -> Floats:
 
 def _crossings(outputs: Tensor, retention: Floats) -> Floats:
     times = _times()
-    grid = np.tile(times, len(outputs))
-    at_times = recall(outputs.repeat_interleave(len(times), 0), torch.from_numpy(grid)).numpy().reshape(-1, len(times))
-    reached = at_times <= retention[:, None]
+    reached = recall_at(outputs, torch.from_numpy(times)).numpy() <= retention[:, None]
     first = reached.argmax(1)
     found = np.where(reached.any(1), times[first], np.nan)
     (between,) = np.nonzero(reached.any(1) & (first > 0))
