@@ -6,12 +6,12 @@ from rwkv.evaluation.report_content import (
     CURVE_TIMES_S,
     CardsNow,
     ComparisonRow,
-    Estimate,
     PredictedReviews,
     ReportContent,
     TrainingRun,
     Workload,
 )
+from rwkv.evaluation.summary import Estimate
 
 DECKS = (
     "Spanish::Vocabulary",
@@ -47,6 +47,7 @@ def made_up_content(cards: int, reviews: int, seed: int = 1) -> ReportContent:
         notice="These numbers are made up.",
         facts=(("Model", "none"), ("Seed", str(seed))),
         decks=DECKS,
+        decks_of_reviews=DECKS,
         reviews=_reviews(rng, reviews),
         cards=_cards(rng, cards),
         workload=_workload(rng),
@@ -118,7 +119,7 @@ def _workload(rng: np.random.Generator) -> Workload:
     daily = 60 * (1 - 0.7) / (1 - retention)
     reviews = daily[:, None] * rng.uniform(0.7, 1.3, (len(retention), 30))
     reviews[:, 0] *= 2.5
-    return Workload(retention, reviews, (1 + retention) / 2)
+    return Workload(retention, reviews, reviews * (0.25 - 0.1 * retention[:, None]))
 
 
 def _comparison() -> list[ComparisonRow]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.evaluation.summary import Estimate
 from rwkv.vocab import SECONDS_PER_DAY
 
 Bools = npt.NDArray[np.bool_]
@@ -63,21 +64,12 @@ class CardsNow:
 class Workload:
     """What would have to be reviewed at several desired retentions.
 
-    retention [k]. reviews [k, d]: expected on each of the next d days. recall [k]: mean recall of the collection over
-    those days, NaN where it is not known.
+    retention [k]. reviews, minutes [k, d]: expected on each of the next d days, the first with what is due already.
     """
 
     retention: Floats
     reviews: Floats
-    recall: Floats
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and the half width of its confidence interval; None where there is none."""
-
-    value: float | None
-    half_width: float | None = None
+    minutes: Floats
 
 
 @dataclass(frozen=True)
@@ -102,6 +94,7 @@ class TrainingRun:
 class ReportContent:
     """Everything on the page; what is None or empty is left out.
 
+    decks: names that the cards' decks mean. decks_of_reviews: the same of the reviews, who may be several people's.
     facts: pairs of a name and a text, shown at the end: model, moment, folder. notice: a warning that the numbers need.
     superiority[a][b]: for how many of the users, 0..1, algorithm a has a lower LogLoss than b.
     """
@@ -111,6 +104,7 @@ class ReportContent:
     notice: str | None = None
     facts: Sequence[tuple[str, str]] = ()
     decks: Sequence[str] = ()
+    decks_of_reviews: Sequence[str] = ()
     retention: float = 0.9
     reviews: PredictedReviews | None = None
     cards: CardsNow | None = None

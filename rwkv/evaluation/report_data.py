@@ -17,6 +17,7 @@ from rwkv.evaluation.report_content import (
     TrainingRun,
     Workload,
 )
+from rwkv.evaluation.summary import CONFIDENCE
 from rwkv.vocab import SECONDS_PER_DAY
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -73,12 +74,13 @@ def report_data(content: ReportContent) -> ReportData:
         "facts": [list(pair) for pair in content.facts],
         "retention": content.retention,
         "comparison": comparison_facts(content.comparison),
+        "confidence": CONFIDENCE,
         "superiority": {name: dict(row) for name, row in content.superiority.items()},
         "training": [training_facts(run) for run in content.training],
     }
     arrays: Arrays = {}
     if content.reviews is not None and len(content.reviews):
-        facts["predicted"], of_reviews = predicted_data(content.reviews, content.decks)
+        facts["predicted"], of_reviews = predicted_data(content.reviews, content.decks_of_reviews)
         arrays |= of_reviews
     if content.cards is not None and len(content.cards):
         facts["cards"], of_cards = cards_data(content.cards, content.decks)
@@ -235,11 +237,11 @@ def cards_data(cards: CardsNow, decks: Sequence[str]) -> tuple[Facts, Arrays]:
 
 
 def workload_facts(workload: Workload) -> Facts:
-    """Reviews by retention and day, rounded to a tenth."""
+    """Reviews and minutes by retention and day, rounded to a tenth."""
     return {
         "retention": workload.retention.tolist(),
         "reviews": np.round(workload.reviews, 1).tolist(),
-        "recall": [None if np.isnan(value) else round(float(value), 4) for value in workload.recall],
+        "minutes": np.round(workload.minutes, 1).tolist(),
     }
 
 

@@ -22,6 +22,7 @@ assert CONTENT.cards is not None
 REVIEWS: PredictedReviews = CONTENT.reviews
 CARDS: CardsNow = CONTENT.cards
 SECTIONS = ["headline", "map", "curves", "workload", "predicted", "comparison", "training"]
+LONG = ("Deck" * 40, *DECKS[1:])
 HOSTILE = "</script><img src=x onerror=alert(1)><b>bold</b>"
 
 
@@ -203,7 +204,7 @@ def test_light_and_dark(chromium: Any, tmp_path: Path) -> None:
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(chromium: Any, tmp_path: Path) -> None:
-    hostile = replace(CONTENT, title="Unbreakable" * 9, decks=["Deck" * 40, *DECKS[1:]])
+    hostile = replace(CONTENT, title="Unbreakable" * 9, decks=LONG, decks_of_reviews=LONG)
     page = OpenPage(chromium, written(tmp_path, hostile), width=360, height=740)
     assert page.run("() => document.documentElement.scrollWidth") <= 360
     assert page.visible("main section") == SECTIONS
@@ -219,6 +220,7 @@ def test_names_are_text(chromium: Any, tmp_path: Path) -> None:
         notice=HOSTILE,
         facts=[(HOSTILE, HOSTILE)],
         decks=[HOSTILE, *DECKS[1:]],
+        decks_of_reviews=[HOSTILE, *DECKS[1:]],
         cards=replace(CARDS, note=[HOSTILE] * len(CARDS)),
         reviews=replace(REVIEWS, p={HOSTILE: REVIEWS.p["RWKV"]}),
         comparison=[replace(CONTENT.comparison[0], name=HOSTILE)],
@@ -254,7 +256,10 @@ def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
     one = {name: getattr(REVIEWS, name)[:1] for name in ("y", "elapsed_s", "same_day", "deck", "day")}
     reviews = replace(REVIEWS, p={"RWKV": np.array([0.9])}, has_dates=False, **one)
     page = OpenPage(
-        chromium, written(tmp_path, ReportContent("Small", "", decks=DECKS, cards=one_card, reviews=reviews))
+        chromium,
+        written(
+            tmp_path, ReportContent("Small", "", decks=DECKS, decks_of_reviews=DECKS, cards=one_card, reviews=reviews)
+        ),
     )
     assert page.visible("main section") == ["headline", "map", "curves", "predicted"]
     assert page.texts("#curve-found li") == ["No reviewed card matches."]
@@ -267,7 +272,9 @@ def test_more_decks_than_are_told_apart(chromium: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     reviews = replace(REVIEWS, deck=rng.integers(0, len(decks), len(REVIEWS)).astype(np.int32))
     cards = replace(CARDS, deck=rng.integers(0, len(decks), len(CARDS)).astype(np.int32))
-    page = OpenPage(chromium, written(tmp_path, replace(CONTENT, decks=decks, reviews=reviews, cards=cards)))
+    page = OpenPage(
+        chromium, written(tmp_path, replace(CONTENT, decks=decks, decks_of_reviews=decks, reviews=reviews, cards=cards))
+    )
     assert page.run("() => document.getElementById('filter-deck').options.length") == MOST_DECKS + 3
     assert page.complaints == []
     page.close()

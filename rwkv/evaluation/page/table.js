@@ -6,6 +6,8 @@ function drawComparison({ facts }) {
   const rows = facts.comparison;
   if (!rows.length) return;
   show("comparison");
+  const of = Math.max(...rows.map((row) => row.users)) > 1 ? "Means over the users, weighted by reviews" : "Of one person";
+  document.getElementById("comparison-note").textContent = `${of}; ± is a ${percent(facts.confidence, 0)} interval.`;
   const metrics = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
   const head = ["", "users", "reviews", ...metrics].map((text) => element("th", { textContent: text }));
   const best = metrics.map((metric) => {

@@ -20,21 +20,18 @@ function mean(values) {
 }
 
 function drawChosenRetention(facts, chosen) {
-  const { retention, reviews, recall } = facts.workload, daily = reviews.map(mean), accent = cssColour("accent");
+  const { retention, reviews, minutes } = facts.workload, accent = cssColour("accent"), quiet = cssColour("quiet");
   document.getElementById("workload-value").textContent = percent(retention[chosen], 0);
-  const traces = [{ x: retention, y: daily, name: "reviews a day", mode: "lines+markers", line: { color: accent, width: 2.5, shape: "spline" }, marker: { size: retention.map((_, i) => (i === chosen ? 13 : 6)) }, hovertemplate: "%{y:.0f} reviews a day at %{x:.0%}<extra></extra>" }];
-  const layout = {
-    showlegend: false, margin: { l: 50, r: 50, t: 10, b: 44 },
+  const traces = [{ x: retention, y: reviews.map(mean), name: "reviews a day", mode: "lines+markers", line: { color: accent, width: 2.5, shape: "spline" }, marker: { size: retention.map((_, i) => (i === chosen ? 13 : 6)) }, hovertemplate: "%{y:.0f} reviews a day at %{x:.0%}<extra></extra>" }];
+  traces.push({ x: retention, y: minutes.map(mean), yaxis: "y2", name: "minutes a day (right)", mode: "lines", line: { color: quiet, width: 2, dash: "dot", shape: "spline" }, hovertemplate: "%{y:.0f} minutes a day at %{x:.0%}<extra></extra>" });
+  drawChart("workload-retention", traces, {
+    margin: { l: 50, r: 40, t: 30, b: 44 },
     xaxis: axis({ tickformat: ".0%", title: { text: "desired retention" } }), yaxis: axis({ rangemode: "tozero", title: { text: "reviews a day" } }),
-  };
-  if (recall.some((value) => value !== null)) {
-    traces.push({ x: retention, y: recall, yaxis: "y2", mode: "lines", line: { color: cssColour("quiet"), dash: "dot" }, hovertemplate: "mean recall %{y:.1%}<extra></extra>" });
-    layout.yaxis2 = axis({ overlaying: "y", side: "right", tickformat: ".0%", showgrid: false, title: { text: "mean recall (dotted)" } });
-  }
-  drawChart("workload-retention", traces, layout);
+    yaxis2: axis({ overlaying: "y", side: "right", rangemode: "tozero", showgrid: false }),
+  });
   const days = reviews[chosen].map((_, day) => day + 1);
-  drawChart("workload-days", [{ type: "bar", x: days, y: reviews[chosen], marker: { color: accent }, hovertemplate: "day %{x}: %{y:.0f} reviews<extra></extra>" }], {
-    bargap: 0.15, margin: { l: 50, r: 14, t: 10, b: 44 },
+  drawChart("workload-days", [{ type: "bar", x: days, y: reviews[chosen], customdata: minutes[chosen], marker: { color: accent }, hovertemplate: "day %{x}: %{y:.0f} reviews, %{customdata:.0f} minutes<extra></extra>" }], {
+    bargap: 0.15, margin: { l: 50, r: 14, t: 30, b: 44 },
     xaxis: axis({ title: { text: "days from now" } }), yaxis: axis({ title: { text: `reviews at ${percent(retention[chosen], 0)}` } }),
   });
 }
