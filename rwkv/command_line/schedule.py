@@ -57,9 +57,7 @@ def _run(options: argparse.Namespace) -> Answer:
     model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1
     days = schedule_learner(learner, model, at_s, options.retention, count, options.seed)
-    heading = Heading(
-        learner.name, learner.user, written(at_s, learner), learner.day_of(at_s), model.path, model.notice
-    )
+    heading = heading_of(learner, at_s, model)
     dates = schedule_tables.dates_of(learner, at_s, days)
     fields = schedule_tables.as_fields(heading, days, dates)
     if options.out is not None:
