@@ -10,7 +10,7 @@ from torch import Tensor
 from rwkv.errors import InputError
 from rwkv.model.curve import correction_points, recall, recall_at
 
-_LEAST_S = 1.0
+LEAST_S = 1.0
 # Between neighbouring points the curve is looked at this often; a dip narrower than that may be missed.
 _LOOKS_BETWEEN = 2
 # Halvings of the step in which the crossing lies: far below a second.
@@ -21,23 +21,24 @@ _TOGETHER = 1024
 Floats = npt.NDArray[np.float64]
 
 
-def intervals(outputs: Tensor, retention: npt.ArrayLike) -> Floats:
-    """Seconds [N] until recall first falls to `retention`: 1.0 where it is there already; NaN beyond 41.8 years.
+def intervals(outputs: Tensor, retention: npt.ArrayLike, least_s: float = LEAST_S) -> Floats:
+    """Seconds [N] until recall first falls to `retention`, from `least_s` on; NaN beyond 41.8 years.
 
-    outputs: [N, 260], of review rows. retention: for all, or [N]. Raises InputError where it is not between 0 and 1.
+    `least_s` where it is there already. outputs: [N, 260], of review rows. retention: for all, or [N]. Raises
+    InputError where it is not between 0 and 1, or `least_s` not between a second and 41.8 years.
     """
     wanted = np.broadcast_to(np.asarray(retention, np.float64), len(outputs))
     outside = ~((wanted > 0) & (wanted < 1))
     if outside.any():
         got = repr(float(wanted[outside][0]))
         raise InputError("This is no desired retention.", got=got, expected="more than 0, less than 1")
+    times = _times(least_s)
     starts = range(0, len(outputs), _TOGETHER)
-    parts = [_crossings(outputs[i : i + _TOGETHER], wanted[i : i + _TOGETHER]) for i in starts]
+    parts = [_crossings(outputs[i : i + _TOGETHER], wanted[i : i + _TOGETHER], times) for i in starts]
     return np.concatenate([np.empty(0), *parts])
 
 
-def _crossings(outputs: Tensor, retention: Floats) -> Floats:
-    times = _times()
+def _crossings(outputs: Tensor, retention: Floats, times: Floats) -> Floats:
     reached = recall_at(outputs, torch.from_numpy(times)).numpy() <= retention[:, None]
     first = reached.argmax(1)
     found = np.where(reached.any(1), times[first], np.nan)
@@ -52,10 +53,12 @@ def _crossings(outputs: Tensor, retention: Floats) -> Floats:
 
 
 @cache
-def _times() -> Floats:
-    """Times from a second to the last point, at which the curve is looked at."""
+def _times(least_s: float) -> Floats:
+    """Times from `least_s` to the last point, at which the curve is looked at."""
     points = correction_points(torch.device("cpu")).numpy()
-    points = np.concatenate([[_LEAST_S], points[points > _LEAST_S]])
+    if not LEAST_S <= least_s < points[-1]:
+        raise InputError("This is no shortest interval.", got=f"{least_s} seconds", expected=f"1 to {points[-1]:.0f}")
+    points = np.concatenate([[least_s], points[points > least_s]])
     shares = np.arange(_LOOKS_BETWEEN) / _LOOKS_BETWEEN
     between = points[:-1, None] * (points[1:] / points[:-1])[:, None] ** shares
     return np.append(between.reshape(-1), points[-1])
