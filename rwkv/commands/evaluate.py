@@ -28,7 +28,6 @@ from rwkv.evaluation.predict import (
     predict_user,
 )
 from rwkv.evaluation.results import ResultFiles
-from rwkv.evaluation.scores import read_scores
 from rwkv.evaluation.summary import common_users, means
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
@@ -67,7 +66,7 @@ def evaluate(config: EvaluateConfig) -> int:
         left_out += sum(of.left_out for of in asked)
         _answer(config, network, question.batch, asked, results, failures)
     results.finish()
-    _print_means(config)
+    _print_means(results, set(config.users))
     if left_out:
         log.info("%d keys were left out: nothing earlier in the history predicts them", left_out)
     return failures.exit_code()
@@ -100,18 +99,16 @@ def _answer(
         results.append(predictions)
 
 
-def _print_means(config: EvaluateConfig) -> None:
+def _print_means(results: ResultFiles, wanted: set[int]) -> None:
     """The metrics of both predictions over the configured users who have results, whenever they were made."""
-    files = (config.file_ahead, config.file_imm)
-    scores = {name: read_scores(config.result_folder / f"{name}.jsonl") for name in files}
-    wanted = set(config.users)
+    scores = results.scores()
     users = [user for user in common_users(scores) if user in wanted]
     if not users:
         print("No user has a review to predict, so there are no metrics.")
         return
     weighted = means(scores, users).weighted
     print(format_metrics({name: {metric: of.value for metric, of in row.items()} for name, row in weighted.items()}))
-    reviews = sum(scores[config.file_ahead][user].size for user in users)
+    reviews = sum(next(iter(scores.values()))[user].size for user in users)
     print(f"{len(users)} users, {reviews} reviews, means weighted by reviews")
 
 

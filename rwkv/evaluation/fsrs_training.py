@@ -57,9 +57,8 @@ def _items(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[object
     histories: dict[int, list[object]] = {}
     last_day: dict[int, int] = {}
     items = []
-    for of_card, of_rating, now, is_wanted in zip(
-        *(x.tolist() for x in (card, rating, day, is_candidate)), strict=True
-    ):
+    reviews = zip(card.tolist(), rating.tolist(), day.tolist(), is_candidate.tolist(), strict=True)
+    for of_card, of_rating, now, is_wanted in reviews:
         history = histories.setdefault(of_card, [])
         history.append(package.FSRSReview(of_rating, now - last_day.get(of_card, now)))
         last_day[of_card] = now

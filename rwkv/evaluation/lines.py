@@ -24,16 +24,16 @@ class _Span:
 
 
 class JsonLines:
-    """folder/name.jsonl, each line an object with a user. users: those who have a line.
+    """path: folder/name.jsonl, each line an object with a user. users: those who have a line.
 
     Raises InputError where the file cannot be read or written, or holds a line that is no result.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         # Not with_suffix, which would cut a name at its last dot.
-        self._path = folder / f"{name}.jsonl"
-        with told(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{name}.jsonl"
+        with told(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self.users = {span.user for span in self._spans()}
 
     def repair(self) -> None:
@@ -43,7 +43,7 @@ class JsonLines:
 
     def append(self, lines: Mapping[int, Mapping[str, object]]) -> None:
         """Add lines by user and wait until they are on disk."""
-        with told(self._path), self._path.open("ab") as file:
+        with told(self.path), self.path.open("ab") as file:
             file.writelines(json.dumps(line).encode() + b"\n" for line in lines.values())
             file.flush()
             os.fsync(file.fileno())
@@ -61,10 +61,10 @@ class JsonLines:
         """The whole lines of the file. Raises InputError for a line that is no result, unless it is a cut last one."""
         spans: list[_Span] = []
         start = 0
-        with told(self._path):
-            if not self._path.exists():
+        with told(self.path):
+            if not self.path.exists():
                 return []
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 for number, line in enumerate(file, 1):
                     user = _user_of(line)
                     if user is not None:
@@ -72,7 +72,7 @@ class JsonLines:
                     elif line.endswith(b"\n"):
                         raise InputError(
                             "A line of a result file is no result of a user.",
-                            where=f"{self._path}, line {number}",
+                            where=f"{self.path}, line {number}",
                             got=repr(line[:60]),
                             expected='a JSON object with a number "user"',
                             hint="correct or remove the line, or move the file away; it was left as it is",
@@ -82,17 +82,17 @@ class JsonLines:
 
     def _ends_whole(self) -> bool:
         """Whether the file is missing, empty or ends with a line feed."""
-        with told(self._path):
-            if not self._path.exists() or self._path.stat().st_size == 0:
+        with told(self.path):
+            if not self.path.exists() or self.path.stat().st_size == 0:
                 return True
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read() == b"\n"
 
     def _rewrite(self, spans: list[_Span]) -> None:
         """Replace the file by these of its lines, in this order, at once."""
-        with told(self._path), self._path.open("rb") as old:
-            write_whole_parts(self._path, _cut(old, spans))
+        with told(self.path), self.path.open("rb") as old:
+            write_whole_parts(self.path, _cut(old, spans))
 
 
 def _cut(file: BinaryIO, spans: Iterable[_Span]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rwkv.evaluation.lines import JsonLines, read_by_user
 from rwkv.evaluation.made_by import MadeBy, Model
-from rwkv.evaluation.scores import result_line, score
+from rwkv.evaluation.scores import Score, read_scores, result_line, score
 
 Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
@@ -110,6 +110,10 @@ class ResultFiles:
         # Files that lack the user come last: he is done only when every file holds his new line.
         for file, line in sorted(lines, key=lambda pair: of.user not in pair[0].users):
             file.append({of.user: line})
+
+    def scores(self) -> dict[str, dict[int, Score]]:
+        """What stands in the two result files, by file and user."""
+        return {made_by.name: read_scores(file.path) if file.users else {} for made_by, file in self._made_by.items()}
 
     def finish(self) -> None:
         """Leave every file sorted by user, the latest line of each."""

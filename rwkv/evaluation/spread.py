@@ -29,10 +29,13 @@ def standard_errors(
     for draw in range(_RESAMPLES):
         counts = np.bincount(rng.integers(0, len(y), len(y)), minlength=len(y))
         values[draw] = [of.at(counts) for of in metrics]
-    errors = [dict(zip(METRICS, of, strict=True)) for of in np.nanstd(values, axis=0).tolist()]
-    if len(np.unique(y)) < 2:
-        errors = [{**of, "AUC": None} for of in errors]
-    return errors
+    # A resample may lack one of the classes, and with it the AUC; where the reviews do, all resamples lack it.
+    lacking = np.isnan(values).all(0)
+    spread = np.nanstd(np.where(lacking, 0, values), axis=0)
+    return [
+        {name: None if is_lacking else error for name, error, is_lacking in zip(METRICS, of, lacks, strict=True)}
+        for of, lacks in zip(spread.tolist(), lacking.tolist(), strict=True)
+    ]
 
 
 class _Metrics:
