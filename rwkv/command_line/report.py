@@ -9,7 +9,7 @@ from rwkv.command_line.options import (
     Commands,
     add_command,
     add_model,
-    add_out,
+    add_when,
     completed_by_files,
     completed_by_folders,
 )
@@ -22,26 +22,22 @@ several desired retentions, calibration and log loss of RWKV, RWKV-P and FSRS-6,
   rwkv report data --user 3 --compared 3-12       one user's cards, the past reviews of ten
   rwkv report --training rwkv-demo/pretrain       the loss curves of training runs"""
 
-DEFAULT_OUT = Path("report.html")
-
 
 def add_report(commands: Commands) -> None:
     """Somebody's collection, or a training, as a page."""
     parser = add_command(commands, "report", _run, "a page to look at: one HTML file", _DESCRIPTION)
     help = "a folder that `rwkv import` has made, or a dataset in the layout of anki-revlogs-10k"
     completed_by_folders(parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=help))
-    parser.add_argument("--user", type=int, metavar="N", help="whose cards (default: the only user there)")
-    help = "whose past reviews are predicted and compared, such as 1,4-6 (default: the same user)"
+    add_when(parser)
+    help = "whose past reviews are predicted and compared, such as 1,4-6 (default: that user)"
     parser.add_argument("--compared", type=user_numbers, metavar="N,N-N", help=help)
     add_model(parser)
-    help = "a date such as 2026-02-01 or 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
-    parser.add_argument("--at", metavar="TIME", help=help)
     help = "a log SAVE_MODEL_PREFIX.log.jsonl, or a folder of them; may be repeated"
     completed_by_files(
         parser.add_argument("--training", type=Path, action="append", default=[], metavar="PATH", help=help)
     )
-    add_out(parser, f"the file to write (default: {DEFAULT_OUT})")
-    parser.set_defaults(out=DEFAULT_OUT)
+    help = "the file to write (default: report.html)"
+    completed_by_files(parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help=help))
 
 
 def _run(options: argparse.Namespace) -> Answer:

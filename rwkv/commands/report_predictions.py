@@ -15,6 +15,7 @@ from rwkv.data.segments import whole_history
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.predict import Targets, find_targets, last_rows, not_finite, predict_user
 from rwkv.evaluation.report_content import ComparisonRow, Floats, PredictedReviews
+from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import Estimate, means, superiority
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
@@ -162,8 +163,8 @@ def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float
     return {a: {b: share for b, share in row.items() if share is not None} for a, row in found.items()}
 
 
-def _scores(counted: Sequence[Comparison]) -> dict[str, dict[int, object]]:
-    scores: dict[str, dict[int, object]] = {}
+def _scores(counted: Sequence[Comparison]) -> dict[str, dict[int, Score]]:
+    scores: dict[str, dict[int, Score]] = {}
     for number, of in enumerate(counted):
         for name, score in of.scores().items():
             scores.setdefault(name, {})[number] = score
