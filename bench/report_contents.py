@@ -83,7 +83,8 @@ def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
         else 1 / (1 + np.exp(-logit * (1 - spread / 6) - rng.normal(0, spread, count)))
         for name, spread in noise.items()
     }
-    p["FSRS-6"][same_day] = np.nan
+    for name in ("FSRS-6", "FSRS-6-default", "AVG"):
+        p[name][same_day] = np.nan
     return PredictedReviews(
         y=(rng.random(count) < truth).astype(np.int8),
         p=p,

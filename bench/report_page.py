@@ -44,22 +44,25 @@ def main() -> None:
 
 
 def _open(chromium: Any, path: Path) -> dict[str, float]:
-    """Seconds from opening until something was painted, until all was drawn, and of a filter and a search."""
+    """Seconds from opening until something was painted, until headline and map were drawn, until all was, and of a filter and a search."""
     page = OpenPage(chromium, path)
     if page.complaints:
         raise RuntimeError(f"the page complains: {page.complaints}")
     painted = page.run("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
     filtered = page.run(_TIMED, ["#filter-deck", "Kanji", "change"])
     searched = page.run(_TIMED, ["#curve-search", "ulnaris", "input"])
-    drawn = float(page.run("() => document.documentElement.dataset.drawn"))
+    first_screen, drawn = (page.run(_MARKED, name) for name in ("drawMap", "all"))
     page.close()
     return {
         "first_paint_s": painted / 1000,
+        "first_screen_s": first_screen / 1000,
         "drawn_s": drawn / 1000,
         "filter_s": filtered / 1000,
         "search_s": searched / 1000,
     }
 
+
+_MARKED = "name => performance.getEntriesByName(name)[0].startTime"
 
 _TIMED = """([selector, value, event]) => {
   const begun = performance.now(), input = document.querySelector(selector);

@@ -22,7 +22,7 @@ from rwkv.commands.training_logs import read_training_runs
 from rwkv.commands.users import users_with_history
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.fsrs_training import trainer
-from rwkv.evaluation.report_content import ReportContent, TrainingRun
+from rwkv.evaluation.report_content import CURVE_TIMES_S, ReportContent, TrainingRun
 from rwkv.evaluation.report_data import RECALL_STEPS, report_data
 from rwkv.evaluation.report_page import report_html
 from rwkv.files import write_whole
@@ -99,7 +99,7 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
     retention = float(np.median(learner.cards.desired_retention)) if len(learner.cards) else 0.9
     content = ReportContent(
         title=learner.name,
-        subtitle=f"{written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
+        subtitle=f"As of {written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
         notice=None if model.notice is None else f"The model was {model.notice}.",
         facts=_facts(folder, model, people),
         decks=deck_names(learner),
@@ -136,6 +136,9 @@ def _facts(folder: Path, model: ChosenModel, people: Sequence[PersonPredicted]) 
         ("Model", str(model.path)),
         ("Folder", str(folder)),
         ("Predictions", f"of past reviews of user {users}, each from what came before it; see `rwkv compare`"),
-        ("Map, curves", f"steps of 1/{RECALL_STEPS}; curves at 32 times from a minute to 20 years"),
+        (
+            "Map, curves",
+            f"in steps of 1/{RECALL_STEPS}; curves at {len(CURVE_TIMES_S)} times from a minute to 20 years",
+        ),
         ("Workload", f"{WORKLOAD_DAYS} days, played through once with answers drawn by RWKV-P; see `rwkv schedule`"),
     ]

@@ -34,15 +34,16 @@ class PersonPredicted:
 
 
 def predict_past(learner: Learner, network: Network) -> PersonPredicted | None:
-    """Predict the reviews that the benchmark counts, with and without SHORT and SECS; None where there are none.
+    """Predict the reviews that the benchmark counts, and with SHORT and SECS its same-day reviews; None for neither.
 
-    RWKV and RWKV-P predict them all; the others, which know whole days only, those on later days. Raises
+    RWKV and RWKV-P predict them all; the others, which know whole days only, no same-day reviews. Raises
     CheckpointError where predictions are not finite, InputError where FSRS-6's package is missing.
     """
     table = learner.history
     keys = benchmark_keys(table, short=False, secs=False)
-    short = benchmark_keys(table, short=True, secs=True)
-    every = np.union1d(keys.review_ths, short.review_ths)
+    short = benchmark_keys(table, short=True, secs=True).review_ths
+    same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
+    every = np.union1d(keys.review_ths, same_day)
     history = whole_history(table, np.isin(table.review_th, every))
     targets = find_targets(history, BenchmarkKeys(every, np.zeros(len(every), np.int32)))
     if len(targets) == 0:

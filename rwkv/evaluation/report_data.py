@@ -202,7 +202,7 @@ def quantised(p: Floats) -> npt.NDArray[np.uint8]:
 def cards_data(cards: CardsNow, decks: Sequence[str]) -> tuple[Facts, Arrays]:
     """Headline numbers, and the columns of all cards in order of deck and recall.
 
-    Arrays: recall uint8 [c] as `quantised`, curves the same [32, c] time by time, each the difference from the time
+    Arrays: recall uint8 [c] as `quantised`, curves the same [64, c] time by time, each the difference from the time
     before (modulo 256, which packs better), elapsed_s float32 [c], deck uint16, id int64, flags uint8 (1: suspended),
     notes: UTF-8, one line a card.
     """

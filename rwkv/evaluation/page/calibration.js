@@ -5,43 +5,69 @@ const LEAST_IN_BIN = 10;
 function drawCalibration(data) {
   show("predicted");
   const { predicted } = data.facts;
-  fillFilters(predicted, data.arrays);
   const update = () => {
-    const passes = filterTable(predicted);
+    const passes = passingTable(predicted, chosenFilters());
     const rows = sumByAlgorithm(predicted, data.arrays, passes);
     plotCalibration(predicted, rows);
     fillCalibrationTable(rows, totalLosses(predicted, data.arrays, passes));
     plotLosses(predicted, data.arrays, passes);
-    document.getElementById("filter-count").textContent = `${wholeNumber(Math.max(0, ...rows.map((row) => row.count)))} reviews`;
+    document.getElementById("filter-count").textContent = `${wholeNumber(Math.max(...rows.map((row) => row.count)))} reviews`;
   };
-  for (const id of ["deck", "band", "same-day"]) document.getElementById(`filter-${id}`).onchange = update;
-  document.getElementById("filter-reset").onclick = () => { for (const id of ["deck", "band", "same-day"]) document.getElementById(`filter-${id}`).selectedIndex = 0; update(); };
+  if (!filterInput("deck").options.length) fillFilters(predicted, data.arrays);
+  for (const name of FILTERS) filterInput(name).onchange = update;
+  document.getElementById("filter-reset").onclick = () => {
+    setFilters(usualFilters(predicted, data.arrays));
+    update();
+  };
   update();
 }
 
-function fillFilters({ decks, bands, same_day_bands: sameDayBands }, arrays) {
-  const deck = document.getElementById("filter-deck"), band = document.getElementById("filter-band");
-  if (deck.options.length) return;
+// --- Filters: a deck's path, the number of an interval band, and what of same-day reviews; "" stands for all.
+
+const FILTERS = ["deck", "band", "same-day"];
+
+function filterInput(name) {
+  return document.getElementById(`filter-${name}`);
+}
+
+function chosenFilters() {
+  return Object.fromEntries(FILTERS.map((name) => [name, filterInput(name).value]));
+}
+
+function setFilters(chosen) {
+  for (const name of FILTERS) filterInput(name).value = chosen[name];
+}
+
+// As the benchmark counts: without same-day reviews, unless there are no others.
+function usualFilters({ same_day_bands: sameDayBands }, arrays) {
+  return { deck: "", band: "", "same-day": arrays.loss_band.some((band) => band >= sameDayBands) ? "without" : "with" };
+}
+
+function fillFilters(predicted, arrays) {
+  const { decks, bands, same_day_bands: sameDayBands } = predicted;
   const present = [...new Set(arrays.loss_band)].sort((a, b) => a - b);
   const paths = new Set(decks.flatMap((name) => name.split("::").map((_, depth, parts) => parts.slice(0, depth + 1).join("::"))));
-  deck.append(new Option("all", ""), ...[...paths].sort().map((path) => new Option("\u2003".repeat(path.split("::").length - 1) + path.split("::").at(-1), path)));
-  band.append(new Option("all", ""), ...present.map((i) => new Option(bands[i], i)));
-  const isMixed = present[0] < sameDayBands && present.at(-1) >= sameDayBands;
-  document.getElementById("filter-same-day").parentElement.hidden = !isMixed;
-  deck.parentElement.hidden = paths.size < 2;
+  const indented = (path) => "\u2003".repeat(path.split("::").length - 1) + path.split("::").at(-1);
+  filterInput("deck").append(new Option("all", ""), ...[...paths].sort().map((path) => new Option(indented(path), path)));
+  filterInput("band").append(new Option("all", ""), ...present.map((i) => new Option(bands[i], i)));
+  filterInput("deck").parentElement.hidden = paths.size < 2;
+  filterInput("same-day").parentElement.hidden = present[0] >= sameDayBands || present.at(-1) < sameDayBands;
+  setFilters(usualFilters(predicted, arrays));
 }
 
 // passes[deck * bands + band]: whether reviews of that deck and interval are counted.
-function filterTable({ decks, bands, same_day_bands: sameDayBands }) {
-  const [deck, band, sameDay] = ["deck", "band", "same-day"].map((id) => document.getElementById(`filter-${id}`).value);
+function passingTable({ decks, bands, same_day_bands: sameDayBands }, chosen) {
   const passes = new Uint8Array(decks.length * bands.length);
   decks.forEach((name, d) => bands.forEach((_, b) => {
-    const within = !deck || name === deck || name.startsWith(`${deck}::`);
-    const day = sameDay === "with" || (sameDay === "only") === (b < sameDayBands);
-    passes[d * bands.length + b] = within && day && (band === "" || Number(band) === b) ? 1 : 0;
+    const isWithin = !chosen.deck || name === chosen.deck || name.startsWith(`${chosen.deck}::`);
+    const isOfBand = chosen.band === "" || Number(chosen.band) === b;
+    const isOfDay = chosen["same-day"] === "with" || (chosen["same-day"] === "only") === b < sameDayBands;
+    passes[d * bands.length + b] = isWithin && isOfBand && isOfDay;
   }));
   return passes;
 }
+
+// --- Calibration
 
 function sumByAlgorithm({ algorithms, bands, bin_edges: edges }, arrays, passes) {
   const rows = algorithms.map((name, number) => ({ name, number, count: 0, recalled: 0, sumP: 0, bins: edges.slice(1).map(() => ({ count: 0, recalled: 0, sumP: 0 })) }));
@@ -84,7 +110,8 @@ function plotCalibration({ bin_edges: edges }, rows) {
 
 function fillCalibrationTable(rows, losses) {
   const head = ["", "reviews", "recalled", "mean prediction", "log loss"].map((text) => element("th", { textContent: text }));
-  const best = Math.min(...losses.map((row) => row.loss));
+  const isFair = rows.every((row) => row.count === rows[0].count);
+  const best = isFair ? Math.min(...losses.map((row) => row.loss)) : null;
   const lines = rows.map((row, i) => element("tr", {}, nameCell(row.name, i), ...[
     wholeNumber(row.count), percent(row.recalled / row.count), percent(row.sumP / row.count)].map((text) => element("td", { textContent: text })),
     element("td", { textContent: Number.isNaN(losses[i].loss) ? "–" : losses[i].loss.toFixed(4), className: losses[i].loss === best ? "best" : "" })));

@@ -22,7 +22,7 @@ function searchTexts({ facts, arrays }) {
   return new TextDecoder().decode(arrays.notes).toLowerCase().split("\n").map((note, i) => `${note}\n${decks[arrays.deck[i]]}\n${arrays.id[i]}`);
 }
 
-// [32] recall at the times of the facts: the differences from time to time, added up modulo 256.
+// Recall at the times of the facts: the differences from time to time, added up modulo 256.
 function curveOf(card, { facts, arrays }) {
   let step = 0;
   return facts.cards.curve_times_s.map((_, i) => {
@@ -99,7 +99,7 @@ function plotCurves(data) {
     const curve = curveOf(card, data), name = plotText(cardName(card, data).slice(0, 40)), now = Math.max(times[0], data.arrays.elapsed_s[card]);
     const text = times.map(duration);
     return [
-      { x: times, y: curve, text, name, mode: "lines", line: { color: colour, width: 2.5, shape: "spline", smoothing: 0.6 }, hovertemplate: "%{y:.1%} after %{text}<extra>%{fullData.name}</extra>" },
+      { x: times, y: curve, text, name, mode: "lines", line: { color: colour, width: 2.5 }, hovertemplate: "%{y:.1%} after %{text}<extra>%{fullData.name}</extra>" },
       { x: [now], y: [recallAt(curve, times, now)], text: [duration(now)], name, mode: "markers", marker: { color: colour, size: 11, line: { color: cssColour("panel"), width: 2 } }, hovertemplate: "now: %{y:.1%}, %{text} after the last review<extra></extra>" },
     ];
   });

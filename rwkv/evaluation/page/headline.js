@@ -19,7 +19,7 @@ function drawHeadline({ facts, arrays }) {
   }
   if (predicted) {
     tiles.push(tile(percent(predicted.recalled / predicted.reviews), "recalled", `of ${shortNumber(predicted.reviews)} predicted reviews`));
-    const losses = totalLosses(predicted, arrays);
+    const losses = totalLosses(predicted, arrays, passingTable(predicted, usualFilters(predicted, arrays)));
     const best = losses.reduce((a, b) => (b.loss < a.loss ? b : a));
     const rival = losses.find((row) => row.name === "FSRS-6" && row !== best);
     const detail = rival ? `${best.name}; FSRS-6 ${rival.loss.toFixed(3)}` : best.name;

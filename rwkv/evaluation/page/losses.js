@@ -1,10 +1,10 @@
 // Log loss in all, and over time.
 
-// [{name, loss}] of the reviews that pass; all of them without `passes`.
-function totalLosses({ algorithms, bands }, arrays, passes = null) {
+// [{name, loss}] of the reviews that pass.
+function totalLosses({ algorithms, bands }, arrays, passes) {
   const sums = algorithms.map(() => 0), counts = algorithms.map(() => 0);
   arrays.loss_deck.forEach((deck, i) => {
-    if (passes && !passes[deck * bands.length + arrays.loss_band[i]]) return;
+    if (!passes[deck * bands.length + arrays.loss_band[i]]) return;
     for (let a = 0; a < algorithms.length; a++) {
       sums[a] += arrays.loss_sum[i * algorithms.length + a];
       counts[a] += arrays.loss_count[i * algorithms.length + a];

@@ -2,6 +2,7 @@
 // fit, one cell stands for several neighbours.
 
 const LEAST_CELL = 4;
+const MOST_CELL = 22;
 const FIELD_GAP = 3;
 const FIELD_TITLE = 16;
 let mapCells = [];
@@ -59,8 +60,13 @@ function layOut(fields, x, y, width, height) {
   return placed;
 }
 
+function mapHeight(width, cards) {
+  const enough = Math.max(90, (1.3 * cards * MOST_CELL * MOST_CELL) / width);
+  return Math.round(Math.min(enough, 460, Math.max(300, width * 0.42)));
+}
+
 function paintMap(canvas, data) {
-  const width = canvas.clientWidth, height = Math.round(Math.min(460, Math.max(300, width * 0.42)));
+  const width = canvas.clientWidth, height = mapHeight(width, data.facts.cards.count);
   const scale = window.devicePixelRatio || 1;
   canvas.width = width * scale;
   canvas.height = height * scale;
@@ -92,9 +98,9 @@ function paintField(pen, { facts, arrays }, field, title) {
   const width = Math.max(1, field.width - FIELD_GAP), height = Math.max(1, field.height - FIELD_GAP - title);
   const together = Math.max(1, Math.ceil((field.count * LEAST_CELL * LEAST_CELL) / (width * height)));
   const count = Math.ceil(field.count / together);
-  const columns = Math.min(count, Math.max(1, Math.round(Math.sqrt((count * width) / height))));
+  const columns = Math.max(1, Math.round(Math.max(Math.sqrt((count * width) / height), width / MOST_CELL)));
   const rows = Math.ceil(count / columns);
-  const stepX = width / columns, stepY = Math.min(height / rows, 3 * stepX);
+  const stepX = width / columns, stepY = Math.min(height / rows, MOST_CELL);
   const gap = Math.min(stepX, stepY) > 6 ? 1 : 0;
   const newCard = cssColour("new-card");
   for (let cell = 0; cell < count; cell++) {

@@ -22,8 +22,8 @@ function mean(values) {
 function drawChosenRetention(facts, chosen) {
   const { retention, reviews, minutes } = facts.workload, accent = cssColour("accent"), quiet = cssColour("quiet");
   document.getElementById("workload-value").textContent = percent(retention[chosen], 0);
-  const traces = [{ x: retention, y: reviews.map(mean), name: "reviews a day", mode: "lines+markers", line: { color: accent, width: 2.5, shape: "spline" }, marker: { size: retention.map((_, i) => (i === chosen ? 13 : 6)) }, hovertemplate: "%{y:.0f} reviews a day at %{x:.0%}<extra></extra>" }];
-  traces.push({ x: retention, y: minutes.map(mean), yaxis: "y2", name: "minutes a day (right)", mode: "lines", line: { color: quiet, width: 2, dash: "dot", shape: "spline" }, hovertemplate: "%{y:.0f} minutes a day at %{x:.0%}<extra></extra>" });
+  const traces = [{ x: retention, y: reviews.map(mean), name: "reviews a day", mode: "lines+markers", line: { color: accent, width: 2.5 }, marker: { size: retention.map((_, i) => (i === chosen ? 13 : 6)) }, hovertemplate: "%{y:.0f} reviews a day at %{x:.0%}<extra></extra>" }];
+  traces.push({ x: retention, y: minutes.map(mean), yaxis: "y2", name: "minutes a day (right)", mode: "lines", line: { color: quiet, width: 2, dash: "dot" }, hovertemplate: "%{y:.0f} minutes a day at %{x:.0%}<extra></extra>" });
   drawChart("workload-retention", traces, {
     margin: { l: 50, r: 40, t: 30, b: 44 },
     xaxis: axis({ tickformat: ".0%", title: { text: "desired retention" } }), yaxis: axis({ rangemode: "tozero", title: { text: "reviews a day" } }),
