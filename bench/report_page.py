@@ -44,7 +44,9 @@ def main() -> None:
 
 
 def _open(chromium: Any, path: Path) -> dict[str, float]:
-    """Seconds from opening until something was painted, until headline and map were drawn, until all was, and of a filter and a search."""
+    """Seconds from opening until something was painted, until headline and map were, until all was drawn; and those
+    that a filter and a search take.
+    """
     page = OpenPage(chromium, path)
     if page.complaints:
         raise RuntimeError(f"the page complains: {page.complaints}")
