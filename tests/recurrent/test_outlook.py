@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from rwkv.errors import InputError
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Place
 from rwkv.recurrent.intervals import intervals
@@ -87,6 +89,25 @@ def test_intervals_of_many_are_those_of_each(engine: Engine) -> None:
     mixed = np.linspace(0.3, 0.95, len(curves))
     each = [Curve(row).interval(wanted) for row, wanted in zip(curves.split(1), mixed.tolist(), strict=True)]
     np.testing.assert_array_equal(intervals(curves, mixed), np.array(each, np.float64))
+
+
+def test_intervals_from_a_time_on(engine: Engine) -> None:
+    """That time, where the curve is below by then; otherwise where it next falls."""
+    curves, least_s = looked(engine).after.flatten(0, 1), 3600.0
+    ours = intervals(curves, 0.5, least_s)
+    below = np.array([Curve(row)(least_s) <= 0.5 for row in curves.split(1)])
+    assert below.any()
+    assert not below.all()
+    assert set(ours[below]) == {least_s}
+    for row, found in zip(curves[torch.from_numpy(~below)].split(1), ours[~below].tolist(), strict=True):
+        before, after = Curve(row)([0.999 * found, found])
+        assert before > 0.5 >= after
+
+
+@pytest.mark.parametrize("least_s", [0.0, 1e12, np.nan])
+def test_impossible_shortest_intervals(engine: Engine, least_s: float) -> None:
+    with pytest.raises(InputError, match="shortest"):
+        intervals(looked(engine).curve, 0.5, least_s)
 
 
 def test_no_cards_are_no_error(engine: Engine) -> None:
