@@ -43,10 +43,11 @@ def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Setti
 
 
 def _settings(collection: "Collection") -> Settings:
-    assert collection.db is not None
+    # First the config: once it is asked for today, Anki records this computer's time zone there.
+    config = collection.all_config()
     return settings_of(
         created_s=collection.crt,
-        config=collection.all_config(),
+        config=config,
         decks={str(deck["id"]): deck for deck in collection.decks.all()},
         presets={str(preset["id"]): preset for preset in collection.decks.all_config()},
     )
