@@ -37,7 +37,7 @@ EDGE = {"rwkv.config", "rwkv.commands", "rwkv.command_line"}
 
 # Outside thing -> the only file that touches it.
 DOORS = {
-    "pyarrow": "rwkv/data/revlogs.py",
+    "pyarrow": "rwkv/data/arrow.py",
     "lmdb": "rwkv/data/database.py",
     "wandb": "rwkv/training/tracking.py",
     "fsrs_rs_python": "rwkv/evaluation/fsrs_training.py",
