@@ -71,11 +71,11 @@ def benchmark_keys(table: RevlogTable, short: bool, secs: bool) -> BenchmarkKeys
     short: same-day reviews count. secs: intervals are fractional days. Source: spec 2, step 12.
     """
     candidates = candidate_reviews(table, short, secs)
-    first = tested_folds(len(candidates))[0].start
+    first = folds_of(len(candidates))[0].start
     return BenchmarkKeys(candidates.review_ths[first:], candidates.rmse_bins[first:])
 
 
-def tested_folds(candidates: int) -> list[slice]:
+def folds_of(candidates: int) -> list[slice]:
     """The five parts of so many candidates that are tested, each by what was learnt from all candidates before it.
 
     Equal to the test sets of scikit-learn's TimeSeriesSplit(5); of fewer than six candidates they are empty. The

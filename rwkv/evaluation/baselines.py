@@ -9,7 +9,7 @@ from fsrs import Card, Rating, Scheduler
 from fsrs.scheduler import DEFAULT_PARAMETERS
 from scipy.special import expit
 
-from rwkv.data.keys import tested_folds
+from rwkv.data.keys import folds_of
 
 Float32s = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ def average_predictions(y: npt.ArrayLike) -> Float32s:
     """
     y = np.asarray(y, np.int64)
     recalled = np.append(0, np.cumsum(y))
-    folds = [fold for fold in tested_folds(len(y)) if fold.start < len(y)]
+    folds = [fold for fold in folds_of(len(y)) if fold.start < len(y)]
     parts = [np.full(fold.stop - fold.start, recalled[fold.start] / fold.start, np.float32) for fold in folds]
     return np.concatenate([np.empty(0, np.float32), *parts])
 
@@ -48,7 +48,7 @@ def moving_average_predictions(y: npt.ArrayLike) -> Float32s:
         expected = float(expit(logit))
         p[row] = expected
         logit += _STEP * (came - expected)
-    return p[tested_folds(len(y))[0].start :]
+    return p[folds_of(len(y))[0].start :]
 
 
 def fsrs_predictions(

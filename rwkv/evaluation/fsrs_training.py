@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.data.keys import tested_folds
+from rwkv.data.keys import folds_of
 from rwkv.errors import InputError
 from rwkv.evaluation.baselines import Float32s, fsrs_predictions
 
@@ -37,7 +37,7 @@ def trained_fsrs_predictions(card: Rows, rating: Rows, day: Rows, candidates: Ro
     """
     items = _items(card, rating, day, candidates)
     parts = [np.empty(0, np.float32)]
-    for fold in tested_folds(len(candidates)):
+    for fold in folds_of(len(candidates)):
         wanted = candidates[fold]
         if len(wanted) == 0:
             continue

@@ -30,7 +30,7 @@ def standard_errors(
         counts = np.bincount(rng.integers(0, len(y), len(y)), minlength=len(y))
         values[draw] = [of.at(counts) for of in metrics]
     # A resample may lack one of the classes, and with it the AUC; where the reviews do, all resamples lack it.
-    lacking = np.isnan(values).all(0)
+    lacking: npt.NDArray[np.bool_] = np.isnan(values).all(axis=0)
     spread = np.nanstd(np.where(lacking, 0, values), axis=0)
     return [
         {name: None if is_lacking else error for name, error, is_lacking in zip(METRICS, of, lacks, strict=True)}
