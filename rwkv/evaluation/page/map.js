@@ -109,7 +109,7 @@ function paintMap(canvas, data) {
       pen.font = "11.5px system-ui, sans-serif";
       pen.save();
       pen.beginPath();
-      pen.rect(field.x, field.y, field.width - FIELD_GAP, title);
+      pen.rect(field.x, field.y, field.width - 3 * FIELD_GAP, title);
       pen.clip();
       pen.fillText(field.name.split("::").at(-1), field.x + 1, field.y + 12);
       pen.restore();
