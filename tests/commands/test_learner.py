@@ -61,7 +61,7 @@ def test_moments_of_a_collection(learner: Learner, monkeypatch: pytest.MonkeyPat
     assert moment_of("+1.5h", learner) == now + 5400
     assert moment_of("+30m", learner) == now + 1800
     # The collection's clock is two hours ahead of UTC, whatever the clock of this machine shows.
-    assert moment_of("2026-02-01", learner) == datetime(2026, 1, 31, 22, tzinfo=UTC).timestamp()
+    assert moment_of("2026-02-01", learner) == datetime(2026, 2, 1, 10, tzinfo=UTC).timestamp()
     assert moment_of("2026-02-01T18:00", learner) == datetime(2026, 2, 1, 16, tzinfo=UTC).timestamp()
     assert moment_of("2026-02-01T18:00+00:00", learner) == datetime(2026, 2, 1, 18, tzinfo=UTC).timestamp()
     assert written(moment_of("2026-02-01T18:00", learner), learner) == "2026-02-01 18:00 (UTC+02:00)"
