@@ -15,7 +15,7 @@ from rwkv.data.history import Ints
 from rwkv.errors import InputError
 
 _TABLES = {"col", "revlog", "cards", "notes"}
-_ROWS = 200_000
+_ROWS = 20_000
 
 # More of a field than this is not looked at, so that a field of megabytes costs nothing.
 _FIELD_CHARACTERS = 2000
