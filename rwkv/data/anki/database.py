@@ -22,7 +22,9 @@ _FIELD_CHARACTERS = 2000
 _NOTE_CHARACTERS = 80
 
 # What a field's HTML has around its words: markup, sounds, and cloze deletions, of which the text in them stays.
-_MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<!--.*?-->|<[^>]*>?|\[sound:[^\]]*\]", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(
+    r"<(style|script)\b.*?</\1>|<!--.*?-->|</?[a-z][^<>]*>?|\[sound:[^\]]*\]", re.DOTALL | re.IGNORECASE
+)
 _CLOZE = re.compile(r"\{\{c\d+::(.*?)(?:::[^{}]*)?\}\}", re.DOTALL)
 
 
