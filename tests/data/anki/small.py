@@ -18,10 +18,27 @@ CREATE TABLE cards (id INTEGER PRIMARY KEY, nid INTEGER, did INTEGER, ord INTEGE
     odue INTEGER, odid INTEGER, flags INTEGER, data TEXT);
 CREATE TABLE revlog (id INTEGER PRIMARY KEY, cid INTEGER, usn INTEGER, ease INTEGER, ivl INTEGER, lastIvl INTEGER,
     factor INTEGER, time INTEGER, type INTEGER);
+CREATE TABLE graves (usn INTEGER, oid INTEGER, type INTEGER);
 """
 
 CREATED_S = 1_600_056_000  # 14 September 2020, 4:00 UTC
 CONFIG = {"schedVer": 2, "rollover": 4, "creationOffset": 0, "localOffset": 0}
+
+_TODAY = {name: [0, 0] for name in ("lrnToday", "revToday", "newToday", "timeToday")}
+_DECK = {"id": 1, "mod": 0, "name": "Default", "usn": 0, "collapsed": False, "desc": "", "dyn": 0, "conf": 1} | _TODAY
+_PRESET = {
+    "id": 1,
+    "mod": 0,
+    "name": "Default",
+    "usn": 0,
+    "maxTaken": 60,
+    "autoplay": True,
+    "timer": 0,
+    "replayq": True,
+    "new": {"bury": False, "delays": [1, 10], "initialFactor": 2500, "ints": [1, 4, 0], "order": 1, "perDay": 20},
+    "rev": {"bury": False, "ease4": 1.3, "ivlFct": 1, "maxIvl": 36500, "perDay": 200},
+    "lapse": {"delays": [10], "leechAction": 1, "leechFails": 8, "minInt": 1, "mult": 0},
+}
 
 # (id, card, ease, type), factor 2500 for all but learning steps, 5 s each
 Review = tuple[int, int, int, int]
@@ -36,13 +53,11 @@ def write_collection_file(
 ) -> Path:
     """A collection of the old schema with these reviews, and a card and note for each card in them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    deck = {"id": 1, "name": "Default", "dyn": 0, "conf": 1}
-    preset = {"id": 1, "name": "Default"}
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(_SCHEMA)
         database.execute(
             "INSERT INTO col VALUES (1, ?, 0, 0, ?, 0, 0, 0, ?, '{}', ?, ?, '{}')",
-            (created_s, schema, json.dumps(config), json.dumps({"1": deck}), json.dumps({"1": preset})),
+            (created_s, schema, json.dumps(config), json.dumps({"1": _DECK}), json.dumps({"1": _PRESET})),
         )
         database.executemany(
             "INSERT INTO revlog VALUES (?, ?, 0, ?, 1, 1, ?, 5000, ?)",

@@ -22,7 +22,7 @@ REVIEWS = [(START_MS, 11, 3, 0), (START_MS + 600_000, 11, 3, 0), (START_MS + 90_
 META_NEW, META_OLD, META_NEWER = b"\x08\x03", b"\x08\x02", b"\x08\x04"
 
 
-def imported(path: Path, by_anki: bool = False) -> ImportedUser:
+def imported(path: Path, by_anki: bool | None = False) -> ImportedUser:
     with opened(path) as source:
         return read_anki(source, ImportChoices(), by_anki)
 
@@ -60,6 +60,7 @@ def test_folders(tmp_path: Path) -> None:
     write_collection_file(tmp_path / "Anki2" / "User 1" / "collection.anki2", REVIEWS)
     assert str(tmp_path / "Anki2" / "User 1") in refusal(tmp_path / "Anki2")
     assert imported(tmp_path / "Anki2" / "User 1").name == "User 1"
+    assert imported(tmp_path / "Anki2" / "User 1" / "collection.anki2").name == "User 1"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -252,3 +253,14 @@ def test_odd_values(tmp_path: Path) -> None:
     assert user.card_list.interval_days.tolist() == [0]
     assert (user.card_list.note.tolist(), user.card_list.deck.tolist()) == ([""], [""])
     assert user.card_list.desired_retention.tolist() == [0.9]
+
+
+def test_a_collection_that_only_anki_refuses(tmp_path: Path) -> None:
+    """It is read from its tables, and that is told."""
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE col SET dconf = ?", ('{"1": {"id": 1, "name": "of an add-on"}}',))
+    assert "Anki cannot open" in refusal(path, by_anki=True)
+    user = imported(path, by_anki=None)
+    assert user.card_list.preset.tolist() == ["of an add-on"]
+    assert "refuses the collection" in user.notices[0]
