@@ -6,8 +6,9 @@ import importlib.util
 import sys
 from contextlib import nullcontext, redirect_stdout
 
-from rwkv.command_line.answer import Answer, as_json
+from rwkv.command_line.answer import Answer
 from rwkv.command_line.completion import add_completion
+from rwkv.commands.plain_json import as_json
 from rwkv.runtime import run_command
 
 # In the order of the help. A module that is not there yet is not listed.

@@ -79,7 +79,7 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
         day_offset=_narrow(revlog["day_offset"], "day_offset", np.int32, where),
         elapsed_days=_narrow(revlog["elapsed_days"], "elapsed_days", np.int32, where),
         elapsed_s=revlog["elapsed_seconds"],
-        cards=_card_table(root, user, revlog["card_id"][first], missing_notes),
+        cards=read_card_table(root, user, revlog["card_id"][first], missing_notes),
         notices=tuple(notices),
     )
 
@@ -159,7 +159,7 @@ def _joined(
     return joined
 
 
-def _card_table(root: Path, user: int, card_id: Ints, missing_notes: str) -> CardTable:
+def read_card_table(root: Path, user: int, card_id: Ints, missing_notes: str = "own") -> CardTable:
     """Note, deck and preset of each card; `card_id` [cards] in order of first appearance."""
     present = np.zeros(len(card_id), bool)
     (note, note_missing), (deck, deck_missing) = _joined(
