@@ -172,6 +172,8 @@ def _meta_version(meta: bytes, where: str) -> int:
 def _copy(stream: IO[bytes], database: Path, where: str, most_bytes: int) -> None:
     """Copy a SQLite file, never more of it than its own header states and `most_bytes` allow."""
     start = stream.read(_CHUNK_BYTES)
+    if len(start) < _HEADER_BYTES:
+        raise InputError("The archive's collection is truncated.", where=where, got=f"{len(start)} bytes")
     if not start.startswith(_MAGIC):
         raise InputError("The archive's collection is no SQLite database.", where=where, got=repr(start[:16]))
     stated = _stated_bytes(start)

@@ -91,10 +91,11 @@ def read_cards(database: sqlite3.Connection) -> CardRows:
 
 def read_notes(database: sqlite3.Connection) -> tuple[Ints, Texts]:
     """(note_id [notes] ascending, the first field of each as plain text)."""
-    first_field = f"substr(flds, 1, min({_FIELD_CHARACTERS}, instr(flds || char(31), char(31)) - 1))"
+    first_field = f"substr(text, 1, min({_FIELD_CHARACTERS}, instr(text || char(31), char(31)) - 1))"
+    notes = "SELECT id, CAST(ifnull(flds, '') AS TEXT) AS text FROM notes ORDER BY id"
     ids: list[int] = []
     texts: list[str] = []
-    for note_id, field in database.execute(f"SELECT id, {first_field} FROM notes ORDER BY id"):
+    for note_id, field in database.execute(f"SELECT id, {first_field} FROM ({notes})"):
         ids.append(note_id)
         texts.append(plain_text(field))
     return np.array(ids, np.int64), np.array(texts, object)

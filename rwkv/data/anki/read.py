@@ -1,6 +1,7 @@
 """An Anki collection -> what is imported of it."""
 
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -29,12 +30,18 @@ def read_anki(opened: OpenedSource, choices: ImportChoices, by_anki: bool | None
     """Read a collection by the rules of docs/formats.md.
 
     by_anki: read decks, presets and settings by the official package, or straight from the tables, which gives the
-    same. None: by the package where it is installed. Raises InputError where it cannot be read or has no reviews.
+    same. None: by the package where it is installed, and from the tables where it refuses the collection.
+    Raises InputError where it cannot be read or has no reviews.
     """
     where = str(opened.source)
-    database, settings = opened.database, None
-    if has_anki() if by_anki is None else by_anki:
-        database, settings = read_by_anki(opened.database, opened.scratch, where)
+    refusal: tuple[str, ...] = ()
+    try:
+        database, settings = _opened_by_anki(opened, by_anki)
+    except InputError as error:
+        if by_anki:
+            raise
+        database, settings = opened.database, None
+        refusal = (f"Anki's own package refuses the collection; it is read from its tables. {error}",)
     with connected(database, where) as connection:
         settings = settings or read_settings(connection, where)
         revlog, rows, notes = read_revlog(connection), read_cards(connection), read_notes(connection)
@@ -55,8 +62,15 @@ def read_anki(opened: OpenedSource, choices: ImportChoices, by_anki: bool | None
         has_fsrs=settings.has_fsrs,
         fsrs_params={preset.name: list(preset.fsrs_params) for preset in settings.presets if preset.fsrs_params},
         counts=counts,
-        notices=notices,
+        notices=refusal + notices,
     )
+
+
+def _opened_by_anki(opened: OpenedSource, by_anki: bool | None) -> tuple[Path, Settings | None]:
+    """(database to read, settings), by Anki where that is wanted; (the source's database, None) otherwise."""
+    if has_anki() if by_anki is None else by_anki:
+        return read_by_anki(opened.database, opened.scratch, str(opened.source))
+    return opened.database, None
 
 
 def _reviews(revlog: RevlogRows, map_grades: bool, opened: OpenedSource) -> tuple[TimedReviews, dict[str, int]]:

@@ -5,7 +5,8 @@ Source: proto/anki/decks.proto and deck_config.proto of Anki say what the fields
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,32 +64,42 @@ class Settings:
 
 
 def read_settings(database: sqlite3.Connection, where: str) -> Settings:
-    """Read them straight from the database. Raises InputError where the schema is not one that is known."""
-    created_s, schema, conf, decks, dconf = database.execute("SELECT crt, ver, conf, decks, dconf FROM col").fetchone()
-    if schema == _OLD_SCHEMA:
-        return settings_of(created_s, _json(conf, where), _json(decks, where), _json(dconf, where))
-    if not _TABLES_SINCE <= schema <= _NEWEST_SCHEMA:
-        newer = schema > _NEWEST_SCHEMA
-        raise InputError(
-            f"The collection is of a{' newer' if newer else 'n older'} schema.",
-            where=where,
-            got=str(schema),
-            expected=f"{_OLD_SCHEMA}, or {_TABLES_SINCE} to {_NEWEST_SCHEMA}",
-            hint="export it from Anki with `Support older Anki versions`" + (", or pip install -U anki" * newer),
+    """Read them straight from the database. Raises InputError where the schema is not known, or they make no sense."""
+    with _making_sense(where):
+        created_s, schema = database.execute("SELECT crt, ver FROM col").fetchone()
+        if schema == _OLD_SCHEMA:
+            config, decks, presets = database.execute("SELECT conf, decks, dconf FROM col").fetchone()
+            return settings_of(int(created_s), json.loads(config), json.loads(decks), json.loads(presets))
+        if schema > _NEWEST_SCHEMA:
+            hint = "export it from Anki with `Support older Anki versions`, or pip install -U anki"
+            raise _unknown_schema("a newer", schema, where, hint)
+        if schema < _TABLES_SINCE:
+            raise _unknown_schema("an older", schema, where, "open it once in a current Anki")
+        config = {key: json.loads(value) for key, value in database.execute("SELECT key, val FROM config")}
+        decks = database.execute("SELECT id, name, kind FROM decks").fetchall()
+        presets = database.execute("SELECT id, name, config FROM deck_config").fetchall()
+        return _settings(
+            int(created_s),
+            config,
+            [deck for deck_id, name, kind in decks for deck in _deck(deck_id, name, kind, where)],
+            [_preset(preset_id, name, packed, where) for preset_id, name, packed in presets],
         )
-    config = {key: _json(value, where) for key, value in database.execute("SELECT key, val FROM config")}
-    return _settings(
-        created_s,
-        config,
-        [
-            deck
-            for deck_id, name, kind in database.execute("SELECT id, name, kind FROM decks")
-            for deck in _deck(deck_id, name, kind, where)
-        ],
-        [
-            _preset(preset_id, name, packed, where)
-            for preset_id, name, packed in database.execute("SELECT id, name, config FROM deck_config")
-        ],
+
+
+@contextmanager
+def _making_sense(where: str) -> Iterator[None]:
+    """The door for settings of another form than Anki's."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "let Anki check it with Tools > Check Database, or export it again"
+        raise InputError("A part of the collection is damaged.", where=where, got=repr(error), hint=hint) from error
+
+
+def _unknown_schema(what: str, schema: int, where: str, hint: str) -> InputError:
+    expected = f"{_OLD_SCHEMA}, or {_TABLES_SINCE} to {_NEWEST_SCHEMA}"
+    return InputError(
+        f"The collection is of {what} schema.", where=where, got=str(schema), expected=expected, hint=hint
     )
 
 
@@ -144,13 +155,6 @@ def _preset_of(preset: Mapping[str, Any]) -> Preset:
     params: list[float] = next((found for name in _FSRS_PARAMS_JSON if (found := preset.get(name))), [])
     retention = preset.get("desiredRetention") or DEFAULT_RETENTION
     return Preset(int(preset["id"]), str(preset["name"]), float(retention), tuple(map(float, params)))
-
-
-def _json(text: str | bytes, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError("A part of the collection is damaged.", where=where, got=str(error)) from error
 
 
 def _integer(value: object) -> int | None:

@@ -14,12 +14,10 @@ from rwkv.data.days import DayClock
 from rwkv.data.imported import ImportChoices, ImportedUser
 from rwkv.data.review_columns import review_columns
 from tests.data.anki.clients import EXPORTS, busy_learner
+from tests.data.anki.reference import LEARNING, Entry, history_that_counts
 
 SECONDS_PER_DAY = 86_400
 NOTES = {"der Käse", "Wort 5", "gap 1 and another", "", "x" * 79 + "…"}
-
-# What Anki records: (time_ms, ease, factor, duration_ms, kind)
-Entry = tuple[int, int, int, int, int]
 
 
 @dataclass
@@ -43,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     collection = learner.collection
     entries: dict[int, list[Entry]] = {}
     for time_ms, card, *entry in collection.db.all("SELECT id, cid, ease, factor, time, type FROM revlog ORDER BY id"):
-        entries.setdefault(card, []).append((time_ms, *entry))
+        entries.setdefault(card, []).append(Entry(time_ms, *entry))
     cards = [
         tuple(row) for row in collection.db.all("SELECT id, nid, did, type, queue, due, ivl FROM cards ORDER BY id")
     ]
@@ -60,28 +58,12 @@ def imported(path: Path, by_anki: bool = False, choices: ImportChoices | None = 
         return read_anki(source, choices or ImportChoices(), by_anki)
 
 
-def expected_history(entries: list[Entry]) -> list[Entry]:
-    """What counts of one card: graded answers that reschedule, since its last new start, unless it was reset since."""
-    seen = [entry for entry in entries if not (entry[4] == 3 and entry[2] == 0)]
-    while seen and not (seen[-1][1] > 0 and seen[-1][4] == 0):
-        if seen[-1][4] == 4 and seen[-1][2] == 0:
-            return []
-        seen.pop()
-    start = len(seen)
-    while start > 0 and seen[start - 1][1] > 0 and seen[start - 1][4] == 0:
-        start -= 1
-    if start == len(seen):
-        return []
-    begun = seen[start][0]
-    return [entry for entry in entries if entry[0] >= begun and entry[1] > 0 and not (entry[4] == 3 and entry[2] == 0)]
-
-
 def test_the_scenes_are_there(made: Made) -> None:
     """What the comparison below relies on: every rule meets something."""
     counts = imported(made.files["new.colpkg"]).counts
     for rule in ("manual_entries", "cram_answers", "forgotten", "without_new_start", "before_last_new_start"):
         assert counts[rule] > 0, rule
-    kinds = {entry[4] for entries in made.entries.values() for entry in entries}
+    kinds = {entry.kind for entries in made.entries.values() for entry in entries}
     assert kinds == {0, 1, 2, 3, 4}
 
 
@@ -95,19 +77,19 @@ def test_every_card_has_the_history_that_anki_gives_it(made: Made, name: str, by
     existing = {card for card, *_ in made.cards}
     # A shared deck leaves the reviews of deleted cards behind.
     of = {card: entries for card, entries in made.entries.items() if card in existing or not name.endswith(".apkg")}
-    expected = {card: history for card, entries in of.items() if (history := expected_history(entries))}
+    expected = {card: history for card, entries in of.items() if (history := history_that_counts(entries))}
     revlog = review_columns(user.reviews, user.clock, "published")
     assert set(revlog["card_id"].tolist()) == set(expected)
     assert np.all(np.diff(revlog["review_time"]) > 0)
     for card, history in expected.items():
         ours = {name: column[revlog["card_id"] == card] for name, column in revlog.items()}
-        time_ms = np.array([entry[0] for entry in history])
+        time_ms = np.array([entry.time_ms for entry in history])
         # The day of each answer as Anki's FSRS counts it, back from the next day.
         day = -((made.next_day_s - time_ms // 1000) // SECONDS_PER_DAY)
         np.testing.assert_array_equal(ours["review_time"], time_ms)
-        np.testing.assert_array_equal(ours["rating"], [entry[1] for entry in history])
-        np.testing.assert_array_equal(ours["duration"], [entry[3] for entry in history])
-        np.testing.assert_array_equal(ours["state"], [0, *(entry[4] + 1 for entry in history[1:])])
+        np.testing.assert_array_equal(ours["rating"], [entry.ease for entry in history])
+        np.testing.assert_array_equal(ours["duration"], [entry.duration_ms for entry in history])
+        np.testing.assert_array_equal(ours["state"], [0, *(entry.kind + 1 for entry in history[1:])])
         np.testing.assert_array_equal(ours["elapsed_days"], np.diff(day, prepend=day[0] + 1))
         np.testing.assert_array_equal(ours["elapsed_seconds"][1:], np.diff(time_ms) // 1000)
         np.testing.assert_array_equal(np.diff(ours["day_offset"]), np.diff(day))
@@ -121,7 +103,7 @@ def test_anki_derives_memory_from_the_same_cards(made: Made) -> None:
     ours = set(user.reviews.card_id.tolist()) & existing
     assert ours <= made.with_memory
     for card in made.with_memory - ours:
-        assert all(entry[4] != 0 for entry in made.entries[card])
+        assert all(entry.kind != LEARNING for entry in made.entries[card])
 
 
 @pytest.mark.parametrize("name", [*EXPORTS, "collection.anki2"])
