@@ -12,7 +12,7 @@ from rwkv.commands.moment import local_time
 from rwkv.commands.plain_json import as_json
 from rwkv.commands.schedule import ScheduledDay
 from rwkv.errors import InputError
-from rwkv.model.files import write_whole
+from rwkv.files import write_whole
 
 _TITLES = f"{'day':>4} {'date':>10} {'cards':>8} {'repeats':>8} {'reviews':>8} {'minutes':>8} {'recall':>7}"
 
