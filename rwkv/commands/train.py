@@ -18,6 +18,7 @@ from rwkv.batches.plan import (
     steps_from,
     training_groups,
 )
+from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
@@ -77,7 +78,7 @@ def train(config: TrainConfig) -> int:
                 files.save(n, network, optimizer)
                 log.info("step %d: saved %s", step, files.weights(n))
                 if validation:
-                    tracker.write(step, _validate(config, network, validation, device))
+                    tracker.write(step, _validate(config, network, validation))
                 files.record(Progress(n, total, skipped))
     return 0
 
@@ -132,9 +133,9 @@ def _step_taker(
     return lambda batch, seed: train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))
 
 
-def _validate(config: TrainConfig, network: Network, groups: list[Group], device: torch.device) -> dict[str, float]:
-    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes)
-    means = validate(network, batches, TORCH_DTYPES[config.dtype], device)
+def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
+    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes, _is_for_gpu(config))
+    means = validate(network, batches, TORCH_DTYPES[config.dtype])
     log.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
     return {f"validation_{name}": value for name, value in means.items()}
 
@@ -192,8 +193,9 @@ def _is_for_gpu(config: TrainConfig) -> bool:
     return torch.device(config.device).type == "cuda"
 
 
-def _held_out(config: TrainConfig, group: Group) -> Batch:
-    return validation_batch(ReviewStore(_validation_store(config).shared()), group)
+def _held_out(config: TrainConfig, group: Group) -> SlicedBatch:
+    store = ReviewStore(_validation_store(config).shared())
+    return validation_batch(store, group, torch.device(config.device))
 
 
 def _training_store(config: TrainConfig) -> DatabasePlace:
