@@ -77,8 +77,8 @@ def train(config: TrainConfig) -> int:
             if _is_checkpoint(n, len(groups), total):
                 files.save(n, network, optimizer)
                 log.info("step %d: saved %s", step, files.weights(n))
-                if validation:
-                    tracker.write(step, _validate(config, network, validation))
+                if validation and (means := _validate(config, network, validation)):
+                    tracker.write(step, means)
                 files.record(Progress(n, total, skipped))
     return 0
 
@@ -136,7 +136,8 @@ def _step_taker(
 def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
     batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes, _is_for_gpu(config))
     means = validate(network, batches, TORCH_DTYPES[config.dtype])
-    log.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    log.info("validation: %s", stated or "none of its users has a key, so there is no loss")
     return {f"validation_{name}": value for name, value in means.items()}
 
 

@@ -29,7 +29,7 @@ def validation_batch(store: ReviewStore, group: Group, device: torch.device) -> 
 
 @torch.inference_mode()
 def validate(network: Network, batches: Iterable[SlicedBatch], dtype: torch.dtype) -> dict[str, float]:
-    """Means over the equalize rows of all batches, by the names of Loss.reported; 0 where there is no such row."""
+    """Means over the equalize rows of all batches, by the names of Loss.reported; none where there is no such row."""
     frozen = frozen_network(network.state_dict(), dtype, network.spec)
     device = network.device
     sums, counts = dict.fromkeys(_ROWS_OF, 0.0), dict.fromkeys(_ROWS_OF, 0)
@@ -41,4 +41,4 @@ def validate(network: Network, batches: Iterable[SlicedBatch], dtype: torch.dtyp
             for name, rows in _ROWS_OF.items():
                 sums[name] += float(loss.reported[name]) * int(loss.counts[rows])
                 counts[name] += int(loss.counts[rows])
-    return {name: sums[name] / max(1, counts[name]) for name in _ROWS_OF}
+    return {name: sums[name] / counts[name] for name in _ROWS_OF if counts[name]}

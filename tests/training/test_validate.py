@@ -62,7 +62,7 @@ def compute_counts(batch: Batch) -> dict[str, int]:
 def test_without_keys_there_is_nothing_to_report() -> None:
     batch = some_batch()
     batch = with_keys(batch, torch.zeros(len(batch), dtype=torch.bool))
-    assert set(validate(small_network(), [batch], torch.float32).values()) == {0.0}
+    assert validate(small_network(), [batch], torch.float32) == {}
 
 
 def test_the_network_is_left_as_it_is() -> None:
