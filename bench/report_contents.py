@@ -19,7 +19,7 @@ DECKS = (
     "Medicine::Anatomy::Upper limb",
     "Medicine::Anatomy::Lower limb",
     "Medicine::Pharmacology",
-    "Capitals <b>of</b> the world",
+    "Capitals of the world",
     "Kanji",
     "Piano & chords",
 )
@@ -42,9 +42,9 @@ def made_up_content(cards: int, reviews: int, seed: int = 1) -> ReportContent:
     """A collection whose learner forgets by a power law, which the algorithms know more or less well."""
     rng = np.random.default_rng(seed)
     return ReportContent(
-        title="A made-up collection",
+        title="Ada's collection",
         subtitle=f"user 1 · {cards:,} cards · 27 May 2026, 18:20",
-        notice="These numbers are made up.",
+        notice="The learner and all numbers are made up.",
         facts=(("Model", "none"), ("Seed", str(seed))),
         decks=DECKS,
         decks_of_reviews=DECKS,
@@ -73,16 +73,13 @@ def _decks(rng: np.random.Generator, count: int) -> np.ndarray:
 def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
     same_day = rng.random(count) < 0.15
     stability_s = np.exp(rng.normal(14, 1.6, count))
-    elapsed_s = np.where(same_day, rng.integers(60, 20_000, count), stability_s * rng.uniform(0.3, 3, count) + 40_000)
-    truth = np.clip(_forgetting(elapsed_s, stability_s) - same_day * 0.1, 0.02, 0.995)
+    elapsed_s = np.where(same_day, rng.integers(60, 20_000, count), stability_s * rng.uniform(0.1, 4, count) + 40_000)
+    forgetfulness = np.exp(rng.normal(0, 0.8, count))
+    truth = np.clip(_forgetting(elapsed_s, stability_s / forgetfulness) - same_day * 0.1, 0.02, 0.995)
     logit = np.log(truth / (1 - truth))
-    noise = {"RWKV-P": 0.3, "RWKV": 0.45, "FSRS-6": 0.8, "FSRS-6-default": 1.0, "AVG": None}
-    p = {
-        name: np.full(count, truth.mean())
-        if spread is None
-        else 1 / (1 + np.exp(-logit * (1 - spread / 6) - rng.normal(0, spread, count)))
-        for name, spread in noise.items()
-    }
+    # How far off each algorithm is, and how well it knows that.
+    noise = {"RWKV-P": (0.4, 1.0), "RWKV": (0.6, 1.0), "FSRS-6": (0.9, 0.6), "FSRS-6-default": (1.1, 0.2)}
+    p = {name: _estimated(rng, logit, *of) for name, of in noise.items()} | {"AVG": np.full(count, truth.mean())}
     for name in ("FSRS-6", "FSRS-6-default", "AVG"):
         p[name][same_day] = np.nan
     return PredictedReviews(
@@ -96,9 +93,18 @@ def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
     )
 
 
+def _estimated(rng: np.random.Generator, logit: np.ndarray, error: float, prudence: float) -> np.ndarray:
+    """Recall as estimated with errors in its logit; prudence 1: drawn to the mean so that it is calibrated."""
+    seen = logit + rng.normal(0, error, len(logit))
+    trust = logit.var() / (logit.var() + error**2)
+    estimate = logit.mean() + (prudence * trust + 1 - prudence) * (seen - logit.mean())
+    return 1 / (1 + np.exp(-estimate))
+
+
 def _cards(rng: np.random.Generator, count: int) -> CardsNow:
+    deck = _decks(rng, count)
     stability_s = np.exp(rng.normal(15.2, 1.8, count))
-    elapsed_s = stability_s * rng.uniform(0, 1.2, count)
+    elapsed_s = stability_s * rng.gamma(1.5, 0.5, count) * np.linspace(0.7, 4, len(DECKS))[deck]
     new = rng.random(count) < 0.12
     elapsed_s[new] = np.nan
     curves = _forgetting(CURVE_TIMES_S, stability_s[:, None])
@@ -107,7 +113,7 @@ def _cards(rng: np.random.Generator, count: int) -> CardsNow:
     return CardsNow(
         card_id=1_500_000_000_000 + np.cumsum(rng.integers(1, 90_000, count)),
         note=[f"{word} {number}" for number, word in enumerate(words.tolist())],
-        deck=_decks(rng, count),
+        deck=deck,
         p_now=p_now,
         elapsed_s=elapsed_s,
         curves=np.where(new[:, None], np.nan, curves),

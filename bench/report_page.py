@@ -1,6 +1,7 @@
 """How soon a report is seen: the file of a made-up collection, opened in a headless Chromium.
 
 python -m bench.report_page [--cards 100000] [--reviews 500000] [--repeats 5]
+python -m bench.report_page --picture docs/report.png
 """
 
 import argparse
@@ -16,6 +17,7 @@ from rwkv.evaluation.report_page import report_html
 from tests.browser import OpenPage, browser
 
 _MOST_SECONDS = 2.0
+_PICTURE_HEIGHT = 1480
 
 
 def main() -> None:
@@ -24,7 +26,11 @@ def main() -> None:
     parser.add_argument("--cards", type=int, default=100_000)
     parser.add_argument("--reviews", type=int, default=500_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--picture", type=Path, help="only save a picture of the page, of fewer cards, there")
     options = parser.parse_args()
+    if options.picture is not None:
+        _photograph(options.picture)
+        return
     content = made_up_content(options.cards, options.reviews)
     html = report_html(report_data(content))
     figures: dict[str, object] = {
@@ -41,6 +47,16 @@ def main() -> None:
         figures[name] = statistics.median(of[name] for of in opened)
     figures["within_two_seconds"] = all(of["drawn_s"] < _MOST_SECONDS for of in opened)
     print_json("report_page", figures)
+
+
+def _photograph(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+        report = Path(folder) / "report.html"
+        report.write_bytes(report_html(report_data(made_up_content(2500, 60_000))))
+        page = OpenPage(chromium, report, width=1000, height=_PICTURE_HEIGHT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        page.page.screenshot(path=path)
+        page.close()
 
 
 def _open(chromium: Any, path: Path) -> dict[str, float]:

@@ -52,6 +52,8 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.moment import moment_of
     from rwkv.commands.schedule import schedule_learner
 
+    if options.out is not None:
+        schedule_tables.format_of(options.out)  # refused before the work
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)

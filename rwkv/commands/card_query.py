@@ -47,6 +47,7 @@ _PROPERTIES = {
     "due": "due_in_days",
 }
 _OF_MODEL = {"r", "p", "left"}
+_MOST_TOKENS = 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class Query:
 
 def parse_query(text: str) -> Query:
     """The query that was written. Raises InputError, naming the term, where it is none."""
-    parser = _Parser(_tokens(text))
+    tokens = _tokens(text)
+    if len(tokens) > _MOST_TOKENS:
+        _refuse(f"{len(tokens)} terms", f"at most {_MOST_TOKENS}; ids of cards may be one term, cid:1,2,3")
+    parser = _Parser(tokens)
     matches = parser.any_of()
     if parser.tokens:
         _refuse(parser.tokens[0], "what is opened before it is closed")
@@ -104,7 +108,7 @@ class _Parser:
 
     def _term(self, token: str) -> Match:
         if token.startswith("-"):
-            rest = token[1:] or (self.tokens.pop(0) if self.tokens else "")
+            rest = token[1:] or (self.tokens.pop(0) if self.tokens else _refuse("-", "a term after it"))
             return _not(self._term(rest))
         if token == "(":
             match = self.any_of()
@@ -115,16 +119,15 @@ class _Parser:
         return self._simple(token)
 
     def _simple(self, token: str) -> Match:
-        kind, colon, value = token.partition(":")
-        value = value.replace('"', "")
-        if not colon or '"' in kind:
-            return _note(token.replace('"', ""))
-        if kind == "prop":
+        kind, colon, value = token.replace('"', "").partition(":")
+        make = _KINDS.get(kind.lower())
+        if kind.lower() == "prop" and colon:
             return self._property(token, value)
-        make = {"deck": _deck, "preset": _preset, "is": _state, "cid": _cards}.get(kind.lower())
-        if make is None:
+        if make is not None and colon:
+            return make(value)
+        if colon and not token.startswith('"'):
             _refuse(token, "deck:, preset:, is:, cid: or prop:, or words in quotes")
-        return make(value)
+        return _note(kind + colon + value)
 
     def _property(self, token: str, value: str) -> Match:
         found = _PROPERTY.fullmatch(value)
@@ -198,4 +201,5 @@ def _refuse(got: str, expected: str) -> NoReturn:
     raise InputError("The cards that are asked for are not understood.", got=got, expected=expected, hint=hint)
 
 
+_KINDS: dict[str, Callable[[str], Match]] = {"deck": _deck, "preset": _preset, "is": _state, "cid": _cards}
 EVERYTHING = parse_query("")

@@ -22,18 +22,18 @@ from rwkv.files import file_errors, write_whole
 
 FORMATS = ("text", "csv", "json", "parquet")
 
+_HOURS_A_DAY, _MINUTES_A_DAY = 24, 1440
 _DAYS_A_MONTH, _DAYS_A_YEAR = 365.25 / 12, 365.25
 # (days from which on, days a unit, unit)
 _UNITS = (
     (_DAYS_A_YEAR, _DAYS_A_YEAR, "y"),
     (2 * _DAYS_A_MONTH, _DAYS_A_MONTH, "mo"),
     (1, 1, "d"),
-    (1 / 24, 1 / 24, "h"),
+    (1 / _HOURS_A_DAY, 1 / _HOURS_A_DAY, "h"),
 )
-_MINUTES_A_DAY = 1440
 _NOTE_WIDTH, _DECK_WIDTH = 28, 20
 # Of the table of text: titles of groups and of columns, each with its width.
-_GROUPS = (("", 49), ("recall now", 15), ("rating, %", 20), ("", 8), ("interval after", 28), ("due by", 7))
+_GROUPS = (("", 49), ("recall now", 15), ("rating, %", 21), ("", 7), ("interval after", 28), ("due by", 7))
 _TITLES = ("RWKV-P", "curve", "again", "hard", "good", "easy", "left", "again", "hard", "good", "easy", "Anki")
 _WIDTHS = (8, 7, 6, 5, 5, 5, 7, 7, 7, 7, 7, 7)
 
@@ -87,7 +87,9 @@ def as_csv(heading: Heading, cards: CardPredictions) -> str:
 
 
 def format_of(path: Path | None, asked: str | None) -> str:
-    """The format that is asked for, or that of the file's name. Raises InputError where that says nothing."""
+    """The format that is asked for, or that of the file's name. Raises InputError where there is none such."""
+    if path is None and asked == "parquet":
+        raise InputError("Parquet is not for the terminal.", hint="give --out FILE.parquet")
     if asked is not None or path is None:
         return asked or "text"
     ending = {".txt": "text"}.get(path.suffix, path.suffix.removeprefix("."))
@@ -99,8 +101,6 @@ def format_of(path: Path | None, asked: str | None) -> str:
 
 def written_as(heading: Heading, cards: CardPredictions, format: str, most: int) -> str:
     """The text of a format other than parquet."""
-    if format == "parquet":
-        raise InputError("Parquet is not for the terminal.", hint="give --out FILE.parquet")
     if format == "csv":
         return as_csv(heading, cards)
     return as_json(as_fields(heading, cards)) if format == "json" else as_text(heading, cards, most)
@@ -159,9 +159,9 @@ def short_days(days: float) -> str:
     if math.isinf(days):
         return "never"
     size = abs(days)
-    for least, a_day, unit in _UNITS:
+    for least, unit_days, unit in _UNITS:
         if size >= least:
-            return f"{days * a_day:.1f}{unit}"
+            return f"{days / unit_days:.1f}{unit}"
     return f"{days * _MINUTES_A_DAY:.0f}m"
 
 

@@ -1,7 +1,7 @@
-"""What people write for a moment: 2026-02-01, 2026-02-01T18:00, +3d, +12h, +30m."""
+"""What people write for a moment: 2026-02-01 (its noon), 2026-02-01T18:00, +3d, +12h, +30m."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from rwkv.data.days import utc_offsets
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
 
+_DATE_LENGTH, _NOON = len("2026-02-01"), 12
 _UNITS_S = {"d": SECONDS_PER_DAY, "h": 3600, "m": 60}
-_EXPECTED = "a date such as 2026-02-01 or 2026-02-01T18:00, or +3d, +12h, +30m from now"
+_EXPECTED = "a date such as 2026-02-01 (its noon) or 2026-02-01T18:00, or +3d, +12h, +30m from now"
 
 
 def moment_of(text: str | None, learner: Learner) -> float:
@@ -51,5 +52,7 @@ def _read(text: str, learner: Learner) -> float:
         raise InputError(what, where="--at", got=repr(text), expected="+3d, +12h or +30m after the last review")
     if moment.tzinfo is not None:
         return moment.timestamp()
+    if len(text) <= _DATE_LENGTH:
+        moment += timedelta(hours=_NOON)  # midnight would be the day before, by the hour at which Anki's days begin
     at_s = int(moment.replace(tzinfo=UTC).timestamp())
     return float(at_s - int(utc_offsets(np.array([at_s]), learner.info.timezone)[0]))

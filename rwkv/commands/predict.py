@@ -16,14 +16,18 @@ from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, questions_at, read_learner
 from rwkv.data.collection import Floats, Texts
 from rwkv.data.history import Bools, Ints
+from rwkv.errors import InputError
 from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
-from rwkv.recurrent.intervals import LEAST_S, intervals
+from rwkv.recurrent.intervals import LEAST_S, checked_retention, intervals
 from rwkv.recurrent.outlook import Outlook
 from rwkv.runtime import progress
 from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
 Columns = dict[str, npt.NDArray[Any]]
+
+# Of the shortest interval; within the horizon of the curves.
+MOST_DAYS = 3650
 
 _BUTTONS = ("again", "hard", "good", "easy")
 _SAID = (
@@ -41,6 +45,13 @@ class Wish:
 
     retention: Floats
     least_days: float
+
+    def __post_init__(self) -> None:
+        """Raises InputError for what nobody can wish."""
+        checked_retention(self.retention)
+        if not 0 <= self.least_days < MOST_DAYS:
+            expected = f"0 to {MOST_DAYS} days"
+            raise InputError("This is no shortest interval.", got=repr(self.least_days), expected=expected)
 
     def of(self, chosen: slice | Bools) -> "Wish":
         """Of some of the cards."""
@@ -139,9 +150,10 @@ def predict_learner(
     """The same of a learner who was read already."""
     known = _known(learner, at_s, retention)
     rows = np.arange(len(learner.cards)) if query.asks_model else np.flatnonzero(query.matches(known))
+    wish = Wish(known["desired_retention"][rows], least_days)
     engine = fed_engine(learner, model)
     try:
-        said = _said(engine, learner, rows, at_s, Wish(known["desired_retention"][rows], least_days))
+        said = _said(engine, learner, rows, at_s, wish)
     finally:
         engine.close()
     columns = {name: column[rows] for name, column in known.items()} | said

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.commands.chosen_model import ChosenModel, choose_model
+from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, choose_user, read_learner
 from rwkv.commands.moment import moment_of, written
 from rwkv.commands.report_cards import WORKLOAD_DAYS, cards_now, workload
@@ -20,6 +21,7 @@ from rwkv.commands.report_predictions import (
 )
 from rwkv.commands.training_logs import read_training_runs
 from rwkv.commands.users import users_with_history
+from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.report_content import CURVE_TIMES_S, ReportContent, TrainingRun
@@ -77,7 +79,7 @@ def write_report(asked: Asked, out: Path) -> WrittenReport:
         path=out,
         size=len(page),
         model=None if model is None else model.path,
-        notice=content.notice,
+        notice=None if model is None else model.notice,
         cards=0 if content.cards is None else len(content.cards),
         predicted=0 if content.reviews is None else len(content.reviews),
         exit_code=failures.exit_code(),
@@ -95,8 +97,13 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
     at_s = moment_of(asked.at, learner)
     model = choose_model(asked.model)
     people = _people(folder, compared, learner, model, failures)
+    engine = fed_engine(learner, model)
+    try:
+        cards, work = cards_now(engine, learner, at_s), workload(engine, learner, at_s)
+    finally:
+        engine.close()
     reviews, decks_of_reviews = joined_reviews(people) if people else (None, [])
-    retention = float(np.median(learner.cards.desired_retention)) if len(learner.cards) else 0.9
+    retention = float(np.median(learner.cards.desired_retention)) if len(learner.cards) else DEFAULT_RETENTION
     content = ReportContent(
         title=learner.name,
         subtitle=f"As of {written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
@@ -106,8 +113,8 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
         decks_of_reviews=decks_of_reviews,
         retention=retention,
         reviews=reviews,
-        cards=cards_now(learner, model, at_s),
-        workload=workload(learner, model, at_s),
+        cards=cards,
+        workload=work,
         comparison=comparison_rows(people),
         superiority=who_is_ahead(people),
     )

@@ -27,6 +27,7 @@ from rwkv.data.history import Ints, RevlogTable
 from rwkv.errors import InputError
 from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.intervals import checked_retention
 from rwkv.recurrent.predict import Predictions
 from rwkv.runtime import progress
 from rwkv.vocab import RATINGS, SECONDS_PER_DAY
@@ -86,16 +87,28 @@ def schedule_learner(
     seed: int = _DEFAULT_SEED,
 ) -> list[ScheduledDay]:
     """The same of a learner who was read already."""
-    if not 1 <= days <= MOST_DAYS:
-        raise InputError("So many days cannot be looked ahead.", got=str(days), expected=f"1 to {MOST_DAYS}")
-    if retention is not None and not 0 < retention < 1:
-        raise InputError("This is no desired retention.", got=repr(retention), expected="more than 0, less than 1")
     engine = fed_engine(learner, model)
     try:
-        play = _Play(engine, learner, retention, at_s, days, np.random.default_rng(seed))
-        return list(progress(play.days(), days, "days ahead", "day"))
+        return play_ahead(engine, learner, at_s, retention, days, seed)
     finally:
         engine.close()
+
+
+def play_ahead(
+    engine: Engine,
+    learner: Learner,
+    at_s: float,
+    retention: float | None = None,
+    days: int = 30,
+    seed: int = _DEFAULT_SEED,
+) -> list[ScheduledDay]:
+    """The same with an engine that has read the learner's history; it also takes in the answers that are drawn."""
+    if not 1 <= days <= MOST_DAYS:
+        raise InputError("So many days cannot be looked ahead.", got=str(days), expected=f"1 to {MOST_DAYS}")
+    own = learner.cards.desired_retention
+    wanted = checked_retention(own if retention is None else np.full_like(own, retention))
+    play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed))
+    return list(progress(play.days(), days, "days ahead", "day"))
 
 
 class _Play:
@@ -105,7 +118,7 @@ class _Play:
         self,
         engine: Engine,
         learner: Learner,
-        retention: float | None,
+        retention: Floats,
         at_s: float,
         days: int,
         rng: np.random.Generator,
@@ -113,8 +126,7 @@ class _Play:
         self._engine, self._learner, self._at_s, self._days, self._rng = engine, learner, at_s, days, rng
         self._answer_ms = np.array(median_answer_ms(learner.history))
         self._rows = np.flatnonzero(learner.is_reviewed & ~learner.cards.is_suspended)
-        own = learner.cards.desired_retention
-        self._retention = own if retention is None else np.full_like(own, retention)
+        self._retention = retention
         # By row of the learner's cards, as they are after the answers so far.
         self._latest_s, self._latest_day = learner.latest_s.copy(), learner.latest_day.copy()
         self._due = np.full(len(learner.cards), days)

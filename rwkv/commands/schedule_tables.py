@@ -14,6 +14,8 @@ from rwkv.commands.schedule import ScheduledDay
 from rwkv.errors import InputError
 from rwkv.files import write_whole
 
+FORMATS = (".txt", ".json", ".csv")
+
 _TITLES = f"{'day':>4} {'date':>10} {'cards':>8} {'repeats':>8} {'reviews':>8} {'minutes':>8} {'recall':>7}"
 
 
@@ -62,19 +64,24 @@ def as_fields(heading: Heading, days: list[ScheduledDay], dates: list[str]) -> d
     return {**vars(heading), "days": rows}
 
 
-def write_schedule(path: Path, heading: Heading, days: list[ScheduledDay], dates: list[str]) -> None:
-    """Write the days to a file: .json, .csv (without the repeated cards' ids) or .txt, by its name.
+def format_of(path: Path) -> str:
+    """The format that a file's name says. Raises InputError where it says none."""
+    if path.suffix not in FORMATS:
+        raise InputError("The file's name says no format.", got=str(path), expected=", ".join(FORMATS))
+    return path.suffix
 
-    Raises InputError where the name says none of these, or the file cannot be written.
+
+def write_schedule(path: Path, heading: Heading, days: list[ScheduledDay], dates: list[str]) -> None:
+    """Write the days in the format of the file's name; CSV has the search instead of lists of cards.
+
+    Raises InputError where the name says no format, or the file cannot be written.
     """
-    if path.suffix == ".json":
-        text = as_json(as_fields(heading, days, dates))
-    elif path.suffix == ".csv":
-        text = _as_csv(as_fields(heading, days, dates))
-    elif path.suffix == ".txt":
+    format = format_of(path)
+    if format == ".txt":
         text = as_text(heading, days, dates)
     else:
-        raise InputError("The file's name says no format.", got=str(path), expected=".json, .csv or .txt")
+        fields = as_fields(heading, days, dates)
+        text = as_json(fields) if format == ".json" else _as_csv(fields)
     write_whole(path, f"{text}\n".encode())
 
 

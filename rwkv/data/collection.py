@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rwkv.data.arrow import integers, read_columns, read_file, write_columns
 from rwkv.data.days import DayClock
 from rwkv.data.history import Bools, Ints
+from rwkv.data.revlogs import has_revlog
 from rwkv.errors import HistoryError, InputError
 from rwkv.files import replacing
 
@@ -94,9 +95,9 @@ class Collection:
 
 
 def list_collections(root: Path) -> list[int]:
-    """The users of a folder that have a collection, ascending; none in a plain dataset folder."""
+    """The users of a folder that have a collection and are there whole, ascending; none in a plain dataset folder."""
     names = (path.parent.name.removeprefix("user_id=") for path in root.glob("collection/user_id=*/info.json"))
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if name.isdecimal() and has_revlog(root, int(name)))
 
 
 def write_collection(root: Path, collection: Collection) -> None:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from rwkv.evaluation.report_data import ReportData
 
+_STYLES = ("style.css", "sections.css")
+
 # In the order in which they are run.
 _PROGRAMS = (
     "plotly-basic.min.js",
@@ -36,7 +38,7 @@ def report_html(data: ReportData) -> bytes:
     packed = base64.b64encode(gzip.compress(pack(data), 6, mtime=0)).decode()
     parts = {
         "title": escape(str(data.facts["title"])),
-        "style": _part("style.css"),
+        "style": "".join(map(_part, _STYLES)),
         "data": packed,
         "programs": "\n".join(f"<script>{_part(name)}</script>" for name in _PROGRAMS),
     }

@@ -27,15 +27,21 @@ def intervals(outputs: Tensor, retention: npt.ArrayLike, least_s: float = LEAST_
     `least_s` where it is there already. outputs: [N, 260], of review rows. retention: for all, or [N]. Raises
     InputError where it is not between 0 and 1, or `least_s` not between a second and 41.8 years.
     """
-    wanted = np.broadcast_to(np.asarray(retention, np.float64), len(outputs))
-    outside = ~((wanted > 0) & (wanted < 1))
-    if outside.any():
-        got = repr(float(wanted[outside][0]))
-        raise InputError("This is no desired retention.", got=got, expected="more than 0, less than 1")
+    wanted = np.broadcast_to(checked_retention(retention), len(outputs))
     times = _times(least_s)
     starts = range(0, len(outputs), _TOGETHER)
     parts = [_crossings(outputs[i : i + _TOGETHER], wanted[i : i + _TOGETHER], times) for i in starts]
     return np.concatenate([np.empty(0), *parts])
+
+
+def checked_retention(retention: npt.ArrayLike) -> Floats:
+    """One or many desired retentions. Raises InputError where one is not between 0 and 1."""
+    wanted = np.asarray(retention, np.float64)
+    outside = ~((wanted > 0) & (wanted < 1))
+    if outside.any():
+        got = repr(float(wanted[outside][0]))
+        raise InputError("This is no desired retention.", got=got, expected="more than 0, less than 1")
+    return wanted
 
 
 def _crossings(outputs: Tensor, retention: Floats, times: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from tests.helpers import random_revlog, write_history
 
 START_MS = CREATED_S * 1000 + 3_600_000
 FIRST = [(START_MS, 11, 3, 0), (START_MS + 90_000_000, 11, 2, 1), (START_MS + 90_100_000, 12, 3, 1)]
-SECOND = [(START_MS, 21, 4, 0)]
+SECOND = [(START_MS + 1, 21, 4, 0)]
 
 
 @pytest.fixture
@@ -132,3 +134,21 @@ def test_options_are_heard(files: list[Path], tmp_path: Path) -> None:
 def test_python_callers_meet_the_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         import_collections([tmp_path / "nowhere"], tmp_path / "out", ImportChoices())
+
+
+def test_what_is_kept_and_counted(tmp_path: Path) -> None:
+    """Reviews of deleted cards, answers over 60 s, and those that a wrong clock dated into the future."""
+    future_ms = 4_102_444_800_000
+    path = write_collection_file(tmp_path / "a.anki2", [*FIRST[:2], *SECOND, (future_ms, 21, 3, 1)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM cards WHERE id = 11")
+        database.execute("UPDATE cards SET queue = -1")
+        database.execute("UPDATE revlog SET time = 60000 WHERE id = ?", (FIRST[0][0],))
+        database.execute("UPDATE revlog SET time = 60001 WHERE id = ?", (FIRST[1][0],))
+    info = import_collections([path], tmp_path / "out").users[1]
+    expected = {"of_deleted_cards": 2, "over_60_s": 1, "in_the_future": 1, "cards": 1, "suspended_cards": 1}
+    assert expected.items() <= info.counts.items()
+    history = read_history(tmp_path / "out", 1)
+    assert len(history) == 4
+    assert history.cards.note_missing.sum() == 1
+    assert 60_001 in history.duration_ms

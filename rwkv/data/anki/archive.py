@@ -60,8 +60,8 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
             start = file.read(_HEADER_BYTES)
         if start.startswith(_MAGIC):
             _check_database(source, start)
-            name = path.resolve().name if path.is_dir() else source.stem
-            yield OpenedSource(source, sha256, "anki2", name, source, scratch)
+            profile = source.resolve().parent.name if source.name == _NAME else ""
+            yield OpenedSource(source, sha256, "anki2", profile or source.stem, source, scratch)
         elif start.startswith(b"PK"):
             database = scratch / "unpacked.anki2"
             _unpack(source, database, most_bytes)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -16,14 +15,16 @@ from rwkv.data.history import Ints
 from rwkv.errors import InputError
 
 _TABLES = {"col", "revlog", "cards", "notes"}
-_ROWS = 200_000
+_ROWS = 20_000
 
 # More of a field than this is not looked at, so that a field of megabytes costs nothing.
 _FIELD_CHARACTERS = 2000
 _NOTE_CHARACTERS = 80
 
 # What a field's HTML has around its words: markup, sounds, and cloze deletions, of which the text in them stays.
-_MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<!--.*?-->|<[^>]*>?|\[sound:[^\]]*\]", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(
+    r"<(style|script)\b.*?</\1>|<!--.*?-->|</?[a-z][^<>]*>?|\[sound:[^\]]*\]", re.DOTALL | re.IGNORECASE
+)
 _CLOZE = re.compile(r"\{\{c\d+::(.*?)(?:::[^{}]*)?\}\}", re.DOTALL)
 
 
@@ -60,7 +61,7 @@ class CardRows:
 def connected(path: Path, where: str) -> Iterator[sqlite3.Connection]:
     """The database, read-only. Raises InputError where it is no collection, or damaged."""
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
             # Anki's own order of names; for reading, any order does.
             database.create_collation("unicase", lambda a, b: (a > b) - (a < b))
             database.text_factory = lambda raw: raw.decode(errors="replace")
@@ -76,8 +77,7 @@ def connected(path: Path, where: str) -> Iterator[sqlite3.Connection]:
 
 def read_revlog(database: sqlite3.Connection) -> RevlogRows:
     """All rows, in order of time."""
-    names = ("id", "cid", "ease", "factor", "time", "type")
-    return RevlogRows(*_integers(database, f"SELECT {_cast(names)} FROM revlog ORDER BY id", len(names)))
+    return RevlogRows(*_integers(database, "revlog", ("id", "cid", "ease", "factor", "time", "type")))
 
 
 def read_cards(database: sqlite3.Connection) -> CardRows:
@@ -85,8 +85,7 @@ def read_cards(database: sqlite3.Connection) -> CardRows:
     # While a card is in a filtered deck, odid is its home, and odue its due day there where it has one.
     home = "CASE WHEN odid != 0 THEN odid ELSE did END"
     due = "CASE WHEN odid != 0 AND odue != 0 THEN odue ELSE due END"
-    names = ("id", "nid", home, "type", "queue", due, "ivl")
-    return CardRows(*_integers(database, f"SELECT {_cast(names)} FROM cards ORDER BY id", len(names)))
+    return CardRows(*_integers(database, "cards", ("id", "nid", home, "type", "queue", due, "ivl")))
 
 
 def read_notes(database: sqlite3.Connection) -> tuple[Ints, Texts]:
@@ -108,15 +107,13 @@ def plain_text(field: str) -> str:
     return text if len(text) <= _NOTE_CHARACTERS else text[: _NOTE_CHARACTERS - 1] + "…"
 
 
-def _cast(names: tuple[str, ...]) -> str:
-    """Old clients and add-ons have left fractions and nulls in columns of integers."""
-    return ", ".join(f"CAST(ifnull({name}, 0) AS INTEGER)" for name in names)
-
-
-def _integers(database: sqlite3.Connection, query: str, columns: int) -> Ints:
-    """int64 [columns, rows], read in parts so that Python's objects are never many."""
-    cursor = database.execute(query)
-    parts = [np.zeros((0, columns), np.int64)]
-    while rows := cursor.fetchmany(_ROWS):
-        parts.append(np.array(rows, np.int64))
-    return np.ascontiguousarray(np.concatenate(parts).T)
+def _integers(database: sqlite3.Connection, table: str, expressions: tuple[str, ...]) -> Ints:
+    """int64 [expressions, rows] of a table by id, read in parts so that Python's objects are never many."""
+    (rows,) = database.execute(f"SELECT count(*) FROM {table}").fetchone()
+    columns = np.empty((len(expressions), rows), np.int64)
+    # Old clients and add-ons have left fractions and nulls in columns of integers.
+    cast = ", ".join(f"CAST(ifnull({expression}, 0) AS INTEGER)" for expression in expressions)
+    cursor = database.execute(f"SELECT {cast} FROM {table} ORDER BY id")
+    for start in range(0, rows, _ROWS):
+        columns[:, start : start + _ROWS] = np.array(cursor.fetchmany(_ROWS), np.int64).T
+    return columns

@@ -2,7 +2,8 @@
 
 // [{name, loss}] of the reviews that pass.
 function totalLosses({ algorithms, bands }, arrays, passes) {
-  const sums = algorithms.map(() => 0), counts = algorithms.map(() => 0);
+  const sums = algorithms.map(() => 0),
+    counts = algorithms.map(() => 0);
   arrays.loss_deck.forEach((deck, i) => {
     if (!passes[deck * bands.length + arrays.loss_band[i]]) return;
     for (let a = 0; a < algorithms.length; a++) {
@@ -15,7 +16,8 @@ function totalLosses({ algorithms, bands }, arrays, passes) {
 
 function plotLosses(predicted, arrays, passes) {
   const { algorithms, bands, periods } = predicted;
-  const sums = algorithms.map(() => new Float64Array(periods)), counts = algorithms.map(() => new Float64Array(periods));
+  const sums = algorithms.map(() => new Float64Array(periods)),
+    counts = algorithms.map(() => new Float64Array(periods));
   arrays.loss_deck.forEach((deck, i) => {
     if (!passes[deck * bands.length + arrays.loss_band[i]]) return;
     for (let a = 0; a < algorithms.length; a++) {
@@ -25,17 +27,49 @@ function plotLosses(predicted, arrays, passes) {
   });
   const x = Array.from({ length: periods }, (_, period) => periodStart(predicted, period));
   const most = Array.from({ length: periods }, (_, period) => Math.max(...counts.map((of) => of[period])));
-  const traces = [{ type: "bar", x, y: most, yaxis: "y2", name: "reviews", marker: { color: cssColour("line") }, showlegend: false, hovertemplate: "%{y:,} reviews<extra></extra>" }];
+  const traces = [
+    {
+      type: "bar",
+      x,
+      y: most,
+      yaxis: "y2",
+      name: "reviews",
+      marker: { color: cssColour("line") },
+      showlegend: false,
+      hovertemplate: "%{y:,} reviews<extra></extra>",
+    },
+  ];
   algorithms.forEach((name, a) => {
     const y = [...sums[a]].map((sum, period) => (counts[a][period] >= LEAST_IN_BIN ? sum / counts[a][period] : null));
-    const visible = !algorithms.some((other) => SHOWN_AT_FIRST.includes(other)) || SHOWN_AT_FIRST.includes(name) ? true : "legendonly";
-    traces.push({ x, y, name: plotText(name), visible, mode: "lines+markers", connectgaps: true, line: { color: algorithmColour(name, a), width: 2 }, marker: { size: 5 }, hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>" });
+    const visible =
+      !algorithms.some((other) => SHOWN_AT_FIRST.includes(other)) || SHOWN_AT_FIRST.includes(name)
+        ? true
+        : "legendonly";
+    traces.push({
+      x,
+      y,
+      name: plotText(name),
+      visible,
+      mode: "lines+markers",
+      connectgaps: true,
+      line: { color: algorithmColour(name, a), width: 2 },
+      marker: { size: 5 },
+      hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>",
+    });
   });
   drawChart("loss-chart", traces, {
-    hovermode: "x", margin: { l: 56, r: isNarrow() ? 34 : 50, t: 34, b: 44 }, bargap: 0.2,
+    hovermode: "x",
+    margin: { l: 56, r: isNarrow() ? 34 : 50, t: 34, b: 44 },
+    bargap: 0.2,
     xaxis: axis(predicted.has_dates ? { type: "date", showgrid: false } : { title: { text: "day" }, showgrid: false }),
     yaxis: axis({ title: { text: "log loss" }, overlaying: "y2", side: "left" }),
-    yaxis2: axis({ side: "right", showgrid: false, rangemode: "tozero", range: [0, 2.5 * Math.max(1, ...most)], nticks: 3 }),
+    yaxis2: axis({
+      side: "right",
+      showgrid: false,
+      rangemode: "tozero",
+      range: [0, 2.5 * Math.max(1, ...most)],
+      nticks: 3,
+    }),
   });
 }
 

@@ -6,7 +6,8 @@ function drawFrame({ facts }) {
   document.getElementById("notice").textContent = facts.notice ?? "";
   document.getElementById("notice").hidden = !facts.notice;
   const list = element("dl");
-  for (const [name, text] of facts.facts) list.append(element("dt", { textContent: name }), element("dd", { textContent: text }));
+  for (const [name, text] of facts.facts)
+    list.append(element("dt", { textContent: name }), element("dd", { textContent: text }));
   document.getElementById("facts").replaceChildren(list);
 }
 

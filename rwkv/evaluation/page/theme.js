@@ -23,11 +23,18 @@ function applyTheme() {
 }
 
 function watchTheme(redraw) {
-  const changed = () => { applyTheme(); redraw(); };
+  const changed = () => {
+    applyTheme();
+    redraw();
+  };
   systemIsDark.addEventListener("change", changed);
   document.getElementById("theme").addEventListener("click", () => {
     chosenTheme = THEMES[(THEMES.indexOf(chosenTheme) + 1) % THEMES.length];
-    try { localStorage.theme = chosenTheme; } catch { /* it is then not remembered */ }
+    try {
+      localStorage.theme = chosenTheme;
+    } catch {
+      /* it is then not remembered */
+    }
     changed();
   });
 }
@@ -38,7 +45,12 @@ function cssColour(name) {
 
 // Colours of the algorithms, distinguishable also without red and green.
 const ALGORITHM_COLOURS = {
-  "RWKV": "#2f6fde", "RWKV-P": "#11a08a", "FSRS-6": "#e4762b", "FSRS-6-default": "#c9a227", "AVG": "#8b93a1", "MOVING-AVG": "#b86fc6",
+  RWKV: "#2f6fde",
+  "RWKV-P": "#11a08a",
+  "FSRS-6": "#e4762b",
+  "FSRS-6-default": "#c9a227",
+  AVG: "#8b93a1",
+  "MOVING-AVG": "#b86fc6",
 };
 const OTHER_COLOURS = ["#d0478c", "#7a62d3", "#5b8c2a", "#a05a3c", "#3d9fc2", "#b3423a"];
 
@@ -47,7 +59,14 @@ function algorithmColour(name, number) {
 }
 
 // Recall 0..1 as a colour [r, g, b]: from vermilion over sand to teal and blue; most of the change lies above a half.
-const RECALL_STOPS = [[0, 142, 32, 60], [0.5, 208, 72, 62], [0.7, 240, 150, 80], [0.85, 246, 214, 140], [0.93, 126, 196, 178], [1, 24, 116, 152]];
+const RECALL_STOPS = [
+  [0, 142, 32, 60],
+  [0.5, 208, 72, 62],
+  [0.7, 240, 150, 80],
+  [0.85, 246, 214, 140],
+  [0.93, 126, 196, 178],
+  [1, 24, 116, 152],
+];
 
 function recallColour(p) {
   let i = 1;

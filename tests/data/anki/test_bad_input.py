@@ -60,6 +60,7 @@ def test_folders(tmp_path: Path) -> None:
     write_collection_file(tmp_path / "Anki2" / "User 1" / "collection.anki2", REVIEWS)
     assert str(tmp_path / "Anki2" / "User 1") in refusal(tmp_path / "Anki2")
     assert imported(tmp_path / "Anki2" / "User 1").name == "User 1"
+    assert imported(tmp_path / "Anki2" / "User 1" / "collection.anki2").name == "User 1"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])

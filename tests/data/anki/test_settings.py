@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rwkv.data.anki.archive import opened
+from rwkv.data.anki.database import plain_text
 from rwkv.data.anki.protobuf import fields, float_list
 from rwkv.data.anki.read import read_anki
 from rwkv.data.days import DayClock, name_of_offset
@@ -137,3 +138,22 @@ def test_protobuf() -> None:
     for damaged in (b"\x08", b"\x08\xff", b"\x12\x05abc", b"\x0b", b"\x1d\x00", b"\xff" * 11):
         with pytest.raises(InputError, match="damaged"):
             fields(damaged, "here")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("<div>der&nbsp;K&auml;se</div><br>", "der Käse"),
+        ("a<br>b\n\t c", "a b c"),
+        ("<style>.a { color: red }</style>x<!-- y -->", "x"),
+        ("{{c1::Paris::city}} is in {{c2::France}}", "Paris is in France"),
+        ("[sound:a b.mp3]<img src='x.png'>", ""),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("&lt;b&gt; is bold", "<b> is bold"),
+        ("<b " + "x" * 5000, ""),
+        ("x" * 81, "x" * 79 + "…"),
+        ("x" * 80, "x" * 80),
+    ],
+)
+def test_plain_text(field: str, text: str) -> None:
+    assert plain_text(field) == text
