@@ -39,6 +39,7 @@ EDGE = {"rwkv.config", "rwkv.commands", "rwkv.command_line"}
 DOORS = {
     "pyarrow": "rwkv/data/arrow.py",
     "lmdb": "rwkv/data/database.py",
+    "anki": "rwkv/data/anki/official.py",
     "wandb": "rwkv/training/tracking.py",
     "torch.ops": "rwkv/ops/native.py",
     "torch.save": "rwkv/model/checkpoint.py",
@@ -157,7 +158,7 @@ def test_outside_things_have_one_door(thing: str) -> None:
 def test_the_commands_of_the_data_layer_do_without_torch() -> None:
     """They run on machines and in workers where loading it would cost seconds and memory in every process."""
     program = (
-        "import sys, rwkv.commands.process_data, rwkv.commands.find_keys\n"
+        "import sys, rwkv.commands.process_data, rwkv.commands.find_keys, rwkv.commands.import_collections\n"
         "sys.exit(','.join(sorted(name for name in sys.modules if name.split('.')[0] == 'torch'))[:200] or None)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Tables in files: the only reader and writer of parquet."""
+"""Tables in files: the only reader and writer of parquet, and the reader of CSV."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from rwkv.data.history import Bools, Ints
-from rwkv.errors import HistoryError
+from rwkv.errors import HistoryError, InputError
 
 # Column name -> values; masked ones are missing.
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -83,3 +84,29 @@ def numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools
     if not np.all(np.isfinite(floats) & (floats == np.rint(floats)) & (np.abs(floats) < 2**63)):
         raise HistoryError(f"Column {name} holds values that are not integers.", where=where)
     return floats.astype(np.int64), missing
+
+
+def read_csv_columns(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...]) -> dict[str, pa.ChunkedArray]:
+    """Those of the named columns that a CSV file has: texts as text, numbers as float64.
+
+    Raises InputError, which names the row, where it cannot be read.
+    """
+    types = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(numbers, pa.float64())}
+    options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
+    try:
+        table = pacsv.read_csv(path, convert_options=options)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise InputError("The CSV file cannot be read.", where=str(path), got=str(error)) from error
+    return {name: table[name] for name in types if table.schema.names.count(name) == 1}
+
+
+def ids(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, npt.NDArray[np.object_] | None]:
+    """(int64 ids, None) of a column of texts that are all integers, else (1, 2, ... by first appearance, the texts)."""
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy())) + 1
+        raise HistoryError(f"Column {name} has {column.null_count} missing values.", where=f"{where}, row {row}")
+    try:
+        return column.cast(pa.int64()).to_numpy(), None
+    except pa.ArrowInvalid:
+        encoded = column.combine_chunks().dictionary_encode()
+        return encoded.indices.to_numpy().astype(np.int64) + 1, np.array(encoded.dictionary.to_pylist(), object)

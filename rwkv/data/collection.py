@@ -14,14 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.data.arrow import integers, read_columns, read_file, write_columns
-from rwkv.data.days import day_numbers
+from rwkv.data.days import DayClock
 from rwkv.data.history import Bools, Ints
+from rwkv.data.revlogs import has_revlog
 from rwkv.errors import HistoryError, InputError
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 
 FORMAT_VERSION = 1
+
+# Anki's own, for cards of which nothing else is known.
+DEFAULT_RETENTION = 0.9
 
 _INTEGERS = ("card_id", "note_id", "deck_id", "interval_days")
 _TEXTS = ("note", "deck", "preset")
@@ -91,9 +95,9 @@ class Collection:
 
 
 def list_collections(root: Path) -> list[int]:
-    """The users of a folder that have a collection, ascending; none in a plain dataset folder."""
+    """The users of a folder that have a collection and are there whole, ascending; none in a plain dataset folder."""
     names = (path.parent.name.removeprefix("user_id=") for path in root.glob("collection/user_id=*/info.json"))
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if name.isdecimal() and has_revlog(root, int(name)))
 
 
 def write_collection(root: Path, collection: Collection) -> None:
@@ -114,14 +118,35 @@ def read_collection(root: Path, user: int) -> Collection:
     Raises HistoryError where the user has no collection there or it cannot be read, InputError where another version
     wrote it.
     """
-    folder = _folder(root, user)
-    return Collection(user, _read_info(folder / "info.json"), _read_cards(folder / "cards.parquet"))
+    return Collection(user, read_info(root, user), _read_cards(_folder(root, user) / "cards.parquet"))
+
+
+def read_info(root: Path, user: int) -> CollectionInfo:
+    """The facts of a user's collection alone; errors as of `read_collection`."""
+    path = _folder(root, user) / "info.json"
+    if not path.is_file():
+        hint = "import it with `rwkv import`; a plain dataset folder has no names"
+        raise HistoryError("The user has no collection there.", where=str(path), hint=hint)
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        version = stated["format_version"]
+        if version != FORMAT_VERSION:
+            raise InputError(
+                "The folder was written by another version of `rwkv import`.",
+                where=str(path),
+                got=str(version),
+                expected=str(FORMAT_VERSION),
+                hint="import the collection again into an empty folder",
+            )
+        return CollectionInfo(**stated)
+    except (ValueError, KeyError, TypeError) as error:
+        raise HistoryError("The facts about a collection cannot be read.", where=str(path), got=str(error)) from error
 
 
 def day_of(info: CollectionInfo, epoch_s: float) -> int:
     """The day_offset of a moment, by the collection's time zone and the hour at which its days begin."""
     moments = np.array([int(epoch_s // 1), info.day_start_s])
-    day, start = day_numbers(moments, info.timezone, info.rollover_hour)
+    day, start = DayClock(info.timezone, info.rollover_hour).days(moments)
     return int(day - start)
 
 
@@ -143,26 +168,6 @@ def latest_reviews(root: Path, user: int) -> tuple[Ints, Ints]:
 
 def _folder(root: Path, user: int) -> Path:
     return root / "collection" / f"user_id={user}"
-
-
-def _read_info(path: Path) -> CollectionInfo:
-    if not path.is_file():
-        hint = "import it with `rwkv import`; a plain dataset folder has no names"
-        raise HistoryError("The user has no collection there.", where=str(path), hint=hint)
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-        version = stated["format_version"]
-        if version != FORMAT_VERSION:
-            raise InputError(
-                "The folder was written by another version of `rwkv import`.",
-                where=str(path),
-                got=str(version),
-                expected=str(FORMAT_VERSION),
-                hint="import the collection again into an empty folder",
-            )
-        return CollectionInfo(**stated)
-    except (ValueError, KeyError, TypeError) as error:
-        raise HistoryError("The facts about a collection cannot be read.", where=str(path), got=str(error)) from error
 
 
 def _read_cards(path: Path) -> CardList:

@@ -19,6 +19,7 @@ from rwkv.data.collection import (
 )
 from rwkv.data.revlogs import write_tables
 from rwkv.errors import HistoryError, InputError
+from tests.helpers import random_revlog, write_history
 
 INFO = CollectionInfo(
     source="Ada's cards.colpkg",
@@ -51,8 +52,10 @@ CARDS = CardList(
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    for user in (10, 2):
+    for user in (10, 2, 3):
         write_collection(tmp_path, Collection(user, INFO, CARDS))
+    for user in (10, 2):  # the import of 3 was killed
+        write_history(tmp_path, user, random_revlog(1, 20, 2))
     assert list_collections(tmp_path) == [2, 10]
     read = read_collection(tmp_path, 10)
     assert (read.user, read.info) == (10, INFO)
