@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-from rwkv.batches.collate import Batch
+import torch
+
 from rwkv.batches.loader import fetch
 from rwkv.batches.plan import Group, history_places, packed_groups
+from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.find_keys import key_database
 from rwkv.commands.metric_table import format_metrics
@@ -57,7 +59,7 @@ def evaluate(config: EvaluateConfig) -> int:
 
     todo = [group for group in groups if any(place.user not in done for place in group)]
     rows = [sum(place.rows for place in group) for group in todo]
-    questions = fetch(partial(_question, config), todo, config.num_fetch_processes)
+    questions = fetch(partial(_question, config), todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
     failures, left_out = Failures(), 0
     for question in progress_by_size(questions, rows, "evaluation", "row"):
         for user in sorted(question.problems.keys() - done):
@@ -75,7 +77,7 @@ def evaluate(config: EvaluateConfig) -> int:
 def _answer(
     config: EvaluateConfig,
     network: Network,
-    batch: Batch | None,
+    batch: SlicedBatch | None,
     asked: Sequence[Targets],
     results: ResultFiles,
     failures: Failures,
@@ -87,7 +89,7 @@ def _answer(
     asked = [of for of in asked if len(of) > 0]
     if batch is None or not asked:
         return
-    x = last_rows(network, batch, network.device)
+    x = last_rows(network, batch)
     for of in asked:
         predictions = predict_user(network, x, of)
         if not predictions.is_finite:
@@ -139,7 +141,7 @@ def _check_databases(config: EvaluateConfig) -> None:
 def _question(config: EvaluateConfig, group: Group) -> Question:
     """In a worker process: read a group of users."""
     keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
-    return make_question(ReviewStore(_store(config).shared()), keys, group)
+    return make_question(ReviewStore(_store(config).shared()), keys, group, torch.device(config.device))
 
 
 def _store(config: EvaluateConfig) -> DatabasePlace:

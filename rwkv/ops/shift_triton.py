@@ -32,7 +32,7 @@ def _standardised(x, first, row, mask, C: tl.constexpr):
 
 @triton.jit
 def pair_of(x, weight, bias, source, before, first, rows, ROWS: tl.constexpr, C: tl.constexpr):
-    """x' and s - x' of ROWS rows from `first`, float32 [ROWS, C] each. A source of `rows` or more is a row of before."""
+    """x' and s - x' of ROWS rows from `first`, float32 [ROWS, C] each. Sources from `rows` on are rows of before."""
     column, row = tl.arange(0, C), tl.arange(0, ROWS)
     inside = row < (rows - first).to(tl.int32)
     w = tl.load(weight + column).to(tl.float32)[None, :]
