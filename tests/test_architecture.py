@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "rwkv"
 MOST_LINES = 400
 
 # What everything may import, and what these may import of one another and of what is outside.
-FOUNDATION = {"rwkv.errors", "rwkv.vocab", "rwkv.runtime", "rwkv.device"}
+FOUNDATION = {"rwkv.errors", "rwkv.vocab", "rwkv.runtime", "rwkv.device", "rwkv.files"}
 
 # Layer -> what of ours it may import beside itself and the foundation. A package stands for all its modules.
 LAYERS = {
@@ -41,6 +41,7 @@ DOORS = {
     "lmdb": "rwkv/data/database.py",
     "anki": "rwkv/data/anki/official.py",
     "wandb": "rwkv/training/tracking.py",
+    "fsrs_rs_python": "rwkv/evaluation/fsrs_training.py",
     "torch.ops": "rwkv/ops/native.py",
     "torch.save": "rwkv/model/checkpoint.py",
     "torch.load": "rwkv/model/checkpoint.py",

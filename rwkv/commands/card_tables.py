@@ -18,7 +18,7 @@ from rwkv.commands.plain_json import as_json
 from rwkv.commands.predict import CardPredictions
 from rwkv.data.arrow import write_columns
 from rwkv.errors import InputError
-from rwkv.model.files import file_errors, write_whole
+from rwkv.files import file_errors, write_whole
 
 FORMATS = ("text", "csv", "json", "parquet")
 

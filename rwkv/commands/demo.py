@@ -21,7 +21,7 @@ from rwkv.config import (
     load_config,
 )
 from rwkv.errors import RwkvError
-from rwkv.model.files import write_whole
+from rwkv.files import write_whole
 from rwkv.runtime import log
 
 SEED = 1

@@ -7,13 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.commands.find_keys import key_database
+from rwkv.commands.metric_table import format_metrics
 from rwkv.config import EvaluateConfig
 from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history, read_truth
 from rwkv.evaluation.compare import Comparison, baseline_predictions, weighted_metrics
 from rwkv.evaluation.results import RawPredictions, read_raw
-
-_COLUMNS = ("LogLoss", "RMSE(bins)", "AUC")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class DemoTable:
 
 
 def compare_demo_users(dataset: Path, config: EvaluateConfig) -> DemoTable:
-    """AVG, FSRS-6, RWKV, RWKV-P and the truth on the same reviews of the evaluated learners."""
+    """AVG, FSRS-6 with default parameters, RWKV, RWKV-P and the truth on the same reviews of the evaluated learners."""
     ahead = read_raw(config.raw_folder / f"{config.file_ahead}.jsonl")
     imm = read_raw(config.raw_folder / f"{config.file_imm}.jsonl")
     with key_database(config).open() as keys:
@@ -45,8 +44,15 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictio
     predicted = np.isin(keys.review_ths, ahead.review_th)
     baselines = baseline_predictions(table, keys, short=False, secs=False)
     return Comparison(
-        p={name: p[predicted] for name, p in baselines.items()}
-        | {"RWKV": ahead.p, "RWKV-P": imm.p, "truth": read_truth(dataset, user)[ahead.review_th - 1]},
+        user=user,
+        review_th=ahead.review_th,
+        p={
+            "AVG": baselines["AVG"][predicted],
+            "FSRS-6": baselines["FSRS-6-default"][predicted],
+            "RWKV": ahead.p,
+            "RWKV-P": imm.p,
+            "truth": read_truth(dataset, user)[ahead.review_th - 1],
+        },
         y=ahead.y.astype(np.int8),
         bins=keys.rmse_bins[predicted],
     )
@@ -54,13 +60,9 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictio
 
 def format_table(table: DemoTable) -> str:
     """A table of text: a line a way of predicting."""
-    lines = ["".join([f"{'':<10}", *(f"{column:>12}" for column in _COLUMNS)])]
-    for name, metrics in table.metrics.items():
-        lines.append("".join([f"{name:<10}", *(f"{metrics[column]:>12.4f}" for column in _COLUMNS)]))
     note = f"{table.learners} learners, {table.reviews} reviews, means weighted by reviews"
-    return "\n".join(
-        [*lines, note, "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"]
-    )
+    truth = "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"
+    return "\n".join([format_metrics(table.metrics), note, truth])
 
 
 def _entropy(p: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -87,16 +87,28 @@ def schedule_learner(
     seed: int = _DEFAULT_SEED,
 ) -> list[ScheduledDay]:
     """The same of a learner who was read already."""
+    engine = fed_engine(learner, model)
+    try:
+        return play_ahead(engine, learner, at_s, retention, days, seed)
+    finally:
+        engine.close()
+
+
+def play_ahead(
+    engine: Engine,
+    learner: Learner,
+    at_s: float,
+    retention: float | None = None,
+    days: int = 30,
+    seed: int = _DEFAULT_SEED,
+) -> list[ScheduledDay]:
+    """The same with an engine that has read the learner's history; it also takes in the answers that are drawn."""
     if not 1 <= days <= MOST_DAYS:
         raise InputError("So many days cannot be looked ahead.", got=str(days), expected=f"1 to {MOST_DAYS}")
     own = learner.cards.desired_retention
     wanted = checked_retention(own if retention is None else np.full_like(own, retention))
-    engine = fed_engine(learner, model)
-    try:
-        play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed))
-        return list(progress(play.days(), days, "days ahead", "day"))
-    finally:
-        engine.close()
+    play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed))
+    return list(progress(play.days(), days, "days ahead", "day"))
 
 
 class _Play:

@@ -12,7 +12,7 @@ from rwkv.commands.moment import local_time
 from rwkv.commands.plain_json import as_json
 from rwkv.commands.schedule import ScheduledDay
 from rwkv.errors import InputError
-from rwkv.model.files import write_whole
+from rwkv.files import write_whole
 
 FORMATS = (".txt", ".json", ".csv")
 

@@ -1,6 +1,5 @@
 """Tables in files: the only reader and writer of parquet, and the reader of CSV."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rwkv.data.history import Bools, Ints
 from rwkv.errors import HistoryError, InputError
+from rwkv.files import replacing
 
 # Column name -> values; masked ones are missing.
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -21,10 +21,8 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 def write_columns(path: Path, columns: Columns) -> None:
     """One parquet file; it appears by a rename, so it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(dict(columns)), partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        pq.write_table(pa.table(dict(columns)), partial)
 
 
 @contextmanager

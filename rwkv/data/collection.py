@@ -5,7 +5,6 @@ Beside them lie the three tables of spec 1; revlogs have a further column review
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rwkv.data.days import DayClock
 from rwkv.data.history import Bools, Ints
 from rwkv.data.revlogs import has_revlog
 from rwkv.errors import HistoryError, InputError
+from rwkv.files import replacing
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
@@ -107,9 +107,8 @@ def write_collection(root: Path, collection: Collection) -> None:
     no_day = np.isnan(collection.cards.due_day)
     columns["due_day"] = np.ma.MaskedArray(np.where(no_day, 0, collection.cards.due_day).astype(np.int64), no_day)
     write_columns(folder / "cards.parquet", columns)
-    partial = folder / "info.partial"
-    partial.write_text(json.dumps(asdict(collection.info), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, folder / "info.json")
+    with replacing(folder / "info.json") as partial:
+        partial.write_text(json.dumps(asdict(collection.info), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_collection(root: Path, user: int) -> Collection:

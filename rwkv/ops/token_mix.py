@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.kernels import has_kernels, kernels_for
+from rwkv.ops.kernels import has_native
+from rwkv.ops.native import native
 
 EPS = 1e-5
 
@@ -22,7 +23,7 @@ def token_mix(
     are contiguous, and each is shifted to the latest of some of them.
     Returns (m: J tensors [N, C]; x' [N, C], which takes no gradient).
     """
-    if has_kernels(x):
+    if has_native(x):
         normed, *mixed = _TokenMix.apply(x, weight, bias, lerps, source, before)
         return tuple(mixed), normed
     return token_mix_reference(x, weight, bias, lerps, source, before)
@@ -41,7 +42,7 @@ class _TokenMix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Any) -> Any:
         x, weight, bias, lerps, source = (part.contiguous() for part in (x, weight, bias, lerps, source))
-        kernels, earlier = kernels_for(x, "token_mix"), x[:0] if before is None else before.to(x.dtype).contiguous()
+        kernels, earlier = native(), x[:0] if before is None else before.to(x.dtype).contiguous()
         mixed, normed, statistics = kernels.token_mix_forward(x, weight, bias, lerps, source, earlier, EPS)
         ctx.save_for_backward(x, weight, bias, lerps, source, statistics)
         ctx.mark_non_differentiable(normed)
@@ -53,5 +54,5 @@ class _TokenMix(torch.autograd.Function):
         if ctx.has_before:
             raise RuntimeError("rows that continue an earlier batch take no gradient")
         of_mixed = [gradient.contiguous() for gradient in gradients[1:]]
-        kernels = kernels_for(of_mixed[0], "token_mix")
+        kernels = native()
         return (*kernels.token_mix_backward(*ctx.saved_tensors, of_mixed), None, None)

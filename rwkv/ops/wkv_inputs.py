@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.kernels import has_kernels, kernels_for
+from rwkv.ops.kernels import has_native
+from rwkv.ops.native import native
 
 NORM_CLAMP = 1e-12
 
@@ -37,7 +38,7 @@ def wkv_inputs(
     log_decay is float32 or wider. Source: spec 4.
     """
     inputs = [x for x in (k, v, v0, v_mix, a, d, k_scale, v_scale) if x is not None]
-    if has_kernels(*inputs, head_width=k.shape[1] // k_scale.shape[1]):
+    if has_native(*inputs, head_width=k.shape[1] // k_scale.shape[1]):
         return WkvInputs(*_Inputs.apply(k, v, v0, v_mix, a, d, k_scale, v_scale))
     return wkv_inputs_reference(k, v, v0, v_mix, a, d, k_scale, v_scale)
 
@@ -76,12 +77,12 @@ class _Inputs(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Any:
         k, v, v0, v_mix, *others = (None if x is None else x.contiguous() for x in inputs)
         ctx.save_for_backward(k, v, v0, v_mix, *others)
-        return tuple(kernels_for(inputs[0], "wkv_inputs").wkv_inputs_forward(k, v, v0, v_mix, *others))
+        return tuple(native().wkv_inputs_forward(k, v, v0, v_mix, *others))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         k, v, v0, v_mix, *others = ctx.saved_tensors
-        kernels = kernels_for(k, "wkv_inputs")
+        kernels = native()
         grads = kernels.wkv_inputs_backward(k, v, v0, v_mix, *others, *(g.contiguous() for g in gradients))
         if v_mix is None:
             return (grads[0], grads[1], None, None, *grads[4:])

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.kernels import has_kernels, kernels_for
+from rwkv.ops.kernels import has_native
+from rwkv.ops.native import native
 
 GROUP_NORM_EPS = 64e-5
 
@@ -19,7 +20,7 @@ def wkv_output(
     out, r, v, b, gate: [N, C], heads side by side. bonus: [H, K]. weight, bias: [C], of the GroupNorm with a group a
     head. Source: spec 4.
     """
-    if has_kernels(out, r, v, b, gate, head_width=bonus.shape[1]):
+    if has_native(out, r, v, b, gate, head_width=bonus.shape[1]):
         return _Output.apply(out, r, v, b, gate, bonus, weight, bias)
     return wkv_output_reference(out, r, v, b, gate, bonus, weight, bias)
 
@@ -39,9 +40,9 @@ class _Output(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
         inputs = tuple(x.contiguous() for x in inputs)
         ctx.save_for_backward(*inputs)
-        return kernels_for(inputs[0], "wkv_output").wkv_output_forward(*inputs, GROUP_NORM_EPS)
+        return native().wkv_output_forward(*inputs, GROUP_NORM_EPS)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        kernels = kernels_for(gradients[0], "wkv_output")
+        kernels = native()
         return tuple(kernels.wkv_output_backward(*ctx.saved_tensors, gradients[0].contiguous(), GROUP_NORM_EPS))

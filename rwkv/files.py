@@ -18,18 +18,26 @@ def file_errors(path: Path) -> Iterator[None]:
         raise InputError(what, where=str(path), got=error.strerror or str(error)) from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path`, its folder included, for what is written inside; `path` becomes that at the end.
+
+    A kill at any moment leaves the old file or the new one. Where something is raised inside, the old one stays.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yield temporary
+    temporary.replace(path)
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, its folder included. A kill at any moment leaves the old file or the new one, on disk."""
+    """Write a file, its folder included. A kill or a failure of the power leaves the old file or the new one."""
     write_whole_parts(path, [data])
 
 
 def write_whole_parts(path: Path, parts: Iterable[bytes]) -> None:
     """The same of parts that are made as they are written, so that they need not fit into memory together."""
-    temporary = path.with_name(path.name + ".tmp")
-    with file_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    with file_errors(path), replacing(path) as temporary, temporary.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
