@@ -136,8 +136,9 @@ def _cells(cards: CardPredictions) -> list[tuple[str, ...]]:
     """By card the columns of numbers."""
     recalls = [_texts(column, _share) for column in (cards.p_now, cards.p_curve)]
     ratings = [_texts(column, _percent) for column in (cards.p_again, cards.p_hard, cards.p_good, cards.p_easy)]
-    spans = cards.left_days, cards.days_again, cards.days_hard, cards.days_good, cards.days_easy, cards.due_in_days
-    *days, due = [_texts(column, short_days) for column in spans]
+    spans = cards.left_days, cards.days_again, cards.days_hard, cards.days_good, cards.days_easy
+    days = [_texts(column, short_days) for column in spans]
+    due = _texts(cards.due_in_days, lambda due_days: short_days(due_days) if due_days else "today")
     due = ["off" if is_off else text for is_off, text in zip(cards.is_suspended.tolist(), due, strict=True)]
     return list(zip(*recalls, *ratings, *days, due, strict=True))
 
