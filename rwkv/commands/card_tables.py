@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,17 @@ def _row(card: str, deck: str, cells: Sequence[str]) -> str:
 
 
 def _fitted(text: str, width: int) -> str:
-    """In one line, cut to a width in characters."""
-    line = " ".join(text.split())
-    return f"{line if len(line) <= width else line[: width - 1] + '…':<{width}}"
+    """In one line of so many columns of a terminal, cut or filled; nothing that a terminal would obey is left in."""
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    columns = [_columns_of(character) for character in line]
+    if sum(columns) > width:
+        most = next(count for count in range(len(line) + 1) if sum(columns[: count + 1]) > width - 1)
+        line = f"{line[:most]}…"
+    return line + " " * (width - sum(map(_columns_of, line)))
+
+
+def _columns_of(character: str) -> int:
+    """How many columns a character takes: two in Chinese, Japanese and Korean, none where it joins the one before."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
