@@ -15,7 +15,8 @@ except ImportError:
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 
 SOURCES = ("module", "dropout", "token_mix", "wkv_inputs", "wkv", "wkv_output", "step", "curve")
-HEADERS = ("formulas", "panels", "rows", "simd")
+SOURCES += ("gemm", "shift", "time_mix", "time_mix_backward", "channel_mix")
+HEADERS = ("formulas", "gemm", "gradients", "panels", "rows", "shift", "simd", "time_mix", "wkv")
 
 
 class OptionalBuild(BuildExtension):

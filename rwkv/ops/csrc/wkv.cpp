@@ -11,6 +11,7 @@
 
 #include "formulas.h"
 #include "rows.h"
+#include "wkv.h"
 
 namespace rwkv {
 namespace {
