@@ -1,6 +1,6 @@
 """A whole channel mixer by the native CPU kernel: blocks of rows that stay in cache.
 
-What it computes is defined by rwkv/model/channel_mixer.py in plain ops, which run everywhere else; tests compare the two.
+What it computes is defined by rwkv/model/channel_mixer.py in plain ops, which run everywhere else.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,5 @@ class _ChannelMix(torch.autograd.Function):
         if ctx.goes_on:
             raise RuntimeError("rows that continue an earlier batch take no gradient")
         x, source, h, statistics, *weights = ctx.saved_tensors
-        of_x, *of_weights = native().channel_mix_backward(
-            x, weights, source, h, statistics, gradients[0].contiguous()
-        )
+        of_x, *of_weights = native().channel_mix_backward(x, weights, source, h, statistics, gradients[0].contiguous())
         return (of_x, None, None, *of_weights)

@@ -1,6 +1,6 @@
 """A whole time mixer by the native CPU kernel: blocks of rows that stay in cache, and little kept for the gradient.
 
-What it computes is defined by rwkv/model/time_mixer.py in plain ops, which run everywhere else; tests compare the two.
+What it computes is defined by rwkv/model/time_mixer.py in plain ops, which run everywhere else.
 """
 
 from collections.abc import Sequence
@@ -48,9 +48,8 @@ class _TimeMix(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x, v0 = x.contiguous(), None if v0 is None else v0.contiguous()
         weights = tuple(weight.contiguous() for weight in weights)
-        heads, width = _heads(weights)
         earlier = x[:0] if before is None else before.contiguous()
-        first = x.new_zeros(groups.groups, heads, width, width) if state is None else state.mT.contiguous()
+        first = None if state is None else state.mT.contiguous()
         rows = (source.contiguous(), earlier, groups.offsets, groups.is_query)
         keep = any(ctx.needs_input_grad)
         y, normed, last, *kept = native().time_mix_forward(x, v0, weights, *rows, first, keep)
@@ -76,10 +75,5 @@ class _TimeMix(torch.autograd.Function):
         return (of_x, None if v0 is None else of_v0, None, None, None, None, *of_weights)
 
 
-# The place of the first layer's v among what is kept, and that of the bonus [H, K] among the weights.
-_V, _BONUS = 2, 18
-
-
-def _heads(weights: Sequence[Tensor]) -> tuple[int, int]:
-    heads, width = weights[_BONUS].shape
-    return heads, width
+# The place of v among what is kept: in the first layer it is the stream's v0.
+_V = 2

@@ -32,7 +32,8 @@ TimeWeights::TimeWeights(at::TensorList list, int64_t C, bool back) : weights(li
 }
 
 Expanded::Expanded(const TimeWeights &weights, at::TensorList kept, const float *v0)
-    : weights_(weights), kept_(kept), v0_(v0) {
+    : weights_(weights), kept_(kept), k_(read(kept[kKeptK])), v_(read(kept[kKeptV])), v0_(v0),
+      k_scale_(read(kept[kKeptKScale])), v_scale_(read(kept[kKeptVScale])) {
   for (auto *x : {&d_, &a_, &v_mix_, &gate_}) x->resize(kBlockRows * weights.channels);
 }
 
@@ -52,14 +53,14 @@ void Expanded::gates(int64_t begin, int64_t end) {
 
 ProjectedHead Expanded::head(int64_t begin, int64_t i, int64_t h) const {
   const int64_t H = weights_.heads, K = weights_.width(), at = (i * H + h) * K, here = at - begin * H * K;
-  return {read(kept_[kKeptK]) + at,
-          read(kept_[kKeptV]) + at,
+  return {k_ + at,
+          v_ + at,
           v0_ + at,
           weights_.first_layer() ? nullptr : v_mix_.data() + here,
           a_.data() + here,
           d_.data() + here,
-          read(kept_[kKeptKScale])[i * H + h],
-          read(kept_[kKeptVScale])[i * H + h]};
+          k_scale_[i * H + h],
+          v_scale_[i * H + h]};
 }
 
 namespace {
@@ -154,7 +155,7 @@ std::vector<at::Tensor> room_for_kept(const at::Tensor &x, at::TensorList weight
 std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
                                          at::TensorList weight_list, const at::Tensor &source, const at::Tensor &before,
                                          const at::Tensor &offsets, const at::Tensor &is_query,
-                                         const at::Tensor &initial, bool keep) {
+                                         const std::optional<at::Tensor> &initial, bool keep) {
   const ShiftedRows shifted{x, weight_list[kNormWeight], weight_list[kNormBias], source, before};
   shifted.check_all();
   const int64_t rows = x.size(0), C = x.size(1);
@@ -200,7 +201,7 @@ std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optiona
 
 TORCH_LIBRARY_FRAGMENT(rwkv, m) {
   m.def("time_mix_forward(Tensor x, Tensor? v0, Tensor[] weights, Tensor source, Tensor before, Tensor offsets, "
-        "Tensor is_query, Tensor initial, bool keep) -> Tensor[]");
+        "Tensor is_query, Tensor? initial, bool keep) -> Tensor[]");
 }
 
 TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("time_mix_forward", &time_mix_forward); }

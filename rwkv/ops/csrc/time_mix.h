@@ -64,7 +64,7 @@ class Expanded {
  private:
   const TimeWeights &weights_;
   at::TensorList kept_;
-  const float *v0_;
+  const float *k_, *v_, *v0_, *k_scale_, *v_scale_;
   std::vector<float> d_, a_, v_mix_, gate_;
 };
 

@@ -58,9 +58,8 @@ class Backward {
 
   void recurrence(const at::Tensor &offsets, const at::Tensor &is_query) {
     const int64_t N = shifted_.rows(), H = out_.heads, K = out_.width();
-    const auto none = at::zeros({offsets.numel() - 1, H, K, K}, of_y_.options());
-    through_ = wkv_backward(kept_[kKeptR].view({N, H, K}), log_decay_, k_hat_, v_, b_, offsets, is_query,
-                            kept_[kCheckpoints], of_out_, none);
+    through_ = wkv_backward(kept_[kKeptR].view({N, H, K}), log_decay_, k_hat_, v_, b_, offsets, is_query, std::nullopt,
+                            kept_[kCheckpoints], of_out_, std::nullopt);
     // What the recurrence gives back, beside what came by the bonus.
     const auto join = [&](int place, const at::Tensor &other) { through_[place].add_(other); };
     join(0, of_r_), join(3, of_v_), join(4, of_b_);
@@ -97,8 +96,12 @@ class Backward {
     const int64_t C = out_.channels, rank = back_.maps[kGateDown].out();
     Expanded expanded(out_, kept_, v0_);
     std::vector<float> y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, C));
-    float *bonus = sums.at(range.thread, kBonus), *weight = sums.at(range.thread, kOutWeight);
-    float *bias = sums.at(range.thread, kOutBias);
+    const float *bonus = out_.at(kBonus), *weight = out_.at(kOutWeight), *bias = out_.at(kOutBias);
+    float *of_bonus = sums.at(range.thread, kBonus), *of_weight = sums.at(range.thread, kOutWeight);
+    float *of_bias = sums.at(range.thread, kOutBias);
+    const float *out = read(kept_[kKeptOut]), *r = read(kept_[kKeptR]);
+    const Arguments to{write(log_decay_), write(k_hat_), write(v_), write(b_)};
+    float *of_out = write(of_out_), *of_r = write(of_r_), *of_v = write(of_v_), *of_b = write(of_b_);
     range.each([&](int64_t begin, int64_t end) {
       const int64_t n = end - begin;
       const float *of_y = read(of_y_) + begin * C, *low = read(kept_[kLowGate]) + begin * rank;
@@ -108,13 +111,11 @@ class Backward {
       for (int64_t i = begin; i < end; ++i)
         for (int64_t h = 0; h < out_.heads; ++h) {
           const int64_t c = h * K, at = i * C + c, here = at - begin * C;
-          arguments<K>(expanded.head(begin, i, h),
-                       {write(log_decay_) + at, write(k_hat_) + at, write(v_) + at, write(b_) + at});
-          output_back<K>({read(kept_[kKeptOut]) + at, read(kept_[kKeptR]) + at, read(v_) + at, read(b_) + at,
-                          expanded.gate() + here, out_.at(kBonus) + c, out_.at(kOutWeight) + c, out_.at(kOutBias) + c},
+          arguments<K>(expanded.head(begin, i, h), {to.log_decay + at, to.k_hat + at, to.v + at, to.b + at});
+          output_back<K>({out + at, r + at, to.v + at, to.b + at, expanded.gate() + here, bonus + c, weight + c, bias + c},
                          of_gated.data() + here,
-                         {write(of_out_) + at, write(of_r_) + at, write(of_v_) + at, write(of_b_) + at,
-                          of_gate.data() + here, bonus + c, weight + c, bias + c},
+                         {of_out + at, of_r + at, of_v + at, of_b + at, of_gate.data() + here, of_bonus + c,
+                          of_weight + c, of_bias + c},
                          y.data() + here);
         }
       add_outer(of_y, y.data(), n, C, C, panels.data(), sums.at(range.thread, kOut));
@@ -134,6 +135,7 @@ class Backward {
     std::vector<float> of_k(kBlockRows * C), of_v(kBlockRows * C), of_v_mix(kBlockRows * C), of_a(kBlockRows * C);
     std::vector<float> of_d(kBlockRows * C), of_low(kBlockRows * C), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
     float *of_k_scale = scales.data(), *of_v_scale = of_k_scale + kBlockRows * H;
+    const Arguments from{write(through_[1]), write(through_[2]), write(through_[3]), write(through_[4])};
     range.each([&](int64_t begin, int64_t end) {
       const int64_t n = end - begin;
       expanded.projections(begin, end);
@@ -141,7 +143,7 @@ class Backward {
         for (int64_t h = 0; h < H; ++h) {
           const int64_t at = i * C + h * K, here = at - begin * C, of_head = (i - begin) * H + h;
           arguments_back<K>(expanded.head(begin, i, h),
-                            {write(through_[1]) + at, write(through_[2]) + at, write(through_[3]) + at, write(through_[4]) + at},
+                            {from.log_decay + at, from.k_hat + at, from.v + at, from.b + at},
                             {of_k.data() + here, of_v.data() + here, of_v0 + at, of_v_mix.data() + here, of_a.data() + here,
                              of_d.data() + here, of_k_scale + of_head, of_v_scale + of_head});
         }
