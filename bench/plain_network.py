@@ -8,9 +8,6 @@ from torch import Tensor
 
 from rwkv.model import channel_mixer, time_mixer
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.token_mix import token_mix_reference
-from rwkv.ops.wkv_inputs import wkv_inputs_reference
-from rwkv.ops.wkv_output import wkv_output_reference
 from rwkv.ops.wkv_reference import wkv_reference
 
 
@@ -20,9 +17,6 @@ def plain_network() -> Iterator[None]:
     with ExitStack() as swapped:
         for module in (time_mixer, channel_mixer):
             swapped.enter_context(patch.object(module, "has_native", _never))
-            swapped.enter_context(patch.object(module, "token_mix", token_mix_reference))
-        swapped.enter_context(patch.object(time_mixer, "wkv_inputs", wkv_inputs_reference))
-        swapped.enter_context(patch.object(time_mixer, "wkv_output", wkv_output_reference))
         swapped.enter_context(patch.object(time_mixer, "wkv", _wkv))
         yield
 

@@ -1,53 +1,61 @@
-"""The `rwkv` command. Each subcommand only parses its arguments and calls the function that does the work."""
+"""The `rwkv` command: parse, run, say what came of it. What each command takes is in rwkv.command_line."""
 
 import argparse
+import importlib
+import importlib.util
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import nullcontext, redirect_stdout
 
+from rwkv.command_line.answer import Answer
+from rwkv.command_line.completion import add_completion
+from rwkv.commands.plain_json import as_json
 from rwkv.runtime import run_command
+
+# In the order of the help. A module that is not there yet is not listed.
+_COMMANDS = ("demo", "simulate", "import", "predict", "schedule", "compare", "report")
+_MODULES = {"import": "import_"}
+
+_EPILOG = """\
+your own collection in three commands:
+  rwkv import collection.colpkg --out mine
+  rwkv predict mine
+  rwkv report mine
+
+exit codes: 0 done; 1 failed, or done but for some users, who are listed; 2 bad input, and what to do about it;
+130 interrupted, the same command goes on"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="rwkv", description="RWKV for spaced repetition.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_demo(commands.add_parser("demo", help="the whole way on simulated learners, in a few minutes"))
-    _add_simulate(commands.add_parser("simulate", help="write simulated learners in the dataset's layout"))
-    options = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
-    return run_command(lambda: run(options))
+    options = build_parser().parse_args(arguments)
+    return run_command(lambda: _run(options), options.quiet)
 
 
-def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Simulate learners, find the reviews that count, preprocess, train, evaluate on other learners, walk through "
-        "one of them review by review, and compare with AVG and FSRS-6. The same command goes on where it stopped."
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="rwkv",
+        description="RWKV for spaced repetition.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=Path("rwkv-demo"), help="where all of it goes (default: rwkv-demo)")
-    parser.set_defaults(run=_demo)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name in _COMMANDS:
+        module = f"rwkv.command_line.{_MODULES.get(name, name)}"
+        if importlib.util.find_spec(module):
+            getattr(importlib.import_module(module), f"add_{name}")(commands)
+    add_completion(commands, parser)
+    return parser
 
 
-def _demo(options: argparse.Namespace) -> int:
-    from rwkv.commands.demo import demo  # loads torch, which the other commands do without
-
-    return demo(options.out)
-
-
-def _add_simulate(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Write simulated learners as parquet files, with their true recall probabilities in truth/."
-    parser.add_argument("--users", type=int, required=True, help="how many learners")
-    parser.add_argument("--reviews", type=int, required=True, help="reviews a learner, in the mean")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, other learners (default: 1)")
-    parser.add_argument("--first-user", type=int, default=1, help="number of the first learner (default: 1)")
-    parser.add_argument("--out", type=Path, required=True, help="the dataset's folder, for DATA_PATH")
-    parser.set_defaults(run=_simulate)
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    from rwkv.commands.simulate import simulate
-
-    return simulate(options.users, options.reviews, options.seed, options.out, options.first_user)
+def _run(options: argparse.Namespace) -> int:
+    # What a command prints under way is no part of its JSON.
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        answer: Answer = options.run(options)
+    text = as_json(answer.fields) if options.json else answer.text
+    if text:
+        print(text)
+    return answer.exit_code
 
 
 if __name__ == "__main__":

@@ -31,12 +31,15 @@ class _ProgressHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def run_command(command: Callable[[], int]) -> int:
-    """Run a command: log to stderr, turn our errors into a message and their exit code."""
+def run_command(command: Callable[[], int], quiet: bool = False) -> int:
+    """Run a command: log to stderr, turn our errors into a message and their exit code.
+
+    quiet: of the log only errors, and no progress bars.
+    """
     handler = _ProgressHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log.handlers[:] = [handler]
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
     try:
         return command()
     except RwkvError as error:
@@ -56,8 +59,20 @@ def run_command(command: Callable[[], int]) -> int:
 def progress(
     items: Iterable[Item], total: int | None, what: str, unit: str = "user", done_before: int = 0
 ) -> "tqdm[Item]":
-    """A progress bar on stderr around `items`, with rate and time left; `total` counts what was done before too."""
-    return tqdm(items, total=total, desc=what, unit=unit, initial=done_before, dynamic_ncols=True, mininterval=0.5)
+    """A progress bar on stderr around `items`, with rate and time left; `total` counts what was done before too.
+
+    None is shown where the log is quiet.
+    """
+    return tqdm(
+        items,
+        total=total,
+        desc=what,
+        unit=unit,
+        initial=done_before,
+        dynamic_ncols=True,
+        mininterval=0.5,
+        disable=log.level > logging.INFO,
+    )
 
 
 def progress_by_size(items: Iterable[Item], sizes: Sequence[int], what: str, unit: str) -> Iterator[Item]:

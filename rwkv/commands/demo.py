@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from rwkv.commands.demo_table import compare_demo_users, format_table
+from rwkv.commands.chosen_model import demo_model
+from rwkv.commands.demo_table import DemoTable, compare_demo_users
 from rwkv.commands.evaluate import evaluate
 from rwkv.commands.find_keys import find_keys
 from rwkv.commands.process_data import process_data
@@ -20,6 +21,7 @@ from rwkv.config import (
     load_config,
 )
 from rwkv.errors import RwkvError
+from rwkv.files import write_whole
 from rwkv.runtime import log
 
 SEED = 1
@@ -41,8 +43,11 @@ _STABLE_EPOCHS, _DECAY_EPOCHS = 2, 2
 Keys = dict[str, object]
 
 
-def demo(out: Path) -> int:
-    """Run the demo in the folder `out`; what is there from an earlier run is not done again. Returns the exit code."""
+def demo(out: Path) -> DemoTable:
+    """Run the demo in the folder `out`; what is there from an earlier run is not done again.
+
+    Raises RwkvError where one of its steps fails.
+    """
     configs = out / "configs"
     configs.mkdir(parents=True, exist_ok=True)
 
@@ -65,6 +70,7 @@ def demo(out: Path) -> int:
     start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
     decay = _config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
     _must(train(decay))
+    write_whole(demo_model(out), _last(out, "D").read_bytes())
 
     _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, whom the training has not seen")
     model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float", "THREADS": _THREADS}
@@ -76,9 +82,7 @@ def demo(out: Path) -> int:
     _must(run_single_user(_config(configs / "run_as_rnn.toml", SingleUserConfig, one)))
 
     _say("7. Comparison")
-    print(format_table(compare_demo_users(out / "dataset", evaluation)))
-    _say_what_next(out)
-    return 0
+    return compare_demo_users(out / "dataset", evaluation)
 
 
 def _must(exit_code: int) -> None:
@@ -149,18 +153,18 @@ def _say(text: str) -> None:
     log.info("--- %s", text)
 
 
-def _say_what_next(out: Path) -> None:
-    print(
-        f"""
+def what_next(out: Path) -> str:
+    """Where a demo has put everything, and what to do with it."""
+    return f"""
 Where everything lies
   {out}/configs     the configuration of each command, ready to be run again or changed
   {out}/dataset     the learners, in the layout of anki-revlogs-10k, with their true probabilities in truth/
-  {out}/pretrain    checkpoints and the log of the training; the model used: {_last(out, "D")}
+  {out}/pretrain    checkpoints and the log of the training; the last one is {demo_model(out)}
   {out}/result      metrics by user; {out}/raw every single prediction
 
 What next
+  rwkv predict {out}/dataset --user {WALKED} --model {demo_model(out)}     what a learner would recall, card by card
   python -m rwkv.run_as_rnn --config {out}/configs/run_as_rnn.toml     after adding VERBOSE = true: every review
   rwkv simulate --users 1000 --reviews 2000 --out more                 more learners
   python -m rwkv.find_equalize_test_reviews --config rwkv/find_equalize_test_reviews_config.toml
                                                                        the real dataset, see the README"""
-    )

@@ -1,27 +1,42 @@
 """The demo's table: how well each way of predicting does on the same reviews."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rwkv.commands.find_keys import key_database
+from rwkv.commands.metric_table import format_metrics
 from rwkv.config import EvaluateConfig
 from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history, read_truth
 from rwkv.evaluation.compare import Comparison, baseline_predictions, weighted_metrics
 from rwkv.evaluation.results import RawPredictions, read_raw
 
-_COLUMNS = ("LogLoss", "RMSE(bins)", "AUC")
+
+@dataclass(frozen=True)
+class DemoTable:
+    """metrics: by way of predicting and name, means over the learners weighted by reviews.
+
+    The LogLoss of the truth is the mean entropy of its probabilities: the floor, free of the luck of these answers.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    learners: int
+    reviews: int
 
 
-def compare_demo_users(dataset: Path, config: EvaluateConfig) -> list[Comparison]:
-    """The predictions of the evaluated learners: AVG, FSRS-6, RWKV, RWKV-P and the truth, on the same reviews."""
+def compare_demo_users(dataset: Path, config: EvaluateConfig) -> DemoTable:
+    """AVG, FSRS-6 with default parameters, RWKV, RWKV-P and the truth on the same reviews of the evaluated learners."""
     ahead = read_raw(config.raw_folder / f"{config.file_ahead}.jsonl")
     imm = read_raw(config.raw_folder / f"{config.file_imm}.jsonl")
     with key_database(config).open() as keys:
         store = KeyStore(keys, config.label_filter_key_prefix)
-        return [_compare_user(dataset, store, user, ahead[user], imm[user]) for user in sorted(ahead)]
+        users = [_compare_user(dataset, store, user, ahead[user], imm[user]) for user in sorted(ahead)]
+    metrics = weighted_metrics(users)
+    metrics["truth"]["LogLoss"] = float(np.mean(np.concatenate([_entropy(of.p["truth"]) for of in users])))
+    return DemoTable(metrics, len(users), sum(map(len, users)))
 
 
 def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictions, imm: RawPredictions) -> Comparison:
@@ -29,28 +44,25 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, ahead: RawPredictio
     predicted = np.isin(keys.review_ths, ahead.review_th)
     baselines = baseline_predictions(table, keys, short=False, secs=False)
     return Comparison(
-        p={name: p[predicted] for name, p in baselines.items()}
-        | {"RWKV": ahead.p, "RWKV-P": imm.p, "truth": read_truth(dataset, user)[ahead.review_th - 1]},
+        user=user,
+        review_th=ahead.review_th,
+        p={
+            "AVG": baselines["AVG"][predicted],
+            "FSRS-6": baselines["FSRS-6-default"][predicted],
+            "RWKV": ahead.p,
+            "RWKV-P": imm.p,
+            "truth": read_truth(dataset, user)[ahead.review_th - 1],
+        },
         y=ahead.y.astype(np.int8),
         bins=keys.rmse_bins[predicted],
     )
 
 
-def format_table(users: list[Comparison]) -> str:
-    """A table of text: a line a way of predicting, the metrics as means weighted by reviews.
-
-    The LogLoss of the truth is the mean entropy of its probabilities: the floor, free of the luck of these answers.
-    """
-    lines = ["".join([f"{'':<10}", *(f"{column:>12}" for column in _COLUMNS)])]
-    table = weighted_metrics(users)
-    table["truth"]["LogLoss"] = float(np.mean(np.concatenate([_entropy(of.p["truth"]) for of in users])))
-    for name, metrics in table.items():
-        lines.append("".join([f"{name:<10}", *(f"{metrics[column]:>12.4f}" for column in _COLUMNS)]))
-    reviews = sum(map(len, users))
-    note = f"{len(users)} learners, {reviews} reviews, means weighted by reviews"
-    return "\n".join(
-        [*lines, note, "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"]
-    )
+def format_table(table: DemoTable) -> str:
+    """A table of text: a line a way of predicting."""
+    note = f"{table.learners} learners, {table.reviews} reviews, means weighted by reviews"
+    truth = "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"
+    return "\n".join([format_metrics(table.metrics), note, truth])
 
 
 def _entropy(p: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

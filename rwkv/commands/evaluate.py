@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 
-from rwkv.batches.collate import Batch
+import torch
+
 from rwkv.batches.loader import fetch
 from rwkv.batches.plan import Group, history_places, packed_groups
+from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.find_keys import key_database
+from rwkv.commands.metric_table import format_metrics
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
 from rwkv.config import EvaluateConfig
@@ -16,6 +19,7 @@ from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
 from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError
+from rwkv.evaluation.made_by import model_at
 from rwkv.evaluation.predict import (
     Question,
     Targets,
@@ -26,6 +30,7 @@ from rwkv.evaluation.predict import (
     predict_user,
 )
 from rwkv.evaluation.results import ResultFiles
+from rwkv.evaluation.summary import common_users, means
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
 from rwkv.runtime import Failures, log, progress_by_size
@@ -37,7 +42,10 @@ _ROWS_TOGETHER = 65_536
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """Evaluate the configured users who are not done yet. Returns the exit code."""
+    """Evaluate the configured users who are not done yet, and print the means of all of them. Returns the exit code.
+
+    Raises ConfigError where another model made the results that one of them has.
+    """
     device = open_compute_device(config.device, config.threads)
     network = load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
     groups = _groups(config)
@@ -46,11 +54,12 @@ def evaluate(config: EvaluateConfig) -> int:
     results = ResultFiles(config.result_folder, raw_folder, config.file_ahead, config.file_imm)
     done = results.done()
     users = {place.user for group in groups for place in group}
+    results.claim(users, model_at(config.model_path))
     log.info("%d users, %d of them done before", len(users), len(users & done))
 
     todo = [group for group in groups if any(place.user not in done for place in group)]
     rows = [sum(place.rows for place in group) for group in todo]
-    questions = fetch(partial(_question, config), todo, config.num_fetch_processes)
+    questions = fetch(partial(_question, config), todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
     failures, left_out = Failures(), 0
     for question in progress_by_size(questions, rows, "evaluation", "row"):
         for user in sorted(question.problems.keys() - done):
@@ -59,6 +68,7 @@ def evaluate(config: EvaluateConfig) -> int:
         left_out += sum(of.left_out for of in asked)
         _answer(config, network, question.batch, asked, results, failures)
     results.finish()
+    _print_means(results, set(config.users))
     if left_out:
         log.info("%d keys were left out: nothing earlier in the history predicts them", left_out)
     return failures.exit_code()
@@ -67,7 +77,7 @@ def evaluate(config: EvaluateConfig) -> int:
 def _answer(
     config: EvaluateConfig,
     network: Network,
-    batch: Batch | None,
+    batch: SlicedBatch | None,
     asked: Sequence[Targets],
     results: ResultFiles,
     failures: Failures,
@@ -79,7 +89,7 @@ def _answer(
     asked = [of for of in asked if len(of) > 0]
     if batch is None or not asked:
         return
-    x = last_rows(network, batch, network.device)
+    x = last_rows(network, batch)
     for of in asked:
         predictions = predict_user(network, x, of)
         if not predictions.is_finite:
@@ -89,6 +99,19 @@ def _answer(
             with _weight_database(config) as database:
                 database.put({f"{of.user}_w": tensor_bytes(curve_weights(network, x, of))})
         results.append(predictions)
+
+
+def _print_means(results: ResultFiles, wanted: set[int]) -> None:
+    """The metrics of both predictions over the configured users who have results, whenever they were made."""
+    scores = results.scores()
+    users = [user for user in common_users(scores) if user in wanted]
+    if not users:
+        print("No user has a review to predict, so there are no metrics.")
+        return
+    weighted = means(scores, users).weighted
+    print(format_metrics({name: {metric: of.value for metric, of in row.items()} for name, row in weighted.items()}))
+    reviews = sum(next(iter(scores.values()))[user].size for user in users)
+    print(f"{len(users)} users, {reviews} reviews, means weighted by reviews")
 
 
 def _groups(config: EvaluateConfig) -> list[Group]:
@@ -118,7 +141,7 @@ def _check_databases(config: EvaluateConfig) -> None:
 def _question(config: EvaluateConfig, group: Group) -> Question:
     """In a worker process: read a group of users."""
     keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
-    return make_question(ReviewStore(_store(config).shared()), keys, group)
+    return make_question(ReviewStore(_store(config).shared()), keys, group, torch.device(config.device))
 
 
 def _store(config: EvaluateConfig) -> DatabasePlace:

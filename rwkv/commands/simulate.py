@@ -1,12 +1,12 @@
 """Write simulated learners as a dataset, to try everything without downloading one."""
 
 import json
-import os
 from pathlib import Path
 
 from rwkv.data.revlogs import has_revlog, write_user
 from rwkv.data.simulate import simulate_users
 from rwkv.errors import InputError
+from rwkv.files import replacing
 from rwkv.runtime import log, progress
 
 # What the dataset was made with; written before anything else.
@@ -49,10 +49,8 @@ def _claim(out: Path, settings: dict[str, int]) -> None:
             expected=stated,
             hint="give another folder, or the same arguments to go on",
         )
-    out.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(stated)
-    os.replace(partial, file)
+    with replacing(file) as partial:
+        partial.write_text(stated)
 
 
 def _users_done(out: Path, users: int, first_user: int) -> int:

@@ -18,6 +18,7 @@ from rwkv.batches.plan import (
     steps_from,
     training_groups,
 )
+from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
@@ -76,8 +77,8 @@ def train(config: TrainConfig) -> int:
             if _is_checkpoint(n, len(groups), total):
                 files.save(n, network, optimizer)
                 log.info("step %d: saved %s", step, files.weights(n))
-                if validation:
-                    tracker.write(step, _validate(config, network, validation, device))
+                if validation and (means := _validate(config, network, validation)):
+                    tracker.write(step, means)
                 files.record(Progress(n, total, skipped))
     return 0
 
@@ -132,10 +133,11 @@ def _step_taker(
     return lambda batch, seed: train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))
 
 
-def _validate(config: TrainConfig, network: Network, groups: list[Group], device: torch.device) -> dict[str, float]:
-    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes)
-    means = validate(network, batches, TORCH_DTYPES[config.dtype], device)
-    log.info("validation: %s", ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
+    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes, _is_for_gpu(config))
+    means = validate(network, batches, TORCH_DTYPES[config.dtype])
+    stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    log.info("validation: %s", stated or "none of its users has a key, so there is no loss")
     return {f"validation_{name}": value for name, value in means.items()}
 
 
@@ -192,8 +194,9 @@ def _is_for_gpu(config: TrainConfig) -> bool:
     return torch.device(config.device).type == "cuda"
 
 
-def _held_out(config: TrainConfig, group: Group) -> Batch:
-    return validation_batch(ReviewStore(_validation_store(config).shared()), group)
+def _held_out(config: TrainConfig, group: Group) -> SlicedBatch:
+    store = ReviewStore(_validation_store(config).shared())
+    return validation_batch(store, group, torch.device(config.device))
 
 
 def _training_store(config: TrainConfig) -> DatabasePlace:

@@ -80,7 +80,7 @@ class CardOrder:
     following: Ints
 
 
-def order_by_card(card: Int32s) -> CardOrder:
+def order_by_card(card: npt.NDArray[np.integer]) -> CardOrder:
     """Sort reviews by (card, time): `order` [R] lists rows, `is_start` [R] marks the first of each card in it."""
     order = np.argsort(card, kind="stable")
     grouped = card[order]

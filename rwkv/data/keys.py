@@ -71,11 +71,19 @@ def benchmark_keys(table: RevlogTable, short: bool, secs: bool) -> BenchmarkKeys
     short: same-day reviews count. secs: intervals are fractional days. Source: spec 2, step 12.
     """
     candidates = candidate_reviews(table, short, secs)
-    tested = TEST_SPLITS * (len(candidates) // (TEST_SPLITS + 1))
-    first = len(candidates) - tested
-    if tested == 0:
-        return NO_KEYS
+    first = folds_of(len(candidates))[0].start
     return BenchmarkKeys(candidates.review_ths[first:], candidates.rmse_bins[first:])
+
+
+def folds_of(candidates: int) -> list[slice]:
+    """The five parts of so many candidates that are tested, each by what was learnt from all candidates before it.
+
+    Equal to the test sets of scikit-learn's TimeSeriesSplit(5); of fewer than six candidates they are empty. The
+    first sixth is never tested. Source: spec 2, step 12.
+    """
+    fold = candidates // (TEST_SPLITS + 1)
+    starts = range(candidates - TEST_SPLITS * fold, candidates, fold) if fold else [candidates] * TEST_SPLITS
+    return [slice(start, start + fold) for start in starts]
 
 
 def candidate_reviews(table: RevlogTable, short: bool, secs: bool) -> BenchmarkKeys:

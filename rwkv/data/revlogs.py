@@ -1,17 +1,13 @@
-"""Parquet files in the layout of anki-revlogs-10k -> RevlogTable: the only reader and writer of such files (spec 1)."""
+"""Parquet files in the layout of anki-revlogs-10k -> RevlogTable, and back (spec 1)."""
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from rwkv.data.arrow import Columns, integers, numbers, read_columns, read_file, write_columns
 from rwkv.data.bins import number_by_appearance
 from rwkv.data.history import Bools, CardTable, Ints, RevlogTable
 from rwkv.errors import HistoryError, InputError
@@ -52,10 +48,10 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
     Raises HistoryError, naming file, column and row, where the history cannot be used. Source: spec 1.
     """
     where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
-    columns = _read_columns(root, "revlogs", user, _REVLOG_COLUMNS)
+    columns = read_columns(root, "revlogs", user, _REVLOG_COLUMNS)
     if columns is None:
         raise HistoryError("The user has no revlog.", where=where)
-    revlog = {name: _integers(column, name, where) for name, column in columns.items()}
+    revlog = {name: integers(column, name, where) for name, column in columns.items()}
     if np.any(np.diff(revlog["day_offset"]) < 0):
         row = int(np.argmax(np.diff(revlog["day_offset"]) < 0)) + 2
         raise HistoryError("day_offset decreases.", where=f"{where}, row {row}", expected="reviews in time order")
@@ -83,7 +79,7 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
         day_offset=_narrow(revlog["day_offset"], "day_offset", np.int32, where),
         elapsed_days=_narrow(revlog["elapsed_days"], "elapsed_days", np.int32, where),
         elapsed_s=revlog["elapsed_seconds"],
-        cards=_card_table(root, user, revlog["card_id"][first], missing_notes),
+        cards=read_card_table(root, user, revlog["card_id"][first], missing_notes),
         notices=tuple(notices),
     )
 
@@ -102,10 +98,14 @@ def write_user(root: Path, simulated: "SimulatedUser") -> None:
         **{f"p_{name}": p[:, i] for i, name in enumerate(("again", "hard", "good", "easy"))},
         "p_recall": 1 - p[:, 0],
     }
-    _write_columns(root / "truth" / f"{folder}.parquet", truth)
-    _write_columns(root / "cards" / folder / "data.parquet", simulated.cards)
-    _write_columns(root / "decks" / folder / "data.parquet", simulated.decks)
-    _write_columns(root / "revlogs" / folder / "data.parquet", revlog)
+    write_columns(root / "truth" / f"{folder}.parquet", truth)
+    write_tables(root, simulated.user, revlog, simulated.cards, simulated.decks)
+
+
+def write_tables(root: Path, user: int, revlog: Columns, cards: Columns, decks: Columns) -> None:
+    """Write one user's three tables in the dataset's layout; the revlog comes last."""
+    for kind, columns in (("cards", cards), ("decks", decks), ("revlogs", revlog)):
+        write_columns(root / kind / f"user_id={user}" / "data.parquet", columns)
 
 
 def has_revlog(root: Path, user: int) -> bool:
@@ -115,74 +115,8 @@ def has_revlog(root: Path, user: int) -> bool:
 
 def read_truth(root: Path, user: int) -> npt.NDArray[np.float64]:
     """The true recall probability [R] of each review of a simulated learner, row review_th - 1."""
-    return pq.ParquetFile(root / "truth" / f"user_id={user}.parquet").read(["p_recall"])["p_recall"].to_numpy()
-
-
-def _write_columns(path: Path, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """One parquet file; it appears by a rename, so it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(dict(columns)), partial)
-    os.replace(partial, path)
-
-
-@contextmanager
-def _reading(where: str) -> Iterator[None]:
-    """The door for what pyarrow meets in damaged files, whichever error it has for it."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise HistoryError("A parquet file cannot be read.", where=where, got=str(error)) from error
-
-
-def _read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> dict[str, pa.ChunkedArray] | None:
-    """The named columns of all files of a user, or None where there is no file."""
-    folder = root / kind / f"user_id={user}"
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        return None
-    tables = [_read_file(file, f"user {user}, {file}", names) for file in files]
-    with _reading(f"user {user}, {folder}"):
-        merged = pa.concat_tables(tables, promote_options="permissive")
-        return {name: merged[name] for name in names}
-
-
-def _read_file(file: Path, where: str, names: tuple[str, ...]) -> pa.Table:
-    """The named columns of one file, each of which must be there once."""
-    with _reading(where):
-        parquet = pq.ParquetFile(file)
-        there = parquet.schema_arrow.names
-        lacking = [name for name in names if name not in there]
-        if lacking:
-            raise HistoryError(f"A column is missing: {', '.join(lacking)}.", where=where, got=", ".join(there))
-        twice = [name for name in names if there.count(name) > 1]
-        if twice:
-            raise HistoryError(f"A column occurs twice: {', '.join(twice)}.", where=where, got=", ".join(there))
-        return parquet.read(list(names))
-
-
-def _integers(column: pa.ChunkedArray, name: str, where: str) -> Ints:
-    """int64 values of a column that may be stored as any number type; no value may be missing or fractional."""
-    values, missing = _numbers(column, name, where)
-    if missing.any():
-        row = int(np.argmax(missing)) + 1
-        raise HistoryError(f"Column {name} has {missing.sum()} missing values.", where=f"{where}, row {row}")
-    return values
-
-
-def _numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools]:
-    """(int64 values, which are missing) of a column; missing values are 0."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
-        raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="integers")
-    if not pa.types.is_floating(column.type):
-        with _reading(f"{where}, column {name}"):
-            return column.cast(pa.int64()).fill_null(0).to_numpy(), column.is_null().to_numpy()
-    floats = column.to_numpy().astype(np.float64)
-    missing = np.isnan(floats)
-    floats = np.where(missing, 0, floats)
-    if not np.all(np.isfinite(floats) & (floats == np.rint(floats)) & (np.abs(floats) < 2**63)):
-        raise HistoryError(f"Column {name} holds values that are not integers.", where=where)
-    return floats.astype(np.int64), missing
+    path = root / "truth" / f"user_id={user}.parquet"
+    return read_file(path, str(path), ("p_recall",))["p_recall"].to_numpy()
 
 
 def _narrow(values: Ints, name: str, dtype: type[Narrow], where: str) -> npt.NDArray[Narrow]:
@@ -212,20 +146,20 @@ def _joined(
 ) -> list[tuple[Ints, Bools]]:
     """Left join of `ids` with the table of that kind, whose first name is the key: (values, missing) of the others."""
     where = f"user {user}, {root / kind / f'user_id={user}'}"
-    columns = _read_columns(root, kind, user, names)
+    columns = read_columns(root, kind, user, names)
     if columns is None:
         return [(np.zeros_like(ids), np.ones(len(ids), bool)) for _ in names[1:]]
-    found = _lookup(ids, missing, _integers(columns[names[0]], names[0], where), f"{where}, column {names[0]}")
+    found = _lookup(ids, missing, integers(columns[names[0]], names[0], where), f"{where}, column {names[0]}")
     joined = []
     for name in names[1:]:
         values, absent = (
-            np.append(column, fill) for column, fill in zip(_numbers(columns[name], name, where), (0, 1), strict=True)
+            np.append(column, fill) for column, fill in zip(numbers(columns[name], name, where), (0, 1), strict=True)
         )
         joined.append((values[found], absent[found].astype(bool)))
     return joined
 
 
-def _card_table(root: Path, user: int, card_id: Ints, missing_notes: str) -> CardTable:
+def read_card_table(root: Path, user: int, card_id: Ints, missing_notes: str = "own") -> CardTable:
     """Note, deck and preset of each card; `card_id` [cards] in order of first appearance."""
     present = np.zeros(len(card_id), bool)
     (note, note_missing), (deck, deck_missing) = _joined(

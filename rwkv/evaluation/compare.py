@@ -1,43 +1,76 @@
-"""Several predictions of the same reviews side by side: metrics by name, over many users (spec 6)."""
+"""Several predictions of the same reviews side by side (spec 6)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
-from rwkv.data.history import RevlogTable
+from rwkv.data.history import Int32s, Ints, RevlogTable, cumsum_by_group, order_by_card
 from rwkv.data.keys import BenchmarkKeys, candidate_reviews
-from rwkv.evaluation.baselines import average_predictions, fsrs_predictions
-from rwkv.evaluation.metrics import recall_metrics
+from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
+from rwkv.evaluation.fsrs_training import trained_fsrs_predictions
+from rwkv.evaluation.scores import Score, score
+from rwkv.evaluation.spread import standard_errors
+from rwkv.evaluation.summary import CONFIDENCE, Estimate, means
 
 Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions p[name] [n] of the same n reviews of one user, what came of them y [n], and their bins [n]."""
+    """Predictions p[name] [n] of the same n reviews of one user, by algorithm. All arrays [n], in review_th order.
 
+    y: 1 recalled, 0 forgotten. bins: those of RMSE(bins).
+    """
+
+    user: int
+    review_th: Int32s
     p: Mapping[str, Floats]
     y: npt.NDArray[np.int8]
-    bins: npt.NDArray[np.int32]
+    bins: Int32s
 
     def __len__(self) -> int:
         return len(self.y)
 
+    def scores(self) -> dict[str, Score]:
+        """By algorithm."""
+        return {name: score(p, self.y, self.bins) for name, p in self.p.items()}
+
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """By algorithm and metric, with intervals from a bootstrap over the reviews that the user's number seeds."""
+        errors = standard_errors(list(self.p.values()), self.y, self.bins, seed=self.user)
+        z = norm.ppf((1 + CONFIDENCE) / 2)
+        return {
+            name: {
+                metric: Estimate(value, None if of[metric] is None else float(z * of[metric]))
+                for metric, value in found.metrics.items()
+            }
+            for (name, found), of in zip(self.scores().items(), errors, strict=True)
+        }
+
 
 def baseline_predictions(table: RevlogTable, keys: BenchmarkKeys, short: bool, secs: bool) -> dict[str, Floats]:
-    """AVG and FSRS-6 with default parameters at the user's keys, [keys] each; NaN where FSRS-6 has no earlier review.
+    """AVG, MOVING-AVG and FSRS-6-default at the user's keys, [keys] each; NaN where FSRS-6 has no earlier review.
 
     short, secs: what the keys were found with.
     """
-    row_of = {review_th: row for row, review_th in enumerate(table.review_th.tolist())}
-    candidates = [row_of[review_th] for review_th in candidate_reviews(table, short, secs).review_ths.tolist()]
-    at_keys = [row_of[review_th] for review_th in keys.review_ths.tolist()]
+    came = table.rating[_candidate_rows(table, short, secs)] > 1
     return {
-        "AVG": average_predictions(table.rating[candidates] > 1),
-        "FSRS-6": fsrs_predictions(table.card, table.rating, table.day_offset)[at_keys],
+        "AVG": average_predictions(came),
+        "MOVING-AVG": moving_average_predictions(came),
+        "FSRS-6-default": fsrs_predictions(table.card, table.rating, _days(table))[_rows_of(table, keys.review_ths)],
     }
+
+
+def trained_predictions(table: RevlogTable) -> dict[str, Floats]:
+    """FSRS-6 optimised on the user's own reviews, at the keys without SHORT and SECS, [keys].
+
+    It knows whole days only, so it has no other keys.
+    """
+    candidates = _candidate_rows(table, short=False, secs=False)
+    return {"FSRS-6": trained_fsrs_predictions(table.card, table.rating, _days(table), candidates)}
 
 
 def weighted_metrics(users: Sequence[Comparison]) -> dict[str, dict[str, float]]:
@@ -45,17 +78,30 @@ def weighted_metrics(users: Sequence[Comparison]) -> dict[str, dict[str, float]]
 
     A user without an AUC, for want of one of the classes, does not count in it. Raises ValueError for no users.
     """
-    if not users:
-        raise ValueError("there is nobody to compare")
-    return {name: _weighted([(of.p[name], of.y, of.bins) for of in users]) for name in users[0].p}
+    scores: dict[str, dict[int, Score]] = {}
+    for number, of in enumerate(users):
+        for name, found in of.scores().items():
+            scores.setdefault(name, {})[number] = found
+    weighted = means(scores, range(len(users))).weighted
+    return {
+        name: {metric: np.nan if of.value is None else of.value for metric, of in metrics.items()}
+        for name, metrics in weighted.items()
+    }
 
 
-def _weighted(users: list[tuple[Floats, npt.NDArray[np.int8], npt.NDArray[np.int32]]]) -> dict[str, float]:
-    metrics = [recall_metrics(*of) for of in users]
-    sizes = np.array([len(y) for _, y, _ in users], np.float64)
-    means = {}
-    for name in metrics[0]:
-        values = np.array([np.nan if of[name] is None else of[name] for of in metrics], np.float64)
-        known = ~np.isnan(values)
-        means[name] = float(np.average(values[known], weights=sizes[known])) if known.any() else float("nan")
-    return means
+def _candidate_rows(table: RevlogTable, short: bool, secs: bool) -> Ints:
+    return _rows_of(table, candidate_reviews(table, short, secs).review_ths)
+
+
+def _rows_of(table: RevlogTable, review_ths: Int32s) -> Ints:
+    """Where in the table these reviews stand."""
+    return np.searchsorted(table.review_th, review_ths).astype(np.int64)
+
+
+def _days(table: RevlogTable) -> Ints:
+    """Days since each card's first review, as the sum of its intervals: what FSRS is told [R]."""
+    cards = order_by_card(table.card)
+    elapsed = np.where(cards.previous < 0, 0, np.maximum(0, table.elapsed_days)).astype(np.int64)
+    days = np.empty_like(elapsed)
+    days[cards.order] = cumsum_by_group(elapsed[cards.order], cards.is_start)
+    return days

@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import log_loss, roc_auc_score
 
+METRICS = ("RMSE", "LogLoss", "RMSE(bins)", "AUC")
+
 _PLACES = 6
 
 

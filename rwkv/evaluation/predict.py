@@ -7,9 +7,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rwkv.batches.collate import Batch, collate
+from rwkv.batches.collate import collate
 from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import Group
+from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.data.history import Bools, Int32s, Ints
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
@@ -21,7 +22,7 @@ from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, ROWS_OF_A_SLICE, rows_before_heads, slices
+from rwkv.model.slices import ROWS_OF_A_SLICE, rows_before_heads, rows_of_a_slice, slices
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,17 @@ class Question:
     batch: None where no user is left.
     """
 
-    batch: Batch | None
+    batch: SlicedBatch | None
     targets: tuple[Targets, ...]
     problems: dict[int, StoreError]
 
+    def pin_memory(self) -> "Question":
+        """The same in memory from which copies to a GPU do not wait."""
+        return replace(self, batch=None if self.batch is None else self.batch.pin_memory())
 
-def make_question(store: ReviewStore, keys: KeyStore, group: Group) -> Question:
-    """Read the histories of a group of users and find the rows that predict their keys."""
+
+def make_question(store: ReviewStore, keys: KeyStore, group: Group, device: torch.device) -> Question:
+    """Read the histories of a group of users and find the rows that predict their keys. device: of the network."""
     segments: list[Segment] = []
     targets, problems, start = [], {}, 0
     for place in group:
@@ -70,7 +75,7 @@ def make_question(store: ReviewStore, keys: KeyStore, group: Group) -> Question:
         else:
             segments.append(segment)
             start += len(segment)
-    batch = collate(segments, [draw_sequence(segment.user) for segment in segments]) if segments else None
+    batch = sliced_histories(segments, device) if segments else None
     return Question(batch, tuple(targets), problems)
 
 
@@ -103,11 +108,16 @@ def _row_of(label_review_th: Int32s, mask: Bools, wanted: Int32s) -> Ints:
     return np.where(there[found] == wanted, rows[found], -1)
 
 
-def last_rows(network: Network, batch: Batch, device: torch.device) -> Tensor:
-    """The batch's rows before the heads: [N, C] on `device`, from dropout-free streams."""
-    rows = replace(batch, layouts=()).to(device)
-    slice_rows = ROWS_OF_A_GPU_SLICE if device.type == "cuda" else ROWS_OF_A_SLICE
-    return rows_before_heads(network, rows.inputs, batch.layouts, device, slice_rows)
+def sliced_histories(segments: list[Segment], device: torch.device) -> SlicedBatch:
+    """Whole histories with the codes of evaluation, cut up for the network's device."""
+    batch = collate(segments, [draw_sequence(segment.user) for segment in segments])
+    return slice_batch(batch, rows_of_a_slice(device), device.type == "cuda")
+
+
+def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
+    """The batch's rows before the heads: [N, C] on the network's device, from dropout-free streams."""
+    rows = batch.rows.to(network.device)
+    return rows_before_heads(network, rows.inputs, batch.parts, len(batch), rows_of_a_slice(network.device))
 
 
 @torch.inference_mode()

@@ -1,9 +1,6 @@
 """The door to the result files: JSON lines, one a user, of metrics and of single predictions (spec 6)."""
 
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.errors import InputError
-from rwkv.evaluation.metrics import recall_metrics
+from rwkv.evaluation.lines import JsonLines, read_by_user
+from rwkv.evaluation.made_by import MadeBy, Model
+from rwkv.evaluation.scores import Score, read_scores, result_line, score
 
 Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
@@ -56,16 +54,7 @@ class RawPredictions:
 
 def read_raw(path: Path) -> dict[int, RawPredictions]:
     """The single predictions in a raw file, by user. Raises InputError where it is missing or holds something else."""
-    found = {}
-    with _told(path), path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                content = json.loads(line)
-                found[content["user"]] = _raw_predictions(content)
-            except (ValueError, KeyError, TypeError, OverflowError) as error:
-                where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
-                raise InputError("The file holds no single predictions.", where=where, got=got) from error
-    return found
+    return read_by_user(path, _raw_predictions, "The file holds no single predictions.")
 
 
 def _raw_predictions(of: dict[str, Any]) -> RawPredictions:
@@ -85,15 +74,27 @@ class ResultFiles:
     """
 
     def __init__(self, result_folder: Path, raw_folder: Path | None, file_ahead: str, file_imm: str) -> None:
-        self._ahead, self._imm = _Lines(result_folder, file_ahead), _Lines(result_folder, file_imm)
-        self._raw = None if raw_folder is None else (_Lines(raw_folder, file_ahead), _Lines(raw_folder, file_imm))
+        self._ahead, self._imm = JsonLines(result_folder, file_ahead), JsonLines(result_folder, file_imm)
+        self._raw = None if raw_folder is None else (JsonLines(raw_folder, file_ahead), JsonLines(raw_folder, file_imm))
         self._files = [*(self._raw or ()), self._ahead, self._imm]
+        self._made_by = {MadeBy(result_folder, file_ahead): self._ahead, MadeBy(result_folder, file_imm): self._imm}
         for file in self._files:
             file.repair()
 
     def done(self) -> set[int]:
         """The users that need no run: those in every file."""
         return set.intersection(*(file.users for file in self._files))
+
+    def claim(self, users: Iterable[int], model: Model) -> None:
+        """Note, beside the result files, that `model` is to make the lines of those of the users who are not done.
+
+        Raises ConfigError, and notes nothing, where another model made a line that one of the users has.
+        """
+        users = set(users)
+        for made_by, file in self._made_by.items():
+            made_by.check(users & file.users, model)
+        for made_by in self._made_by:
+            made_by.note(users - self.done(), model)
 
     def append(self, predictions: UserPredictions) -> None:
         """Write the lines of a user who is not done; any that he has already are superseded.
@@ -108,7 +109,11 @@ class ResultFiles:
             lines = [(raw_ahead, _raw_line(of, of.p_ahead)), (raw_imm, _raw_line(of, of.p_imm) | seconds), *lines]
         # Files that lack the user come last: he is done only when every file holds his new line.
         for file, line in sorted(lines, key=lambda pair: of.user not in pair[0].users):
-            file.append(of.user, line)
+            file.append({of.user: line})
+
+    def scores(self) -> dict[str, dict[int, Score]]:
+        """What stands in the two result files, by file and user."""
+        return {made_by.name: read_scores(file.path) if file.users else {} for made_by, file in self._made_by.items()}
 
     def finish(self) -> None:
         """Leave every file sorted by user, the latest line of each."""
@@ -117,7 +122,7 @@ class ResultFiles:
 
 
 def _result_line(of: UserPredictions, p: Float32s) -> dict[str, object]:
-    return {"metrics": recall_metrics(p, of.y, of.bins), "user": of.user, "size": len(of)}
+    return result_line(of.user, score(p, of.y, of.bins))
 
 
 def _raw_line(of: UserPredictions, p: Float32s) -> dict[str, object]:
@@ -128,113 +133,3 @@ def _raw_line(of: UserPredictions, p: Float32s) -> dict[str, object]:
         "y": of.y.astype(np.float64).tolist(),
         "review_th": of.review_th.tolist(),
     }
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Where a user's line lies in a file, in bytes, its end excluded."""
-
-    user: int
-    start: int
-    end: int
-
-
-class _Lines:
-    """A file of JSON lines, each an object with a user. users: those who have a line."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        # Not with_suffix, which would cut a name at its last dot.
-        self._path = folder / f"{name}.jsonl"
-        with _told(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        self.users = {span.user for span in self._spans()}
-
-    def repair(self) -> None:
-        """Drop a last line that a kill cut in the middle; where only its line feed is missing, supply it."""
-        if not self._ends_whole():
-            self._rewrite(self._spans())
-
-    def append(self, user: int, line: dict[str, object]) -> None:
-        """Add a line and wait until it is on disk."""
-        with _told(self._path), self._path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.users.add(user)
-
-    def sort(self) -> None:
-        """Sort by user; of several lines of a user the last stays."""
-        spans = self._spans()
-        latest = {span.user: span for span in spans}
-        ordered = [latest[user] for user in sorted(latest)]
-        if ordered != spans:
-            self._rewrite(ordered)
-
-    def _spans(self) -> list[_Span]:
-        """The whole lines of the file. Raises InputError for a line that is no result, unless it is a cut last one."""
-        spans: list[_Span] = []
-        start = 0
-        with _told(self._path):
-            if not self._path.exists():
-                return []
-            with self._path.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    user = _user_of(line)
-                    if user is not None:
-                        spans.append(_Span(user, start, start + len(line)))
-                    elif line.endswith(b"\n"):
-                        raise InputError(
-                            "A line of a result file is no result of a user.",
-                            where=f"{self._path}, line {number}",
-                            got=repr(line[:60]),
-                            expected='a JSON object with a number "user"',
-                            hint="correct or remove the line, or move the file away; it was left as it is",
-                        )
-                    start += len(line)
-        return spans
-
-    def _ends_whole(self) -> bool:
-        """Whether the file is missing, empty or ends with a line feed."""
-        with _told(self._path):
-            if not self._path.exists() or self._path.stat().st_size == 0:
-                return True
-            with self._path.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                return file.read() == b"\n"
-
-    def _rewrite(self, spans: list[_Span]) -> None:
-        """Replace the file by these of its lines, in this order, at once."""
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        with _told(self._path):
-            with self._path.open("rb") as old, temporary.open("wb") as new:
-                for span in spans:
-                    old.seek(span.start)
-                    line = old.read(span.end - span.start)
-                    new.write(line if line.endswith(b"\n") else line + b"\n")
-                new.flush()
-                os.fsync(new.fileno())
-            temporary.replace(self._path)
-
-
-def _user_of(line: bytes) -> int | None:
-    """The user of a line; None where it is not a JSON object with one."""
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    user = content.get("user") if isinstance(content, dict) else None
-    return user if type(user) is int else None
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into ours."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            "A result file cannot be read or written; what was written before is kept.",
-            where=str(path),
-            got=str(error),
-            hint="see to the folder and its free space; the same command continues where it stopped",
-        ) from error

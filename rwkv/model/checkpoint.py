@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rwkv.errors import CheckpointError
-from rwkv.model.files import file_errors, write_whole
+from rwkv.files import file_errors, write_whole
 from rwkv.model.network import Network, frozen_network
 
 _EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"

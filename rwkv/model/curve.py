@@ -48,10 +48,32 @@ def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> C
     weights = w_logits.softmax(-1)
     exponent = (t[:, None] / curve_stabilities(t.device) * math.log(0.9)).to(weights.dtype)
     # Recall and its complement each from their own sum: a difference from 1 would lose what matters near 1.
-    recall = FLOOR + (1 - 2 * FLOOR) * (weights * exponent.exp()).sum(-1)
-    lapse = FLOOR - (1 - 2 * FLOOR) * (weights * torch.expm1(exponent)).sum(-1)
-    raw = recall.log() - lapse.log()
-    return CurveLogits(raw, raw + FLOOR + (1 - 2 * FLOOR) * _interpolate(ahead_logits, t))
+    raw = _logit((weights * exponent.exp()).sum(-1), -(weights * torch.expm1(exponent)).sum(-1))
+    left, right, share = _between(t, ahead_logits.dtype)
+    at_left, at_right = (ahead_logits.gather(1, index[:, None]).squeeze(1) for index in (left, right))
+    return CurveLogits(raw, _corrected(raw, at_left + share * (at_right - at_left)))
+
+
+@torch.inference_mode()
+def recall_at(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
+    """The same as `recall` of all rows [N] at all times [T] at once, float32 [N, T], within rounding."""
+    t = elapsed_s.to(torch.float64).clamp(min=1.0)
+    w_logits, ahead_logits = outputs[:, : 2 * CURVES].chunk(2, 1)
+    weights = w_logits.softmax(-1)
+    exponent = (t / curve_stabilities(t.device)[:, None] * math.log(0.9)).to(weights.dtype)
+    raw = _logit(weights @ exponent.exp(), -(weights @ torch.expm1(exponent)))
+    left, right, share = _between(t, ahead_logits.dtype)
+    at_left, at_right = ahead_logits[:, left], ahead_logits[:, right]
+    return _corrected(raw, at_left + share * (at_right - at_left)).sigmoid()
+
+
+def _logit(kept: Tensor, lost: Tensor) -> Tensor:
+    """Of recall by the mixture of curves, given the mean of what they keep and of what they lose."""
+    return (FLOOR + (1 - 2 * FLOOR) * kept).log() - (FLOOR + (1 - 2 * FLOOR) * lost).log()
+
+
+def _corrected(raw: Tensor, correction: Tensor) -> Tensor:
+    return raw + FLOOR + (1 - 2 * FLOOR) * correction
 
 
 @torch.inference_mode()
@@ -72,15 +94,13 @@ def _cpu_grid() -> tuple[Tensor, Tensor]:
     return curve_stabilities(device), correction_points(device)
 
 
-def _interpolate(logits: Tensor, t: Tensor) -> Tensor:
-    """Linear interpolation between the points around t [N]."""
+def _between(t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The points left and right of times t, and how far between them: the last ones beyond the last point."""
     points = correction_points(t.device)
     t = t.clamp(max=points[-1])
     right = torch.searchsorted(points, t).clamp(1, CURVES - 1)
     left = right - 1
-    share = ((t - points[left]) / (points[right] - points[left])).to(logits.dtype)
-    at_left, at_right = (logits.gather(1, index[:, None]).squeeze(1) for index in (left, right))
-    return at_left + share * (at_right - at_left)
+    return left, right, ((t - points[left]) / (points[right] - points[left])).to(dtype)
 
 
 def immediate_recall(p_logits: Tensor) -> Tensor:

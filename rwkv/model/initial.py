@@ -1,4 +1,8 @@
-"""Initial weights (spec 4)."""
+"""Initial weights (spec 4).
+
+They are computed on the CPU wherever the network is made: on torch's device "meta", where networks are made whose
+weights come from a file, the first quotient would load torch's compiler, for more than a second.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +11,7 @@ from torch import Tensor, nn
 def time_lerp(channels: int, layer: int, layers: int) -> Tensor:
     """[8, 1, 1, C] for r, k, v, d, a, g, k_scale, v_scale."""
     q, p = _depth(layer, layers)
-    ch = torch.arange(channels) / channels
+    ch = _places(channels) / channels
     slow = ch ** (0.9 * p)
     fast = ch ** (0.2 * p)
     lerps = [1 - fast, 1 - (slow + 0.4 * q), 1 - (fast + 0.6 * q), 1 - slow, 1 - slow, 1 - fast, 1 - slow, 1 - slow]
@@ -17,13 +21,13 @@ def time_lerp(channels: int, layer: int, layers: int) -> Tensor:
 def channel_lerp(channels: int, layer: int, layers: int) -> Tensor:
     """[1, 1, C]."""
     _, p = _depth(layer, layers)
-    return (1 - (torch.arange(channels) / channels) ** (p**4)).view(1, 1, channels)
+    return (1 - (_places(channels) / channels) ** (p**4)).view(1, 1, channels)
 
 
 def decay_bias(channels: int, layer: int, layers: int) -> Tensor:
     """[C], from slow to fast forgetting."""
     q, _ = _depth(layer, layers)
-    return -6.5 + 5 * (torch.arange(channels) / (channels - 1)) ** (0.85 + q**0.5)
+    return -6.5 + 5 * (_places(channels) / (channels - 1)) ** (0.85 + q**0.5)
 
 
 def orthogonal(weight: Tensor) -> None:
@@ -35,3 +39,7 @@ def orthogonal(weight: Tensor) -> None:
 def _depth(layer: int, layers: int) -> tuple[float, float]:
     """(q: 0 at the first layer to 1 at the last, p: 1 at the first layer, falling)."""
     return layer / (layers - 1) if layers > 1 else 0.0, 1 - layer / layers
+
+
+def _places(channels: int) -> Tensor:
+    return torch.arange(channels, device="cpu")

@@ -1,7 +1,7 @@
 """Rows in time order -> rows grouped by the entities of one stream. Pure functions on index tensors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,6 +70,50 @@ def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
         source=torch.where(previous >= 0, previous, _places(previous)),
         group=group,
         last_review=torch.where(last >= first, last, -1),
+    )
+
+
+@dataclass(frozen=True)
+class StreamPart:
+    """Some rows of a stream, side by side in it, of which no other part need be at hand.
+
+    places int64 [n]: their rows in the batch. layout: theirs alone. source int64 [n]: where the token shift of each
+    comes from; n, for what the group before the cut carries. goes_on: whether its first group began in the part before.
+    is_cut: whether its last group ends in a later one. last_review: place of the last group's last review row, or -1.
+    """
+
+    places: Tensor
+    layout: StreamLayout
+    source: Tensor
+    goes_on: bool
+    is_cut: bool
+    last_review: int
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "StreamPart":
+        """The same with all its tensors changed."""
+        layout, source = self.layout.map(change), change(self.source)
+        return replace(self, places=change(self.places), layout=layout, source=source)
+
+
+def cut_stream(layout: StreamLayout, rows: int) -> tuple[StreamPart, ...]:
+    """A stream in parts of at most so many rows."""
+    count = len(layout.order)
+    return tuple(_part(layout, start, min(start + rows, count)) for start in range(0, count, rows))
+
+
+def _part(layout: StreamLayout, start: int, stop: int) -> StreamPart:
+    group, count = layout.group, len(layout.group)
+    whole = stop - start == count
+    local = layout if whole else pack_stream(group[start:stop], layout.groups.is_query[start:stop])
+    goes_on = start > 0 and bool(group[start - 1] == group[start])
+    is_seen = goes_on and bool(layout.previous_review[start] >= 0)
+    return StreamPart(
+        places=layout.order[start:stop],
+        layout=local,
+        source=local.source_after(torch.arange(local.groups.groups) == 0) if is_seen else local.source,
+        goes_on=goes_on,
+        is_cut=stop < count and bool(group[stop - 1] == group[stop]),
+        last_review=int(local.last_review[-1]),
     )
 
 

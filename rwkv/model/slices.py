@@ -9,34 +9,42 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from rwkv.model.fused_parts import run_parts_fused
 from rwkv.model.network import Network
-from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.model.packing import StreamPart
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
+from rwkv.ops.fused_layer import has_fused_layer
 
 # Few enough rows to bound memory; on a GPU enough of them to hide the launches.
 ROWS_OF_A_SLICE = 16_384
 ROWS_OF_A_GPU_SLICE = 262_144
 
 
+def rows_of_a_slice(device: torch.device) -> int:
+    """How many rows run at a time on a device."""
+    return ROWS_OF_A_GPU_SLICE if device.type == "cuda" else ROWS_OF_A_SLICE
+
+
 @torch.inference_mode()
 def rows_before_heads(
     network: Network,
     encode: Callable[[slice], Tensor],
-    layouts: Sequence[StreamLayout],
-    device: torch.device,
-    slice_rows: int = ROWS_OF_A_SLICE,
+    streams: Sequence[Sequence[StreamPart]],
+    rows: int,
+    slice_rows: int,
 ) -> Tensor:
-    """What the last stream says of each row: [N, C] on `device`, in time order, for `Network.read_out`.
+    """What the last stream says of each row: [N, C], in time order, for `Network.read_out`.
 
-    encode: gives the inputs [n, 92] of a slice of rows. layouts: one a stream, on the CPU.
+    encode: gives the inputs [n, 92] of a slice of rows. streams: the parts of each, see `cut_stream`.
     """
-    rows = len(layouts[0].order)
+    device = network.device
     x = torch.empty(rows, network.spec.channels, dtype=network.dtype, device=device)
     for part in slices(rows, slice_rows):
         x[part] = network.features2card(encode(part).to(device, network.dtype))
-    for stream, layout in zip(network.streams, layouts, strict=True):
-        _run_stream(stream, network, x, layout, slice_rows)
+    run = run_parts_fused if has_fused_layer(x, network.spec.heads) else _run_parts
+    for stream, parts in zip(network.streams, streams, strict=True):
+        run(stream, network, x, parts)
     return x
 
 
@@ -45,19 +53,16 @@ def slices(rows: int, slice_rows: int) -> list[slice]:
     return [slice(start, min(start + slice_rows, rows)) for start in range(0, rows, slice_rows)]
 
 
-def _run_stream(stream: Stream, network: Network, x: Tensor, layout: StreamLayout, slice_rows: int) -> None:
+def _run_parts(stream: Stream, network: Network, x: Tensor, parts: Sequence[StreamPart]) -> None:
     """Replace the rows of x by the stream's output."""
     # Indexing by a tensor copies; a slice would keep the states of all groups alive.
     last = torch.tensor([-1], device=x.device)
     carried: StreamState | None = None
-    last_group = -1
-    for part in slices(len(x), slice_rows):
-        places, group = layout.order[part].to(x.device), layout.group[part]
-        local = pack_stream(group, layout.groups.is_query[part]).to(x.device)
-        cut = carried if int(group[0]) == last_group else None
-        states = _states_before(stream, network, local.groups.groups, cut, x.device)
-        x[places], after = stream.resume(x[places], local, states)
-        carried, last_group = [state[last] for state in after], int(group[-1])
+    for part in parts:
+        places, layout = part.places.to(x.device), part.layout.to(x.device)
+        states = _states_before(stream, network, layout.groups.groups, carried if part.goes_on else None, x.device)
+        x[places], after = stream.resume(x[places], layout, states)
+        carried = [state[last] for state in after]
 
 
 def _states_before(

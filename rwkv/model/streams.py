@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from rwkv.model.channel_mixer import ChannelMixer
 from rwkv.model.dropout import DropoutSource, add_dropped, dropout
+from rwkv.model.fused import run_fused
 from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.time_mixer import TimeMixer
 from rwkv.model.token_shift import last_review
+from rwkv.ops.fused_layer import has_fused_layer
 
 
 class Layer(nn.Module):
@@ -28,6 +30,9 @@ class Layer(nn.Module):
         self, x: Tensor, v0: Tensor | None, layout: StreamLayout, source: DropoutSource | None
     ) -> tuple[Tensor, Tensor]:
         """Rows of a batch from empty states. Returns (x [N, C], v0 [N, C])."""
+        if has_fused_layer(x, self.time_mixer.heads):
+            rates = self.dropout, self.layer_dropout
+            return run_fused(self.time_mixer, self.channel_mixer, rates, x, v0, layout, source)
         mixed, v0, _, _ = self.time_mixer(x, v0, layout)
         x = add_dropped(x, mixed, self.dropout, source)
         mixed, _ = self.channel_mixer(x, layout)

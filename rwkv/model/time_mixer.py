@@ -10,7 +10,6 @@ from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
 from rwkv.ops.kernels import has_native
-from rwkv.ops.linear import biased_linear
 from rwkv.ops.time_mix import time_mix
 from rwkv.ops.token_mix import token_mix
 from rwkv.ops.wkv import wkv
@@ -28,11 +27,6 @@ class Projected(NamedTuple):
     v0: Tensor
 
 
-def apply_linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """The layer, which has a bias, over rows x [N, C]."""
-    return biased_linear(x, layer.weight, layer.bias)
-
-
 class LoRA(nn.Module):
     """B_and_lamb(inner(A(x))), low-rank with a bias."""
 
@@ -45,7 +39,8 @@ class LoRA(nn.Module):
         self.B_and_lamb.bias.data.copy_(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return apply_linear(self.B_and_lamb, self.A(x))
+        out: Tensor = self.B_and_lamb(self.A(x))
+        return out
 
 
 class TimeMixer(nn.Module):
@@ -96,9 +91,9 @@ class TimeMixer(nn.Module):
                 v0=v if v0 is None else v0,
                 v_mix=None if v0 is None else self.v_lora_simple(m_v),
                 a=self.a_lora_simple(m_a),
-                d=apply_linear(self.d_lora_mlp.B_and_lamb, torch.tanh(self.d_lora_mlp.A(m_d))),
-                k_scale=apply_linear(self.k_scale_linear, m_k_scale),
-                v_scale=apply_linear(self.v_scale_linear, m_v_scale),
+                d=self.d_lora_mlp.B_and_lamb(torch.tanh(self.d_lora_mlp.A(m_d))),
+                k_scale=self.k_scale_linear(m_k_scale),
+                v_scale=self.v_scale_linear(m_v_scale),
             ),
             gate=self.lora_B_g(torch.sigmoid(self.lora_A_g(m_g))),
             v0=v if v0 is None else v0,

@@ -1,15 +1,32 @@
 """Dropout whose mask is a hash of seed, site and position: the same on every device, and never stored."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rwkv.ops.kernels import has_kernels, kernels_for
+from rwkv.ops.kernels import has_native, has_triton_for
+from rwkv.ops.native import native
 
 _MASK = (1 << 32) - 1
 _SITE_FACTOR, _INDEX_FACTOR = 0x9E3779B9, 0x9E3779B1
 _FIRST_FACTOR, _SECOND_FACTOR = 0x7FEB352D, 0x846CA68B
+
+
+class Drop(NamedTuple):
+    """One use of dropout within a kernel: none where seed, int64 [1], is None. site: a number for the use."""
+
+    rate: float
+    seed: Tensor | None
+    site: int
+
+    @property
+    def numbers(self) -> tuple[int, int, float]:
+        """Site, threshold and scale, as kernels take them."""
+        return self.site, threshold(self.rate), 1 / (1 - self.rate)
+
+
+NO_DROP = Drop(0.0, None, 0)
 
 
 def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
@@ -56,8 +73,11 @@ class _Dropout(torch.autograd.Function):
 
 
 def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
-    if has_kernels(x):
-        residual = None if residual is None else residual.contiguous()
-        kernels, scale = kernels_for(x, "dropout"), 1 / (1 - rate)
-        return kernels.hash_dropout(x.contiguous(), threshold(rate), scale, seed, site, residual)
+    residual = None if residual is None else residual.contiguous()
+    if has_native(x):
+        return native().hash_dropout(x.contiguous(), threshold(rate), 1 / (1 - rate), seed, site, residual)
+    if has_triton_for(x):
+        from rwkv.ops.dropout_triton import hash_dropout as on_gpu  # Triton is there with a GPU only
+
+        return on_gpu(x.contiguous(), Drop(rate, seed, site), residual)
     return dropout_reference(x, rate, seed, site, residual)

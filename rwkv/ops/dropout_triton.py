@@ -6,6 +6,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rwkv.ops.dropout import Drop
+
 _BLOCK = 1024
 
 
@@ -16,27 +18,37 @@ def _mix(z):
     return z ^ (z >> 16)
 
 
+@triton.jit
+def dropped(values, first, at, seed, site, threshold, scale):
+    """float32 values with those zeroed whose hash is below `threshold`, the others times `scale`; as they are if seed
+    is None. first + at: the place of each in its tensor. seed: a pointer."""
+    if seed is None:
+        return values
+    else:
+        site_key = site.to(tl.uint32) * tl.full((), 0x9E3779B9, tl.uint32)
+        key = _mix(tl.load(seed).to(tl.uint32) ^ site_key)
+        index = first.to(tl.uint32) + at.to(tl.uint32)
+        hashed = _mix(index * tl.full((), 0x9E3779B1, tl.uint32) + key)
+        return tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0)
+
+
 # Not specialised: the numbers differ from use to use, and each would be compiled anew.
 @triton.jit(do_not_specialize=["entries", "site", "threshold"])
 def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK: tl.constexpr):
     first = tl.program_id(0).to(tl.int64) * BLOCK
     offset = tl.arange(0, BLOCK)
     mask = offset < entries - first
-    site_key = site.to(tl.uint32) * tl.full((), 0x9E3779B9, tl.uint32)
-    key = _mix(tl.load(seed).to(tl.uint32) ^ site_key)
-    index = first.to(tl.uint32) + offset.to(tl.uint32)
-    hashed = _mix(index * tl.full((), 0x9E3779B1, tl.uint32) + key)
     values = tl.load(x + first + offset, mask=mask, other=0).to(tl.float32)
-    kept = tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0)
+    kept = dropped(values, first, offset, seed, site, threshold, scale)
     if residual is not None:
         kept += tl.load(residual + first + offset, mask=mask, other=0).to(tl.float32)
     tl.store(y + first + offset, kept, mask=mask)
 
 
-def hash_dropout(x: Tensor, threshold: int, scale: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
-    """x with the entries zeroed whose hash is below `threshold`, the others times `scale`, plus `residual`."""
+def hash_dropout(x: Tensor, drop: Drop, residual: Tensor | None) -> Tensor:
+    """drop(x) + residual, the last if there is one."""
     y = torch.empty_like(x)
     grid = (triton.cdiv(x.numel(), _BLOCK),)
     if x.numel():
-        _dropout_kernel[grid](x, residual, y, seed, x.numel(), site, threshold, scale, BLOCK=_BLOCK)
+        _dropout_kernel[grid](x, residual, y, drop.seed, x.numel(), *drop.numbers, BLOCK=_BLOCK)
     return y

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.kernels import has_kernels
+from rwkv.ops.kernels import has_native, has_triton_for
 from rwkv.ops.wkv_chunked import wkv_chunked
 from rwkv.ops.wkv_native import wkv_native
 
@@ -35,7 +35,7 @@ def wkv(
     if initial_state is not None and initial_state.shape != (groups.groups, heads, width, width):
         expected = (groups.groups, heads, width, width)
         raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}, expected {expected}")
-    if r.is_cuda and has_kernels(r, k_hat, v, b, head_width=width):
+    if has_triton_for(r, k_hat, v, b, head_width=width):
         from rwkv.ops.wkv_triton import wkv_triton  # Triton is there with a GPU only
 
         return wkv_triton(r, log_decay, k_hat, v, b, groups.runs, initial_state)
@@ -43,6 +43,6 @@ def wkv(
     if initial_state is not None:
         initial_state = initial_state.to(dtype)
     wide = [x.to(dtype) for x in (r, log_decay, k_hat, v, b)]
-    form = wkv_native if has_kernels(*wide, head_width=width) else wkv_chunked
+    form = wkv_native if has_native(*wide, head_width=width) else wkv_chunked
     out, final_state = form(wide[0], wide[1], wide[2], wide[3], wide[4], groups, initial_state)
     return out.to(r.dtype), final_state

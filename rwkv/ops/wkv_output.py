@@ -1,12 +1,7 @@
 """From what the WKV recurrence reads to the time mixer's gated output (spec 4, "Time mixer")."""
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from rwkv.ops.kernels import has_kernels, kernels_for
 
 GROUP_NORM_EPS = 64e-5
 
@@ -19,29 +14,7 @@ def wkv_output(
     out, r, v, b, gate: [N, C], heads side by side. bonus: [H, K]. weight, bias: [C], of the GroupNorm with a group a
     head. Source: spec 4.
     """
-    if has_kernels(out, r, v, b, gate, head_width=bonus.shape[1]):
-        return _Output.apply(out, r, v, b, gate, bonus, weight, bias)
-    return wkv_output_reference(out, r, v, b, gate, bonus, weight, bias)
-
-
-def wkv_output_reference(
-    out: Tensor, r: Tensor, v: Tensor, b: Tensor, gate: Tensor, bonus: Tensor, weight: Tensor, bias: Tensor
-) -> Tensor:
-    """The definition of `wkv_output`."""
     heads = len(bonus)
     share = (r * bonus.flatten() * b).unflatten(1, (heads, -1)).sum(-1, keepdim=True)
     extra = (share * v.unflatten(1, (heads, -1))).flatten(1)
     return gate * (F.group_norm(out, heads, weight, bias, GROUP_NORM_EPS) + extra)
-
-
-class _Output(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        inputs = tuple(x.contiguous() for x in inputs)
-        ctx.save_for_backward(*inputs)
-        return kernels_for(inputs[0], "wkv_output").wkv_output_forward(*inputs, GROUP_NORM_EPS)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        kernels = kernels_for(gradients[0], "wkv_output")
-        return tuple(kernels.wkv_output_backward(*ctx.saved_tensors, gradients[0].contiguous(), GROUP_NORM_EPS))

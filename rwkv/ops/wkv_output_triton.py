@@ -1,104 +1,145 @@
 """GroupNorm, bonus and gate after the recurrence on a GPU. See rwkv/ops/wkv_output.py for the definition."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-# Rows a program, of one head.
-_ROWS = 64
+from rwkv.ops.layer_weights import OutputWeights
+from rwkv.ops.wkv_output import GROUP_NORM_EPS
+
+# Rows a program, of one head, and warps, by measurement on an H200.
+_FORWARD = {"ROWS": 64, "num_warps": 4}
+_BACKWARD = {"ROWS": 64, "num_warps": 4}
+_EPS = tl.constexpr(GROUP_NORM_EPS)
+
+
+class OutputInputs(NamedTuple):
+    """What the output of a time mixer is made of: out, r, v, b and the gate, [N, C] each; rows of r may lie apart."""
+
+    out: Tensor
+    r: Tensor
+    v: Tensor
+    b: Tensor
+    gate: Tensor
+
+
+# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
+@triton.jit
+def _load(x, first, at, mask):
+    return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
 
 
 @triton.jit
-def _load(x, at, mask):
-    return tl.load(x + at, mask=mask, other=0).to(tl.float32)
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _forward_kernel(out, r, v, b, gate, bonus, weight, bias, y, rows, heads, eps, ROWS: tl.constexpr, K: tl.constexpr):
-    head = tl.program_id(1)
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    channel = head * K + tl.arange(0, K)
-    mask = (row < rows)[:, None] & (channel >= 0)[None, :]
-    at = row[:, None] * heads * K + channel[None, :]
-    x = _load(out, at, mask)
+def _standardised(out, first, at, mask, K: tl.constexpr):
+    """The rows less their mean and over their deviation, [ROWS, K], and 1 / deviation [ROWS, 1]."""
+    x = _load(out, first, at, mask)
     centred = x - tl.sum(x, 1)[:, None] / K
-    unit = centred / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / K + eps)
-    of_bonus = tl.load(bonus + channel).to(tl.float32)
-    share = tl.sum(_load(r, at, mask) * of_bonus[None, :] * _load(b, at, mask), 1)
-    scaled = unit * tl.load(weight + channel).to(tl.float32)[None, :] + tl.load(bias + channel).to(tl.float32)[None, :]
-    tl.store(y + at, _load(gate, at, mask) * (scaled + share[:, None] * _load(v, at, mask)), mask=mask)
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / K + _EPS)
+    return centred * rstd, rstd
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _backward_kernel(
-    out, r, v, b, gate, bonus, weight, bias, grad, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
-    rows, heads, eps, ROWS: tl.constexpr, K: tl.constexpr,
+def _gate_forward_kernel(
+    out, r, v, b, gate, bonus, weight, bias, y, rows, C, r_stride, ROWS: tl.constexpr, K: tl.constexpr
+):  # fmt: skip
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    channel = tl.program_id(1) * K + tl.arange(0, K)
+    mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
+    at = row[:, None] * C + channel[None, :]
+    unit, _ = _standardised(out, first * C, at, mask, K)
+    of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
+    share = tl.sum(
+        _load(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask)
+        * of_bonus
+        * _load(b, first * C, at, mask),
+        1,
+    )
+    scaled = unit * tl.load(weight + channel).to(tl.float32)[None, :] + tl.load(bias + channel).to(tl.float32)[None, :]
+    tl.store(
+        y + first * C + at,
+        _load(gate, first * C, at, mask) * (scaled + share[:, None] * _load(v, first * C, at, mask)),
+        mask=mask,
+    )
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _gate_backward_kernel(
+    out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
+    rows, C, r_stride, grad_r_stride, grad_gate_stride, ROWS: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """sums float32 [blocks, 3, C]: of each block of rows, the gradients of bonus, weight and bias."""
-    block, head = tl.program_id(0), tl.program_id(1)
-    row = block.to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    channel = head * K + tl.arange(0, K)
-    mask = (row < rows)[:, None] & (channel >= 0)[None, :]
-    at = row[:, None] * heads * K + channel[None, :]
-    x = _load(out, at, mask)
-    centred = x - tl.sum(x, 1)[:, None] / K
-    rstd = 1 / tl.sqrt(tl.sum(centred * centred, 1) / K + eps)
-    unit = centred * rstd[:, None]
-    of_r, of_b, of_v = _load(r, at, mask), _load(b, at, mask), _load(v, at, mask)
+    block = tl.program_id(0)
+    first = block.to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    channel = tl.program_id(1) * K + tl.arange(0, K)
+    mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
+    at = row[:, None] * C + channel[None, :]
+    unit, rstd = _standardised(out, first * C, at, mask, K)
+    of_r, of_b = (
+        _load(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask),
+        _load(b, first * C, at, mask),
+    )
+    of_v, of_gate = _load(v, first * C, at, mask), _load(gate, first * C, at, mask)
     of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
     of_weight = tl.load(weight + channel).to(tl.float32)[None, :]
     share = tl.sum(of_r * of_bonus * of_b, 1)[:, None]
-    g = _load(grad, at, mask)
-    ungated = g * _load(gate, at, mask)
-    of_bias = tl.load(bias + channel).to(tl.float32)[None, :]
-    tl.store(grad_gate + at, g * (unit * of_weight + of_bias + share * of_v), mask=mask)
-    tl.store(grad_v + at, ungated * share, mask=mask)
-    grad_share = tl.sum(ungated * of_v, 1)[:, None]
-    tl.store(grad_r + at, grad_share * of_bonus * of_b, mask=mask)
-    tl.store(grad_b + at, grad_share * of_bonus * of_r, mask=mask)
-    scaled = ungated * of_weight
+    ungated = unit * of_weight + tl.load(bias + channel).to(tl.float32)[None, :] + share * of_v
+    tl.store(y + first * C + at, of_gate * ungated, mask=mask)
+    g = _load(grad, first * C, at, mask)
+    tl.store(
+        grad_gate + first * grad_gate_stride + row[:, None] * grad_gate_stride + channel[None, :],
+        g * ungated,
+        mask=mask,
+    )
+    g *= of_gate
+    tl.store(grad_v + first * C + at, g * share, mask=mask)
+    of_share = tl.sum(g * of_v, 1)[:, None]
+    tl.store(
+        grad_r + first * grad_r_stride + row[:, None] * grad_r_stride + channel[None, :],
+        of_share * of_bonus * of_b,
+        mask=mask,
+    )
+    tl.store(grad_b + first * C + at, of_share * of_bonus * of_r, mask=mask)
+    scaled = g * of_weight
     level, along = tl.sum(scaled, 1)[:, None] / K, tl.sum(scaled * unit, 1)[:, None] / K
-    tl.store(grad_out + at, rstd[:, None] * (scaled - level - unit * along), mask=mask)
-    total = sums + block.to(tl.int64) * 3 * heads * K + channel
-    tl.store(total, tl.sum(grad_share * of_r * of_b, 0))
-    tl.store(total + heads * K, tl.sum(ungated * unit, 0))
-    tl.store(total + 2 * heads * K, tl.sum(ungated, 0))
+    tl.store(grad_out + first * C + at, rstd * (scaled - level - unit * along), mask=mask)
+    total = sums + block.to(tl.int64) * 3 * C + channel
+    tl.store(total, tl.sum(of_share * of_r * of_b, 0))
+    tl.store(total + C, tl.sum(g * unit, 0))
+    tl.store(total + 2 * C, tl.sum(g, 0))
 
 
-def wkv_output_forward(
-    out: Tensor, r: Tensor, v: Tensor, b: Tensor, gate: Tensor, bonus: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> Tensor:
+def wkv_output_forward(inputs: OutputInputs, weights: OutputWeights) -> Tensor:
     """The gated output [N, C]."""
-    rows, (heads, width) = len(out), bonus.shape
-    y = torch.empty_like(gate)
+    y = torch.empty_like(inputs.out)
+    rows, channels = y.shape
+    heads, width = weights.bonus.shape
     if rows:
-        grid = (triton.cdiv(rows, _ROWS), heads)
-        _forward_kernel[grid](out, r, v, b, gate, bonus, weight, bias, y, rows, heads, eps, ROWS=_ROWS, K=width)
+        grid = (triton.cdiv(rows, _FORWARD["ROWS"]), heads)
+        _gate_forward_kernel[grid](*inputs, *weights, y, rows, channels, inputs.r.stride(0), **_FORWARD, K=width)
     return y
 
 
 def wkv_output_backward(
-    out: Tensor,
-    r: Tensor,
-    v: Tensor,
-    b: Tensor,
-    gate: Tensor,
-    bonus: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    grad: Tensor,
-    eps: float,
-) -> tuple[Tensor, ...]:
-    """The gradients of out, r, v, b, gate, bonus, weight, bias."""
-    rows, (heads, width) = len(out), bonus.shape
-    grads = [torch.empty_like(x) for x in (out, r, v, b, gate)]
-    blocks = triton.cdiv(rows, _ROWS)
-    sums = out.new_empty(blocks, 3, heads * width, dtype=torch.float32)
+    inputs: OutputInputs, weights: OutputWeights, grad: Tensor, grad_r: Tensor, grad_gate: Tensor
+) -> tuple[Tensor, OutputInputs, OutputWeights]:
+    """The output once more, and all gradients from its own. Those of r and gate are written to the given [N, C]."""
+    rows, channels = grad.shape
+    heads, width = weights.bonus.shape
+    y = torch.empty_like(grad)
+    of_out, of_v, of_b = (torch.empty_like(grad) for _ in range(3))
+    grads = OutputInputs(of_out, grad_r, of_v, of_b, grad_gate)
+    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
+    sums = grad.new_empty(blocks, 3, channels, dtype=torch.float32)
     if rows:
-        _backward_kernel[(blocks, heads)](
-            out, r, v, b, gate, bonus, weight, bias, grad, *grads, sums, rows, heads, eps, ROWS=_ROWS, K=width
+        strides = inputs.r.stride(0), grad_r.stride(0), grad_gate.stride(0)
+        _gate_backward_kernel[(blocks, heads)](
+            *inputs, *weights, grad, y, *grads, sums, rows, channels, *strides, **_BACKWARD, K=width
         )
-    of_bonus, of_weight, of_bias = sums.sum(0)
-    return *grads, of_bonus.view_as(bonus).to(bonus.dtype), of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+    of_bonus, of_weight, of_bias = sums.sum(0).to(grad.dtype)
+    return y, grads, OutputWeights(of_bonus.view(heads, width), of_weight, of_bias)

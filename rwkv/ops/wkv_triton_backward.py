@@ -44,6 +44,7 @@ def _run_adjoint_kernel(
     runs,
     slot_run,
     additions,
+    r_stride,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,
@@ -63,11 +64,11 @@ def _run_adjoint_kernel(
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
         writes = load_writes(is_query, row, inside, T)[:, None]
-        r_rows = load_rows(r, row, inside, head, heads, K, T)
-        log_w = load_rows(log_decay, row, inside, head, heads, K, T)
-        k = load_rows(k_hat, row, inside, head, heads, K, T)
-        b_rows = load_rows(b, row, inside, head, heads, K, T)
-        grad = load_rows(grad_out, row, inside, head, heads, K, T)
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
 
         k_in, b_scaled, _, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
@@ -101,12 +102,17 @@ def _gradient_kernel(
     grad_v,
     grad_b,
     grad_initial,
+    r_stride,
+    grad_r_stride,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """Walk one run of one head backwards from the gradient of the state after it: all gradients of its rows."""
+    """Walk one run of one head backwards from the gradient of the state after it: all gradients of its rows.
+
+    What grad_r, grad_v and grad_b hold is added to.
+    """
     run = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     at = runs + run.to(tl.int64) * 5
@@ -123,12 +129,12 @@ def _gradient_kernel(
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
         writes = load_writes(is_query, row, inside, T)[:, None]
-        r_rows = load_rows(r, row, inside, head, heads, K, T)
-        log_w = load_rows(log_decay, row, inside, head, heads, K, T)
-        k = load_rows(k_hat, row, inside, head, heads, K, T)
-        v_rows = load_rows(v, row, inside, head, heads, K, T)
-        b_rows = load_rows(b, row, inside, head, heads, K, T)
-        grad = load_rows(grad_out, row, inside, head, heads, K, T)
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
         state = tl.load(states + state_offsets(chunk + i, head, heads, K)).to(tl.float32)
 
@@ -141,7 +147,8 @@ def _gradient_kernel(
         # Back to what its products were made of.
         grad_y = dot(b_scaled * p_end[None, :], grad_state, precision) + dot(tl.trans(read), grad, precision)
         z = -dot(tl.trans(solved), grad_y, precision)
-        store_rows(grad_v, c * grad - z, row, inside, head, heads, K, T)
+        given = load_rows(grad_v, row, inside, head, heads * K, K, T)
+        store_rows(grad_v, given + c * grad - z, row, inside, head, heads * K, K, T)
         grad_after = grad_state
         grad_state = p_end[:, None] * grad_after + dot(tl.trans(u_in), grad, precision)
         grad_state += dot(tl.trans(k_in), z, precision)
@@ -155,12 +162,12 @@ def _gradient_kernel(
         grad_u_in = dot(grad_read, b_scaled, precision) + dot(grad, tl.trans(state), precision)
 
         # Back to the inputs, which are read again rather than kept in registers.
-        r_rows = load_rows(r, row, inside, head, heads, K, T)
-        w = tl.exp(load_rows(log_decay, row, inside, head, heads, K, T))
-        k = load_rows(k_hat, row, inside, head, heads, K, T)
-        v_rows = load_rows(v, row, inside, head, heads, K, T)
-        b_rows = load_rows(b, row, inside, head, heads, K, T)
-        grad = load_rows(grad_out, row, inside, head, heads, K, T)
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        w = tl.exp(load_rows(log_decay, row, inside, head, heads * K, K, T))
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
         p_inverse = tl.where(writes, tl.exp(-log_p), 0.0)
         grad_u = grad_u_in * p_before
         grad_k = grad_k_in * p_before - grad_u * c
@@ -174,10 +181,12 @@ def _gradient_kernel(
         grad_end = tl.sum(ended, 0) + grad_p_end * p_end
         grad_decay = tl.where(writes, grad_log_p + grad_end[None, :], 0.0)
         grad_c = (tl.sum(grad * v_rows, 1) - tl.sum(grad_u * k, 1))[:, None]
-        store_rows(grad_log_decay, grad_decay + grad_w, row, inside, head, heads, K, T)
-        store_rows(grad_r, grad_u * w + grad_c * b_rows, row, inside, head, heads, K, T)
-        store_rows(grad_k_hat, grad_k, row, inside, head, heads, K, T)
-        store_rows(grad_b, grad_b_scaled + grad_b_end + grad_c * r_rows, row, inside, head, heads, K, T)
+        store_rows(grad_log_decay, grad_decay + grad_w, row, inside, head, heads * K, K, T)
+        given = load_rows(grad_r, row, inside, head, grad_r_stride, K, T)
+        store_rows(grad_r, given + grad_u * w + grad_c * b_rows, row, inside, head, grad_r_stride, K, T)
+        store_rows(grad_k_hat, grad_k, row, inside, head, heads * K, K, T)
+        given = load_rows(grad_b, row, inside, head, heads * K, K, T)
+        store_rows(grad_b, given + grad_b_scaled + grad_b_end + grad_c * r_rows, row, inside, head, heads * K, K, T)
 
     if grad_initial is not None:  # noqa: SIM102 (decided when compiled)
         if first == tl.load(offsets + group):
@@ -190,16 +199,17 @@ def wkv_backward(
     kept: Kept,
     grad_out: Tensor,
     grad_final: Tensor | None,
+    grads: tuple[Tensor, ...],
     needs_initial: bool,
-) -> tuple[list[Tensor], Tensor | None]:
-    """Gradients of r, log_decay, k_hat, v, b (each in its dtype); and of the initial state, if needed.
+) -> Tensor | None:
+    """Write the gradients of r, log_decay, k_hat, v, b into `grads`; return that of the initial state, if needed.
 
     inputs: r, log_decay, k_hat, v, b as they went forward. grad_out, grad_final: contiguous, like out and final_state.
+    grads: like inputs; what those of r, v and b hold is added to, since these have other uses than the recurrence.
     """
     r, log_decay, k_hat, _, b = inputs
     _, heads, width = r.shape
     slots = len(plan.slot_run)
-    grads = [torch.empty_like(x) for x in inputs]
     shape = (plan.groups, heads, width, width)
     grad_initial = r.new_empty(shape, dtype=torch.float32) if needs_initial else None
     additions = r.new_empty((slots, *shape[1:]), dtype=torch.float32)
@@ -210,12 +220,12 @@ def wkv_backward(
     run(
         "adjoint", _run_adjoint_kernel, slots * heads,
         r, log_decay, k_hat, b, plan.is_query, kept.inverse, grad_out,
-        plan.offsets, plan.runs, plan.slot_run, additions,
+        plan.offsets, plan.runs, plan.slot_run, additions, r.stride(0),
     )  # fmt: skip
     grad_ends = scan_runs(plan, kept.transition.mT, additions, grad_final, reverse=True)
     run(
         "gradient", _gradient_kernel, len(plan.runs) * heads,
         *inputs, plan.is_query, kept.inverse, kept.states, grad_out,
-        plan.offsets, plan.runs, grad_ends, grad_final, *grads, grad_initial,
+        plan.offsets, plan.runs, grad_ends, grad_final, *grads, grad_initial, r.stride(0), grads[0].stride(0),
     )  # fmt: skip
-    return grads, grad_initial
+    return grad_initial

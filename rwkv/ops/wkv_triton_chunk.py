@@ -12,17 +12,17 @@ import triton.language as tl
 
 
 @triton.jit
-def load_rows(x, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
-    """One head of T rows from `row` of [N, H, K], float32 [T, K]; zero where not inside."""
-    at = tl.arange(0, T)[:, None] * heads * K + tl.arange(0, K)[None, :]
-    return tl.load(x + (row * heads + head) * K + at, mask=inside[:, None], other=0).to(tl.float32)
+def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
+    """One head of T rows from `row` of [N, H, K], `stride` apart, float32 [T, K]; zero where not inside."""
+    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
+    return tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32)
 
 
 @triton.jit
-def store_rows(x, value, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
-    """Write float32 [T, K] to one head of T rows from `row` of [N, H, K], in the dtype of x."""
-    at = tl.arange(0, T)[:, None] * heads * K + tl.arange(0, K)[None, :]
-    tl.store(x + (row * heads + head) * K + at, value.to(x.dtype.element_ty), mask=inside[:, None])
+def store_rows(x, value, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
+    """Write float32 [T, K] to one head of T rows from `row` of [N, H, K], `stride` apart, in the dtype of x."""
+    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
+    tl.store(x + row * stride + head * K + at, value.to(x.dtype.element_ty), mask=inside[:, None])
 
 
 @triton.jit
@@ -120,9 +120,9 @@ def chunk_inverse_kernel(
     inside = tl.arange(0, T) < (tl.load(chunks + chunk * 2 + 1) - row).to(tl.int32)
     writes = load_writes(is_query, row, inside, T)[:, None]
     k_in, b_scaled, _, _, _ = chunk_factors(
-        load_rows(log_decay, row, inside, head, heads, K, T),
-        load_rows(k_hat, row, inside, head, heads, K, T),
-        load_rows(b, row, inside, head, heads, K, T),
+        load_rows(log_decay, row, inside, head, heads * K, K, T),
+        load_rows(k_hat, row, inside, head, heads * K, K, T),
+        load_rows(b, row, inside, head, heads * K, K, T),
         writes,
     )
     lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)

@@ -1,8 +1,7 @@
 """WKV forward: the affine map of each run in a group of several, a scan over them, then every run's outputs."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -56,9 +55,9 @@ def _run_map_kernel(
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
         writes = load_writes(is_query, row, inside, T)[:, None]
-        log_w = load_rows(log_decay, row, inside, head, heads, K, T)
-        k = load_rows(k_hat, row, inside, head, heads, K, T)
-        b_rows = load_rows(b, row, inside, head, heads, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
         v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0).to(tl.float32)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
@@ -85,12 +84,18 @@ def _output_kernel(
     out,
     final_state,
     states,
+    initial_groups,
+    final_first,
+    r_stride,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state."""
+    """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state.
+
+    Groups from initial_groups on start from zero; of those before final_first no final state is kept.
+    """
     run = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     at = runs + run.to(tl.int64) * 5
@@ -99,17 +104,18 @@ def _output_kernel(
     if slot >= 0:
         state = tl.load(starts + state_offsets(slot, head, heads, K))
     elif initial_state is not None:
-        state = tl.load(initial_state + transposed_offsets(group, head, heads, K))
+        at = transposed_offsets(group, head, heads, K)
+        state = tl.load(initial_state + at, mask=(at >= 0) & (group < initial_groups), other=0.0)
 
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
         writes = load_writes(is_query, row, inside, T)[:, None]
-        r_rows = load_rows(r, row, inside, head, heads, K, T)
-        log_w = load_rows(log_decay, row, inside, head, heads, K, T)
-        k = load_rows(k_hat, row, inside, head, heads, K, T)
-        v_rows = load_rows(v, row, inside, head, heads, K, T)
-        b_rows = load_rows(b, row, inside, head, heads, K, T)
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
@@ -120,15 +126,15 @@ def _output_kernel(
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
         result = c * v_rows + dot(u_in, state, precision) + dot(read, y, precision)
-        store_rows(out, result, row, inside, head, heads, K, T)
+        store_rows(out, result, row, inside, head, heads * K, K, T)
         state = state_after
 
-    if end == tl.load(offsets + group + 1):
-        tl.store(final_state + transposed_offsets(group, head, heads, K), state)
+    if final_state is not None:  # noqa: SIM102 (decided when compiled)
+        if (group >= final_first) & (end == tl.load(offsets + group + 1)):
+            tl.store(final_state + transposed_offsets(group - final_first, head, heads, K), state)
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """What the backward pass needs of the forward pass.
 
     inverse float32 [B, H, T, T]: the chunks' solved systems. transition float32 [slots, H, K, K]: the runs' A.
@@ -141,21 +147,23 @@ class Kept:
 
 
 def wkv_forward(
-    inputs: tuple[Tensor, ...], plan: RunPlan, initial_state: Tensor | None, keep_states: bool
+    inputs: tuple[Tensor, ...], plan: RunPlan, initial_state: Tensor | None, final_groups: int, keep_states: bool
 ) -> tuple[Tensor, Tensor, Kept]:
-    """Run the forward kernels: out [N, H, K], final_state float32 [G, H, K (value), K (key)], and what to keep.
+    """Run the forward kernels: out [N, H, K], the final states of the last groups, and what to keep.
 
-    inputs: r, log_decay, k_hat, v, b, as in `wkv_triton`. They and initial_state are contiguous and start at multiples
-    of 16 bytes, on the plan's device.
+    inputs: r, log_decay, k_hat, v, b, as in `wkv_triton`. They and initial_state are contiguous, but for the rows of r,
+    and start at multiples of 16 bytes, on the plan's device. initial_state: of the first groups, float32
+    [any, H, K (value), K (key)]; the others start from zero. final_groups: of how many groups there are final states.
     """
     r, log_decay, k_hat, v, b = inputs
-    _, heads, width = r.shape
+    rows, heads, width = r.shape
     new = r.new_empty
     chunks, slots = len(plan.chunks), len(plan.slot_run)
-    out = torch.empty_like(r)
+    out = new(rows, heads, width)
     inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
     maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
-    final_state = new(plan.groups, heads, width, width, dtype=torch.float32)
+    final_state = new(final_groups, heads, width, width, dtype=torch.float32)
+    initial_groups = 0 if initial_state is None else len(initial_state)
     states = new(chunks, heads, width, width) if keep_states else None
 
     def run(name: str, kernel: Any, programs: int, *arguments: Any) -> None:
@@ -173,6 +181,6 @@ def wkv_forward(
     run(
         "output", _output_kernel, len(plan.runs) * heads,
         *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state,
-        out, final_state, states,
+        out, final_state if final_groups else None, states, initial_groups, plan.groups - final_groups, r.stride(0),
     )  # fmt: skip
     return out, final_state, Kept(inverse, maps[..., :width], states)

@@ -73,13 +73,15 @@ def _expand_kernel(
     addition_row,
     first_row,
     first_column,
+    first_count,
     K: tl.constexpr,
     COLUMNS: tl.constexpr,
     REVERSE: tl.constexpr,
 ):
     """The state before each item of one range, into states [items, H, K, K]; one block of its columns.
 
-    It starts from first_state at first_index (at the range's own number if None), or from zero.
+    It starts from first_state at first_index (at the range's own number if None); from zero where that is first_count
+    or more.
     """
     blocks: tl.constexpr = K // COLUMNS
     number = tl.program_id(0) // (heads * blocks)
@@ -97,7 +99,8 @@ def _expand_kernel(
         start = number.to(tl.int64)
         if first_index is not None:
             start = tl.load(first_index + number)
-        x = tl.load(first_state + (start * heads + head) * K * K + key * first_row + column * first_column)
+        at = (start * heads + head) * K * K + key * first_row + column * first_column
+        x = tl.load(first_state + at, mask=(at >= 0) & (start < first_count), other=0.0)
     step = -heads if REVERSE else heads
     item = (end - 1 if REVERSE else first) * heads + head
     steps = (end - first).to(tl.int32) - 1
@@ -115,7 +118,7 @@ def scan_runs(plan: RunPlan, transition: Tensor, addition: Tensor, first: Tensor
     """The state before each slot of the plan (after it, in time, if reverse): float32 [slots, H, K (key), K (value)].
 
     transition, addition: float32 [slots, H, K, K], any strides; those of a group's last slot (its first, if reverse)
-    do not matter. first: the state a group starts from, float32 [G, H, K (value), K (key)], zero if None.
+    do not matter. first: the states the first groups start from, float32 [any, H, K (value), K (key)], the others zero.
     """
     if first is not None:
         first = first.mT
@@ -148,7 +151,7 @@ def _expand(
         _expand_kernel, len(ranges) * heads * (width // COLUMNS),
         (
             transition, addition, ranges, first, index, states, heads,
-            *_strides(transition, addition), *((0, 0) if first is None else first.stride()[2:]),
+            *_strides(transition, addition), *((0, 0, 0) if first is None else (*first.stride()[2:], len(first))),
         ),
         K=width, REVERSE=reverse, **SETTINGS,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +10,8 @@ import torch
 from torch import Tensor
 
 from rwkv.errors import InputError
-from rwkv.model.curve import correction_points, recall
-
-_LEAST_S = 1.0
-# Between neighbouring points the curve is looked at this often; a dip narrower than that may be missed.
-_LOOKS_BETWEEN = 2
-# Halvings of the step in which the crossing lies: far below a second.
-_HALVINGS = 40
+from rwkv.model.curve import recall
+from rwkv.recurrent.intervals import intervals
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,30 +38,8 @@ class Curve:
 
         Raises InputError where retention is not between 0 and 1.
         """
-        if not 0 < retention < 1:
-            raise InputError("This is no desired retention.", got=repr(retention), expected="more than 0, less than 1")
-        times = _times()
-        reached = self(times) <= retention
-        if not reached.any():
-            return None
-        first = int(reached.argmax())
-        if first == 0:
-            return _LEAST_S
-        low, high = times[first - 1], times[first]
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self(middle) <= retention else (middle, high)
-        return float(high)
-
-
-@cache
-def _times() -> Floats:
-    """Times from a second to the last point, at which the curve is looked at."""
-    points = correction_points(torch.device("cpu")).numpy()
-    points = np.concatenate([[_LEAST_S], points[points > _LEAST_S]])
-    shares = np.arange(_LOOKS_BETWEEN) / _LOOKS_BETWEEN
-    between = points[:-1, None] * (points[1:] / points[:-1])[:, None] ** shares
-    return np.append(between.reshape(-1), points[-1])
+        (found,) = intervals(self.outputs, retention)
+        return None if np.isnan(found) else float(found)
 
 
 @dataclass(frozen=True)

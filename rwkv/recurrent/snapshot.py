@@ -17,7 +17,7 @@ import torch
 
 from rwkv.data.history import RevlogTable
 from rwkv.errors import SnapshotError
-from rwkv.model.files import file_errors, write_whole_parts
+from rwkv.files import file_errors, write_whole_parts
 from rwkv.model.inputs import SequenceDraw
 from rwkv.model.network import Network
 from rwkv.model.packed import outputs_size, state_size

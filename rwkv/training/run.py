@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from rwkv.errors import ConfigError, InputError
+from rwkv.files import file_errors, write_whole
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
-from rwkv.model.files import file_errors, write_whole
 from rwkv.model.network import Network
 from rwkv.training.optimizer import load_moments
 

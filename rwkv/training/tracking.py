@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rwkv.errors import RwkvError
-from rwkv.model.files import file_errors, write_whole
+from rwkv.files import file_errors, write_whole
 from rwkv.runtime import log
 
 

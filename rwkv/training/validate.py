@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import torch
 
-from rwkv.batches.collate import Batch, BatchLabels, collate
+from rwkv.batches.collate import BatchLabels
 from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import Group
+from rwkv.batches.sliced import SlicedBatch
 from rwkv.data.store import ReviewStore
-from rwkv.evaluation.predict import last_rows
-from rwkv.model.inputs import draw_sequence
+from rwkv.evaluation.predict import last_rows, sliced_histories
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.slices import ROWS_OF_A_SLICE, slices
 from rwkv.training.loss import compute_loss
@@ -22,22 +22,23 @@ _ROWS_OF = {
 }
 
 
-def validation_batch(store: ReviewStore, group: Group) -> Batch:
-    """Whole histories with the codes of evaluation."""
-    return collate([read_segment(store, place) for place in group], [draw_sequence(place.user) for place in group])
+def validation_batch(store: ReviewStore, group: Group, device: torch.device) -> SlicedBatch:
+    """Whole histories with the codes of evaluation, for a network on a device."""
+    return sliced_histories([read_segment(store, place) for place in group], device)
 
 
 @torch.inference_mode()
-def validate(network: Network, batches: Iterable[Batch], dtype: torch.dtype, device: torch.device) -> dict[str, float]:
-    """Means over the equalize rows of all batches, by the names of Loss.reported; 0 where there is no such row."""
+def validate(network: Network, batches: Iterable[SlicedBatch], dtype: torch.dtype) -> dict[str, float]:
+    """Means over the equalize rows of all batches, by the names of Loss.reported; none where there is no such row."""
     frozen = frozen_network(network.state_dict(), dtype, network.spec)
+    device = network.device
     sums, counts = dict.fromkeys(_ROWS_OF, 0.0), dict.fromkeys(_ROWS_OF, 0)
     for batch in batches:
-        x = last_rows(frozen, batch, device)
+        x = last_rows(frozen, batch)
         for part in slices(len(batch), ROWS_OF_A_SLICE):
-            labels = BatchLabels(**{name: value[part].to(device) for name, value in vars(batch.labels).items()})
-            loss = compute_loss(frozen.read_out(x[part]), labels, batch.is_query[part].to(device))
+            labels = BatchLabels(**{name: value[part].to(device) for name, value in vars(batch.rows.labels).items()})
+            loss = compute_loss(frozen.read_out(x[part]), labels, batch.rows.is_query[part].to(device))
             for name, rows in _ROWS_OF.items():
                 sums[name] += float(loss.reported[name]) * int(loss.counts[rows])
                 counts[name] += int(loss.counts[rows])
-    return {name: sums[name] / max(1, counts[name]) for name in _ROWS_OF}
+    return {name: sums[name] / counts[name] for name in _ROWS_OF if counts[name]}

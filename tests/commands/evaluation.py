@@ -109,10 +109,12 @@ class Evaluation:
         return Workspace(self.root).write_config(keys | settings)
 
     def files(self) -> dict[str, bytes]:
-        """The result files by `folder/name`."""
+        """The result files by `folder/name`, without the notes beside them."""
         found = {}
         for folder in ("result", "raw"):
-            found |= {f"{folder}/{path.name}": path.read_bytes() for path in sorted((self.root / folder).glob("*"))}
+            found |= {
+                f"{folder}/{path.name}": path.read_bytes() for path in sorted((self.root / folder).glob("*.jsonl"))
+            }
         return found
 
     def lines(self, folder: str, name: str) -> dict[int, dict[str, Any]]:
@@ -125,7 +127,8 @@ class Evaluation:
         return items(self.root / "weights_db")
 
 
-# Every line is synced once, after it was written. Ctrl-C reaches the worker processes too; SIGKILL only the command.
+# Every line of a result file is synced once, after it was written. Ctrl-C reaches the worker processes too; SIGKILL
+# only the command.
 _ENDED = """
 import os, signal, sys
 import rwkv.commands.evaluate
@@ -135,8 +138,8 @@ rwkv.commands.evaluate._ROWS_TOGETHER = int(rows)
 sync, written = os.fsync, []
 def ending(file):
     sync(file)
-    written.append(file)
-    if len(written) == int(line):
+    written.append(os.readlink(f"/proc/self/fd/{file}").endswith(".jsonl"))
+    if written[-1] and sum(written) == int(line):
         os.killpg(0, signal.SIGINT) if name == "SIGINT" else os.kill(os.getpid(), signal.SIGKILL)
 os.fsync = ending
 sys.exit(rwkv.get_result.main(["--config", config]))

@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on(dataset: Path) -> None:
             shutil.rmtree(dataset / kind / f"user_id={user}")
         (dataset / "truth" / f"user_id={user}.parquet").unlink()
     revlog = dataset / "revlogs" / "user_id=4" / "data.parquet"
-    revlog.rename(revlog.with_suffix(".partial"))
+    revlog.rename(revlog.with_name(revlog.name + ".tmp"))
     first = dataset / "revlogs" / "user_id=1" / "data.parquet"
     written = first.stat().st_mtime_ns
     assert simulate(USERS, REVIEWS, SEED, dataset) == 0

@@ -243,6 +243,16 @@ def test_without_validation_users_there_is_a_warning(training: Training, capsys:
     assert training.log() == training.trained()
 
 
+def test_validation_without_keys_says_so(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Instead of a loss of 0, on stderr and in the log."""
+    monkeypatch.setattr("rwkv.commands.train.validate", lambda *arguments: {})
+    assert training.run(EPOCHS=0.25) == 0
+    assert_said(capsys, "validation: none of its users has a key")
+    assert training.log() == training.trained()
+
+
 def test_training_users_that_are_missing_are_counted(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.run(EPOCHS=0.4, TRAIN_USERS_START=2, TRAIN_USERS_END=5) == 0
     assert_said(capsys, "2 of 4 training users are not in the store")

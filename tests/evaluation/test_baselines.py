@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
-from rwkv.evaluation.baselines import average_predictions, fsrs_predictions
+from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
 
 W = DEFAULT_PARAMETERS
 AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4
@@ -20,7 +20,7 @@ def test_average_of_everything_before_the_fold(y: list[int]) -> None:
     expected = []
     if len(y) >= 6:
         for before, fold in TimeSeriesSplit(n_splits=5).split(np.zeros(len(y))):
-            expected += [(sum(y[row] for row in before) + 1) / (len(before) + 2)] * len(fold)
+            expected += [sum(y[row] for row in before) / len(before)] * len(fold)
     ours = average_predictions(np.array(y, np.int8))
     assert ours.dtype == np.float32
     assert len(ours) == 5 * (len(y) // 6)
@@ -28,9 +28,22 @@ def test_average_of_everything_before_the_fold(y: list[int]) -> None:
 
 
 def test_average_by_hand() -> None:
-    np.testing.assert_allclose(
-        average_predictions([1, 1, 0, 1, 0, 1, 1]), [3 / 4, 3 / 5, 4 / 6, 4 / 7, 5 / 8], rtol=1e-6
-    )
+    np.testing.assert_allclose(average_predictions([1, 1, 0, 1, 0, 1, 1]), [1, 2 / 3, 3 / 4, 3 / 5, 4 / 6], rtol=1e-6)
+
+
+def test_moving_average_by_hand() -> None:
+    logit, expected = 1.2, []
+    y = [1, 1, 0, 1, 0, 1, 1]
+    for came in y:
+        expected.append(1 / (1 + math.exp(-logit)))
+        if came:
+            logit += 0.3 / (math.exp(logit) + 1)
+        else:
+            logit -= 0.3 * math.exp(logit) / (math.exp(logit) + 1)
+    ours = moving_average_predictions(y)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected[2:], rtol=1e-6)
+    assert len(moving_average_predictions(y[:5])) == 0
 
 
 # --- FSRS-6 as its authors describe it
@@ -98,6 +111,21 @@ def test_fsrs_cards_do_not_touch_one_another() -> None:
         np.testing.assert_array_equal(together[mine], fsrs_predictions(card[mine], rating[mine], day[mine]))
     np.testing.assert_array_equal(together, fsrs_predictions(card, rating, day + 20_000))
     assert np.isnan(together).sum() == 6
+
+
+def test_fsrs_takes_other_parameters() -> None:
+    other = [*W[:2], 5.0, *W[3:]]
+    before, after = (fsrs_predictions([1, 1], [GOOD, GOOD], [0, 9], of)[1] for of in (W, other))
+    assert after == pytest.approx((1 + (0.9 ** (-1 / W[20]) - 1) * 9 / 5) ** -W[20], rel=1e-6)
+    assert after > before
+
+
+def test_fsrs_survives_clocks_that_jump() -> None:
+    """No date lies so many days away; a hundred years are as good as more."""
+    far = fsrs_predictions([1, 1, 1], [GOOD, GOOD, GOOD], [0, 2**31, 2**33])
+    near = fsrs_predictions([1, 1, 1], [GOOD, GOOD, GOOD], [0, 36_500, 73_000])
+    np.testing.assert_array_equal(far, near)
+    assert 0 < far[1] < far[2] < 1
 
 
 def test_fsrs_of_nothing() -> None:

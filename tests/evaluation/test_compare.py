@@ -7,7 +7,7 @@ import pytest
 
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews
-from rwkv.evaluation.baselines import average_predictions, fsrs_predictions
+from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
 from rwkv.evaluation.compare import Comparison, baseline_predictions, weighted_metrics
 from rwkv.evaluation.metrics import recall_metrics
 from tests.commands.workspace import studied
@@ -29,21 +29,24 @@ def test_baselines_stand_at_the_keys() -> None:
     assert len(keys) > 50
     assert np.any(np.diff(table.review_th) > 1)
     predicted = baseline_predictions(table, keys, short=False, secs=False)
-    assert list(predicted) == ["AVG", "FSRS-6"]
+    assert list(predicted) == ["AVG", "MOVING-AVG", "FSRS-6-default"]
     rows = [table.review_th.tolist().index(th) for th in keys.review_ths.tolist()]
     expected = fsrs_predictions(table.card, table.rating, table.day_offset)[rows]
-    np.testing.assert_array_equal(predicted["FSRS-6"], expected)
+    np.testing.assert_array_equal(predicted["FSRS-6-default"], expected)
     assert np.isfinite(expected).all()
     assert predicted["AVG"].shape == (len(keys),)
     rating_of = dict(zip(table.review_th.tolist(), table.rating.tolist(), strict=True))
     candidates = candidate_reviews(table, short=False, secs=False).review_ths.tolist()
     assert candidates[-len(keys) :] == keys.review_ths.tolist()
-    np.testing.assert_array_equal(predicted["AVG"], average_predictions([rating_of[th] > 1 for th in candidates]))
-    assert predicted["AVG"].shape == (len(keys),)
+    came = [rating_of[th] > 1 for th in candidates]
+    np.testing.assert_array_equal(predicted["AVG"], average_predictions(came))
+    np.testing.assert_array_equal(predicted["MOVING-AVG"], moving_average_predictions(came))
 
 
 def user(p: dict[str, list[float]], y: list[int]) -> Comparison:
     return Comparison(
+        1,
+        np.arange(1, len(y) + 1, dtype=np.int32),
         {name: np.array(values, np.float32) for name, values in p.items()},
         np.array(y, np.int8),
         np.arange(len(y), dtype=np.int32) // 2,

@@ -2,7 +2,7 @@
 
 import torch
 
-from rwkv.model.curve import CURVES, correction_points, curve_logits, recall
+from rwkv.model.curve import CURVES, correction_points, curve_logits, recall, recall_at
 
 # Seconds: below the least, at it, between and on the points, and far beyond the last.
 TIMES = [-1e9, -1.0, 0.0, 0.3, 1.0, 59.0, 86_400.0, 3e7, 1.31e9, 1.33e9, 1e12]
@@ -36,3 +36,12 @@ def test_beyond_the_last_point_the_last_correction_holds() -> None:
 def test_whole_seconds_are_taken() -> None:
     outputs = torch.randn(1, 2 * CURVES, generator=torch.Generator().manual_seed(1))
     assert recall(outputs, torch.tensor([86_400])) == recall(outputs, torch.tensor([86_400.0]))
+
+
+def test_many_times_at_once() -> None:
+    """Every row at every time: within the rounding of float32 sums of 128 terms in another order."""
+    rng = torch.Generator().manual_seed(5)
+    outputs = 2 * torch.randn(7, 260, generator=rng)
+    seconds = torch.cat([torch.tensor([-3.0, 0.0, 1.0]), torch.logspace(0, 10, 40)]).double()
+    expected = torch.stack([recall(outputs, second.repeat(7)) for second in seconds], 1)
+    torch.testing.assert_close(recall_at(outputs, seconds), expected, rtol=0, atol=2e-6)

@@ -2,6 +2,8 @@
 
 #include <torch/library.h>
 
+#include <algorithm>
+
 #include "gradients.h"
 #include "time_mix.h"
 #include "wkv.h"
@@ -47,6 +49,7 @@ class Backward {
     const int64_t N = shifted.rows(), H = out_.heads, K = out_.width();
     for (auto *x : {&log_decay_, &k_hat_, &v_, &b_, &of_out_, &of_r_, &of_v_, &of_b_}) *x = empty({N, H, K});
     of_low_gate_ = empty({N, back_.maps[kGateDown].out()});
+    for (const Map &map : back_.maps) widest_ = std::max({widest_, map.in(), map.out()});
   }
 
   // Through the output, the gate and the GroupNorm; also the arguments of the recurrence again.
@@ -83,6 +86,7 @@ class Backward {
   const at::Tensor &of_y_;
   at::Tensor log_decay_, k_hat_, v_, b_, of_out_, of_r_, of_v_, of_b_, of_low_gate_;
   std::vector<at::Tensor> through_;
+  int64_t widest_ = 0;  // of what any map takes or gives
 
  public:
   GradientSums sums;
@@ -95,7 +99,7 @@ class Backward {
   void output_range(const BlockRange &range) {
     const int64_t C = out_.channels, rank = back_.maps[kGateDown].out();
     Expanded expanded(out_, kept_, v0_);
-    std::vector<float> y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, C));
+    std::vector<float> y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
     const float *bonus = out_.at(kBonus), *weight = out_.at(kOutWeight), *bias = out_.at(kOutBias);
     float *of_bonus = sums.at(range.thread, kBonus), *of_weight = sums.at(range.thread, kOutWeight);
     float *of_bias = sums.at(range.thread, kOutBias);
@@ -131,9 +135,9 @@ class Backward {
     const int64_t C = out_.channels, H = out_.heads;
     ShiftedBlock block(shifted_);
     Expanded expanded(out_, kept_, v0_);
-    std::vector<float> mixed(kBlockRows * C), of_mixed(kBlockRows * C), panels(panel_size(kBlockRows, C));
+    std::vector<float> mixed(kBlockRows * C), of_mixed(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
     std::vector<float> of_k(kBlockRows * C), of_v(kBlockRows * C), of_v_mix(kBlockRows * C), of_a(kBlockRows * C);
-    std::vector<float> of_d(kBlockRows * C), of_low(kBlockRows * C), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
+    std::vector<float> of_d(kBlockRows * C), of_low(kBlockRows * widest_), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
     float *of_k_scale = scales.data(), *of_v_scale = of_k_scale + kBlockRows * H;
     const Arguments from{write(through_[1]), write(through_[2]), write(through_[3]), write(through_[4])};
     range.each([&](int64_t begin, int64_t end) {

@@ -1,0 +1,164 @@
+"""Contents of a report that are made up, of any size: for the page's benchmark and its tests."""
+
+import numpy as np
+
+from rwkv.evaluation.report_content import (
+    CURVE_TIMES_S,
+    CardsNow,
+    ComparisonRow,
+    PredictedReviews,
+    ReportContent,
+    TrainingRun,
+    Workload,
+)
+from rwkv.evaluation.summary import Estimate
+
+DECKS = (
+    "Spanish::Vocabulary",
+    "Spanish::Grammar",
+    "Medicine::Anatomy::Upper limb",
+    "Medicine::Anatomy::Lower limb",
+    "Medicine::Pharmacology",
+    "Capitals of the world",
+    "Kanji",
+    "Piano & chords",
+)
+_WORDS = (
+    "casa",
+    "perro",
+    "nervus ulnaris",
+    "β-blocker",
+    "Ulaanbaatar",
+    "水",
+    "C♯ minor",
+    "llover",
+    "A < B",
+    "os coxae",
+)
+_TODAY = 20_600
+
+
+def made_up_content(cards: int, reviews: int, seed: int = 1) -> ReportContent:
+    """A collection whose learner forgets by a power law, which the algorithms know more or less well."""
+    rng = np.random.default_rng(seed)
+    return ReportContent(
+        title="Ada's collection",
+        subtitle=f"user 1 · {cards:,} cards · 27 May 2026, 18:20",
+        notice="The learner and all numbers are made up.",
+        facts=(("Model", "none"), ("Seed", str(seed))),
+        decks=DECKS,
+        decks_of_reviews=DECKS,
+        reviews=_reviews(rng, reviews),
+        cards=_cards(rng, cards),
+        workload=_workload(rng),
+        comparison=_comparison(),
+        superiority={
+            "RWKV": {"RWKV-P": 0.1, "FSRS-6": 0.96},
+            "RWKV-P": {"RWKV": 0.9, "FSRS-6": 0.99},
+            "FSRS-6": {"RWKV": 0.04, "RWKV-P": 0.01},
+        },
+        training=(_run(rng),),
+    )
+
+
+def _forgetting(t: np.ndarray, stability: np.ndarray) -> np.ndarray:
+    return (1 + t / (9 * stability)) ** -0.6
+
+
+def _decks(rng: np.random.Generator, count: int) -> np.ndarray:
+    shares = 0.6 ** np.arange(len(DECKS))
+    return rng.choice(len(DECKS), count, p=shares / shares.sum()).astype(np.int32)
+
+
+def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
+    same_day = rng.random(count) < 0.15
+    stability_s = np.exp(rng.normal(14, 1.6, count))
+    elapsed_s = np.where(same_day, rng.integers(60, 20_000, count), stability_s * rng.uniform(0.1, 4, count) + 40_000)
+    forgetfulness = np.exp(rng.normal(0, 0.8, count))
+    truth = np.clip(_forgetting(elapsed_s, stability_s / forgetfulness) - same_day * 0.1, 0.02, 0.995)
+    logit = np.log(truth / (1 - truth))
+    # How far off each algorithm is, and how well it knows that.
+    noise = {"RWKV-P": (0.4, 1.0), "RWKV": (0.6, 1.0), "FSRS-6": (0.9, 0.6), "FSRS-6-default": (1.1, 0.2)}
+    p = {name: _estimated(rng, logit, *of) for name, of in noise.items()} | {"AVG": np.full(count, truth.mean())}
+    for name in ("FSRS-6", "FSRS-6-default", "AVG"):
+        p[name][same_day] = np.nan
+    return PredictedReviews(
+        y=(rng.random(count) < truth).astype(np.int8),
+        p=p,
+        elapsed_s=elapsed_s.astype(np.int64),
+        same_day=same_day,
+        deck=_decks(rng, count),
+        day=np.sort(rng.integers(_TODAY - 900, _TODAY, count)),
+        has_dates=True,
+    )
+
+
+def _estimated(rng: np.random.Generator, logit: np.ndarray, error: float, prudence: float) -> np.ndarray:
+    """Recall as estimated with errors in its logit; prudence 1: drawn to the mean so that it is calibrated."""
+    seen = logit + rng.normal(0, error, len(logit))
+    trust = logit.var() / (logit.var() + error**2)
+    estimate = logit.mean() + (prudence * trust + 1 - prudence) * (seen - logit.mean())
+    return 1 / (1 + np.exp(-estimate))
+
+
+def _cards(rng: np.random.Generator, count: int) -> CardsNow:
+    deck = _decks(rng, count)
+    stability_s = np.exp(rng.normal(15.2, 1.8, count))
+    elapsed_s = stability_s * rng.gamma(1.5, 0.5, count) * np.linspace(0.7, 4, len(DECKS))[deck]
+    new = rng.random(count) < 0.12
+    elapsed_s[new] = np.nan
+    curves = _forgetting(CURVE_TIMES_S, stability_s[:, None])
+    p_now = np.clip(_forgetting(elapsed_s, stability_s) + rng.normal(0, 0.02, count), 0.01, 0.999)
+    words = rng.choice(_WORDS, count)
+    return CardsNow(
+        card_id=1_500_000_000_000 + np.cumsum(rng.integers(1, 90_000, count)),
+        note=[f"{word} {number}" for number, word in enumerate(words.tolist())],
+        deck=deck,
+        p_now=p_now,
+        elapsed_s=elapsed_s,
+        curves=np.where(new[:, None], np.nan, curves),
+        suspended=rng.random(count) < 0.03,
+    )
+
+
+def _workload(rng: np.random.Generator) -> Workload:
+    retention = np.array([0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95])
+    daily = 60 * (1 - 0.7) / (1 - retention)
+    reviews = daily[:, None] * rng.uniform(0.7, 1.3, (len(retention), 30))
+    reviews[:, 0] *= 2.5
+    return Workload(retention, reviews, reviews * (0.25 - 0.1 * retention[:, None]))
+
+
+def _comparison() -> list[ComparisonRow]:
+    metrics = {
+        "RWKV-P": (0.279, 0.031, 0.831),
+        "RWKV": (0.292, 0.039, 0.802),
+        "FSRS-6": (0.346, 0.065, 0.703),
+        "FSRS-6-default": (0.357, 0.079, 0.689),
+        "AVG": (0.383, 0.104, 0.5),
+    }
+    names = ("LogLoss", "RMSE(bins)", "AUC")
+    return [
+        ComparisonRow(
+            name, 10, 3855, {metric: Estimate(value, 0.01) for metric, value in zip(names, values, strict=True)}
+        )
+        for name, values in metrics.items()
+    ]
+
+
+def _run(rng: np.random.Generator) -> TrainingRun:
+    steps = np.arange(1, 1201)
+    loss = 0.62 + 0.8 * np.exp(-steps / 120) + rng.normal(0, 0.03, len(steps))
+    checks = np.array([50, 500, 1000, 1200])
+    return TrainingRun(
+        "demo_WS",
+        {
+            "loss": (steps, loss),
+            "ahead": (steps, loss * 0.45),
+            "imm": (steps, loss * 0.55),
+            "learning_rate": (steps, 1e-3 * np.minimum(1, steps / 200)),
+            "gradient_norm": (steps, np.exp(rng.normal(0, 0.4, len(steps)))),
+            "validation_ahead_equalize": (checks, 0.3 + 5 / checks),
+            "validation_imm_binary_equalize": (checks, 0.29 + 5 / checks),
+        },
+    )

@@ -1,0 +1,94 @@
+"""How soon a report is seen: the file of a made-up collection, opened in a headless Chromium.
+
+python -m bench.report_page [--cards 100000] [--reviews 500000] [--repeats 5]
+python -m bench.report_page --picture docs/report.png
+"""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.report import print_json, timed
+from bench.report_contents import made_up_content
+from rwkv.evaluation.report_data import report_data
+from rwkv.evaluation.report_page import report_html
+from tests.browser import OpenPage, browser
+
+_MOST_SECONDS = 2.0
+_PICTURE_HEIGHT = 1480
+
+
+def main() -> None:
+    """Write the report, open it several times, print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cards", type=int, default=100_000)
+    parser.add_argument("--reviews", type=int, default=500_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--picture", type=Path, help="only save a picture of the page, of fewer cards, there")
+    options = parser.parse_args()
+    if options.picture is not None:
+        _photograph(options.picture)
+        return
+    content = made_up_content(options.cards, options.reviews)
+    html = report_html(report_data(content))
+    figures: dict[str, object] = {
+        "cards": options.cards,
+        "reviews": options.reviews,
+        "file_mb": len(html) / 1e6,
+        "writing_s": timed(lambda: report_html(report_data(content)), 3)["median_s"],
+    }
+    with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+        path = Path(folder) / "report.html"
+        path.write_bytes(html)
+        opened = [_open(chromium, path) for _ in range(options.repeats)]
+    for name in opened[0]:
+        figures[name] = statistics.median(of[name] for of in opened)
+    figures["within_two_seconds"] = all(of["drawn_s"] < _MOST_SECONDS for of in opened)
+    print_json("report_page", figures)
+
+
+def _photograph(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+        report = Path(folder) / "report.html"
+        report.write_bytes(report_html(report_data(made_up_content(2500, 60_000))))
+        page = OpenPage(chromium, report, width=1000, height=_PICTURE_HEIGHT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        page.page.screenshot(path=path)
+        page.close()
+
+
+def _open(chromium: Any, path: Path) -> dict[str, float]:
+    """Seconds from opening until something was painted, until headline and map were, until all was drawn; and those
+    that a filter and a search take.
+    """
+    page = OpenPage(chromium, path)
+    if page.complaints:
+        raise RuntimeError(f"the page complains: {page.complaints}")
+    painted = page.run("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    filtered = page.run(_TIMED, ["#filter-deck", "Kanji", "change"])
+    searched = page.run(_TIMED, ["#curve-search", "ulnaris", "input"])
+    first_screen, drawn = (page.run(_MARKED, name) for name in ("drawMap", "all"))
+    page.close()
+    return {
+        "first_paint_s": painted / 1000,
+        "first_screen_s": first_screen / 1000,
+        "drawn_s": drawn / 1000,
+        "filter_s": filtered / 1000,
+        "search_s": searched / 1000,
+    }
+
+
+_MARKED = "name => performance.getEntriesByName(name)[0].startTime"
+
+_TIMED = """([selector, value, event]) => {
+  const begun = performance.now(), input = document.querySelector(selector);
+  input.value = value;
+  input.dispatchEvent(new Event(event));
+  return performance.now() - begun;
+}"""
+
+
+if __name__ == "__main__":
+    main()

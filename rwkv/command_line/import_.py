@@ -1,0 +1,51 @@
+"""`rwkv import`."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from rwkv.command_line.answer import Answer
+from rwkv.command_line.options import Commands, add_command, completed_by_files, completed_by_folders
+
+_DESCRIPTION = """\
+Read collections of people into a folder in the dataset's layout, which all other commands take. Each file becomes a
+user of the folder: .colpkg, .apkg, collection.anki2, an Anki profile folder, or .csv as fsrs-optimizer defines it.
+The source is only read. What every rule met is told; docs/formats.md explains the rules."""
+
+_ELAPSED = (
+    "what elapsed_seconds counts. Anki dates a review at the end of the answer, so that the published data, and the "
+    "published weights, have the answer's own duration in it (published, the default); start leaves it out: from the "
+    "answer before to the moment the question was shown"
+)
+_GRADES = (
+    "Anki's old scheduler numbers the buttons Again 1, Good 2, Easy 3 while learning: where it is recognised they are "
+    "mapped to 1, 3, 4 (auto, the default), or left as they are (raw)"
+)
+
+
+def add_import(commands: Commands) -> None:
+    """Somebody's collection -> a user."""
+    parser = add_command(commands, "import", _run, "read Anki collections or CSV into a folder", _DESCRIPTION)
+    completed_by_files(parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="what to read"))
+    out = parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder, new or with users")
+    completed_by_folders(out)
+    parser.add_argument("--timezone", help="UTC+02:00 or Europe/Berlin (default: the collection's; CSV: UTC)")
+    parser.add_argument(
+        "--rollover", type=int, metavar="HOUR", help="hour at which days begin (default: the collection's; CSV: 4)"
+    )
+    parser.add_argument("--elapsed", choices=("published", "start"), default="published", help=_ELAPSED)
+    parser.add_argument("--grades", choices=("auto", "raw"), default="auto", help=_GRADES)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.commands.import_collections import format_imports, import_collections
+    from rwkv.data.imported import ImportChoices
+
+    choices = ImportChoices(options.timezone, options.rollover, options.elapsed, options.grades)
+    imports = import_collections(options.files, options.out, choices)
+    fields = {
+        "folder": options.out,
+        "users": [{"user": user, **asdict(info)} for user, info in imports.users.items()],
+        "failed": [{"file": file, "error": str(error)} for file, error in imports.failed.items()],
+    }
+    return Answer(format_imports(imports, options.out), fields, exit_code=1 if imports.failed else 0)

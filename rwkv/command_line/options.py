@@ -1,0 +1,74 @@
+"""What the commands have in common: how one is added, and the arguments that several of them take."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rwkv.command_line.answer import Answer
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = object
+
+Run = Callable[[argparse.Namespace], Answer]
+
+# Completion of shtab: bash's and zsh's own completion of paths.
+_FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
+_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+
+
+def add_command(
+    commands: Commands, name: str, run: Run, help: str, description: str, epilog: str = ""
+) -> argparse.ArgumentParser:
+    """A command with the options of all. help: a line in the list. description, epilog: around the command's own."""
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no notices on stderr, only errors")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_when(parser: argparse.ArgumentParser) -> None:
+    """--user and --at: of whom, and the moment."""
+    parser.add_argument("--user", type=int, metavar="N", help="which user (default: the only one of the folder)")
+    help = "a moment: 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
+    parser.add_argument("--at", metavar="TIME", help=help)
+
+
+def add_retention(parser: argparse.ArgumentParser) -> None:
+    """--retention: of all cards."""
+    help = "desired recall at the next review (default: that of each card's preset, or 0.9)"
+    parser.add_argument("--retention", type=float, metavar="P", help=help)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """--model: see rwkv.commands.chosen_model."""
+    help = "weights, .pth or .safetensors (default: what `rwkv demo` trained in ./rwkv-demo, on simulated learners)"
+    completed_by_files(parser.add_argument("--model", type=Path, metavar="PATH", help=help))
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """DIR: where the users lie."""
+    help = "what `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k"
+    completed_by_folders(parser.add_argument("folder", type=Path, metavar="DIR", help=help))
+
+
+def completed_by_files(argument: argparse.Action) -> argparse.Action:
+    """The argument is a file: the shell completes it so."""
+    argument.complete = _FILES  # type: ignore[attr-defined]
+    return argument
+
+
+def completed_by_folders(argument: argparse.Action) -> argparse.Action:
+    """The argument is a folder: the shell completes it so."""
+    argument.complete = _FOLDERS  # type: ignore[attr-defined]
+    return argument

@@ -1,0 +1,80 @@
+"""`rwkv predict`."""
+
+import argparse
+from pathlib import Path
+
+from rwkv.command_line.answer import Answer
+from rwkv.command_line.options import (
+    Commands,
+    add_command,
+    add_folder,
+    add_model,
+    add_retention,
+    add_when,
+    completed_by_files,
+)
+
+_DESCRIPTION = """\
+What the model says of every card now: recall by RWKV-P and by the forgetting curve, the probabilities of the four
+ratings, and the interval after each button. Nothing is written to a collection; the network's states are kept beside an
+imported one, so that the next time takes seconds."""
+
+_EPILOG = """\
+which cards (--cards), a part of the language of Anki's search box:
+  word "some words" wor*d      in the note's first field
+  deck:NAME preset:NAME        with the decks below it; NAME may hold *; deck:"Two words"
+  is:new is:due is:suspended   as in Anki
+  cid:1,2,3                    ids of cards
+  prop:r<0.9 prop:p<0.8        recall by the curve, and by RWKV-P
+  prop:left<=0                 days until the curve falls to the desired retention
+  prop:ivl>=21 prop:due<=0     Anki's interval, and days until Anki's due day
+  a b, a or b, -a, ( )         both, one of both, not, together
+
+examples:
+  rwkv predict mine
+  rwkv predict mine --cards 'deck:Spanish prop:r<0.8 -is:suspended'
+  rwkv predict mine --at 2026-02-01T18:00 --out cards.csv
+  rwkv predict mine --json | jq '.cards[] | select(.p_now < 0.5) | .card_id'"""
+
+
+def add_predict(commands: Commands) -> None:
+    """Predictions of cards."""
+    parser = add_command(commands, "predict", _run, "what would be recalled now, card by card", _DESCRIPTION, _EPILOG)
+    add_folder(parser)
+    add_when(parser)
+    parser.add_argument("--cards", default="", metavar="QUERY", help="which cards, see below (default: all)")
+    add_retention(parser)
+    parser.add_argument(
+        "--least-days",
+        type=float,
+        default=1.0,
+        metavar="DAYS",
+        help="no interval is shorter (default: 1, as in Anki; 0: also within the day)",
+    )
+    help = "of the file or of stdout (default: that of the file's name, or text)"
+    parser.add_argument("--format", choices=("text", "csv", "json", "parquet"), help=help)
+    completed_by_files(parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to a file"))
+    parser.add_argument("--rows", type=int, default=40, help="lines of the table of text, 0 for all (default: 40)")
+    add_model(parser)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.commands import card_tables
+    from rwkv.commands.card_query import parse_query
+    from rwkv.commands.chosen_model import choose_model
+    from rwkv.commands.learner import choose_user, read_learner
+    from rwkv.commands.moment import moment_of
+    from rwkv.commands.predict import predict_learner
+
+    format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
+    learner = read_learner(options.folder, choose_user(options.folder, options.user))
+    at_s = moment_of(options.at, learner)
+    model = choose_model(options.model)
+    cards = predict_learner(learner, model, at_s, query, options.retention, options.least_days).least_likely_first()
+    heading = card_tables.heading_of(learner, at_s, model)
+    if options.out is not None:
+        card_tables.write_cards(options.out, heading, cards, format)
+        return Answer(f"{len(cards)} cards written to {options.out}", {**vars(heading), "file": options.out})
+    fields = card_tables.as_fields(heading, cards) if options.json else {}
+    text = "" if options.json else card_tables.written_as(heading, cards, format, options.rows or len(cards))
+    return Answer(text, fields)

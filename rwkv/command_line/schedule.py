@@ -1,0 +1,70 @@
+"""`rwkv schedule`."""
+
+import argparse
+from pathlib import Path
+
+from rwkv.command_line.answer import Answer
+from rwkv.command_line.options import (
+    Commands,
+    add_command,
+    add_folder,
+    add_model,
+    add_retention,
+    add_when,
+    completed_by_files,
+)
+
+_DESCRIPTION = """\
+What to review on each of the days ahead, and what that would take. A card is due when its forgetting curve falls to the
+desired retention, rounded to days, whatever Anki's own due day is. The days are played through once: every due card is
+asked, its answer is drawn with the probabilities that RWKV-P gives, and the days after follow from it. Minutes are by
+your own median time for each button. Nothing is written to a collection."""
+
+_EPILOG = """\
+cards: due whatever is answered before; repeats: due because of an answer within these days, at most one a day
+
+examples:
+  rwkv schedule mine --retention 0.9 --days 30
+  rwkv schedule mine --search 0          today's cards, to be pasted into the search box of Anki's browser
+  rwkv schedule mine --out days.json"""
+
+
+def add_schedule(commands: Commands) -> None:
+    """The days ahead."""
+    parser = add_command(commands, "schedule", _run, "what to review on the days ahead", _DESCRIPTION, _EPILOG)
+    add_folder(parser)
+    add_when(parser)
+    add_retention(parser)
+    parser.add_argument("--days", type=int, default=30, help="how many days (default: 30)")
+    parser.add_argument("--seed", type=int, default=1, help="other answers are drawn with another seed (default: 1)")
+    parser.add_argument(
+        "--search", type=int, metavar="DAY", help="print only the cards of a day, as cid:1,2,3 for Anki"
+    )
+    completed_by_files(parser.add_argument("--out", type=Path, metavar="FILE", help="write .json, .csv or .txt"))
+    add_model(parser)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.commands import schedule_tables
+    from rwkv.commands.card_tables import heading_of
+    from rwkv.commands.chosen_model import choose_model
+    from rwkv.commands.learner import choose_user, read_learner
+    from rwkv.commands.moment import moment_of
+    from rwkv.commands.schedule import schedule_learner
+
+    if options.out is not None:
+        schedule_tables.format_of(options.out)  # refused before the work
+    learner = read_learner(options.folder, choose_user(options.folder, options.user))
+    at_s = moment_of(options.at, learner)
+    model = choose_model(options.model)
+    count = options.days if options.search is None else options.search + 1
+    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed)
+    heading = heading_of(learner, at_s, model)
+    dates = schedule_tables.dates_of(learner, at_s, days)
+    fields = schedule_tables.as_fields(heading, days, dates)
+    if options.out is not None:
+        schedule_tables.write_schedule(options.out, heading, days, dates)
+        return Answer(f"{len(days)} days written to {options.out}", fields)
+    if options.search is not None:
+        return Answer(days[options.search].search, fields)
+    return Answer(schedule_tables.as_text(heading, days, dates), fields)

@@ -1,0 +1,197 @@
+"""RWKV, FSRS-6 and averages on the benchmark's reviews of some users, straight from their histories (spec 2 and 6)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rwkv.batches.collate import collate
+from rwkv.commands.chosen_model import choose_model
+from rwkv.commands.users import users_with_history
+from rwkv.data.history import RevlogTable
+from rwkv.data.keys import benchmark_keys
+from rwkv.data.revlogs import list_users, read_history
+from rwkv.data.segments import whole_history
+from rwkv.errors import InputError, RwkvError
+from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
+from rwkv.evaluation.fsrs_training import trainer
+from rwkv.evaluation.made_by import MadeBy, model_at
+from rwkv.evaluation.predict import find_targets, last_rows, not_finite, predict_user
+from rwkv.evaluation.scores import Score, read_scores, write_scores
+from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network
+from rwkv.runtime import Failures, log, progress
+
+AHEAD, IMM = "RWKV", "RWKV-P"
+
+
+@dataclass(frozen=True)
+class ComparedUsers:
+    """users: those with reviews that the benchmark counts. left_out: keys that nothing earlier predicts, of all of
+    them. failures: users whose history cannot be used.
+    """
+
+    users: tuple[Comparison, ...]
+    left_out: int
+    failures: Failures
+
+
+@dataclass(frozen=True)
+class ComparedFolders:
+    """What `compare` found, by algorithm and user. Users are named by number, with several folders also by folder.
+
+    scores: also of algorithms read from result files. counted: users that have all of them, who make the means.
+    estimates: of the algorithms that ran here, by user.
+    """
+
+    model: Path
+    notice: str | None
+    users: Mapping[str, Comparison]
+    left_out: int
+    estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    scores: Mapping[str, Mapping[str, Score]]
+    counted: Sequence[str]
+    means: Means
+    superiority: Mapping[str, Mapping[str, float | None]]
+    signed_ranks: Mapping[str, Mapping[str, SignedRank]]
+    exit_code: int
+
+
+def compare_folders(
+    folders: Sequence[Path],
+    users: Sequence[int] | None = None,
+    model: Path | None = None,
+    results: Path | None = None,
+    write: Path | None = None,
+    missing_notes: str = "own",
+) -> ComparedFolders:
+    """Compare on these users of dataset folders, all users if None.
+
+    results: a folder of result files, of which every algorithm is compared too. write: a folder that gets ours.
+    Raises InputError where nobody is there to be compared, or a user number would mean two people in a result file.
+    """
+    trainer()  # whatever is missing is said before anything takes time
+    wanted = {folder: list_users(folder) if users is None else users_with_history(folder, users) for folder in folders}
+    if results is not None or write is not None:
+        _check_numbers(wanted)
+    files = {} if results is None else read_results(results)
+    chosen = choose_model(model)
+    parts = {of: compare_users(of, numbers, chosen.network, missing_notes) for of, numbers in wanted.items()}
+    people = {
+        str(one.user) if len(wanted) == 1 else f"{folder}: {one.user}": one
+        for folder, part in parts.items()
+        for one in part.users
+    }
+    if not people:
+        hint = "the benchmark counts a user who has six reviews or more on later days than the card's review before"
+        raise InputError("There is no review to compare on.", where=", ".join(map(str, folders)), hint=hint)
+    own = {name: {label: one.scores()[name] for label, one in people.items()} for name in next(iter(people.values())).p}
+    if write is not None:
+        _write_results(write, own, people, chosen.path)
+    scores = own | _of_people(files, own, people)
+    counted = common_users(scores)
+    if not counted:
+        raise InputError("There is no user of whom all result files have a line.", where=str(results))
+    return ComparedFolders(
+        model=chosen.path,
+        notice=chosen.notice,
+        users=people,
+        left_out=sum(part.left_out for part in parts.values()),
+        estimates={label: one.estimates() for label, one in people.items()},
+        scores=scores,
+        counted=counted,
+        means=means(scores, counted),
+        superiority=superiority(scores),
+        signed_ranks=signed_ranks(scores),
+        exit_code=max(part.failures.exit_code() for part in parts.values()),
+    )
+
+
+def compare_users(root: Path, users: Sequence[int], network: Network, missing_notes: str = "own") -> ComparedUsers:
+    """AVG, MOVING-AVG, FSRS-6-default, FSRS-6, RWKV and RWKV-P at the benchmark's keys of users of a dataset folder.
+
+    The keys are the default ones, without same-day reviews. Users whose history is bad, or who have no key, are told in
+    the log.
+    """
+    compared, failures, left_out = [], Failures(), 0
+    for user in progress(users, len(users), "comparison"):
+        try:
+            table = read_history(root, user, missing_notes)
+            one, missed = _compare_user(table, network)
+        except RwkvError as error:
+            failures.add(user, error)
+            continue
+        left_out += missed
+        if len(one) == 0:
+            log.info("user %d has no review that the benchmark counts", user)
+        else:
+            compared.append(one)
+    return ComparedUsers(tuple(compared), left_out, failures)
+
+
+def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int]:
+    """A user's predictions, possibly of no review, and how many keys are left out."""
+    keys = benchmark_keys(table, short=False, secs=False)
+    history = whole_history(table, keys.mark(table.review_th))
+    targets = find_targets(history, keys)
+    p = {}
+    if len(targets) > 0:
+        batch = collate([history], [draw_sequence(table.user)])
+        said = predict_user(network, last_rows(network, batch, network.device), targets)
+        if not said.is_finite:
+            raise not_finite(f"user {table.user}")
+        baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+        predicted = np.isin(keys.review_ths, targets.review_th)
+        p = {name: of[predicted] for name, of in baselines.items()} | {AHEAD: said.p_ahead, IMM: said.p_imm}
+    return Comparison(table.user, targets.review_th, p, targets.y, targets.bins), targets.left_out
+
+
+def read_results(folder: Path) -> dict[str, dict[int, Score]]:
+    """The scores in all result files of a folder, by algorithm and user. Raises InputError where there are none."""
+    paths = sorted(folder.glob("*.jsonl"))
+    if not paths:
+        raise InputError("There are no result files.", where=str(folder), expected="files NAME.jsonl")
+    return {path.name.removesuffix(".jsonl"): read_scores(path) for path in paths}
+
+
+def _of_people(
+    files: Mapping[str, Mapping[int, Score]], own: Mapping[str, object], people: Mapping[str, Comparison]
+) -> dict[str, dict[str, Score]]:
+    """The scores in result files of the people compared. An algorithm that ran here too is told apart by its name."""
+    found = {}
+    for name, of in files.items():
+        there = {label: one for label, one in people.items() if one.user in of}
+        if not there:
+            log.warning("%s.jsonl is left out: it holds none of these users", name)
+            continue
+        for one in there.values():
+            if of[one.user].size != len(one):
+                log.warning("%s.jsonl: user %d has %d reviews, not %d", name, one.user, of[one.user].size, len(one))
+        found[f"{name} (file)" if name in own else name] = {label: of[one.user] for label, one in there.items()}
+    return found
+
+
+def _write_results(
+    folder: Path, own: Mapping[str, Mapping[str, Score]], people: Mapping[str, Comparison], model: Path
+) -> None:
+    for name, of in own.items():
+        if name in (AHEAD, IMM):
+            MadeBy(folder, name).note((one.user for one in people.values()), model_at(model))
+        write_scores(folder, name, {people[label].user: found for label, found in of.items()})
+
+
+def _check_numbers(wanted: Mapping[Path, Iterable[int]]) -> None:
+    """Raise InputError where two folders hold users of the same number, who would share a line in a result file."""
+    owner: dict[int, Path] = {}
+    for folder, numbers in wanted.items():
+        for user in numbers:
+            if user in owner:
+                raise InputError(
+                    "Result files tell users apart by their number alone, and two folders share one.",
+                    where=f"user {user}",
+                    got=f"{owner[user]} and {folder}",
+                    hint="import both into one folder, which numbers them anew, or compare without result files",
+                )
+            owner[user] = folder

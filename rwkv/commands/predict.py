@@ -1,0 +1,208 @@
+"""What the model says of every card of a person at a moment: recall, ratings, intervals."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rwkv.commands.answer_times import median_answer_ms
+from rwkv.commands.card_query import EVERYTHING, Query
+from rwkv.commands.chosen_model import ChosenModel
+from rwkv.commands.fed_engine import fed_engine
+from rwkv.commands.learner import Learner, questions_at, read_learner
+from rwkv.data.collection import Floats, Texts
+from rwkv.data.history import Bools, Ints
+from rwkv.errors import InputError
+from rwkv.model.curve import recall
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.intervals import LEAST_S, checked_retention, intervals
+from rwkv.recurrent.outlook import Outlook
+from rwkv.runtime import progress
+from rwkv.vocab import RATINGS, SECONDS_PER_DAY
+
+Columns = dict[str, npt.NDArray[Any]]
+
+# Of the shortest interval; within the horizon of the curves.
+MOST_DAYS = 3650
+
+_BUTTONS = ("again", "hard", "good", "easy")
+_SAID = (
+    "p_now",
+    "p_curve",
+    *(f"p_{name}" for name in _BUTTONS),
+    "interval_days",
+    *(f"days_{name}" for name in _BUTTONS),
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What intervals are to be like. retention [n]: desired of cards. least_days: no interval is shorter."""
+
+    retention: Floats
+    least_days: float
+
+    def __post_init__(self) -> None:
+        """Raises InputError for what nobody can wish."""
+        checked_retention(self.retention)
+        if not 0 <= self.least_days < MOST_DAYS:
+            expected = f"0 to {MOST_DAYS} days"
+            raise InputError("This is no shortest interval.", got=repr(self.least_days), expected=expected)
+
+    def of(self, chosen: slice | Bools) -> "Wish":
+        """Of some of the cards."""
+        return Wish(self.retention[chosen], self.least_days)
+
+    def intervals(self, curves: Tensor) -> Floats:
+        """Seconds [N] until curves [N, 260], as many of each card, fall so far; infinite beyond their horizon."""
+        retention = np.repeat(self.retention, len(curves) // max(1, len(self.retention)))
+        least_s = max(LEAST_S, self.least_days * SECONDS_PER_DAY)
+        found = intervals(curves, retention, least_s)
+        return np.where(np.isnan(found), np.inf, found)
+
+
+@dataclass(frozen=True)
+class CardPredictions:
+    """What is known and said of n cards. All columns [n]; days are fractions of 86,400 seconds.
+
+    card_id, note, deck, preset: as in the collection; a plain dataset folder has no names.
+    p_now: recall by RWKV-P if the card were asked now, 1 - p_again but for its clipping. p_again to p_easy: of the four
+    ratings, by RWKV-P. p_curve: recall by the forgetting curve since the latest review.
+    elapsed_days: since then. interval_days: from then until the curve first falls to the desired retention.
+    days_again to days_easy: the intervals after each button, none shorter than one before it.
+    due_day: Anki's, as a day_offset. due_in_days: from now, by Anki. left_days: from now, by the curve.
+    NaN: p_curve, elapsed_days, interval_days and left_days of a card that was never reviewed, and days that are not
+    set. Infinite: an interval beyond the curve's 41.8 years.
+    """
+
+    card_id: Ints
+    note: Texts
+    deck: Texts
+    preset: Texts
+    p_now: Floats
+    p_curve: Floats
+    p_again: Floats
+    p_hard: Floats
+    p_good: Floats
+    p_easy: Floats
+    elapsed_days: Floats
+    interval_days: Floats
+    left_days: Floats
+    days_again: Floats
+    days_hard: Floats
+    days_good: Floats
+    days_easy: Floats
+    due_day: Floats
+    due_in_days: Floats
+    anki_interval_days: Ints
+    desired_retention: Floats
+    is_new: Bools
+    is_suspended: Bools
+
+    def __len__(self) -> int:
+        return len(self.card_id)
+
+    @property
+    def columns(self) -> Columns:
+        """By name, in order."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def rows(self, chosen: Ints | Bools) -> "CardPredictions":
+        """Some of the cards: a mask [n], or rows in any order."""
+        return CardPredictions(**{name: column[chosen] for name, column in self.columns.items()})
+
+    def least_likely_first(self) -> "CardPredictions":
+        """The cards in order of p_now."""
+        return self.rows(np.argsort(self.p_now, kind="stable"))
+
+
+def predict_collection(
+    root: Path,
+    user: int,
+    model: ChosenModel,
+    at_s: float | None = None,
+    query: Query = EVERYTHING,
+    retention: float | None = None,
+    least_days: float = 1.0,
+) -> CardPredictions:
+    """Predict all cards that a query chooses, in the order of the collection.
+
+    at_s: when, as the learner's times count, None for now; not before the last review. retention: desired of all cards;
+    None for each card's own. least_days: no interval is shorter. Writes nothing but the engine's states beside an
+    imported collection. Raises HistoryError, InputError, CheckpointError.
+    """
+    learner = read_learner(root, user)
+    return predict_learner(learner, model, learner.now_s() if at_s is None else at_s, query, retention, least_days)
+
+
+def predict_learner(
+    learner: Learner,
+    model: ChosenModel,
+    at_s: float,
+    query: Query = EVERYTHING,
+    retention: float | None = None,
+    least_days: float = 1.0,
+) -> CardPredictions:
+    """The same of a learner who was read already."""
+    known = _known(learner, at_s, retention)
+    rows = np.arange(len(learner.cards)) if query.asks_model else np.flatnonzero(query.matches(known))
+    wish = Wish(known["desired_retention"][rows], least_days)
+    engine = fed_engine(learner, model)
+    try:
+        said = _said(engine, learner, rows, at_s, wish)
+    finally:
+        engine.close()
+    columns = {name: column[rows] for name, column in known.items()} | said
+    predictions = CardPredictions(**columns, left_days=columns["interval_days"] - columns["elapsed_days"])
+    return predictions.rows(query.matches(predictions.columns)) if query.asks_model else predictions
+
+
+def _known(learner: Learner, at_s: float, retention: float | None) -> Columns:
+    """The columns that need no model, of all cards."""
+    cards = learner.cards
+    own = cards.desired_retention
+    return {
+        "card_id": cards.card_id,
+        "note": cards.note,
+        "deck": cards.deck,
+        "preset": cards.preset,
+        "elapsed_days": np.maximum(0, at_s - learner.latest_s) / SECONDS_PER_DAY,
+        "due_day": cards.due_day,
+        "due_in_days": cards.due_day - learner.day_of(at_s),
+        "anki_interval_days": cards.interval_days,
+        "desired_retention": own if retention is None else np.full_like(own, retention),
+        "is_new": cards.is_new,
+        "is_suspended": cards.is_suspended,
+    }
+
+
+def _said(engine: Engine, learner: Learner, rows: Ints, at_s: float, wish: Wish) -> Columns:
+    """The columns that the model gives, of cards `rows` [n]."""
+    elapsed_s = np.maximum(0, at_s - learner.latest_s[rows])
+    said: Columns = {name: np.full(len(rows), np.nan) for name in _SAID}
+    done = 0
+    with progress((), len(rows), "predictions", "card") as bar:
+        for part in engine.outlook(questions_at(learner, rows, at_s), median_answer_ms(learner.history)):
+            here = slice(done, done + len(part.p_imm))
+            for name, values in _columns(part, elapsed_s[here], wish.of(here)).items():
+                said[name][here] = values
+            done = here.stop
+            bar.update(len(part.p_imm))
+    return said
+
+
+def _columns(part: Outlook, elapsed_s: Floats, wish: Wish) -> Columns:
+    count, is_known = len(part.p_imm), ~np.isnan(elapsed_s)
+    curves = part.curve[torch.from_numpy(is_known)]
+    p_curve, interval_s = np.full(count, np.nan), np.full(count, np.nan)
+    if is_known.any():
+        p_curve[is_known] = recall(curves, torch.from_numpy(elapsed_s[is_known])).numpy()
+        interval_s[is_known] = wish.of(is_known).intervals(curves)
+    after_s = wish.intervals(part.after.flatten(0, 1)).reshape(count, len(RATINGS))
+    in_order_s = np.maximum.accumulate(after_s, axis=1)
+    values = [part.p_imm, p_curve, *part.p_all.T, interval_s / SECONDS_PER_DAY, *(in_order_s.T / SECONDS_PER_DAY)]
+    return dict(zip(_SAID, values, strict=True))

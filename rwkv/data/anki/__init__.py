@@ -1,0 +1,1 @@
+"""Anki collections -> the reviews that count, and what is known of the cards. Nothing here writes to a collection."""

@@ -1,0 +1,78 @@
+"""The few bits of protobuf's wire format that Anki's tables need. Source: protobuf.dev, Encoding."""
+
+import struct
+
+from rwkv.errors import InputError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_LONGEST_VARINT = 10
+
+Value = int | bytes
+
+
+def fields(message: bytes, where: str) -> dict[int, list[Value]]:
+    """Field number -> its values in order: varints as int; texts, messages, packed and fixed values as bytes.
+
+    Raises InputError where it is no message.
+    """
+    found: dict[int, list[Value]] = {}
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place, where)
+        kind = tag & 7
+        value: Value
+        if kind == _VARINT:
+            value, place = _varint(message, place, where)
+        else:
+            if kind == _BYTES:
+                size, place = _varint(message, place, where)
+            elif kind in (_FIXED32, _FIXED64):
+                size = 4 if kind == _FIXED32 else 8
+            else:
+                raise _damaged(where, f"wire type {kind}")
+            value = message[place : place + size]
+            place += size
+        if place > len(message):
+            raise _damaged(where, "a value that ends outside")
+        found.setdefault(tag >> 3, []).append(value)
+    return found
+
+
+def message_field(message: dict[int, list[Value]], number: int) -> bytes | None:
+    """The last value of a field that holds a message or text; None where it is not set."""
+    values = message.get(number, [None])
+    return values[-1] if isinstance(values[-1], bytes) else None
+
+
+def float_field(message: dict[int, list[Value]], number: int) -> float | None:
+    """The last value of a float field; None where it is not set."""
+    values = float_list(message, number)
+    return values[-1] if values else None
+
+
+def float_list(message: dict[int, list[Value]], number: int) -> list[float]:
+    """All values of a float field, packed or not, each as the shortest decimal that is this float32."""
+    raw = b"".join(value for value in message.get(number, []) if isinstance(value, bytes))
+    return [_shortest(value) for (value,) in struct.iter_unpack("<f", raw[: len(raw) // 4 * 4])]
+
+
+def _shortest(value: float) -> float:
+    """As Anki's JSON writes a float32: 0.9, not 0.8999999761581421."""
+    for digits in range(6, 10):
+        text = f"{value:.{digits}g}"
+        if struct.pack("<f", float(text)) == struct.pack("<f", value):
+            return float(text)
+    return value
+
+
+def _varint(message: bytes, place: int, where: str) -> tuple[int, int]:
+    value = 0
+    for shift, byte in enumerate(message[place : place + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            return value, place + shift + 1
+    raise _damaged(where, "a number that does not end")
+
+
+def _damaged(where: str, got: str) -> InputError:
+    return InputError("A part of the collection is damaged.", where=where, got=got, expected="a protobuf message")

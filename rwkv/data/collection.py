@@ -1,0 +1,180 @@
+"""What `rwkv import` knows of a collection beside its reviews: names, decks, presets, due days, where it came from.
+
+DIR/collection/user_id=N/cards.parquet has a row for each card that still exists, info.json says what the rest means.
+Beside them lie the three tables of spec 1; revlogs have a further column review_time. Source: docs/formats.md.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.data.arrow import integers, read_columns, read_file, write_columns
+from rwkv.data.days import DayClock
+from rwkv.data.history import Bools, Ints
+from rwkv.data.revlogs import has_revlog
+from rwkv.errors import HistoryError, InputError
+from rwkv.files import replacing
+
+Floats = npt.NDArray[np.float64]
+Texts = npt.NDArray[np.object_]
+
+FORMAT_VERSION = 1
+
+# Anki's own, for cards of which nothing else is known.
+DEFAULT_RETENTION = 0.9
+
+_INTEGERS = ("card_id", "note_id", "deck_id", "interval_days")
+_TEXTS = ("note", "deck", "preset")
+_FLAGS = ("is_new", "is_suspended")
+_FLOATS = ("due_day", "desired_retention")
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a user's collection is and how it was read.
+
+    source, sha256, kind: the file's name, its hash, and "colpkg", "apkg", "anki2" or "csv". name: for people to read.
+    day_start_s: epoch seconds at which day_offset 0 begins. timezone: "UTC+02:00" or an IANA name. elapsed: "published"
+    (elapsed_seconds from answer to answer) or "start" (to the moment the question was shown). grades: "as recorded" or
+    "old scheduler, mapped". fsrs_params: by preset, where there are any. counts: what each rule of the import met.
+    imported_at: ISO 8601 in UTC.
+    """
+
+    source: str
+    sha256: str
+    kind: str
+    name: str
+    day_start_s: int
+    rollover_hour: int
+    timezone: str
+    elapsed: str
+    grades: str
+    has_fsrs: bool
+    fsrs_params: dict[str, list[float]]
+    counts: dict[str, int]
+    imported_at: str
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class CardList:
+    """The cards that still exist, reviewed or not; all columns [cards], card_id ascending.
+
+    Ids int64 as in Anki. note (first field as plain text), deck (full name, "A::B") and preset: str objects.
+    due_day float64: whole days in day_offset's count, NaN where none is set. interval_days int64.
+    desired_retention float64 in (0, 1).
+    """
+
+    card_id: Ints
+    note_id: Ints
+    deck_id: Ints
+    note: Texts
+    deck: Texts
+    preset: Texts
+    due_day: Floats
+    interval_days: Ints
+    is_new: Bools
+    is_suspended: Bools
+    desired_retention: Floats
+
+    def __len__(self) -> int:
+        return len(self.card_id)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One user's collection beside its reviews."""
+
+    user: int
+    info: CollectionInfo
+    cards: CardList
+
+
+def list_collections(root: Path) -> list[int]:
+    """The users of a folder that have a collection and are there whole, ascending; none in a plain dataset folder."""
+    names = (path.parent.name.removeprefix("user_id=") for path in root.glob("collection/user_id=*/info.json"))
+    return sorted(int(name) for name in names if name.isdecimal() and has_revlog(root, int(name)))
+
+
+def write_collection(root: Path, collection: Collection) -> None:
+    """Write one user's names and facts; info.json comes last, so they are there whole or not at all."""
+    folder = _folder(root, collection.user)
+    columns = {field.name: getattr(collection.cards, field.name) for field in fields(CardList)}
+    no_day = np.isnan(collection.cards.due_day)
+    columns["due_day"] = np.ma.MaskedArray(np.where(no_day, 0, collection.cards.due_day).astype(np.int64), no_day)
+    write_columns(folder / "cards.parquet", columns)
+    with replacing(folder / "info.json") as partial:
+        partial.write_text(json.dumps(asdict(collection.info), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_collection(root: Path, user: int) -> Collection:
+    """Read what `write_collection` wrote.
+
+    Raises HistoryError where the user has no collection there or it cannot be read, InputError where another version
+    wrote it.
+    """
+    return Collection(user, read_info(root, user), _read_cards(_folder(root, user) / "cards.parquet"))
+
+
+def read_info(root: Path, user: int) -> CollectionInfo:
+    """The facts of a user's collection alone; errors as of `read_collection`."""
+    path = _folder(root, user) / "info.json"
+    if not path.is_file():
+        hint = "import it with `rwkv import`; a plain dataset folder has no names"
+        raise HistoryError("The user has no collection there.", where=str(path), hint=hint)
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        version = stated["format_version"]
+        if version != FORMAT_VERSION:
+            raise InputError(
+                "The folder was written by another version of `rwkv import`.",
+                where=str(path),
+                got=str(version),
+                expected=str(FORMAT_VERSION),
+                hint="import the collection again into an empty folder",
+            )
+        return CollectionInfo(**stated)
+    except (ValueError, KeyError, TypeError) as error:
+        raise HistoryError("The facts about a collection cannot be read.", where=str(path), got=str(error)) from error
+
+
+def day_of(info: CollectionInfo, epoch_s: float) -> int:
+    """The day_offset of a moment, by the collection's time zone and the hour at which its days begin."""
+    moments = np.array([int(epoch_s // 1), info.day_start_s])
+    day, start = DayClock(info.timezone, info.rollover_hour).days(moments)
+    return int(day - start)
+
+
+def latest_reviews(root: Path, user: int) -> tuple[Ints, Ints]:
+    """Each reviewed card's last review: (card_id [cards] ascending, review_time [cards] in epoch milliseconds).
+
+    Raises HistoryError where the revlog has no review_time: it was not written by `rwkv import`.
+    """
+    where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
+    columns = read_columns(root, "revlogs", user, ("card_id", "review_time"))
+    if columns is None:
+        raise HistoryError("The user has no revlog.", where=where)
+    card_id, time_ms = (integers(columns[name], name, where) for name in ("card_id", "review_time"))
+    by_card = np.lexsort((time_ms, card_id))
+    is_last = np.diff(card_id[by_card], append=-1) != 0
+    is_last[-1:] = True
+    return card_id[by_card][is_last], time_ms[by_card][is_last]
+
+
+def _folder(root: Path, user: int) -> Path:
+    return root / "collection" / f"user_id={user}"
+
+
+def _read_cards(path: Path) -> CardList:
+    where = str(path)
+    table = read_file(path, where, tuple(field.name for field in fields(CardList)))
+    ids = {name: integers(table[name], name, where) for name in _INTEGERS}
+    texts = {name: np.array(table[name].to_pylist(), object) for name in _TEXTS}
+    flags = {name: table[name].to_numpy().astype(bool) for name in _FLAGS}
+    floats = {name: table[name].to_numpy().astype(np.float64) for name in _FLOATS}
+    columns: dict[str, npt.NDArray[Any]] = {**ids, **texts, **flags, **floats}
+    return CardList(**columns)

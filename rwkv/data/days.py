@@ -1,0 +1,82 @@
+"""Moments -> numbers of days, where a day begins at the rollover hour of a time zone."""
+
+import re
+import zoneinfo
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from rwkv.data.history import Ints
+from rwkv.errors import InputError
+from rwkv.vocab import SECONDS_PER_DAY
+
+SECONDS_PER_HOUR = 3600
+
+# Offsets from UTC are looked up once for each quarter of an hour: no zone changes at other moments.
+_QUARTER_S = 900
+
+
+@dataclass(frozen=True)
+class DayClock:
+    """When days begin. timezone: "UTC+02:00", the same all year as Anki counts, or an IANA name, with its summer time.
+
+    Raises InputError where there is no such zone or hour.
+    """
+
+    timezone: str
+    rollover_hour: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rollover_hour <= 23:
+            raise InputError("There is no such hour for a day to begin.", got=str(self.rollover_hour), expected="0..23")
+        utc_offsets(np.array([0]), self.timezone)
+
+    def days(self, epoch_s: Ints) -> Ints:
+        """The number of the day of each moment [n], the date on the wall counted from 1970-01-01."""
+        offset_s = utc_offsets(epoch_s, self.timezone) - self.rollover_hour * SECONDS_PER_HOUR
+        return (epoch_s + offset_s) // SECONDS_PER_DAY
+
+    def day_start_s(self, epoch_s: int) -> int:
+        """Epoch seconds at which the day of a moment begins."""
+        moment = np.array([epoch_s])
+        offset_s = int(utc_offsets(moment, self.timezone)[0])
+        start = epoch_s - (epoch_s + offset_s - self.rollover_hour * SECONDS_PER_HOUR) % SECONDS_PER_DAY
+        # Where the clock was changed in between, the offset at the start is another one.
+        return start + offset_s - int(utc_offsets(np.array([start]), self.timezone)[0])
+
+
+def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
+    """Seconds east of UTC [n] at each moment. Raises InputError where there is no such zone."""
+    fixed = _fixed_offset(timezone)
+    if fixed is not None:
+        return np.full(len(epoch_s), fixed)
+    try:
+        zone = zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        expected = "UTC, UTC+02:00, or a name such as Europe/Berlin"
+        raise InputError("There is no such time zone.", got=repr(timezone), expected=expected) from error
+    quarter, place = np.unique(epoch_s // _QUARTER_S, return_inverse=True)
+    offsets = [_offset(zone, int(number) * _QUARTER_S) for number in quarter]
+    return np.array(offsets, np.int64)[place]
+
+
+def name_of_offset(seconds_east: int) -> str:
+    """ "UTC+02:00" of 7200."""
+    sign = "-" if seconds_east < 0 else "+"
+    hours, minutes = divmod(abs(seconds_east) // 60, 60)
+    return f"UTC{sign}{hours:02}:{minutes:02}"
+
+
+def _fixed_offset(timezone: str) -> int | None:
+    """Seconds east of UTC of "UTC" or "UTC+02:00"; None where it is a zone's name."""
+    match = re.fullmatch(r"UTC(?:([+-])(\d\d):(\d\d))?", timezone)
+    if not match:
+        return None
+    sign, hours, minutes = match.groups(default="0")
+    return (-1 if sign == "-" else 1) * (int(hours) * SECONDS_PER_HOUR + int(minutes) * 60)
+
+
+def _offset(zone: zoneinfo.ZoneInfo, epoch_s: int) -> int:
+    offset = datetime.fromtimestamp(epoch_s, zone).utcoffset()
+    return int(offset.total_seconds()) if offset is not None else 0

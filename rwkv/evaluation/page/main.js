@@ -1,0 +1,36 @@
+// Draws the page from top to bottom, one section at a time, so that the first is seen at once.
+
+function drawFrame({ facts }) {
+  document.getElementById("title").textContent = facts.title;
+  document.getElementById("subtitle").textContent = facts.subtitle;
+  document.getElementById("notice").textContent = facts.notice ?? "";
+  document.getElementById("notice").hidden = !facts.notice;
+  const list = element("dl");
+  for (const [name, text] of facts.facts)
+    list.append(element("dt", { textContent: name }), element("dd", { textContent: text }));
+  document.getElementById("facts").replaceChildren(list);
+}
+
+function nextTask() {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+async function main() {
+  applyTheme();
+  const data = await readData();
+  const sections = [drawFrame, drawHeadline];
+  if (data.facts.cards) sections.push(drawMap, drawCurves);
+  if (data.facts.workload) sections.push(drawWorkload);
+  if (data.facts.predicted) sections.push(drawCalibration);
+  sections.push(drawComparison, drawTraining);
+  for (const draw of sections) {
+    draw(data);
+    performance.mark(draw.name);
+    await nextTask();
+  }
+  watchTheme(() => sections.forEach((draw) => draw(data)));
+  performance.mark("all");
+  document.documentElement.dataset.drawn = "all";
+}
+
+main();

@@ -1,0 +1,67 @@
+// The comparison of the algorithms, and who is ahead of whom.
+
+const LOWER_IS_BETTER = { AUC: false };
+
+function drawComparison({ facts }) {
+  const rows = facts.comparison;
+  if (!rows.length) return;
+  show("comparison");
+  const of =
+    Math.max(...rows.map((row) => row.users)) > 1 ? "Means over the users, weighted by reviews" : "Of one person";
+  document.getElementById("comparison-note").textContent = `${of}; ± is a ${percent(facts.confidence, 0)} interval.`;
+  const metrics = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
+  const head = ["", "users", "reviews", ...metrics].map((text) => element("th", { textContent: text }));
+  const best = metrics.map((metric) => {
+    const values = rows.map((row) => row.metrics[metric]?.value).filter((value) => value != null);
+    return LOWER_IS_BETTER[metric] === false ? Math.max(...values) : Math.min(...values);
+  });
+  const lines = rows.map((row, i) =>
+    element(
+      "tr",
+      {},
+      nameCell(row.name, i),
+      element("td", { textContent: wholeNumber(row.users) }),
+      element("td", { textContent: wholeNumber(row.reviews) }),
+      ...metrics.map((metric, m) => estimateCell(row.metrics[metric], best[m])),
+    ),
+  );
+  document
+    .getElementById("comparison-table")
+    .replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+  drawSuperiority(facts.superiority);
+}
+
+function estimateCell(estimate, best) {
+  if (estimate?.value == null) return element("td", { textContent: "–" });
+  const cell = element("td", {
+    className: estimate.value === best ? "best" : "",
+    textContent: estimate.value.toFixed(4),
+  });
+  if (estimate.half_width != null)
+    cell.append(element("small", { textContent: ` ± ${estimate.half_width.toFixed(4)}` }));
+  return cell;
+}
+
+function drawSuperiority(superiority) {
+  const names = Object.keys(superiority);
+  if (!names.length) return;
+  show("superiority");
+  const head = ["", ...names].map((text) => element("th", { textContent: text }));
+  const lines = names.map((name, i) =>
+    element(
+      "tr",
+      {},
+      nameCell(name, i),
+      ...names.map((other) => {
+        const share = superiority[name][other];
+        const cell = element("td", { textContent: share == null ? "" : percent(share, 0) });
+        if (share != null)
+          cell.style.background = withAlpha(share >= 0.5 ? "#11a08a" : "#e4762b", Math.abs(share - 0.5) * 0.7);
+        return cell;
+      }),
+    ),
+  );
+  document
+    .getElementById("superiority-table")
+    .replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+}

@@ -1,0 +1,79 @@
+"""A layer's weights as its kernels for GPUs take them, and how its rows lie. Names only: see where each is used."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from rwkv.ops.wkv_triton_plan import RunPlan
+
+
+class UpWeights(NamedTuple):
+    """What follows the hidden columns of a time mixer's projections, see time_inputs_triton.py.
+
+    d, a, gate, v_mix: [C, rank], v_mix None in a stream's first layer. Their biases, but for the gate's: [C]; those of
+    k_scale and v_scale: [H].
+    """
+
+    d: Tensor
+    d_bias: Tensor
+    a: Tensor
+    a_bias: Tensor
+    gate: Tensor
+    v_mix: Tensor | None
+    v_mix_bias: Tensor | None
+    k_scale_bias: Tensor
+    v_scale_bias: Tensor
+
+    @property
+    def ranks(self) -> tuple[int, int, int, int]:
+        """Of d, a, gate and v_mix."""
+        return self.d.shape[1], self.a.shape[1], self.gate.shape[1], 0 if self.v_mix is None else self.v_mix.shape[1]
+
+
+class OutputWeights(NamedTuple):
+    """bonus: [H, K]; weight, bias: [C], of the GroupNorm with a group a head. See wkv_output_triton.py."""
+
+    bonus: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+class TimeWeights(NamedTuple):
+    """norm_weight, norm_bias: [C]. projections: [D, 2 C], [W | W lerp] of r, k, v and hidden. W_o: [C, C]."""
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    projections: Tensor
+    up: UpWeights
+    output: OutputWeights
+    W_o: Tensor
+
+    @property
+    def flat(self) -> tuple[Tensor | None, ...]:
+        """All of them in a row."""
+        return self.norm_weight, self.norm_bias, self.projections, *self.up, *self.output, self.W_o
+
+    @classmethod
+    def of_flat(cls, flat: tuple[Tensor, ...]) -> "TimeWeights":
+        """The inverse of `flat`."""
+        norm_weight, norm_bias, projections, *others, W_o = flat
+        ups = len(UpWeights._fields)
+        return cls(norm_weight, norm_bias, projections, UpWeights(*others[:ups]), OutputWeights(*others[ups:]), W_o)
+
+
+class ChannelWeights(NamedTuple):
+    """norm_weight, norm_bias, lerp: [C]. W_k: [inner, C]. W_v: [C, inner]. See channel_mix_triton.py."""
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    lerp: Tensor
+    W_k: Tensor
+    W_v: Tensor
+
+
+class Rows(NamedTuple):
+    """How the rows lie: source int64 [N] and before [M, C], as in `token_mix`, and the plan of the recurrence."""
+
+    source: Tensor
+    before: Tensor | None
+    plan: RunPlan

@@ -1,0 +1,280 @@
+"""From a time mixer's stacked projections to the arguments of the WKV recurrence and the gate, on a GPU.
+
+A row of y [N, D] is [r | k | v | hidden]; hidden is what the low-rank maps have inside, [d | a | gate | v_mix], then
+k_scale and v_scale, one a head. The definition: rwkv/ops/wkv_inputs.py, after the maps in rwkv/model/time_mixer.py.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.layer_weights import UpWeights
+from rwkv.ops.wkv_triton_chunk import dot
+
+# Rows a program and warps, by measurement on an H200.
+_FORWARD = {"ROWS": 64, "num_warps": 8}
+_BACKWARD = {"ROWS": 64, "num_warps": 8, "num_stages": 1}
+
+# What products of matrices sum over at least.
+_LEAST_PRODUCT = 16
+
+# ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
+_DECAY = tl.constexpr(0.6065306597126334)
+_NORM_CLAMP = tl.constexpr(1e-12)
+
+
+# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
+@triton.jit
+def _load(x, first, at, mask):
+    return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
+
+
+@triton.jit
+def _rank_columns(RANK: tl.constexpr, R: tl.constexpr):
+    """0 .. R - 1, and which of them are columns of a map of that rank."""
+    column = tl.arange(0, R)
+    return column, column < RANK
+
+
+@triton.jit
+def _hidden(y, first, row, inside, D, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
+    """RANK of y's columns from FIRST, [ROWS, R], the others zero."""
+    column, there = _rank_columns(RANK, R)
+    return _load(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & there[None, :])
+
+
+@triton.jit
+def _up_map(weight, channel, RANK: tl.constexpr, R: tl.constexpr):
+    """The map from hidden columns to channels, [R, K]."""
+    column, there = _rank_columns(RANK, R)
+    return tl.trans(
+        _load(weight, 0, channel[:, None] * RANK + column[None, :], (channel >= 0)[:, None] & there[None, :])
+    )
+
+
+@triton.jit
+def _bias(bias, channel):
+    return tl.load(bias + channel).to(tl.float32)[None, :]
+
+
+@triton.jit
+def _tanh(x):
+    return 2 * tl.sigmoid(2 * x) - 1
+
+
+@triton.jit
+def _length(x):
+    return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), _NORM_CLAMP)[:, None]
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _inputs_forward_kernel(
+    y, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v, bias_k_scale, bias_v_scale,
+    log_decay, k_hat, scaled_v, b, gate, rows, D, heads,
+    K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
+    G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    inside = row < (rows - first).to(tl.int32)
+    channel = head * K + tl.arange(0, K)
+    mask = inside[:, None] & (channel >= 0)[None, :]
+    at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
+    hidden = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
+    d = dot(hidden, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel)
+    tl.store(log_decay + first * C + at, -_DECAY * tl.sigmoid(d), mask=mask)
+    hidden = tl.sigmoid(_hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK, G_RANK, R))
+    tl.store(gate + first * C + at, dot(hidden, _up_map(up_g, channel, G_RANK, R), precision), mask=mask)
+
+    scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
+    of_key = tl.sigmoid(_load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32))[:, None]
+    keys = _load(y, first * D, y_at + C, mask)
+    unit = of_key * keys / _length(keys)
+    tl.store(k_hat + first * C + at, unit, mask=mask)
+    hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
+    a = dot(hidden, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel)
+    tl.store(b + first * C + at, tl.sigmoid(a) * unit, mask=mask)
+
+    of_value = tl.sigmoid(_load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32))[
+        :, None
+    ]
+    values = _load(y, first * D, y_at + 2 * C, mask)
+    if up_v is not None:
+        hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
+        mix = dot(hidden, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel)
+        values += tl.sigmoid(mix) * (_load(v0, first * C, at, mask) - values)
+    tl.store(scaled_v + first * C + at, of_value * values / _length(values), mask=mask)
+
+
+@triton.jit
+def _backward_unit(x, scale, grad):
+    """y = sigmoid(scale) x / |x|: from the gradient of y to those of x and of scale."""
+    size, factor = _length(x), tl.sigmoid(scale)
+    along = tl.sum(grad * x, 1)[:, None] / size
+    # Where the length is clamped it is a constant.
+    radial = tl.where(size > _NORM_CLAMP, along / size, 0.0)
+    return factor[:, None] * (grad - x * radial) / size, tl.sum(along, 1) * factor * (1 - factor)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _inputs_backward_kernel(
+    y, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v, bias_k_scale, bias_v_scale,
+    of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, grad_up, grad_v0, active, sums, rows, D, U, heads,
+    K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
+    G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """active [N, ranks]: hidden after its activations. sums float32 [blocks, 3 C + 2 H]: of the biases' gradients."""
+    RANKS: tl.constexpr = D_RANK + A_RANK + G_RANK + V_RANK
+    block = tl.program_id(0)
+    first = block.to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    inside = row < (rows - first).to(tl.int32)
+    hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
+    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
+    hidden_g = tl.sigmoid(_hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK, G_RANK, R))
+    _store_hidden(active + first * RANKS, hidden_d, row, inside, RANKS, 0, D_RANK, R)
+    _store_hidden(active + first * RANKS, hidden_a, row, inside, RANKS, D_RANK, A_RANK, R)
+    _store_hidden(active + first * RANKS, hidden_g, row, inside, RANKS, D_RANK + A_RANK, G_RANK, R)
+    if up_v is not None:
+        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
+        _store_hidden(active + first * RANKS, hidden_v, row, inside, RANKS, D_RANK + A_RANK + G_RANK, V_RANK, R)
+    of_d = tl.zeros((ROWS, R), tl.float32)
+    of_a = tl.zeros((ROWS, R), tl.float32)
+    of_g = tl.zeros((ROWS, R), tl.float32)
+    of_mix = tl.zeros((ROWS, R), tl.float32)
+    total = sums + block.to(tl.int64) * (3 * C + 2 * heads)
+    for head in range(heads):
+        channel = head * K + tl.arange(0, K)
+        mask = inside[:, None] & (channel >= 0)[None, :]
+        at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
+        up_at = row[:, None] * U + channel[None, :]
+        scales = row * D + 3 * C + RANKS + head
+
+        up = _up_map(up_d, channel, D_RANK, R)
+        share = tl.sigmoid(dot(hidden_d, up, precision) + _bias(bias_d, channel))
+        grad = -_DECAY * _load(of_log_decay, first * C, at, mask) * share * (1 - share)
+        tl.store(grad_up + first * U + up_at, grad, mask=mask)
+        tl.store(total + channel, tl.sum(grad, 0))
+        of_d += dot(grad, tl.trans(up), precision)
+        of_g += dot(
+            _load(grad_up, first * U, up_at + 2 * C, mask), tl.trans(_up_map(up_g, channel, G_RANK, R)), precision
+        )
+
+        scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
+        keys, b_grad = _load(y, first * D, y_at + C, mask), _load(of_b, first * C, at, mask)
+        up = _up_map(up_a, channel, A_RANK, R)
+        share = tl.sigmoid(dot(hidden_a, up, precision) + _bias(bias_a, channel))
+        of_keys, of_scale = _backward_unit(keys, scale, _load(of_k_hat, first * C, at, mask) + b_grad * share)
+        tl.store(grad_y + first * D + y_at + C, of_keys, mask=mask)
+        tl.store(grad_y + first * D + scales, of_scale, mask=inside)
+        tl.store(total + 3 * C + head, tl.sum(of_scale, 0))
+        grad = b_grad * tl.sigmoid(scale)[:, None] * keys / _length(keys) * share * (1 - share)
+        tl.store(grad_up + first * U + up_at + C, grad, mask=mask)
+        tl.store(total + C + channel, tl.sum(grad, 0))
+        of_a += dot(grad, tl.trans(up), precision)
+
+        scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
+        own = _load(y, first * D, y_at + 2 * C, mask)
+        if up_v is not None:
+            up = _up_map(up_v, channel, V_RANK, R)
+            share = tl.sigmoid(dot(hidden_v, up, precision) + _bias(bias_v, channel))
+            difference = _load(v0, first * C, at, mask) - own
+            of_values, of_scale = _backward_unit(own + share * difference, scale, _load(of_v, first * C, at, mask))
+            tl.store(grad_v0 + first * C + at, of_values * share, mask=mask)
+            grad = of_values * difference * share * (1 - share)
+            tl.store(grad_up + first * U + up_at + 3 * C, grad, mask=mask)
+            tl.store(total + 2 * C + channel, tl.sum(grad, 0))
+            of_mix += dot(grad, tl.trans(up), precision)
+            of_values *= 1 - share
+        else:
+            of_values, of_scale = _backward_unit(own, scale, _load(of_v, first * C, at, mask))
+            if of_v0 is not None:
+                of_values += _load(of_v0, first * C, at, mask)
+        tl.store(grad_y + first * D + y_at + 2 * C, of_values, mask=mask)
+        tl.store(grad_y + first * D + scales + heads, of_scale, mask=inside)
+        tl.store(total + 3 * C + heads + head, tl.sum(of_scale, 0))
+    of_hidden = grad_y + first * D + 3 * C
+    _store_hidden(of_hidden, of_d * (1 - hidden_d * hidden_d), row, inside, D, 0, D_RANK, R)
+    _store_hidden(of_hidden, of_a, row, inside, D, D_RANK, A_RANK, R)
+    _store_hidden(of_hidden, of_g * hidden_g * (1 - hidden_g), row, inside, D, D_RANK + A_RANK, G_RANK, R)
+    if up_v is not None:
+        _store_hidden(of_hidden, of_mix, row, inside, D, D_RANK + A_RANK + G_RANK, V_RANK, R)
+
+
+@triton.jit
+def _store_hidden(x, value, row, inside, stride, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
+    """Write the first RANK columns of a value [ROWS, R] to those of x from FIRST."""
+    column, there = _rank_columns(RANK, R)
+    at = row[:, None] * stride + FIRST + column[None, :]
+    tl.store(x + at, value, mask=inside[:, None] & there[None, :])
+
+
+def time_inputs_forward(y: Tensor, v0: Tensor | None, up: UpWeights) -> tuple[Tensor, ...]:
+    """log_decay (float32), k_hat, v, b and the gate, [N, C] each. v0: [N, C], the first layer's v; None in it."""
+    rows, channels = len(y), len(up.d)
+    log_decay = y.new_empty(rows, channels, dtype=torch.float32)
+    outputs = (log_decay, *(y.new_empty(rows, channels) for _ in range(4)))
+    if rows:
+        heads = len(up.k_scale_bias)
+        _inputs_forward_kernel[(triton.cdiv(rows, _FORWARD["ROWS"]), heads)](
+            y, v0, *up, *outputs, rows, y.shape[1], heads, K=channels // heads, **_FORWARD, **_sizes(y, up)
+        )
+    return outputs
+
+
+def time_inputs_backward(
+    y: Tensor,
+    v0: Tensor | None,
+    up: UpWeights,
+    grads: tuple[Tensor, Tensor, Tensor, Tensor],
+    of_v0: Tensor | None,
+    grad_y: Tensor,
+    grad_up: Tensor,
+) -> tuple[Tensor | None, UpWeights]:
+    """Write the gradients of k, v and hidden into grad_y [N, D]; return those of v0 and of the maps.
+
+    grads: of log_decay, k_hat, v and b. of_v0: that of the v which the first layer hands on, or None.
+    grad_up: [N, 3 C or, with v_mix, 4 C], whose columns from 2 C to 3 C hold the gradient of the gate.
+    """
+    rows, channels = len(y), len(up.d)
+    heads, ranks = len(up.k_scale_bias), sum(up.ranks)
+    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
+    active = y.new_empty(rows, ranks)
+    sums = y.new_empty(blocks, 3 * channels + 2 * heads, dtype=torch.float32)
+    grad_v0 = None if v0 is None else torch.empty_like(v0)
+    if rows:
+        _inputs_backward_kernel[(blocks,)](
+            y, v0, *up, *grads, of_v0, grad_y, grad_up, grad_v0, active, sums, rows, y.shape[1], grad_up.shape[1],
+            heads, K=channels // heads, **_BACKWARD, **_sizes(y, up),
+        )  # fmt: skip
+    return grad_v0, _sorted(grad_up.T @ active, sums.sum(0).to(y.dtype), up)
+
+
+def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
+    """The gradients by name, from all products [U, ranks] and from sums over rows [3 C + 2 H]."""
+    channels, heads = len(up.d), len(up.k_scale_bias)
+    d, a, gate, _ = up.ranks
+    of_d, of_a, of_gate, *of_mix = of_maps.split(channels)
+    d_bias, a_bias, mix_bias, k_scale_bias, v_scale_bias = total.split([channels] * 3 + [heads] * 2)
+    return UpWeights(
+        d=of_d[:, :d],
+        d_bias=d_bias,
+        a=of_a[:, d : d + a],
+        a_bias=a_bias,
+        gate=of_gate[:, d + a : d + a + gate],
+        v_mix=of_mix[0][:, d + a + gate :] if of_mix else None,
+        v_mix_bias=mix_bias if of_mix else None,
+        k_scale_bias=k_scale_bias,
+        v_scale_bias=v_scale_bias,
+    )
+
+
+def _sizes(y: Tensor, up: UpWeights) -> dict[str, Any]:
+    ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), up.ranks, strict=True))
+    rank = max(_LEAST_PRODUCT, triton.next_power_of_2(max(up.ranks)))
+    return {"C": len(up.d), **ranks, "R": rank, "precision": "bf16" if y.dtype == torch.bfloat16 else "tf32x3"}

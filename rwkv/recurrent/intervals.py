@@ -1,0 +1,70 @@
+"""When a forgetting curve first falls to a desired retention."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rwkv.errors import InputError
+from rwkv.model.curve import correction_points, recall, recall_at
+
+LEAST_S = 1.0
+# Between neighbouring points the curve is looked at this often; a dip narrower than that may be missed.
+_LOOKS_BETWEEN = 2
+# Halvings of the step in which the crossing lies: far below a second.
+_HALVINGS = 40
+# Curves that are looked at together.
+_TOGETHER = 1024
+
+Floats = npt.NDArray[np.float64]
+
+
+def intervals(outputs: Tensor, retention: npt.ArrayLike, least_s: float = LEAST_S) -> Floats:
+    """Seconds [N] until recall first falls to `retention`, from `least_s` on; NaN beyond 41.8 years.
+
+    `least_s` where it is there already. outputs: [N, 260], of review rows. retention: for all, or [N]. Raises
+    InputError where it is not between 0 and 1, or `least_s` not between a second and 41.8 years.
+    """
+    wanted = np.broadcast_to(checked_retention(retention), len(outputs))
+    times = _times(least_s)
+    starts = range(0, len(outputs), _TOGETHER)
+    parts = [_crossings(outputs[i : i + _TOGETHER], wanted[i : i + _TOGETHER], times) for i in starts]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def checked_retention(retention: npt.ArrayLike) -> Floats:
+    """One or many desired retentions. Raises InputError where one is not between 0 and 1."""
+    wanted = np.asarray(retention, np.float64)
+    outside = ~((wanted > 0) & (wanted < 1))
+    if outside.any():
+        got = repr(float(wanted[outside][0]))
+        raise InputError("This is no desired retention.", got=got, expected="more than 0, less than 1")
+    return wanted
+
+
+def _crossings(outputs: Tensor, retention: Floats, times: Floats) -> Floats:
+    reached = recall_at(outputs, torch.from_numpy(times)).numpy() <= retention[:, None]
+    first = reached.argmax(1)
+    found = np.where(reached.any(1), times[first], np.nan)
+    (between,) = np.nonzero(reached.any(1) & (first > 0))
+    curves, low, high = outputs[between], times[first[between] - 1], times[first[between]]
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_past = recall(curves, torch.from_numpy(middle)).numpy() <= retention[between]
+        low, high = np.where(is_past, low, middle), np.where(is_past, middle, high)
+    found[between] = high
+    return found
+
+
+@cache
+def _times(least_s: float) -> Floats:
+    """Times from `least_s` to the last point, at which the curve is looked at."""
+    points = correction_points(torch.device("cpu")).numpy()
+    if not LEAST_S <= least_s < points[-1]:
+        raise InputError("This is no shortest interval.", got=f"{least_s} seconds", expected=f"1 to {points[-1]:.0f}")
+    points = np.concatenate([[least_s], points[points > least_s]])
+    shares = np.arange(_LOOKS_BETWEEN) / _LOOKS_BETWEEN
+    between = points[:-1, None] * (points[1:] / points[:-1])[:, None] ** shares
+    return np.append(between.reshape(-1), points[-1])

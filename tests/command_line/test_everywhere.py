@@ -1,0 +1,99 @@
+"""What all commands have in common: help, --json, --quiet, completion in the shell."""
+
+import argparse
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rwkv import cli
+from rwkv.cli import build_parser, main
+from rwkv.command_line.answer import Answer
+from rwkv.commands.demo_table import DemoTable
+
+SUBPARSERS = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+
+
+@pytest.mark.parametrize("name", SUBPARSERS.choices)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for word in (f"usage: rwkv {name}", "--json", "--quiet"):
+        assert word in said
+    described = SUBPARSERS.choices[name].description
+    assert described
+    assert described.splitlines()[0] in said
+
+
+def test_every_command_has_a_line_in_the_list() -> None:
+    assert {choice.dest for choice in SUBPARSERS._choices_actions if choice.help} == set(SUBPARSERS.choices)
+
+
+def test_what_a_command_prints_under_way_is_no_part_of_its_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = DemoTable({"RWKV": {"LogLoss": 0.25, "RMSE(bins)": 0.5, "AUC": float("nan")}}, 10, 99)
+
+    def chatting(out: Path) -> DemoTable:
+        print("still training")
+        return table
+
+    monkeypatch.setattr("rwkv.commands.demo.demo", chatting)
+    assert main(["demo", "--out", str(tmp_path), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {
+        "metrics": {"RWKV": {"LogLoss": 0.25, "RMSE(bins)": 0.5, "AUC": None}},
+        "learners": 10,
+        "reviews": 99,
+        "model": str(tmp_path / "model.pth"),
+    }
+    assert said.err == "still training\n"
+
+
+def test_simulate_in_json_and_quietly(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = str(tmp_path / "sim")
+    assert main(["simulate", "--users", "2", "--reviews", "30", "--out", out, "--json", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"dataset": out, "first_user": 1, "last_user": 2}
+    assert said.err == ""
+
+
+def test_the_exit_code_of_an_answer_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parser() -> argparse.ArgumentParser:
+        made = argparse.ArgumentParser()
+        made.set_defaults(run=lambda options: Answer("", {}, 1), json=False, quiet=False)
+        return made
+
+    monkeypatch.setattr(cli, "build_parser", parser)
+    assert main([]) == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_scripts_know_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in (*SUBPARSERS.choices, "retention"):
+        assert word in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("rwkv pre", {"predict"}), ("rwkv predict --ret", {"--retention"}), ("rwkv schedule mi", {"mine"})],
+)
+def test_bash_completes(line: str, expected: set[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As bash asks for it: with the words so far, and folders where a command takes a folder."""
+    main(["completion", "bash"])
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    (tmp_path / "mine").mkdir()
+    words = line.split()
+    ask = f"""source ./script
+COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
+_shtab_rwkv
+printf '%s\\n' "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert {word.strip("/ ") for word in done.stdout.split()} == expected, done.stderr

@@ -1,0 +1,129 @@
+"""`rwkv predict` and `rwkv schedule` as they are called: what is on stdout, what on stderr, and the exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rwkv.cli import main
+from rwkv.commands.chosen_model import DEMO_NOTICE, demo_model
+from rwkv.model.checkpoint import write_weights
+from rwkv.model.spec import PUBLISHED
+from tests.commands.people import REVIEWED, SCALE, make_person
+from tests.networks import recipe_network
+
+AT = "2026-02-01T18:00"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection in mine, and a demo whose weights are random, to be the current folder."""
+    root = tmp_path_factory.mktemp("folder")
+    make_person(root / "mine", reviews=40)
+    (root / "rwkv-demo" / "dataset").mkdir(parents=True)
+    (root / "rwkv-demo" / "dataset" / "simulated.json").write_text("{}")
+    write_weights(demo_model(root / "rwkv-demo"), recipe_network(PUBLISHED, SCALE).state_dict())
+    (root / "my.pth").write_bytes(demo_model(root / "rwkv-demo").read_bytes())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """What a command prints on stdout and on stderr."""
+    assert main([*arguments]) == code
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(capsys, "predict", "mine", "--at", AT, "--rows", "3")
+    lines = out.splitlines()
+    assert lines[0] == f"Ada, {REVIEWED + 1} cards, 2026-02-01 18:00 (UTC+02:00), model rwkv-demo/model.pth"
+    assert lines[1] == f"NOTICE: {DEMO_NOTICE}"
+    assert sum("Wort" in line for line in lines) == 3
+    assert "predictions" in err
+
+
+def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(
+        capsys, "predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new or cid:1600000000000"
+    )
+    read = json.loads(out)
+    assert err == ""
+    assert read["notice"] == DEMO_NOTICE
+    assert len(read["cards"]) == 3
+    assert all(0 < card["p_now"] < 1 for card in read["cards"])
+    assert read["cards"] == sorted(read["cards"], key=lambda card: card["p_now"])
+
+
+def test_a_model_that_is_given_has_no_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(capsys, "predict", "mine", "--model", "my.pth", "--json", "--cards", "is:new")
+    assert json.loads(out)["notice"] is None
+    assert DEMO_NOTICE not in err
+
+
+def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for ending in ("csv", "json", "parquet", "txt"):
+        path = tmp_path / f"cards.{ending}"
+        out, _ = said(capsys, "predict", "mine", "--quiet", "--out", str(path))
+        assert str(path) in out
+        assert path.stat().st_size > 500
+    csv, _ = said(capsys, "predict", "mine", "--quiet", "--format", "csv", "--at", AT)
+    assert csv.startswith("card_id,note,deck")
+
+
+def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = said(capsys, "schedule", "mine", "--at", AT, "--days", "3", "--retention", "0.9")
+    assert f"NOTICE: {DEMO_NOTICE}" in out
+    assert [line.split()[:2] for line in out.splitlines() if line.strip()[:1].isdigit()] == [
+        ["0", "2026-02-01"],
+        ["1", "2026-02-02"],
+        ["2", "2026-02-03"],
+    ]
+
+
+def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    common = ["schedule", "mine", "--at", AT, "--days", "2", "--quiet", "--retention", "0.9"]
+    read = json.loads(said(capsys, *common, "--json")[0])
+    assert (len(read["days"]), read["notice"]) == (2, DEMO_NOTICE)
+    first = read["days"][0]
+    assert first["search"] == "cid:" + ",".join(map(str, first["cards"]))
+    assert first["reviews"] == len(first["cards"]) + len(first["repeats"]) > 0
+    assert said(capsys, *common, "--search", "0")[0] == first["search"] + "\n"
+    said(capsys, *common, "--out", str(tmp_path / "days.csv"))
+    lines = (tmp_path / "days.csv").read_text().splitlines()
+    assert lines[0] == "day,date,reviews,minutes,recall,search,notice"
+    assert first["search"] in lines[1]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "nowhere"), ("nowhere",)),
+        (("predict", "mine", "--at", "yesterday"), ("no moment", "yesterday")),
+        (("predict", "mine", "--cards", "is:old"), ("is:old",)),
+        (("predict", "mine", "--user", "7"), ("not in the folder", "7")),
+        (("predict", "mine", "--retention", "1.5"), ("retention", "1.5")),
+        (("predict", "mine", "--least-days", "1e9"), ("shortest interval",)),
+        (("predict", "mine", "--model", "none.pth"), ("none.pth",)),
+        (("predict", "mine", "--out", "cards.xlsx"), ("cards.xlsx",)),
+        (("predict", "mine", "--format", "parquet"), ("--out",)),
+        (("schedule", "mine", "--days", "0"), ("0",)),
+        (("schedule", "mine", "--search", "-1"), ("days",)),
+        (("schedule", "mine", "--out", "days.xlsx"), ("days.xlsx",)),
+    ],
+)
+def test_bad_input_is_told_and_nothing_is_on_stdout(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """Also with --json: exit code 2, and the message on stderr."""
+    out, err = said(capsys, *arguments, "--json", "--quiet", code=2)
+    assert out == ""
+    assert err.startswith("error: ")
+    for word in words:
+        assert word in err

@@ -1,0 +1,101 @@
+"""The language of --cards: what each term means, how they combine, and what is refused."""
+
+import numpy as np
+import pytest
+
+from rwkv.commands.card_query import Columns, parse_query
+from rwkv.errors import InputError
+
+NAN = np.nan
+COLUMNS: Columns = {
+    "card_id": np.array([11, 22, 33, 44, 55]),
+    "note": np.array(["der Hund", "die Katze", "Hundert", "a:b (c)", ""], object),
+    "deck": np.array(["Deutsch", "Deutsch::Tiere", "Deutschland", "Two words", "x"], object),
+    "preset": np.array(["Default", "Default", "Hard ones", "Hard ones", "x"], object),
+    "is_new": np.array([False, False, False, True, False]),
+    "is_suspended": np.array([False, True, False, False, False]),
+    "due_in_days": np.array([-1.0, 0.0, 3.0, NAN, 0.0]),
+    "anki_interval_days": np.array([10, 20, 30, 0, 40]),
+    "p_now": np.array([0.5, 0.9, 0.8, 0.4, 1.0]),
+    "p_curve": np.array([0.6, 0.9, 0.7, NAN, 1.0]),
+    "left_days": np.array([-2.0, 1.0, np.inf, NAN, 0.0]),
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", [0, 1, 2, 3, 4]),
+        ("  ", [0, 1, 2, 3, 4]),
+        ("hund", [0, 2]),
+        ('"der hund"', [0]),
+        ('"a:b (c)"', [3]),
+        ("d*e", [0, 1, 2]),
+        ("k*e", [1]),
+        (".", []),
+        ("deck", []),
+        ("deck:deutsch", [0, 1]),
+        ("deck:Deutsch::tiere", [1]),
+        ("deck:Deutsch*", [0, 1, 2]),
+        ('deck:"Two words"', [3]),
+        ('"deck:Two words"', [3]),
+        ('preset:"hard ones"', [2, 3]),
+        ("is:new", [3]),
+        ("is:suspended", [1]),
+        ("is:due", [0, 4]),
+        ("cid:11,33,99", [0, 2]),
+        ("prop:r<0.9", [0, 2]),
+        ("prop:p>=0.8", [1, 2, 4]),
+        ("prop:p!=0.5", [1, 2, 3, 4]),
+        ("prop:left<=0", [0, 4]),
+        ("prop:left>100", [2]),
+        ("prop:ivl=20", [1]),
+        ("prop:due>-1", [1, 2, 4]),
+        ("deck:deutsch -is:suspended", [0]),
+        ("deck:deutsch and is:suspended", [1]),
+        ("is:new or is:suspended", [1, 3]),
+        ("is:new OR cid:11 deck:deutsch", [0, 3]),
+        ("(is:new or cid:11) deck:deutsch", [0]),
+        ("-(is:new or cid:11)", [1, 2, 4]),
+        ("-( is:new or -cid:11 )", [0]),
+        ("-hund", [1, 3, 4]),
+        ("((hund))", [0, 2]),
+    ],
+)
+def test_meaning(query: str, expected: list[int]) -> None:
+    assert np.flatnonzero(parse_query(query).matches(COLUMNS)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "asks"),
+    [("is:new prop:ivl>3 prop:due<1", False), ("prop:r<0.9", True), ("is:new -(x or prop:p>0.5)", True), ("p", False)],
+)
+def test_whether_the_model_is_asked(query: str, asks: bool) -> None:
+    assert parse_query(query).asks_model is asks
+
+
+@pytest.mark.parametrize(
+    ("query", "got"),
+    [
+        ("(is:new", "("),
+        ("is:new)", ")"),
+        ("()", ")"),
+        ("or is:new", "or"),
+        ("is:new or", "or"),
+        ('deck:"two', "two"),
+        ("-", "-"),
+        ("is:old", "is:old"),
+        ("tag:x", "tag:x"),
+        ("cid:1,x", "cid:1,x"),
+        ("cid:", "cid:"),
+        ("prop:r", "prop:r"),
+        ("prop:s<1", "prop:s<1"),
+        ("prop:r~1", "prop:r~1"),
+        (200 * "(" + "a" + 200 * ")", "401 terms"),
+    ],
+)
+def test_what_is_refused(query: str, got: str) -> None:
+    """Naming what is wrong."""
+    with pytest.raises(InputError, match="not understood") as caught:
+        parse_query(query)
+    assert got in str(caught.value)

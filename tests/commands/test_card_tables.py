@@ -1,0 +1,138 @@
+"""Tables of cards: what people read, and that programs read the same numbers in every format."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from rwkv.commands.card_tables import (
+    Heading,
+    as_csv,
+    as_fields,
+    as_text,
+    format_of,
+    short_days,
+    write_cards,
+    written_as,
+)
+from rwkv.commands.plain_json import as_json
+from rwkv.commands.predict import CardPredictions
+from rwkv.errors import InputError
+
+HEADING = Heading("Ada", 1, "2026-02-01 18:00 (UTC)", 809, Path("model.pth"), None)
+DEMO = replace(HEADING, notice="for trying out")
+
+
+def some_cards() -> CardPredictions:
+    """One reviewed card, one new one, one that is suspended."""
+    columns = {name: np.array([0.1, 0.5, np.nan]) for name in CardPredictions.__dataclass_fields__}
+    columns |= {
+        "card_id": np.array([11, 22, 33]),
+        "note": np.array(['a "quoted",\nword', "", "x" * 50], object),
+        "deck": np.array(["A::B", "C", "D"], object),
+        "preset": np.array(["P", "P", "P"], object),
+        "p_now": np.array([0.9, 0.25, 0.75]),
+        "p_curve": np.array([0.8, np.nan, 0.5]),
+        "left_days": np.array([-40.0, np.nan, 3.25]),
+        "days_easy": np.array([np.inf, 400.0, 0.01]),
+        "due_in_days": np.array([-2.0, np.nan, 5.0]),
+        "anki_interval_days": np.array([5, 0, 7]),
+        "is_new": np.array([False, True, False]),
+        "is_suspended": np.array([False, False, True]),
+    }
+    return CardPredictions(**columns)
+
+
+def test_text() -> None:
+    lines = as_text(HEADING, some_cards(), 3).split("\n")
+    assert lines[0] == "Ada, 3 cards, 2026-02-01 18:00 (UTC), model model.pth"
+    first, new, suspended = lines[-3:]
+    assert first.startswith('a "quoted", word             A::B')
+    assert first.split()[-1] == "-2.0d"
+    assert "0.900" in first
+    assert "-40.0d" in first
+    assert "never" in first
+    assert new.startswith("22 ")
+    assert suspended.startswith(27 * "x" + "…")
+    assert suspended.endswith("off")
+    assert {len(line) for line in lines[2:]} == {len(first)}
+
+
+def test_text_says_what_it_leaves_out_and_what_the_model_is() -> None:
+    text = as_text(DEMO, some_cards(), 1)
+    assert "NOTICE: for trying out" in text
+    assert "... and 2 more" in text
+    assert "22 " not in text
+
+
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [
+        (0.0, "0m"),
+        (0.01, "14m"),
+        (0.2, "4.8h"),
+        (1.0, "1.0d"),
+        (-3.25, "-3.2d"),
+        (60.0, "60.0d"),
+        (90.0, "3.0mo"),
+        (-730.5, "-2.0y"),
+        (np.inf, "never"),
+    ],
+)
+def test_days(days: float, text: str) -> None:
+    assert short_days(days) == text
+
+
+def test_csv() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(HEADING, some_cards()))))
+    assert [row["card_id"] for row in rows] == ["11", "22", "33"]
+    assert rows[0]["note"] == 'a "quoted",\nword'
+    assert (rows[0]["p_now"], rows[0]["days_easy"], rows[1]["p_curve"]) == ("0.9", "inf", "")
+    assert "notice" not in rows[0]
+    noticed = list(csv.DictReader(io.StringIO(as_csv(DEMO, some_cards()))))
+    assert {row["notice"] for row in noticed} == {"for trying out"}
+
+
+def test_json() -> None:
+    read = json.loads(as_json(as_fields(DEMO, some_cards())))
+    assert (read["name"], read["notice"], read["model"], read["day"]) == ("Ada", "for trying out", "model.pth", 809)
+    first, new, suspended = read["cards"]
+    assert (first["card_id"], first["p_now"], first["days_easy"], first["is_new"]) == (11, 0.9, None, False)
+    assert (new["p_curve"], suspended["is_suspended"]) == (None, True)
+    assert first.keys() == some_cards().columns.keys()
+
+
+def test_files(tmp_path: Path) -> None:
+    cards = some_cards()
+    for name in ("text", "csv", "json"):
+        write_cards(tmp_path / name, HEADING, cards, name)
+        assert (tmp_path / name).read_text() == written_as(HEADING, cards, name, 3) + "\n"
+    write_cards(tmp_path / "deep" / "x.parquet", DEMO, cards, "parquet")
+    table = pq.read_table(tmp_path / "deep" / "x.parquet")
+    assert table["notice"].to_pylist() == ["for trying out"] * 3
+    np.testing.assert_array_equal(table["p_curve"].to_numpy(), cards.p_curve)
+    assert table["note"].to_pylist() == cards.note.tolist()
+
+
+def test_formats() -> None:
+    assert format_of(None, None) == "text"
+    assert format_of(None, "csv") == "csv"
+    assert format_of(Path("x.json"), None) == "json"
+    assert format_of(Path("x.txt"), None) == "text"
+    assert format_of(Path("x.json"), "csv") == "csv"
+    with pytest.raises(InputError, match="no format"):
+        format_of(Path("x.xlsx"), None)
+    with pytest.raises(InputError, match="Parquet"):
+        format_of(None, "parquet")
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for format in ("csv", "parquet"):
+        with pytest.raises(InputError):
+            write_cards(tmp_path / "file" / "below", HEADING, some_cards(), format)

@@ -1,0 +1,105 @@
+"""The folder of an imported collection: written, read, days counted, last reviews found."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rwkv.data.collection import (
+    CardList,
+    Collection,
+    CollectionInfo,
+    day_of,
+    latest_reviews,
+    list_collections,
+    read_collection,
+    write_collection,
+)
+from rwkv.data.revlogs import write_tables
+from rwkv.errors import HistoryError, InputError
+from tests.helpers import random_revlog, write_history
+
+INFO = CollectionInfo(
+    source="Ada's cards.colpkg",
+    sha256="0" * 64,
+    kind="colpkg",
+    name="Ada's cards",
+    day_start_s=1_700_013_600,  # 15 November 2023, 04:00 in UTC+02:00
+    rollover_hour=4,
+    timezone="UTC+02:00",
+    elapsed="published",
+    grades="as recorded",
+    has_fsrs=True,
+    fsrs_params={"Default": [0.2, 1.5]},
+    counts={"reviews": 3},
+    imported_at="2026-01-02T03:04:05+00:00",
+)
+CARDS = CardList(
+    card_id=np.array([1_500_000_000_000, 1_500_000_000_001]),
+    note_id=np.array([1_400_000_000_000, 1_400_000_000_000]),
+    deck_id=np.array([1, 2]),
+    note=np.array(["der Käse", ""], object),
+    deck=np.array(["Deutsch::Essen", "Default"], object),
+    preset=np.array(["Default", "Hard ones"], object),
+    due_day=np.array([-3, np.nan]),
+    interval_days=np.array([12, 0]),
+    is_new=np.array([False, True]),
+    is_suspended=np.array([True, False]),
+    desired_retention=np.array([0.9, 0.85]),
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    for user in (10, 2, 3):
+        write_collection(tmp_path, Collection(user, INFO, CARDS))
+    for user in (10, 2):  # the import of 3 was killed
+        write_history(tmp_path, user, random_revlog(1, 20, 2))
+    assert list_collections(tmp_path) == [2, 10]
+    read = read_collection(tmp_path, 10)
+    assert (read.user, read.info) == (10, INFO)
+    for field in dataclasses.fields(CardList):
+        ours, wanted = getattr(read.cards, field.name), getattr(CARDS, field.name)
+        assert ours.dtype == wanted.dtype, field.name
+        np.testing.assert_array_equal(ours, wanted, err_msg=field.name)
+
+
+def test_a_collection_without_cards(tmp_path: Path) -> None:
+    """All of them were deleted; their reviews may still be there."""
+    none = CardList(**{field.name: getattr(CARDS, field.name)[:0] for field in dataclasses.fields(CardList)})
+    write_collection(tmp_path, Collection(1, INFO, none))
+    assert len(read_collection(tmp_path, 1).cards) == 0
+
+
+def test_a_plain_dataset_has_no_collections(tmp_path: Path) -> None:
+    assert list_collections(tmp_path) == []
+    with pytest.raises(HistoryError, match="no collection there"):
+        read_collection(tmp_path, 1)
+
+
+def test_other_versions_and_damage_are_refused(tmp_path: Path) -> None:
+    write_collection(tmp_path, Collection(1, INFO, CARDS))
+    path = tmp_path / "collection" / "user_id=1" / "info.json"
+    stated = json.loads(path.read_text())
+    path.write_text(json.dumps(stated | {"format_version": 99}))
+    with pytest.raises(InputError, match="another version"):
+        read_collection(tmp_path, 1)
+    for damaged in ("{", json.dumps({"format_version": 1}), json.dumps([1])):
+        path.write_text(damaged)
+        with pytest.raises(HistoryError, match="cannot be read"):
+            read_collection(tmp_path, 1)
+
+
+def test_days_begin_at_the_rollover_hour() -> None:
+    assert [day_of(INFO, INFO.day_start_s + seconds) for seconds in (-1, 0, 86_399, 86_400)] == [-1, 0, 0, 1]
+
+
+def test_the_last_review_of_each_card(tmp_path: Path) -> None:
+    revlog = {"card_id": np.array([5, 9, 5, -1]), "review_time": np.array([10, 20, 30, 40])}
+    write_tables(tmp_path, 1, revlog, {"card_id": np.array([5])}, {"deck_id": np.array([1])})
+    card_id, time_ms = latest_reviews(tmp_path, 1)
+    assert card_id.tolist() == [-1, 5, 9]
+    assert time_ms.tolist() == [40, 30, 20]
+    with pytest.raises(HistoryError, match="no revlog"):
+        latest_reviews(tmp_path, 2)

@@ -1,0 +1,52 @@
+"""Moments -> days, in zones with and without summer time."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from rwkv.data.days import DayClock, name_of_offset, utc_offsets
+from rwkv.errors import InputError
+
+
+def moment(zone: str, *parts: int) -> int:
+    return int(datetime(*parts, tzinfo=ZoneInfo(zone)).timestamp())
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns", "Pacific/Chatham"])
+def test_days_follow_the_clock_on_the_wall(zone: str) -> None:
+    """Every day of a year begins at 4 o'clock there, also those of 23 and 25 hours."""
+    starts = [moment(zone, 2024, month, day, 4) for month in range(1, 13) for day in range(1, 29)]
+    before, at = (DayClock(zone, 4).days(np.array(starts) + seconds) for seconds in (-1, 0))
+    np.testing.assert_array_equal(at - before, 1)
+    expected = [datetime(2024, month, day).timetuple().tm_yday for month in range(1, 13) for day in range(1, 29)]
+    np.testing.assert_array_equal(at - at[0] + 1, expected)
+    for start in starts:
+        assert {DayClock(zone, 4).day_start_s(start + seconds) for seconds in (0, 3 * 3600, 22 * 3600)} == {start}
+
+
+def test_fixed_offsets_know_no_summer_time() -> None:
+    summer, winter = moment("Europe/Berlin", 2024, 7, 1, 3, 30), moment("Europe/Berlin", 2024, 1, 1, 3, 30)
+    days = DayClock("UTC+01:00", 4).days(np.array([summer, winter]))
+    assert days[0] - days[1] == 182
+    days = DayClock("UTC+02:00", 4).days(np.array([summer, winter]))
+    assert days[0] - days[1] == 181
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("UTC", 0), ("UTC+05:45", 20_700), ("UTC-03:30", -12_600)])
+def test_names_of_offsets(name: str, seconds: int) -> None:
+    for stated in (name, name_of_offset(seconds)):
+        assert utc_offsets(np.array([0]), stated).tolist() == [seconds]
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "/etc/passwd", "UTC+2", "utc+02:00"])
+def test_unknown_zones(name: str) -> None:
+    with pytest.raises(InputError, match="no such time zone"):
+        DayClock(name, 4)
+
+
+@pytest.mark.parametrize("hour", [-1, 24])
+def test_unknown_hours(hour: int) -> None:
+    with pytest.raises(InputError, match="no such hour"):
+        DayClock("UTC", hour)

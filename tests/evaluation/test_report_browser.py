@@ -1,0 +1,282 @@
+"""The report in a real browser: it draws, filters and searches, in light and dark, and on a phone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from bench.report_contents import DECKS, made_up_content
+from rwkv.evaluation.metrics import recall_metrics
+from rwkv.evaluation.report_content import CardsNow, PredictedReviews, ReportContent
+from rwkv.evaluation.report_data import MOST_DECKS, report_data
+from rwkv.evaluation.report_page import report_html
+from tests.browser import OpenPage, browser
+
+CONTENT = made_up_content(cards=800, reviews=6000)
+assert CONTENT.reviews is not None
+assert CONTENT.cards is not None
+REVIEWS: PredictedReviews = CONTENT.reviews
+CARDS: CardsNow = CONTENT.cards
+SECTIONS = ["headline", "map", "curves", "workload", "predicted", "comparison", "training"]
+LONG = ("Deck" * 40, *DECKS[1:])
+HOSTILE = "</script><img src=x onerror=alert(1)><b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+def written(folder: Path, content: ReportContent = CONTENT) -> Path:
+    path = folder / "report.html"
+    path.write_bytes(report_html(report_data(content)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPage]:
+    """One page for the tests that leave it as they found it."""
+    page = OpenPage(chromium, written(tmp_path_factory.mktemp("report")))
+    yield page
+    assert page.complaints == []
+    page.close()
+
+
+def test_all_sections_are_drawn(report: OpenPage) -> None:
+    assert report.visible("main section") == SECTIONS
+    charts = report.run(
+        "() => [...document.querySelectorAll('.chart')].map(c => [c.id, c.querySelectorAll('.trace').length])"
+    )
+    assert len(charts) == 8
+    assert [name for name, traces in charts if traces == 0] == []
+    assert report.texts("#title") == [CONTENT.title]
+    assert report.texts("#notice") == [CONTENT.notice]
+    assert report.complaints == []
+
+
+def test_nothing_but_the_file_is_asked_for(report: OpenPage) -> None:
+    assert [url for url in report.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert len([url for url in report.requests if url.startswith("file:")]) == 1
+
+
+def test_headline_numbers(report: OpenPage) -> None:
+    texts = report.texts(".tile b")
+    assert texts[0] == "800"
+    assert texts[1] == f"{100 * np.nanmean(CARDS.p_now):.1f}%"
+    assert texts[-1] == f"{min(loss_of(name, ~REVIEWS.same_day) for name in REVIEWS.p):.3f}"
+
+
+def loss_of(name: str, rows: np.ndarray) -> float:
+    p = REVIEWS.p[name][rows]
+    known = ~np.isnan(p)
+    loss = recall_metrics(p[known], REVIEWS.y[rows][known], np.zeros(known.sum()))["LogLoss"]
+    assert loss is not None
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("filters", "decks", "same_day"),
+    [
+        ({}, DECKS, False),
+        ({"deck": "Kanji"}, ("Kanji",), False),
+        ({"deck": "Medicine::Anatomy"}, ("Medicine::Anatomy::Upper limb", "Medicine::Anatomy::Lower limb"), False),
+        ({"same-day": "only"}, DECKS, True),
+        ({"deck": "Spanish", "same-day": "with"}, ("Spanish::Vocabulary", "Spanish::Grammar"), None),
+    ],
+)
+def test_filters(report: OpenPage, filters: dict[str, str], decks: tuple[str, ...], same_day: bool | None) -> None:
+    for name, value in filters.items():
+        report.page.select_option(f"#filter-{name}", value)
+    rows = np.isin(REVIEWS.deck, [DECKS.index(deck) for deck in decks])
+    if same_day is not None:
+        rows &= REVIEWS.same_day == same_day
+    table = report.table("calibration-table")
+    for name, (count, recalled, predicted, loss) in table.items():
+        p, y = REVIEWS.p[name][rows], REVIEWS.y[rows]
+        known = ~np.isnan(p)
+        assert count == f"{known.sum():,}"
+        if known.any():
+            assert float(recalled[:-1]) == pytest.approx(100 * y[known].mean(), abs=0.051)
+            assert float(predicted[:-1]) == pytest.approx(100 * p[known].mean(), abs=0.051)
+            assert float(loss) == pytest.approx(loss_of(name, rows), abs=6e-5)
+    assert len(table) == len(REVIEWS.p)
+    # only what was predicted of the same reviews has a best
+    assert len(report.texts("#calibration-table .best")) == (same_day is False)
+    assert report.texts("#filter-count") == [f"{rows.sum():,} reviews"]
+    report.page.click("#filter-reset")
+    assert report.texts("#filter-count") == [f"{(~REVIEWS.same_day).sum():,} reviews"]
+
+
+def test_an_interval_that_is_chosen_redraws_the_charts(report: OpenPage) -> None:
+    points = "id => document.getElementById(id).data.find(t => t.name === 'RWKV' && t.mode === 'lines+markers').y"
+    before = [report.run(points, chart) for chart in ("calibration-chart", "loss-chart")]
+    report.page.select_option("#filter-band", label="21 to 60 days")
+    after = [report.run(points, chart) for chart in ("calibration-chart", "loss-chart")]
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    report.page.click("#filter-reset")
+    assert [report.run(points, chart) for chart in ("calibration-chart", "loss-chart")] == before
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (7, 10), (950, 1000)])
+def test_bands_are_wilsons(report: OpenPage, k: int, n: int) -> None:
+    interval = binomtest(k, n).proportion_ci(0.95, "wilson")
+    assert report.run("([k, n]) => wilson(k, n)", [k, n]) == pytest.approx([interval.low, interval.high], abs=1e-6)
+
+
+def test_cards_are_found_by_text_deck_and_id(report: OpenPage) -> None:
+    seen = np.flatnonzero(~np.isnan(CARDS.p_now))
+    row = int(seen[5])
+    for query in (CARDS.note[row].upper(), str(CARDS.card_id[row])):
+        report.page.fill("#curve-search", query)
+        assert CARDS.note[row] in report.texts("#curve-found .note")
+    report.page.fill("#curve-search", "kanji ulnaris")
+    assert set(report.texts("#curve-found .deck")) == {"Kanji"}
+    assert all("nervus ulnaris" in note for note in report.texts("#curve-found .note"))
+    report.page.fill("#curve-search", "no such card")
+    assert report.texts("#curve-found li") == ["No reviewed card matches."]
+    report.page.fill("#curve-search", "")
+    weakest = seen[np.argsort(CARDS.p_now[seen])[:3]]
+    assert {CARDS.note[row] for row in weakest} <= set(report.texts("#curve-found .note"))
+
+
+def test_the_curve_of_a_card_is_its_own(report: OpenPage) -> None:
+    row = int(np.flatnonzero(~np.isnan(CARDS.p_now))[9])
+    report.page.fill("#curve-search", str(CARDS.card_id[row]))
+    report.page.click("#curve-found button")
+    drawn = report.run("() => document.getElementById('curve-chart').data.filter(t => t.mode === 'lines').at(-1).y")
+    # recall is sent in steps of 1/254
+    assert drawn == pytest.approx(CARDS.curves[row].tolist(), abs=0.5 / 254 + 1e-9)
+    assert report.texts("#curve-chosen button")[-1].startswith(CARDS.note[row])
+    report.page.locator("#curve-chosen button").last.click()
+    assert len(report.texts("#curve-chosen button")) == 3
+    report.page.fill("#curve-search", "")
+
+
+def test_a_tap_on_the_map_shows_a_curve(report: OpenPage) -> None:
+    report.page.click("#map-canvas", position={"x": 20, "y": 30})
+    assert len(report.texts("#curve-chosen button")) == 4
+    assert report.visible("#map-tip") == ["map-tip"]
+    report.page.locator("#curve-chosen button").last.click()
+
+
+def test_a_desired_retention_is_chosen(report: OpenPage) -> None:
+    assert CONTENT.workload is not None
+    assert report.texts("#workload-value") == ["90%"]
+    report.page.evaluate("() => { const s = document.getElementById('workload-slider'); s.value = 0; s.oninput(); }")
+    assert report.texts("#workload-value") == ["70%"]
+    bars = report.run("() => document.getElementById('workload-days').data[0].y")
+    assert bars == pytest.approx(CONTENT.workload.reviews[0].tolist(), abs=0.051)
+
+
+def test_the_table_says_what_was_compared(report: OpenPage) -> None:
+    table = report.table("comparison-table")
+    assert list(table) == [row.name for row in CONTENT.comparison]
+    assert table["RWKV-P"] == ["10", "3,855", "0.2790 ± 0.0100", "0.0310 ± 0.0100", "0.8310 ± 0.0100"]
+    assert report.texts("#comparison-table .best") == ["0.2790 ± 0.0100", "0.0310 ± 0.0100", "0.8310 ± 0.0100"]
+    assert report.table("superiority-table")["RWKV"] == ["", "10%", "96%"]
+
+
+def background(page: OpenPage) -> str:
+    return str(page.run("() => getComputedStyle(document.body).backgroundColor"))
+
+
+def test_light_and_dark(chromium: Any, tmp_path: Path) -> None:
+    """As the system says; the button overrides it, and is remembered."""
+    page = OpenPage(chromium, written(tmp_path), scheme="dark")
+    dark = background(page)
+    page.page.emulate_media(color_scheme="light")
+    page.page.wait_for_selector("html[data-theme=light]")
+    light = background(page)
+    assert light != dark
+    page.page.click("#theme")
+    assert (page.texts("#theme"), background(page)) == (["☀ light"], light)
+    page.page.click("#theme")
+    assert (page.texts("#theme"), background(page)) == (["☾ dark"], dark)
+    page.page.reload()
+    page.wait_until_drawn()
+    assert (page.texts("#theme"), background(page)) == (["☾ dark"], dark)
+    assert page.complaints == []
+    page.close()
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(chromium: Any, tmp_path: Path) -> None:
+    hostile = replace(CONTENT, title="Unbreakable" * 9, decks=LONG, decks_of_reviews=LONG)
+    page = OpenPage(chromium, written(tmp_path, hostile), width=360, height=740)
+    assert page.run("() => document.documentElement.scrollWidth") <= 360
+    assert page.visible("main section") == SECTIONS
+    assert page.complaints == []
+    page.close()
+
+
+def test_names_are_text(chromium: Any, tmp_path: Path) -> None:
+    content = replace(
+        CONTENT,
+        title=HOSTILE,
+        subtitle=HOSTILE,
+        notice=HOSTILE,
+        facts=[(HOSTILE, HOSTILE)],
+        decks=[HOSTILE, *DECKS[1:]],
+        decks_of_reviews=[HOSTILE, *DECKS[1:]],
+        cards=replace(CARDS, note=[HOSTILE] * len(CARDS)),
+        reviews=replace(REVIEWS, p={HOSTILE: REVIEWS.p["RWKV"]}),
+        comparison=[replace(CONTENT.comparison[0], name=HOSTILE)],
+        training=[replace(CONTENT.training[0], name=HOSTILE)],
+    )
+    page = OpenPage(chromium, written(tmp_path, content))
+    assert page.texts("#title") == [HOSTILE]
+    assert page.page.title() == HOSTILE
+    assert page.texts("#curve-found .note")[0] == HOSTILE
+    assert page.run("() => document.querySelectorAll('img, main b > b, main li b').length") == 0
+    assert page.complaints == []
+    page.close()
+
+
+def test_training_alone(chromium: Any, tmp_path: Path) -> None:
+    page = OpenPage(chromium, written(tmp_path, ReportContent("Training", "", training=CONTENT.training)))
+    assert page.visible("main section") == ["training"]
+    assert page.complaints == []
+    page.close()
+
+
+def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
+    """The smallest collection: no card has a curve, no bin is large enough to be drawn."""
+    one_card = CardsNow(
+        card_id=np.array([2**62]),
+        note=[""],
+        deck=np.array([-1], np.int32),
+        p_now=np.array([np.nan]),
+        elapsed_s=np.array([np.nan]),
+        curves=np.full((1, 32), np.nan),
+        suspended=np.array([False]),
+    )
+    one = {name: getattr(REVIEWS, name)[:1] for name in ("y", "elapsed_s", "same_day", "deck", "day")}
+    reviews = replace(REVIEWS, p={"RWKV": np.array([0.9])}, has_dates=False, **one)
+    page = OpenPage(
+        chromium,
+        written(
+            tmp_path, ReportContent("Small", "", decks=DECKS, decks_of_reviews=DECKS, cards=one_card, reviews=reviews)
+        ),
+    )
+    assert page.visible("main section") == ["headline", "map", "curves", "predicted"]
+    assert page.texts("#curve-found li") == ["No reviewed card matches."]
+    assert page.complaints == []
+    page.close()
+
+
+def test_more_decks_than_are_told_apart(chromium: Any, tmp_path: Path) -> None:
+    decks = [f"Parent::{i}" for i in range(MOST_DECKS + 100)]
+    rng = np.random.default_rng(2)
+    reviews = replace(REVIEWS, deck=rng.integers(0, len(decks), len(REVIEWS)).astype(np.int32))
+    cards = replace(CARDS, deck=rng.integers(0, len(decks), len(CARDS)).astype(np.int32))
+    page = OpenPage(
+        chromium, written(tmp_path, replace(CONTENT, decks=decks, decks_of_reviews=decks, reviews=reviews, cards=cards))
+    )
+    assert page.run("() => document.getElementById('filter-deck').options.length") == MOST_DECKS + 3
+    assert page.complaints == []
+    page.close()

@@ -1,0 +1,107 @@
+"""Layers by the kernels for GPUs against the plain form in float64: values and all gradients, whatever the groups."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+
+from rwkv.model.dropout import DropoutSource
+from rwkv.model.network import Network
+from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.model.spec import NetworkSpec, StreamSpec
+from rwkv.model.streams import Stream
+from rwkv.ops.dropout import dropout_reference, hash_dropout
+from tests.ops.gpu import needs_gpu
+
+pytestmark = needs_gpu
+
+GPU = torch.device("cuda")
+# Relative to the norm. Float32: sums of a few hundred terms, along a hundred operations. bfloat16 rounds results at
+# 1.7e-3 in the mean, and a gradient has gone through some dozen of them; those of weights add up many rows.
+LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2.5e-2}
+
+GROUPS = {
+    "one row": ["r"],
+    "one query": ["q"],
+    "single rows": ["r"] * 70,
+    "leading queries and tails": ["qqrr" + "q" * 30, "r" + "q" * 70, "qrqrr", "rrr"],
+    "many tiny": ["r", "rq", "rqr", "rqrqr"] * 60,
+    "one long": ["rqrrq" * 300],
+    "mixed": ["rq" * (3 * i + 1) for i in range(20)] + ["r" * 700, "q" * 90],
+}
+
+
+def layout(groups: list[str]) -> StreamLayout:
+    entity = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor([len(group) for group in groups]))
+    return pack_stream(entity, torch.tensor([row == "q" for row in "".join(groups)]))
+
+
+def stream(spec: NetworkSpec) -> Stream:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        made = Network(spec).streams[0]
+        for parameter in made.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return made
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Without the kernels."""
+    with mock.patch("rwkv.model.streams.has_fused_layer", return_value=False):
+        yield
+
+
+def results(of: Stream, x: Tensor, grad: Tensor, rows: StreamLayout) -> dict[str, Tensor]:
+    x = x.detach().clone().requires_grad_()
+    of.zero_grad(set_to_none=True)
+    out = of(x, rows, DropoutSource(torch.tensor([7], device=x.device)))
+    out.backward(grad)
+    there = {name: p.grad for name, p in of.named_parameters() if p.grad is not None}
+    return {"out": out.detach(), "x": x.grad, **there}
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm().clamp(min=1e-6))
+
+
+def assert_close(groups: list[str], spec: NetworkSpec, dtype: torch.dtype) -> None:
+    rows = layout(groups)
+    count = len(rows.order)
+    generator = torch.Generator().manual_seed(3)
+    x, grad = (torch.randn(count, spec.channels, generator=generator).to(GPU, dtype) for _ in range(2))
+    weights = stream(spec).to(GPU, dtype)
+    ours, again = (results(weights, x, grad, rows.to(GPU)) for _ in range(2))
+    with plain():
+        theirs = results(weights.double(), x.double(), grad.double(), rows.to(GPU))
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert distance(ours[name], expected) < LIMITS[dtype], name
+        assert torch.equal(ours[name], again[name]), f"{name} differs from run to run"
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("name", GROUPS)
+def test_layers_are_the_plain_form(name: str, dtype: torch.dtype) -> None:
+    assert_close(GROUPS[name], NetworkSpec(streams=(StreamSpec("card_id", 3, 1.5, 0.05),)), dtype)
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (32, 2), (64, 1)])
+def test_other_sizes(channels: int, heads: int, dtype: torch.dtype) -> None:
+    spec = NetworkSpec(channels=channels, heads=heads, streams=(StreamSpec("card_id", 2, 2.0, 0.05),))
+    assert_close(GROUPS["mixed"], spec, dtype)
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+def test_dropout(dtype: torch.dtype) -> None:
+    seed = torch.tensor([7], device=GPU)
+    x = torch.randn(70, 1000, generator=torch.Generator().manual_seed(1)).to(GPU, dtype)
+    for site in (1, 2, 16):
+        for residual in (None, x):
+            ours, theirs = (op(x, 0.2, seed, site, residual) for op in (hash_dropout, dropout_reference))
+            assert distance(ours, theirs) < LIMITS[dtype]
+            assert torch.equal(ours == 0, theirs == 0)
