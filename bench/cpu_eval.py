@@ -12,6 +12,7 @@ from bench.histories import FLOP_PER_ROW, gemm_peak, random_network
 from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
+from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.evaluation.predict import last_rows
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
@@ -42,9 +43,9 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def _evaluate(network: Network, batch: Batch) -> list[Outputs]:
+def _evaluate(network: Network, batch: SlicedBatch) -> list[Outputs]:
     """What is said of all rows, in slices, as `rwkv.evaluation.predict` reads them out."""
-    x = last_rows(network, batch, network.device)
+    x = last_rows(network, batch)
     return [network.read_out(x[part]) for part in slices(len(x), ROWS_OF_A_SLICE)]
 
 
@@ -57,10 +58,11 @@ def _probabilities(outputs: list[Outputs], batch: Batch) -> torch.Tensor:
 def _plain(network: Network, repeats: int) -> tuple[float, float]:
     """(largest difference in probability from the plain form, rows a second of that); raises above 2e-5."""
     batch = make_batch(PLAIN_CASE, 1)
-    ours = _probabilities(_evaluate(network, batch), batch)
+    sliced = slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False)
+    ours = _probabilities(_evaluate(network, sliced), batch)
     with plain_network():
-        theirs = _probabilities(_evaluate(network, batch), batch)
-        seconds = timed(lambda: _evaluate(network, batch), repeats)["median_s"]
+        theirs = _probabilities(_evaluate(network, sliced), batch)
+        seconds = timed(lambda: _evaluate(network, sliced), repeats)["median_s"]
     error = float((ours - theirs).abs().max())
     if not error <= _TOLERANCE:
         raise RuntimeError(f"the network differs from its plain form by {error}")
@@ -68,7 +70,7 @@ def _plain(network: Network, repeats: int) -> tuple[float, float]:
 
 
 def _measure(network: Network, case: Case, repeats: int) -> dict[str, float]:
-    batch = make_batch(case, 1)
+    batch = slice_batch(make_batch(case, 1), ROWS_OF_A_SLICE, for_gpu=False)
     _evaluate(network, batch)
     peak = gemm_peak()
     time = timed(lambda: _evaluate(network, batch), repeats)
