@@ -14,8 +14,8 @@ except ImportError:
 # Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 
-SOURCES = ("module", "dropout", "token_mix", "wkv_inputs", "wkv", "wkv_output", "step", "curve")
-HEADERS = ("formulas", "panels", "rows", "simd")
+SOURCES = ("module", "dropout", "gemm", "shift", "wkv", "time_mix", "time_mix_backward", "channel_mix", "step", "curve")
+HEADERS = ("formulas", "gemm", "gradients", "panels", "rows", "shift", "simd", "time_mix", "wkv")
 
 
 class OptionalBuild(BuildExtension):

@@ -1,4 +1,4 @@
-"""The cases of the GPU benchmarks: random histories of stated sizes, with random features and labels."""
+"""The cases of the benchmarks of the network: random histories of stated sizes, with random features and labels."""
 
 from dataclasses import dataclass
 
@@ -28,6 +28,10 @@ CASES = (
     Case("eight", 8, 4_200, 420, 330, 6, 1),
     Case("sixty", 60, 560, 56, 45, 3, 1),
 )
+
+# About 1,500 and 16,000 rows.
+CPU_CASES = (Case("rows_1500", 1, 790, 79, 60, 4, 2), Case("rows_16000", 2, 4_200, 420, 330, 6, 1))
+PLAIN_CASE = Case("plain", 1, 210, 21, 16, 3, 1)
 
 
 def make_batch(case: Case, seed: int) -> Batch:

@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 import torch
 
-from bench.histories import gemm_peak, random_network, simulated_history
+from bench.histories import FLOP_PER_ROW, gemm_peak, random_network, simulated_history
 from bench.plain_engine import PlainEngine
 from bench.report import print_json, timed
 from rwkv.model.inputs import draw_sequence
@@ -17,8 +17,6 @@ from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
 
 _TOLERANCE = 2e-5
-# Multiplications and additions of one row.
-_FLOP_PER_ROW = 2 * 2_762_884
 
 
 def main() -> None:
@@ -68,7 +66,7 @@ def main() -> None:
         "plain_reviews_per_s": plain_rate,
         "times_plain": rate / plain_rate,
         "gemm_gflops": peak / 1e9,
-        "share_of_gemm_peak": rows * _FLOP_PER_ROW / ours["median_s"] / peak,
+        "share_of_gemm_peak": rows * FLOP_PER_ROW / ours["median_s"] / peak,
     }
     for name, value in figures.items():
         print(f"{name:<32} {value}")

@@ -13,11 +13,12 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def environment() -> dict[str, str | int]:
-    """The machine's processor and cores, the versions of what computes, and the commit."""
+def environment() -> dict[str, str | int | float]:
+    """The machine's processor, cores and load, the versions of what computes, and the commit."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
+        "load": os.getloadavg()[0],
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy")},
         "commit": _commit(),

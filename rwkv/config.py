@@ -216,19 +216,41 @@ class EvaluateConfig(_Users):
     raw_folder: Folder = Path("raw")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SingleUserConfig(Config):
-    """Configuration of run_as_rnn. memory: bytes of states held, the others lie on disk. Source: spec 7, spec 8."""
+def _one_or_many(user: int | None, ids: tuple[int, ...] | None, start: int | None, end: int | None) -> bool:
+    many = ids is not None or (start is not None and end is not None)
+    return many if user is None else (ids, start, end) == (None, None, None)
 
-    user: User
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(_Users):
+    """Configuration of run_as_rnn: one USER, or many. memory: bytes of states that a process holds, the others lie on
+    disk. threads: of each process. Source: spec 7, spec 8.
+    """
+
+    relations = (
+        (
+            ("user", "user_ids", "user_start", "user_end"),
+            _one_or_many,
+            f"{_USER.expected}, or in its place a list USER_IDS, or USER_START and USER_END",
+        ),
+        *_in_order("user_start", "user_end"),
+    )
+
     data_path: Folder
     model_path: Place
     device: Device
     dtype: Dtype
+    user: Annotated[int | None, _USER] = None
     threads: CountOrZero = 0
+    processes: Count = 1
     verbose: Flag = False
     missing_notes: MissingNotes = "own"
     memory: Size = 1_000_000_000
+
+    @property
+    def users(self) -> Sequence[int]:
+        """The configured user, or users."""
+        return super().users if self.user is None else (self.user,)
 
 
 def load_config(path: Path, cls: type[AnyConfig], **overrides: object) -> AnyConfig:

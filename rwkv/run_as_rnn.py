@@ -1,11 +1,12 @@
-"""Command: one user's reviews in order, one at a time. `python -m rwkv.run_as_rnn --config FILE`."""
+"""Command: users' reviews in order, one at a time. `python -m rwkv.run_as_rnn --config FILE`."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from rwkv.commands.many_users import run_many_users
 from rwkv.commands.single_user import NAME, run_single_user
-from rwkv.config import SingleUserConfig, load_config
+from rwkv.config import RecurrentConfig, load_config
 from rwkv.runtime import run_command
 
 
@@ -14,7 +15,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/run_as_rnn_*.toml")
     options = parser.parse_args(arguments)
-    return run_command(lambda: run_single_user(load_config(options.config, SingleUserConfig)))
+    return run_command(lambda: _run(load_config(options.config, RecurrentConfig)))
+
+
+def _run(config: RecurrentConfig) -> int:
+    return run_many_users(config) if config.user is None else run_single_user(config)
 
 
 if __name__ == "__main__":

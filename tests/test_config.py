@@ -16,7 +16,7 @@ from rwkv.config import (
     EvaluateConfig,
     FindKeysConfig,
     ProcessDataConfig,
-    SingleUserConfig,
+    RecurrentConfig,
     TrainConfig,
     as_keys,
     load_config,
@@ -25,7 +25,7 @@ from rwkv.config import (
 from rwkv.errors import ConfigError
 
 FOLDER = Path(rwkv.__file__).parent
-COMMANDS = (FindKeysConfig, ProcessDataConfig, TrainConfig, EvaluateConfig, SingleUserConfig)
+COMMANDS = (FindKeysConfig, ProcessDataConfig, TrainConfig, EvaluateConfig, RecurrentConfig)
 
 # --- The shipped files, as spec 8 lists them
 
@@ -86,8 +86,8 @@ SHIPPED: dict[str, tuple[type[Config], dict[str, Any]]] = {
     "get_result_config": (EvaluateConfig, EVALUATE),
     "get_result_config_short_secs_1_4999": (EvaluateConfig, EVALUATE_SHORT),
     "get_result_config_short_secs_5000_10000": (EvaluateConfig, EVALUATE_SHORT | SECOND_HALF),
-    "run_as_rnn_config": (SingleUserConfig, SINGLE_USER),
-    "run_as_rnn_config_short_secs": (SingleUserConfig, SINGLE_USER | SHORT),
+    "run_as_rnn_config": (RecurrentConfig, SINGLE_USER),
+    "run_as_rnn_config_short_secs": (RecurrentConfig, SINGLE_USER | SHORT),
 }
 # A complete table for every command.
 TABLES: dict[type[Config], dict[str, Any]] = {cls: table for cls, table in reversed(SHIPPED.values())}
@@ -129,7 +129,7 @@ def test_values_have_the_types_of_their_fields() -> None:
     train = parse(TrainConfig, EPOCHS=2, DTYPE="float", LOAD_MODEL_FOLDER="")
     assert (train.epochs, type(train.epochs)) == (2.0, float)
     assert (train.dtype, train.load_model_folder) == ("float32", Path())
-    assert parse(SingleUserConfig).data_path == Path("../anki-revlogs-10k")
+    assert parse(RecurrentConfig).data_path == Path("../anki-revlogs-10k")
     assert parse(ProcessDataConfig).rwkv_submodules == ("card_id", "note_id", "deck_id", "preset_id", "user_id")
 
 
@@ -141,7 +141,7 @@ REQUIRED = {
     "PEAK_LR SAVE_MODEL_FOLDER SAVE_MODEL_PREFIX DEVICE DTYPE",
     EvaluateConfig: "FILE_AHEAD FILE_IMM MODEL_PATH DEVICE DTYPE DATASET_LMDB_PATH DATASET_LMDB_SIZE "
     "USER_START USER_END",
-    SingleUserConfig: "USER DATA_PATH MODEL_PATH DEVICE DTYPE",
+    RecurrentConfig: "USER DATA_PATH MODEL_PATH DEVICE DTYPE",
 }
 DEFAULTS: dict[type[Config], dict[str, object]] = {
     FindKeysConfig: {"ALGO": "FSRS-6", "SHORT": False, "SECS": False, "PROCESSES": 1, "USER_IDS": None},
@@ -149,7 +149,7 @@ DEFAULTS: dict[type[Config], dict[str, object]] = {
     TrainConfig: {"LOSS_MODE": "all", "STEP_OFFSET": 1, "MAX_TRAIN_GLOBAL_LEN": 66_000, "LOAD_MODEL": False}
     | {"RESUME": True, "SEED": 1234, "THREADS": 0, "USE_WANDB": False, "NUM_FETCH_PROCESSES": 1},
     EvaluateConfig: {"RAW": False, "RAW_DB_PATH": "raw/result_db", "RESULT_FOLDER": "result", "RAW_FOLDER": "raw"},
-    SingleUserConfig: {"VERBOSE": False, "MISSING_NOTES": "own", "THREADS": 0},
+    RecurrentConfig: {"VERBOSE": False, "MISSING_NOTES": "own", "THREADS": 0},
 }
 
 
@@ -241,7 +241,7 @@ WRONG: list[tuple[type[Config], str, object]] = [
     (TrainConfig, "THREADS", -1),
     (EvaluateConfig, "FILE_AHEAD", ""),
     (EvaluateConfig, "RAW", {"a": 1}),
-    (SingleUserConfig, "USER", "1"),
+    (RecurrentConfig, "USER", "1"),
 ]
 
 
@@ -275,6 +275,12 @@ def test_devices_of_torch_pass(device: str) -> None:
             TrainConfig,
             {"LOAD_MODEL": True, "LOAD_MODEL_NAME": None},
             'LOAD_MODEL_NAME = "": expected the name of a model (LOAD_MODEL = true)',
+        ),
+        (
+            RecurrentConfig,
+            {"USER_IDS": [2, 3]},
+            "USER = 1: expected a user number from 0 to 2147483647, or in its place a list USER_IDS, or USER_START and "
+            "USER_END (USER_IDS = [2, 3], USER_START is missing, USER_END is missing)",
         ),
         (EvaluateConfig, {"FILE_IMM": "RWKV"}, 'FILE_IMM = "RWKV": expected another name (FILE_AHEAD = "RWKV")'),
         (

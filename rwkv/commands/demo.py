@@ -16,7 +16,7 @@ from rwkv.config import (
     EvaluateConfig,
     FindKeysConfig,
     ProcessDataConfig,
-    SingleUserConfig,
+    RecurrentConfig,
     TrainConfig,
     load_config,
 )
@@ -79,7 +79,7 @@ def demo(out: Path) -> DemoTable:
 
     _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
     one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
-    _must(run_single_user(_config(configs / "run_as_rnn.toml", SingleUserConfig, one)))
+    _must(run_single_user(_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
 
     _say("7. Comparison")
     return compare_demo_users(out / "dataset", evaluation)

@@ -6,6 +6,8 @@ from rwkv.model.initial import channel_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
+from rwkv.ops.channel_mix import channel_mix
+from rwkv.ops.kernels import has_native
 from rwkv.ops.relu_square import relu_square
 from rwkv.ops.token_mix import token_mix
 
@@ -37,5 +39,8 @@ class ChannelMixer(nn.Module):
 
     def _mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.layer_norm
+        if has_native(x, self.W_k.weight):
+            weights = (norm.weight, norm.bias, self.lerp_k.view(-1), self.W_k.weight, self.W_v.weight)
+            return channel_mix(x, weights, source, before)
         mixed, normed = token_mix(x, norm.weight, norm.bias, self.lerp_k.view(1, -1), source, before)
         return self.W_v(relu_square(self.W_k(mixed[0]))), normed

@@ -9,6 +9,8 @@ from rwkv.model.initial import decay_bias, orthogonal, time_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
+from rwkv.ops.kernels import has_native
+from rwkv.ops.time_mix import time_mix
 from rwkv.ops.token_mix import token_mix
 from rwkv.ops.wkv import wkv
 from rwkv.ops.wkv_inputs import WkvInputs, wkv_inputs
@@ -114,6 +116,8 @@ class TimeMixer(nn.Module):
         source, before, wkv_state = layout.source, None, None
         if state is not None:
             source, before, wkv_state = layout.source_after(state.seen), state.time_shift, state.wkv
+        if has_native(x, self.W_o.weight, head_width=x.shape[1] // self.heads):
+            return time_mix(x, v0, self._weights(v0 is None), layout.groups, source, before, wkv_state)
         mixed, normed = self.mix(x, source, before)
         of = self.project(mixed, v0)
         r, log_decay, k_hat, v, b = (self._by_head(part) for part in (of.r, *of.inputs))
@@ -127,6 +131,19 @@ class TimeMixer(nn.Module):
         r, log_decay, k_hat, v, b = (self._by_head(part).to(state.wkv.dtype) for part in (of.r, *of.inputs))
         out = wkv_read(state.wkv, r, log_decay, k_hat, v, b).flatten(1).to(x.dtype)
         return self.finish(out, of), of.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
+
+    def _weights(self, first: bool) -> list[Tensor]:
+        """In the order of rwkv/ops/csrc/time_mix.h. first: of the stream's first layer, which mixes no values."""
+        decay, a, v_mix, norm = self.d_lora_mlp, self.a_lora_simple, self.v_lora_simple, self.out_group_norm
+        weights = [self.layer_norm.weight, self.layer_norm.bias, self.rkvdag_lerp.view(8, -1)]
+        weights += [self.W_r.weight, self.W_k.weight, self.W_v.weight]
+        weights += [decay.A.weight, decay.B_and_lamb.weight, decay.B_and_lamb.bias]
+        weights += [a.A.weight, a.B_and_lamb.weight, a.B_and_lamb.bias]
+        weights += [self.lora_A_g.weight, self.lora_B_g.weight]
+        weights += [self.k_scale_linear.weight, self.k_scale_linear.bias]
+        weights += [self.v_scale_linear.weight, self.v_scale_linear.bias]
+        weights += [self.bonus.view(self.heads, -1), norm.weight, norm.bias, self.W_o.weight]
+        return weights + ([] if first else [v_mix.A.weight, v_mix.B_and_lamb.weight, v_mix.B_and_lamb.bias])
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(len(x), self.heads, -1)

@@ -1,13 +1,10 @@
 """From the time mixer's projections to the arguments of the WKV recurrence (spec 4, "Time mixer")."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from rwkv.ops.kernels import has_native
-from rwkv.ops.native import native
 
 NORM_CLAMP = 1e-12
 
@@ -37,23 +34,6 @@ def wkv_inputs(
     None in the first layer, where v0 is v. k_scale, v_scale: [N, H], before their sigmoid.
     log_decay is float32 or wider. Source: spec 4.
     """
-    inputs = [x for x in (k, v, v0, v_mix, a, d, k_scale, v_scale) if x is not None]
-    if has_native(*inputs, head_width=k.shape[1] // k_scale.shape[1]):
-        return WkvInputs(*_Inputs.apply(k, v, v0, v_mix, a, d, k_scale, v_scale))
-    return wkv_inputs_reference(k, v, v0, v_mix, a, d, k_scale, v_scale)
-
-
-def wkv_inputs_reference(
-    k: Tensor,
-    v: Tensor,
-    v0: Tensor,
-    v_mix: Tensor | None,
-    a: Tensor,
-    d: Tensor,
-    k_scale: Tensor,
-    v_scale: Tensor,
-) -> WkvInputs:
-    """The definition of `wkv_inputs`."""
     heads = k_scale.shape[1]
     if v_mix is not None:
         v = v + torch.sigmoid(v_mix) * (v0 - v)
@@ -70,20 +50,3 @@ def wkv_inputs_reference(
 
 def _unit_by_head(x: Tensor, heads: int) -> Tensor:
     return F.normalize(x.unflatten(1, (heads, -1)), dim=-1, eps=NORM_CLAMP)
-
-
-class _Inputs(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        k, v, v0, v_mix, *others = (None if x is None else x.contiguous() for x in inputs)
-        ctx.save_for_backward(k, v, v0, v_mix, *others)
-        return tuple(native().wkv_inputs_forward(k, v, v0, v_mix, *others))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        k, v, v0, v_mix, *others = ctx.saved_tensors
-        kernels = native()
-        grads = kernels.wkv_inputs_backward(k, v, v0, v_mix, *others, *(g.contiguous() for g in gradients))
-        if v_mix is None:
-            return (grads[0], grads[1], None, None, *grads[4:])
-        return tuple(grads)

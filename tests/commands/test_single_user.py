@@ -90,7 +90,8 @@ def run(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             "LABEL_FILTER_LMDB_PATH": str(workspace / "keys"),
             "LABEL_FILTER_LMDB_SIZE": 10_000_000,
         } | changed
-        text = "\n".join(f"{key} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for key, v in keys.items())
+        given = {key: v for key, v in keys.items() if v is not None}
+        text = "\n".join(f"{key} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for key, v in given.items())
         (tmp_path / "config.toml").write_text(text)
         capsys.readouterr()
         code = main(["--config", str(tmp_path / "config.toml")])

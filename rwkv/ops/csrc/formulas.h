@@ -20,6 +20,7 @@ RWKV_INLINE void normalise_row(const float *x, const float *weight, const float 
   const float mean = sum / channels;
   for (int64_t c = 0; c < channels; ++c) squares += (x[c] - mean) * (x[c] - mean);
   const float rstd = 1.0f / std::sqrt(squares / channels + eps);
+  RWKV_INDEPENDENT
   for (int64_t c = 0; c < channels; ++c) normed[c] = (x[c] - mean) * rstd * weight[c] + bias[c];
   statistics[0] = mean;
   statistics[1] = rstd;
@@ -27,6 +28,7 @@ RWKV_INLINE void normalise_row(const float *x, const float *weight, const float 
 
 RWKV_INLINE void interpolate_row(const float *x, const float *shifted, const float *lerp, int64_t channels,
                                  float *mixed) {
+  RWKV_INDEPENDENT
   for (int64_t c = 0; c < channels; ++c) mixed[c] = x[c] + lerp[c] * (shifted[c] - x[c]);
 }
 

@@ -21,6 +21,27 @@ void for_blocks(int64_t rows, const Work &work) {
   });
 }
 
+// Consecutive blocks that one thread works on, with scratch of its own.
+struct BlockRange {
+  int64_t first, last, rows;
+  int thread;
+
+  // work(first row, one past the last row) for every block.
+  template <typename Work>
+  void each(const Work &work) const {
+    for (int64_t block = first; block < last; ++block)
+      work(block * kBlockRows, std::min(rows, (block + 1) * kBlockRows));
+  }
+};
+
+// work(range) for ranges that together hold all blocks, in parallel, at most at::get_num_threads() of them.
+template <typename Work>
+void for_ranges_of_blocks(int64_t rows, const Work &work) {
+  at::parallel_for(0, blocks_of(rows), 1, [&](int64_t begin, int64_t end) {
+    work(BlockRange{begin, end, rows, at::get_thread_num()});
+  });
+}
+
 inline void check(const at::Tensor &x, const char *name, at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat) {
   TORCH_CHECK(x.device().is_cpu() && x.is_contiguous() && x.scalar_type() == dtype && x.sizes() == sizes, name,
               " must be a contiguous CPU tensor ", sizes, " of ", dtype, ", got ", x.sizes(), " of ", x.scalar_type());

@@ -17,6 +17,13 @@
 #define RWKV_INLINE inline
 #endif
 
+// Before a loop: no entry depends on another one, though the arrays may be the same.
+#if defined(__GNUC__) && !defined(__clang__)
+#define RWKV_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define RWKV_INDEPENDENT
+#endif
+
 namespace rwkv {
 
 // e^x to about one unit in the last place, without branches: 2^n e^r with |r| <= ln 2 / 2. x is held within what float

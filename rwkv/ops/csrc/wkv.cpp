@@ -1,8 +1,8 @@
 // The WKV recurrence on packed groups, forward and backward, float32. See rwkv/ops/wkv_reference.py for the definition.
 //
 // The state is kept transposed, X[key][value] = S[value][key], so that both reads, X^T u and X^T k_hat, run over
-// contiguous values. A task is one head of one group. The backward pass keeps the state at every kCheckpoint-th row
-// and recomputes those in between.
+// contiguous values. A task is one head of one group. The backward pass keeps the state before every kCheckpoint-th row
+// of a group but its first, and recomputes those in between.
 
 #include <torch/library.h>
 
@@ -11,6 +11,7 @@
 
 #include "formulas.h"
 #include "rows.h"
+#include "wkv.h"
 
 namespace rwkv {
 namespace {
@@ -28,8 +29,8 @@ RWKV_CLONES void forward_rows(const Rows &rows, int64_t count, float *x, float *
                               int64_t checkpoint_stride) {
   float w[K], u[K], o[K], delta[K];
   for (int64_t t = 0; t < count; ++t) {
-    if (checkpoints != nullptr && t % kCheckpoint == 0)
-      std::copy(x, x + K * K, checkpoints + t / kCheckpoint * checkpoint_stride);
+    if (checkpoints != nullptr && t > 0 && t % kCheckpoint == 0)
+      std::copy(x, x + K * K, checkpoints + (t / kCheckpoint - 1) * checkpoint_stride);
     const int64_t at = t * rows.stride;
     const float *r = rows.r + at, *k_hat = rows.k_hat + at, *v = rows.v + at, *b = rows.b + at;
     decay_of<K>(rows.log_decay + at, w);
@@ -116,11 +117,11 @@ RWKV_INLINE void backward_row(const Rows &rows, int64_t t, const float *x, const
 }
 
 template <int K>
-RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *checkpoints, int64_t checkpoint_stride,
-                               const float *grad_out, float *dx, float *states, const Gradients &grad) {
+RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *initial, const float *checkpoints,
+                               int64_t checkpoint_stride, const float *grad_out, float *dx, float *states, const Gradients &grad) {
   for (int64_t chunk = (count + kCheckpoint - 1) / kCheckpoint - 1; chunk >= 0; --chunk) {
     const int64_t first = chunk * kCheckpoint, last = std::min(first + kCheckpoint, count);
-    const float *saved = checkpoints + chunk * checkpoint_stride;
+    const float *saved = chunk == 0 ? initial : checkpoints + (chunk - 1) * checkpoint_stride;
     std::copy(saved, saved + K * K, states);
     for (int64_t t = first; t + 1 < last; ++t) {
       float *before = states + (t - first) * K * K, *after = before + K * K, w[K];
@@ -161,15 +162,21 @@ std::vector<int64_t> checkpoint_starts(const at::Tensor &offsets) {
   const int64_t *bound = offsets.const_data_ptr<int64_t>();
   std::vector<int64_t> starts(offsets.numel(), 0);
   for (int64_t g = 1; g < offsets.numel(); ++g)
-    starts[g] = starts[g - 1] + (bound[g] - bound[g - 1] + kCheckpoint - 1) / kCheckpoint;
+    starts[g] = starts[g - 1] + std::max<int64_t>(0, bound[g] - bound[g - 1] - 1) / kCheckpoint;
   return starts;
+}
+
+// States of G groups that may be overwritten: those given, or zero.
+at::Tensor states_or_zero(const std::optional<at::Tensor> &states, const at::Tensor &r, int64_t groups) {
+  if (states.has_value()) return states->clone();
+  return at::zeros({groups, r.size(1), r.size(2), r.size(2)}, r.options());
 }
 
 template <int K>
 std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets,
-                                                       const at::Tensor &initial, bool keep) {
+                                                       const std::optional<at::Tensor> &initial, bool keep) {
   const int64_t heads = r.size(1), groups = offsets.numel() - 1;
-  auto out = at::empty_like(r), last = initial.clone();
+  auto out = at::empty_like(r), last = states_or_zero(initial, r, groups);
   const auto starts = checkpoint_starts(offsets);
   auto checkpoints = at::empty({keep ? starts[groups] : 0, heads, K, K}, r.options());
   const int64_t *bound = offsets.const_data_ptr<int64_t>();
@@ -185,20 +192,23 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const Rows &rows, const a
 }
 
 template <int K>
-void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, const at::Tensor &checkpoints,
-              const at::Tensor &grad_out, at::Tensor &grad_state, const Gradients &grad) {
+void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, const std::optional<at::Tensor> &initial,
+              const at::Tensor &checkpoints, const at::Tensor &grad_out, at::Tensor &grad_state, const Gradients &grad) {
   const int64_t heads = r.size(1), groups = offsets.numel() - 1;
   const auto starts = checkpoint_starts(offsets);
   const int64_t *bound = offsets.const_data_ptr<int64_t>();
   const float *kept = checkpoints.const_data_ptr<float>(), *go = grad_out.const_data_ptr<float>();
+  const std::vector<float> zero(K * K);
+  const float *first_states = initial.has_value() ? read(*initial) : nullptr;
   float *dx = grad_state.data_ptr<float>();
   at::parallel_for(0, groups * heads, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> states(kCheckpoint * K * K);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t g = task / heads, h = task % heads, first = bound[g] * rows.stride + h * K;
       const Gradients here{grad.r + first, grad.log_decay + first, grad.k_hat + first, grad.v + first, grad.b + first};
-      backward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], kept + (starts[g] * heads + h) * K * K,
-                       heads * K * K, go + first, dx + task * K * K, states.data(), here);
+      const float *before = first_states == nullptr ? zero.data() : first_states + task * K * K;
+      backward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], before,
+                       kept + (starts[g] * heads + h) * K * K, heads * K * K, go + first, dx + task * K * K, states.data(), here);
     }
   });
 }
@@ -209,38 +219,40 @@ void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> wkv_forward(const at::Tensor &r, const at::Tensor &log_decay,
                                                            const at::Tensor &k_hat, const at::Tensor &v,
                                                            const at::Tensor &b, const at::Tensor &offsets,
-                                                           const at::Tensor &is_query, const at::Tensor &initial,
+                                                           const at::Tensor &is_query, const std::optional<at::Tensor> &initial,
                                                            bool keep) {
   const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
   const int64_t K = r.size(2);
-  check(initial, "initial", {offsets.numel() - 1, r.size(1), K, K});
+  if (initial.has_value()) check(*initial, "initial", {offsets.numel() - 1, r.size(1), K, K});
   return RWKV_FOR_WIDTH(K, forward<kWidth>(rows, r, offsets, initial, keep));
 }
 
 // Returns the gradients of r, log_decay, k_hat, v, b and of the initial state.
 std::vector<at::Tensor> wkv_backward(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor &k_hat,
                                      const at::Tensor &v, const at::Tensor &b, const at::Tensor &offsets,
-                                     const at::Tensor &is_query, const at::Tensor &checkpoints,
-                                     const at::Tensor &grad_out, const at::Tensor &grad_final) {
+                                     const at::Tensor &is_query, const std::optional<at::Tensor> &initial,
+                                     const at::Tensor &checkpoints, const at::Tensor &grad_out,
+                                     const std::optional<at::Tensor> &grad_final) {
   const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
   const int64_t K = r.size(2), heads = r.size(1);
   check(checkpoints, "checkpoints", {checkpoint_starts(offsets).back(), heads, K, K});
   check(grad_out, "grad_out", r.sizes());
-  check(grad_final, "grad_final", {offsets.numel() - 1, heads, K, K});
+  for (const auto *states : {&initial, &grad_final})
+    if (states->has_value()) check(**states, "initial, grad_final", {offsets.numel() - 1, heads, K, K});
   std::vector<at::Tensor> result;
   for (int i = 0; i < 5; ++i) result.push_back(at::empty_like(r));
-  result.push_back(grad_final.clone());
+  result.push_back(states_or_zero(grad_final, r, offsets.numel() - 1));
   const Gradients grad{result[0].data_ptr<float>(), result[1].data_ptr<float>(), result[2].data_ptr<float>(),
                        result[3].data_ptr<float>(), result[4].data_ptr<float>()};
-  RWKV_FOR_WIDTH(K, backward<kWidth>(rows, r, offsets, checkpoints, grad_out, result[5], grad));
+  RWKV_FOR_WIDTH(K, backward<kWidth>(rows, r, offsets, initial, checkpoints, grad_out, result[5], grad));
   return result;
 }
 
 TORCH_LIBRARY_FRAGMENT(rwkv, m) {
   m.def("wkv_forward(Tensor r, Tensor log_decay, Tensor k_hat, Tensor v, Tensor b, Tensor offsets, Tensor is_query, "
-        "Tensor initial, bool keep) -> (Tensor, Tensor, Tensor)");
+        "Tensor? initial, bool keep) -> (Tensor, Tensor, Tensor)");
   m.def("wkv_backward(Tensor r, Tensor log_decay, Tensor k_hat, Tensor v, Tensor b, Tensor offsets, Tensor is_query, "
-        "Tensor checkpoints, Tensor grad_out, Tensor grad_final) -> Tensor[]");
+        "Tensor? initial, Tensor checkpoints, Tensor grad_out, Tensor? grad_final) -> Tensor[]");
 }
 
 TORCH_LIBRARY_IMPL(rwkv, CPU, m) {

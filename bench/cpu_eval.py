@@ -1,0 +1,91 @@
+"""Evaluation on the CPU: all rows of a batch forward, heads included, beside the same in plain PyTorch.
+
+python -m bench.cpu_eval [--threads 2] [--repeats 7]
+"""
+
+import argparse
+
+import torch
+
+from bench.cases import CPU_CASES, PLAIN_CASE, Case, make_batch
+from bench.histories import FLOP_PER_ROW, gemm_peak, random_network
+from bench.plain_network import plain_network
+from bench.report import print_json, timed
+from rwkv.batches.collate import Batch
+from rwkv.batches.sliced import SlicedBatch, slice_batch
+from rwkv.evaluation.predict import last_rows
+from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.heads import Outputs
+from rwkv.model.network import Network
+from rwkv.model.slices import ROWS_OF_A_SLICE, slices
+from rwkv.ops.native import is_built
+
+_TOLERANCE = 2e-5
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    network = random_network()
+    error, plain_rate = _plain(network, options.repeats)
+    figures: dict[str, object] = {"native": is_built(), "threads": options.threads, "largest_error": error}
+    figures["plain_rows_per_s"] = plain_rate
+    for case in CPU_CASES:
+        found = _measure(network, case, options.repeats)
+        figures[case.name] = found | {"times_plain": found["rows_per_s"] / plain_rate}
+    for name, value in figures.items():
+        print(f"{name:<20} {value}")
+    print_json("cpu_eval", figures)
+
+
+@torch.inference_mode()
+def _evaluate(network: Network, batch: SlicedBatch) -> list[Outputs]:
+    """What is said of all rows, in slices, as `rwkv.evaluation.predict` reads them out."""
+    x = last_rows(network, batch)
+    return [network.read_out(x[part]) for part in slices(len(x), ROWS_OF_A_SLICE)]
+
+
+def _probabilities(outputs: list[Outputs], batch: Batch) -> torch.Tensor:
+    said = Outputs(*(torch.cat(part) for part in zip(*outputs, strict=True)))
+    ahead = curve_logits(said.w_logits, said.ahead_logits, batch.labels.elapsed_s).corrected.sigmoid()
+    return torch.stack([ahead, immediate_recall(said.p_logits)])
+
+
+def _plain(network: Network, repeats: int) -> tuple[float, float]:
+    """(largest difference in probability from the plain form, rows a second of that); raises above 2e-5."""
+    batch = make_batch(PLAIN_CASE, 1)
+    sliced = slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False)
+    ours = _probabilities(_evaluate(network, sliced), batch)
+    with plain_network():
+        theirs = _probabilities(_evaluate(network, sliced), batch)
+        seconds = timed(lambda: _evaluate(network, sliced), repeats)["median_s"]
+    error = float((ours - theirs).abs().max())
+    if not error <= _TOLERANCE:
+        raise RuntimeError(f"the network differs from its plain form by {error}")
+    return error, len(batch) / seconds
+
+
+def _measure(network: Network, case: Case, repeats: int) -> dict[str, float]:
+    batch = slice_batch(make_batch(case, 1), ROWS_OF_A_SLICE, for_gpu=False)
+    _evaluate(network, batch)
+    peak = gemm_peak()
+    time = timed(lambda: _evaluate(network, batch), repeats)
+    peak = max(peak, gemm_peak())
+    rate = len(batch) / time["median_s"]
+    return {
+        "rows": len(batch),
+        "rows_per_s": rate,
+        "rows_per_s_least": len(batch) / time["max_s"],
+        "rows_per_s_most": len(batch) / time["min_s"],
+        "reviews_per_s": case.users * case.reviews / time["median_s"],
+        "gemm_gflops": peak / 1e9,
+        "share_of_gemm_peak": rate * FLOP_PER_ROW / peak,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A training step on the CPU: forward, loss, backward, clipping, AdamW; beside the same in plain PyTorch.
+
+python -m bench.cpu_train [--threads 2] [--repeats 5]
+"""
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.cases import CPU_CASES, PLAIN_CASE, Case, make_batch
+from bench.histories import FLOP_PER_ROW, gemm_peak, random_network
+from bench.plain_network import plain_network
+from bench.report import print_json, timed
+from rwkv.batches.collate import Batch
+from rwkv.model.dropout import DropoutSource
+from rwkv.ops.native import is_built
+from rwkv.training.optimizer import make_optimizer, set_learning_rate
+from rwkv.training.step import StepReport, train_step
+
+# Of all gradients together, in float32: the recurrence and the sums over rows in another order.
+_TOLERANCE = 1e-4
+_WARM_UP = Case("warm_up", 1, 40, 8, 6, 2, 1)
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    error, plain_rate = _plain(options.repeats)
+    figures: dict[str, object] = {"native": is_built(), "threads": options.threads, "largest_error": error}
+    figures["plain_rows_per_s"] = plain_rate
+    for case in CPU_CASES:
+        found = _measure(case, options.repeats) | {"peak_kib_per_row": _memory(case, options.threads)}
+        figures[case.name] = found | {"times_plain": found["rows_per_s"] / plain_rate}
+    for name, value in figures.items():
+        print(f"{name:<20} {value}")
+    print_json("cpu_train", figures)
+
+
+class _Training:
+    """A network in training, always from the same weights and with the same dropout."""
+
+    def __init__(self) -> None:
+        self.network = random_network().requires_grad_()
+        self.optimizer = make_optimizer(dict(self.network.named_parameters()))
+        set_learning_rate(self.optimizer, 1e-4)
+
+    def step(self, batch: Batch) -> StepReport:
+        source = DropoutSource(torch.tensor([5]))
+        return train_step(self.network, self.optimizer, batch, torch.float32, "all", source)
+
+
+def _plain(repeats: int) -> tuple[float, float]:
+    """(distance of the first step's gradients from the plain form, relative; rows a second of that)."""
+    batch, ours, theirs = make_batch(PLAIN_CASE, 1), _Training(), _Training()
+    ours.step(batch)
+    with plain_network():
+        theirs.step(batch)
+        expected = _gradient(theirs)
+        seconds = timed(lambda: theirs.step(batch), repeats)["median_s"]
+    error = float((_gradient(ours) - expected).norm() / expected.norm())
+    if not error <= _TOLERANCE:
+        raise RuntimeError(f"the gradients differ from the plain form's by {error}")
+    return error, len(batch) / seconds
+
+
+def _gradient(training: _Training) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in training.network.parameters() if p.grad is not None])
+
+
+def _measure(case: Case, repeats: int) -> dict[str, float]:
+    batch, training = make_batch(case, 1), _Training()
+    training.step(batch)
+    peak = gemm_peak()
+    time = timed(lambda: training.step(batch), repeats)
+    peak = max(peak, gemm_peak())
+    rate = len(batch) / time["median_s"]
+    return {
+        "rows": len(batch),
+        "rows_per_s": rate,
+        "rows_per_s_least": len(batch) / time["max_s"],
+        "rows_per_s_most": len(batch) / time["min_s"],
+        "reviews_per_s": case.users * case.reviews / time["median_s"],
+        "gemm_gflops": peak / 1e9,
+        "share_of_gemm_peak": rate * 3 * FLOP_PER_ROW / peak,
+    }
+
+
+def _memory(case: Case, threads: int) -> float:
+    """KiB a row by which a step's peak exceeds what the process held before; in a process that did nothing else."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_peak_kib, case, threads).result()
+
+
+def _peak_kib(case: Case, threads: int) -> float:
+    torch.set_num_threads(threads)
+    batch, training = make_batch(case, 1), _Training()
+    training.step(make_batch(_WARM_UP, 1))
+    before = _most_kib()
+    training.step(batch)
+    return (_most_kib() - before) / len(batch)
+
+
+def _most_kib() -> int:
+    """The most memory that this process has held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()

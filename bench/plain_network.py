@@ -1,0 +1,37 @@
+"""The baseline of training and evaluation: the network in plain PyTorch, its recurrence one step at a time."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+from torch import Tensor
+
+from rwkv.model import channel_mixer, time_mixer
+from rwkv.ops.groups import PackedGroups
+from rwkv.ops.wkv_reference import wkv_reference
+
+
+@contextmanager
+def plain_network() -> Iterator[None]:
+    """Within it, every network runs by the definitions of its ops, whatever kernels there are."""
+    with ExitStack() as swapped:
+        for module in (time_mixer, channel_mixer):
+            swapped.enter_context(patch.object(module, "has_native", _never))
+        swapped.enter_context(patch.object(time_mixer, "wkv", _wkv))
+        yield
+
+
+def _never(*inputs: Tensor, head_width: int = 0) -> bool:
+    return False
+
+
+def _wkv(
+    r: Tensor,
+    log_decay: Tensor,
+    k_hat: Tensor,
+    v: Tensor,
+    b: Tensor,
+    groups: PackedGroups,
+    initial_state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    return wkv_reference(r, log_decay, k_hat, v, b, groups.offsets, groups.is_query, initial_state)

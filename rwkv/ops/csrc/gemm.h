@@ -1,0 +1,59 @@
+// Matrix products over blocks of rows that stay in cache, on one thread: C [rows, columns] = A [rows, depth] B.
+//
+// B lies in panels of 16 columns, [panel][depth][16], the last one padded with zeros.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "simd.h"
+
+namespace rwkv {
+
+constexpr int64_t kTileColumns = 16;
+constexpr int kTileRows = 6;
+
+inline int64_t panels_of(int64_t columns) { return (columns + kTileColumns - 1) / kTileColumns; }
+inline int64_t panel_size(int64_t depth, int64_t columns) { return panels_of(columns) * depth * kTileColumns; }
+
+// A [rows, depth], element (r, k) at x[r * row + k * step].
+struct Left {
+  const float *x;
+  int64_t row, step;
+};
+
+// B [depth, columns] by element (k, c) at b[k * row + c * column], into panels.
+void pack(const float *b, int64_t row, int64_t column, int64_t depth, int64_t columns, float *panels);
+
+// C [rows, columns], rows `c_row` apart, = A B + start; start: null, a bias [columns], or C itself where it is added to.
+void product(const Left &a, const float *panels, int64_t rows, int64_t depth, int64_t columns, const float *bias,
+             bool add, float *c, int64_t c_row);
+
+// A linear map W [out, in], packed for y = x W^T; `back` for the gradient of x, grad W.
+class Map {
+ public:
+  Map() = default;
+  Map(const float *w, int64_t out, int64_t in, bool back);
+
+  int64_t out() const { return out_; }
+  int64_t in() const { return in_; }
+
+  // y [rows, out] = x [rows, in] W^T + bias, which may be null.
+  void apply(const float *x, int64_t rows, const float *bias, float *y) const {
+    product({x, in_, 1}, panels_.data(), rows, in_, out_, bias, false, y, out_);
+  }
+
+  // to [rows, in] = grad [rows, out] W, or added to what is there; where it is packed `back`.
+  void apply_back(const float *grad, int64_t rows, bool add, float *to) const {
+    product({grad, out_, 1}, panels_.data(), rows, out_, in_, nullptr, add, to, in_);
+  }
+
+ private:
+  int64_t out_ = 0, in_ = 0;
+  std::vector<float> panels_;
+};
+
+// sum [out, in] += grad [rows, out]^T x [rows, in]: the gradient of a map. panels: room for panel_size(rows, in).
+void add_outer(const float *grad, const float *x, int64_t rows, int64_t out, int64_t in, float *panels, float *sum);
+
+}  // namespace rwkv

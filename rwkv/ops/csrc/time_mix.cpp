@@ -1,0 +1,209 @@
+// The time mixer's forward pass: projections and the output by blocks of rows, the recurrence between them by groups.
+
+#include "time_mix.h"
+
+#include <torch/library.h>
+
+#include "wkv.h"
+
+namespace rwkv {
+
+TimeWeights::TimeWeights(at::TensorList list, int64_t C, bool back) : weights(list), maps(kTimeWeights), channels(C) {
+  TORCH_CHECK(weights.size() == kTimeWeights || weights.size() == kFirstLayerWeights, "got ", weights.size(), " weights");
+  for (const auto &w : weights) check(w, "a weight", w.sizes());
+  heads = weights[kKScale].size(0);
+  TORCH_CHECK(heads > 0 && C % heads == 0, C, " channels for ", heads, " heads");
+  check(weights[kLerps], "lerps", {kLerpCount, C});
+  for (const int w : {kR, kK, kV, kOut}) check(weights[w], "a map", {C, C});
+  for (const int w : {kDecayBias, kABias, kOutWeight, kOutBias}) check(weights[w], "a bias", {C});
+  for (const int w : {kKScaleBias, kVScaleBias}) check(weights[w], "a scale's bias", {heads});
+  for (const int w : {kKScale, kVScale}) check(weights[w], "a scale", {heads, C});
+  for (const int w : {kDecayDown, kADown, kGateDown, kVMixDown})
+    if (w < int(weights.size())) check(weights[w], "a map down", {weights[w].size(0), C});
+  for (const int w : {kDecayUp, kAUp, kGateUp, kVMixUp})
+    if (w < int(weights.size())) check(weights[w], "a map up", {C, weights[w - 1].size(0)});
+  if (!first_layer()) check(weights[kVMixBias], "a bias", {C});
+  check(weights[kBonus], "bonus", {heads, width()});
+  at::parallel_for(0, std::size(kMaps), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      if (kMaps[i] < int(weights.size()))
+        maps[kMaps[i]] = Map(at(kMaps[i]), weights[kMaps[i]].size(0), weights[kMaps[i]].size(1), back);
+  });
+}
+
+Expanded::Expanded(const TimeWeights &weights, at::TensorList kept, const float *v0)
+    : weights_(weights), kept_(kept), k_(read(kept[kKeptK])), v_(read(kept[kKeptV])), v0_(v0),
+      k_scale_(read(kept[kKeptKScale])), v_scale_(read(kept[kKeptVScale])) {
+  for (auto *x : {&d_, &a_, &v_mix_, &gate_}) x->resize(kBlockRows * weights.channels);
+}
+
+void Expanded::projections(int64_t begin, int64_t end) {
+  const auto expand = [&](Kept low, TimeWeight up, TimeWeight bias, std::vector<float> &to) {
+    weights_.maps[up].apply(read(kept_[low]) + begin * weights_.maps[up].in(), end - begin, weights_.at(bias), to.data());
+  };
+  expand(kLowDecay, kDecayUp, kDecayBias, d_);
+  expand(kLowA, kAUp, kABias, a_);
+  if (!weights_.first_layer()) expand(kLowVMix, kVMixUp, kVMixBias, v_mix_);
+}
+
+void Expanded::gates(int64_t begin, int64_t end) {
+  const Map &up = weights_.maps[kGateUp];
+  up.apply(read(kept_[kLowGate]) + begin * up.in(), end - begin, nullptr, gate_.data());
+}
+
+ProjectedHead Expanded::head(int64_t begin, int64_t i, int64_t h) const {
+  const int64_t H = weights_.heads, K = weights_.width(), at = (i * H + h) * K, here = at - begin * H * K;
+  return {k_ + at,
+          v_ + at,
+          v0_ + at,
+          weights_.first_layer() ? nullptr : v_mix_.data() + here,
+          a_.data() + here,
+          d_.data() + here,
+          k_scale_[i * H + h],
+          v_scale_[i * H + h]};
+}
+
+namespace {
+
+RWKV_CLONES void sigmoids(float *x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) x[i] = sigmoid_(x[i]);
+}
+
+RWKV_CLONES void tanhs(float *x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) x[i] = tanh_(x[i]);
+}
+
+template <int K>
+RWKV_CLONES void arguments(const ProjectedHead &in, const Arguments &to) {
+  arguments_of_head<K>(in, to);
+}
+
+template <int K>
+RWKV_CLONES void output(const ReadHead &in, float *y) {
+  output_of_head<K>(in, kGroupNormEps, y);
+}
+
+// Fills what is kept of rows begin to end - 1, but for the recurrence. mixed: room for [kBlockRows, C].
+void project_block(const ShiftedBlock &block, const TimeWeights &weights, at::TensorList kept, int64_t begin,
+                   int64_t end, float *mixed) {
+  const auto mix = [&](Lerp lerp) { block.mix(weights.at(kLerps) + lerp * weights.channels, mixed); };
+  const auto apply = [&](TimeWeight map, const float *bias, Kept place) {
+    float *to = kept[place].data_ptr<float>() + begin * weights.maps[map].out();
+    weights.maps[map].apply(mixed, end - begin, bias, to);
+    return to;
+  };
+  mix(kLerpR);
+  apply(kR, nullptr, kKeptR);
+  mix(kLerpK);
+  apply(kK, nullptr, kKeptK);
+  mix(kLerpV);
+  apply(kV, nullptr, kKeptV);
+  if (!weights.first_layer()) apply(kVMixDown, nullptr, kLowVMix);
+  mix(kLerpDecay);
+  tanhs(apply(kDecayDown, nullptr, kLowDecay), (end - begin) * weights.maps[kDecayDown].out());
+  mix(kLerpA);
+  apply(kADown, nullptr, kLowA);
+  mix(kLerpGate);
+  sigmoids(apply(kGateDown, nullptr, kLowGate), (end - begin) * weights.maps[kGateDown].out());
+  mix(kLerpKScale);
+  apply(kKScale, weights.at(kKScaleBias), kKeptKScale);
+  mix(kLerpVScale);
+  apply(kVScale, weights.at(kVScaleBias), kKeptVScale);
+}
+
+template <int K>
+void arguments_of_block(const Expanded &block, int64_t begin, int64_t end, int64_t heads, const Arguments &to) {
+  for (int64_t i = begin; i < end; ++i)
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t at = (i * heads + h) * K;
+      arguments<K>(block.head(begin, i, h), {to.log_decay + at, to.k_hat + at, to.v + at, to.b + at});
+    }
+}
+
+// y: room for [kBlockRows, C].
+template <int K>
+void output_of_block(const TimeWeights &weights, at::TensorList kept, const Arguments &from, const float *gate,
+                     int64_t begin, int64_t end, float *y) {
+  const float *out = read(kept[kKeptOut]), *r = read(kept[kKeptR]);
+  const float *bonus = weights.at(kBonus), *weight = weights.at(kOutWeight), *bias = weights.at(kOutBias);
+  for (int64_t i = begin; i < end; ++i)
+    for (int64_t h = 0; h < weights.heads; ++h) {
+      const int64_t c = h * K, at = i * weights.channels + c, here = at - begin * weights.channels;
+      output<K>({out + at, r + at, from.v + at, from.b + at, gate + here, bonus + c, weight + c, bias + c}, y + here);
+    }
+}
+
+std::vector<at::Tensor> room_for_kept(const at::Tensor &x, at::TensorList weights) {
+  const int64_t rows = x.size(0), C = x.size(1), H = weights[kKScale].size(0);
+  const auto wide = [&](int64_t columns) { return at::empty({rows, columns}, x.options()); };
+  std::vector<at::Tensor> kept(kKeptCount);
+  for (const int place : {kKeptR, kKeptK, kKeptV}) kept[place] = wide(C);
+  kept[kLowDecay] = wide(weights[kDecayDown].size(0));
+  kept[kLowA] = wide(weights[kADown].size(0));
+  kept[kLowGate] = wide(weights[kGateDown].size(0));
+  kept[kLowVMix] = wide(weights.size() > kFirstLayerWeights ? weights[kVMixDown].size(0) : 0);
+  kept[kKeptKScale] = wide(H);
+  kept[kKeptVScale] = wide(H);
+  kept[kStatistics] = wide(2);
+  return kept;
+}
+
+}  // namespace
+
+// Returns y [N, C], normalised x [N, C], the final states [G, H, K (key), K (value)], and what is kept, in its order.
+// v0 is missing in a stream's first layer, which says it: kKeptV. before [M, C], initial [G, H, K, K]: of earlier rows.
+std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
+                                         at::TensorList weight_list, const at::Tensor &source, const at::Tensor &before,
+                                         const at::Tensor &offsets, const at::Tensor &is_query,
+                                         const std::optional<at::Tensor> &initial, bool keep) {
+  const ShiftedRows shifted{x, weight_list[kNormWeight], weight_list[kNormBias], source, before};
+  shifted.check_all();
+  const int64_t rows = x.size(0), C = x.size(1);
+  const TimeWeights weights(weight_list, C, false);
+  TORCH_CHECK(v0.has_value() != weights.first_layer(), "v0 belongs to all layers but the first");
+  if (v0.has_value()) check(*v0, "v0", {rows, C});
+  const int64_t heads = weights.heads, K = weights.width();
+  auto kept = room_for_kept(x, weight_list);
+  const float *first_v = read(v0.has_value() ? *v0 : kept[kKeptV]);
+  std::vector<at::Tensor> args;
+  for (int i = 0; i < 4; ++i) args.push_back(at::empty({rows, heads, K}, x.options()));
+  const Arguments to{write(args[0]), write(args[1]), write(args[2]), write(args[3])};
+  auto normed = at::empty_like(x), y = at::empty_like(x);
+  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+    ShiftedBlock block(shifted);
+    Expanded expanded(weights, kept, first_v);
+    std::vector<float> mixed(kBlockRows * C);
+    range.each([&](int64_t begin, int64_t end) {
+      block.load(begin, end, write(kept[kStatistics]) + 2 * begin);
+      std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
+      project_block(block, weights, kept, begin, end, mixed.data());
+      expanded.projections(begin, end);
+      RWKV_FOR_WIDTH(K, arguments_of_block<kWidth>(expanded, begin, end, heads, to));
+    });
+  });
+  auto [out, last, checkpoints] = wkv_forward(kept[kKeptR].view({rows, heads, K}), args[0], args[1], args[2], args[3],
+                                              offsets, is_query, initial, keep);
+  kept[kKeptOut] = out.view({rows, C});
+  kept[kCheckpoints] = checkpoints;
+  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+    Expanded expanded(weights, kept, first_v);
+    std::vector<float> ungrouped(kBlockRows * C);
+    range.each([&](int64_t begin, int64_t end) {
+      expanded.gates(begin, end);
+      RWKV_FOR_WIDTH(K, output_of_block<kWidth>(weights, kept, to, expanded.gate(), begin, end, ungrouped.data()));
+      weights.maps[kOut].apply(ungrouped.data(), end - begin, nullptr, write(y) + begin * C);
+    });
+  });
+  std::vector<at::Tensor> result{y, normed, last};
+  result.insert(result.end(), kept.begin(), kept.end());
+  return result;
+}
+
+TORCH_LIBRARY_FRAGMENT(rwkv, m) {
+  m.def("time_mix_forward(Tensor x, Tensor? v0, Tensor[] weights, Tensor source, Tensor before, Tensor offsets, "
+        "Tensor is_query, Tensor? initial, bool keep) -> Tensor[]");
+}
+
+TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("time_mix_forward", &time_mix_forward); }
+
+}  // namespace rwkv

@@ -1,0 +1,240 @@
+// The time mixer's backward pass: what the forward pass did not keep is computed again, block by block.
+
+#include <torch/library.h>
+
+#include <algorithm>
+
+#include "gradients.h"
+#include "time_mix.h"
+#include "wkv.h"
+
+namespace rwkv {
+namespace {
+
+template <int K>
+RWKV_CLONES void arguments(const ProjectedHead &in, const Arguments &to) {
+  arguments_of_head<K>(in, to);
+}
+
+template <int K>
+RWKV_CLONES void arguments_back(const ProjectedHead &in, const Arguments &from, const ProjectedGradients &to) {
+  backward_arguments<K>(in, from, to);
+}
+
+// y: the output again.
+template <int K>
+RWKV_CLONES void output_back(const ReadHead &in, const float *grad, const ReadGradients &to, float *y) {
+  output_of_head<K>(in, kGroupNormEps, y);
+  backward_output<K>(in, kGroupNormEps, grad, to);
+}
+
+RWKV_CLONES void sigmoid_back(const float *y, int64_t count, float *grad) {
+  for (int64_t i = 0; i < count; ++i) grad[i] *= y[i] * (1.0f - y[i]);
+}
+
+RWKV_CLONES void tanh_back(const float *y, int64_t count, float *grad) {
+  for (int64_t i = 0; i < count; ++i) grad[i] *= 1.0f - y[i] * y[i];
+}
+
+RWKV_CLONES void add(const float *x, int64_t count, float *sum) {
+  for (int64_t i = 0; i < count; ++i) sum[i] += x[i];
+}
+
+// The pass over one call: its inputs, and room for the gradients that go from one stage to the next.
+class Backward {
+ public:
+  Backward(const ShiftedRows &shifted, at::TensorList weights, at::TensorList kept, const float *v0, const at::Tensor &of_y)
+      : shifted_(shifted), out_(weights, shifted.channels(), false), back_(weights, shifted.channels(), true),
+        kept_(kept), v0_(v0), of_y_(of_y), sums(weights) {
+    const int64_t N = shifted.rows(), H = out_.heads, K = out_.width();
+    for (auto *x : {&log_decay_, &k_hat_, &v_, &b_, &of_out_, &of_r_, &of_v_, &of_b_}) *x = empty({N, H, K});
+    of_low_gate_ = empty({N, back_.maps[kGateDown].out()});
+    for (const Map &map : back_.maps) widest_ = std::max({widest_, map.in(), map.out()});
+  }
+
+  // Through the output, the gate and the GroupNorm; also the arguments of the recurrence again.
+  void before_recurrence() {
+    for_ranges_of_blocks(shifted_.rows(), [&](const BlockRange &range) {
+      RWKV_FOR_WIDTH(out_.width(), output_range<kWidth>(range));
+    });
+  }
+
+  void recurrence(const at::Tensor &offsets, const at::Tensor &is_query) {
+    const int64_t N = shifted_.rows(), H = out_.heads, K = out_.width();
+    through_ = wkv_backward(kept_[kKeptR].view({N, H, K}), log_decay_, k_hat_, v_, b_, offsets, is_query, std::nullopt,
+                            kept_[kCheckpoints], of_out_, std::nullopt);
+    // What the recurrence gives back, beside what came by the bonus.
+    const auto join = [&](int place, const at::Tensor &other) { through_[place].add_(other); };
+    join(0, of_r_), join(3, of_v_), join(4, of_b_);
+  }
+
+  // Through the projections and the token shift. of_first_v: the gradient of the first layer's v, or null.
+  void after_recurrence(const float *of_first_v, float *of_v0) {
+    of_x = at::zeros_like(shifted_.x);
+    auto of_source = at::zeros_like(of_x);
+    for_ranges_of_blocks(shifted_.rows(), [&](const BlockRange &range) {
+      RWKV_FOR_WIDTH(out_.width(), projections_range<kWidth>(range, of_first_v, of_v0, write(of_source)));
+    });
+    shift_back(shifted_, read(kept_[kStatistics]), read(of_source), write(of_x), sums, kNormWeight, kNormBias);
+  }
+
+ private:
+  const ShiftedRows &shifted_;
+  const TimeWeights out_, back_;
+  const at::TensorList kept_;
+  const float *v0_;
+  const at::Tensor &of_y_;
+  at::Tensor log_decay_, k_hat_, v_, b_, of_out_, of_r_, of_v_, of_b_, of_low_gate_;
+  std::vector<at::Tensor> through_;
+  int64_t widest_ = 0;  // of what any map takes or gives
+
+ public:
+  GradientSums sums;
+  at::Tensor of_x;
+
+ private:
+  at::Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, of_y_.options()); }
+
+  template <int K>
+  void output_range(const BlockRange &range) {
+    const int64_t C = out_.channels, rank = back_.maps[kGateDown].out();
+    Expanded expanded(out_, kept_, v0_);
+    std::vector<float> y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
+    const float *bonus = out_.at(kBonus), *weight = out_.at(kOutWeight), *bias = out_.at(kOutBias);
+    float *of_bonus = sums.at(range.thread, kBonus), *of_weight = sums.at(range.thread, kOutWeight);
+    float *of_bias = sums.at(range.thread, kOutBias);
+    const float *out = read(kept_[kKeptOut]), *r = read(kept_[kKeptR]);
+    const Arguments to{write(log_decay_), write(k_hat_), write(v_), write(b_)};
+    float *of_out = write(of_out_), *of_r = write(of_r_), *of_v = write(of_v_), *of_b = write(of_b_);
+    range.each([&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      const float *of_y = read(of_y_) + begin * C, *low = read(kept_[kLowGate]) + begin * rank;
+      expanded.projections(begin, end);
+      expanded.gates(begin, end);
+      back_.maps[kOut].apply_back(of_y, n, false, of_gated.data());
+      for (int64_t i = begin; i < end; ++i)
+        for (int64_t h = 0; h < out_.heads; ++h) {
+          const int64_t c = h * K, at = i * C + c, here = at - begin * C;
+          arguments<K>(expanded.head(begin, i, h), {to.log_decay + at, to.k_hat + at, to.v + at, to.b + at});
+          output_back<K>({out + at, r + at, to.v + at, to.b + at, expanded.gate() + here, bonus + c, weight + c, bias + c},
+                         of_gated.data() + here,
+                         {of_out + at, of_r + at, of_v + at, of_b + at, of_gate.data() + here, of_bonus + c,
+                          of_weight + c, of_bias + c},
+                         y.data() + here);
+        }
+      add_outer(of_y, y.data(), n, C, C, panels.data(), sums.at(range.thread, kOut));
+      add_outer(of_gate.data(), low, n, C, rank, panels.data(), sums.at(range.thread, kGateUp));
+      float *of_low = write(of_low_gate_) + begin * rank;
+      back_.maps[kGateUp].apply_back(of_gate.data(), n, false, of_low);
+      sigmoid_back(low, n * rank, of_low);
+    });
+  }
+
+  template <int K>
+  void projections_range(const BlockRange &range, const float *of_first_v, float *of_v0, float *of_source) {
+    const int64_t C = out_.channels, H = out_.heads;
+    ShiftedBlock block(shifted_);
+    Expanded expanded(out_, kept_, v0_);
+    std::vector<float> mixed(kBlockRows * C), of_mixed(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
+    std::vector<float> of_k(kBlockRows * C), of_v(kBlockRows * C), of_v_mix(kBlockRows * C), of_a(kBlockRows * C);
+    std::vector<float> of_d(kBlockRows * C), of_low(kBlockRows * widest_), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
+    float *of_k_scale = scales.data(), *of_v_scale = of_k_scale + kBlockRows * H;
+    const Arguments from{write(through_[1]), write(through_[2]), write(through_[3]), write(through_[4])};
+    range.each([&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      expanded.projections(begin, end);
+      for (int64_t i = begin; i < end; ++i)
+        for (int64_t h = 0; h < H; ++h) {
+          const int64_t at = i * C + h * K, here = at - begin * C, of_head = (i - begin) * H + h;
+          arguments_back<K>(expanded.head(begin, i, h),
+                            {from.log_decay + at, from.k_hat + at, from.v + at, from.b + at},
+                            {of_k.data() + here, of_v.data() + here, of_v0 + at, of_v_mix.data() + here, of_a.data() + here,
+                             of_d.data() + here, of_k_scale + of_head, of_v_scale + of_head});
+        }
+      if (of_first_v != nullptr) add(of_first_v + begin * C, n * C, of_v.data());
+      block.load(begin, end, unused.data());
+
+      const auto sum = [&](TimeWeight w) { return sums.at(range.thread, w); };
+      const auto bias_back = [&](const float *grad, int64_t columns, TimeWeight bias) {
+        for (int64_t i = 0; i < n; ++i) add(grad + i * columns, columns, sum(bias));
+      };
+      // From an expanded low-rank part to its activation, in of_low.
+      const auto up_back = [&](const float *grad, TimeWeight up, TimeWeight bias, Kept low) {
+        const int64_t rank = back_.maps[up].in();
+        add_outer(grad, read(kept_[low]) + begin * rank, n, C, rank, panels.data(), sum(up));
+        bias_back(grad, C, bias);
+        back_.maps[up].apply_back(grad, n, false, of_low.data());
+      };
+      // From what a map gave to the interpolation it was given.
+      const auto map_back = [&](const float *grad, TimeWeight map, bool add) {
+        add_outer(grad, mixed.data(), n, back_.maps[map].out(), C, panels.data(), sum(map));
+        back_.maps[map].apply_back(grad, n, add, of_mixed.data());
+      };
+      const auto mix = [&](Lerp lerp) { block.mix(out_.at(kLerps) + lerp * C, mixed.data()); };
+      const auto mix_back = [&](Lerp lerp) {
+        block.mix_back(out_.at(kLerps) + lerp * C, of_mixed.data(), sum(kLerps) + lerp * C, write(of_x) + begin * C,
+                       of_source + begin * C);
+      };
+      const auto simple_back = [&](const float *grad, TimeWeight map, Lerp lerp) {
+        mix(lerp);
+        map_back(grad, map, false);
+        mix_back(lerp);
+      };
+
+      simple_back(read(through_[0]) + begin * C, kR, kLerpR);
+      simple_back(of_k.data(), kK, kLerpK);
+      mix(kLerpV);
+      map_back(of_v.data(), kV, false);
+      if (!out_.first_layer()) {
+        up_back(of_v_mix.data(), kVMixUp, kVMixBias, kLowVMix);
+        map_back(of_low.data(), kVMixDown, true);
+      }
+      mix_back(kLerpV);
+      up_back(of_d.data(), kDecayUp, kDecayBias, kLowDecay);
+      const int64_t rank = back_.maps[kDecayUp].in();
+      tanh_back(read(kept_[kLowDecay]) + begin * rank, n * rank, of_low.data());
+      simple_back(of_low.data(), kDecayDown, kLerpDecay);
+      up_back(of_a.data(), kAUp, kABias, kLowA);
+      simple_back(of_low.data(), kADown, kLerpA);
+      simple_back(read(of_low_gate_) + begin * back_.maps[kGateDown].out(), kGateDown, kLerpGate);
+      bias_back(of_k_scale, H, kKScaleBias);
+      simple_back(of_k_scale, kKScale, kLerpKScale);
+      bias_back(of_v_scale, H, kVScaleBias);
+      simple_back(of_v_scale, kVScale, kLerpVScale);
+    });
+  }
+};
+
+}  // namespace
+
+// Returns the gradients of x, of v0 (which means nothing in the first layer), and of the weights.
+// kept: as the forward pass left it. of_first_v: the gradient of the first layer's v as the stream's v0, if there is one.
+std::vector<at::Tensor> time_mix_backward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
+                                          at::TensorList weights, const at::Tensor &source, const at::Tensor &before,
+                                          const at::Tensor &offsets, const at::Tensor &is_query, at::TensorList kept,
+                                          const at::Tensor &of_y, const std::optional<at::Tensor> &of_first_v) {
+  TORCH_CHECK(kept.size() == kKeptCount && before.size(0) == 0, "rows that continue an earlier batch take no gradient");
+  const ShiftedRows shifted{x, weights[kNormWeight], weights[kNormBias], source, before};
+  shifted.check_all();
+  check(of_y, "of_y", x.sizes());
+  for (const int place : {kKeptR, kKeptK, kKeptV, kKeptOut}) check(kept[place], "what is kept", x.sizes());
+  if (v0.has_value()) check(*v0, "v0", x.sizes());
+  if (of_first_v.has_value()) check(*of_first_v, "of_first_v", x.sizes());
+  Backward pass(shifted, weights, kept, read(v0.has_value() ? *v0 : kept[kKeptV]), of_y);
+  pass.before_recurrence();
+  pass.recurrence(offsets, is_query);
+  auto of_v0 = v0.has_value() ? at::empty_like(x) : at::empty({0}, x.options());
+  pass.after_recurrence(of_first_v.has_value() ? read(*of_first_v) : nullptr, write(of_v0));
+  auto result = pass.sums.behind(pass.of_x);
+  result.insert(result.begin() + 1, of_v0);
+  return result;
+}
+
+TORCH_LIBRARY_FRAGMENT(rwkv, m) {
+  m.def("time_mix_backward(Tensor x, Tensor? v0, Tensor[] weights, Tensor source, Tensor before, Tensor offsets, "
+        "Tensor is_query, Tensor[] kept, Tensor of_y, Tensor? of_first_v) -> Tensor[]");
+}
+
+TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("time_mix_backward", &time_mix_backward); }
+
+}  // namespace rwkv
