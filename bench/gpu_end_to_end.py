@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,10 +72,10 @@ def main() -> None:
 def _prepare(root: Path, options: argparse.Namespace) -> None:
     users = tuple(range(1, options.users + 1))
     of_keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": _SIZE}
-    common = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **of_keys}
+    common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **of_keys}
     simulate(options.users, options.reviews, 1, root / "data")
     find_keys(FindKeysConfig(**common))
-    store = {"lmdb_path": root / "store", "lmdb_size": _SIZE, "max_batch_size": _SEGMENT_ROWS}
+    store: dict[str, Any] = {"lmdb_path": root / "store", "lmdb_size": _SIZE, "max_batch_size": _SEGMENT_ROWS}
     process_data(ProcessDataConfig(**common, **store))
 
 
@@ -102,7 +103,8 @@ def _command_steps(root: Path, options: argparse.Namespace) -> list[float]:
     }
     config = root / "train.toml"
     config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
-    log, seconds = root / "model" / "bench.log.jsonl", []
+    log = root / "model" / "bench.log.jsonl"
+    seconds: list[float] = []
     begun = time.perf_counter()
     command = subprocess.Popen([sys.executable, "-m", "rwkv.train_rwkv", "--config", str(config)])
     while command.poll() is None:
