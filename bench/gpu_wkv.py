@@ -55,7 +55,7 @@ def _measure(layouts: tuple[StreamLayout, ...], dtype: torch.dtype, repeats: int
         forward_ms += stream.layers * forward
         ours_ms += stream.layers * both
         wide = tuple(x.detach().float().requires_grad_() for x in inputs)
-        plain_ms += stream.layers * _plain_ms(wide, grad.float(), groups)
+        plain_ms += stream.layers * _once_ms(wkv_chunked, wide, grad.float(), groups)
     return {
         "forward_ms": forward_ms,
         "forward_backward_ms": ours_ms,
@@ -92,17 +92,17 @@ def _errors(inputs: Inputs, grad: Tensor, groups: PackedGroups) -> dict[str, flo
 
 
 def _times(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups, repeats: int) -> tuple[float, float]:
-    """Median milliseconds of the forward pass and of both, as a recorded graph: what the GPU takes, not the launches."""
+    """Median milliseconds of the forward pass and of both, as recorded graphs: what the GPU takes, not the launches."""
     forward = _recorded_ms(lambda: form(*(x.detach() for x in inputs), groups), repeats)
     both = _recorded_ms(lambda: torch.autograd.grad(form(*inputs, groups)[0], inputs, grad), repeats)
     return forward, both
 
 
-def _plain_ms(inputs: Inputs, grad: Tensor, groups: PackedGroups) -> float:
-    """The same of the form in plain PyTorch, once, with its launches, which are most of it."""
+def _once_ms(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups) -> float:
+    """Both passes once, with their launches, which are most of what the plain form takes."""
     torch.cuda.synchronize()
     begun = time.perf_counter()
-    torch.autograd.grad(wkv_chunked(*inputs, groups)[0], inputs, grad)
+    torch.autograd.grad(form(*inputs, groups)[0], inputs, grad)
     torch.cuda.synchronize()
     return 1e3 * (time.perf_counter() - begun)
 
