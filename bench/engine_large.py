@@ -107,7 +107,7 @@ def _histories(cards: int, notes: int, reviews: int, rng: np.random.Generator) -
         elapsed = np.append(day - last[today], np.zeros(len(again), np.int64))
         todays.append((np.append(today, again), np.full(len(today) + len(again), day), elapsed))
         last[today] = day
-    card, day_offset, elapsed_days = (np.concatenate(column) for column in zip(*todays, strict=True))
+    card, day_offset, elapsed_days = (np.concatenate(columns) for columns in zip(*todays, strict=True))
     reviewed = _table(card, day_offset, learnt.cards, cards + 1, rng)
     elapsed_s = np.where(elapsed_days > 0, 86_400 * elapsed_days, 600)
     return learnt, replace(reviewed, elapsed_days=elapsed_days.astype(np.int32), elapsed_s=elapsed_s)
@@ -115,11 +115,10 @@ def _histories(cards: int, notes: int, reviews: int, rng: np.random.Generator) -
 
 def _where(cards: int, notes: int, rng: np.random.Generator) -> CardTable:
     """Every note has a card, and some have several."""
-    note = np.append(np.arange(min(cards, notes)), rng.integers(0, notes, max(0, cards - notes)))
-    deck = rng.integers(0, _DECKS, notes)[note]
-    note, deck, preset = (column.astype(np.int32) for column in (note, deck, deck % _PRESETS))
+    note = np.append(np.arange(min(cards, notes)), rng.integers(0, notes, max(0, cards - notes))).astype(np.int32)
+    deck = rng.integers(0, _DECKS, notes)[note].astype(np.int32)
     present = np.zeros(cards, bool)
-    return CardTable(note, deck, preset, present, present, present)
+    return CardTable(note, deck, (deck % _PRESETS).astype(np.int32), present, present, present)
 
 
 def _table(

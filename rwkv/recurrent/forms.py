@@ -33,8 +33,8 @@ class ExactForm:
 
 # Above so many factors a matrix of 32 x 32 takes less room whole.
 _WHOLE = 255
-# The error that bfloat16 makes of the largest entry of a matrix.
-_TOLERANCE = 2.0**-9
+# What rounding to bfloat16 errs by, of the largest entry of a matrix.
+_TOLERANCE = 2.0**-8
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CompactForm:
 
     A state is flat as `rwkv.model.packed.flat_state` makes it. The bytes: the number of matrices, of outer products of
     each, _WHOLE where the matrix itself is there; the shifts; the columns and the rows of the products; whole matrices.
-    The error of an entry is at most about 2^-9 of the largest of its matrix.
+    The error of an entry is at most 2^-8 of the largest of its matrix, as if all were rounded.
     """
 
     channels: int

@@ -22,6 +22,14 @@ def some_history(seed: int = 31, reviews: int = 120, cards: int = 12) -> RevlogT
     return make_table(random_revlog(seed, reviews=reviews, cards=cards))
 
 
+def after(table: RevlogTable, count: int) -> RevlogTable:
+    """A history without its first reviews."""
+    columns = {
+        name: column[count:] if isinstance(column, np.ndarray) else column for name, column in vars(table).items()
+    }
+    return RevlogTable(**columns)
+
+
 def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
     return Engine(network, draw_sequence(table.user), **options)  # type: ignore[arg-type]
 
