@@ -32,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(1)
     network, table = random_network(), simulated_history(options.reviews)
     reviews = list(reviews_of(table))[: options.reviews]
-    figures = {
+    figures: dict[str, object] = {
         "native": is_built(),
         "reviews": len(reviews),
         "largest_error": _error(network, reviews, options.plain_reviews),

@@ -6,18 +6,17 @@ python -m bench.gpu_eval [--dtype bfloat16] [--repeats 10] [--longest 1000000]
 import argparse
 import statistics
 import time
-from dataclasses import replace
 
 import torch
 
 from bench.cases import CASES, Case, make_batch
 from bench.report import print_json
-from rwkv.batches.collate import Batch
+from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.device import TORCH_DTYPES
 from rwkv.evaluation.predict import last_rows
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.network import Network, frozen_network, new_network
-from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, slices
+from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, rows_of_a_slice, slices
 
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
 
@@ -49,10 +48,10 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
 
 
 @torch.inference_mode()
-def _recall(network: Network, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Both predictions of every row: [2, N], on the device."""
-    x = last_rows(network, batch, device)
-    elapsed_s = batch.labels.elapsed_s.to(device)
+def _recall(network: Network, batch: SlicedBatch) -> torch.Tensor:
+    """Both predictions of every row: [2, N], on the network's device."""
+    x = last_rows(network, batch)
+    elapsed_s = batch.rows.labels.elapsed_s.to(network.device)
     found = []
     for part in slices(len(batch), ROWS_OF_A_GPU_SLICE):
         outputs = network.read_out(x[part])
@@ -63,23 +62,26 @@ def _recall(network: Network, batch: Batch, device: torch.device) -> torch.Tenso
 
 def _error(dtype: torch.dtype) -> float:
     """The largest difference in probability from float32 on the CPU."""
-    batch, cpu, gpu = make_batch(_SMALL, 1), torch.device("cpu"), torch.device("cuda")
-    ours = _recall(_network(dtype, gpu), batch, gpu).cpu()
-    return float((ours - _recall(_network(torch.float32, cpu), batch, cpu)).abs().max())
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    ours = _recall(_network(dtype, gpu), _ready(_SMALL, gpu)).cpu()
+    return float((ours - _recall(_network(torch.float32, cpu), _ready(_SMALL, cpu))).abs().max())
+
+
+def _ready(case: Case, device: torch.device) -> SlicedBatch:
+    """A batch of the case as a loader's worker hands it over."""
+    return slice_batch(make_batch(case, 1), rows_of_a_slice(device), device.type == "cuda")
 
 
 def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
     device = torch.device("cuda")
-    network, batch = _network(dtype, device), make_batch(case, 1)
-    pinned = batch.map(torch.Tensor.pin_memory) if case.users * case.reviews < 10**5 else batch
-    pinned = replace(pinned, layouts=batch.layouts)
-    _recall(network, pinned, device)
+    network, batch = _network(dtype, device), _ready(case, device).pin_memory()
+    _recall(network, batch)
     torch.cuda.reset_peak_memory_stats()
     seconds = []
     for _ in range(repeats if len(batch) < 10**6 else 2):
         torch.cuda.synchronize()
         begun = time.perf_counter()
-        _recall(network, pinned, device)
+        _recall(network, batch)
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
     median = statistics.median(seconds)

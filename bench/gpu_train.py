@@ -6,6 +6,7 @@ python -m bench.gpu_train [--dtype bfloat16] [--repeats 20]
 import argparse
 import statistics
 import time
+from itertools import cycle, islice
 
 import torch
 
@@ -17,6 +18,7 @@ from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import new_network
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import make_optimizer, set_learning_rate
+from rwkv.training.staging import staged
 from rwkv.training.step import clipped_gradients, read_report
 
 _FULL_ROWS = 66_000
@@ -45,19 +47,14 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
     set_learning_rate(optimizer, 1e-4)
     source = DropoutSource(torch.tensor([5], device=device))
     eager = read_report(clipped_gradients(network, batches[0].to(device), dtype, "all", source))
-    steps = RecordedSteps(network, optimizer, dtype, "all", device)
+    steps = RecordedSteps(network, optimizer, dtype, "all")
+    seconds, losses = [], []
     begun = time.perf_counter()
-    recorded = steps.step(padded[0], 5)
-    first_s = time.perf_counter() - begun
-    for batch in padded:
-        steps.step(batch, 5)
-    torch.cuda.reset_peak_memory_stats()
-    seconds = []
-    for repeat in range(repeats):
-        torch.cuda.synchronize()
-        begun = time.perf_counter()
-        steps.step(padded[repeat % _BATCHES], repeat)
+    for batch in staged(islice(cycle(padded), _BATCHES + repeats), device):
+        losses.append(steps.step(batch, 5).loss or float("nan"))
         seconds.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+    first_s, seconds = seconds[0], seconds[_BATCHES:]
     median = statistics.median(seconds)
     return {
         "step_ms": 1e3 * median,
@@ -66,7 +63,7 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
         "rows_per_s": len(batches[0]) / median,
         "first_step_s": first_s,
         "reserved_gb": torch.cuda.memory_reserved() / 1e9,
-        "loss_recorded": recorded.loss or float("nan"),
+        "loss_recorded": losses[0],
         "loss_eager": eager.loss or float("nan"),
     }
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rwkv.commands.card_query import parse_query
     from rwkv.commands.chosen_model import choose_model
+    from rwkv.commands.compare import compare_folders, compare_users
+    from rwkv.commands.import_collections import import_collections
     from rwkv.commands.predict import predict_collection
+    from rwkv.commands.report import write_report
     from rwkv.commands.schedule import schedule_collection
     from rwkv.data.revlogs import read_history
     from rwkv.recurrent.engine import Engine
@@ -19,10 +22,14 @@ __all__ = [
     "Question",
     "Review",
     "choose_model",
+    "compare_folders",
+    "compare_users",
+    "import_collections",
     "parse_query",
     "predict_collection",
     "read_history",
     "schedule_collection",
+    "write_report",
 ]
 
 _MODULES = {
@@ -30,10 +37,14 @@ _MODULES = {
     "Question": "rwkv.recurrent.person",
     "Review": "rwkv.recurrent.features",
     "choose_model": "rwkv.commands.chosen_model",
+    "compare_folders": "rwkv.commands.compare",
+    "compare_users": "rwkv.commands.compare",
+    "import_collections": "rwkv.commands.import_collections",
     "parse_query": "rwkv.commands.card_query",
     "predict_collection": "rwkv.commands.predict",
     "read_history": "rwkv.data.revlogs",
     "schedule_collection": "rwkv.commands.schedule",
+    "write_report": "rwkv.commands.report",
 }
 
 

@@ -1,19 +1,23 @@
 """The `rwkv` command: parse, run, say what came of it. What each command takes is in rwkv.command_line."""
 
 import argparse
-import importlib
-import importlib.util
 import sys
 from contextlib import nullcontext, redirect_stdout
 
 from rwkv.command_line.answer import Answer
+from rwkv.command_line.compare import add_compare
 from rwkv.command_line.completion import add_completion
+from rwkv.command_line.demo import add_demo
+from rwkv.command_line.import_ import add_import
+from rwkv.command_line.predict import add_predict
+from rwkv.command_line.report import add_report
+from rwkv.command_line.schedule import add_schedule
+from rwkv.command_line.simulate import add_simulate
 from rwkv.commands.plain_json import as_json
 from rwkv.runtime import run_command
 
-# In the order of the help. A module that is not there yet is not listed.
-_COMMANDS = ("demo", "simulate", "import", "predict", "schedule", "compare", "report")
-_MODULES = {"import": "import_"}
+# In the order of the help.
+_COMMANDS = (add_demo, add_simulate, add_import, add_predict, add_schedule, add_compare, add_report)
 
 _EPILOG = """\
 your own collection in three commands:
@@ -40,10 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name in _COMMANDS:
-        module = f"rwkv.command_line.{_MODULES.get(name, name)}"
-        if importlib.util.find_spec(module):
-            getattr(importlib.import_module(module), f"add_{name}")(commands)
+    for add in _COMMANDS:
+        add(commands)
     add_completion(commands, parser)
     return parser
 

@@ -39,6 +39,7 @@ def run_command(command: Callable[[], int], quiet: bool = False) -> int:
     handler = _ProgressHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log.handlers[:] = [handler]
+    level = log.level
     log.setLevel(logging.ERROR if quiet else logging.INFO)
     try:
         return command()
@@ -54,6 +55,8 @@ def run_command(command: Callable[[], int], quiet: bool = False) -> int:
     except OSError as error:  # what no door below has put into words of its own
         print(f"error: {error}\n  next: see to the path, its permissions and the free space", file=sys.stderr)
         return RwkvError.exit_code
+    finally:
+        log.setLevel(level)
 
 
 def progress(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import rwkv
 from rwkv.cli import build_parser
 from rwkv.commands.chosen_model import demo_model
 from rwkv.model.checkpoint import write_weights
@@ -36,6 +37,12 @@ def test_commands_have_the_arguments_that_are_shown(page: Path) -> None:
 
 def test_the_page_on_scheduling_shows_commands() -> None:
     assert len(commands(REPOSITORY / "docs" / "scheduling.md")) >= 6
+
+
+@pytest.mark.parametrize("name", rwkv.__all__)
+def test_public_names_are_there_and_explained(name: str) -> None:
+    """They are imported only when they are asked for."""
+    assert getattr(rwkv, name).__doc__
 
 
 def test_the_python_of_the_readme_runs(

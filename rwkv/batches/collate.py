@@ -69,8 +69,7 @@ class Batch:
 
     def copy_from(self, other: "Batch") -> None:
         """Overwrite all tensors with those of a batch of the same shapes."""
-        for ours, theirs in zip(_tensors(self), _tensors(other), strict=True):
-            ours.copy_(theirs, non_blocking=True)
+        torch._foreach_copy_(_tensors(self), _tensors(other), non_blocking=True)
 
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:

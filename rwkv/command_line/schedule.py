@@ -13,6 +13,7 @@ from rwkv.command_line.options import (
     add_when,
     completed_by_files,
 )
+from rwkv.runtime import log
 
 _DESCRIPTION = """\
 What to review on each of the days ahead, and what that would take. A card is due when its forgetting curve falls to the
@@ -66,5 +67,7 @@ def _run(options: argparse.Namespace) -> Answer:
         schedule_tables.write_schedule(options.out, heading, days, dates)
         return Answer(f"{len(days)} days written to {options.out}", fields)
     if options.search is not None:
+        if not days[options.search].search:
+            log.info("no card is due on day %d", options.search)
         return Answer(days[options.search].search, fields)
     return Answer(schedule_tables.as_text(heading, days, dates), fields)

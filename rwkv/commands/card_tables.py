@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,8 +137,9 @@ def _cells(cards: CardPredictions) -> list[tuple[str, ...]]:
     """By card the columns of numbers."""
     recalls = [_texts(column, _share) for column in (cards.p_now, cards.p_curve)]
     ratings = [_texts(column, _percent) for column in (cards.p_again, cards.p_hard, cards.p_good, cards.p_easy)]
-    spans = cards.left_days, cards.days_again, cards.days_hard, cards.days_good, cards.days_easy, cards.due_in_days
-    *days, due = [_texts(column, short_days) for column in spans]
+    spans = cards.left_days, cards.days_again, cards.days_hard, cards.days_good, cards.days_easy
+    days = [_texts(column, short_days) for column in spans]
+    due = _texts(cards.due_in_days, lambda due_days: short_days(due_days) if due_days else "today")
     due = ["off" if is_off else text for is_off, text in zip(cards.is_suspended.tolist(), due, strict=True)]
     return list(zip(*recalls, *ratings, *days, due, strict=True))
 
@@ -171,6 +173,17 @@ def _row(card: str, deck: str, cells: Sequence[str]) -> str:
 
 
 def _fitted(text: str, width: int) -> str:
-    """In one line, cut to a width in characters."""
-    line = " ".join(text.split())
-    return f"{line if len(line) <= width else line[: width - 1] + '…':<{width}}"
+    """In one line of so many columns of a terminal, cut or filled; nothing that a terminal would obey is left in."""
+    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    columns = [_columns_of(character) for character in line]
+    if sum(columns) > width:
+        most = next(count for count in range(len(line) + 1) if sum(columns[: count + 1]) > width - 1)
+        line = f"{line[:most]}…"
+    return line + " " * (width - sum(map(_columns_of, line)))
+
+
+def _columns_of(character: str) -> int:
+    """How many columns a character takes: two in Chinese, Japanese and Korean, none where it joins the one before."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

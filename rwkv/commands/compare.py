@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rwkv.batches.collate import collate
 from rwkv.commands.chosen_model import choose_model
 from rwkv.commands.users import users_with_history
 from rwkv.data.history import RevlogTable
@@ -17,10 +16,9 @@ from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.made_by import MadeBy, model_at
-from rwkv.evaluation.predict import find_targets, last_rows, not_finite, predict_user
+from rwkv.evaluation.predict import find_targets, last_rows, not_finite, predict_user, sliced_histories
 from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
-from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.runtime import Failures, log, progress
 
@@ -138,8 +136,8 @@ def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int
     targets = find_targets(history, keys)
     p = {}
     if len(targets) > 0:
-        batch = collate([history], [draw_sequence(table.user)])
-        said = predict_user(network, last_rows(network, batch, network.device), targets)
+        batch = sliced_histories([history], network.device)
+        said = predict_user(network, last_rows(network, batch), targets)
         if not said.is_finite:
             raise not_finite(f"user {table.user}")
         baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)

@@ -79,6 +79,13 @@ class Learner:
 
 def choose_user(root: Path, user: int | None) -> int:
     """The user that is asked for, or the only one. Raises InputError where there is no such, or more than one."""
+    if not (root / "revlogs").is_dir():
+        raise InputError(
+            "There are no reviews to read.",
+            where=str(root),
+            expected="a folder that `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k",
+            hint="import a collection first: rwkv import collection.colpkg --out mine",
+        )
     present = list_users(root)
     shown = ", ".join(map(str, present[:10])) + (" ..." if len(present) > 10 else "")
     if user is None and len(present) > 1:

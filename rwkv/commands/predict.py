@@ -26,6 +26,8 @@ from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
 Columns = dict[str, npt.NDArray[Any]]
 
+# Cards that are asked about together, so that a million need no more memory than these.
+_TOGETHER = 4096
 # Of the shortest interval; within the horizon of the curves.
 MOST_DAYS = 3650
 
@@ -183,15 +185,17 @@ def _known(learner: Learner, at_s: float, retention: float | None) -> Columns:
 def _said(engine: Engine, learner: Learner, rows: Ints, at_s: float, wish: Wish) -> Columns:
     """The columns that the model gives, of cards `rows` [n]."""
     elapsed_s = np.maximum(0, at_s - learner.latest_s[rows])
+    answer_ms = median_answer_ms(learner.history)
     said: Columns = {name: np.full(len(rows), np.nan) for name in _SAID}
-    done = 0
     with progress((), len(rows), "predictions", "card") as bar:
-        for part in engine.outlook(questions_at(learner, rows, at_s), median_answer_ms(learner.history)):
-            here = slice(done, done + len(part.p_imm))
-            for name, values in _columns(part, elapsed_s[here], wish.of(here)).items():
-                said[name][here] = values
-            done = here.stop
-            bar.update(len(part.p_imm))
+        for start in range(0, len(rows), _TOGETHER):
+            done = start
+            for part in engine.outlook(questions_at(learner, rows[start : start + _TOGETHER], at_s), answer_ms):
+                here = slice(done, done + len(part.p_imm))
+                for name, values in _columns(part, elapsed_s[here], wish.of(here)).items():
+                    said[name][here] = values
+                done = here.stop
+                bar.update(len(part.p_imm))
     return said
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rwkv.batches.collate import collate
 from rwkv.commands.compare import AHEAD, IMM
 from rwkv.commands.learner import Learner
 from rwkv.commands.moment import local_time
@@ -13,11 +12,10 @@ from rwkv.data.history import CardTable, Int32s
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.segments import whole_history
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
-from rwkv.evaluation.predict import Targets, find_targets, last_rows, not_finite, predict_user
+from rwkv.evaluation.predict import Targets, find_targets, last_rows, not_finite, predict_user, sliced_histories
 from rwkv.evaluation.report_content import ComparisonRow, Floats, PredictedReviews
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import Estimate, means, superiority
-from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 
 SHOWN_METRICS = ("LogLoss", "RMSE(bins)", "AUC")
@@ -48,8 +46,8 @@ def predict_past(learner: Learner, network: Network) -> PersonPredicted | None:
     targets = find_targets(history, BenchmarkKeys(every, np.zeros(len(every), np.int32)))
     if len(targets) == 0:
         return None
-    batch = collate([history], [draw_sequence(table.user)])
-    said = predict_user(network, last_rows(network, batch, network.device), targets)
+    batch = sliced_histories([history], network.device)
+    said = predict_user(network, last_rows(network, batch), targets)
     if not said.is_finite:
         raise not_finite(f"user {table.user}")
     others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)

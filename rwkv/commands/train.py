@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -34,6 +34,7 @@ from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from rwkv.training.run import Progress, RunFiles, load_model
+from rwkv.training.staging import staged
 from rwkv.training.step import StepReport, train_step
 from rwkv.training.tracking import Tracker, WandbSettings
 from rwkv.training.validate import validate, validation_batch
@@ -108,6 +109,8 @@ def _steps(
     """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step."""
     visits = steps_from(before.done, before.total, len(groups), config.seed)
     batches = fetch(partial(_batch, config, groups), visits, config.num_fetch_processes, _is_for_gpu(config))
+    if _is_for_gpu(config):
+        batches = staged(cast(Iterator[PaddedBatch], batches), network.device)
     take_step = _step_taker(config, network, optimizer)
     skipped_in_a_row = 0
     with progress(batches, before.total, "training", "step", before.done) as bar:
@@ -129,7 +132,7 @@ def _step_taker(
     """What takes a step on a batch with a seed for dropout: on a GPU by replaying recorded steps."""
     device, dtype, mode = network.device, TORCH_DTYPES[config.dtype], config.loss_mode
     if device.type == "cuda":
-        return RecordedSteps(network, optimizer, dtype, mode, device).step
+        return RecordedSteps(network, optimizer, dtype, mode).step
     return lambda batch, seed: train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))
 
 

@@ -22,7 +22,7 @@ from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.slices import ROWS_OF_A_SLICE, rows_before_heads, rows_of_a_slice, slices
+from rwkv.model.slices import rows_before_heads, rows_of_a_slice, slices
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
 def predict_user(network: Network, x: Tensor, of: Targets) -> UserPredictions:
     """Both predictions of one user's targets, at least one, from the batch's last rows x [N, C]."""
     p_ahead, p_imm, p_all = [], [], []
-    for part in slices(len(of), ROWS_OF_A_SLICE):
+    for part in slices(len(of), rows_of_a_slice(x.device)):
         ahead = _read_rows(network, x, of.ahead_row[part])
         elapsed_s = torch.from_numpy(of.elapsed_s[part]).to(x.device)
         p_ahead.append(curve_logits(ahead.w_logits, ahead.ahead_logits, elapsed_s).corrected.sigmoid())
@@ -152,7 +152,7 @@ def not_finite(where: str) -> CheckpointError:
 @torch.inference_mode()
 def curve_weights(network: Network, x: Tensor, of: Targets) -> Tensor:
     """The weights of the 128 curves in the rows that predict a user's targets: float32 [n, 128] on the CPU."""
-    parts = slices(len(of), ROWS_OF_A_SLICE)
+    parts = slices(len(of), rows_of_a_slice(x.device))
     return torch.cat([_read_rows(network, x, of.ahead_row[part]).w_logits.softmax(-1).cpu() for part in parts])
 
 

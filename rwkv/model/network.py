@@ -56,9 +56,13 @@ class Network(Heads):
         source: of dropout; None for evaluation. Returns Outputs in the order of the inputs.
         """
         x = self.features2card(inputs.to(self.dtype))
-        for stream, layout in zip(self.streams, layouts, strict=True):
-            x = stream(permute(x, layout.order, layout.inverse), layout, source)
-            x = permute(x, layout.inverse, layout.order)
+        x = permute(x, layouts[0].order, layouts[0].inverse)
+        for stream, layout, following in zip(self.streams, layouts, [*layouts[1:], None], strict=True):
+            x = stream(x, layout, source)
+            if following is None:
+                x = permute(x, layout.inverse, layout.order)
+            else:  # from one stream's order straight to the next one's
+                x = permute(x, layout.inverse[following.order], following.inverse[layout.order])
         return self.read_out(x, source)
 
     def step(self, inputs: Tensor, states: Sequence[StreamState]) -> tuple[Outputs, list[StreamState]]:

@@ -19,7 +19,7 @@ from rwkv.ops.shift_triton import pair_of, shifted_pairs_backward
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program, inner columns at a time, and how it is compiled, by measurement on an H200.
-_FORWARD = {"ROWS": 64, "INNER": 64, "num_warps": 4, "num_stages": 2}
+_FORWARD = {"ROWS": 32, "INNER": 64, "num_warps": 4, "num_stages": 2}
 _BACKWARD = {"ROWS": 64, "INNER": 64, "num_warps": 4, "num_stages": 2}
 _PRECISE = {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2}
 

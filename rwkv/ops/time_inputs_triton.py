@@ -16,8 +16,9 @@ from rwkv.ops.layer_weights import UpWeights
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program and warps, by measurement on an H200.
-_FORWARD = {"ROWS": 64, "num_warps": 8}
-_BACKWARD = {"ROWS": 64, "num_warps": 8, "num_stages": 1}
+_FORWARD = {"ROWS": 64, "num_warps": 4}
+_BACKWARD = {"ROWS": 32, "num_warps": 4}
+_HIDDEN = {"ROWS": 64, "num_warps": 4}
 
 # What products of matrices sum over at least.
 _LEAST_PRODUCT = 16
@@ -124,94 +125,78 @@ def _backward_unit(x, scale, grad):
 @triton.jit(do_not_specialize=["rows"])
 def _inputs_backward_kernel(
     y, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v, bias_k_scale, bias_v_scale,
-    of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, grad_up, grad_v0, active, sums, rows, D, U, heads,
+    of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, grad_up, grad_v0, sums, rows, D, U, heads,
     K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
     G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """active [N, ranks]: hidden after its activations. sums float32 [blocks, 3 C + 2 H]: of the biases' gradients."""
-    RANKS: tl.constexpr = D_RANK + A_RANK + G_RANK + V_RANK
-    block = tl.program_id(0)
-    first = block.to(tl.int64) * ROWS
+    """sums float32 [blocks, 3 C + 2 H]: of the biases' gradients."""
+    head = tl.program_id(1)
+    first = tl.program_id(0).to(tl.int64) * ROWS
     row = tl.arange(0, ROWS)
     inside = row < (rows - first).to(tl.int32)
-    hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
-    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
-    hidden_g = tl.sigmoid(_hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK, G_RANK, R))
-    _store_hidden(active + first * RANKS, hidden_d, row, inside, RANKS, 0, D_RANK, R)
-    _store_hidden(active + first * RANKS, hidden_a, row, inside, RANKS, D_RANK, A_RANK, R)
-    _store_hidden(active + first * RANKS, hidden_g, row, inside, RANKS, D_RANK + A_RANK, G_RANK, R)
+    channel = head * K + tl.arange(0, K)
+    mask = inside[:, None] & (channel >= 0)[None, :]
+    at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
+    up_at = row[:, None] * U + channel[None, :]
+    scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
+    total = sums + tl.program_id(0).to(tl.int64) * (3 * C + 2 * heads)
+
+    hidden = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
+    share = tl.sigmoid(dot(hidden, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel))
+    grad = -_DECAY * _load(of_log_decay, first * C, at, mask) * share * (1 - share)
+    tl.store(grad_up + first * U + up_at, grad, mask=mask)
+    tl.store(total + channel, tl.sum(grad, 0))
+
+    scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
+    keys, b_grad = _load(y, first * D, y_at + C, mask), _load(of_b, first * C, at, mask)
+    hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
+    share = tl.sigmoid(dot(hidden, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel))
+    of_keys, of_scale = _backward_unit(keys, scale, _load(of_k_hat, first * C, at, mask) + b_grad * share)
+    tl.store(grad_y + first * D + y_at + C, of_keys, mask=mask)
+    tl.store(grad_y + first * D + scales, of_scale, mask=inside)
+    tl.store(total + 3 * C + head, tl.sum(of_scale, 0))
+    grad = b_grad * tl.sigmoid(scale)[:, None] * keys / _length(keys) * share * (1 - share)
+    tl.store(grad_up + first * U + up_at + C, grad, mask=mask)
+    tl.store(total + C + channel, tl.sum(grad, 0))
+
+    scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
+    own = _load(y, first * D, y_at + 2 * C, mask)
     if up_v is not None:
-        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        _store_hidden(active + first * RANKS, hidden_v, row, inside, RANKS, D_RANK + A_RANK + G_RANK, V_RANK, R)
-    of_d = tl.zeros((ROWS, R), tl.float32)
-    of_a = tl.zeros((ROWS, R), tl.float32)
-    of_g = tl.zeros((ROWS, R), tl.float32)
-    of_mix = tl.zeros((ROWS, R), tl.float32)
-    total = sums + block.to(tl.int64) * (3 * C + 2 * heads)
-    for head in range(heads):
-        channel = head * K + tl.arange(0, K)
-        mask = inside[:, None] & (channel >= 0)[None, :]
-        at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
-        up_at = row[:, None] * U + channel[None, :]
-        scales = row * D + 3 * C + RANKS + head
-
-        up = _up_map(up_d, channel, D_RANK, R)
-        share = tl.sigmoid(dot(hidden_d, up, precision) + _bias(bias_d, channel))
-        grad = -_DECAY * _load(of_log_decay, first * C, at, mask) * share * (1 - share)
-        tl.store(grad_up + first * U + up_at, grad, mask=mask)
-        tl.store(total + channel, tl.sum(grad, 0))
-        of_d += dot(grad, tl.trans(up), precision)
-        of_g += dot(
-            _load(grad_up, first * U, up_at + 2 * C, mask), tl.trans(_up_map(up_g, channel, G_RANK, R)), precision
-        )
-
-        scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
-        keys, b_grad = _load(y, first * D, y_at + C, mask), _load(of_b, first * C, at, mask)
-        up = _up_map(up_a, channel, A_RANK, R)
-        share = tl.sigmoid(dot(hidden_a, up, precision) + _bias(bias_a, channel))
-        of_keys, of_scale = _backward_unit(keys, scale, _load(of_k_hat, first * C, at, mask) + b_grad * share)
-        tl.store(grad_y + first * D + y_at + C, of_keys, mask=mask)
-        tl.store(grad_y + first * D + scales, of_scale, mask=inside)
-        tl.store(total + 3 * C + head, tl.sum(of_scale, 0))
-        grad = b_grad * tl.sigmoid(scale)[:, None] * keys / _length(keys) * share * (1 - share)
-        tl.store(grad_up + first * U + up_at + C, grad, mask=mask)
-        tl.store(total + C + channel, tl.sum(grad, 0))
-        of_a += dot(grad, tl.trans(up), precision)
-
-        scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
-        own = _load(y, first * D, y_at + 2 * C, mask)
-        if up_v is not None:
-            up = _up_map(up_v, channel, V_RANK, R)
-            share = tl.sigmoid(dot(hidden_v, up, precision) + _bias(bias_v, channel))
-            difference = _load(v0, first * C, at, mask) - own
-            of_values, of_scale = _backward_unit(own + share * difference, scale, _load(of_v, first * C, at, mask))
-            tl.store(grad_v0 + first * C + at, of_values * share, mask=mask)
-            grad = of_values * difference * share * (1 - share)
-            tl.store(grad_up + first * U + up_at + 3 * C, grad, mask=mask)
-            tl.store(total + 2 * C + channel, tl.sum(grad, 0))
-            of_mix += dot(grad, tl.trans(up), precision)
-            of_values *= 1 - share
-        else:
-            of_values, of_scale = _backward_unit(own, scale, _load(of_v, first * C, at, mask))
-            if of_v0 is not None:
-                of_values += _load(of_v0, first * C, at, mask)
-        tl.store(grad_y + first * D + y_at + 2 * C, of_values, mask=mask)
-        tl.store(grad_y + first * D + scales + heads, of_scale, mask=inside)
-        tl.store(total + 3 * C + heads + head, tl.sum(of_scale, 0))
-    of_hidden = grad_y + first * D + 3 * C
-    _store_hidden(of_hidden, of_d * (1 - hidden_d * hidden_d), row, inside, D, 0, D_RANK, R)
-    _store_hidden(of_hidden, of_a, row, inside, D, D_RANK, A_RANK, R)
-    _store_hidden(of_hidden, of_g * hidden_g * (1 - hidden_g), row, inside, D, D_RANK + A_RANK, G_RANK, R)
-    if up_v is not None:
-        _store_hidden(of_hidden, of_mix, row, inside, D, D_RANK + A_RANK + G_RANK, V_RANK, R)
+        hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
+        share = tl.sigmoid(dot(hidden, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel))
+        difference = _load(v0, first * C, at, mask) - own
+        of_values, of_scale = _backward_unit(own + share * difference, scale, _load(of_v, first * C, at, mask))
+        tl.store(grad_v0 + first * C + at, of_values * share, mask=mask)
+        grad = of_values * difference * share * (1 - share)
+        tl.store(grad_up + first * U + up_at + 3 * C, grad, mask=mask)
+        tl.store(total + 2 * C + channel, tl.sum(grad, 0))
+        of_values *= 1 - share
+    else:
+        of_values, of_scale = _backward_unit(own, scale, _load(of_v, first * C, at, mask))
+        if of_v0 is not None:
+            of_values += _load(of_v0, first * C, at, mask)
+    tl.store(grad_y + first * D + y_at + 2 * C, of_values, mask=mask)
+    tl.store(grad_y + first * D + scales + heads, of_scale, mask=inside)
+    tl.store(total + 3 * C + heads + head, tl.sum(of_scale, 0))
 
 
-@triton.jit
-def _store_hidden(x, value, row, inside, stride, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
-    """Write the first RANK columns of a value [ROWS, R] to those of x from FIRST."""
-    column, there = _rank_columns(RANK, R)
-    at = row[:, None] * stride + FIRST + column[None, :]
-    tl.store(x + at, value, mask=inside[:, None] & there[None, :])
+@triton.jit(do_not_specialize=["rows"])
+def _hidden_backward_kernel(
+    y, of_active, grad_y, active, rows, D, first_hidden, D_RANK: tl.constexpr, GATE: tl.constexpr,
+    GATE_END: tl.constexpr, RANKS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """hidden after its activations [N, RANKS], and its gradient from that of these."""
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, WIDTH)[None, :]
+    mask = (row < (rows - first).to(tl.int32)) & (column < RANKS)
+    at, y_at = row * RANKS + column, row * D + first_hidden + column
+    x, grad = _load(y, first * D, y_at, mask), _load(of_active, first * RANKS, at, mask)
+    is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
+    share = tl.sigmoid(tl.where(is_d, 2 * x, x))
+    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, x))
+    slope = tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
+    tl.store(active + first * RANKS + at, value, mask=mask)
+    tl.store(grad_y + first * D + y_at, grad * slope, mask=mask)
 
 
 def time_inputs_forward(y: Tensor, v0: Tensor | None, up: UpWeights) -> tuple[Tensor, ...]:
@@ -242,17 +227,32 @@ def time_inputs_backward(
     grad_up: [N, 3 C or, with v_mix, 4 C], whose columns from 2 C to 3 C hold the gradient of the gate.
     """
     rows, channels = len(y), len(up.d)
-    heads, ranks = len(up.k_scale_bias), sum(up.ranks)
+    heads = len(up.k_scale_bias)
     blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
-    active = y.new_empty(rows, ranks)
     sums = y.new_empty(blocks, 3 * channels + 2 * heads, dtype=torch.float32)
     grad_v0 = None if v0 is None else torch.empty_like(v0)
     if rows:
-        _inputs_backward_kernel[(blocks,)](
-            y, v0, *up, *grads, of_v0, grad_y, grad_up, grad_v0, active, sums, rows, y.shape[1], grad_up.shape[1],
-            heads, K=channels // heads, **_BACKWARD, **_sizes(y, up),
+        _inputs_backward_kernel[(blocks, heads)](
+            y, v0, *up, *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
+            K=channels // heads, **_BACKWARD, **_sizes(y, up),
         )  # fmt: skip
+    active = _hidden_backward(y, grad_up, grad_y, up)
     return grad_v0, _sorted(grad_up.T @ active, sums.sum(0).to(y.dtype), up)
+
+
+def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) -> Tensor:
+    """Write the gradient of hidden, but for the scales, into grad_y; return hidden after its activations [N, ranks]."""
+    d, a, gate, _ = up.ranks
+    maps = [of for of in (up.d, up.a, up.gate, up.v_mix) if of is not None]
+    of_active = grad_up @ torch.block_diag(*maps)
+    active = torch.empty_like(of_active)
+    rows, ranks = active.shape
+    if rows:
+        _hidden_backward_kernel[(triton.cdiv(rows, _HIDDEN["ROWS"]),)](
+            y, of_active, grad_y, active, rows, y.shape[1], 3 * len(up.d), D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
+            RANKS=ranks, WIDTH=triton.next_power_of_2(ranks), **_HIDDEN,
+        )  # fmt: skip
+    return active
 
 
 def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:

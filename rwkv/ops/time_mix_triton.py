@@ -1,7 +1,7 @@
 """A time mixer over packed groups on a GPU, from a layer's input to its gated output: the kernels in their order.
 
-One product makes all projections of the eight interpolations, see shift_triton.py; of what follows only the results of
-the recurrence are kept for the gradient, the rest is made again.
+One product makes all projections of the eight interpolations, see shift_triton.py; the pairs of rows
+and the gated output are made again for the gradient, the rest is kept.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,11 @@ from rwkv.ops.wkv_triton_forward import Kept, wkv_forward
 
 @dataclass(frozen=True)
 class TimeKept:
-    """What the backward pass needs: the projections y [N, D], out [N, C], and what the recurrence keeps."""
+    """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, see
+    time_inputs_triton.py, out [N, C], and what the recurrence keeps."""
 
     y: Tensor
+    arguments: tuple[Tensor, ...]
     out: Tensor
     wkv: Kept
 
@@ -53,7 +55,8 @@ def time_mix_forward(
     pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source, rows.before)
     y = pairs @ weights.projections.T
     del pairs
-    log_decay, k_hat, v, b, gate = time_inputs_forward(y, v0, weights.up)
+    arguments = time_inputs_forward(y, v0, weights.up)
+    log_decay, k_hat, v, b, gate = arguments
     r = y[:, :channels]
     heads = len(weights.output.bonus)
     parts = tuple(part.view(len(x), heads, -1) for part in (r, log_decay, k_hat, v, b))
@@ -63,7 +66,7 @@ def time_mix_forward(
     mixed = gated @ weights.W_o.T
     if v0 is None:
         v0 = y[:, 2 * channels : 3 * channels].contiguous()
-    return TimeResult(hash_dropout(mixed, drop, x), v0, final_state, TimeKept(y, out, kept))
+    return TimeResult(hash_dropout(mixed, drop, x), v0, final_state, TimeKept(y, arguments, out, kept))
 
 
 def time_mix_backward(
@@ -82,7 +85,7 @@ def time_mix_backward(
     of_mixed = of_result if drop.seed is None else hash_dropout(of_result, drop, None)
     of_gated = of_mixed @ weights.W_o
 
-    log_decay, k_hat, v, b, gate = time_inputs_forward(y, v0, up)
+    log_decay, k_hat, v, b, gate = kept.arguments
     r = y[:, :channels]
     of_y = torch.empty_like(y)
     of_up = y.new_empty(count, (3 if up.v_mix is None else 4) * channels)
@@ -90,7 +93,7 @@ def time_mix_backward(
     inputs = OutputInputs(kept.out, r, v, b, gate)
     gated, of_inputs, of_output = wkv_output_backward(inputs, weights.output, of_gated, of_r, of_gate)
     of_W_o = of_mixed.T @ gated
-    del gated, gate, of_gated, of_mixed, inputs
+    del gated, of_gated, of_mixed
 
     heads = len(weights.output.bonus)
     of_log_decay, of_k_hat = torch.empty_like(log_decay), torch.empty_like(k_hat)
@@ -98,7 +101,7 @@ def time_mix_backward(
     grads = [part.view(count, heads, -1) for part in (of_r, of_log_decay, of_k_hat, of_inputs.v, of_inputs.b)]
     of_out = of_inputs.out.view(count, heads, -1)
     wkv_backward(tuple(by_head), rows.plan, kept.wkv, of_out, None, tuple(grads), needs_initial=False)
-    del log_decay, k_hat, v, b, by_head, of_out
+    del of_out
 
     of_arguments = (of_log_decay, of_k_hat, of_inputs.v, of_inputs.b)
     grad_v0, of_maps = time_inputs_backward(y, v0, up, of_arguments, of_v0, of_y, of_up)

@@ -13,7 +13,7 @@ from rwkv.ops.wkv_output import GROUP_NORM_EPS
 
 # Rows a program, of one head, and warps, by measurement on an H200.
 _FORWARD = {"ROWS": 64, "num_warps": 4}
-_BACKWARD = {"ROWS": 64, "num_warps": 4}
+_BACKWARD = {"ROWS": 32, "num_warps": 4}
 _EPS = tl.constexpr(GROUP_NORM_EPS)
 
 

@@ -91,6 +91,7 @@ def _output_kernel(
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
+    reading: tl.constexpr,
 ):
     """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state.
 
@@ -104,8 +105,8 @@ def _output_kernel(
     if slot >= 0:
         state = tl.load(starts + state_offsets(slot, head, heads, K))
     elif initial_state is not None:
-        at = transposed_offsets(group, head, heads, K)
-        state = tl.load(initial_state + at, mask=(at >= 0) & (group < initial_groups), other=0.0)
+        place = transposed_offsets(group, head, heads, K)
+        state = tl.load(initial_state + place, mask=(place >= 0) & (group < initial_groups), other=0.0)
 
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
@@ -124,8 +125,8 @@ def _output_kernel(
         y = dot(solved, v_rows - dot(k_in, state, precision), precision)
         state_after = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
-        read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
-        result = c * v_rows + dot(u_in, state, precision) + dot(read, y, precision)
+        read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
+        result = c * v_rows + dot(u_in, state, reading) + dot(read, y, reading)
         store_rows(out, result, row, inside, head, heads * K, K, T)
         state = state_after
 
@@ -166,8 +167,8 @@ def wkv_forward(
     initial_groups = 0 if initial_state is None else len(initial_state)
     states = new(chunks, heads, width, width) if keep_states else None
 
-    def run(name: str, kernel: Any, programs: int, *arguments: Any) -> None:
-        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **options(name, width, r.dtype))
+    def run(name: str, kernel: Any, programs: int, *arguments: Any, **more: Any) -> None:
+        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **more, **options(name, width, r.dtype))
 
     run(
         "inverse", chunk_inverse_kernel, chunks * heads,
@@ -182,5 +183,6 @@ def wkv_forward(
         "output", _output_kernel, len(plan.runs) * heads,
         *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state,
         out, final_state if final_groups else None, states, initial_groups, plan.groups - final_groups, r.stride(0),
+        reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
     )  # fmt: skip
     return out, final_state, Kept(inverse, maps[..., :width], states)

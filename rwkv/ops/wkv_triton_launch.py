@@ -1,7 +1,8 @@
 """How each kernel is launched: its warps, pipeline stages and rounding, by measurement on an H100.
 
 A product of two factors rounds them first: "bf16" to 8 bits, "tf32" to 11, "tf32x3" hardly (it splits them in two).
-After bfloat16 inputs the forward pass keeps 11 bits, since states add up errors over a group, and gradients 8.
+After bfloat16 inputs the states of the forward pass keep 11 bits, since they add up errors over a group; what is
+read from them, which becomes bfloat16, and gradients keep 8.
 """
 # mypy: allow-untyped-calls
 

@@ -30,13 +30,11 @@ class RecordedSteps:
     A step whose loss or gradient is not finite changes nothing.
     """
 
-    def __init__(
-        self, network: Network, optimizer: torch.optim.AdamW, dtype: torch.dtype, mode: str, device: torch.device
-    ) -> None:
+    def __init__(self, network: Network, optimizer: torch.optim.AdamW, dtype: torch.dtype, mode: str) -> None:
+        device = network.device
         self._network, self._optimizer, self._dtype, self._mode = network, optimizer, dtype, mode
         self._seed = torch.zeros(1, dtype=torch.int64, device=device)
         self._found_inf = torch.zeros((), device=device)
-        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         self._recordings: dict[Sizes, _Recording] = {}
         # What fused AdamW reads to leave weights and moments as they are.
@@ -44,7 +42,7 @@ class RecordedSteps:
         optimizer.grad_scale = None  # type: ignore[attr-defined]
 
     def step(self, padded: PaddedBatch, seed: int) -> StepReport:
-        """Take one step; waits for its figures."""
+        """Take one step on a batch that lies on the device, see `staged`; waits for its figures."""
         recording = self._recordings.get(padded.sizes)
         if recording is None:
             recording = self._record(padded)
@@ -56,7 +54,8 @@ class RecordedSteps:
         return read_report(recording.figures)
 
     def _record(self, padded: PaddedBatch) -> _Recording:
-        batch = padded.batch.to(self._device)
+        # The batch itself is given back, the recording goes on reading its own.
+        batch = padded.batch.map(torch.clone)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -67,7 +66,8 @@ class RecordedSteps:
             self._optimizer.step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads may copy batches meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             figures = self._gradients(batch)
             self._found_inf.copy_((~figures[:2].isfinite()).any())
             self._optimizer.step()

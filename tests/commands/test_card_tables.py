@@ -63,6 +63,24 @@ def test_text() -> None:
     assert {len(line) for line in lines[2:]} == {len(first)}
 
 
+@pytest.mark.parametrize(
+    ("note", "shown", "columns"),
+    [
+        ("日本語", "日本語", 6),
+        (20 * "語", 13 * "語" + "…", 27),
+        ("x" + 20 * "語", "x" + 13 * "語" + "…", 28),
+        ("e\u0301" * 28, "e\u0301" * 28, 28),
+        ("red \x1b[31malert\x07", "red [31malert", 13),
+        ("a\n\tb", "a b", 3),
+    ],
+)
+def test_text_in_every_script_keeps_its_columns(note: str, shown: str, columns: int) -> None:
+    """The next column begins where it always does, and no note can move a terminal's cursor."""
+    cards = replace(some_cards(), note=np.array([note, "", ""], object))
+    line = as_text(HEADING, cards, 1).split("\n")[-2]
+    assert line.startswith(shown + " " * (28 - columns) + " A::B ")
+
+
 def test_text_says_what_it_leaves_out_and_what_the_model_is() -> None:
     text = as_text(DEMO, some_cards(), 1)
     assert "NOTICE: for trying out" in text

@@ -4,11 +4,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
 import rwkv.commands.evaluate
-from rwkv.batches.collate import Batch
+from rwkv.batches.sliced import SlicedBatch
 from rwkv.model.network import Network
 from tests.commands.evaluation import AHEAD, IMM, NO_KEYS_USER, ROWS_TOGETHER, USERS, Evaluation
 from tests.commands.workspace import assert_said
@@ -115,9 +114,9 @@ def test_batches_depend_on_the_range_alone(evaluation: Evaluation, monkeypatch: 
     seen: list[int] = []
     last_rows = rwkv.commands.evaluate.last_rows
 
-    def spy(network: Network, batch: Batch, device: torch.device) -> Tensor:
+    def spy(network: Network, batch: SlicedBatch) -> Tensor:
         seen.append(len(batch))
-        return last_rows(network, batch, device)
+        return last_rows(network, batch)
 
     monkeypatch.setattr(rwkv.commands.evaluate, "last_rows", spy)
     assert evaluation.run(FILE_AHEAD="one", FILE_IMM="one-P") == 0

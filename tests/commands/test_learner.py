@@ -42,6 +42,13 @@ def test_users_are_chosen(tmp_path: Path) -> None:
     assert choose_user(tmp_path, None) == 2
 
 
+def test_a_collection_that_was_not_imported_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "mine.colpkg").write_bytes(b"PK")
+    for path in (tmp_path, tmp_path / "mine.colpkg", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="rwkv import"):
+            choose_user(path, None)
+
+
 def test_now_is_now_but_never_before_the_last_review(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert abs(learner.now_s() - time.time()) < 5
     monkeypatch.setattr(time, "time", lambda: float(DAY_START_S))

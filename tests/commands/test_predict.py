@@ -155,6 +155,12 @@ def test_a_query_chooses_and_changes_no_number(learner: Learner, cards: CardPred
     np.testing.assert_allclose(chosen.p_now, expected.p_now, rtol=0, atol=TOLERANCE)
 
 
+def test_parts_join(learner: Learner, cards: CardPredictions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rwkv.commands.predict._TOGETHER", 4)
+    monkeypatch.setattr("rwkv.recurrent.outlook._TOGETHER", 3)
+    assert_close(predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0), cards)
+
+
 # --- States that are kept
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
+from rwkv.batches.sliced import slice_batch
 from rwkv.data.codec import StoredHistory, encode_history
 from rwkv.data.database import Database
 from rwkv.data.history import RevlogTable
@@ -131,14 +132,14 @@ SLICES = pytest.mark.parametrize("slice_rows", [16, 16_384])
 
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    return lambda rows: monkeypatch.setattr("rwkv.evaluation.predict.ROWS_OF_A_SLICE", rows)
+    return lambda rows: monkeypatch.setattr("rwkv.evaluation.predict.rows_of_a_slice", lambda device: rows)
 
 
 @SLICES
 def test_predictions_are_those_of_a_plain_loop(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
     cut(slice_rows)
     of, outputs = asked.targets, asked.outputs
-    x = last_rows(asked.network, asked.batch, CPU)
+    x = last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False))
     predictions = predict_user(asked.network, x, of)
     for name in ("user", "review_th", "y", "bins"):
         assert getattr(predictions, name) is getattr(of, name)
@@ -163,7 +164,9 @@ def test_curve_weights_are_those_of_the_row_that_predicts(
 ) -> None:
     cut(slice_rows)
     of = asked.targets
-    weights = curve_weights(asked.network, last_rows(asked.network, asked.batch, CPU), of)
+    weights = curve_weights(
+        asked.network, last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False)), of
+    )
     assert weights.dtype == torch.float32
     assert weights.shape == (len(of), 128)
     torch.testing.assert_close(weights.sum(1), torch.ones(len(of)))
@@ -174,7 +177,7 @@ def test_curve_weights_are_those_of_the_row_that_predicts(
 
 
 def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
-    x = last_rows(asked.network, asked.batch, CPU).clone()
+    x = last_rows(asked.network, slice_batch(asked.batch, 16, for_gpu=False)).clone()
     x[asked.targets.imm_row[3]] = torch.nan
     assert not predict_user(asked.network, x, asked.targets).is_finite
 
@@ -204,16 +207,16 @@ def stored(tmp_path: Path) -> tuple[ReviewStore, KeyStore, Group]:
 
 def test_users_who_cannot_be_read_leave_the_others_as_they_are(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    question = make_question(store, keys, group)
+    question = make_question(store, keys, group, CPU)
     assert question.problems.keys() == {2, 3}
     assert "keys of user 2 are missing" in str(question.problems[2])
     assert "user 3" in str(question.problems[3])
-    sound = make_question(store, keys, (group[0], group[3]))
+    sound = make_question(store, keys, (group[0], group[3]), CPU)
     assert sound.problems == {}
     assert question.batch is not None
     assert sound.batch is not None
     assert len(question.batch) == group[0].rows + group[3].rows
-    torch.testing.assert_close(question.batch.inputs(), sound.batch.inputs(), rtol=0, atol=0)
+    torch.testing.assert_close(question.batch.rows.inputs(), sound.batch.rows.inputs(), rtol=0, atol=0)
     assert [of.user for of in question.targets] == [1, 4]
     starts = (0, group[0].rows)
     for ours, start in zip(question.targets, starts, strict=True):
@@ -224,15 +227,15 @@ def test_users_who_cannot_be_read_leave_the_others_as_they_are(stored: tuple[Rev
 
 def test_a_history_in_segments_is_one_sequence(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    question = make_question(store, keys, group[:1])
+    question = make_question(store, keys, group[:1], CPU)
     segment = history(store.read(1).table)
     assert question.batch is not None
-    torch.testing.assert_close(question.batch.features, torch.from_numpy(segment.features), rtol=0, atol=0)
-    assert set(question.batch.sequence.tolist()) == {0}
+    torch.testing.assert_close(question.batch.rows.features, torch.from_numpy(segment.features), rtol=0, atol=0)
+    assert set(question.batch.rows.sequence.tolist()) == {0}
 
 
 def test_a_batch_of_nobody_is_none(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    question = make_question(store, keys, group[1:3])
+    question = make_question(store, keys, group[1:3], CPU)
     assert question.batch is None
     assert question.targets == ()

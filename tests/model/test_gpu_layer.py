@@ -10,18 +10,24 @@ from torch import Tensor
 
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import Network
-from rwkv.model.packing import StreamLayout, pack_stream
-from rwkv.model.spec import NetworkSpec, StreamSpec
+from rwkv.model.packing import StreamLayout, cut_stream, pack_stream
+from rwkv.model.slices import rows_before_heads
+from rwkv.model.spec import PUBLISHED, NetworkSpec, StreamSpec
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import dropout_reference, hash_dropout
+from tests.networks import layouts_of, random_history, random_inputs, recipe_network
 from tests.ops.gpu import needs_gpu
 
 pytestmark = needs_gpu
 
 GPU = torch.device("cuda")
-# Relative to the norm. Float32: sums of a few hundred terms, along a hundred operations. bfloat16 rounds results at
-# 1.7e-3 in the mean, and a gradient has gone through some dozen of them; those of weights add up many rows.
-LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2.5e-2}
+# Relative to the norm, sums of a few hundred terms along a hundred operations.
+FLOAT32 = 1e-5
+# bfloat16 rounds each result at 1.7e-3 in the mean, and sums of gradients with many signs lose more: measured by the
+# plain form's own distance from float64, of which this share and this much more is allowed.
+SHARE, MORE = 1.5, 0.01
+
+DTYPES = (torch.float32, torch.bfloat16)
 
 GROUPS = {
     "one row": ["r"],
@@ -76,32 +82,51 @@ def assert_close(groups: list[str], spec: NetworkSpec, dtype: torch.dtype) -> No
     weights = stream(spec).to(GPU, dtype)
     ours, again = (results(weights, x, grad, rows.to(GPU)) for _ in range(2))
     with plain():
-        theirs = results(weights.double(), x.double(), grad.double(), rows.to(GPU))
-    assert ours.keys() == theirs.keys()
-    for name, expected in theirs.items():
-        assert distance(ours[name], expected) < LIMITS[dtype], name
+        rough = results(weights, x, grad, rows.to(GPU))
+        exact = results(weights.double(), x.double(), grad.double(), rows.to(GPU))
+    assert ours.keys() == exact.keys()
+    for name, expected in exact.items():
+        limit = FLOAT32 if dtype == torch.float32 else SHARE * distance(rough[name], expected) + MORE
+        assert distance(ours[name], expected) < limit, name
         assert torch.equal(ours[name], again[name]), f"{name} differs from run to run"
 
 
-@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", GROUPS)
 def test_layers_are_the_plain_form(name: str, dtype: torch.dtype) -> None:
     assert_close(GROUPS[name], NetworkSpec(streams=(StreamSpec("card_id", 3, 1.5, 0.05),)), dtype)
 
 
-@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("channels", "heads"), [(16, 1), (32, 2), (64, 1)])
 def test_other_sizes(channels: int, heads: int, dtype: torch.dtype) -> None:
     spec = NetworkSpec(channels=channels, heads=heads, streams=(StreamSpec("card_id", 2, 2.0, 0.05),))
     assert_close(GROUPS["mixed"], spec, dtype)
 
 
-@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("slice_rows", [7, 50, 10**6])
+@torch.no_grad()
+def test_slices_on_a_gpu_are_the_whole_on_the_cpu(slice_rows: int) -> None:
+    """In float32; a cut through a group carries its state on."""
+    ids, is_query = random_history(1, 160, cards=9)
+    layouts = layouts_of(ids, is_query)
+    inputs, network = random_inputs(3, len(is_query)), recipe_network(PUBLISHED)
+    expected = network(inputs, layouts)
+    parts = [cut_stream(of, slice_rows) for of in layouts]
+    network = network.to(GPU)
+    x = rows_before_heads(network, lambda part: inputs[part], parts, len(inputs), slice_rows)
+    again = rows_before_heads(network, lambda part: inputs[part], parts, len(inputs), slice_rows)
+    assert torch.equal(x, again)
+    for ours, theirs in zip(network.read_out(x), expected, strict=True):
+        assert distance(ours.cpu(), theirs) < FLOAT32
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout(dtype: torch.dtype) -> None:
     seed = torch.tensor([7], device=GPU)
     x = torch.randn(70, 1000, generator=torch.Generator().manual_seed(1)).to(GPU, dtype)
     for site in (1, 2, 16):
         for residual in (None, x):
             ours, theirs = (op(x, 0.2, seed, site, residual) for op in (hash_dropout, dropout_reference))
-            assert distance(ours, theirs) < LIMITS[dtype]
+            assert distance(ours, theirs) < (1e-6 if dtype == torch.float32 else 3e-3)
             assert torch.equal(ours == 0, theirs == 0)

@@ -9,13 +9,11 @@ from torch import Tensor
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network
-from rwkv.model.packing import StreamLayout
+from rwkv.model.packing import StreamLayout, cut_stream
 from rwkv.model.slices import ROWS_OF_A_SLICE, rows_before_heads, slices
 from rwkv.model.spec import PUBLISHED
 from rwkv.vocab import STREAMS
 from tests.networks import layouts_of, random_history, random_inputs, recipe_network, small_network
-
-CPU = torch.device("cpu")
 
 # In probability. Float32 sums in another order; and at float64 a carried state, which is float32 at any rate.
 TOLERANCE = 1e-6
@@ -38,11 +36,16 @@ def probabilities(outputs: Outputs) -> Tensor:
     return torch.stack([ahead, immediate_recall(outputs.p_logits)])
 
 
+def in_slices(network: Network, inputs: Tensor, layouts: Sequence[StreamLayout], slice_rows: int) -> Tensor:
+    parts = [cut_stream(layout, slice_rows) for layout in layouts]
+    return rows_before_heads(network, lambda part: inputs[part], parts, len(inputs), slice_rows)
+
+
 @torch.no_grad()
 def largest_difference(network: Network, layouts: list[StreamLayout], slice_rows: int) -> float:
     """Between slices of a length and the whole at once, in probability."""
     inputs = random_inputs(3, len(layouts[0].order))
-    x = rows_before_heads(network, lambda part: inputs[part], layouts, CPU, slice_rows)
+    x = in_slices(network, inputs, layouts, slice_rows)
     whole = probabilities(network(inputs, layouts))
     assert whole.std(1).min() > 1e-3  # rows that all say the same would hide a difference
     return float((probabilities(network.read_out(x)) - whole).abs().max())
@@ -86,7 +89,7 @@ def test_a_cut_is_felt_where_nothing_is_carried() -> None:
     entity = torch.zeros(30, dtype=torch.int64)
     alone = layouts_of(dict.fromkeys(STREAMS, entity), is_query[30:])
     with torch.no_grad():
-        x = rows_before_heads(network, lambda part: inputs[30:][part], alone, CPU)
+        x = in_slices(network, inputs[30:], alone, ROWS_OF_A_SLICE)
         lost = probabilities(network.read_out(x)) - probabilities(network(inputs, layouts))[:, 30:]
     assert lost.abs().max() > 100 * TOLERANCE
 
@@ -100,7 +103,7 @@ def test_inputs_are_asked_for_slice_by_slice() -> None:
         asked.append((part.start, part.stop))
         return inputs[part]
 
-    x = rows_before_heads(small_network(), encode, layouts, CPU, 8)
+    x = rows_before_heads(small_network(), encode, [cut_stream(layout, 8) for layout in layouts], 20, 8)
     assert asked == [(0, 8), (8, 16), (16, 20)]
     assert x.shape == (20, small_network().spec.channels)
     assert not x.requires_grad

@@ -5,21 +5,32 @@ import math
 import pytest
 import torch
 
-from rwkv.batches.padding import pad_batch
+from rwkv.batches.collate import Batch
+from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import Network, new_network
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import make_optimizer, set_learning_rate
+from rwkv.training.staging import staged
 from rwkv.training.step import StepReport, train_step
 from tests.ops.gpu import needs_gpu
 from tests.training.learners import some_batch
 
 GPU = torch.device("cuda")
-FULL_ROWS = 800
+FULL_ROWS, LARGE_ROWS = 800, 4800
 
 
 def batches(count: int) -> list:
     return [some_batch(seed, users=3, reviews=60) for seed in range(count)]
+
+
+def large_batches(count: int) -> list:
+    """About 4,000 rows each."""
+    return [some_batch(seed, users=6, reviews=350) for seed in range(count)]
+
+
+def ready(batch: Batch) -> PaddedBatch:
+    return pad_batch(batch, FULL_ROWS)
 
 
 def run(device: torch.device, count: int, rate: float = 1e-3) -> tuple[Network, list[StepReport]]:
@@ -68,8 +79,9 @@ def test_recorded_steps_are_those_that_are_not() -> None:
     network = new_network(3).to(GPU)
     optimizer = make_optimizer(dict(network.named_parameters()))
     set_learning_rate(optimizer, 1e-3)
-    steps = RecordedSteps(network, optimizer, torch.float32, "all", GPU)
-    ours = [steps.step(pad_batch(batch, FULL_ROWS).pin_memory(), n) for n, batch in enumerate(batches(6))]
+    steps = RecordedSteps(network, optimizer, torch.float32, "all")
+    padded = [pad_batch(batch, FULL_ROWS).pin_memory() for batch in batches(6)]
+    ours = [steps.step(batch, n) for n, batch in enumerate(staged(padded, GPU))]
     for our, their in zip(ours, reports, strict=True):
         assert our.loss == pytest.approx(their.loss, rel=1e-5)
     for our, their in zip(network.parameters(), expected.parameters(), strict=True):
@@ -82,14 +94,15 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
     network = new_network(3).to(GPU)
     optimizer = make_optimizer(dict(network.named_parameters()))
     set_learning_rate(optimizer, 1e-3)
-    steps = RecordedSteps(network, optimizer, torch.float32, "all", GPU)
+    steps = RecordedSteps(network, optimizer, torch.float32, "all")
     good, bad = some_batch(1, users=3, reviews=60), some_batch(1, users=3, reviews=60)
     bad.features[5, 3] = math.nan
-    assert steps.step(pad_batch(good, FULL_ROWS), 1).loss is not None
+    good, bad = (PaddedBatch(padded.batch.to(GPU), padded.sizes) for padded in map(ready, (good, bad)))
+    assert steps.step(good, 1).loss is not None
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    assert steps.step(pad_batch(bad, FULL_ROWS), 2).loss is None
+    assert steps.step(bad, 2).loss is None
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    assert steps.step(pad_batch(good, FULL_ROWS), 3).loss is not None
+    assert steps.step(good, 3).loss is not None
 
 
 @needs_gpu
@@ -98,12 +111,12 @@ def test_many_bfloat16_steps_follow_those_in_float32() -> None:
     for dtype in (torch.bfloat16, torch.float32):
         network = new_network(3).to(GPU)
         optimizer = make_optimizer(dict(network.named_parameters()))
-        steps = RecordedSteps(network, optimizer, dtype, "all", GPU)
-        kept = [pad_batch(batch, FULL_ROWS).pin_memory() for batch in batches(40)]
+        steps = RecordedSteps(network, optimizer, dtype, "all")
+        kept = [pad_batch(batch, LARGE_ROWS).pin_memory() for batch in large_batches(40)]
         found = []
-        for n in range(2000):
+        for n, batch in enumerate(staged((kept[n % len(kept)] for n in range(2000)), GPU)):
             set_learning_rate(optimizer, 7e-4 * min(1.0, (n + 1) / 200))
-            found.append(steps.step(kept[n % len(kept)], n).loss)
+            found.append(steps.step(batch, n).loss)
         assert None not in found
         losses[dtype] = torch.tensor(found)
     # The mean over each 200 steps; bfloat16 loses a few hundredths on labels that are learnt by heart.

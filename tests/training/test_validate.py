@@ -6,15 +6,20 @@ import pytest
 import torch
 
 from rwkv.batches.collate import Batch, BatchLabels
+from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.model.network import Network
+from rwkv.model.slices import ROWS_OF_A_SLICE
 from rwkv.training.loss import compute_loss
 from rwkv.training.validate import validate
 from tests.networks import small_network
 from tests.training.learners import some_batch
 
-CPU = torch.device("cpu")
 # The same float32 numbers added in another order.
 SUMMED = 1e-5
+
+
+def sliced(batches: list[Batch]) -> list[SlicedBatch]:
+    return [slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False) for batch in batches]
 
 
 def with_keys(batch: Batch, is_equalize: torch.Tensor) -> Batch:
@@ -33,7 +38,7 @@ def test_means_of_one_batch() -> None:
     network, batch = small_network(), some_batch()
     expected = reported(network, batch)
     assert min(expected.values()) > 0
-    assert validate(network, [batch], torch.float32) == pytest.approx(expected, rel=SUMMED)
+    assert validate(network, sliced([batch]), torch.float32) == pytest.approx(expected, rel=SUMMED)
 
 
 def test_batches_weigh_by_their_equalize_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,9 +53,9 @@ def test_batches_weigh_by_their_equalize_rows(monkeypatch: pytest.MonkeyPatch) -
         / sum(count[name] for count in counts)
         for name in means[0]
     }
-    assert validate(network, alone, torch.float32) == pytest.approx(expected, rel=SUMMED)
+    assert validate(network, sliced(alone), torch.float32) == pytest.approx(expected, rel=SUMMED)
     monkeypatch.setattr("rwkv.training.validate.ROWS_OF_A_SLICE", 7)
-    assert validate(network, alone, torch.float32) == pytest.approx(expected, rel=SUMMED)
+    assert validate(network, sliced(alone), torch.float32) == pytest.approx(expected, rel=SUMMED)
 
 
 def compute_counts(batch: Batch) -> dict[str, int]:
@@ -62,13 +67,13 @@ def compute_counts(batch: Batch) -> dict[str, int]:
 def test_without_keys_there_is_nothing_to_report() -> None:
     batch = some_batch()
     batch = with_keys(batch, torch.zeros(len(batch), dtype=torch.bool))
-    assert validate(small_network(), [batch], torch.float32) == {}
+    assert validate(small_network(), sliced([batch]), torch.float32) == {}
 
 
 def test_the_network_is_left_as_it_is() -> None:
     network = small_network()
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    rough = validate(network, [some_batch()], torch.bfloat16)
+    rough = validate(network, sliced([some_batch()]), torch.bfloat16)
     assert rough == pytest.approx(reported(network, some_batch()), rel=0.03)  # 8 bits
     assert rough != reported(network, some_batch())
     for name, weight in network.named_parameters():

@@ -1,7 +1,7 @@
 // The collection as a map: a field for each deck, in it cells in order of recall. Where there are more cards than cells
 // fit, one cell stands for several neighbours.
 
-const LEAST_CELL = 4;
+const LEAST_CELL = 5;
 const MOST_CELL = 22;
 const FIELD_GAP = 3;
 const FIELD_TITLE = 16;

@@ -4,6 +4,7 @@ const THEMES = ["auto", "light", "dark"];
 const THEME_SIGNS = { auto: "◐ auto", light: "☀ light", dark: "☾ dark" };
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 let chosenTheme = rememberedTheme();
+let themeColours = {}; // as read since the theme was applied
 
 function rememberedTheme() {
   try {
@@ -20,6 +21,7 @@ function isDark() {
 function applyTheme() {
   document.documentElement.dataset.theme = isDark() ? "dark" : "light";
   document.getElementById("theme").textContent = THEME_SIGNS[chosenTheme];
+  themeColours = {};
 }
 
 function watchTheme(redraw) {
@@ -39,8 +41,10 @@ function watchTheme(redraw) {
   });
 }
 
+// A colour of style.css, such as "ink".
 function cssColour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  themeColours[name] ??= getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  return themeColours[name];
 }
 
 // Colours of the algorithms, distinguishable also without red and green.

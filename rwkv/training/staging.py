@@ -1,0 +1,32 @@
+"""Batches on a GPU before they are asked for: each is copied there by a thread while the step before it runs."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from rwkv.batches.padding import PaddedBatch
+
+
+def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[PaddedBatch]:
+    """The batches on the device, in order, where the current stream finds them. Raises what the batches raise."""
+    ahead, copies = iter(batches), torch.cuda.Stream(device)
+
+    def copy_next() -> tuple[PaddedBatch, torch.cuda.Event] | None:
+        padded = next(ahead, None)
+        if padded is None:
+            return None
+        with torch.cuda.stream(copies):
+            there = PaddedBatch(padded.batch.to(device), padded.sizes)
+            copied = copies.record_event()
+        # Until then the memory that is copied from must not be given away.
+        copied.synchronize()
+        return there, copied
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(copy_next)
+        while (found := following.result()) is not None:
+            following = thread.submit(copy_next)
+            batch, copied = found
+            copied.wait()
+            yield batch
