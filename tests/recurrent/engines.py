@@ -24,10 +24,7 @@ def some_history(seed: int = 31, reviews: int = 120, cards: int = 12) -> RevlogT
 
 def after(table: RevlogTable, count: int) -> RevlogTable:
     """A history without its first reviews."""
-    columns = {
-        name: column[count:] if isinstance(column, np.ndarray) else column for name, column in vars(table).items()
-    }
-    return RevlogTable(**columns)
+    return table.part(slice(count, None))
 
 
 def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:

@@ -93,6 +93,7 @@ std::vector<at::Tensor> channel_mix_backward(const at::Tensor &x, at::TensorList
       to_inner.apply_back(of_h.data(), n, false, of_mixed.data());
       block.mix_back(read(weights[kLerp]), of_mixed.data(), sums.at(range.thread, kLerp), write(of_x) + begin * C,
                      write(of_source) + begin * C);
+      sums.end_block(range.thread);
     });
   });
   shift_back(shifted, read(statistics), read(of_source), write(of_x), sums, kNormWeight, kNormBias);
