@@ -6,6 +6,7 @@ python -m bench.gpu_eval [--dtype bfloat16] [--repeats 10] [--longest 1000000]
 import argparse
 import statistics
 import time
+from dataclasses import replace
 
 import torch
 
@@ -18,6 +19,7 @@ from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.network import Network, frozen_network, new_network
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, rows_of_a_slice, slices
 
+_TOGETHER = 4
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
 
 
@@ -31,7 +33,9 @@ def main() -> None:
     dtype = TORCH_DTYPES[options.dtype]
     longest = Case("longest", 1, options.longest, options.longest // 10, options.longest // 13, 40, 4)
     error = _error(dtype)
-    figures = {case.name: _measure(case, dtype, options.repeats) for case in (*CASES, longest)}
+    # As get_result runs them: users packed together up to one slice. And one batch of the size of a training step.
+    together = [replace(case, name=f"{case.name} x {_TOGETHER}", users=_TOGETHER * case.users) for case in CASES]
+    figures = {case.name: _measure(case, dtype, options.repeats) for case in (*together, *CASES, longest)}
     for name, found in figures.items():
         print(name, {key: round(value, 5) for key, value in found.items()})
     device = torch.cuda.get_device_name()
@@ -48,23 +52,28 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
 
 
 @torch.inference_mode()
-def _recall(network: Network, batch: SlicedBatch) -> torch.Tensor:
-    """Both predictions of every row: [2, N], on the network's device."""
+def _recall(network: Network, batch: SlicedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both predictions where get_result asks for them: the curve after reviews, the immediate one at queries."""
     x = last_rows(network, batch)
-    elapsed_s = batch.rows.labels.elapsed_s.to(network.device)
-    found = []
-    for part in slices(len(batch), ROWS_OF_A_GPU_SLICE):
-        outputs = network.read_out(x[part])
-        ahead = curve_logits(outputs.w_logits, outputs.ahead_logits, elapsed_s[part]).corrected.sigmoid()
-        found.append(torch.stack([ahead, immediate_recall(outputs.p_logits)]))
-    return torch.cat(found, 1)
+    labels, is_query = batch.rows.labels, batch.rows.is_query
+    after = (labels.has_label & ~is_query).nonzero().squeeze(1)
+    elapsed_s = labels.elapsed_s[after]
+    ahead, imm = [], []
+    for part in slices(len(after), ROWS_OF_A_GPU_SLICE):
+        curve = network.read_curve(x[after[part].to(x.device)])
+        ahead.append(curve_logits(*curve, elapsed_s[part].to(x.device)).corrected.sigmoid())
+    queries = is_query.nonzero().squeeze(1)
+    for part in slices(len(queries), ROWS_OF_A_GPU_SLICE):
+        imm.append(immediate_recall(network.read_ratings(x[queries[part].to(x.device)])))
+    return torch.cat(ahead), torch.cat(imm)
 
 
 def _error(dtype: torch.dtype) -> float:
     """The largest difference in probability from float32 on the CPU."""
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    ours = _recall(_network(dtype, gpu), _ready(_SMALL, gpu)).cpu()
-    return float((ours - _recall(_network(torch.float32, cpu), _ready(_SMALL, cpu))).abs().max())
+    ours = _recall(_network(dtype, gpu), _ready(_SMALL, gpu))
+    theirs = _recall(_network(torch.float32, cpu), _ready(_SMALL, cpu))
+    return max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
 
 
 def _ready(case: Case, device: torch.device) -> SlicedBatch:

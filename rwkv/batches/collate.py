@@ -67,9 +67,16 @@ class Batch:
             labels=BatchLabels(**{name: change(value) for name, value in vars(self.labels).items()}),
         )
 
-    def copy_from(self, other: "Batch") -> None:
-        """Overwrite all tensors with those of a batch of the same shapes."""
-        torch._foreach_copy_(_tensors(self), _tensors(other), non_blocking=True)
+    def tensors(self) -> list[Tensor]:
+        """All of them, in an order that batches of equal shapes share."""
+        found: list[Tensor] = []
+
+        def keep(x: Tensor) -> Tensor:
+            found.append(x)
+            return x
+
+        self.map(keep)
+        return found
 
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
@@ -99,17 +106,6 @@ def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
             is_equalize=_join([label.is_equalize for label in labels]),
         ),
     )
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def keep(x: Tensor) -> Tensor:
-        found.append(x)
-        return x
-
-    batch.map(keep)
-    return found
 
 
 def _join(columns: list[np.ndarray]) -> Tensor:

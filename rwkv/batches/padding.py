@@ -1,6 +1,7 @@
 """Batches brought to a few fixed sizes, so that a GPU can replay a recorded step: rows and plans that do nothing."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ class PaddedBatch:
 
     batch: Batch
     sizes: Sizes
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """All tensors of the batch, in an order that batches of equal sizes share."""
+        return self.batch.tensors()
 
     def pin_memory(self) -> "PaddedBatch":
         """The same in memory from which copies to a GPU do not wait."""

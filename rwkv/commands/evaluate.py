@@ -33,12 +33,15 @@ from rwkv.evaluation.results import ResultFiles
 from rwkv.evaluation.summary import common_users, means
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
+from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
 from rwkv.runtime import Failures, log, progress_by_size
 
 NAME = "python -m rwkv.get_result"
 
 # Short histories run together, up to so many rows; the configured range alone decides which.
 _ROWS_TOGETHER = 65_536
+# On a GPU as many as one slice holds, to hide the launches.
+_ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -127,7 +130,8 @@ def _groups(config: EvaluateConfig) -> list[Group]:
         )
     if len(places) < len(config.users):
         log.info("%d of %d configured users are not in the store", len(config.users) - len(places), len(config.users))
-    return packed_groups(places, _ROWS_TOGETHER)
+    is_on_gpu = torch.device(config.device).type == "cuda"
+    return packed_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
 
 
 def _check_databases(config: EvaluateConfig) -> None:

@@ -19,7 +19,6 @@ from rwkv.data.store import ReviewStore
 from rwkv.errors import CheckpointError, StoreError
 from rwkv.evaluation.results import UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
-from rwkv.model.heads import Outputs
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.model.slices import rows_before_heads, rows_of_a_slice, slices
@@ -125,12 +124,12 @@ def predict_user(network: Network, x: Tensor, of: Targets) -> UserPredictions:
     """Both predictions of one user's targets, at least one, from the batch's last rows x [N, C]."""
     p_ahead, p_imm, p_all = [], [], []
     for part in slices(len(of), rows_of_a_slice(x.device)):
-        ahead = _read_rows(network, x, of.ahead_row[part])
+        curve = network.read_curve(_rows(x, of.ahead_row[part]))
         elapsed_s = torch.from_numpy(of.elapsed_s[part]).to(x.device)
-        p_ahead.append(curve_logits(ahead.w_logits, ahead.ahead_logits, elapsed_s).corrected.sigmoid())
-        imm = _read_rows(network, x, of.imm_row[part])
-        p_imm.append(immediate_recall(imm.p_logits))
-        p_all.append(imm.p_logits.softmax(-1))
+        p_ahead.append(curve_logits(*curve, elapsed_s).corrected.sigmoid())
+        p_logits = network.read_ratings(_rows(x, of.imm_row[part]))
+        p_imm.append(immediate_recall(p_logits))
+        p_all.append(p_logits.softmax(-1))
     return UserPredictions(
         user=of.user,
         review_th=of.review_th,
@@ -153,11 +152,11 @@ def not_finite(where: str) -> CheckpointError:
 def curve_weights(network: Network, x: Tensor, of: Targets) -> Tensor:
     """The weights of the 128 curves in the rows that predict a user's targets: float32 [n, 128] on the CPU."""
     parts = slices(len(of), rows_of_a_slice(x.device))
-    return torch.cat([_read_rows(network, x, of.ahead_row[part]).w_logits.softmax(-1).cpu() for part in parts])
+    return torch.cat([network.read_curve(_rows(x, of.ahead_row[part]))[0].softmax(-1).cpu() for part in parts])
 
 
-def _read_rows(network: Network, x: Tensor, rows: Ints) -> Outputs:
-    return network.read_out(x[torch.from_numpy(rows).to(x.device)])
+def _rows(x: Tensor, rows: Ints) -> Tensor:
+    return x[torch.from_numpy(rows).to(x.device)]
 
 
 def _joined(parts: list[Tensor]) -> npt.NDArray[np.float32]:

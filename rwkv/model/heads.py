@@ -47,17 +47,20 @@ class Heads(nn.Module):
     def read_out(self, x: Tensor, source: DropoutSource | None = None) -> Outputs:
         """x [N, C], the rows of the last stream -> Outputs."""
         x = dropout(self.prehead_norm(x), self.head_dropout, source)
-        precise = self.p_linear.weight.dtype
-        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, source))
-        return Outputs(
-            w_logits=self.w_linear(w.to(precise)),
-            ahead_logits=self.ahead_linear(self.head_ahead_logits(x).to(precise)),
-            p_logits=self._ratings(x),
-        )
+        return Outputs(*self._curve(x, source), p_logits=self._ratings(x))
+
+    def read_curve(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """w_logits and ahead_logits [N, 128] of rows x [N, C], without dropout and without the ratings."""
+        return self._curve(self.prehead_norm(x), None)
 
     def read_ratings(self, x: Tensor) -> Tensor:
         """p_logits [N, 4] of rows x [N, C], without dropout and without the other heads."""
         return self._ratings(self.prehead_norm(x))
+
+    def _curve(self, x: Tensor, source: DropoutSource | None) -> tuple[Tensor, Tensor]:
+        precise = self.p_linear.weight.dtype
+        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, source))
+        return self.w_linear(w.to(precise)), self.ahead_linear(self.head_ahead_logits(x).to(precise))
 
     def _ratings(self, x: Tensor) -> Tensor:
         return self.p_linear(self.head_p(x).to(self.p_linear.weight.dtype))

@@ -16,6 +16,7 @@ from rwkv.ops.dropout import Drop
 from rwkv.ops.dropout_triton import dropped
 from rwkv.ops.layer_weights import ChannelWeights
 from rwkv.ops.shift_triton import pair_of, shifted_pairs_backward
+from rwkv.ops.sums_triton import sum_blocks
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program, inner columns at a time, and how it is compiled, by measurement on an H200.
@@ -132,7 +133,7 @@ def channel_mix_backward(
     of_W_k, of_W_v = of_inner.T @ mixed, of_mixer.T @ active
     del mixed, of_mixer, active, of_inner
     of_x, of_weight, of_bias = shifted_pairs_backward(x, weights.norm_weight, source, of_pair, of_z, layer_drop)
-    return of_x, ChannelWeights(of_weight, of_bias, sums.sum(0).to(x.dtype), of_W_k, of_W_v)
+    return of_x, ChannelWeights(of_weight, of_bias, sum_blocks(sums, x.dtype), of_W_k, of_W_v)
 
 
 def _sizes(x: Tensor, settings: dict[str, int]) -> dict[str, Any]:

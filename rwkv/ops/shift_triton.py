@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rwkv.ops.dropout import Drop
 from rwkv.ops.dropout_triton import dropped
+from rwkv.ops.sums_triton import sum_blocks
 
 EPS = tl.constexpr(1e-5)
 # Rows a program and warps, by measurement on an H200.
@@ -127,5 +128,5 @@ def shifted_pairs_backward(
             x, weight, source, of_pair, of_sum, drop.seed, grad_x, sums, rows, *drop.numbers,
             C=channels, **_BACKWARD,
         )  # fmt: skip
-    of_weight, of_bias = sums.sum(0).to(weight.dtype)
+    of_weight, of_bias = sum_blocks(sums, weight.dtype)
     return grad_x, of_weight, of_bias

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.layer_weights import UpWeights
+from rwkv.ops.sums_triton import sum_blocks
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program and warps, by measurement on an H200.
@@ -237,7 +238,7 @@ def time_inputs_backward(
             K=channels // heads, **_BACKWARD, **_sizes(y, up),
         )  # fmt: skip
     active = _hidden_backward(y, grad_up, grad_y, up)
-    return grad_v0, _sorted(grad_up.T @ active, sums.sum(0).to(y.dtype), up)
+    return grad_v0, _sorted(grad_up.T @ active, sum_blocks(sums, y.dtype), up)
 
 
 def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) -> Tensor:

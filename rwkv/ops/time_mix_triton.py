@@ -63,10 +63,13 @@ def time_mix_forward(
     out, final_state, kept = wkv_forward(parts, rows.plan, initial_state, final_groups, keep_states=keep)
     out = out.view(len(x), channels)
     gated = wkv_output_forward(OutputInputs(out, r, v, b, gate), weights.output)
-    mixed = gated @ weights.W_o.T
     if v0 is None:
         v0 = y[:, 2 * channels : 3 * channels].contiguous()
-    return TimeResult(hash_dropout(mixed, drop, x), v0, final_state, TimeKept(y, arguments, out, kept))
+    if drop.seed is None:  # noqa: SIM108
+        result = torch.addmm(x, gated, weights.W_o.T)
+    else:
+        result = hash_dropout(gated @ weights.W_o.T, drop, x)
+    return TimeResult(result, v0, final_state, TimeKept(y, arguments, out, kept))
 
 
 def time_mix_backward(

@@ -9,6 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.layer_weights import OutputWeights
+from rwkv.ops.sums_triton import sum_blocks
 from rwkv.ops.wkv_output import GROUP_NORM_EPS
 
 # Rows a program, of one head, and warps, by measurement on an H200.
@@ -141,5 +142,5 @@ def wkv_output_backward(
         _gate_backward_kernel[(blocks, heads)](
             *inputs, *weights, grad, y, *grads, sums, rows, channels, *strides, **_BACKWARD, K=width
         )
-    of_bonus, of_weight, of_bias = sums.sum(0).to(grad.dtype)
+    of_bonus, of_weight, of_bias = sum_blocks(sums, grad.dtype)
     return y, grads, OutputWeights(of_bonus.view(heads, width), of_weight, of_bias)

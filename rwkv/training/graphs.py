@@ -20,7 +20,7 @@ class _Recording:
     """A graph, the batch it reads and the figures it leaves, all at fixed addresses."""
 
     graph: torch.cuda.CUDAGraph
-    batch: Batch
+    batch: PaddedBatch
     figures: Tensor
 
 
@@ -48,14 +48,15 @@ class RecordedSteps:
             recording = self._record(padded)
             self._recordings[padded.sizes] = recording
         else:
-            recording.batch.copy_from(padded.batch)
+            torch._foreach_copy_(recording.batch.tensors, padded.tensors)
         self._seed.fill_(seed)
         recording.graph.replay()
         return read_report(recording.figures)
 
     def _record(self, padded: PaddedBatch) -> _Recording:
         # The batch itself is given back, the recording goes on reading its own.
-        batch = padded.batch.map(torch.clone)
+        ours = PaddedBatch(padded.batch.map(torch.clone), padded.sizes)
+        batch = ours.batch
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -71,7 +72,7 @@ class RecordedSteps:
             figures = self._gradients(batch)
             self._found_inf.copy_((~figures[:2].isfinite()).any())
             self._optimizer.step()
-        return _Recording(graph, batch, figures)
+        return _Recording(graph, ours, figures)
 
     def _gradients(self, batch: Batch) -> Tensor:
         self._optimizer.zero_grad(set_to_none=True)

@@ -18,6 +18,7 @@ def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[Pad
             return None
         with torch.cuda.stream(copies):
             there = PaddedBatch(padded.batch.to(device), padded.sizes)
+            _ = there.tensors  # gathered here, where nobody waits
             copied = copies.record_event()
         # Until then the memory that is copied from must not be given away.
         copied.synchronize()

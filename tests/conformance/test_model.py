@@ -1,5 +1,6 @@
 """The network over whole batches: outputs, predictions, loss and gradients in float32."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import torch
 from torch import Tensor
 
 from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.heads import Outputs
+from rwkv.model.network import Network
 from rwkv.training.loss import Loss, compute_loss
 from tests.conformance.model_vectors import ModelRows, gradient_norms, largest_difference, read_rows, recipe_network_of
+from tests.ops.gpu import needs_gpu
 
 Differences = Callable[[str, float], None]
 
@@ -36,15 +40,32 @@ COUNTS = {
 }
 
 
-def loss_of(data: ModelRows, folder: Path) -> Loss:
-    outputs = recipe_network_of(folder)(data.inputs, data.layouts())
-    return compute_loss(outputs, data.labels, data.is_query)
+DEVICES = pytest.mark.parametrize(
+    "device", [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=needs_gpu)], ids=["cpu", "gpu"]
+)
 
 
+def copy_of(folder: Path) -> Network:
+    """A network of the vectors' weights that no other test has."""
+    return copy.deepcopy(recipe_network_of(folder))
+
+
+def outputs_of(data: ModelRows, network: Network, device: torch.device) -> Outputs:
+    """What the network says, on the CPU."""
+    layouts = [layout.to(device) for layout in data.layouts()]
+    outputs = network.to(device)(data.inputs.to(device), layouts)
+    return Outputs(*(of.cpu() for of in outputs))
+
+
+def loss_of(data: ModelRows, network: Network, device: torch.device) -> Loss:
+    return compute_loss(outputs_of(data, network, device), data.labels, data.is_query)
+
+
+@DEVICES
 @torch.no_grad()
-def test_outputs(vectors: Path, model_file: Path, differences: Differences) -> None:
+def test_outputs(vectors: Path, model_file: Path, differences: Differences, device: torch.device) -> None:
     data = read_rows(model_file)
-    outputs = recipe_network_of(vectors)(data.inputs, data.layouts())
+    outputs = outputs_of(data, copy_of(vectors), device)
     curve = curve_logits(outputs.w_logits, outputs.ahead_logits, data.labels.elapsed_s)
     compared: list[tuple[str, Tensor, float]] = [
         ("out_ahead_logits", outputs.ahead_logits, LOGIT_TOLERANCE),
@@ -56,14 +77,15 @@ def test_outputs(vectors: Path, model_file: Path, differences: Differences) -> N
     ]
     for name, ours, tolerance in compared:
         difference = largest_difference(ours, data.expected(name))
-        differences(f"model: {name}", difference)
+        differences(f"model on the {device.type}: {name}", difference)
         assert difference <= tolerance, name
 
 
+@DEVICES
 @torch.no_grad()
-def test_loss(vectors: Path, model_file: Path, differences: Differences) -> None:
+def test_loss(vectors: Path, model_file: Path, differences: Differences, device: torch.device) -> None:
     data = read_rows(model_file)
-    loss = loss_of(data, vectors)
+    loss = loss_of(data, copy_of(vectors), device)
     ours = {"average_loss": loss.total}
     ours |= {TERMS[name]: value for name, value in loss.terms.items()}
     ours |= {f"{name}_avg": value for name, value in loss.reported.items()}
@@ -78,13 +100,12 @@ def test_loss(vectors: Path, model_file: Path, differences: Differences) -> None
         assert int(loss.counts[name]) == int(data.arrays[theirs]), name
 
 
-def test_gradients(vectors: Path, model_file: Path, differences: Differences) -> None:
+@DEVICES
+def test_gradients(vectors: Path, model_file: Path, differences: Differences, device: torch.device) -> None:
     data = read_rows(model_file)
-    network = recipe_network_of(vectors)
-    network.zero_grad()
-    loss_of(data, vectors).total.backward()
+    network = copy_of(vectors)
+    loss_of(data, network, device).total.backward()
     ours = dict(gradient_norms(network))
-    network.zero_grad()
     expected = dict(zip(data.arrays["grad_names"].tolist(), data.arrays["grad_norms"].tolist(), strict=True))
     assert list(ours) == list(expected)
     for name, norm in expected.items():

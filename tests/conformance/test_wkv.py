@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.groups import PackedGroups
+from rwkv.ops.wkv import wkv
 from rwkv.ops.wkv_chunked import wkv_chunked
 from rwkv.ops.wkv_native import wkv_native
 from rwkv.ops.wkv_reference import wkv_reference
 from tests.conformance.model_vectors import arrays_of, largest_difference
+from tests.ops.gpu import needs_gpu
 from tests.ops.groups import needs_native
 
 # The vectors' README; entries are of size 1, so this is a few hundred roundings of float64. The kernel has float32
@@ -37,6 +39,17 @@ def native(inputs: dict[str, Tensor], offsets: Tensor, is_query: Tensor) -> tupl
 @needs_native
 def test_wkv_native(vectors: Path, differences: Callable[[str, float], None]) -> None:
     compare_with_file(vectors, native, torch.float32, FLOAT32_TOLERANCE, differences)
+
+
+def on_gpu(inputs: dict[str, Tensor], offsets: Tensor, is_query: Tensor) -> tuple[Tensor, Tensor]:
+    groups = PackedGroups(offsets.cuda(), is_query.cuda())
+    out, final_state = wkv(**{name: x.cuda() for name, x in inputs.items()}, groups=groups)
+    return out.cpu(), final_state.cpu()
+
+
+@needs_gpu
+def test_wkv_on_a_gpu(vectors: Path, differences: Callable[[str, float], None]) -> None:
+    compare_with_file(vectors, on_gpu, torch.float32, FLOAT32_TOLERANCE, differences)
 
 
 @pytest.mark.parametrize("op", [reference, chunked])

@@ -1,0 +1,110 @@
+"""The recurrence alone on a GPU, over the streams of the first case: time, error against float64, beside plain PyTorch.
+
+python -m bench.gpu_wkv [--repeats 20]
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.cases import CASES, make_batch
+from bench.report import print_json
+from rwkv.model.packing import StreamLayout
+from rwkv.model.spec import PUBLISHED
+from rwkv.ops.groups import PackedGroups
+from rwkv.ops.wkv import wkv
+from rwkv.ops.wkv_chunked import wkv_chunked
+
+_NAMES = ("r", "log_decay", "k_hat", "v", "b")
+_GPU = torch.device("cuda")
+
+Inputs = tuple[Tensor, ...]
+Form = Callable[..., tuple[Tensor, Tensor]]
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    figures: dict[str, object] = {"device": torch.cuda.get_device_name()}
+    layouts = make_batch(CASES[0], 1).layouts
+    for dtype in (torch.bfloat16, torch.float32):
+        name = str(dtype).removeprefix("torch.")
+        figures |= {f"{name}_{key}": value for key, value in _measure(layouts, dtype, options.repeats).items()}
+    for key, value in figures.items():
+        print(f"{key:<36} {value}")
+    print_json("gpu_wkv", figures)
+
+
+def _measure(layouts: tuple[StreamLayout, ...], dtype: torch.dtype, repeats: int) -> dict[str, object]:
+    """Milliseconds of all 16 layers, forward and backward, and the largest error of any stream by what it is of."""
+    ours_ms = forward_ms = plain_ms = 0.0
+    errors: dict[str, float] = {}
+    for stream, layout in zip(PUBLISHED.streams, layouts, strict=True):
+        groups = layout.to(_GPU).groups
+        inputs, grad = _inputs(len(layout.order), dtype)
+        for name, error in _errors(inputs, grad, groups).items():
+            errors[name] = max(errors.get(name, 0.0), error)
+        forward, both = _times(wkv, inputs, grad, groups, repeats)
+        forward_ms += stream.layers * forward
+        ours_ms += stream.layers * both
+        wide = tuple(x.detach().float().requires_grad_() for x in inputs)
+        plain_ms += stream.layers * _times(wkv_chunked, wide, grad.float(), groups, 3)[1]
+    return {
+        "forward_ms": forward_ms,
+        "forward_backward_ms": ours_ms,
+        "plain_float32_ms": plain_ms,
+        "times_plain": plain_ms / ours_ms,
+        "errors": {name: float(f"{error:.2e}") for name, error in errors.items()},
+    }
+
+
+def _inputs(rows: int, dtype: torch.dtype) -> tuple[Inputs, Tensor]:
+    """Fresh arguments as a network makes them, [N, H, K], and a gradient of the output."""
+    shape = (rows, PUBLISHED.heads, PUBLISHED.head_width)
+
+    def normal() -> Tensor:
+        return torch.randn(shape, device=_GPU)
+
+    k_hat, v = (F.normalize(normal(), dim=-1) * torch.sigmoid(normal()[..., :1]) for _ in range(2))
+    log_decay = -0.6 * torch.sigmoid(normal() - 2)
+    made = (normal(), log_decay, k_hat, v, torch.sigmoid(normal()) * k_hat)
+    kept = (x if name == "log_decay" else x.to(dtype) for name, x in zip(_NAMES, made, strict=True))
+    return tuple(x.requires_grad_() for x in kept), normal().to(dtype)
+
+
+def _results(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups) -> dict[str, Tensor]:
+    out, _ = form(*inputs, groups)
+    return {"out": out, **dict(zip(_NAMES, torch.autograd.grad(out, inputs, grad), strict=True))}
+
+
+def _errors(inputs: Inputs, grad: Tensor, groups: PackedGroups) -> dict[str, float]:
+    """Distance from float64, relative to the norm."""
+    ours = _results(wkv, inputs, grad, groups)
+    exact = _results(wkv_chunked, tuple(x.detach().double().requires_grad_() for x in inputs), grad.double(), groups)
+    return {name: float((ours[name].double() - of).norm() / of.norm()) for name, of in exact.items()}
+
+
+def _times(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups, repeats: int) -> tuple[float, float]:
+    """Median milliseconds of the forward pass and of both."""
+    forward, both = [], []
+    for _ in range(repeats + 1):
+        begun, between, ended = (torch.cuda.Event(enable_timing=True) for _ in range(3))
+        begun.record()
+        out, _ = form(*inputs, groups)
+        between.record()
+        torch.autograd.grad(out, inputs, grad)
+        ended.record()
+        torch.cuda.synchronize()
+        forward.append(begun.elapsed_time(between))
+        both.append(begun.elapsed_time(ended))
+    return statistics.median(forward[1:]), statistics.median(both[1:])
+
+
+if __name__ == "__main__":
+    main()
