@@ -45,10 +45,10 @@ std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList 
   const int64_t inner = to_inner.out();
   auto y = at::empty_like(x), normed = at::empty_like(x);
   auto h = at::empty({rows, inner}, x.options()), statistics = at::empty({rows, 2}, x.options());
-  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+  share(blocks_of(rows), [&](const Queue &queue) {
     ShiftedBlock block(shifted);
     std::vector<float> mixed(kBlockRows * C), squared(kBlockRows * inner);
-    range.each([&](int64_t begin, int64_t end) {
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
       float *of_block = write(h) + begin * inner;
       block.load(begin, end, write(statistics) + 2 * begin);
       std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
