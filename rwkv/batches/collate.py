@@ -67,17 +67,6 @@ class Batch:
             labels=BatchLabels(**{name: change(value) for name, value in vars(self.labels).items()}),
         )
 
-    def tensors(self) -> list[Tensor]:
-        """All of them, in an order that batches of equal shapes share."""
-        found: list[Tensor] = []
-
-        def keep(x: Tensor) -> Tensor:
-            found.append(x)
-            return x
-
-        self.map(keep)
-        return found
-
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
     """Put sequences into one batch; draws: the random encodings of each. Raises ValueError if none or unlike."""

@@ -34,24 +34,26 @@ def run_parts_fused(stream: Stream, network: Network, x: Tensor, parts: Sequence
     ]
     carried: list[_Carried] | None = None
     for part in parts:
-        on_device = part.map(lambda t: t.to(x.device, non_blocking=True))
-        before = carried if part.goes_on else None
-        x[on_device.places], carried = _run_part(weights, x[on_device.places], on_device, before)
+        places = part.places.to(x.device, non_blocking=True)
+        x[places], carried = _run_part(weights, x[places], part, carried if part.goes_on else None)
 
 
 def _run_part(
     weights: Sequence[_LayerWeights], x: Tensor, part: StreamPart, before: Sequence[_Carried] | None
 ) -> tuple[Tensor, list[_Carried]]:
+    source = part.source.to(x.device, non_blocking=True)
+    plan = part.layout.groups.runs.map(lambda t: t.to(x.device, non_blocking=True))
     v0, after = None, []
     for number, of in enumerate(weights):
-        x, v0, carried = _run_layer(of, x, v0, part, None if before is None else before[number])
+        rows = Rows(source, None, plan)
+        x, v0, carried = _run_layer(of, x, v0, rows, part, None if before is None else before[number])
         if carried is not None:
             after.append(carried)
     return x, after
 
 
 def _run_layer(
-    weights: _LayerWeights, x: Tensor, v0: Tensor | None, part: StreamPart, before: _Carried | None
+    weights: _LayerWeights, x: Tensor, v0: Tensor | None, rows: Rows, part: StreamPart, before: _Carried | None
 ) -> tuple[Tensor, Tensor, _Carried | None]:
     """A layer over the rows of a part: x, the stream's v0, and what is carried on, if its last group is cut."""
     from rwkv.ops.channel_mix_triton import channel_mix_forward  # Triton is there with a GPU only
@@ -59,9 +61,9 @@ def _run_layer(
 
     of_time, of_channel = weights
     time_shift, channel_shift, state = (None, None, None) if before is None else vars(before).values()
-    rows = Rows(part.source, time_shift, part.layout.groups.runs)
+    rows = rows._replace(before=time_shift)
     mixed, v0, final_state, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state, int(part.is_cut))
-    out = channel_mix_forward(mixed, of_channel, part.source, channel_shift, NO_DROP, NO_DROP)
+    out = channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP)
     if not part.is_cut:
         return out, v0, None
     return (

@@ -13,7 +13,7 @@ from rwkv.ops.kernels import has_triton_for
 from rwkv.ops.layer_weights import ChannelWeights, Rows, TimeWeights
 
 _LEAST_CHANNELS = 16
-# How many tensors a time mixer keeps: the arguments of the recurrence and the gate, then out and three more.
+# How many tensors a time mixer keeps: the arguments of the recurrence and the gate, then four more.
 _ARGUMENTS = 5
 _KEPT = _ARGUMENTS + 4
 
@@ -49,7 +49,7 @@ class _TimeMixing(torch.autograd.Function):
         x = x.contiguous()
         result = time_mix_forward(x, v0, TimeWeights.of_flat(flat), rows, drop, keep=True)
         kept = result.kept
-        ctx.save_for_backward(x, v0, kept.y, *kept.arguments, kept.out, *kept.wkv, *flat)
+        ctx.save_for_backward(x, v0, kept.y, *kept.arguments, *kept.wkv, *flat)
         ctx.rows, ctx.drop = rows, drop
         ctx.set_materialize_grads(False)
         return (result.x,) if v0 is not None else (result.x, result.v0)
@@ -60,11 +60,11 @@ class _TimeMixing(torch.autograd.Function):
         from rwkv.ops.wkv_triton_forward import Kept
 
         x, v0, y, *saved = ctx.saved_tensors
-        arguments, (out, *of_wkv), flat = saved[:_ARGUMENTS], saved[_ARGUMENTS:_KEPT], saved[_KEPT:]
+        arguments, of_wkv, flat = saved[:_ARGUMENTS], saved[_ARGUMENTS:_KEPT], saved[_KEPT:]
         of_result, of_v0 = (None if grad is None else grad.contiguous() for grad in (*gradients, None)[:2])
         if of_result is None:
             of_result = torch.zeros_like(x)
-        kept = TimeKept(y, tuple(arguments), out, Kept(*of_wkv))
+        kept = TimeKept(y, tuple(arguments), Kept(*of_wkv))
         of_x, grad_v0, grads = time_mix_backward(
             x, v0, TimeWeights.of_flat(flat), ctx.rows, ctx.drop, kept, of_result, of_v0
         )

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_SIZES = {"BLOCKS": 256, "COLUMNS": 16, "num_warps": 4}
+_SIZES = {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8}
 
 
 @triton.jit(do_not_specialize=["blocks"])

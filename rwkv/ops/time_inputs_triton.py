@@ -17,9 +17,10 @@ from rwkv.ops.sums_triton import sum_blocks
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program and warps, by measurement on an H200.
-_FORWARD = {"ROWS": 64, "num_warps": 4}
-_BACKWARD = {"ROWS": 32, "num_warps": 4}
+_FORWARD = {"ROWS": 64, "num_warps": 8}
+_BACKWARD = {"ROWS": 64, "num_warps": 8}
 _HIDDEN = {"ROWS": 64, "num_warps": 4}
+_CHANNELS = 32
 
 # What products of matrices sum over at least.
 _LEAST_PRODUCT = 16
@@ -87,30 +88,27 @@ def _inputs_forward_kernel(
     channel = head * K + tl.arange(0, K)
     mask = inside[:, None] & (channel >= 0)[None, :]
     at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
-    hidden = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
-    d = dot(hidden, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel)
-    tl.store(log_decay + first * C + at, -_DECAY * tl.sigmoid(d), mask=mask)
-    hidden = tl.sigmoid(_hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK, G_RANK, R))
-    tl.store(gate + first * C + at, dot(hidden, _up_map(up_g, channel, G_RANK, R), precision), mask=mask)
-
     scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
-    of_key = tl.sigmoid(_load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32))[:, None]
-    keys = _load(y, first * D, y_at + C, mask)
-    unit = of_key * keys / _length(keys)
-    tl.store(k_hat + first * C + at, unit, mask=mask)
-    hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
-    a = dot(hidden, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel)
-    tl.store(b + first * C + at, tl.sigmoid(a) * unit, mask=mask)
-
-    of_value = tl.sigmoid(_load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32))[
-        :, None
-    ]
-    values = _load(y, first * D, y_at + 2 * C, mask)
+    # All loads before the first store, across which none is moved.
+    hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
+    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
+    hidden_g = tl.sigmoid(_hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK, G_RANK, R))
+    keys, values = _load(y, first * D, y_at + C, mask), _load(y, first * D, y_at + 2 * C, mask)
+    of_key = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
+    of_value = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
     if up_v is not None:
-        hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        mix = dot(hidden, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel)
+        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
+        mix = dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel)
         values += tl.sigmoid(mix) * (_load(v0, first * C, at, mask) - values)
-    tl.store(scaled_v + first * C + at, of_value * values / _length(values), mask=mask)
+    d = dot(hidden_d, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel)
+    a = dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel)
+    of_gate = dot(hidden_g, _up_map(up_g, channel, G_RANK, R), precision)
+    unit = tl.sigmoid(of_key)[:, None] * keys / _length(keys)
+    tl.store(log_decay + first * C + at, -_DECAY * tl.sigmoid(d), mask=mask)
+    tl.store(gate + first * C + at, of_gate, mask=mask)
+    tl.store(k_hat + first * C + at, unit, mask=mask)
+    tl.store(b + first * C + at, tl.sigmoid(a) * unit, mask=mask)
+    tl.store(scaled_v + first * C + at, tl.sigmoid(of_value)[:, None] * values / _length(values), mask=mask)
 
 
 @triton.jit
@@ -142,43 +140,72 @@ def _inputs_backward_kernel(
     scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
     total = sums + tl.program_id(0).to(tl.int64) * (3 * C + 2 * heads)
 
-    hidden = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
-    share = tl.sigmoid(dot(hidden, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel))
-    grad = -_DECAY * _load(of_log_decay, first * C, at, mask) * share * (1 - share)
+    # All loads before the first store, across which none is moved.
+    hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
+    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
+    keys, own = _load(y, first * D, y_at + C, mask), _load(y, first * D, y_at + 2 * C, mask)
+    key_scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
+    value_scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
+    decay_grad, k_grad = _load(of_log_decay, first * C, at, mask), _load(of_k_hat, first * C, at, mask)
+    v_grad, b_grad = _load(of_v, first * C, at, mask), _load(of_b, first * C, at, mask)
+    values, from_later = own, tl.zeros_like(own)
+    if up_v is not None:
+        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
+        mixed = tl.sigmoid(dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel))
+        difference = _load(v0, first * C, at, mask) - own
+        values = own + mixed * difference
+    if of_v0 is not None:
+        from_later = _load(of_v0, first * C, at, mask)
+
+    share = tl.sigmoid(dot(hidden_d, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel))
+    grad = -_DECAY * decay_grad * share * (1 - share)
     tl.store(grad_up + first * U + up_at, grad, mask=mask)
     tl.store(total + channel, tl.sum(grad, 0))
 
-    scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
-    keys, b_grad = _load(y, first * D, y_at + C, mask), _load(of_b, first * C, at, mask)
-    hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
-    share = tl.sigmoid(dot(hidden, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel))
-    of_keys, of_scale = _backward_unit(keys, scale, _load(of_k_hat, first * C, at, mask) + b_grad * share)
+    share = tl.sigmoid(dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel))
+    of_keys, of_scale = _backward_unit(keys, key_scale, k_grad + b_grad * share)
     tl.store(grad_y + first * D + y_at + C, of_keys, mask=mask)
     tl.store(grad_y + first * D + scales, of_scale, mask=inside)
     tl.store(total + 3 * C + head, tl.sum(of_scale, 0))
-    grad = b_grad * tl.sigmoid(scale)[:, None] * keys / _length(keys) * share * (1 - share)
+    grad = b_grad * tl.sigmoid(key_scale)[:, None] * keys / _length(keys) * share * (1 - share)
     tl.store(grad_up + first * U + up_at + C, grad, mask=mask)
     tl.store(total + C + channel, tl.sum(grad, 0))
 
-    scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
-    own = _load(y, first * D, y_at + 2 * C, mask)
+    of_values, of_scale = _backward_unit(values, value_scale, v_grad)
     if up_v is not None:
-        hidden = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        share = tl.sigmoid(dot(hidden, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel))
-        difference = _load(v0, first * C, at, mask) - own
-        of_values, of_scale = _backward_unit(own + share * difference, scale, _load(of_v, first * C, at, mask))
-        tl.store(grad_v0 + first * C + at, of_values * share, mask=mask)
-        grad = of_values * difference * share * (1 - share)
+        tl.store(grad_v0 + first * C + at, of_values * mixed, mask=mask)
+        grad = of_values * difference * mixed * (1 - mixed)
         tl.store(grad_up + first * U + up_at + 3 * C, grad, mask=mask)
         tl.store(total + 2 * C + channel, tl.sum(grad, 0))
-        of_values *= 1 - share
-    else:
-        of_values, of_scale = _backward_unit(own, scale, _load(of_v, first * C, at, mask))
-        if of_v0 is not None:
-            of_values += _load(of_v0, first * C, at, mask)
-    tl.store(grad_y + first * D + y_at + 2 * C, of_values, mask=mask)
+        of_values *= 1 - mixed
+    tl.store(grad_y + first * D + y_at + 2 * C, of_values + from_later, mask=mask)
     tl.store(grad_y + first * D + scales + heads, of_scale, mask=inside)
     tl.store(total + 3 * C + heads + head, tl.sum(of_scale, 0))
+
+
+@triton.jit
+def _block_diagonal_kernel(
+    up_d, up_a, up_g, up_v, whole, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr, G_RANK: tl.constexpr,
+    V_RANK: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """The maps as blocks of one, [3 C or 4 C, ranks], zero elsewhere."""
+    RANKS: tl.constexpr = D_RANK + A_RANK + G_RANK + V_RANK
+    channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)[:, None]
+    column = tl.arange(0, WIDTH)[None, :]
+    there = (channel < C) & (column < RANKS)
+    at = whole + channel * RANKS + column
+    tl.store(at, _block(up_d, channel, column, there, 0, D_RANK), mask=there)
+    tl.store(at + C * RANKS, _block(up_a, channel, column, there, D_RANK, A_RANK), mask=there)
+    tl.store(at + 2 * C * RANKS, _block(up_g, channel, column, there, D_RANK + A_RANK, G_RANK), mask=there)
+    if up_v is not None:
+        block = _block(up_v, channel, column, there, D_RANK + A_RANK + G_RANK, V_RANK)
+        tl.store(at + 3 * C * RANKS, block, mask=there)
+
+
+@triton.jit
+def _block(weight, channel, column, there, FIRST: tl.constexpr, RANK: tl.constexpr):
+    own = there & (column >= FIRST) & (column < FIRST + RANK)
+    return tl.load(weight + channel * RANK + column - FIRST, mask=own, other=0)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -243,15 +270,20 @@ def time_inputs_backward(
 
 def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) -> Tensor:
     """Write the gradient of hidden, but for the scales, into grad_y; return hidden after its activations [N, ranks]."""
-    d, a, gate, _ = up.ranks
-    maps = [of for of in (up.d, up.a, up.gate, up.v_mix) if of is not None]
-    of_active = grad_up @ torch.block_diag(*maps)
+    d, a, gate, mix = up.ranks
+    channels, ranks = len(up.d), sum(up.ranks)
+    whole, width = y.new_empty(grad_up.shape[1], ranks), triton.next_power_of_2(ranks)
+    _block_diagonal_kernel[(triton.cdiv(channels, _CHANNELS),)](
+        up.d, up.a, up.gate, up.v_mix, whole, C=channels, D_RANK=d, A_RANK=a, G_RANK=gate, V_RANK=mix, WIDTH=width,
+        CHANNELS=_CHANNELS,
+    )  # fmt: skip
+    of_active = grad_up @ whole
     active = torch.empty_like(of_active)
-    rows, ranks = active.shape
+    rows = len(active)
     if rows:
         _hidden_backward_kernel[(triton.cdiv(rows, _HIDDEN["ROWS"]),)](
-            y, of_active, grad_y, active, rows, y.shape[1], 3 * len(up.d), D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
-            RANKS=ranks, WIDTH=triton.next_power_of_2(ranks), **_HIDDEN,
+            y, of_active, grad_y, active, rows, y.shape[1], 3 * channels, D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
+            RANKS=ranks, WIDTH=width, **_HIDDEN,
         )  # fmt: skip
     return active
 

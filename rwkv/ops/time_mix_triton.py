@@ -5,7 +5,7 @@ and the gated output are made again for the gradient, the rest is kept.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,19 +15,18 @@ from rwkv.ops.dropout_triton import hash_dropout
 from rwkv.ops.layer_weights import Rows, TimeWeights
 from rwkv.ops.shift_triton import shifted_pairs, shifted_pairs_backward
 from rwkv.ops.time_inputs_triton import time_inputs_backward, time_inputs_forward
-from rwkv.ops.wkv_output_triton import OutputInputs, wkv_output_backward, wkv_output_forward
+from rwkv.ops.wkv_output_triton import OutputInputs, wkv_output_backward
 from rwkv.ops.wkv_triton_backward import wkv_backward
-from rwkv.ops.wkv_triton_forward import Kept, wkv_forward
+from rwkv.ops.wkv_triton_forward import Gating, Kept, wkv_forward
 
 
 @dataclass(frozen=True)
 class TimeKept:
     """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, see
-    time_inputs_triton.py, out [N, C], and what the recurrence keeps."""
+    time_inputs_triton.py, and what the recurrence keeps."""
 
     y: Tensor
     arguments: tuple[Tensor, ...]
-    out: Tensor
     wkv: Kept
 
 
@@ -56,20 +55,19 @@ def time_mix_forward(
     y = pairs @ weights.projections.T
     del pairs
     arguments = time_inputs_forward(y, v0, weights.up)
-    log_decay, k_hat, v, b, gate = arguments
     r = y[:, :channels]
     heads = len(weights.output.bonus)
-    parts = tuple(part.view(len(x), heads, -1) for part in (r, log_decay, k_hat, v, b))
-    out, final_state, kept = wkv_forward(parts, rows.plan, initial_state, final_groups, keep_states=keep)
-    out = out.view(len(x), channels)
-    gated = wkv_output_forward(OutputInputs(out, r, v, b, gate), weights.output)
+    *parts, gate = (part.view(len(x), heads, -1) for part in (r, *arguments))
+    gating = Gating(gate, weights.output)
+    gated, final_state, kept = wkv_forward(tuple(parts), rows.plan, initial_state, final_groups, keep, gating)
+    gated = gated.view_as(x)
     if v0 is None:
         v0 = y[:, 2 * channels : 3 * channels].contiguous()
     if drop.seed is None:  # noqa: SIM108
         result = torch.addmm(x, gated, weights.W_o.T)
     else:
         result = hash_dropout(gated @ weights.W_o.T, drop, x)
-    return TimeResult(result, v0, final_state, TimeKept(y, arguments, out, kept))
+    return TimeResult(result, v0, final_state, TimeKept(y, arguments, kept))
 
 
 def time_mix_backward(
@@ -93,7 +91,7 @@ def time_mix_backward(
     of_y = torch.empty_like(y)
     of_up = y.new_empty(count, (3 if up.v_mix is None else 4) * channels)
     of_r, of_gate = of_y[:, :channels], of_up[:, 2 * channels : 3 * channels]
-    inputs = OutputInputs(kept.out, r, v, b, gate)
+    inputs = OutputInputs(cast(Tensor, kept.wkv.out), r, v, b, gate)
     gated, of_inputs, of_output = wkv_output_backward(inputs, weights.output, of_gated, of_r, of_gate)
     of_W_o = of_mixed.T @ gated
     del gated, of_gated, of_mixed

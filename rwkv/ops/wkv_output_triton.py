@@ -1,4 +1,7 @@
-"""GroupNorm, bonus and gate after the recurrence on a GPU. See rwkv/ops/wkv_output.py for the definition."""
+"""Back through GroupNorm, bonus and gate on a GPU, which forward are part of the recurrence's last kernel.
+
+See rwkv/ops/wkv_output.py for the definition.
+"""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from typing import NamedTuple
@@ -10,12 +13,10 @@ from torch import Tensor
 
 from rwkv.ops.layer_weights import OutputWeights
 from rwkv.ops.sums_triton import sum_blocks
-from rwkv.ops.wkv_output import GROUP_NORM_EPS
+from rwkv.ops.wkv_triton_chunk import standardised
 
 # Rows a program, of one head, and warps, by measurement on an H200.
-_FORWARD = {"ROWS": 64, "num_warps": 4}
 _BACKWARD = {"ROWS": 32, "num_warps": 4}
-_EPS = tl.constexpr(GROUP_NORM_EPS)
 
 
 class OutputInputs(NamedTuple):
@@ -34,40 +35,6 @@ def _load(x, first, at, mask):
     return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
 
 
-@triton.jit
-def _standardised(out, first, at, mask, K: tl.constexpr):
-    """The rows less their mean and over their deviation, [ROWS, K], and 1 / deviation [ROWS, 1]."""
-    x = _load(out, first, at, mask)
-    centred = x - tl.sum(x, 1)[:, None] / K
-    rstd = 1 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / K + _EPS)
-    return centred * rstd, rstd
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _gate_forward_kernel(
-    out, r, v, b, gate, bonus, weight, bias, y, rows, C, r_stride, ROWS: tl.constexpr, K: tl.constexpr
-):  # fmt: skip
-    first = tl.program_id(0).to(tl.int64) * ROWS
-    row = tl.arange(0, ROWS)
-    channel = tl.program_id(1) * K + tl.arange(0, K)
-    mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
-    at = row[:, None] * C + channel[None, :]
-    unit, _ = _standardised(out, first * C, at, mask, K)
-    of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
-    share = tl.sum(
-        _load(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask)
-        * of_bonus
-        * _load(b, first * C, at, mask),
-        1,
-    )
-    scaled = unit * tl.load(weight + channel).to(tl.float32)[None, :] + tl.load(bias + channel).to(tl.float32)[None, :]
-    tl.store(
-        y + first * C + at,
-        _load(gate, first * C, at, mask) * (scaled + share[:, None] * _load(v, first * C, at, mask)),
-        mask=mask,
-    )
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _gate_backward_kernel(
     out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
@@ -80,7 +47,7 @@ def _gate_backward_kernel(
     channel = tl.program_id(1) * K + tl.arange(0, K)
     mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
     at = row[:, None] * C + channel[None, :]
-    unit, rstd = _standardised(out, first * C, at, mask, K)
+    unit, rstd = standardised(_load(out, first * C, at, mask), K)
     of_r, of_b = (
         _load(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask),
         _load(b, first * C, at, mask),
@@ -89,9 +56,10 @@ def _gate_backward_kernel(
     of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
     of_weight = tl.load(weight + channel).to(tl.float32)[None, :]
     share = tl.sum(of_r * of_bonus * of_b, 1)[:, None]
+    # Loaded before the first store, across which no load is moved.
+    g = _load(grad, first * C, at, mask)
     ungated = unit * of_weight + tl.load(bias + channel).to(tl.float32)[None, :] + share * of_v
     tl.store(y + first * C + at, of_gate * ungated, mask=mask)
-    g = _load(grad, first * C, at, mask)
     tl.store(
         grad_gate + first * grad_gate_stride + row[:, None] * grad_gate_stride + channel[None, :],
         g * ungated,
@@ -113,17 +81,6 @@ def _gate_backward_kernel(
     tl.store(total, tl.sum(of_share * of_r * of_b, 0))
     tl.store(total + C, tl.sum(g * unit, 0))
     tl.store(total + 2 * C, tl.sum(g, 0))
-
-
-def wkv_output_forward(inputs: OutputInputs, weights: OutputWeights) -> Tensor:
-    """The gated output [N, C]."""
-    y = torch.empty_like(inputs.out)
-    rows, channels = y.shape
-    heads, width = weights.bonus.shape
-    if rows:
-        grid = (triton.cdiv(rows, _FORWARD["ROWS"]), heads)
-        _gate_forward_kernel[grid](*inputs, *weights, y, rows, channels, inputs.r.stride(0), **_FORWARD, K=width)
-    return y
 
 
 def wkv_output_backward(

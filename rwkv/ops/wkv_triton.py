@@ -37,7 +37,7 @@ class _WKV(torch.autograd.Function):
         inputs = tuple(_packed(x) for x in tensors)
         initial_state = None if initial_state is None else _packed(initial_state)
         training = any(ctx.needs_input_grad)
-        out, final_state, kept = wkv_forward(inputs, plan, initial_state, plan.groups, keep_states=training)
+        out, final_state, kept = wkv_forward(inputs, plan, initial_state, plan.groups, keep=training)
         if training:
             ctx.plan = plan
             ctx.save_for_backward(*inputs, kept.inverse, kept.transition, kept.states)
@@ -50,7 +50,7 @@ class _WKV(torch.autograd.Function):
         grad_out, grad_final = gradients
         grad_out = torch.zeros_like(inputs[0]) if grad_out is None else _packed(grad_out)
         grad_final = None if grad_final is None else _packed(grad_final)
-        kept = Kept(inverse, transition, states)
+        kept = Kept(inverse, transition, states, None)
         r, log_decay, k_hat, v, b = inputs
         like = torch.empty_like
         grads = (torch.zeros_like(r), like(log_decay), like(k_hat), torch.zeros_like(v), torch.zeros_like(b))

@@ -161,13 +161,8 @@ def _gradient_kernel(
         grad_k_in = dot(grad_system, b_scaled, precision) + dot(z, tl.trans(state), precision)
         grad_u_in = dot(grad_read, b_scaled, precision) + dot(grad, tl.trans(state), precision)
 
-        # Back to the inputs, which are read again rather than kept in registers.
-        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-        w = tl.exp(load_rows(log_decay, row, inside, head, heads * K, K, T))
-        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
-        v_rows = load_rows(v, row, inside, head, heads * K, K, T)
-        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-        grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
+        # Back to the inputs.
+        w = tl.exp(log_w)
         p_inverse = tl.where(writes, tl.exp(-log_p), 0.0)
         grad_u = grad_u_in * p_before
         grad_k = grad_k_in * p_before - grad_u * c

@@ -10,6 +10,10 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 import triton
 import triton.language as tl
 
+from rwkv.ops.wkv_output import GROUP_NORM_EPS
+
+GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
+
 
 @triton.jit
 def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
@@ -23,6 +27,20 @@ def store_rows(x, value, row, inside, head, stride, K: tl.constexpr, T: tl.const
     """Write float32 [T, K] to one head of T rows from `row` of [N, H, K], `stride` apart, in the dtype of x."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
     tl.store(x + row * stride + head * K + at, value.to(x.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
+def load_channels(x, head, K: tl.constexpr):
+    """One head of [H, K], float32 [1, K]."""
+    return tl.load(x + head * K + tl.arange(0, K)).to(tl.float32)[None, :]
+
+
+@triton.jit
+def standardised(x, K: tl.constexpr):
+    """Rows [.., K] less their mean and over their deviation, as the GroupNorm has them, and 1 / deviation [.., 1]."""
+    centred = x - tl.sum(x, 1)[:, None] / K
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / K + GROUP_NORM)
+    return centred * rstd, rstd
 
 
 @triton.jit

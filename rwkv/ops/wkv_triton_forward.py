@@ -8,14 +8,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rwkv.ops.layer_weights import OutputWeights
 from rwkv.ops.wkv_triton_chunk import (
     chunk_factors,
     chunk_inverse_kernel,
     dot,
+    load_channels,
     load_inverse,
     load_rows,
     load_writes,
     read_factors,
+    standardised,
     state_offsets,
     store_rows,
     strictly_lower,
@@ -81,7 +84,12 @@ def _output_kernel(
     runs,
     starts,
     initial_state,
+    gate,
+    bonus,
+    norm_weight,
+    norm_bias,
     out,
+    gated,
     final_state,
     states,
     initial_groups,
@@ -95,7 +103,8 @@ def _output_kernel(
 ):
     """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state.
 
-    Groups from initial_groups on start from zero; of those before final_first no final state is kept.
+    Groups from initial_groups on start from zero; of those before final_first no final state is kept. gated: what
+    wkv_output.py defines, if asked for.
     """
     run = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
@@ -127,7 +136,14 @@ def _output_kernel(
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
         result = c * v_rows + dot(u_in, state, reading) + dot(read, y, reading)
-        store_rows(out, result, row, inside, head, heads * K, K, T)
+        if out is not None:
+            store_rows(out, result, row, inside, head, heads * K, K, T)
+        if gated is not None:
+            unit, _ = standardised(result, K)
+            share = tl.sum(r_rows * load_channels(bonus, head, K) * b_rows, 1)[:, None]
+            scaled = unit * load_channels(norm_weight, head, K) + load_channels(norm_bias, head, K)
+            gates = load_rows(gate, row, inside, head, heads * K, K, T)
+            store_rows(gated, gates * (scaled + share * v_rows), row, inside, head, heads * K, K, T)
         state = state_after
 
     if final_state is not None:  # noqa: SIM102 (decided when compiled)
@@ -139,33 +155,58 @@ class Kept(NamedTuple):
     """What the backward pass needs of the forward pass.
 
     inverse float32 [B, H, T, T]: the chunks' solved systems. transition float32 [slots, H, K, K]: the runs' A.
-    states [B, H, K (key), K (value)]: the state before each chunk, in the dtype of r; None if not asked for.
+    states [B, H, K (key), K (value)]: the state before each chunk, in the dtype of r; None if not asked for. out
+    [N, H, K]: what was read, where it was gated.
     """
 
     inverse: Tensor
     transition: Tensor
     states: Tensor | None
+    out: Tensor | None
+
+
+class Gating(NamedTuple):
+    """What turns the recurrence's output into a time mixer's: the gate [N, H, K], and the weights of the output."""
+
+    gate: Tensor
+    weights: OutputWeights
+
+
+class Forward(NamedTuple):
+    """result [N, H, K]: what was read, gated if that was asked for. final_state: of the last groups."""
+
+    result: Tensor
+    final_state: Tensor
+    kept: Kept
 
 
 def wkv_forward(
-    inputs: tuple[Tensor, ...], plan: RunPlan, initial_state: Tensor | None, final_groups: int, keep_states: bool
-) -> tuple[Tensor, Tensor, Kept]:
-    """Run the forward kernels: out [N, H, K], the final states of the last groups, and what to keep.
+    inputs: tuple[Tensor, ...],
+    plan: RunPlan,
+    initial_state: Tensor | None,
+    final_groups: int,
+    keep: bool,
+    gating: Gating | None = None,
+) -> Forward:
+    """Run the forward kernels.
 
     inputs: r, log_decay, k_hat, v, b, as in `wkv_triton`. They and initial_state are contiguous, but for the rows of r,
     and start at multiples of 16 bytes, on the plan's device. initial_state: of the first groups, float32
-    [any, H, K (value), K (key)]; the others start from zero. final_groups: of how many groups there are final states.
+    [any, H, K (value), K (key)]; the others start from zero. final_groups: of how many groups, the last ones, final
+    states are asked for. keep: for a backward pass.
     """
     r, log_decay, k_hat, v, b = inputs
     rows, heads, width = r.shape
     new = r.new_empty
     chunks, slots = len(plan.chunks), len(plan.slot_run)
-    out = new(rows, heads, width)
+    result = new(rows, heads, width)
+    out = new(rows, heads, width) if keep and gating is not None else None
+    finish = (None,) * 4 if gating is None else (gating.gate, *gating.weights)
     inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
     maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
     initial_groups = 0 if initial_state is None else len(initial_state)
-    states = new(chunks, heads, width, width) if keep_states else None
+    states = new(chunks, heads, width, width) if keep else None
 
     def run(name: str, kernel: Any, programs: int, *arguments: Any, **more: Any) -> None:
         launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **more, **options(name, width, r.dtype))
@@ -181,8 +222,9 @@ def wkv_forward(
     starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
     run(
         "output", _output_kernel, len(plan.runs) * heads,
-        *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state,
-        out, final_state if final_groups else None, states, initial_groups, plan.groups - final_groups, r.stride(0),
+        *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state, *finish,
+        *((result, None) if gating is None else (out, result)), final_state if final_groups else None, states,
+        initial_groups, plan.groups - final_groups, r.stride(0),
         reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
     )  # fmt: skip
-    return out, final_state, Kept(inverse, maps[..., :width], states)
+    return Forward(result, final_state, Kept(inverse, maps[..., :width], states, out))

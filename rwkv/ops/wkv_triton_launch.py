@@ -16,7 +16,7 @@ BFLOAT16 = {
     "map": (1, 3, "tf32"),
     "output": (1, 3, "tf32"),
     "adjoint": (1, 1, "bf16"),
-    "gradient": (1, 1, "bf16"),
+    "gradient": (1, 2, "bf16"),
 }
 FLOAT32 = {
     "inverse": (1, 1, "tf32x3"),

@@ -1,6 +1,6 @@
 """Steps recorded as CUDA graphs, one a size of batch, and replayed: the GPU never waits for the launches of a step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,14 +48,14 @@ class RecordedSteps:
             recording = self._record(padded)
             self._recordings[padded.sizes] = recording
         else:
-            torch._foreach_copy_(recording.batch.tensors, padded.tensors)
+            recording.batch.data.copy_(padded.data)
         self._seed.fill_(seed)
         recording.graph.replay()
         return read_report(recording.figures)
 
     def _record(self, padded: PaddedBatch) -> _Recording:
         # The batch itself is given back, the recording goes on reading its own.
-        ours = PaddedBatch(padded.batch.map(torch.clone), padded.sizes)
+        ours = replace(padded, data=padded.data.clone())
         batch = ours.batch
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

@@ -17,8 +17,7 @@ def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[Pad
         if padded is None:
             return None
         with torch.cuda.stream(copies):
-            there = PaddedBatch(padded.batch.to(device), padded.sizes)
-            _ = there.tensors  # gathered here, where nobody waits
+            there = padded.to(device)
             copied = copies.record_event()
         # Until then the memory that is copied from must not be given away.
         copied.synchronize()

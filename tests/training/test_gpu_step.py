@@ -97,7 +97,7 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
     steps = RecordedSteps(network, optimizer, torch.float32, "all")
     good, bad = some_batch(1, users=3, reviews=60), some_batch(1, users=3, reviews=60)
     bad.features[5, 3] = math.nan
-    good, bad = (PaddedBatch(padded.batch.to(GPU), padded.sizes) for padded in map(ready, (good, bad)))
+    good, bad = (ready(batch).to(GPU) for batch in (good, bad))
     assert steps.step(good, 1).loss is not None
     before = [parameter.detach().clone() for parameter in network.parameters()]
     assert steps.step(bad, 2).loss is None
