@@ -14,6 +14,9 @@ except ImportError:
 # Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 
+# PyTorch's own threads: without it at::parallel_for, a template, runs on one. Its library comes with GCC and PyTorch.
+OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
+
 SOURCES = ("module", "dropout", "gemm", "shift", "wkv", "time_mix", "time_mix_backward", "channel_mix", "step", "curve")
 HEADERS = ("formulas", "gemm", "gradients", "panels", "rows", "shift", "simd", "time_mix", "wkv")
 
@@ -34,7 +37,8 @@ setup(
             "rwkv._native",
             [f"rwkv/ops/csrc/{name}.cpp" for name in SOURCES],
             depends=[f"rwkv/ops/csrc/{name}.h" for name in HEADERS],
-            extra_compile_args={"cxx": FLAGS},
+            extra_compile_args={"cxx": FLAGS + OPENMP},
+            extra_link_args=OPENMP,
         )
     ],
     cmdclass={"build_ext": OptionalBuild},

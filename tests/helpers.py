@@ -148,10 +148,7 @@ def make_table(
 
 def first_reviews(table: RevlogTable, count: int) -> RevlogTable:
     """The history as it was after `count` reviews. The cards that come later stay in the card table."""
-    columns = {
-        name: column[:count] if isinstance(column, np.ndarray) else column for name, column in vars(table).items()
-    }
-    return RevlogTable(**columns)
+    return table.part(slice(count))
 
 
 def assert_same_table(ours: RevlogTable, expected: RevlogTable) -> None:

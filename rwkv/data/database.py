@@ -16,10 +16,13 @@ class Database:
     """One LMDB environment.
 
     size: upper bound of the file in bytes, nothing is allocated for it; size_key: the configuration key that gives it.
+    durable: whether what was put survives a failure of the power, for which every transaction waits for the disk.
     Raises StoreError where the database is missing (readonly), damaged, or too small for what is written.
     """
 
-    def __init__(self, path: Path, size: int, size_key: str, readonly: bool = False, hint: str = "") -> None:
+    def __init__(
+        self, path: Path, size: int, size_key: str, readonly: bool = False, hint: str = "", durable: bool = True
+    ) -> None:
         self.path = path
         self._size = size
         self._size_key = size_key
@@ -27,7 +30,9 @@ class Database:
             raise StoreError("There is no database.", where=str(path), hint=hint)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(str(path), map_size=size, readonly=readonly, max_readers=1024, readahead=not readonly)
+            self._env = lmdb.open(
+                str(path), map_size=size, readonly=readonly, max_readers=1024, readahead=not readonly, sync=durable
+            )
         except (lmdb.Error, OSError) as error:
             raise StoreError("The database cannot be opened.", where=str(path), got=str(error)) from error
 

@@ -1,6 +1,7 @@
 """One user's review history, and the integer columns that follow from it (spec 1 and 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,13 @@ class RevlogTable:
 
     def __len__(self) -> int:
         return len(self.review_th)
+
+    def part(self, rows: slice) -> "RevlogTable":
+        """Some of the reviews, of the same cards."""
+        columns: dict[str, Any] = {
+            name: column[rows] for name, column in vars(self).items() if isinstance(column, np.ndarray)
+        }
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,9 @@ TOGETHER = 2048
 
 def feed_parts(passes: Passes, person: Person, table: RevlogTable) -> Iterator[Predictions]:
     """Take a checked history in; yields what was said of each part of at most TOGETHER reviews, once it is taken in."""
-    reviews = list(reviews_of(table))
-    for start in range(0, len(reviews), TOGETHER):
-        part = slice(start, start + TOGETHER)
-        yield _feed(passes, person, reviews[part], order_by_card(table.card[part]).previous)
+    for start in range(0, len(table), TOGETHER):
+        part = table.part(slice(start, start + TOGETHER))
+        yield _feed(passes, person, list(reviews_of(part)), order_by_card(part.card).previous)
 
 
 def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints) -> Predictions:

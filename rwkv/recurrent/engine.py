@@ -14,6 +14,7 @@ from rwkv.recurrent.bulk import feed_parts
 from rwkv.recurrent.buttons import buttons
 from rwkv.recurrent.checks import checked, checked_table
 from rwkv.recurrent.features import Review
+from rwkv.recurrent.forms import CompactForm, ExactForm
 from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.outlook import Outlook, outlook
 from rwkv.recurrent.passes import Passes
@@ -41,7 +42,8 @@ class Engine:
 
     network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
     identity codes instead. memory: bytes of states that are held, the others lie in a temporary database in `folder`.
-    undo_limit: how many of the latest reviews can be taken back.
+    compact: write those in CompactForm, with its loss, instead of exactly. undo_limit: how many of the latest reviews
+    can be taken back.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class Engine:
         codes: CodeSource | None = None,
         memory: int = DEFAULT_MEMORY,
         folder: Path | None = None,
+        compact: bool = False,
         undo_limit: int = DEFAULT_LIMIT,
     ) -> None:
+        form = CompactForm(network.spec.channels, network.spec.heads) if compact else ExactForm()
         self._passes = Passes(network)
-        self._person = Person(draw, StateStore(memory, folder), codes)
+        self._person = Person(draw, StateStore(memory, folder, form), codes)
         self._undo = UndoLog(undo_limit)
 
     @classmethod

@@ -5,11 +5,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rwkv.data.database import Database
+from rwkv.recurrent.forms import ExactForm, StateForm
 
 DEFAULT_MEMORY = 1_000_000_000
 
@@ -23,6 +23,7 @@ CURVE = "curve"
 _KEPT_SHARE = 0.75
 # About what Python and torch need for an entry beside its numbers.
 _OVERHEAD = 400
+_EXACT = ExactForm()
 # Address space, not disk.
 _DATABASE_SIZE = 2**38
 
@@ -31,12 +32,14 @@ class StateStore:
     """Flat states float32 [1, S] by key. A state that was put must not be changed afterwards.
 
     memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary database;
-    None takes the system's folder for such. Raises StoreError where the disk is full.
+    None takes the system's folder for such. form: how they are written there, all but the curves.
+    Raises StoreError where the disk is full.
     """
 
-    def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None) -> None:
+    def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None, form: StateForm = _EXACT) -> None:
         self._memory = memory
         self._folder = folder
+        self._form = form
         self._held: OrderedDict[Key, Tensor | None] = OrderedDict()
         self._unwritten: set[Key] = set()
         self._bytes = 0
@@ -45,7 +48,7 @@ class StateStore:
 
     def like(self) -> "StateStore":
         """An empty store of the same size in the same place."""
-        return StateStore(self._memory, self._folder)
+        return StateStore(self._memory, self._folder, self._form)
 
     def get(self, key: Key) -> Tensor | None:
         """A state, or None where there is none."""
@@ -54,7 +57,7 @@ class StateStore:
             return self._held[key]
         if self._database is None:
             return None
-        state = _decoded(self._database.get(_name(key)))
+        state = self._read(self._database, key)
         if state is not None:
             self._hold(key, state)
             self._make_room()
@@ -81,7 +84,7 @@ class StateStore:
         for key in self.all_keys():
             state = self._held.get(key)
             if state is None and self._database is not None:
-                state = _decoded(self._database.get(_name(key)))
+                state = self._read(self._database, key)
             if state is not None:
                 yield key, state
 
@@ -111,17 +114,36 @@ class StateStore:
                 break
             leaving.append(key)
             size -= _size(state)
-        self._opened().put({_name(key): _encoded(self._held[key]) for key in leaving if key in self._unwritten})
+        self._write({key: self._held[key] for key in leaving if key in self._unwritten})
         for key in leaving:
             self._bytes -= _size(self._held.pop(key))
             self._unwritten.discard(key)
+
+    def _write(self, states: Mapping[Key, Tensor | None]) -> None:
+        """Those taken away are kept as nothing, which hides what the database held before."""
+        encoded = {_name(key): b"" for key, state in states.items() if state is None}
+        for kind in {kind for kind, _ in states}:
+            there = {key: state for key, state in states.items() if key[0] == kind and state is not None}
+            if there:
+                data = self._form_of(kind).encode(torch.cat(list(there.values())))
+                encoded |= dict(zip(map(_name, there), data, strict=True))
+        self._opened().put(encoded)
+
+    def _read(self, database: Database, key: Key) -> Tensor | None:
+        data = database.get(_name(key))
+        return self._form_of(key[0]).decode(data) if data else None
+
+    def _form_of(self, kind: str) -> StateForm:
+        return _EXACT if kind == CURVE else self._form
 
     def _opened(self) -> Database:
         if self._database is None:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
             self._place = tempfile.TemporaryDirectory(prefix="rwkv-states-", dir=self._folder)
-            self._database = Database(Path(self._place.name), _DATABASE_SIZE, "the size of the database of states")
+            self._database = Database(
+                Path(self._place.name), _DATABASE_SIZE, "the size of the database of states", durable=False
+            )
         return self._database
 
 
@@ -131,12 +153,3 @@ def _name(key: Key) -> str:
 
 def _size(state: Tensor | None) -> int:
     return _OVERHEAD + (0 if state is None else 4 * state.numel())
-
-
-def _encoded(state: Tensor | None) -> bytes:
-    """A state that was taken away is kept as nothing, which hides what the database held before."""
-    return b"" if state is None else state.numpy().tobytes()
-
-
-def _decoded(data: bytes | None) -> Tensor | None:
-    return torch.from_numpy(np.frombuffer(bytearray(data), np.float32)[None]) if data else None

@@ -22,6 +22,11 @@ def some_history(seed: int = 31, reviews: int = 120, cards: int = 12) -> RevlogT
     return make_table(random_revlog(seed, reviews=reviews, cards=cards))
 
 
+def after(table: RevlogTable, count: int) -> RevlogTable:
+    """A history without its first reviews."""
+    return table.part(slice(count, None))
+
+
 def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
     return Engine(network, draw_sequence(table.user), **options)  # type: ignore[arg-type]
 

@@ -20,6 +20,7 @@ from tests.helpers import first_reviews, make_table, random_revlog, tables
 from tests.networks import recipe_network, small_network
 from tests.recurrent.engines import (
     NETWORK,
+    after,
     answered,
     assert_close,
     engine_for,
@@ -99,13 +100,6 @@ def test_bulk_then_one_at_a_time_then_bulk() -> None:
     np.testing.assert_allclose(ours, one_at_a_time(table).p_imm, rtol=0, atol=TOLERANCE)
 
 
-def after(table: RevlogTable, count: int) -> RevlogTable:
-    columns = {
-        name: column[count:] if isinstance(column, np.ndarray) else column for name, column in vars(table).items()
-    }
-    return RevlogTable(**columns)
-
-
 @pytest.mark.usefixtures("threads")
 def test_threads_change_nothing_that_matters() -> None:
     table = some_history(reviews=300)
@@ -123,6 +117,34 @@ def test_no_future_in_reach() -> None:
     ours, changed = engine_for(table).feed(table), engine_for(other).feed(other)
     np.testing.assert_allclose(ours.p_imm[:61], changed.p_imm[:61], rtol=0, atol=1e-6)
     assert np.nanmax(np.abs(ours.p_imm[61:] - changed.p_imm[61:])) > 1e-3
+
+
+@pytest.mark.parametrize(("days", "seconds"), [(0, 0), (-5, -400_000), (20_000, 2_000_000_000)])
+def test_odd_intervals(days: int, seconds: int) -> None:
+    """Zero, negative from clocks that were set back (taken as 0), and beyond the last point of the curve."""
+    table = some_history()
+    later = np.arange(len(table)) % 7 == 3
+    later &= table.elapsed_days >= 0
+    odd = replace(
+        table,
+        elapsed_days=np.where(later, days, table.elapsed_days).astype(np.int32),
+        elapsed_s=np.where(later, seconds, table.elapsed_s),
+    )
+    said = engine_for(odd).feed(odd)
+    assert (np.isfinite(said.p_ahead) == np.isfinite(engine_for(table).feed(table).p_ahead)).all()
+    assert_close(said, one_at_a_time(odd), TOLERANCE)
+
+
+def test_a_card_moved_to_another_deck() -> None:
+    """In the middle of a history, which is fed in two parts: as one review at a time."""
+    table = some_history()
+    moved = table.cards.deck.copy()
+    moved[table.card[70]] = 50
+    rest = replace(after(table, 60), cards=replace(table.cards, deck=moved))
+    fed, walked, stayed = (answered(first_reviews(table, 60)) for _ in range(3))
+    said = fed.feed(rest).p_imm
+    np.testing.assert_allclose(said, [walked.answer(r).p_imm for r in reviews_of(rest)], rtol=0, atol=TOLERANCE)
+    assert abs(said[10] - stayed.feed(after(table, 60)).p_imm[10]) > 1e-3
 
 
 def test_an_empty_history() -> None:

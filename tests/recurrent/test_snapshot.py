@@ -21,6 +21,7 @@ from tests.helpers import first_reviews
 from tests.networks import small_network
 from tests.recurrent.engines import (
     NETWORK,
+    after,
     answered,
     assert_equal_to_the_bit,
     engine_for,
@@ -54,8 +55,12 @@ def test_in_bulk(tmp_path: Path) -> None:
     first.feed(first_reviews(TABLE, 50))
     first.save(tmp_path / "saved")
     rest.restore(tmp_path / "saved")
-    expected = [first.answer(review).p_imm for review in REVIEWS[50:]]
-    assert [rest.answer(review).p_imm for review in REVIEWS[50:]] == expected
+    assert [rest.answer(review).p_imm for review in REVIEWS[50:70]] == [
+        first.answer(review).p_imm for review in REVIEWS[50:70]
+    ]
+    last = after(TABLE, 70)
+    np.testing.assert_array_equal(rest.feed(last).p_all, first.feed(last).p_all)
+    assert everything(rest, tmp_path / "a") == everything(first, tmp_path / "b")
 
 
 def test_codes_from_outside_are_in_the_file(tmp_path: Path) -> None:
@@ -111,9 +116,9 @@ def test_another_history_is_refused(tmp_path: Path) -> None:
     engine = answered(first_reviews(TABLE, 10))
     refuses(engine, tmp_path / "saved", "another history", history=replace(TABLE, rating=rating))
     refuses(engine, tmp_path / "saved", "49 reviews", history=first_reviews(TABLE, 49))
-    after = TABLE.rating.copy()
-    after[60] = 5 - after[60]
-    engine.restore(tmp_path / "saved", replace(TABLE, rating=after))
+    later = TABLE.rating.copy()
+    later[60] = 5 - later[60]
+    engine.restore(tmp_path / "saved", replace(TABLE, rating=later))
 
 
 def test_damage_is_seen(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList 
   const int64_t inner = to_inner.out();
   auto y = at::empty_like(x), normed = at::empty_like(x);
   auto h = at::empty({rows, inner}, x.options()), statistics = at::empty({rows, 2}, x.options());
-  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+  share(blocks_of(rows), [&](const Queue &queue) {
     ShiftedBlock block(shifted);
     std::vector<float> mixed(kBlockRows * C), squared(kBlockRows * inner);
-    range.each([&](int64_t begin, int64_t end) {
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
       float *of_block = write(h) + begin * inner;
       block.load(begin, end, write(statistics) + 2 * begin);
       std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
@@ -93,6 +93,7 @@ std::vector<at::Tensor> channel_mix_backward(const at::Tensor &x, at::TensorList
       to_inner.apply_back(of_h.data(), n, false, of_mixed.data());
       block.mix_back(read(weights[kLerp]), of_mixed.data(), sums.at(range.thread, kLerp), write(of_x) + begin * C,
                      write(of_source) + begin * C);
+      sums.end_block(range.thread);
     });
   });
   shift_back(shifted, read(statistics), read(of_source), write(of_x), sums, kNormWeight, kNormBias);

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace rwkv {
 
@@ -40,6 +41,36 @@ void for_ranges_of_blocks(int64_t rows, const Work &work) {
   at::parallel_for(0, blocks_of(rows), 1, [&](int64_t begin, int64_t end) {
     work(BlockRange{begin, end, rows, at::get_thread_num()});
   });
+}
+
+// Tasks of which each thread takes the next that is left, so that none waits long for one that is held up.
+class Queue {
+ public:
+  Queue(std::atomic<int64_t> &next, int64_t tasks) : next_(next), tasks_(tasks) {}
+
+  // work(task) until none is left.
+  template <typename Work>
+  void each(const Work &work) const {
+    for (int64_t task; (task = next_.fetch_add(1)) < tasks_;) work(task);
+  }
+
+  // The same where tasks are the blocks of rows: work(first row, one past the last row).
+  template <typename Work>
+  void each_block(int64_t rows, const Work &work) const {
+    each([&](int64_t block) { work(block * kBlockRows, std::min(rows, (block + 1) * kBlockRows)); });
+  }
+
+ private:
+  std::atomic<int64_t> &next_;
+  int64_t tasks_;
+};
+
+// work(queue) on every thread, in parallel: for results that do not depend on who does what.
+template <typename Work>
+void share(int64_t tasks, const Work &work) {
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, std::min<int64_t>(tasks, at::get_num_threads()), 1,
+                   [&](int64_t, int64_t) { work(Queue(next, tasks)); });
 }
 
 inline void check(const at::Tensor &x, const char *name, at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat) {

@@ -25,6 +25,16 @@ RWKV_CLONES void add_to(float *sum, const float *x, int64_t channels) {
   for (int64_t c = 0; c < channels; ++c) sum[c] += x[c];
 }
 
+RWKV_CLONES void move_to(double *sum, float *x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    sum[i] += x[i];
+    x[i] = 0;
+  }
+}
+
+// As many numbers as all lerps of a mixer.
+constexpr int64_t kShort = 1024;
+
 // In place: grad is read before it is written.
 RWKV_CLONES void normalise_back(const float *x, const float *weight, const float *statistics, int64_t channels,
                                 float *grad, float *of_weight, float *of_bias) {
@@ -85,22 +95,33 @@ void ShiftedBlock::mix_back(const float *lerp, const float *grad, float *of_lerp
     interpolate_back(normed_.data() + i * C, shifted_[i], grad + i * C, lerp, C, of_lerp, of_self + i * C, of_source + i * C);
 }
 
-GradientSums::GradientSums(at::TensorList weights) : by_thread_(at::get_num_threads()) {
-  for (auto &sums : by_thread_)
-    for (const auto &weight : weights) sums.push_back(at::zeros_like(weight));
+GradientSums::GradientSums(at::TensorList weights) : by_thread_(at::get_num_threads()), precise_(at::get_num_threads()) {
+  for (size_t thread = 0; thread < by_thread_.size(); ++thread)
+    for (const auto &weight : weights) {
+      const bool is_short = weight.numel() <= kShort;
+      by_thread_[thread].push_back(at::zeros_like(weight));
+      precise_[thread].push_back(is_short ? at::zeros_like(weight, weight.options().dtype(at::kDouble)) : at::Tensor());
+    }
+}
+
+void GradientSums::end_block(int thread) {
+  for (size_t w = 0; w < precise_[thread].size(); ++w)
+    if (precise_[thread][w].defined())
+      move_to(precise_[thread][w].data_ptr<double>(), at(thread, w), precise_[thread][w].numel());
 }
 
 std::vector<at::Tensor> GradientSums::behind(const at::Tensor &of_x) {
   std::vector<at::Tensor> result{of_x};
   for (size_t w = 0; w < by_thread_[0].size(); ++w) {
-    for (size_t thread = 1; thread < by_thread_.size(); ++thread) by_thread_[0][w].add_(by_thread_[thread][w]);
-    result.push_back(by_thread_[0][w]);
+    auto &sums = precise_[0][w].defined() ? precise_ : by_thread_;
+    for (size_t thread = 1; thread < sums.size(); ++thread) sums[0][w].add_(sums[thread][w]);
+    result.push_back(sums[0][w].to(at::kFloat));
   }
   return result;
 }
 
 void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
-                const GradientSums &sums, int norm_weight, int norm_bias) {
+                GradientSums &sums, int norm_weight, int norm_bias) {
   const int64_t rows = of.rows(), C = of.channels();
   const float *x = read(of.x), *weight = read(of.weight);
   const int64_t *source = of.source.const_data_ptr<int64_t>();
@@ -113,6 +134,7 @@ void shift_back(const ShiftedRows &of, const float *statistics, const float *of_
       for (int64_t next = i + 1; next < rows && source[next] == i; ++next) add_to(own, of_source + next * C, C);
       normalise_back(x + i * C, weight, statistics + 2 * i, C, own, of_weight, of_bias);
     }
+    sums.end_block(at::get_thread_num());
   });
 }
 

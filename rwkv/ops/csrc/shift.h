@@ -44,23 +44,28 @@ class ShiftedBlock {
   std::vector<const float *> shifted_;
 };
 
-// The gradients of weights, summed by each thread for itself and then in the order of the threads.
+// The gradients of weights, summed by each thread for itself. Biases, lerps and other short ones, whose sums cancel, are
+// added up in double precision block by block, so that they do not depend on the number of threads.
 class GradientSums {
  public:
   explicit GradientSums(at::TensorList weights);
 
   float *at(int thread, int weight) const { return by_thread_[thread][weight].data_ptr<float>(); }
 
+  // Call after each block of rows.
+  void end_block(int thread);
+
   // The gradient of x, and then those of the weights.
   std::vector<at::Tensor> behind(const at::Tensor &of_x);
 
  private:
-  std::vector<std::vector<at::Tensor>> by_thread_;
+  // By thread and weight; the second is undefined for long weights.
+  std::vector<std::vector<at::Tensor>> by_thread_, precise_;
 };
 
 // From the gradients of normalised rows and of those they are shifted to, both [N, C], to that of x, in place of
 // of_self. norm_weight, norm_bias: the places of the LayerNorm's weights in sums.
 void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
-                const GradientSums &sums, int norm_weight, int norm_bias);
+                GradientSums &sums, int norm_weight, int norm_bias);
 
 }  // namespace rwkv

@@ -169,11 +169,11 @@ std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optiona
   for (int i = 0; i < 4; ++i) args.push_back(at::empty({rows, heads, K}, x.options()));
   const Arguments to{write(args[0]), write(args[1]), write(args[2]), write(args[3])};
   auto normed = at::empty_like(x), y = at::empty_like(x);
-  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+  share(blocks_of(rows), [&](const Queue &queue) {
     ShiftedBlock block(shifted);
     Expanded expanded(weights, kept, first_v);
     std::vector<float> mixed(kBlockRows * C);
-    range.each([&](int64_t begin, int64_t end) {
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
       block.load(begin, end, write(kept[kStatistics]) + 2 * begin);
       std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
       project_block(block, weights, kept, begin, end, mixed.data());
@@ -185,10 +185,10 @@ std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optiona
                                               offsets, is_query, initial, keep);
   kept[kKeptOut] = out.view({rows, C});
   kept[kCheckpoints] = checkpoints;
-  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+  share(blocks_of(rows), [&](const Queue &queue) {
     Expanded expanded(weights, kept, first_v);
     std::vector<float> ungrouped(kBlockRows * C);
-    range.each([&](int64_t begin, int64_t end) {
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
       expanded.gates(begin, end);
       RWKV_FOR_WIDTH(K, output_of_block<kWidth>(weights, kept, to, expanded.gate(), begin, end, ungrouped.data()));
       weights.maps[kOut].apply(ungrouped.data(), end - begin, nullptr, write(y) + begin * C);

@@ -127,6 +127,7 @@ class Backward {
       float *of_low = write(of_low_gate_) + begin * rank;
       back_.maps[kGateUp].apply_back(of_gate.data(), n, false, of_low);
       sigmoid_back(low, n * rank, of_low);
+      sums.end_block(range.thread);
     });
   }
 
@@ -201,6 +202,7 @@ class Backward {
       simple_back(of_k_scale, kKScale, kLerpKScale);
       bias_back(of_v_scale, H, kVScaleBias);
       simple_back(of_v_scale, kVScale, kLerpVScale);
+      sums.end_block(range.thread);
     });
   }
 };

@@ -181,12 +181,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const Rows &rows, const a
   auto checkpoints = at::empty({keep ? starts[groups] : 0, heads, K, K}, r.options());
   const int64_t *bound = offsets.const_data_ptr<int64_t>();
   float *o = out.data_ptr<float>(), *x = last.data_ptr<float>(), *kept = checkpoints.data_ptr<float>();
-  at::parallel_for(0, groups * heads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
+  share(groups * heads, [&](const Queue &queue) {
+    queue.each([&](int64_t task) {
       const int64_t g = task / heads, h = task % heads;
       forward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], x + task * K * K, o + bound[g] * rows.stride + h * K,
                       keep ? kept + (starts[g] * heads + h) * K * K : nullptr, heads * K * K);
-    }
+    });
   });
   return {out, last, checkpoints};
 }
@@ -201,15 +201,15 @@ void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, 
   const std::vector<float> zero(K * K);
   const float *first_states = initial.has_value() ? read(*initial) : nullptr;
   float *dx = grad_state.data_ptr<float>();
-  at::parallel_for(0, groups * heads, 1, [&](int64_t begin, int64_t end) {
+  share(groups * heads, [&](const Queue &queue) {
     std::vector<float> states(kCheckpoint * K * K);
-    for (int64_t task = begin; task < end; ++task) {
+    queue.each([&](int64_t task) {
       const int64_t g = task / heads, h = task % heads, first = bound[g] * rows.stride + h * K;
       const Gradients here{grad.r + first, grad.log_decay + first, grad.k_hat + first, grad.v + first, grad.b + first};
       const float *before = first_states == nullptr ? zero.data() : first_states + task * K * K;
       backward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], before,
                        kept + (starts[g] * heads + h) * K * K, heads * K * K, go + first, dx + task * K * K, states.data(), here);
-    }
+    });
   });
 }
 
