@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.commands.chosen_model import choose_model
-from rwkv.commands.users import users_with_history
+from rwkv.commands.users import users_in
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import benchmark_keys
-from rwkv.data.revlogs import list_users, read_history
+from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
@@ -71,7 +71,7 @@ def compare_folders(
     Raises InputError where nobody is there to be compared, or a user number would mean two people in a result file.
     """
     trainer()  # whatever is missing is said before anything takes time
-    wanted = {folder: list_users(folder) if users is None else users_with_history(folder, users) for folder in folders}
+    wanted = {folder: users_in(folder, users) for folder in folders}
     if results is not None or write is not None:
         _check_numbers(wanted)
     files = {} if results is None else read_results(results)

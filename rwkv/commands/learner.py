@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.commands.users import shown_users, users_in
 from rwkv.data.collection import (
+    DEFAULT_RETENTION,
     CardList,
     CollectionInfo,
     Floats,
@@ -18,16 +20,13 @@ from rwkv.data.collection import (
 )
 from rwkv.data.history import Bools, CardTable, Ints, RevlogTable
 from rwkv.data.review_times import estimated_times
-from rwkv.data.revlogs import list_users, read_history
+from rwkv.data.revlogs import read_history
 from rwkv.data.roster import Roster, read_roster
 from rwkv.errors import InputError
 from rwkv.recurrent.features import Place
 from rwkv.recurrent.person import Question
 from rwkv.runtime import log
 from rwkv.vocab import SECONDS_PER_DAY
-
-# What cards are to be recalled with where nothing says otherwise, as in Anki.
-DEFAULT_RETENTION = 0.9
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,11 @@ class Learner:
 
 def choose_user(root: Path, user: int | None) -> int:
     """The user that is asked for, or the only one. Raises InputError where there is no such, or more than one."""
-    if not (root / "revlogs").is_dir():
-        raise InputError(
-            "There are no reviews to read.",
-            where=str(root),
-            expected="a folder that `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k",
-            hint="import a collection first: rwkv import collection.colpkg --out mine",
-        )
-    present = list_users(root)
-    shown = ", ".join(map(str, present[:10])) + (" ..." if len(present) > 10 else "")
-    if user is None and len(present) > 1:
-        raise InputError("The folder holds several users.", where=str(root), got=shown, hint="choose one with --user")
-    if user is not None and user not in present:
-        raise InputError("The user is not in the folder.", where=str(root), got=str(user), expected=f"one of {shown}")
-    return present[0] if user is None else user
+    present = users_in(root, None if user is None else [user])
+    if len(present) > 1:
+        hint = "choose one with --user"
+        raise InputError("The folder holds several users.", where=str(root), got=shown_users(present), hint=hint)
+    return present[0]
 
 
 def read_learner(root: Path, user: int) -> Learner:

@@ -20,7 +20,7 @@ from rwkv.commands.report_predictions import (
     who_is_ahead,
 )
 from rwkv.commands.training_logs import read_training_runs
-from rwkv.commands.users import users_with_history
+from rwkv.commands.users import users_in
 from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.fsrs_training import trainer
@@ -93,7 +93,7 @@ def _training_only(training: Sequence[TrainingRun]) -> ReportContent:
 def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportContent, ChosenModel]:
     trainer()  # whatever is missing is said before anything takes time
     learner = read_learner(folder, choose_user(folder, asked.user))
-    compared = [learner.user] if asked.compared is None else users_with_history(folder, asked.compared)
+    compared = [learner.user] if asked.compared is None else users_in(folder, asked.compared)
     at_s = moment_of(asked.at, learner)
     model = choose_model(asked.model)
     people = _people(folder, compared, learner, model, failures)

@@ -12,6 +12,8 @@ Result = TypeVar("Result")
 
 # Users a transaction: few enough to lose little work at a kill, many enough that syncing the disk does not matter.
 _BATCH = 32
+# Users that a message names.
+_SHOWN = 10
 
 
 def users_with_history(data_path: Path, wanted: Sequence[int]) -> list[int]:
@@ -29,6 +31,35 @@ def users_with_history(data_path: Path, wanted: Sequence[int]) -> list[int]:
     if len(users) < len(wanted):
         log.info("%d of %d configured users are not in the dataset", len(wanted) - len(users), len(wanted))
     return users
+
+
+def users_in(folder: Path, wanted: Sequence[int] | None = None) -> list[int]:
+    """The users of a folder on the command line, or those of them that are wanted there; the log tells of others.
+
+    Raises InputError where there is none.
+    """
+    if not any(folder.glob("revlogs/user_id=*")):
+        raise InputError(
+            "There are no reviews to read.",
+            where=str(folder),
+            expected="a folder that `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k",
+            hint="import a collection first: rwkv import collection.colpkg --out mine",
+        )
+    present = list_users(folder)
+    if wanted is None:
+        return present
+    lacking = [user for user in wanted if user not in present]
+    if len(lacking) == len(wanted):
+        what = "The user is not in the folder." if len(wanted) == 1 else "None of the users is in the folder."
+        raise InputError(what, where=str(folder), got=shown_users(lacking), expected=f"of {shown_users(present)}")
+    if lacking:
+        log.warning("%s has no user %s", folder, shown_users(lacking))
+    return [user for user in wanted if user in present]
+
+
+def shown_users(users: Sequence[int]) -> str:
+    """The first of them, for a message."""
+    return ", ".join(map(str, users[:_SHOWN])) + (" ..." if len(users) > _SHOWN else "")
 
 
 def write_outcomes(

@@ -104,6 +104,7 @@ def test_some_users_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     fields = json.loads(out)
     assert list(fields["users"]) == ["2", "3"]
     assert "user 4 has no review that the benchmark counts" in err
+    assert "has no user 77" in err
 
 
 def test_several_folders(root: Path, compared: ComparedFolders, tmp_path: Path) -> None:
@@ -230,9 +231,11 @@ def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
     assert_said(capsys, "no review to compare on")
     assert run(root, "--users", "77") == 2
-    assert_said(capsys, "user")
+    assert_said(capsys, "The user is not in the folder.", "got: 77", "of 1, 2, 3, 4\n")
+    assert run(root, "--users", "77,78") == 2
+    assert_said(capsys, "None of the users is in the folder.", "got: 77, 78")
     assert cli.main(["compare", str(tmp_path), "--model", str(root / "model.pth")]) == 2
-    assert_said(capsys, "no dataset", str(tmp_path))
+    assert_said(capsys, "no reviews to read", str(tmp_path), "next: import a collection")
 
 
 @pytest.mark.parametrize("users", ["", "1-", "a", "1,,2", "-3"])
