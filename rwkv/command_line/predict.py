@@ -13,7 +13,9 @@ from rwkv.command_line.options import (
     add_when,
     completed_by_files,
 )
+from rwkv.errors import InputError
 
+_ROWS = "a number of lines, 0 for all"
 _DESCRIPTION = """\
 What the model says of every card now: recall by RWKV-P and by the forgetting curve, the probabilities of the four
 ratings, and the interval after each button. Nothing is written to a collection; the network's states are kept beside an
@@ -66,6 +68,8 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.moment import moment_of
     from rwkv.commands.predict import predict_learner
 
+    if options.rows < 0:
+        raise InputError("A table has no such number of lines.", where="--rows", got=str(options.rows), expected=_ROWS)
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)

@@ -7,7 +7,7 @@ import numpy as np
 
 from rwkv.commands.compare import AHEAD, IMM
 from rwkv.commands.learner import Learner
-from rwkv.commands.moment import local_time
+from rwkv.data.days import local_time
 from rwkv.data.history import CardTable, Int32s
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.segments import whole_history

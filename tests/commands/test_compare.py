@@ -157,6 +157,7 @@ def test_json_holds_the_same(compared: ComparedFolders, root: Path, capsys: pyte
 def test_one_user_has_no_means(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--users", "3", "--quiet") == 0
     text = capsys.readouterr().out
+    assert "reviews of one user, no same-day reviews" in text
     assert "user 3" in text
     assert "weighted" not in text
     assert "superiority" not in text

@@ -4,7 +4,9 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -116,6 +118,7 @@ def test_the_summary_tells_every_rule_that_met_something(
     ):
         assert words in said.out
     assert "deleted cards" not in said.out
+    assert said.out.count("FSRS off") == 2  # of the file of CSV nobody knows
     assert "--timezone" in said.err
     assert main(["import", str(files[0]), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
@@ -123,11 +126,13 @@ def test_the_summary_tells_every_rule_that_met_something(
     assert "is user 4 already" in capsys.readouterr().err
 
 
-def test_options_are_heard(files: list[Path], tmp_path: Path) -> None:
+def test_options_are_heard(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--timezone", "Asia/Tokyo", "--rollover", "0", "--elapsed", "start", "--grades", "raw"]
     assert main(["import", str(files[0]), "--out", str(tmp_path / "out"), *options, "--quiet"]) == 0
     info = read_collection(tmp_path / "out", 1).info
     assert (info.timezone, info.rollover_hour, info.elapsed) == ("Asia/Tokyo", 0, "start")
+    first = datetime.fromtimestamp(FIRST[0][0] / 1000, ZoneInfo("Asia/Tokyo")).date()
+    assert f"from {first}; days begin at 0:00 Asia/Tokyo" in capsys.readouterr().out
     assert read_history(tmp_path / "out", 1).elapsed_s.tolist() == [-1, 89_995]
 
 
