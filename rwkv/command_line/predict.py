@@ -23,14 +23,14 @@ imported one, so that the next time takes seconds."""
 
 _EPILOG = """\
 which cards (--cards), a part of the language of Anki's search box:
-  word "some words" wor*d      in the note's first field
-  deck:NAME preset:NAME        with the decks below it; NAME may hold *; deck:"Two words"
-  is:new is:due is:suspended   as in Anki
-  cid:1,2,3                    ids of cards
-  prop:r<0.9 prop:p<0.8        recall by the curve, and by RWKV-P
-  prop:left<=0                 days until the curve falls to the desired retention
-  prop:ivl>=21 prop:due<=0     Anki's interval, and days until Anki's due day
-  a b, a or b, -a, ( )         both, one of both, not, together
+  word "some words" wor*d   in the note's first field
+  deck:NAME preset:NAME     with the decks below; NAME may hold *; deck:"A B"
+  is:new is:due is:suspended  as in Anki
+  cid:1,2,3                 ids of cards
+  prop:r<0.9 prop:p<0.8     recall by the curve, and by RWKV-P
+  prop:left<=0              days until the curve falls to desired retention
+  prop:ivl>=21 prop:due<=0  Anki's interval, and days until Anki's due day
+  a b, a or b, -a, ( )      both, one of both, not, together
 
 examples:
   rwkv predict mine

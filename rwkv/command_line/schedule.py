@@ -27,7 +27,7 @@ cards: due whatever is answered before; repeats: due because of an answer within
 
 examples:
   rwkv schedule mine --retention 0.9 --days 30
-  rwkv schedule mine --search 0          today's cards, to be pasted into the search box of Anki's browser
+  rwkv schedule mine --search 0     today's cards, for the search box of Anki
   rwkv schedule mine --out days.json"""
 
 
