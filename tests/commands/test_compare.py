@@ -232,7 +232,7 @@ def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
     assert_said(capsys, "no review to compare on")
     assert run(root, "--users", "77") == 2
-    assert_said(capsys, "The user is not in the folder.", "got: 77", "of 1, 2, 3, 4\n")
+    assert_said(capsys, "The user is not in the folder.", "got: 77", "one of: 1, 2, 3, 4\n")
     assert run(root, "--users", "77,78") == 2
     assert_said(capsys, "None of the users is in the folder.", "got: 77, 78")
     assert cli.main(["compare", str(tmp_path), "--model", str(root / "model.pth")]) == 2
