@@ -17,7 +17,7 @@ from rwkv.data.collection import day_of, latest_reviews, list_collections, read_
 from rwkv.data.imported import RULES, ImportChoices
 from rwkv.data.revlogs import list_users, read_history
 from rwkv.errors import InputError
-from tests.data.anki.small import CREATED_S, write_collection_file
+from tests.data.anki.small import CREATED_S, write_archive, write_collection_file
 from tests.helpers import random_revlog, write_history
 
 START_MS = CREATED_S * 1000 + 3_600_000
@@ -134,6 +134,15 @@ def test_options_are_heard(files: list[Path], tmp_path: Path, capsys: pytest.Cap
     first = datetime.fromtimestamp(FIRST[0][0] / 1000, ZoneInfo("Asia/Tokyo")).date()
     assert f"from {first}; days begin at 0:00 Asia/Tokyo" in capsys.readouterr().out
     assert read_history(tmp_path / "out", 1).elapsed_s.tolist() == [-1, 89_995]
+
+
+def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = write_archive(tmp_path / "shared.apkg", {"\x1b]0;mine\x07漢": b""})
+    for files in ([shared], [shared, tmp_path / "nowhere"]):
+        assert main(["import", *map(str, files), "--out", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert "got: \ufffd]0;mine\ufffd漢\n" in said
+        assert "\x1b" not in said
 
 
 def test_python_callers_meet_the_errors(tmp_path: Path) -> None:
