@@ -9,6 +9,7 @@ from rwkv.command_line.compare import add_compare
 from rwkv.command_line.completion import add_completion
 from rwkv.command_line.demo import add_demo
 from rwkv.command_line.import_ import add_import
+from rwkv.command_line.options import HelpFormatter
 from rwkv.command_line.predict import add_predict
 from rwkv.command_line.report import add_report
 from rwkv.command_line.schedule import add_schedule
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="rwkv",
         description="RWKV for spaced repetition.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in _COMMANDS:

@@ -28,7 +28,12 @@ class _ProgressHandler(logging.Handler):
     """Log lines that do not tear progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(printable(self.format(record)), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """A message without what a terminal would obey: names within a file may hold anything."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
 def run_command(command: Callable[[], int], quiet: bool = False) -> int:
@@ -44,7 +49,7 @@ def run_command(command: Callable[[], int], quiet: bool = False) -> int:
     try:
         return command()
     except RwkvError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; nothing that was written is lost, and the same command does the rest", file=sys.stderr)

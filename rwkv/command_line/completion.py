@@ -10,9 +10,9 @@ from rwkv.command_line.options import Commands, add_command
 _DESCRIPTION = """\
 Print a script for the shell, once, to complete commands, options and paths from then on:
 
-  bash   rwkv completion bash > ~/.local/share/bash-completion/completions/rwkv
-  zsh    rwkv completion zsh > ~/.zfunc/_rwkv       with `fpath+=~/.zfunc` before compinit in .zshrc
-  tcsh   rwkv completion tcsh > ~/.rwkv.csh         with `source ~/.rwkv.csh` in .tcshrc"""
+  rwkv completion bash > ~/.local/share/bash-completion/completions/rwkv
+  rwkv completion zsh > ~/.zfunc/_rwkv     .zshrc: fpath+=~/.zfunc, compinit
+  rwkv completion tcsh > ~/.rwkv.csh       .tcshrc: source ~/.rwkv.csh"""
 
 
 def add_completion(commands: Commands, whole: argparse.ArgumentParser) -> None:

@@ -13,7 +13,9 @@ from rwkv.command_line.options import (
     add_when,
     completed_by_files,
 )
+from rwkv.errors import InputError
 
+_ROWS = "a number of lines, 0 for all"
 _DESCRIPTION = """\
 What the model says of every card now: recall by RWKV-P and by the forgetting curve, the probabilities of the four
 ratings, and the interval after each button. Nothing is written to a collection; the network's states are kept beside an
@@ -21,14 +23,14 @@ imported one, so that the next time takes seconds."""
 
 _EPILOG = """\
 which cards (--cards), a part of the language of Anki's search box:
-  word "some words" wor*d      in the note's first field
-  deck:NAME preset:NAME        with the decks below it; NAME may hold *; deck:"Two words"
-  is:new is:due is:suspended   as in Anki
-  cid:1,2,3                    ids of cards
-  prop:r<0.9 prop:p<0.8        recall by the curve, and by RWKV-P
-  prop:left<=0                 days until the curve falls to the desired retention
-  prop:ivl>=21 prop:due<=0     Anki's interval, and days until Anki's due day
-  a b, a or b, -a, ( )         both, one of both, not, together
+  word "some words" wor*d   in the note's first field
+  deck:NAME preset:NAME     with the decks below; NAME may hold *; deck:"A B"
+  is:new is:due is:suspended  as in Anki
+  cid:1,2,3                 ids of cards
+  prop:r<0.9 prop:p<0.8     recall by the curve, and by RWKV-P
+  prop:left<=0              days until the curve falls to desired retention
+  prop:ivl>=21 prop:due<=0  Anki's interval, and days until Anki's due day
+  a b, a or b, -a, ( )      both, one of both, not, together
 
 examples:
   rwkv predict mine
@@ -66,6 +68,8 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.moment import moment_of
     from rwkv.commands.predict import predict_learner
 
+    if options.rows < 0:
+        raise InputError("A table has no such number of lines.", where="--rows", got=str(options.rows), expected=_ROWS)
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)

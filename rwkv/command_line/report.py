@@ -18,9 +18,9 @@ _DESCRIPTION = """\
 Write one HTML file to be looked at, which needs no network: recall of every card now, forgetting curves, workload at
 several desired retentions, calibration and log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
 
-  rwkv report mine                                a collection that `rwkv import` has made
-  rwkv report data --user 3 --compared 3-12       one user's cards, the past reviews of ten
-  rwkv report --training rwkv-demo/pretrain       the loss curves of training runs"""
+  rwkv report mine                           a collection that was imported
+  rwkv report data --user 3 --compared 3-12  one's cards, past reviews of ten
+  rwkv report --training rwkv-demo/pretrain  the loss curves of training runs"""
 
 
 def add_report(commands: Commands) -> None:

@@ -13,6 +13,7 @@ from rwkv.command_line.options import (
     add_when,
     completed_by_files,
 )
+from rwkv.errors import InputError
 from rwkv.runtime import log
 
 _DESCRIPTION = """\
@@ -26,7 +27,7 @@ cards: due whatever is answered before; repeats: due because of an answer within
 
 examples:
   rwkv schedule mine --retention 0.9 --days 30
-  rwkv schedule mine --search 0          today's cards, to be pasted into the search box of Anki's browser
+  rwkv schedule mine --search 0     today's cards, for the search box of Anki
   rwkv schedule mine --out days.json"""
 
 
@@ -53,6 +54,11 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.moment import moment_of
     from rwkv.commands.schedule import schedule_learner
 
+    if options.search is not None and options.search < 0:
+        expected = "0 for today, 1 for tomorrow, ..."
+        raise InputError(
+            "The days ahead have no such day.", where="--search", got=str(options.search), expected=expected
+        )
     if options.out is not None:
         schedule_tables.format_of(options.out)  # refused before the work
     learner = read_learner(options.folder, choose_user(options.folder, options.user))

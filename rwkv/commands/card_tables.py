@@ -65,6 +65,8 @@ def as_text(heading: Heading, cards: CardPredictions, most: int) -> str:
     shown = cards.rows(np.arange(min(most, len(cards))))
     lines += ["", "".join(f"{title:>{width}}" for title, width in _GROUPS), _row("card", "deck", _TITLES)]
     lines += [_row(*row) for row in zip(_names(shown), shown.deck.tolist(), _cells(shown), strict=True)]
+    if len(cards) == 0:
+        lines.append("no card is one of those that are asked for")
     if len(shown) < len(cards):
         lines.append(f"... and {len(cards) - len(shown)} more: --rows 0 shows all, --out FILE.csv writes them")
     return "\n".join(lines)

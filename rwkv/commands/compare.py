@@ -16,7 +16,7 @@ from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.made_by import MadeBy, model_at
-from rwkv.evaluation.predict import find_targets, last_rows, not_finite, predict_user, sliced_histories
+from rwkv.evaluation.predict import find_targets, predict_history
 from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
 from rwkv.model.network import Network
@@ -136,10 +136,7 @@ def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int
     targets = find_targets(history, keys)
     p = {}
     if len(targets) > 0:
-        batch = sliced_histories([history], network.device)
-        said = predict_user(network, last_rows(network, batch), targets)
-        if not said.is_finite:
-            raise not_finite(f"user {table.user}")
+        said = predict_history(network, history, targets)
         baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
         predicted = np.isin(keys.review_ths, targets.review_th)
         p = {name: of[predicted] for name, of in baselines.items()} | {AHEAD: said.p_ahead, IMM: said.p_imm}

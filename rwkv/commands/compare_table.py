@@ -60,7 +60,7 @@ def comparison_fields(of: ComparedFolders) -> dict[str, object]:
 def _heading(of: ComparedFolders) -> str:
     reviews = sum(map(len, of.users.values()))
     lines = [
-        f"{reviews} reviews of {len(of.users)} users, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
+        f"{reviews} reviews of {_people(len(of.users))}, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
         f"model: {of.model}" + (f", {of.notice}" if of.notice else ""),
     ]
     if of.left_out:
@@ -70,6 +70,10 @@ def _heading(of: ComparedFolders) -> str:
     if len(of.counted) < len(of.users):
         lines.append(f"means over the {len(of.counted)} users whom every algorithm has")
     return "\n".join(lines)
+
+
+def _people(count: int) -> str:
+    return "one user" if count == 1 else f"{count} users"
 
 
 def _estimates_of(of: ComparedFolders, label: str) -> dict[str, Mapping[str, Estimate]]:

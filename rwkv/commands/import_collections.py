@@ -8,10 +8,14 @@ from pathlib import Path
 from rwkv.data.anki.archive import opened
 from rwkv.data.anki.read import read_anki
 from rwkv.data.collection import CollectionInfo, list_collections, read_info
+from rwkv.data.days import local_time
 from rwkv.data.imported import RULES, ImportChoices, ImportedUser, next_user, write_import
 from rwkv.data.reviews_csv import read_csv
 from rwkv.errors import InputError, RwkvError
 from rwkv.runtime import log
+
+# Kinds of sources that say whether FSRS is on; shared decks and CSV do not.
+_SAYING_FSRS = ("colpkg", "anki2")
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,12 @@ def _import(file: Path, out: Path, choices: ImportChoices) -> tuple[int, Collect
 
 
 def _summary(user: int, info: CollectionInfo, out: Path) -> str:
-    first = datetime.fromtimestamp(info.day_start_s, UTC).date()
+    first = local_time(info.day_start_s, info.timezone).date()
+    fsrs = f"; FSRS {'on' if info.has_fsrs else 'off'}" if info.kind in _SAYING_FSRS else ""
     head = [
         f"user {user} in {out}: {info.name} ({info.source})",
         f"  from {first}; days begin at {info.rollover_hour}:00 {info.timezone}; elapsed time {info.elapsed}; "
-        f"ratings {info.grades}; FSRS {'on' if info.has_fsrs else 'off'}",
+        f"ratings {info.grades}{fsrs}",
     ]
     width = max(len(f"{count:,}") for count in info.counts.values())
     rows = [f"  {info.counts[name]:>{width},}  {text}" for name, text in RULES.items() if info.counts.get(name)]

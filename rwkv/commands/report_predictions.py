@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
 from rwkv.commands.compare import AHEAD, IMM
 from rwkv.commands.learner import Learner
-from rwkv.commands.moment import local_time
+from rwkv.commands.metric_table import COLUMNS
+from rwkv.data.days import local_time
 from rwkv.data.history import CardTable, Int32s
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.segments import whole_history
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
-from rwkv.evaluation.predict import Targets, find_targets, last_rows, not_finite, predict_user, sliced_histories
+from rwkv.evaluation.predict import Targets, find_targets, predict_history
 from rwkv.evaluation.report_content import ComparisonRow, Floats, PredictedReviews
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import Estimate, means, superiority
 from rwkv.model.network import Network
 
-SHOWN_METRICS = ("LogLoss", "RMSE(bins)", "AUC")
-_UNIX_EPOCH = 719_163  # the ordinal of 1970-01-01
+_UNIX_EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,7 @@ def predict_past(learner: Learner, network: Network) -> PersonPredicted | None:
     targets = find_targets(history, BenchmarkKeys(every, np.zeros(len(every), np.int32)))
     if len(targets) == 0:
         return None
-    batch = sliced_histories([history], network.device)
-    said = predict_user(network, last_rows(network, batch), targets)
-    if not said.is_finite:
-        raise not_finite(f"user {table.user}")
+    said = predict_history(network, history, targets)
     others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
     p: dict[str, Floats] = {IMM: said.p_imm, AHEAD: said.p_ahead}
     p |= {name: _placed(of, keys.review_ths, targets.review_th) for name, of in reversed(others.items())}
@@ -171,4 +169,4 @@ def _scores(counted: Sequence[Comparison]) -> dict[str, dict[int, Score]]:
 
 
 def _shown(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    return {name: metrics[name] for name in SHOWN_METRICS}
+    return {name: metrics[name] for name in COLUMNS}

@@ -105,10 +105,13 @@ def play_ahead(
     """The same with an engine that has read the learner's history; it also takes in the answers that are drawn."""
     if not 1 <= days <= MOST_DAYS:
         raise InputError("So many days cannot be looked ahead.", got=str(days), expected=f"1 to {MOST_DAYS}")
+    if seed < 0:
+        raise InputError("This is no seed.", where="seed", got=str(seed), expected="0 or more")
     own = learner.cards.desired_retention
     wanted = checked_retention(own if retention is None else np.full_like(own, retention))
     play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed))
-    return list(progress(play.days(), days, "days ahead", "day"))
+    what = "days ahead" if retention is None else f"days ahead at {retention:.0%}"
+    return list(progress(play.days(), days, what, "day"))
 
 
 class _Play:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rwkv.commands.card_tables import Heading
 from rwkv.commands.learner import Learner
-from rwkv.commands.moment import local_time
 from rwkv.commands.plain_json import as_json
 from rwkv.commands.schedule import ScheduledDay
+from rwkv.data.days import SECONDS_PER_HOUR, local_time
 from rwkv.errors import InputError
 from rwkv.files import write_whole
 
@@ -23,7 +23,7 @@ def dates_of(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[st
     """The date of each day in the collection's time zone; "" where a folder has no dates."""
     if learner.info is None:
         return ["" for _ in days]
-    first = local_time(at_s - learner.info.rollover_hour * 3600, learner.info.timezone).date()
+    first = local_time(at_s - learner.info.rollover_hour * SECONDS_PER_HOUR, learner.info.timezone).date()
     return [str(first + timedelta(day.day)) for day in days]
 
 

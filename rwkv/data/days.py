@@ -3,7 +3,7 @@
 import re
 import zoneinfo
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
 
 SECONDS_PER_HOUR = 3600
+
+# Moments that calendars can show, and a thousand years after them.
+EARLIEST_S, LATEST_S = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (100, 9000))
 
 # Offsets from UTC are looked up once for each quarter of an hour: no zone changes at other moments.
 _QUARTER_S = 900
@@ -47,7 +50,11 @@ class DayClock:
 
 
 def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
-    """Seconds east of UTC [n] at each moment. Raises InputError where there is no such zone."""
+    """Seconds east of UTC [n] at each moment. Raises InputError for what is no zone, or a moment of no calendar."""
+    strange = epoch_s[(epoch_s < EARLIEST_S) | (epoch_s > LATEST_S)]
+    if len(strange):
+        got, expected = f"{strange[0]} seconds since 1970", "the years 100 to 9000"
+        raise InputError("A moment is in no calendar.", got=got, expected=expected)
     fixed = _fixed_offset(timezone)
     if fixed is not None:
         return np.full(len(epoch_s), fixed)
@@ -59,6 +66,11 @@ def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
     quarter, place = np.unique(epoch_s // _QUARTER_S, return_inverse=True)
     offsets = [_offset(zone, int(number) * _QUARTER_S) for number in quarter]
     return np.array(offsets, np.int64)[place]
+
+
+def local_time(epoch_s: float, timezone: str) -> datetime:
+    """What clock and calendar show at a moment in a time zone. Raises InputError as `utc_offsets`."""
+    return datetime.fromtimestamp(epoch_s + int(utc_offsets(np.array([int(epoch_s)]), timezone)[0]), UTC)
 
 
 def name_of_offset(seconds_east: int) -> str:

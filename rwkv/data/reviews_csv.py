@@ -7,7 +7,7 @@ import numpy as np
 
 from rwkv.data.arrow import ids, integers, read_csv_columns
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
-from rwkv.data.days import DayClock
+from rwkv.data.days import LATEST_S, DayClock
 from rwkv.data.history import Ints, order_by_card
 from rwkv.data.imported import ImportChoices, ImportedUser
 from rwkv.data.review_columns import TimedReviews
@@ -26,6 +26,7 @@ _NEW, _LEARNING, _REVIEW, _FILTERED = 0, 1, 2, 4
 
 # Earlier moments than 1973 are no milliseconds but seconds.
 _LEAST_MS = 100_000_000_000
+_MOST_MS = LATEST_S * 1000
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,14 @@ def _check_times(time_ms: Ints, where: str) -> None:
             got=str(time_ms.min()),
             expected="epoch milliseconds, after 1973",
             hint="multiply by 1000 if these are seconds",
+        )
+    if len(time_ms) and time_ms.max() > _MOST_MS:
+        raise InputError(
+            "A review_time is too late.",
+            where=where,
+            got=str(time_ms.max()),
+            expected="epoch milliseconds",
+            hint="divide by 1000 if these are microseconds",
         )
 
 

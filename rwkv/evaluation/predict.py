@@ -119,6 +119,14 @@ def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
     return rows_before_heads(network, rows.inputs, batch.parts, len(batch), rows_of_a_slice(network.device))
 
 
+def predict_history(network: Network, segment: Segment, of: Targets) -> UserPredictions:
+    """Both predictions of at least one target of a whole history. Raises CheckpointError where they are not finite."""
+    predictions = predict_user(network, last_rows(network, sliced_histories([segment], network.device)), of)
+    if not predictions.is_finite:
+        raise not_finite(f"user {segment.user}")
+    return predictions
+
+
 @torch.inference_mode()
 def predict_user(network: Network, x: Tensor, of: Targets) -> UserPredictions:
     """Both predictions of one user's targets, at least one, from the batch's last rows x [N, C]."""

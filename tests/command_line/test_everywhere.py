@@ -17,7 +17,10 @@ SUBPARSERS = next(action for action in build_parser()._actions if isinstance(act
 
 
 @pytest.mark.parametrize("name", SUBPARSERS.choices)
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
@@ -26,7 +29,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         assert word in said
     described = SUBPARSERS.choices[name].description
     assert described
-    assert described.splitlines()[0] in said
+    assert " ".join(described.split()) in " ".join(said.split())
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_every_command_has_a_line_in_the_list() -> None:

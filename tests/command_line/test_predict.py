@@ -48,6 +48,12 @@ def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[st
     assert "predictions" in err
 
 
+def test_a_table_of_no_card_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = said(capsys, "predict", "mine", "--cards", "deck:Nowhere")
+    assert out.splitlines()[0].startswith("Ada, 0 cards")
+    assert out.splitlines()[-1] == "no card is one of those that are asked for"
+
+
 def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = said(
         capsys, "predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new or cid:1600000000000"
@@ -113,8 +119,12 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
         (("predict", "mine", "--model", "none.pth"), ("none.pth",)),
         (("predict", "mine", "--out", "cards.xlsx"), ("cards.xlsx",)),
         (("predict", "mine", "--format", "parquet"), ("--out",)),
+        (("predict", "mine", "--rows", "-3"), ("--rows", "got: -3")),
+        (("predict", "mine", "--at", "+99999999d"), ("--at", "too far ahead")),
+        (("predict", "mine", "--at", f"+{10**25}d"), ("--at", "too far ahead")),
         (("schedule", "mine", "--days", "0"), ("0",)),
-        (("schedule", "mine", "--search", "-1"), ("days",)),
+        (("schedule", "mine", "--seed", "-1"), ("seed", "got: -1")),
+        (("schedule", "mine", "--search", "-1"), ("--search", "got: -1")),
         (("schedule", "mine", "--out", "days.xlsx"), ("days.xlsx",)),
     ],
 )

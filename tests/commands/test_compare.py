@@ -157,6 +157,7 @@ def test_json_holds_the_same(compared: ComparedFolders, root: Path, capsys: pyte
 def test_one_user_has_no_means(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--users", "3", "--quiet") == 0
     text = capsys.readouterr().out
+    assert "reviews of one user, no same-day reviews" in text
     assert "user 3" in text
     assert "weighted" not in text
     assert "superiority" not in text
@@ -231,7 +232,7 @@ def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
     assert_said(capsys, "no review to compare on")
     assert run(root, "--users", "77") == 2
-    assert_said(capsys, "The user is not in the folder.", "got: 77", "of 1, 2, 3, 4\n")
+    assert_said(capsys, "The user is not in the folder.", "got: 77", "one of: 1, 2, 3, 4\n")
     assert run(root, "--users", "77,78") == 2
     assert_said(capsys, "None of the users is in the folder.", "got: 77, 78")
     assert cli.main(["compare", str(tmp_path), "--model", str(root / "model.pth")]) == 2

@@ -4,7 +4,9 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from rwkv.data.collection import day_of, latest_reviews, list_collections, read_
 from rwkv.data.imported import RULES, ImportChoices
 from rwkv.data.revlogs import list_users, read_history
 from rwkv.errors import InputError
-from tests.data.anki.small import CREATED_S, write_collection_file
+from tests.data.anki.small import CREATED_S, write_archive, write_collection_file
 from tests.helpers import random_revlog, write_history
 
 START_MS = CREATED_S * 1000 + 3_600_000
@@ -116,6 +118,7 @@ def test_the_summary_tells_every_rule_that_met_something(
     ):
         assert words in said.out
     assert "deleted cards" not in said.out
+    assert said.out.count("FSRS off") == 2  # of the file of CSV nobody knows
     assert "--timezone" in said.err
     assert main(["import", str(files[0]), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
@@ -123,12 +126,23 @@ def test_the_summary_tells_every_rule_that_met_something(
     assert "is user 4 already" in capsys.readouterr().err
 
 
-def test_options_are_heard(files: list[Path], tmp_path: Path) -> None:
+def test_options_are_heard(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--timezone", "Asia/Tokyo", "--rollover", "0", "--elapsed", "start", "--grades", "raw"]
     assert main(["import", str(files[0]), "--out", str(tmp_path / "out"), *options, "--quiet"]) == 0
     info = read_collection(tmp_path / "out", 1).info
     assert (info.timezone, info.rollover_hour, info.elapsed) == ("Asia/Tokyo", 0, "start")
+    first = datetime.fromtimestamp(FIRST[0][0] / 1000, ZoneInfo("Asia/Tokyo")).date()
+    assert f"from {first}; days begin at 0:00 Asia/Tokyo" in capsys.readouterr().out
     assert read_history(tmp_path / "out", 1).elapsed_s.tolist() == [-1, 89_995]
+
+
+def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = write_archive(tmp_path / "shared.apkg", {"\x1b]0;mine\x07漢": b""})
+    for files in ([shared], [shared, tmp_path / "nowhere"]):
+        assert main(["import", *map(str, files), "--out", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert "got: \ufffd]0;mine\ufffd漢\n" in said
+        assert "\x1b" not in said
 
 
 def test_python_callers_meet_the_errors(tmp_path: Path) -> None:

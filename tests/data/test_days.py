@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from rwkv.data.days import DayClock, name_of_offset, utc_offsets
+from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock, local_time, name_of_offset, utc_offsets
 from rwkv.errors import InputError
 
 
@@ -44,6 +44,19 @@ def test_names_of_offsets(name: str, seconds: int) -> None:
 def test_unknown_zones(name: str) -> None:
     with pytest.raises(InputError, match="no such time zone"):
         DayClock(name, 4)
+
+
+@pytest.mark.parametrize("zone", ["UTC-03:30", "Asia/Tokyo"])
+def test_moments_that_no_calendar_shows(zone: str) -> None:
+    for epoch_s in (EARLIEST_S - 1, LATEST_S + 1, 10**15):
+        with pytest.raises(InputError, match="in no calendar"):
+            DayClock(zone, 4).days(np.array([0, epoch_s]))
+    years = [local_time(epoch_s, "UTC").year for epoch_s in (EARLIEST_S, LATEST_S)]
+    assert years == [100, 9000]
+
+
+def test_local_time_is_that_of_the_clock_on_the_wall() -> None:
+    assert f"{local_time(moment('Asia/Tokyo', 2024, 7, 1, 4), 'Asia/Tokyo'):%Y-%m-%d %H:%M}" == "2024-07-01 04:00"
 
 
 @pytest.mark.parametrize("hour", [-1, 24])

@@ -106,6 +106,7 @@ def test_clock(tmp_path: Path) -> None:
         ((HEADER, f"1,{START_MS},"), ("review_rating", "missing", "row 1")),
         ((HEADER, f",{START_MS},3"), ("card_id", "missing", "row 1")),
         ((HEADER, "1,1700000000,3"), ("too early", "multiply by 1000")),
+        ((HEADER, "1,1700000000000000,3"), ("too late", "divide by 1000")),
         ((HEADER + ",review_state", f"1,{START_MS},3,7"), ("review_state", "7")),
     ],
 )

@@ -20,7 +20,16 @@ from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.segments import Segment, segment_bounds, whole_history
 from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
-from rwkv.evaluation.predict import Targets, curve_weights, find_targets, last_rows, make_question, predict_user
+from rwkv.errors import CheckpointError
+from rwkv.evaluation.predict import (
+    Targets,
+    curve_weights,
+    find_targets,
+    last_rows,
+    make_question,
+    predict_history,
+    predict_user,
+)
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.inputs import draw_sequence
@@ -180,6 +189,21 @@ def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
     x = last_rows(asked.network, slice_batch(asked.batch, 16, for_gpu=False)).clone()
     x[asked.targets.imm_row[3]] = torch.nan
     assert not predict_user(asked.network, x, asked.targets).is_finite
+
+
+def test_a_whole_history_at_once() -> None:
+    """What the network says of all its rows, and an error instead of what is no number."""
+    segment, network = history(make_table(random_revlog(2, 60, 9), user=2)), small_network()
+    targets = find_targets(segment, keys_of(list(range(10, 61))))
+    said = predict_history(network, segment, targets)
+    with torch.no_grad():
+        batch = collate([segment], [draw_sequence(2)])
+        p_logits = network(batch.inputs(), batch.layouts).p_logits[torch.from_numpy(targets.imm_row)]
+    np.testing.assert_allclose(said.p_imm, immediate_recall(p_logits).numpy(), rtol=0, atol=TOLERANCE)
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    with pytest.raises(CheckpointError, match="not finite"):
+        predict_history(network, segment, targets)
 
 
 # --- From the databases

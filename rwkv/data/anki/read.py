@@ -12,9 +12,9 @@ from rwkv.data.anki.rules import kept_reviews
 from rwkv.data.anki.settings import Deck, Settings, read_settings
 from rwkv.data.arrow import Columns
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Floats, Texts
-from rwkv.data.days import SECONDS_PER_HOUR, DayClock, name_of_offset, utc_offsets
+from rwkv.data.days import LATEST_S, SECONDS_PER_HOUR, DayClock, name_of_offset, utc_offsets
 from rwkv.data.history import Ints
-from rwkv.data.imported import ImportChoices, ImportedUser
+from rwkv.data.imported import RULES, ImportChoices, ImportedUser
 from rwkv.data.review_columns import TimedReviews
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
@@ -24,6 +24,8 @@ _DEFAULT_ROLLOVER = 4
 # A due value above this is a moment in epoch seconds, one below it a day of the collection. Source: Anki's card/mod.rs.
 _FIRST_MOMENT = 1_000_000_000
 _NEW, _SUSPENDED = 0, -1
+
+_NO_REVIEWS = "take a collection in which cards were learned; docs/formats.md says which entries count, and why"
 
 
 def read_anki(opened: OpenedSource, choices: ImportChoices, by_anki: bool | None = None) -> ImportedUser:
@@ -76,12 +78,10 @@ def _opened_by_anki(opened: OpenedSource, by_anki: bool | None) -> tuple[Path, S
 def _reviews(revlog: RevlogRows, map_grades: bool, opened: OpenedSource) -> tuple[TimedReviews, dict[str, int]]:
     kept, counts = kept_reviews(revlog, map_grades)
     if len(kept.row) == 0:
-        met = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        met = "; ".join(f"{count:,} {RULES[name]}" for name, count in counts.items() if count)
+        by_kind = "export it with `Include scheduling information`" if opened.kind == "apkg" else _NO_REVIEWS
         raise InputError(
-            "The collection has no reviews.",
-            where=str(opened.source),
-            got=met or "an empty revlog",
-            hint="export it with `Include scheduling information`" if opened.kind == "apkg" else "",
+            "The collection has no reviews.", where=str(opened.source), got=met or "an empty revlog", hint=by_kind
         )
     reviews = TimedReviews(
         card_id=revlog.card_id[kept.row],
@@ -167,7 +167,7 @@ def _due_days(rows: CardRows, settings: Settings, clock: DayClock) -> Floats:
     if offset_s is None:
         offset_s = int(utc_offsets(np.array([settings.created_s]), clock.timezone)[0])
     first_day = (settings.created_s + offset_s) // SECONDS_PER_DAY
-    day = np.where(rows.due > _FIRST_MOMENT, clock.days(np.maximum(0, rows.due)), first_day + rows.due)
+    day = np.where(rows.due > _FIRST_MOMENT, clock.days(np.clip(rows.due, 0, LATEST_S)), first_day + rows.due)
     return np.where(rows.kind == _NEW, np.nan, day)
 
 

@@ -208,7 +208,7 @@ def test_no_reviews(tmp_path: Path) -> None:
     assert "no reviews" in refusal(path)
     # Only what does not count: a reset, and a review whose beginning is missing.
     path = write_collection_file(tmp_path / "dropped.anki2", [(START_MS, 1, 0, 4), (START_MS + 1, 2, 3, 1)])
-    assert "manual_entries 1, without_new_start 1" in refusal(path)
+    assert "1 manual entries (set due date, forget, rescheduling): dropped; 1 reviews of cards without" in refusal(path)
     shared = write_archive(tmp_path / "shared.apkg", {"collection.anki2": (tmp_path / "none.anki2").read_bytes()})
     assert "scheduling information" in refusal(shared)
 
