@@ -6,6 +6,20 @@ from typing import Any
 
 import torch
 
+from rwkv.runtime import log
+
+_OPS = (
+    "channel_mix_backward",
+    "channel_mix_forward",
+    "curve_recall",
+    "hash_dropout",
+    "network_step",
+    "time_mix_backward",
+    "time_mix_forward",
+    "wkv_backward",
+    "wkv_forward",
+)
+
 
 @cache
 def is_built() -> bool:
@@ -13,6 +27,10 @@ def is_built() -> bool:
     try:
         importlib.import_module("rwkv._native")
     except ImportError:
+        return False
+    if not all(hasattr(native(), name) for name in _OPS):
+        again = "pip install --no-build-isolation -e ."
+        log.warning("the native kernels are older than the code, so that PyTorch runs instead; build them: %s", again)
         return False
     return True
 
