@@ -30,6 +30,7 @@ from rwkv.errors import InputError, NonFiniteError
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
+from rwkv.ops.kernels import has_triton
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
@@ -110,16 +111,17 @@ def _steps(
 ) -> Iterator[tuple[int, StepReport]]:
     """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step.
 
-    On a GPU by replaying recorded steps.
+    On a GPU by replaying recorded steps, but for the plain form of the recurrence, which waits for the GPU.
     """
     visits = steps_from(before.done, before.total, len(groups), config.seed)
     dtype, mode, processes = TORCH_DTYPES[config.dtype], config.loss_mode, config.num_fetch_processes
-    if _is_for_gpu(config):
+    if _is_for_gpu(config) and has_triton():
         padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
         return _take_steps(config, optimizer, before, padded, RecordedSteps(network, optimizer, dtype, mode).step)
 
     def take_step(batch: Batch, seed: int) -> StepReport:
-        return train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))
+        source = DropoutSource(torch.tensor([seed], device=network.device))
+        return train_step(network, optimizer, batch.to(network.device), dtype, mode, source)
 
     batches = fetch(partial(_batch, config, groups), visits, processes)
     return _take_steps(config, optimizer, before, batches, take_step)
