@@ -1,4 +1,4 @@
-"""One training step on a GPU, the three cases: reviews and rows a second, launches, memory, loss beside the eager step.
+"""One training step on a GPU, the three cases: reviews and rows a second, memory, loss beside the eager step.
 
 python -m bench.gpu_train [--dtype bfloat16] [--repeats 20]
 """

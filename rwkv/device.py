@@ -24,6 +24,8 @@ def open_device(name: str, threads: int) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # kernels and graphs run on the current one
     except (RuntimeError, AssertionError, ImportError) as error:
         raise DeviceError(
             f"The device {name!r} cannot be used.",

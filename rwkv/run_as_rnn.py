@@ -14,8 +14,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit code."""
     parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/run_as_rnn_*.toml")
+    parser.add_argument("--memory", type=int, help="bytes of states that are held; goes before MEMORY")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _run(load_config(options.config, RecurrentConfig)))
+    flags = {} if options.memory is None else {"memory": options.memory}
+    return run_command(lambda: _run(load_config(options.config, RecurrentConfig, **flags)))
 
 
 def _run(config: RecurrentConfig) -> int:

@@ -38,5 +38,17 @@ def test_a_device_that_cannot_be_used_is_an_error_in_words(name: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(("name", "chosen"), [("cuda:1", [torch.device("cuda:1")]), ("cuda", []), ("cpu", [])])
+def test_a_gpu_that_is_named_is_the_one_that_kernels_run_on(
+    name: str, chosen: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.device] = []
+    cpu_zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda size, device: cpu_zeros(size))
+    monkeypatch.setattr(torch.cuda, "set_device", made.append)
+    assert open_device(name, threads=0) == torch.device(name)
+    assert made == chosen
+
+
 def test_formats_of_numbers() -> None:
     assert dict(TORCH_DTYPES) == {"bfloat16": torch.bfloat16, "float32": torch.float32}

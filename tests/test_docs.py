@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 import rwkv
 from rwkv.cli import build_parser
 from rwkv.commands.chosen_model import demo_model
+from rwkv.config import Config, EvaluateConfig, FindKeysConfig, ProcessDataConfig, RecurrentConfig, TrainConfig
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.commands.people import SCALE, make_person
 from tests.commands.workspace import REPOSITORY
 from tests.networks import recipe_network
+from tests.test_config import COMMANDS, SHIPPED
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
@@ -53,6 +56,20 @@ def test_the_readme_links_every_page() -> None:
     text = PAGES[0].read_text()
     assert all(f"](docs/{page.name})" in text for page in PAGES[1:])
     assert "docs/report.png" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readme_explains_every_key_of_ours(command: type[Config]) -> None:
+    """Those that are in no published file, nor accepted for the sake of one (spec 2)."""
+    published = {"SHORT", "SECS", "LMDB_MAX_READERS", "LABEL_FILTER_KEY_PREFIX"}
+    published |= {key for of, table in SHIPPED.values() if of is command for key in table}
+    rows = [line.split("|")[1:3] for line in PAGES[0].read_text().splitlines() if line.startswith("| `")]
+    name = {FindKeysConfig: "keys", ProcessDataConfig: "data_processing", TrainConfig: "train_rwkv"} | {
+        EvaluateConfig: "get_result",
+        RecurrentConfig: "run_as_rnn",
+    }
+    explained = {key for keys, commands in rows if name[command] in commands for key in re.findall(r"`(\w+)`", keys)}
+    assert {field.name.upper() for field in fields(command)} - published - explained == set()
 
 
 @pytest.mark.parametrize("name", rwkv.__all__)

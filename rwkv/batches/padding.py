@@ -14,11 +14,10 @@ from rwkv.ops.wkv_triton_plan import CHUNK_LENGTH, RUNS, RunPlan, plan_runs
 # Rows are filled up to a multiple of this share of a full batch.
 _ROW_STEPS = 8
 # Groups of a stream, and slots of its scan, are filled up to one of these.
-_GROUPS = (256, 1024, 4096, 16_384, 65_536, 262_144)
+_GROUPS = tuple(4**power for power in range(4, 16))
 _SLOTS = (0, 128, 512, 2048)
 
 Sizes = tuple[int, ...]
-
 
 # Where each tensor of a batch begins in the one that holds them all: a multiple of so many bytes.
 _ALIGNED = 128

@@ -1,8 +1,8 @@
 """Train the network: warm-up and constant rate (WS), or decay (D) (spec 5)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import TypeVar
 
 import torch
 
@@ -30,6 +30,7 @@ from rwkv.errors import InputError, NonFiniteError
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
+from rwkv.ops.kernels import has_triton
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
@@ -40,6 +41,8 @@ from rwkv.training.tracking import Tracker, WandbSettings
 from rwkv.training.validate import validate, validation_batch
 
 NAME = "python -m rwkv.train_rwkv"
+
+Made = TypeVar("Made")
 
 _STEPS_BETWEEN_CHECKPOINTS = 500
 _FIRST_CHECKPOINT = 50
@@ -106,12 +109,32 @@ def _steps(
     groups: list[Group],
     before: Progress,
 ) -> Iterator[tuple[int, StepReport]]:
-    """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step."""
+    """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step.
+
+    On a GPU by replaying recorded steps, but for the plain form of the recurrence, which waits for the GPU.
+    """
     visits = steps_from(before.done, before.total, len(groups), config.seed)
-    batches = fetch(partial(_batch, config, groups), visits, config.num_fetch_processes, _is_for_gpu(config))
-    if _is_for_gpu(config):
-        batches = staged(cast(Iterator[PaddedBatch], batches), network.device)
-    take_step = _step_taker(config, network, optimizer)
+    dtype, mode, processes = TORCH_DTYPES[config.dtype], config.loss_mode, config.num_fetch_processes
+    if _is_for_gpu(config) and has_triton():
+        padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
+        return _take_steps(config, optimizer, before, padded, RecordedSteps(network, optimizer, dtype, mode).step)
+
+    def take_step(batch: Batch, seed: int) -> StepReport:
+        source = DropoutSource(torch.tensor([seed], device=network.device))
+        return train_step(network, optimizer, batch.to(network.device), dtype, mode, source)
+
+    batches = fetch(partial(_batch, config, groups), visits, processes)
+    return _take_steps(config, optimizer, before, batches, take_step)
+
+
+def _take_steps(
+    config: TrainConfig,
+    optimizer: torch.optim.AdamW,
+    before: Progress,
+    batches: Iterable[Made],
+    take_step: Callable[[Made, int], StepReport],
+) -> Iterator[tuple[int, StepReport]]:
+    """The same over batches made for `take_step`, which also takes a seed for dropout."""
     skipped_in_a_row = 0
     with progress(batches, before.total, "training", "step", before.done) as bar:
         for n, batch in enumerate(bar, before.done + 1):
@@ -124,16 +147,6 @@ def _steps(
                 hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
                 what = f"{skipped_in_a_row} steps in a row were not finite."
                 raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
-
-
-def _step_taker(
-    config: TrainConfig, network: Network, optimizer: torch.optim.AdamW
-) -> Callable[[Any, int], StepReport]:
-    """What takes a step on a batch with a seed for dropout: on a GPU by replaying recorded steps."""
-    device, dtype, mode = network.device, TORCH_DTYPES[config.dtype], config.loss_mode
-    if device.type == "cuda":
-        return RecordedSteps(network, optimizer, dtype, mode).step
-    return lambda batch, seed: train_step(network, optimizer, batch, dtype, mode, DropoutSource(torch.tensor([seed])))
 
 
 def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
@@ -186,11 +199,15 @@ def _validation_groups(config: TrainConfig) -> list[Group]:
     return packed_groups(places, config.max_train_global_len)
 
 
-def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch | PaddedBatch:
-    """In a worker process: one step's batch, of one of a few sizes if it is for a GPU."""
+def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:
+    """In a worker process: one step's batch."""
     epoch, group = visit
-    batch = training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
-    return pad_batch(batch, config.max_train_global_len) if _is_for_gpu(config) else batch
+    return training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
+
+
+def _padded_batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> PaddedBatch:
+    """The same, of one of a few sizes."""
+    return pad_batch(_batch(config, groups, visit), config.max_train_global_len)
 
 
 def _is_for_gpu(config: TrainConfig) -> bool:

@@ -36,6 +36,7 @@ def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
 
 
 @cache
+@torch.inference_mode(False)  # what an evaluation asks for first may be asked for in training later
 def _one_hot(rows: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """For each (j, n) n rows whose entry j is 1: [sum of n, 8]."""
     numbers = torch.tensor([number for number, count in rows for _ in range(count)])

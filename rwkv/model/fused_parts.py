@@ -12,6 +12,7 @@ from rwkv.model.packing import StreamPart
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.layer_weights import ChannelWeights, Rows, TimeWeights
+from rwkv.ops.token_mix import EPS
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,4 @@ def _shift(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamPart, b
     if part.last_review < 0:
         return x.new_zeros(1, x.shape[1]) if before is None else before
     row = x[part.last_review : part.last_review + 1]
-    return F.layer_norm(row, row.shape[1:], weights.norm_weight, weights.norm_bias)
+    return F.layer_norm(row, row.shape[1:], weights.norm_weight, weights.norm_bias, EPS)

@@ -1,5 +1,7 @@
 """Where there are kernels: native ones on the CPU, Triton's on a GPU."""
 
+import os
+import shutil
 from functools import cache
 from importlib.util import find_spec
 
@@ -21,9 +23,11 @@ def has_native(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
 def has_triton_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
     """Whether Triton's kernels take these inputs: float32 or bfloat16 on a GPU, heads of HEAD_WIDTHS."""
     fit = all(x.is_cuda and x.dtype in (torch.float32, torch.bfloat16) for x in inputs)
-    return fit and head_width in HEAD_WIDTHS and _has_triton()
+    return fit and head_width in HEAD_WIDTHS and has_triton()
 
 
 @cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def has_triton() -> bool:
+    """Whether Triton is there, and a C compiler, which it calls when a kernel is first launched."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return compiler is not None and find_spec("triton") is not None

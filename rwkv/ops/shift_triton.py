@@ -10,11 +10,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rwkv.ops import token_mix
 from rwkv.ops.dropout import Drop
 from rwkv.ops.dropout_triton import dropped
 from rwkv.ops.sums_triton import sum_blocks
 
-EPS = tl.constexpr(1e-5)
+EPS = tl.constexpr(token_mix.EPS)
 # Rows a program and warps, by measurement on an H200.
 _FORWARD = {"ROWS": 32, "num_warps": 4}
 _BACKWARD = {"ROWS": 32, "num_warps": 4}

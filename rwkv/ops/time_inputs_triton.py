@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rwkv.ops.layer_weights import UpWeights
 from rwkv.ops.sums_triton import sum_blocks
+from rwkv.ops.wkv_inputs import NORM_CLAMP
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program and warps, by measurement on an H200.
@@ -27,7 +28,7 @@ _LEAST_PRODUCT = 16
 
 # ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
 _DECAY = tl.constexpr(0.6065306597126334)
-_NORM_CLAMP = tl.constexpr(1e-12)
+_NORM_CLAMP = tl.constexpr(NORM_CLAMP)
 
 
 # Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.

@@ -40,12 +40,13 @@ def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints)
         outputs = passes.read_out(x)
         check_finite(outputs)
         said = _said(person, reviews, looks, rows, outputs, previous)
-        person.store.put(_states_after(after, looks, outputs[~rows.is_query]))
+        states = _states_after(after, looks, outputs[~rows.is_query])
         done = True
     finally:
         if not done:
             for one in reversed(taken):
                 person.revert(one)
+    person.store.put(states)  # holds them also where the disk is full
     return said
 
 

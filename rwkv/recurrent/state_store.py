@@ -33,7 +33,7 @@ class StateStore:
 
     memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary database;
     None takes the system's folder for such. form: how they are written there, all but the curves.
-    Raises StoreError where the disk is full.
+    Raises StoreError where the disk is full; what was put is then held in memory, beyond the bound.
     """
 
     def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None, form: StateForm = _EXACT) -> None:

@@ -47,5 +47,5 @@ class UndoLog:
             )
         for _ in range(count):
             taken, states = self._entries.pop()
-            person.store.put(states)
             person.revert(taken)
+            person.store.put(states)  # holds them also where the disk is full

@@ -9,7 +9,10 @@ from rwkv.batches.padding import PaddedBatch
 
 
 def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[PaddedBatch]:
-    """The batches on the device, in order, where the current stream finds them. Raises what the batches raise."""
+    """The batches on the device, in order, where the current stream finds them. Raises what the batches raise.
+
+    Whoever asks for the next one has waited until the GPU is done with the one before: its memory is then used again.
+    """
     ahead, copies = iter(batches), torch.cuda.Stream(device)
 
     def copy_next() -> tuple[PaddedBatch, torch.cuda.Event] | None:

@@ -157,6 +157,15 @@ def test_little_memory_gives_the_same(run: Run) -> None:
     assert run(MEMORY=100_000, VERBOSE=True).out == run(VERBOSE=True).out
 
 
+def test_memory_may_be_given_as_a_flag(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = run(MEMORY=1).out
+    config = ["--config", str(tmp_path / "config.toml")]
+    assert main([*config, "--memory", "100000"]) == 0
+    assert capsys.readouterr().out.splitlines() == expected
+    assert main([*config, "--memory", "0"]) == 2
+    assert "MEMORY = 0: expected a size in bytes" in capsys.readouterr().err
+
+
 def test_bfloat16_gives_like_metrics(run: Run) -> None:
     rough, precise = metrics_of(run(DTYPE="bfloat16").out), metrics_of(run().out)
     for name, metrics in precise.items():

@@ -54,6 +54,21 @@ def test_other_sizes(channels: int, heads: int) -> None:
     assert_close(GROUPS["mixed"], NetworkSpec(channels=channels, heads=heads, v_rank=3, gate_rank=20, streams=streams))
 
 
+def test_rows_without_a_direction_are_as_in_the_plain_form() -> None:
+    """Rows that normalise to zero have keys and values of no length, which are divided by 1e-12 and not by zero."""
+    rows = layout(["rqr", "rrr", "rq"])
+    x, grad = normal(3, 8, 128), normal(4, 8, 128)
+    x[[0, 4, 7]] = torch.tensor([0.0, 0.5, -0.25])[:, None]
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        weights = stream(NetworkSpec(streams=(StreamSpec("card_id", 1, 1.5, 0.05),)))
+        torch.nn.init.zeros_(weights.layers[0].time_mixer.layer_norm.bias)
+        found.append(results(weights.to(dtype), x.to(dtype), grad.to(dtype), rows))
+    for name, expected in found[1].items():
+        assert found[0][name].isfinite().all(), name
+        assert distance(found[0][name], expected) < LIMIT, name
+
+
 def some_states(seed: int, groups: int) -> StreamState:
     """Of groups every third of which has no review yet."""
     seen = torch.arange(groups) % 3 > 0

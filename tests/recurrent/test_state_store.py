@@ -1,14 +1,30 @@
 """The store of states: within its bound, with nothing lost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rwkv.errors import StoreError
+from rwkv.recurrent.features import reviews_of
 from rwkv.recurrent.state_store import StateStore
-from tests.recurrent.engines import NETWORK, answered, assert_equal_to_the_bit, engine_for, now, some_history
+from tests.helpers import first_reviews
+from tests.recurrent.engines import (
+    NETWORK,
+    after,
+    answered,
+    assert_equal_to_the_bit,
+    engine_for,
+    everything,
+    now,
+    some_history,
+)
 
 SIZE = 64
 
@@ -50,6 +66,34 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert any((tmp_path / "states").iterdir())
     store.close()
     assert not any((tmp_path / "states").iterdir())
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    error = StoreError("The disk is full.")
+    with mock.patch.object(StateStore, "_write", side_effect=error), pytest.raises(StoreError):
+        yield
+
+
+def test_states_and_counters_agree_after_a_full_disk(tmp_path: Path) -> None:
+    """What was taken in stays, and what was taken back is gone, as if there had been room."""
+    table = some_history(reviews=60)
+    first, rest = first_reviews(table, 30), after(table, 30)
+    engine, expected = engine_for(table, memory=0, folder=tmp_path), engine_for(table)
+    with full_disk():
+        engine.feed(first)
+    expected.feed(first)
+    one, two = list(reviews_of(rest))[:2]
+    for review in (one, two):
+        with full_disk():
+            engine.answer(review)
+        expected.answer(review)
+    with full_disk():
+        engine.undo(1)
+    expected.undo(1)
+    assert (engine.reviews, engine.fingerprint) == (31, expected.fingerprint)
+    assert everything(engine, tmp_path / "ours") == everything(expected, tmp_path / "theirs")
+    engine.close()
 
 
 def test_the_bound_does_not_show_in_the_numbers() -> None:

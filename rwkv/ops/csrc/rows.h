@@ -1,4 +1,4 @@
-// Work over rows in blocks of fixed size, so that sums over rows do not depend on the number of threads.
+// Work over rows in blocks of fixed size, whatever the number of threads.
 #pragma once
 
 #include <ATen/ATen.h>
