@@ -99,7 +99,7 @@ def _read_torch(path: Path) -> object:
             # torch's own words advise to switch this safety off.
             raise _damaged(path, "something else than tensors, which is not loaded") from error
         except _UNREADABLE as error:
-            raise _damaged(path, str(error).split("\n", 1)[0]) from error
+            raise _damaged(path, f"{type(error).__name__}, {error}".split("\n", 1)[0]) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -112,7 +112,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _damaged(path: Path, got: str) -> CheckpointError:
     what = "The file of weights cannot be read: it is truncated, damaged, or of another kind."
-    return CheckpointError(what, where=str(path), got=got, expected=_EXPECTED)
+    hint = "get the file once more, or use an earlier checkpoint of the run"
+    return CheckpointError(what, where=str(path), got=got, expected=_EXPECTED, hint=hint)
 
 
 def _is_optimizer_state(content: object) -> bool:
