@@ -19,8 +19,10 @@ Key = tuple[str, int]
 # The kind of what the heads said of a card's latest review row, [1, 260]; the other kinds are the streams.
 CURVE = "curve"
 
-# So much of the memory is left in use once it was full: what goes, goes in one transaction.
+# So much of the memory is left in use once it was full.
 _KEPT_SHARE = 0.75
+# So many states go in one transaction: more would take memory that the system has to give anew each time.
+_WRITTEN_TOGETHER = 256
 # About what Python and torch need for an entry beside its numbers.
 _OVERHEAD = 400
 _EXACT = ExactForm()
@@ -114,10 +116,12 @@ class StateStore:
                 break
             leaving.append(key)
             size -= _size(state)
-        self._write({key: self._held[key] for key in leaving if key in self._unwritten})
-        for key in leaving:
-            self._bytes -= _size(self._held.pop(key))
-            self._unwritten.discard(key)
+        for start in range(0, len(leaving), _WRITTEN_TOGETHER):
+            some = leaving[start : start + _WRITTEN_TOGETHER]
+            self._write({key: self._held[key] for key in some if key in self._unwritten})
+            for key in some:
+                self._bytes -= _size(self._held.pop(key))
+                self._unwritten.discard(key)
 
     def _write(self, states: Mapping[Key, Tensor | None]) -> None:
         """Those taken away are kept as nothing, which hides what the database held before."""
