@@ -8,7 +8,7 @@ import argparse
 import torch
 
 from bench.cases import CPU_CASES, PLAIN_CASE, Case, make_batch
-from bench.histories import FLOP_PER_ROW, gemm_peak, random_network
+from bench.histories import FLOP_PER_ROW, measured_rates, random_network
 from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
@@ -72,19 +72,7 @@ def _plain(network: Network, repeats: int) -> tuple[float, float]:
 def _measure(network: Network, case: Case, repeats: int) -> dict[str, float]:
     batch = slice_batch(make_batch(case, 1), ROWS_OF_A_SLICE, for_gpu=False)
     _evaluate(network, batch)
-    peak = gemm_peak()
-    time = timed(lambda: _evaluate(network, batch), repeats)
-    peak = max(peak, gemm_peak())
-    rate = len(batch) / time["median_s"]
-    return {
-        "rows": len(batch),
-        "rows_per_s": rate,
-        "rows_per_s_least": len(batch) / time["max_s"],
-        "rows_per_s_most": len(batch) / time["min_s"],
-        "reviews_per_s": case.users * case.reviews / time["median_s"],
-        "gemm_gflops": peak / 1e9,
-        "share_of_gemm_peak": rate * FLOP_PER_ROW / peak,
-    }
+    return measured_rates(case, len(batch), lambda: _evaluate(network, batch), repeats, FLOP_PER_ROW)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import CPU_CASES, PLAIN_CASE, Case, make_batch
-from bench.histories import FLOP_PER_ROW, gemm_peak, random_network
+from bench.histories import FLOP_PER_ROW, measured_rates, random_network
 from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
@@ -78,19 +78,7 @@ def _gradient(training: _Training) -> Tensor:
 def _measure(case: Case, repeats: int) -> dict[str, float]:
     batch, training = make_batch(case, 1), _Training()
     training.step(batch)
-    peak = gemm_peak()
-    time = timed(lambda: training.step(batch), repeats)
-    peak = max(peak, gemm_peak())
-    rate = len(batch) / time["median_s"]
-    return {
-        "rows": len(batch),
-        "rows_per_s": rate,
-        "rows_per_s_least": len(batch) / time["max_s"],
-        "rows_per_s_most": len(batch) / time["min_s"],
-        "reviews_per_s": case.users * case.reviews / time["median_s"],
-        "gemm_gflops": peak / 1e9,
-        "share_of_gemm_peak": rate * 3 * FLOP_PER_ROW / peak,
-    }
+    return measured_rates(case, len(batch), lambda: training.step(batch), repeats, 3 * FLOP_PER_ROW)
 
 
 def _memory(case: Case, threads: int) -> float:

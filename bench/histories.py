@@ -1,10 +1,12 @@
 """What the benchmarks of the engine run on: a simulated learner's history, and a network that hears its past."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from bench.cases import Case
 from bench.report import timed
 from rwkv.commands.simulate import simulate
 from rwkv.data.history import RevlogTable
@@ -41,3 +43,22 @@ def gemm_peak(rows: int = 1024, width: int = 512, repeats: int = 7) -> float:
     a, b = torch.randn(rows, width), torch.randn(width, width)
     torch.mm(a, b)
     return 2 * rows * width * width / timed(lambda: torch.mm(a, b), repeats)["min_s"]
+
+
+def measured_rates(
+    case: Case, rows: int, run: Callable[[], object], repeats: int, flop_per_row: int
+) -> dict[str, float]:
+    """Rows and reviews a second of `run` over a batch of the case, beside the matrix product's peak around it."""
+    peak = gemm_peak()
+    time = timed(run, repeats)
+    peak = max(peak, gemm_peak())
+    rate = rows / time["median_s"]
+    return {
+        "rows": rows,
+        "rows_per_s": rate,
+        "rows_per_s_least": rows / time["max_s"],
+        "rows_per_s_most": rows / time["min_s"],
+        "reviews_per_s": case.users * case.reviews / time["median_s"],
+        "gemm_gflops": peak / 1e9,
+        "share_of_gemm_peak": rate * flop_per_row / peak,
+    }
