@@ -10,7 +10,7 @@ from rwkv.batches.plan import Group, history_places, packed_groups
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.find_keys import key_database
-from rwkv.commands.metric_table import format_metrics
+from rwkv.commands.metric_table import format_means
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
 from rwkv.config import EvaluateConfig
@@ -30,7 +30,7 @@ from rwkv.evaluation.predict import (
     predict_user,
 )
 from rwkv.evaluation.results import ResultFiles
-from rwkv.evaluation.summary import common_users, means
+from rwkv.evaluation.summary import common_users
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
@@ -111,10 +111,7 @@ def _print_means(results: ResultFiles, wanted: set[int]) -> None:
     if not users:
         print("No user has a review to predict, so there are no metrics.")
         return
-    weighted = means(scores, users).weighted
-    print(format_metrics({name: {metric: of.value for metric, of in row.items()} for name, row in weighted.items()}))
-    reviews = sum(next(iter(scores.values()))[user].size for user in users)
-    print(f"{len(users)} users, {reviews} reviews, means weighted by reviews")
+    print(format_means(scores, users))
 
 
 def _groups(config: EvaluateConfig) -> list[Group]:

@@ -5,12 +5,11 @@ from functools import partial
 
 from tqdm import tqdm
 
-from rwkv.commands.metric_table import format_metrics
+from rwkv.commands.metric_table import format_means
 from rwkv.commands.single_user import network_of, read_user, review_lines, score_keys, walk
 from rwkv.commands.users import users_with_history
 from rwkv.config import RecurrentConfig
 from rwkv.evaluation.scores import Score
-from rwkv.evaluation.summary import means
 from rwkv.recurrent.predict import joined
 from rwkv.runtime import Failures, log, map_users, progress
 
@@ -76,7 +75,4 @@ def _print_means(scored: dict[int, dict[str, Score]]) -> None:
         return
     users = sorted(scored)
     names = scored[users[0]]
-    weighted = means({name: {user: scored[user][name] for user in users} for name in names}, users).weighted
-    print(format_metrics({name: {metric: of.value for metric, of in row.items()} for name, row in weighted.items()}))
-    reviews = sum(next(iter(of.values())).size for of in scored.values())
-    print(f"{len(users)} users, {reviews} reviews, means weighted by reviews")
+    print(format_means({name: {user: scored[user][name] for user in users} for name in names}, users))
