@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.model.fused import channel_weights, time_weights
-from rwkv.model.network import Network
 from rwkv.model.packing import StreamPart
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import NO_DROP
@@ -27,7 +26,7 @@ class _Carried:
 _LayerWeights = tuple[TimeWeights, ChannelWeights]
 
 
-def run_parts_fused(stream: Stream, network: Network, x: Tensor, parts: Sequence[StreamPart]) -> None:
+def run_parts_fused(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
     """Replace the rows of x [N, C] by the stream's output; as the plain form of rwkv/model/slices.py."""
     weights = [
         (time_weights(layer.time_mixer, first=number == 0), channel_weights(layer.channel_mixer))
@@ -44,9 +43,9 @@ def _run_part(
 ) -> tuple[Tensor, list[_Carried]]:
     source = part.source.to(x.device, non_blocking=True)
     plan = part.layout.groups.runs.map(lambda t: t.to(x.device, non_blocking=True))
+    rows = Rows(source, None, plan)
     v0, after = None, []
     for number, of in enumerate(weights):
-        rows = Rows(source, None, plan)
         x, v0, carried = _run_layer(of, x, v0, rows, part, None if before is None else before[number])
         if carried is not None:
             after.append(carried)

@@ -44,7 +44,7 @@ def rows_before_heads(
         x[part] = network.features2card(encode(part).to(device, network.dtype))
     run = run_parts_fused if has_fused_layer(x, network.spec.heads) else _run_parts
     for stream, parts in zip(network.streams, streams, strict=True):
-        run(stream, network, x, parts)
+        run(stream, x, parts)
     return x
 
 
@@ -53,24 +53,23 @@ def slices(rows: int, slice_rows: int) -> list[slice]:
     return [slice(start, min(start + slice_rows, rows)) for start in range(0, rows, slice_rows)]
 
 
-def _run_parts(stream: Stream, network: Network, x: Tensor, parts: Sequence[StreamPart]) -> None:
+def _run_parts(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
     """Replace the rows of x by the stream's output."""
     # Indexing by a tensor copies; a slice would keep the states of all groups alive.
     last = torch.tensor([-1], device=x.device)
     carried: StreamState | None = None
     for part in parts:
         places, layout = part.places.to(x.device), part.layout.to(x.device)
-        states = _states_before(stream, network, layout.groups.groups, carried if part.goes_on else None, x.device)
+        states = _states_before(stream, x, layout.groups.groups, carried if part.goes_on else None)
         x[places], after = stream.resume(x[places], layout, states)
         carried = [state[last] for state in after]
 
 
-def _states_before(
-    stream: Stream, network: Network, groups: int, first: StreamState | None, device: torch.device
-) -> StreamState:
+def _states_before(stream: Stream, x: Tensor, groups: int, first: StreamState | None) -> StreamState:
     """Empty states of all groups but the first, which goes on from `first` where there is one."""
-    with device:
-        states = empty_state(len(stream.layers), groups, network.spec.channels, network.spec.heads)
+    layers = stream.layers
+    with x.device:
+        states = empty_state(len(layers), groups, x.shape[1], layers[0].time_mixer.heads)
     if first is not None:
         for state, carried in zip(states, first, strict=True):
             for name, value in vars(state).items():

@@ -15,21 +15,18 @@ def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[Pad
     """
     ahead, copies = iter(batches), torch.cuda.Stream(device)
 
-    def copy_next() -> tuple[PaddedBatch, torch.cuda.Event] | None:
+    def copy_next() -> PaddedBatch | None:
         padded = next(ahead, None)
         if padded is None:
             return None
         with torch.cuda.stream(copies):
             there = padded.to(device)
-            copied = copies.record_event()
         # Until then the memory that is copied from must not be given away.
-        copied.synchronize()
-        return there, copied
+        copies.synchronize()
+        return there
 
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(copy_next)
-        while (found := following.result()) is not None:
+        while (batch := following.result()) is not None:
             following = thread.submit(copy_next)
-            batch, copied = found
-            copied.wait()
             yield batch
