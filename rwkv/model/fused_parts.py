@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from rwkv.model.frozen import once_if_frozen
 from rwkv.model.fused import channel_weights, time_weights
 from rwkv.model.packing import StreamPart
 from rwkv.model.streams import Stream
@@ -26,12 +27,17 @@ class _Carried:
 _LayerWeights = tuple[TimeWeights, ChannelWeights]
 
 
-def run_parts_fused(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
-    """Replace the rows of x [N, C] by the stream's output; as the plain form of rwkv/model/slices.py."""
-    weights = [
+@once_if_frozen
+def _layer_weights(stream: Stream) -> list[_LayerWeights]:
+    return [
         (time_weights(layer.time_mixer, first=number == 0), channel_weights(layer.channel_mixer))
         for number, layer in enumerate(stream.layers)
     ]
+
+
+def run_parts_fused(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
+    """Replace the rows of x [N, C] by the stream's output; as the plain form of rwkv/model/slices.py."""
+    weights = _layer_weights(stream)
     carried: list[_Carried] | None = None
     for part in parts:
         places = part.places.to(x.device, non_blocking=True)
@@ -62,15 +68,13 @@ def _run_layer(
     of_time, of_channel = weights
     time_shift, channel_shift, state = (None, None, None) if before is None else vars(before).values()
     rows = rows._replace(before=time_shift)
-    mixed, v0, final_state, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state, int(part.is_cut))
-    out = channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP)
     if not part.is_cut:
-        return out, v0, None
-    return (
-        out,
-        v0,
-        _Carried(_shift(x, of_time, part, time_shift), _shift(mixed, of_channel, part, channel_shift), final_state),
-    )
+        mixed, v0, _, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state)
+        return channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, None
+    time_after = _shift(x, of_time, part, time_shift)  # before x is overwritten
+    mixed, v0, state_after, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state, final_groups=1)
+    carried = _Carried(time_after, _shift(mixed, of_channel, part, channel_shift), state_after)
+    return channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, carried
 
 
 def _shift(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamPart, before: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from rwkv.ops.sums_triton import sum_blocks
 
 EPS = tl.constexpr(token_mix.EPS)
 # Rows a program and warps, by measurement on an H200.
-_FORWARD = {"ROWS": 32, "num_warps": 4}
+_FORWARD = {"ROWS": 16, "num_warps": 8}
 _BACKWARD = {"ROWS": 32, "num_warps": 4}
 
 
@@ -53,9 +53,9 @@ def pair_of(x, weight, bias, source, before, first, rows, ROWS: tl.constexpr, C:
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _pair_kernel(x, weight, bias, source, before, pair, rows, ROWS: tl.constexpr, C: tl.constexpr):
+def _pair_kernel(x, weight, bias, source, pair, rows, ROWS: tl.constexpr, C: tl.constexpr):
     first = tl.program_id(0).to(tl.int64) * ROWS
-    own, difference = pair_of(x, weight, bias, source, before, first, rows, ROWS, C)
+    own, difference = pair_of(x, weight, bias, source, None, first, rows, ROWS, C)
     row = tl.arange(0, ROWS)
     at = pair + first * 2 * C + (row[:, None] * 2 * C + tl.arange(0, C)[None, :])
     inside = row < (rows - first).to(tl.int32)
@@ -102,13 +102,13 @@ def _shift_backward_kernel(
     tl.store(total + C, tl.sum(grad, 0))
 
 
-def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor, before: Tensor | None) -> Tensor:
-    """[x' | s - x'], [N, 2 C]. x: [N, C]; weight, bias: [C]; source: int64 [N], before: [M, C], as in `token_mix`."""
+def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Tensor:
+    """[x' | s - x'], [N, 2 C]. x: [N, C]; weight, bias: [C]; source: int64 [N], as in `token_mix`."""
     rows, channels = x.shape
     pair = x.new_empty(rows, 2 * channels)
     if rows:
         _pair_kernel[(triton.cdiv(rows, _FORWARD["ROWS"]),)](
-            x, weight, bias, source, before, pair, rows, C=channels, **_FORWARD
+            x, weight, bias, source, pair, rows, C=channels, **_FORWARD
         )
     return pair
 

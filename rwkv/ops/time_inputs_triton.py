@@ -1,314 +1,159 @@
-"""From a time mixer's stacked projections to the arguments of the WKV recurrence and the gate, on a GPU.
+"""From a layer's input to the arguments of the WKV recurrence and the gate, on a GPU, in one kernel.
 
-A row of y [N, D] is [r | k | v | hidden]; hidden is what the low-rank maps have inside, [d | a | gate | v_mix], then
-k_scale and v_scale, one a head. The definition: rwkv/ops/wkv_inputs.py, after the maps in rwkv/model/time_mixer.py.
+LayerNorm and token shift make a pair of each row, see shift_triton.py; the stacked projections make y of it, whose
+columns are [r | k | v | hidden]; hidden is what the low-rank maps have inside, [d | a | gate | v_mix], then k_scale and
+v_scale, one a head. The definition: rwkv/ops/wkv_inputs.py, after the maps in rwkv/model/time_mixer.py.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from rwkv.ops.layer_weights import UpWeights
-from rwkv.ops.sums_triton import sum_blocks
+from rwkv.ops.layer_weights import Rows, TimeWeights
+from rwkv.ops.shift_triton import pair_of
 from rwkv.ops.wkv_inputs import NORM_CLAMP
 from rwkv.ops.wkv_triton_chunk import dot
 
-# Rows a program and warps, by measurement on an H200.
-_FORWARD = {"ROWS": 64, "num_warps": 8}
-_BACKWARD = {"ROWS": 64, "num_warps": 8}
-_HIDDEN = {"ROWS": 64, "num_warps": 4}
-_CHANNELS = 32
+# Rows a program and how it is compiled, by measurement on an H100.
+_SETTINGS = {"ROWS": 128, "num_warps": 8, "num_stages": 1, "maxnreg": 128}
+_PRECISE = {"ROWS": 16, "num_warps": 4, "num_stages": 1}
 
 # What products of matrices sum over at least.
 _LEAST_PRODUCT = 16
 
 # ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
-_DECAY = tl.constexpr(0.6065306597126334)
-_NORM_CLAMP = tl.constexpr(NORM_CLAMP)
-
-
-# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
-@triton.jit
-def _load(x, first, at, mask):
-    return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
+DECAY = tl.constexpr(0.6065306597126334)
+LEAST_LENGTH = tl.constexpr(NORM_CLAMP)
 
 
 @triton.jit
-def _rank_columns(RANK: tl.constexpr, R: tl.constexpr):
-    """0 .. R - 1, and which of them are columns of a map of that rank."""
-    column = tl.arange(0, R)
-    return column, column < RANK
+def length(x):
+    """Of rows, as the division of a unit vector takes it, [ROWS, 1]."""
+    return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)[:, None]
 
 
 @triton.jit
-def _hidden(y, first, row, inside, D, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
-    """RANK of y's columns from FIRST, [ROWS, R], the others zero."""
-    column, there = _rank_columns(RANK, R)
-    return _load(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & there[None, :])
-
-
-@triton.jit
-def _up_map(weight, channel, RANK: tl.constexpr, R: tl.constexpr):
-    """The map from hidden columns to channels, [R, K]."""
-    column, there = _rank_columns(RANK, R)
-    return tl.trans(
-        _load(weight, 0, channel[:, None] * RANK + column[None, :], (channel >= 0)[:, None] & there[None, :])
-    )
-
-
-@triton.jit
-def _bias(bias, channel):
+def bias_of(bias, channel):
+    """Some channels of a bias, float32 [1, K]."""
     return tl.load(bias + channel).to(tl.float32)[None, :]
 
 
 @triton.jit
-def _tanh(x):
-    return 2 * tl.sigmoid(2 * x) - 1
+def _projected(own, difference, weight, row, there, C: tl.constexpr, precision: tl.constexpr):
+    """Those rows of the stacked projections applied to pairs, float32 [ROWS, len(row)]."""
+    at = row[:, None] * 2 * C + tl.arange(0, C)[None, :]
+    direct = tl.load(weight + at, mask=there[:, None], other=0)
+    shifted = tl.load(weight + at + C, mask=there[:, None], other=0)
+    return dot(own, tl.trans(direct), precision) + dot(difference, tl.trans(shifted), precision)
 
 
 @triton.jit
-def _length(x):
-    return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), _NORM_CLAMP)[:, None]
+def _raised(active, weight, channel, column, FIRST: tl.constexpr, RANK: tl.constexpr, precision: tl.constexpr):
+    """The map from RANK hidden columns, from FIRST on, to some channels: float32 [ROWS, K]."""
+    own = (column >= FIRST) & (column < FIRST + RANK)
+    at = channel[:, None] * RANK + column[None, :] - FIRST
+    return dot(active, tl.trans(tl.load(weight + at, mask=own[None, :], other=0)), precision)
+
+
+@triton.jit
+def _column(x, column, wanted):
+    return tl.sum(tl.where(column[None, :] == wanted, x, 0.0), 1)
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _inputs_forward_kernel(
-    y, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v, bias_k_scale, bias_v_scale,
-    log_decay, k_hat, scaled_v, b, gate, rows, D, heads,
-    K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
-    G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
+def _inputs_kernel(
+    x, norm_weight, norm_bias, source, before, projections, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v,
+    bias_k_scale, bias_v_scale, r, y, log_decay, k_hat, scaled_v, b, gate, first_v, rows, r_stride, D,
+    HEADS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr,
+    A_RANK: tl.constexpr, G_RANK: tl.constexpr, V_RANK: tl.constexpr, WIDTH: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    head = tl.program_id(1)
+    """r: its columns of y. y, first_v: None where they are not asked for."""
     first = tl.program_id(0).to(tl.int64) * ROWS
-    row = tl.arange(0, ROWS)
+    row, column = tl.arange(0, ROWS), tl.arange(0, WIDTH)
     inside = row < (rows - first).to(tl.int32)
-    channel = head * K + tl.arange(0, K)
-    mask = inside[:, None] & (channel >= 0)[None, :]
-    at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
-    scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
-    # All loads before the first store, across which none is moved.
-    hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
-    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
-    hidden_g = tl.sigmoid(_hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK, G_RANK, R))
-    keys, values = _load(y, first * D, y_at + C, mask), _load(y, first * D, y_at + 2 * C, mask)
-    of_key = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
-    of_value = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
-    if up_v is not None:
-        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        mix = dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel)
-        values += tl.sigmoid(mix) * (_load(v0, first * C, at, mask) - values)
-    d = dot(hidden_d, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel)
-    a = dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel)
-    of_gate = dot(hidden_g, _up_map(up_g, channel, G_RANK, R), precision)
-    unit = tl.sigmoid(of_key)[:, None] * keys / _length(keys)
-    tl.store(log_decay + first * C + at, -_DECAY * tl.sigmoid(d), mask=mask)
-    tl.store(gate + first * C + at, of_gate, mask=mask)
-    tl.store(k_hat + first * C + at, unit, mask=mask)
-    tl.store(b + first * C + at, tl.sigmoid(a) * unit, mask=mask)
-    tl.store(scaled_v + first * C + at, tl.sigmoid(of_value)[:, None] * values / _length(values), mask=mask)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C)
+    own, difference = own.to(projections.dtype.element_ty), difference.to(projections.dtype.element_ty)
+
+    there = column < D - 3 * C
+    hidden = _projected(own, difference, projections + 6 * C * C, column, there, C, precision)
+    GATE: tl.constexpr = D_RANK + A_RANK
+    SCALES: tl.constexpr = GATE + G_RANK + V_RANK
+    is_d, is_gate = (column < D_RANK)[None, :], ((column >= GATE) & (column < GATE + G_RANK))[None, :]
+    share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
+    active = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden)).to(projections.dtype.element_ty)
+    y_first = first * D + row[:, None] * D
+    if y is not None:
+        tl.store(y + y_first + 3 * C + column[None, :], hidden, mask=inside[:, None] & there[None, :])
+
+    for head in range(HEADS):
+        channel = head * K + tl.arange(0, K)
+        every = channel >= 0
+        mask = inside[:, None] & every[None, :]
+        at = first * C + (row[:, None] * C + channel[None, :])
+        values = _projected(own, difference, projections + 4 * C * C, channel, every, C, precision)
+        if y is not None:
+            tl.store(y + y_first + 2 * C + channel[None, :], values, mask=mask)
+        if first_v is not None:
+            tl.store(first_v + at, values, mask=mask)
+        if up_v is not None:
+            mix = _raised(active, up_v, channel, column, GATE + G_RANK, V_RANK, precision) + bias_of(bias_v, channel)
+            values += tl.sigmoid(mix) * (tl.load(v0 + at, mask=mask, other=0).to(tl.float32) - values)
+        of_value = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
+        tl.store(scaled_v + at, tl.sigmoid(of_value)[:, None] * values / length(values), mask=mask)
+
+        keys = _projected(own, difference, projections + 2 * C * C, channel, every, C, precision)
+        if y is not None:
+            tl.store(y + y_first + C + channel[None, :], keys, mask=mask)
+        of_key = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
+        unit = tl.sigmoid(of_key)[:, None] * keys / length(keys)
+        tl.store(k_hat + at, unit, mask=mask)
+        a = _raised(active, up_a, channel, column, D_RANK, A_RANK, precision) + bias_of(bias_a, channel)
+        tl.store(b + at, tl.sigmoid(a) * unit, mask=mask)
+
+        d = _raised(active, up_d, channel, column, 0, D_RANK, precision) + bias_of(bias_d, channel)
+        tl.store(log_decay + at, -DECAY * tl.sigmoid(d), mask=mask)
+        tl.store(gate + at, _raised(active, up_g, channel, column, GATE, G_RANK, precision), mask=mask)
+        r_at = first * r_stride + (row[:, None] * r_stride + channel[None, :])
+        tl.store(r + r_at, _projected(own, difference, projections, channel, every, C, precision), mask=mask)
 
 
-@triton.jit
-def _backward_unit(x, scale, grad):
-    """y = sigmoid(scale) x / |x|: from the gradient of y to those of x and of scale."""
-    size, factor = _length(x), tl.sigmoid(scale)
-    along = tl.sum(grad * x, 1)[:, None] / size
-    # Where the length is clamped it is a constant.
-    radial = tl.where(size > _NORM_CLAMP, along / size, 0.0)
-    return factor[:, None] * (grad - x * radial) / size, tl.sum(along, 1) * factor * (1 - factor)
+class TimeInputs(NamedTuple):
+    """r [N, C], whose rows may lie apart. others: log_decay (float32), k_hat, v, b and the gate, [N, C] each.
 
-
-@triton.jit(do_not_specialize=["rows"])
-def _inputs_backward_kernel(
-    y, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v, bias_k_scale, bias_v_scale,
-    of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, grad_up, grad_v0, sums, rows, D, U, heads,
-    K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
-    G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
-):  # fmt: skip
-    """sums float32 [blocks, 3 C + 2 H]: of the biases' gradients."""
-    head = tl.program_id(1)
-    first = tl.program_id(0).to(tl.int64) * ROWS
-    row = tl.arange(0, ROWS)
-    inside = row < (rows - first).to(tl.int32)
-    channel = head * K + tl.arange(0, K)
-    mask = inside[:, None] & (channel >= 0)[None, :]
-    at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
-    up_at = row[:, None] * U + channel[None, :]
-    scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
-    total = sums + tl.program_id(0).to(tl.int64) * (3 * C + 2 * heads)
-
-    # All loads before the first store, across which none is moved.
-    hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
-    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
-    keys, own = _load(y, first * D, y_at + C, mask), _load(y, first * D, y_at + 2 * C, mask)
-    key_scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
-    value_scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
-    decay_grad, k_grad = _load(of_log_decay, first * C, at, mask), _load(of_k_hat, first * C, at, mask)
-    v_grad, b_grad = _load(of_v, first * C, at, mask), _load(of_b, first * C, at, mask)
-    values, from_later = own, tl.zeros_like(own)
-    if up_v is not None:
-        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        mixed = tl.sigmoid(dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + _bias(bias_v, channel))
-        difference = _load(v0, first * C, at, mask) - own
-        values = own + mixed * difference
-    if of_v0 is not None:
-        from_later = _load(of_v0, first * C, at, mask)
-
-    share = tl.sigmoid(dot(hidden_d, _up_map(up_d, channel, D_RANK, R), precision) + _bias(bias_d, channel))
-    grad = -_DECAY * decay_grad * share * (1 - share)
-    tl.store(grad_up + first * U + up_at, grad, mask=mask)
-    tl.store(total + channel, tl.sum(grad, 0))
-
-    share = tl.sigmoid(dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + _bias(bias_a, channel))
-    of_keys, of_scale = _backward_unit(keys, key_scale, k_grad + b_grad * share)
-    tl.store(grad_y + first * D + y_at + C, of_keys, mask=mask)
-    tl.store(grad_y + first * D + scales, of_scale, mask=inside)
-    tl.store(total + 3 * C + head, tl.sum(of_scale, 0))
-    grad = b_grad * tl.sigmoid(key_scale)[:, None] * keys / _length(keys) * share * (1 - share)
-    tl.store(grad_up + first * U + up_at + C, grad, mask=mask)
-    tl.store(total + C + channel, tl.sum(grad, 0))
-
-    of_values, of_scale = _backward_unit(values, value_scale, v_grad)
-    if up_v is not None:
-        tl.store(grad_v0 + first * C + at, of_values * mixed, mask=mask)
-        grad = of_values * difference * mixed * (1 - mixed)
-        tl.store(grad_up + first * U + up_at + 3 * C, grad, mask=mask)
-        tl.store(total + 2 * C + channel, tl.sum(grad, 0))
-        of_values *= 1 - mixed
-    tl.store(grad_y + first * D + y_at + 2 * C, of_values + from_later, mask=mask)
-    tl.store(grad_y + first * D + scales + heads, of_scale, mask=inside)
-    tl.store(total + 3 * C + heads + head, tl.sum(of_scale, 0))
-
-
-@triton.jit
-def _block_diagonal_kernel(
-    up_d, up_a, up_g, up_v, whole, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr, G_RANK: tl.constexpr,
-    V_RANK: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """The maps as blocks of one, [3 C or 4 C, ranks], zero elsewhere."""
-    RANKS: tl.constexpr = D_RANK + A_RANK + G_RANK + V_RANK
-    channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)[:, None]
-    column = tl.arange(0, WIDTH)[None, :]
-    there = (channel < C) & (column < RANKS)
-    at = whole + channel * RANKS + column
-    tl.store(at, _block(up_d, channel, column, there, 0, D_RANK), mask=there)
-    tl.store(at + C * RANKS, _block(up_a, channel, column, there, D_RANK, A_RANK), mask=there)
-    tl.store(at + 2 * C * RANKS, _block(up_g, channel, column, there, D_RANK + A_RANK, G_RANK), mask=there)
-    if up_v is not None:
-        block = _block(up_v, channel, column, there, D_RANK + A_RANK + G_RANK, V_RANK)
-        tl.store(at + 3 * C * RANKS, block, mask=there)
-
-
-@triton.jit
-def _block(weight, channel, column, there, FIRST: tl.constexpr, RANK: tl.constexpr):
-    own = there & (column >= FIRST) & (column < FIRST + RANK)
-    return tl.load(weight + channel * RANK + column - FIRST, mask=own, other=0)
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _hidden_backward_kernel(
-    y, of_active, grad_y, active, rows, D, first_hidden, D_RANK: tl.constexpr, GATE: tl.constexpr,
-    GATE_END: tl.constexpr, RANKS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
-    """hidden after its activations [N, RANKS], and its gradient from that of these."""
-    first = tl.program_id(0).to(tl.int64) * ROWS
-    row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, WIDTH)[None, :]
-    mask = (row < (rows - first).to(tl.int32)) & (column < RANKS)
-    at, y_at = row * RANKS + column, row * D + first_hidden + column
-    x, grad = _load(y, first * D, y_at, mask), _load(of_active, first * RANKS, at, mask)
-    is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
-    share = tl.sigmoid(tl.where(is_d, 2 * x, x))
-    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, x))
-    slope = tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
-    tl.store(active + first * RANKS + at, value, mask=mask)
-    tl.store(grad_y + first * D + y_at, grad * slope, mask=mask)
-
-
-def time_inputs_forward(y: Tensor, v0: Tensor | None, up: UpWeights) -> tuple[Tensor, ...]:
-    """log_decay (float32), k_hat, v, b and the gate, [N, C] each. v0: [N, C], the first layer's v; None in it."""
-    rows, channels = len(y), len(up.d)
-    log_decay = y.new_empty(rows, channels, dtype=torch.float32)
-    outputs = (log_decay, *(y.new_empty(rows, channels) for _ in range(4)))
-    if rows:
-        heads = len(up.k_scale_bias)
-        _inputs_forward_kernel[(triton.cdiv(rows, _FORWARD["ROWS"]), heads)](
-            y, v0, *up, *outputs, rows, y.shape[1], heads, K=channels // heads, **_FORWARD, **_sizes(y, up)
-        )
-    return outputs
-
-
-def time_inputs_backward(
-    y: Tensor,
-    v0: Tensor | None,
-    up: UpWeights,
-    grads: tuple[Tensor, Tensor, Tensor, Tensor],
-    of_v0: Tensor | None,
-    grad_y: Tensor,
-    grad_up: Tensor,
-) -> tuple[Tensor | None, UpWeights]:
-    """Write the gradients of k, v and hidden into grad_y [N, D]; return those of v0 and of the maps.
-
-    grads: of log_decay, k_hat, v and b. of_v0: that of the v which the first layer hands on, or None.
-    grad_up: [N, 3 C or, with v_mix, 4 C], whose columns from 2 C to 3 C hold the gradient of the gate.
+    v0: the stream's first layer's v. y: all projections [N, D], if they are kept.
     """
-    rows, channels = len(y), len(up.d)
-    heads = len(up.k_scale_bias)
-    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
-    sums = y.new_empty(blocks, 3 * channels + 2 * heads, dtype=torch.float32)
-    grad_v0 = None if v0 is None else torch.empty_like(v0)
-    if rows:
-        _inputs_backward_kernel[(blocks, heads)](
-            y, v0, *up, *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
-            K=channels // heads, **_BACKWARD, **_sizes(y, up),
+
+    r: Tensor
+    others: tuple[Tensor, ...]
+    v0: Tensor
+    y: Tensor | None
+
+
+def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: Rows, keep: bool) -> TimeInputs:
+    """x: [N, C], a layer's input. v0: [N, C], None in the first layer. keep: y for a backward pass."""
+    count, channels = x.shape
+    columns, heads = len(weights.projections), len(weights.output.bonus)
+    y = x.new_empty(count, columns) if keep else None
+    r = torch.empty_like(x) if y is None else y[:, :channels]
+    others = (torch.empty_like(x, dtype=torch.float32), *(torch.empty_like(x) for _ in range(4)))
+    made_v = torch.empty_like(x) if v0 is None else None
+    sizes = _sizes(x, weights)
+    if count:
+        _inputs_kernel[(triton.cdiv(count, sizes["ROWS"]),)](
+            x, weights.norm_weight, weights.norm_bias, rows.source, rows.before, weights.projections, v0, *weights.up,
+            r, y, *others, made_v, count, r.stride(0), columns, HEADS=heads, K=channels // heads, **sizes,
         )  # fmt: skip
-    active = _hidden_backward(y, grad_up, grad_y, up)
-    return grad_v0, _sorted(grad_up.T @ active, sum_blocks(sums, y.dtype), up)
+    return TimeInputs(r, others, cast(Tensor, made_v if v0 is None else v0), y)
 
 
-def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) -> Tensor:
-    """Write the gradient of hidden, but for the scales, into grad_y; return hidden after its activations [N, ranks]."""
-    d, a, gate, mix = up.ranks
-    channels, ranks = len(up.d), sum(up.ranks)
-    whole, width = y.new_empty(grad_up.shape[1], ranks), triton.next_power_of_2(ranks)
-    _block_diagonal_kernel[(triton.cdiv(channels, _CHANNELS),)](
-        up.d, up.a, up.gate, up.v_mix, whole, C=channels, D_RANK=d, A_RANK=a, G_RANK=gate, V_RANK=mix, WIDTH=width,
-        CHANNELS=_CHANNELS,
-    )  # fmt: skip
-    of_active = grad_up @ whole
-    active = torch.empty_like(of_active)
-    rows = len(active)
-    if rows:
-        _hidden_backward_kernel[(triton.cdiv(rows, _HIDDEN["ROWS"]),)](
-            y, of_active, grad_y, active, rows, y.shape[1], 3 * channels, D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
-            RANKS=ranks, WIDTH=width, **_HIDDEN,
-        )  # fmt: skip
-    return active
-
-
-def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
-    """The gradients by name, from all products [U, ranks] and from sums over rows [3 C + 2 H]."""
-    channels, heads = len(up.d), len(up.k_scale_bias)
-    d, a, gate, _ = up.ranks
-    of_d, of_a, of_gate, *of_mix = of_maps.split(channels)
-    d_bias, a_bias, mix_bias, k_scale_bias, v_scale_bias = total.split([channels] * 3 + [heads] * 2)
-    return UpWeights(
-        d=of_d[:, :d],
-        d_bias=d_bias,
-        a=of_a[:, d : d + a],
-        a_bias=a_bias,
-        gate=of_gate[:, d + a : d + a + gate],
-        v_mix=of_mix[0][:, d + a + gate :] if of_mix else None,
-        v_mix_bias=mix_bias if of_mix else None,
-        k_scale_bias=k_scale_bias,
-        v_scale_bias=v_scale_bias,
-    )
-
-
-def _sizes(y: Tensor, up: UpWeights) -> dict[str, Any]:
-    ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), up.ranks, strict=True))
-    rank = max(_LEAST_PRODUCT, triton.next_power_of_2(max(up.ranks)))
-    return {"C": len(up.d), **ranks, "R": rank, "precision": "bf16" if y.dtype == torch.bfloat16 else "tf32x3"}
+def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
+    ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
+    hidden = len(weights.projections) - 3 * x.shape[1]
+    width = max(_LEAST_PRODUCT, triton.next_power_of_2(hidden))
+    if x.dtype == torch.bfloat16:
+        return {"C": x.shape[1], "WIDTH": width, "precision": "bf16", **ranks, **_SETTINGS}
+    return {"C": x.shape[1], "WIDTH": width, "precision": "tf32x3", **ranks, **_PRECISE}

@@ -1,7 +1,6 @@
 """A time mixer over packed groups on a GPU, from a layer's input to its gated output: the kernels in their order.
 
-One product makes all projections of the eight interpolations, see shift_triton.py; the pairs of rows
-and the gated output are made again for the gradient, the rest is kept.
+The pairs of rows, see shift_triton.py, and the gated output are made again for the gradient, the rest is kept.
 """
 
 from dataclasses import dataclass
@@ -14,18 +13,18 @@ from rwkv.ops.dropout import NO_DROP, Drop
 from rwkv.ops.dropout_triton import hash_dropout
 from rwkv.ops.layer_weights import Rows, TimeWeights
 from rwkv.ops.shift_triton import shifted_pairs, shifted_pairs_backward
-from rwkv.ops.time_inputs_triton import time_inputs_backward, time_inputs_forward
+from rwkv.ops.time_inputs_backward_triton import time_inputs_backward
+from rwkv.ops.time_inputs_triton import time_inputs_forward
 from rwkv.ops.wkv_output_triton import OutputInputs, wkv_output_backward
 from rwkv.ops.wkv_triton_backward import wkv_backward
 from rwkv.ops.wkv_triton_forward import Gating, Kept, wkv_forward
 
-
 @dataclass(frozen=True)
 class TimeKept:
-    """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, see
-    time_inputs_triton.py, and what the recurrence keeps."""
+    """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, but for r,
+    see time_inputs_triton.py, and what the recurrence keeps."""
 
-    y: Tensor
+    y: Tensor | None
     arguments: tuple[Tensor, ...]
     wkv: Kept
 
@@ -49,25 +48,23 @@ def time_mix_forward(
     final_groups: int = 0,
     keep: bool = False,
 ) -> TimeResult:
-    """v0: None in the first layer. initial_state, final_groups: see `wkv_forward`. keep: for a backward pass."""
-    channels = x.shape[1]
-    pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source, rows.before)
-    y = pairs @ weights.projections.T
-    del pairs
-    arguments = time_inputs_forward(y, v0, weights.up)
-    r = y[:, :channels]
+    """v0: None in the first layer. initial_state, final_groups: see `wkv_forward`.
+
+    keep: for a backward pass; where nothing is kept nor dropped, x itself becomes the result.
+    """
+    inputs = time_inputs_forward(x, v0, weights, rows, keep)
     heads = len(weights.output.bonus)
-    *parts, gate = (part.view(len(x), heads, -1) for part in (r, *arguments))
+    *parts, gate = (part.view(len(x), heads, -1) for part in (inputs.r, *inputs.others))
     gating = Gating(gate, weights.output)
     gated, final_state, kept = wkv_forward(tuple(parts), rows.plan, initial_state, final_groups, keep, gating)
     gated = gated.view_as(x)
-    if v0 is None:
-        v0 = y[:, 2 * channels : 3 * channels].contiguous()
-    if drop.seed is None:  # noqa: SIM108
+    if drop.seed is not None:
+        result = hash_dropout(gated @ weights.W_o.T, drop, x)
+    elif keep:
         result = torch.addmm(x, gated, weights.W_o.T)
     else:
-        result = hash_dropout(gated @ weights.W_o.T, drop, x)
-    return TimeResult(result, v0, final_state, TimeKept(y, arguments, kept))
+        result = x.addmm_(gated, weights.W_o.T)
+    return TimeResult(result, inputs.v0, final_state, TimeKept(inputs.y, inputs.others, kept))
 
 
 def time_mix_backward(
@@ -82,7 +79,7 @@ def time_mix_backward(
 ) -> tuple[Tensor, Tensor | None, TimeWeights]:
     """Gradients of x, v0 and the weights from those of the result and, in the first layer, of the v0 it hands on."""
     count, channels = x.shape
-    y, up = kept.y, weights.up
+    y, up = cast(Tensor, kept.y), weights.up
     of_mixed = of_result if drop.seed is None else hash_dropout(of_result, drop, None)
     of_gated = of_mixed @ weights.W_o
 
@@ -107,7 +104,7 @@ def time_mix_backward(
     of_arguments = (of_log_decay, of_k_hat, of_inputs.v, of_inputs.b)
     grad_v0, of_maps = time_inputs_backward(y, v0, up, of_arguments, of_v0, of_y, of_up)
     del of_arguments, of_inputs, of_log_decay, of_k_hat, grads, of_up
-    pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source, None)
+    pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source)
     of_projections = of_y.T @ pairs
     of_pairs = torch.mm(of_y, weights.projections, out=pairs)
     of_x, of_weight, of_bias = shifted_pairs_backward(x, weights.norm_weight, rows.source, of_pairs, of_result, NO_DROP)
