@@ -77,7 +77,7 @@ def test_predictions_are_those_of_the_cpu_and_the_same_every_time(
 
 
 def test_slices_change_nothing(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users in one batch of some 420 rows: in one slice, in two, whose border cuts groups, and in many."""
+    """Users in one batch of 412 rows: in one slice, in two, whose border cuts groups, and in many."""
     whole = on_gpu(inputs, tmp_path / "whole")
     for rows in (250, 64):
         monkeypatch.setattr("rwkv.model.slices.ROWS_OF_A_GPU_SLICE", rows)
