@@ -1,39 +1,36 @@
 """Training by the real command on a GPU, loader workers and all, beside the bare step over the same batches.
 
-python -m bench.gpu_end_to_end [--users 400] [--reviews 3000] [--workers 12] [--epochs 4]
+python -m bench.gpu_end_to_end [--users 400] [--reviews 3000] [--workers 12] [--epochs 4]; two epochs at least
 """
 
 import argparse
-import json
-import subprocess
-import sys
+import math
+import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from bench.limits import within
 from bench.report import print_json
+from bench.training_command import RATE, ROWS_A_STEP, SEED, STORE_SIZE, WARM_UP, command_steps, prepare
 from rwkv.batches.loader import training_batch
 from rwkv.batches.padding import pad_batch
-from rwkv.batches.plan import Group, segment_places, training_groups
-from rwkv.commands.find_keys import find_keys
-from rwkv.commands.process_data import process_data
-from rwkv.commands.simulate import simulate
-from rwkv.config import FindKeysConfig, ProcessDataConfig
+from rwkv.batches.plan import Group, segment_places, steps_from, training_groups
 from rwkv.data.database import Database
 from rwkv.data.store import ReviewStore
+from rwkv.model.inputs import counter_hash
 from rwkv.model.network import new_network
 from rwkv.training.graphs import RecordedSteps
-from rwkv.training.optimizer import make_optimizer, set_learning_rate
+from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
 
-_SIZE = 4_000_000_000
-_ROWS_A_STEP = 66_000
-_SEGMENT_ROWS = 16_384
-# Steps before the clock starts: sizes of batches are recorded in them.
-_WARM_UP = 20
+_GPU = torch.device("cuda")
+# Steps before the clock starts: sizes of batches are recorded in them. As many are taken bare.
+_FIRST_STEPS = 20
+# Of the losses of the command's first steps, relative: they are the bare ones, with the same batches and dropout.
+_LIMIT = 1e-2
 
 
 def main() -> None:
@@ -46,90 +43,60 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        _prepare(root, options)
-        seconds = _command_steps(root, options)
-        with Database(root / "store", _SIZE, "", readonly=True) as database:
+        prepare(root, options)
+        command = command_steps(root, options)
+        with Database(root / "store", STORE_SIZE, "", readonly=True) as database:
             store = ReviewStore(database)
             places = segment_places(store, range(1, options.users + 1))
-            groups = training_groups(places, _ROWS_A_STEP)
+            groups = training_groups(places, ROWS_A_STEP)
             reviews_a_step = sum(place.stop - place.start for place in places) / len(groups)
-            bare = _bare_step(store, groups)
-    of_command = (seconds[-1] - seconds[_WARM_UP]) / (len(seconds) - 1 - _WARM_UP)
+            bare, bare_losses = _bare_steps(store, groups)
+    of_command = (command.seconds[-1] - command.seconds[_FIRST_STEPS]) / (len(command.seconds) - 1 - _FIRST_STEPS)
     figures: dict[str, object] = {
         "device": torch.cuda.get_device_name(),
-        "steps": len(seconds),
+        "steps": len(command.losses),
         "workers": options.workers,
+        **_checked(command.losses, bare_losses, len(groups)),
         "command_reviews_per_s": reviews_a_step / of_command,
         "bare_reviews_per_s": reviews_a_step / bare,
         "share": bare / of_command,
-        "first_step_s": seconds[0],
+        "first_step_s": command.seconds[0],
     }
     for name, value in figures.items():
         print(f"{name:<28} {value}")
     print_json("gpu_end_to_end", figures)
 
 
-def _prepare(root: Path, options: argparse.Namespace) -> None:
-    users = tuple(range(1, options.users + 1))
-    of_keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": _SIZE}
-    common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **of_keys}
-    simulate(options.users, options.reviews, 1, root / "data")
-    find_keys(FindKeysConfig(**common))
-    store: dict[str, Any] = {"lmdb_path": root / "store", "lmdb_size": _SIZE, "max_batch_size": _SEGMENT_ROWS}
-    process_data(ProcessDataConfig(**common, **store))
-
-
-def _command_steps(root: Path, options: argparse.Namespace) -> list[float]:
-    """Run the command; when each of its steps was logged, in seconds from its start."""
-    keys: dict[str, object] = {
-        "TRAIN_USERS_START": 1,
-        "TRAIN_USERS_END": options.users,
-        "VALIDATE_USERS_START": options.users + 1,
-        "VALIDATE_USERS_END": options.users + 1,
-        "TRAIN_DATASET_LMDB_PATH": str(root / "store"),
-        "TRAIN_DATASET_LMDB_SIZE": _SIZE,
-        "VALIDATE_DATASET_LMDB_PATH": str(root / "store"),
-        "VALIDATE_DATASET_LMDB_SIZE": _SIZE,
-        "MAX_TRAIN_GLOBAL_LEN": _ROWS_A_STEP,
-        "TRAIN_MODE": "WS",
-        "WARMUP_STEPS": 10,
-        "EPOCHS": options.epochs,
-        "PEAK_LR": 1e-4,
-        "NUM_FETCH_PROCESSES": options.workers,
-        "SAVE_MODEL_FOLDER": str(root / "model"),
-        "SAVE_MODEL_PREFIX": "bench",
-        "DEVICE": "cuda",
-        "DTYPE": "bfloat16",
+def _checked(losses: list[float], bare_losses: list[float], epoch: int) -> dict[str, float]:
+    """That the command took the bare steps at first, and learnt. epoch: its steps, over the same batches each time."""
+    apart = [abs(ours / bare - 1) for ours, bare in zip(losses, bare_losses, strict=False)]
+    first, last = statistics.fmean(losses[:epoch]), statistics.fmean(losses[-epoch:])
+    worst = math.nan if any(map(math.isnan, apart)) else max(apart)
+    return {
+        "loss_error": within("the losses of the command's first steps beside the bare ones", worst, _LIMIT),
+        "loss_of_first_epoch": first,
+        "loss_of_last_epoch": within("the mean loss of the last epoch", last, first - 0.01),
     }
-    config = root / "train.toml"
-    config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
-    log = root / "model" / "bench.log.jsonl"
-    seconds: list[float] = []
-    begun = time.perf_counter()
-    command = subprocess.Popen([sys.executable, "-m", "rwkv.train_rwkv", "--config", str(config)])
-    while command.poll() is None:
-        logged = log.read_bytes().count(b"\n") if log.exists() else 0
-        seconds += [time.perf_counter() - begun] * (logged - len(seconds))
-        time.sleep(0.002)
-    if command.returncode != 0:
-        raise RuntimeError("the command failed")
-    return seconds
 
 
-def _bare_step(store: ReviewStore, groups: list[Group]) -> float:
-    """Seconds a step over the same batches, made before."""
-    device = torch.device("cuda")
-    padded = [pad_batch(training_batch(store, group, 1, 0), _ROWS_A_STEP).pin_memory() for group in groups[:20]]
-    network = new_network(1).to(device)
+def _bare_steps(store: ReviewStore, groups: list[Group]) -> tuple[float, list[float]]:
+    """(seconds a step over batches made before, the losses of the first steps of the command's run)."""
+    visits = steps_from(0, _FIRST_STEPS, len(groups), SEED)
+    batches = [training_batch(store, groups[group], SEED, epoch) for epoch, group in visits]
+    padded = [pad_batch(batch, ROWS_A_STEP).pin_memory() for batch in batches]
+    network = new_network(SEED).to(_GPU)
     optimizer = make_optimizer(dict(network.named_parameters()))
-    set_learning_rate(optimizer, 1e-4)
     steps = RecordedSteps(network, optimizer, torch.bfloat16, "all")
-    for batch in staged(padded, device):
-        steps.step(batch, 1)
+    losses = []
+    for n, batch in enumerate(staged(padded, _GPU), 1):
+        set_learning_rate(optimizer, learning_rate("WS", n, RATE, WARM_UP, _FIRST_STEPS))
+        # As the command does; of a hash, dropout takes the low 32 bits.
+        loss = steps.step(batch, counter_hash(SEED, n) & 0xFFFFFFFF).loss
+        losses.append(math.nan if loss is None else loss)
     begun = time.perf_counter()
-    for batch in staged(padded * 2, device):
+    for batch in staged(padded * 2, _GPU):
         steps.step(batch, 1)
-    return (time.perf_counter() - begun) / (2 * len(padded))
+    return (time.perf_counter() - begun) / (2 * len(padded)), losses
 
 
 if __name__ == "__main__":

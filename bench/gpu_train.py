@@ -1,4 +1,4 @@
-"""One training step on a GPU, the three cases: reviews and rows a second, memory, loss beside the eager step.
+"""One training step on a GPU, the three cases: checked against plain PyTorch, then rates, memory and launches.
 
 python -m bench.gpu_train [--dtype bfloat16] [--repeats 20]
 """
@@ -9,20 +9,31 @@ import time
 from itertools import cycle, islice
 
 import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
-from bench.report import print_json
+from bench.histories import random_network
+from bench.limits import within
+from bench.plain_gpu import plain_gpu
+from bench.report import print_json, timed
+from rwkv.batches.collate import Batch
 from rwkv.batches.padding import pad_batch
 from rwkv.device import TORCH_DTYPES
 from rwkv.model.dropout import DropoutSource
-from rwkv.model.network import new_network
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
-from rwkv.training.step import clipped_gradients, read_report
+from rwkv.training.step import StepReport, train_step
 
-_FULL_ROWS = 66_000
-_BATCHES = 4
+_GPU = torch.device("cuda")
+_FULL_ROWS, _BATCHES, _SEED, _PLAIN_REPEATS = 66_000, 4, 5, 3
+
+# Relative, by the dtype. The recorded step's loss beside the eager one's, and that beside the plain form's in float32.
+_RECORDED = {torch.bfloat16: 1e-3, torch.float32: 1e-5}
+_LOSS = {torch.bfloat16: 1e-2, torch.float32: 1e-5}
+# All gradients together, from the plain form in float32: so many times the plain form's distance, and so much more.
+_SHARE, _MORE = 1.5, {torch.bfloat16: 0.02, torch.float32: 1e-4}
 
 
 def main() -> None:
@@ -31,28 +42,48 @@ def main() -> None:
     parser.add_argument("--dtype", choices=sorted(TORCH_DTYPES), default="bfloat16")
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
-    figures = {case.name: _measure(case, TORCH_DTYPES[options.dtype], options.repeats) for case in CASES}
+    dtype = TORCH_DTYPES[options.dtype]
+    figures = {case.name: _measure(case, dtype, options.repeats) for case in CASES}
     for name, found in figures.items():
         print(name, {key: round(value, 5) for key, value in found.items()})
-    device = torch.cuda.get_device_name()
-    print_json("gpu_train", {"device": device, "dtype": options.dtype, "repeats": options.repeats, **figures})
+    of_all = {"device": torch.cuda.get_device_name(), "dtype": options.dtype, "repeats": options.repeats}
+    print_json("gpu_train", {**of_all, "launches_of_one": _launches(CASES[0], dtype), **figures})
+
+
+class _Training:
+    """A network in training, always from the same weights and with the same dropout."""
+
+    def __init__(self) -> None:
+        self.network = random_network().to(_GPU).requires_grad_()
+        self.optimizer = make_optimizer(dict(self.network.named_parameters()))
+        set_learning_rate(self.optimizer, 1e-4)
+
+    def step(self, batch: Batch, dtype: torch.dtype) -> StepReport:
+        """An eager step."""
+        source = DropoutSource(torch.tensor([_SEED], device=_GPU))
+        return train_step(self.network, self.optimizer, batch, dtype, "all", source)
+
+    def first(self, batch: Batch, dtype: torch.dtype) -> tuple[float, Tensor]:
+        """Loss and clipped gradients of the first step."""
+        loss = self.step(batch, dtype).loss
+        gradients = [p.grad.flatten() for p in self.network.parameters() if p.grad is not None]
+        return float("nan") if loss is None else loss, torch.cat(gradients)
 
 
 def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
-    device = torch.device("cuda")
     batches = [make_batch(case, seed) for seed in range(_BATCHES)]
+    plain_ms, error, eager = _checked(case, batches[0].to(_GPU), dtype)
+    torch.cuda.empty_cache()
     padded = [pad_batch(batch, _FULL_ROWS).pin_memory() for batch in batches]
-    network = new_network(1).to(device)
-    optimizer = make_optimizer(dict(network.named_parameters()))
-    set_learning_rate(optimizer, 1e-4)
-    source = DropoutSource(torch.tensor([5], device=device))
-    eager = read_report(clipped_gradients(network, batches[0].to(device), dtype, "all", source))
-    steps = RecordedSteps(network, optimizer, dtype, "all")
-    seconds, losses = [], []
-    begun = time.perf_counter()
-    for batch in staged(islice(cycle(padded), _BATCHES + repeats), device):
-        losses.append(steps.step(batch, 5).loss or float("nan"))
+    training = _Training()
+    steps = RecordedSteps(training.network, training.optimizer, dtype, "all")
+    seconds, begun = [], time.perf_counter()
+    for batch in staged(islice(cycle(padded), _BATCHES + repeats), _GPU):
+        loss = steps.step(batch, _SEED).loss
         seconds.append(time.perf_counter() - begun)
+        if len(seconds) == 1:
+            apart = abs((loss or float("nan")) / eager - 1)
+            within(f"{case.name}: the recorded step's loss beside the eager one's", apart, _RECORDED[dtype])
         begun = time.perf_counter()
     first_s, seconds = seconds[0], seconds[_BATCHES:]
     median = statistics.median(seconds)
@@ -61,11 +92,36 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
         "spread_ms": 1e3 * (max(seconds) - min(seconds)),
         "reviews_per_s": case.users * case.reviews / median,
         "rows_per_s": len(batches[0]) / median,
+        "plain_step_ms": plain_ms,
+        "times_plain": plain_ms / (1e3 * median),
         "first_step_s": first_s,
         "reserved_gb": torch.cuda.memory_reserved() / 1e9,
-        "loss_recorded": losses[0],
-        "loss_eager": eager.loss or float("nan"),
+        "gradient_error": error,
     }
+
+
+def _checked(case: Case, batch: Batch, dtype: torch.dtype) -> tuple[float, float, float]:
+    """(milliseconds of a plain step, distance of the kernels' gradients from the plain ones in float32, their loss)."""
+    with plain_gpu():
+        exact_loss, exact = _Training().first(batch, torch.float32)
+        plain = _Training()
+        _, rough = plain.first(batch, dtype)
+        plain_s = timed(lambda: plain.step(batch, dtype), _PLAIN_REPEATS)["median_s"]
+    loss, ours = _Training().first(batch, dtype)
+    error, of_plain = (float((of - exact).norm() / exact.norm()) for of in (ours, rough))
+    within(f"{case.name}: the loss beside the plain form's", abs(loss / exact_loss - 1), _LOSS[dtype])
+    within(f"{case.name}: the gradients' distance from the plain form's", error, _SHARE * of_plain + _MORE[dtype])
+    return 1e3 * plain_s, error, loss
+
+
+def _launches(case: Case, dtype: torch.dtype) -> int:
+    """Kernels, copies and fills of an eager step. Last of all, for graphs and the profiler are no friends."""
+    training, batch = _Training(), pad_batch(make_batch(case, 0), _FULL_ROWS).to(_GPU).batch
+    training.step(batch, dtype)
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        training.step(batch, dtype)
+        torch.cuda.synchronize()
+    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in seen.events())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The workspace of a test, and what evaluations need."""
+"""The workspace of a test, and what evaluations and trainings need."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.commands.evaluation import ROWS_TOGETHER, Evaluation, make_inputs
+from tests.commands.training import Training, make_stores
 from tests.commands.workspace import Workspace
 
 
@@ -38,3 +39,16 @@ def plain(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
         patch.setattr("rwkv.commands.evaluate._ROWS_TOGETHER", ROWS_TOGETHER)
         assert whole.run() == 0
     return whole.files()
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stores to train on and to validate on, which no test may change."""
+    root = tmp_path_factory.mktemp("stores")
+    make_stores(root)
+    return root
+
+
+@pytest.fixture
+def training(stores: Path, tmp_path: Path) -> Training:
+    return Training(stores, tmp_path / "out")

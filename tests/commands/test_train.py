@@ -14,7 +14,7 @@ from rwkv.model.checkpoint import read_weights
 from rwkv.model.network import new_network
 from rwkv.training.optimizer import learning_rate
 from rwkv.training.step import StepReport, train_step
-from tests.commands.training import SEGMENT_ROWS, Training, is_same, make_stores
+from tests.commands.training import SEGMENT_ROWS, Training, is_same
 from tests.commands.workspace import Workspace, assert_said
 
 # What the learners' segments make.
@@ -26,13 +26,6 @@ STEPS = [2, 4, 6, 8]
 OFTEN = pytest.mark.usefixtures("often")
 
 
-@pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("stores")
-    make_stores(root)
-    return root
-
-
 def set_often(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("rwkv.commands.train._FIRST_CHECKPOINT", 2)
     patch.setattr("rwkv.commands.train._STEPS_BETWEEN_CHECKPOINTS", 2)
@@ -42,11 +35,6 @@ def set_often(patch: pytest.MonkeyPatch) -> None:
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints every 2 steps."""
     set_often(monkeypatch)
-
-
-@pytest.fixture
-def training(stores: Path, tmp_path: Path) -> Training:
-    return Training(stores, tmp_path / "out")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,80 @@
+"""The training command as users run it, on a GPU and over simulated learners: when each step was done, and its loss."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rwkv.commands.find_keys import find_keys
+from rwkv.commands.process_data import process_data
+from rwkv.commands.simulate import simulate
+from rwkv.config import FindKeysConfig, ProcessDataConfig
+
+STORE_SIZE = 4_000_000_000
+ROWS_A_STEP = 66_000
+SEED = 1
+RATE, WARM_UP = 1e-4, 10
+_SEGMENT_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class CommandSteps:
+    """Of each step of a run, when it was logged, in seconds from the command's start; and its loss, NaN if skipped."""
+
+    seconds: list[float]
+    losses: list[float]
+
+
+def prepare(root: Path, options: Namespace) -> None:
+    """Simulate the learners and make the store. options: users, reviews of each, workers."""
+    users = tuple(range(1, options.users + 1))
+    of_keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": STORE_SIZE}
+    common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **of_keys}
+    simulate(options.users, options.reviews, 1, root / "data")
+    find_keys(FindKeysConfig(**common))
+    store: dict[str, Any] = {"lmdb_path": root / "store", "lmdb_size": STORE_SIZE, "max_batch_size": _SEGMENT_ROWS}
+    process_data(ProcessDataConfig(**common, **store))
+
+
+def command_steps(root: Path, options: Namespace) -> CommandSteps:
+    """Run the command over the store in `root`. options: users, epochs, workers."""
+    keys: dict[str, object] = {
+        "TRAIN_USERS_START": 1,
+        "TRAIN_USERS_END": options.users,
+        "VALIDATE_USERS_START": options.users + 1,
+        "VALIDATE_USERS_END": options.users + 1,
+        "TRAIN_DATASET_LMDB_PATH": str(root / "store"),
+        "TRAIN_DATASET_LMDB_SIZE": STORE_SIZE,
+        "VALIDATE_DATASET_LMDB_PATH": str(root / "store"),
+        "VALIDATE_DATASET_LMDB_SIZE": STORE_SIZE,
+        "MAX_TRAIN_GLOBAL_LEN": ROWS_A_STEP,
+        "TRAIN_MODE": "WS",
+        "WARMUP_STEPS": WARM_UP,
+        "EPOCHS": options.epochs,
+        "PEAK_LR": RATE,
+        "SEED": SEED,
+        "NUM_FETCH_PROCESSES": options.workers,
+        "SAVE_MODEL_FOLDER": str(root / "model"),
+        "SAVE_MODEL_PREFIX": "bench",
+        "DEVICE": "cuda",
+        "DTYPE": "bfloat16",
+    }
+    config = root / "train.toml"
+    config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+    log = root / "model" / "bench.log.jsonl"
+    seconds: list[float] = []
+    begun = time.perf_counter()
+    command = subprocess.Popen([sys.executable, "-m", "rwkv.train_rwkv", "--config", str(config)])
+    while command.poll() is None:
+        logged = log.read_bytes().count(b"\n") if log.exists() else 0
+        seconds += [time.perf_counter() - begun] * (logged - len(seconds))
+        time.sleep(0.002)
+    if command.returncode != 0:
+        raise RuntimeError("the command failed")
+    logged_losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
+    return CommandSteps(seconds, [math.nan if loss is None else loss for loss in logged_losses])
