@@ -19,6 +19,7 @@ from rwkv.ops.wkv_output_triton import OutputInputs, wkv_output_backward
 from rwkv.ops.wkv_triton_backward import wkv_backward
 from rwkv.ops.wkv_triton_forward import Gating, Kept, wkv_forward
 
+
 @dataclass(frozen=True)
 class TimeKept:
     """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, but for r,
