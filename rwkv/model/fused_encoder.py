@@ -1,6 +1,7 @@
 """The network's encoder by the kernel for GPUs: from stored rows to the input of the first stream."""
 
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ def encode_fused(features2card: nn.Sequential, rows: StoredRows) -> Tensor:
 
 def encoder_weights(features2card: nn.Sequential) -> EncoderWeights:
     """The encoder's weights as the kernel takes them."""
-    inner, _, norm, outer, _ = features2card
+    inner, outer = (cast(nn.Linear, features2card[place]) for place in (0, 3))
+    norm = cast(nn.LayerNorm, features2card[2])
     return EncoderWeights(inner.weight, inner.bias, norm.weight, norm.bias, outer.weight, outer.bias, norm.eps)
 
 

@@ -18,8 +18,8 @@ from rwkv.ops.layer_weights import EncoderWeights, InputColumns
 from rwkv.ops.stored_rows import StoredRows
 from rwkv.ops.wkv_triton_chunk import dot
 
-# Rows a program, hidden columns at a time, and how it is compiled.
-_SIZES = {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2}
+# Rows a program, hidden columns at a time, and how it is compiled: with so few registers two programs share a core.
+_SIZES = {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
 _PRECISE = {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2}
 
 # What products of matrices sum over at least.
@@ -58,7 +58,8 @@ def _codes(entities, prefix, first, row, inside, rows, stream, component, CODES:
     component = tl.load(component + column, mask=column < CODES, other=0)
     at = entities + first + stream.to(tl.int64)[None, :] * rows + row[:, None]
     entity = tl.load(at, mask=inside[:, None], other=0)
-    hashed = _mix(_mix(_mix(_bits(prefix)[:, None] ^ _bits(stream)[None, :]) ^ _bits(entity)) ^ _bits(component)[None, :])
+    of_entity = _mix(_mix(_bits(prefix)[:, None] ^ _bits(stream)[None, :]) ^ _bits(entity))
+    hashed = _mix(of_entity ^ _bits(component)[None, :])
     return (hashed & 3).to(tl.int32).to(tl.float32) - 1.5
 
 
@@ -90,7 +91,10 @@ def _calendar(
 
 
 @triton.jit
-def _map(weight, begin, limit, stride, FIRST: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, HIDDEN: tl.constexpr):
+def _map(
+    weight, begin, limit, stride, FIRST: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
+    HIDDEN: tl.constexpr,
+):  # fmt: skip
     """COLUMNS columns from FIRST of HIDDEN rows from `begin` of weight [limit, stride], transposed: [WIDTH, HIDDEN]."""
     row, column = begin + tl.arange(0, HIDDEN), tl.arange(0, WIDTH)
     mask = (row < limit)[:, None] & (column < COLUMNS)[None, :]
