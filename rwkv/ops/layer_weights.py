@@ -99,7 +99,7 @@ class InputColumns(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """How the rows lie: source int64 [N] and before [M, C], as in `token_mix`, and the plan of the recurrence."""
+    """How the rows lie: source (int64 or int32) and before [M, C], as in `token_mix`; the plan of the recurrence."""
 
     source: Tensor
     before: Tensor | None
