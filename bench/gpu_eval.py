@@ -12,12 +12,12 @@ import torch
 
 from bench.cases import CASES, Case, make_batch
 from bench.report import print_json
-from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.device import TORCH_DTYPES
-from rwkv.evaluation.predict import last_rows
+from rwkv.evaluation.predict import last_rows, sliced_for
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.network import Network, frozen_network, new_network
-from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, rows_of_a_slice, slices
+from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, slices
+from rwkv.training.validate import HeldOut
 
 _TOGETHER = 4
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
@@ -52,10 +52,10 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
 
 
 @torch.inference_mode()
-def _recall(network: Network, batch: SlicedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def _recall(network: Network, held_out: HeldOut) -> tuple[torch.Tensor, torch.Tensor]:
     """Both predictions where get_result asks for them: the curve after reviews, the immediate one at queries."""
-    x = last_rows(network, batch)
-    labels, is_query = batch.rows.labels, batch.rows.is_query
+    x = last_rows(network, held_out.batch)
+    labels, is_query = held_out.labels, held_out.is_query
     after = (labels.has_label & ~is_query).nonzero().squeeze(1)
     elapsed_s = labels.elapsed_s[after]
     ahead, imm = [], []
@@ -76,9 +76,10 @@ def _error(dtype: torch.dtype) -> float:
     return max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
 
 
-def _ready(case: Case, device: torch.device) -> SlicedBatch:
-    """A batch of the case as a loader's worker hands it over."""
-    return slice_batch(make_batch(case, 1), rows_of_a_slice(device), device.type == "cuda")
+def _ready(case: Case, device: torch.device) -> HeldOut:
+    """A batch of the case as a loader's worker hands it over, with its labels."""
+    batch = make_batch(case, 1)
+    return HeldOut(sliced_for(batch, device), batch.is_query, batch.labels)
 
 
 def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:

@@ -23,9 +23,11 @@ LAYERS = {
     "rwkv.model": {"rwkv.ops"},
     "rwkv.batches": {
         "rwkv.data",
+        "rwkv.model.gpu_batch",
         "rwkv.model.inputs",
         "rwkv.model.packing",
         "rwkv.ops.groups",
+        "rwkv.ops.stored_rows",
         "rwkv.ops.wkv_triton_plan",
     },
     "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data"},

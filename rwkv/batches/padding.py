@@ -1,12 +1,12 @@
 """Batches brought to a few fixed sizes, so that a GPU can replay a recorded step: rows and plans that do nothing."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from rwkv.batches.collate import Batch, BatchLabels
+from rwkv.batches.one_piece import OnePiece, in_one_piece
 from rwkv.model.packing import StreamLayout
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv_triton_plan import CHUNK_LENGTH, RUNS, RunPlan, plan_runs
@@ -19,54 +19,12 @@ _SLOTS = (0, 128, 512, 2048)
 
 Sizes = tuple[int, ...]
 
-# Where each tensor of a batch begins in the one that holds them all: a multiple of so many bytes.
-_ALIGNED = 128
-
 
 @dataclass(frozen=True)
-class PaddedBatch:
-    """A batch of one of a few sizes in one piece of memory, which moves between processes and devices as a whole.
+class PaddedBatch(OnePiece[Batch]):
+    """A batch of one of a few sizes, in one piece. Batches of equal `sizes` have equal templates."""
 
-    data uint8 [bytes]: all tensors of the batch one after another; template: the batch without its data, on the meta
-    device. Batches of equal `sizes` have equal templates.
-    """
-
-    data: Tensor
-    template: Batch
     sizes: Sizes
-
-    @cached_property
-    def batch(self) -> Batch:
-        """The batch, as views of the data."""
-        start = 0
-
-        def view(x: Tensor) -> Tensor:
-            nonlocal start
-            found = self.data[start : start + x.nbytes].view(x.dtype).view(x.shape)
-            start += x.nbytes + -x.nbytes % _ALIGNED
-            return found
-
-        return self.template.map(view)
-
-    def pin_memory(self) -> "PaddedBatch":
-        """The same in memory from which copies to a GPU do not wait."""
-        return replace(self, data=self.data.pin_memory())
-
-    def to(self, device: torch.device) -> "PaddedBatch":
-        """The same on another device."""
-        return replace(self, data=self.data.to(device, non_blocking=True))
-
-
-def _in_one(batch: Batch, sizes: Sizes) -> PaddedBatch:
-    parts: list[Tensor] = []
-
-    def add(x: Tensor) -> Tensor:
-        parts.append(x.contiguous().view(-1).view(torch.uint8))
-        parts.append(torch.zeros(-x.nbytes % _ALIGNED, dtype=torch.uint8))
-        return x.to("meta")
-
-    template = batch.map(add)
-    return PaddedBatch(torch.cat(parts), template, sizes)
 
 
 def pad_batch(batch: Batch, full_rows: int) -> PaddedBatch:
@@ -96,7 +54,8 @@ def pad_batch(batch: Batch, full_rows: int) -> PaddedBatch:
     )
     plans = [layout.groups.runs for layout in layouts]
     sizes = [len(x) for plan in plans for x in (plan.offsets, plan.slot_run, plan.spans)]
-    return _in_one(padded, (rows, len(padded.prefix), *sizes))
+    piece = in_one_piece(padded)
+    return PaddedBatch(piece.data, piece.template, (rows, len(padded.prefix), *sizes))
 
 
 def _pad_layout(layout: StreamLayout, rows: int) -> StreamLayout:

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 import torch
 
 from rwkv.batches.collate import Batch
+from rwkv.batches.one_piece import OnePiece, in_one_piece
+from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
 from rwkv.model.packing import StreamPart, cut_stream
+from rwkv.ops.stored_rows import StoredRows
 
 
 @dataclass(frozen=True)
-class SlicedBatch:
-    """rows: the batch without its layouts; parts: of each stream, in the order of the network, with their plans."""
+class PlainSlices:
+    """For plain ops. rows: the batch without its layouts; parts: of each stream, in the order of the network."""
 
     rows: Batch
     parts: tuple[tuple[StreamPart, ...], ...]
@@ -18,17 +21,31 @@ class SlicedBatch:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def pin_memory(self) -> "SlicedBatch":
+    def pin_memory(self) -> "PlainSlices":
         """The same in memory from which copies to a GPU do not wait."""
         pin = torch.Tensor.pin_memory
-        return SlicedBatch(self.rows.map(pin), tuple(tuple(part.map(pin) for part in of) for of in self.parts))
+        return PlainSlices(self.rows.map(pin), tuple(tuple(part.map(pin) for part in of) for of in self.parts))
+
+
+SlicedBatch = PlainSlices | OnePiece[GpuBatch]
 
 
 def slice_batch(batch: Batch, slice_rows: int, for_gpu: bool) -> SlicedBatch:
-    """Cut every stream into parts of at most slice_rows rows; for_gpu: with the plans of the kernels for GPUs."""
-    parts = tuple(cut_stream(layout, slice_rows) for layout in batch.layouts)
+    """Cut every stream into parts of at most slice_rows rows; for_gpu: for the kernels for GPUs, in one piece."""
     if for_gpu:
-        for of in parts:
-            for part in of:
-                _ = part.layout.groups.runs
-    return SlicedBatch(replace(batch, layouts=()), parts)
+        return in_one_piece(gpu_batch(stored_rows(batch), batch.layouts, slice_rows))
+    parts = tuple(cut_stream(layout, slice_rows) for layout in batch.layouts)
+    return PlainSlices(replace(batch, layouts=()), parts)
+
+
+def stored_rows(batch: Batch) -> StoredRows:
+    """What `Batch.inputs` reads, as the encoder on a GPU takes it."""
+    return StoredRows(
+        features=batch.features,
+        entities=coded_entities(batch.entities),
+        sequence=batch.sequence.to(torch.int32),
+        prefix=batch.prefix,
+        phases=batch.phases,
+        day=batch.day,
+        first_day=batch.first_day,
+    )

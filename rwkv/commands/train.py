@@ -18,7 +18,6 @@ from rwkv.batches.plan import (
     steps_from,
     training_groups,
 )
-from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
@@ -38,7 +37,7 @@ from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.staging import staged
 from rwkv.training.step import StepReport, train_step
 from rwkv.training.tracking import Tracker, WandbSettings
-from rwkv.training.validate import validate, validation_batch
+from rwkv.training.validate import HeldOut, validate, validation_batch
 
 NAME = "python -m rwkv.train_rwkv"
 
@@ -214,7 +213,7 @@ def _is_for_gpu(config: TrainConfig) -> bool:
     return torch.device(config.device).type == "cuda"
 
 
-def _held_out(config: TrainConfig, group: Group) -> SlicedBatch:
+def _held_out(config: TrainConfig, group: Group) -> HeldOut:
     store = ReviewStore(_validation_store(config).shared())
     return validation_batch(store, group, torch.device(config.device))
 

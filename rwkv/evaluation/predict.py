@@ -7,8 +7,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rwkv.batches.collate import collate
+from rwkv.batches.collate import Batch, collate
 from rwkv.batches.loader import read_segment
+from rwkv.batches.one_piece import OnePiece
 from rwkv.batches.plan import Group
 from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.data.history import Bools, Int32s, Ints
@@ -19,9 +20,10 @@ from rwkv.data.store import ReviewStore
 from rwkv.errors import CheckpointError, StoreError
 from rwkv.evaluation.results import UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.fused_parts import rows_before_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.slices import rows_before_heads, rows_of_a_slice, slices
+from rwkv.model.slices import has_gpu_kernels, rows_before_heads, rows_of_a_slice, slices
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def make_question(store: ReviewStore, keys: KeyStore, group: Group, device: torc
         else:
             segments.append(segment)
             start += len(segment)
-    batch = sliced_histories(segments, device) if segments else None
+    batch = sliced_for(whole_histories(segments), device) if segments else None
     return Question(batch, tuple(targets), problems)
 
 
@@ -107,21 +109,28 @@ def _row_of(label_review_th: Int32s, mask: Bools, wanted: Int32s) -> Ints:
     return np.where(there[found] == wanted, rows[found], -1)
 
 
-def sliced_histories(segments: list[Segment], device: torch.device) -> SlicedBatch:
-    """Whole histories with the codes of evaluation, cut up for the network's device."""
-    batch = collate(segments, [draw_sequence(segment.user) for segment in segments])
-    return slice_batch(batch, rows_of_a_slice(device), device.type == "cuda")
+def whole_histories(segments: list[Segment]) -> Batch:
+    """Whole histories with the codes of evaluation."""
+    return collate(segments, [draw_sequence(segment.user) for segment in segments])
+
+
+def sliced_for(batch: Batch, device: torch.device) -> SlicedBatch:
+    """A batch cut up for the network's device."""
+    return slice_batch(batch, rows_of_a_slice(device), has_gpu_kernels(device))
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
     """The batch's rows before the heads: [N, C] on the network's device, from dropout-free streams."""
+    if isinstance(batch, OnePiece):
+        return rows_before_heads_fused(network, batch.to(network.device).batch)
     rows = batch.rows.to(network.device)
     return rows_before_heads(network, rows.inputs, batch.parts, len(batch), rows_of_a_slice(network.device))
 
 
 def predict_history(network: Network, segment: Segment, of: Targets) -> UserPredictions:
     """Both predictions of at least one target of a whole history. Raises CheckpointError where they are not finite."""
-    predictions = predict_user(network, last_rows(network, sliced_histories([segment], network.device)), of)
+    batch = sliced_for(whole_histories([segment]), network.device)
+    predictions = predict_user(network, last_rows(network, batch), of)
     if not predictions.is_finite:
         raise not_finite(f"user {segment.user}")
     return predictions

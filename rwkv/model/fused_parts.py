@@ -1,14 +1,20 @@
-"""The parts of a stream one after another by the kernels for GPUs, carrying on the state of the group that is cut."""
+"""The network up to its heads by the kernels for GPUs, as rwkv/model/slices.py has it in plain ops.
+
+The parts of a stream run one after another, carrying on the state of the group that is cut.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.model.frozen import once_if_frozen
 from rwkv.model.fused import channel_weights, time_weights
-from rwkv.model.packing import StreamPart
+from rwkv.model.fused_encoder import encode_fused
+from rwkv.model.gpu_batch import GpuBatch, GpuPart
+from rwkv.model.network import Network
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.layer_weights import ChannelWeights, Rows, TimeWeights
@@ -35,21 +41,34 @@ def _layer_weights(stream: Stream) -> list[_LayerWeights]:
     ]
 
 
-def run_parts_fused(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
-    """Replace the rows of x [N, C] by the stream's output; as the plain form of rwkv/model/slices.py."""
+@torch.inference_mode()
+def rows_before_heads_fused(network: Network, batch: GpuBatch) -> Tensor:
+    """What the last stream says of each row: [N, C], in time order, for `Network.read_out`.
+
+    batch: on the device of the network, which has a size that the kernels know.
+    """
+    x = encode_fused(network.features2card, batch.rows)
+    for stream, parts in zip(network.streams, batch.streams, strict=True):
+        x = _run_stream(stream, x, parts)
+    return x.index_select(0, batch.back)
+
+
+def _run_stream(stream: Stream, x: Tensor, parts: Sequence[GpuPart]) -> Tensor:
+    """The stream's output [N, C] in its own order. x: [N, C] in the order of the stream before."""
     weights = _layer_weights(stream)
     carried: list[_Carried] | None = None
+    outputs = []
     for part in parts:
-        places = part.places.to(x.device, non_blocking=True)
-        x[places], carried = _run_part(weights, x[places], part, carried if part.goes_on else None)
+        out, carried = _run_part(weights, x.index_select(0, part.places), part, carried if part.goes_on else None)
+        outputs.append(out)
+    # A batch without rows has no parts.
+    return outputs[0] if len(outputs) == 1 else torch.cat([x[:0], *outputs])
 
 
 def _run_part(
-    weights: Sequence[_LayerWeights], x: Tensor, part: StreamPart, before: Sequence[_Carried] | None
+    weights: Sequence[_LayerWeights], x: Tensor, part: GpuPart, before: Sequence[_Carried] | None
 ) -> tuple[Tensor, list[_Carried]]:
-    source = part.source.to(x.device, non_blocking=True)
-    plan = part.layout.groups.runs.map(lambda t: t.to(x.device, non_blocking=True))
-    rows = Rows(source, None, plan)
+    rows = Rows(part.source, None, part.plan)
     v0, after = None, []
     for number, of in enumerate(weights):
         x, v0, carried = _run_layer(of, x, v0, rows, part, None if before is None else before[number])
@@ -59,7 +78,7 @@ def _run_part(
 
 
 def _run_layer(
-    weights: _LayerWeights, x: Tensor, v0: Tensor | None, rows: Rows, part: StreamPart, before: _Carried | None
+    weights: _LayerWeights, x: Tensor, v0: Tensor | None, rows: Rows, part: GpuPart, before: _Carried | None
 ) -> tuple[Tensor, Tensor, _Carried | None]:
     """A layer over the rows of a part: x, the stream's v0, and what is carried on, if its last group is cut."""
     from rwkv.ops.channel_mix_triton import channel_mix_forward  # Triton is there with a GPU only
@@ -77,7 +96,7 @@ def _run_layer(
     return channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, carried
 
 
-def _shift(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamPart, before: Tensor | None) -> Tensor:
+def _shift(x: Tensor, weights: TimeWeights | ChannelWeights, part: GpuPart, before: Tensor | None) -> Tensor:
     """What the last group's later rows are shifted to: its last review row, normalised, here or before."""
     if part.last_review < 0:
         return x.new_zeros(1, x.shape[1]) if before is None else before

@@ -1,7 +1,8 @@
-"""The network over batches of any length, in bounded memory and without gradients.
+"""The network over batches of any length in plain ops, in bounded memory and without gradients.
 
 Each stream runs over all rows before the next begins, slice by slice along its packed groups. Of all states only that
-of the group which a slice boundary cuts is carried on, so the result is that of `Network.forward`.
+of the group which a slice boundary cuts is carried on, so the result is that of `Network.forward`. The same by the
+kernels for GPUs: rwkv/model/fused_parts.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,12 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rwkv.model.fused_parts import run_parts_fused
 from rwkv.model.network import Network
 from rwkv.model.packing import StreamPart
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
-from rwkv.ops.fused_layer import has_fused_layer
+from rwkv.ops.kernels import has_triton
 
 # Few enough rows to bound memory; on a GPU enough of them to hide the launches.
 ROWS_OF_A_SLICE = 16_384
@@ -24,6 +24,11 @@ ROWS_OF_A_GPU_SLICE = 262_144
 def rows_of_a_slice(device: torch.device) -> int:
     """How many rows run at a time on a device."""
     return ROWS_OF_A_GPU_SLICE if device.type == "cuda" else ROWS_OF_A_SLICE
+
+
+def has_gpu_kernels(device: torch.device) -> bool:
+    """Whether the kernels for GPUs run on a device."""
+    return device.type == "cuda" and has_triton()
 
 
 @torch.inference_mode()
@@ -42,9 +47,8 @@ def rows_before_heads(
     x = torch.empty(rows, network.spec.channels, dtype=network.dtype, device=device)
     for part in slices(rows, slice_rows):
         x[part] = network.features2card(encode(part).to(device, network.dtype))
-    run = run_parts_fused if has_fused_layer(x, network.spec.heads) else _run_parts
     for stream, parts in zip(network.streams, streams, strict=True):
-        run(stream, x, parts)
+        _run_parts(stream, x, parts)
     return x
 
 

@@ -1,4 +1,7 @@
-"""A layer's weights as its kernels for GPUs take them, and how its rows lie. Names only: see where each is used."""
+"""Weights of a layer and of the encoder as the kernels for GPUs take them, and how rows lie. Names only.
+
+See where each is used.
+"""
 
 from typing import NamedTuple
 
@@ -71,8 +74,32 @@ class ChannelWeights(NamedTuple):
     W_v: Tensor
 
 
+class EncoderWeights(NamedTuple):
+    """W_in: [hidden, inputs]. b_in, norm_weight, norm_bias: [hidden]. W_out: [C, hidden]. b_out: [C]. eps: of the norm.
+
+    See encode_triton.py.
+    """
+
+    W_in: Tensor
+    b_in: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+    W_out: Tensor
+    b_out: Tensor
+    eps: float
+
+
+class InputColumns(NamedTuple):
+    """What the encoded columns mean, int32: the stream's number and the component of each identity code, and the
+    periods of the calendar in days."""
+
+    stream: Tensor
+    component: Tensor
+    period: Tensor
+
+
 class Rows(NamedTuple):
-    """How the rows lie: source int64 [N] and before [M, C], as in `token_mix`, and the plan of the recurrence."""
+    """How the rows lie: source (int64 or int32) and before [M, C], as in `token_mix`; the plan of the recurrence."""
 
     source: Tensor
     before: Tensor | None

@@ -8,15 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from rwkv.batches.one_piece import in_one_piece
 from rwkv.model.dropout import DropoutSource
+from rwkv.model.fused_parts import rows_before_heads_fused
+from rwkv.model.gpu_batch import gpu_batch
 from rwkv.model.network import Network
-from rwkv.model.packing import StreamLayout, cut_stream, pack_stream
-from rwkv.model.slices import rows_before_heads
+from rwkv.model.packing import StreamLayout, pack_stream
 from rwkv.model.spec import PUBLISHED, NetworkSpec, StreamSpec
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import dropout_reference, hash_dropout
-from tests.networks import layouts_of, random_history, random_inputs, recipe_network
+from tests.networks import layouts_of, random_history, recipe_network
 from tests.ops.gpu import needs_gpu
+from tests.ops.stored_rows import plain_inputs, random_rows
 
 pytestmark = needs_gpu
 
@@ -110,12 +113,11 @@ def test_slices_on_a_gpu_are_the_whole_on_the_cpu(slice_rows: int) -> None:
     """In float32; a cut through a group carries its state on."""
     ids, is_query = random_history(1, 160, cards=9)
     layouts = layouts_of(ids, is_query)
-    inputs, network = random_inputs(3, len(is_query)), recipe_network(PUBLISHED)
-    expected = network(inputs, layouts)
-    parts = [cut_stream(of, slice_rows) for of in layouts]
+    rows, network = random_rows(3, len(is_query)), recipe_network(PUBLISHED)
+    expected = network(plain_inputs(rows), layouts)
+    batch = in_one_piece(gpu_batch(rows, layouts, slice_rows)).to(GPU).batch
     network = network.to(GPU)
-    x = rows_before_heads(network, lambda part: inputs[part], parts, len(inputs), slice_rows)
-    again = rows_before_heads(network, lambda part: inputs[part], parts, len(inputs), slice_rows)
+    x, again = (rows_before_heads_fused(network, batch) for _ in range(2))
     assert torch.equal(x, again)
     for ours, theirs in zip(network.read_out(x), expected, strict=True):
         assert distance(ours.cpu(), theirs) < FLOAT32

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from rwkv.batches.collate import Batch, BatchLabels
-from rwkv.batches.sliced import SlicedBatch, slice_batch
+from rwkv.batches.sliced import slice_batch
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_SLICE
 from rwkv.training.loss import compute_loss
-from rwkv.training.validate import validate
+from rwkv.training.validate import HeldOut, validate
 from tests.networks import small_network
 from tests.training.learners import some_batch
 
@@ -18,8 +18,10 @@ from tests.training.learners import some_batch
 SUMMED = 1e-5
 
 
-def sliced(batches: list[Batch]) -> list[SlicedBatch]:
-    return [slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False) for batch in batches]
+def sliced(batches: list[Batch]) -> list[HeldOut]:
+    return [
+        HeldOut(slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False), batch.is_query, batch.labels) for batch in batches
+    ]
 
 
 def with_keys(batch: Batch, is_equalize: torch.Tensor) -> Batch:

@@ -1,0 +1,55 @@
+"""Batches for the kernels for GPUs say the same as the layouts that they are made from."""
+
+import pytest
+import torch
+
+from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
+from rwkv.model.packing import StreamLayout, cut_stream
+from rwkv.ops.wkv_triton_plan import plan_runs
+from rwkv.vocab import STREAMS
+from tests.networks import layouts_of, random_history
+from tests.ops.stored_rows import random_rows
+
+ROWS = 130
+
+PART_ROWS = pytest.mark.parametrize("part_rows", [1, 7, 50, ROWS - 1, ROWS, 10**6])
+
+
+def made(part_rows: int) -> tuple[GpuBatch, list[StreamLayout]]:
+    layouts = layouts_of(*random_history(1, ROWS, cards=9))
+    return gpu_batch(random_rows(2, ROWS), layouts, part_rows), layouts
+
+
+@PART_ROWS
+def test_rows_go_from_order_to_order_and_back(part_rows: int) -> None:
+    batch, layouts = made(part_rows)
+    rows = torch.arange(ROWS)
+    for parts, layout in zip(batch.streams, layouts, strict=True):
+        assert all(0 < len(part.places) <= part_rows for part in parts)
+        rows = torch.cat([rows.index_select(0, part.places) for part in parts])
+        assert torch.equal(rows, layout.order)
+    assert torch.equal(rows.index_select(0, batch.back), torch.arange(ROWS))
+
+
+@PART_ROWS
+def test_parts_are_those_of_the_plain_form(part_rows: int) -> None:
+    batch, layouts = made(part_rows)
+    for parts, layout in zip(batch.streams, layouts, strict=True):
+        for ours, theirs in zip(parts, cut_stream(layout, part_rows), strict=True):
+            assert torch.equal(ours.source, theirs.source)
+            assert (ours.goes_on, ours.is_cut, ours.last_review) == (theirs.goes_on, theirs.is_cut, theirs.last_review)
+            plan = plan_runs(theirs.layout.groups.offsets, theirs.layout.groups.is_query)
+            for name, expected in vars(plan).items():
+                assert torch.equal(getattr(ours.plan, name), expected), name
+
+
+def test_places_take_four_bytes() -> None:
+    batch, _ = made(50)
+    tensors = [batch.back, *(x for parts in batch.streams for part in parts for x in (part.places, part.source))]
+    assert {x.dtype for x in tensors} == {torch.int32}
+
+
+def test_entities_stand_by_their_number_in_the_hash() -> None:
+    entities = {stream: torch.tensor([number]) for number, stream in enumerate(reversed(STREAMS))}
+    expected = [entities[stream] for stream in ("card_id", "note_id", "deck_id", "preset_id")]
+    assert torch.equal(coded_entities(entities), torch.stack(expected))
