@@ -1,4 +1,4 @@
-"""Evaluation on a GPU, the three cases and one long user: reviews a second, memory, error against the CPU.
+"""Evaluation on a GPU, the three cases and one long user: reviews a second, memory, launches, error against the CPU.
 
 python -m bench.gpu_eval [--dtype bfloat16] [--repeats 10] [--longest 1000000]
 """
@@ -9,18 +9,21 @@ import time
 from dataclasses import replace
 
 import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
 from bench.report import print_json
 from rwkv.batches.sliced import SlicedBatch, slice_batch
 from rwkv.device import TORCH_DTYPES
-from rwkv.evaluation.predict import last_rows
-from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.evaluation.predict import last_rows, read_predictions
 from rwkv.model.network import Network, frozen_network, new_network
-from rwkv.model.slices import ROWS_OF_A_GPU_SLICE, rows_of_a_slice, slices
+from rwkv.model.slices import rows_of_a_slice
 
 _TOGETHER = 4
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
+# In probability: eight bits through 16 layers, and sums in another order.
+_LARGEST_ERROR = {torch.bfloat16: 0.03, torch.float32: 1e-4}
 
 
 def main() -> None:
@@ -32,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     dtype = TORCH_DTYPES[options.dtype]
     longest = Case("longest", 1, options.longest, options.longest // 10, options.longest // 13, 40, 4)
-    error = _error(dtype)
+    error = _checked_error(dtype)
     # As get_result runs them: users packed together up to one slice. And one batch of the size of a training step.
     together = [replace(case, name=f"{case.name} x {_TOGETHER}", users=_TOGETHER * case.users) for case in CASES]
     figures = {case.name: _measure(case, dtype, options.repeats) for case in (*together, *CASES, longest)}
@@ -51,29 +54,25 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
     return frozen_network(network.state_dict(), dtype).to(device)
 
 
-@torch.inference_mode()
 def _recall(network: Network, batch: SlicedBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Both predictions where get_result asks for them: the curve after reviews, the immediate one at queries."""
     x = last_rows(network, batch)
     labels, is_query = batch.rows.labels, batch.rows.is_query
-    after = (labels.has_label & ~is_query).nonzero().squeeze(1)
-    elapsed_s = labels.elapsed_s[after]
-    ahead, imm = [], []
-    for part in slices(len(after), ROWS_OF_A_GPU_SLICE):
-        curve = network.read_curve(x[after[part].to(x.device)])
-        ahead.append(curve_logits(*curve, elapsed_s[part].to(x.device)).corrected.sigmoid())
-    queries = is_query.nonzero().squeeze(1)
-    for part in slices(len(queries), ROWS_OF_A_GPU_SLICE):
-        imm.append(immediate_recall(network.read_ratings(x[queries[part].to(x.device)])))
-    return torch.cat(ahead), torch.cat(imm)
+    after, queries = (mask.nonzero().squeeze(1) for mask in (labels.has_label & ~is_query, is_query))
+    asked = (of.to(x.device) for of in (after, labels.elapsed_s[after], queries))
+    p_ahead, p_imm, _ = read_predictions(network, x, *asked)
+    return p_ahead, p_imm
 
 
-def _error(dtype: torch.dtype) -> float:
-    """The largest difference in probability from float32 on the CPU."""
+def _checked_error(dtype: torch.dtype) -> float:
+    """The largest difference in probability from float32 on the CPU; exits where it exceeds what rounding explains."""
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     ours = _recall(_network(dtype, gpu), _ready(_SMALL, gpu))
     theirs = _recall(_network(torch.float32, cpu), _ready(_SMALL, cpu))
-    return max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
+    error = max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
+    if not error <= _LARGEST_ERROR[dtype]:
+        raise SystemExit(f"A probability is {error:.2g} from that of the CPU, more than {_LARGEST_ERROR[dtype]}.")
+    return error
 
 
 def _ready(case: Case, device: torch.device) -> SlicedBatch:
@@ -93,13 +92,22 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
         _recall(network, batch)
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
-    median = statistics.median(seconds)
+    median, peak_gb = statistics.median(seconds), torch.cuda.max_memory_allocated() / 1e9
     return {
         "ms": 1e3 * median,
         "reviews_per_s": case.users * case.reviews / median,
         "rows_per_s": len(batch) / median,
-        "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "peak_gb": peak_gb,
+        "launches": _launches(network, batch),
     }
+
+
+def _launches(network: Network, batch: SlicedBatch) -> int:
+    """Kernels and copies on the GPU in one evaluation."""
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        _recall(network, batch)
+        torch.cuda.synchronize()
+    return sum(event.device_type == DeviceType.CUDA for event in found.events())
 
 
 if __name__ == "__main__":

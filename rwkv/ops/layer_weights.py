@@ -1,4 +1,4 @@
-"""A layer's weights as its kernels for GPUs take them, and how its rows lie. Names only: see where each is used."""
+"""Weights as the kernels for GPUs take them, and how a layer's rows lie. Names only: see where each is used."""
 
 from typing import NamedTuple
 
@@ -69,6 +69,41 @@ class ChannelWeights(NamedTuple):
     lerp: Tensor
     W_k: Tensor
     W_v: Tensor
+
+
+class HiddenHead(NamedTuple):
+    """A head with a hidden layer: W [hidden, C] and bias [hidden], then the final map.
+
+    final: [terms, outputs, hidden], whose sum over terms it is; final_bias: float32 [outputs].
+    """
+
+    W: Tensor
+    bias: Tensor
+    final: Tensor
+    final_bias: Tensor
+
+
+class MixtureHead(NamedTuple):
+    """The head of the curves' weights: the same with a LayerNorm behind the hidden layer, whose weight is in `final`.
+
+    final_sums: float32 [curves], of `final` over its columns, by which a row's mean counts.
+    """
+
+    W: Tensor
+    bias: Tensor
+    final: Tensor
+    final_bias: Tensor
+    final_sums: Tensor
+
+
+class HeadWeights(NamedTuple):
+    """All heads, see heads_triton.py. norm_weight, norm_bias: [C], of the LayerNorm before them."""
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    mixture: MixtureHead
+    ahead: HiddenHead
+    ratings: HiddenHead
 
 
 class Rows(NamedTuple):
