@@ -27,7 +27,7 @@ from rwkv.evaluation.predict import (
     last_rows,
     make_question,
     not_finite,
-    predict_user,
+    predict_users,
 )
 from rwkv.evaluation.results import ResultFiles
 from rwkv.evaluation.summary import common_users
@@ -93,8 +93,7 @@ def _answer(
     if batch is None or not asked:
         return
     x = last_rows(network, batch)
-    for of in asked:
-        predictions = predict_user(network, x, of)
+    for of, predictions in zip(asked, predict_users(network, x, asked), strict=True):
         if not predictions.is_finite:
             failures.add(of.user, not_finite(f"{config.model_path}, user {of.user}"))
             continue

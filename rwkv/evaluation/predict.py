@@ -1,5 +1,6 @@
 """From whole histories to predictions of the benchmark's reviews (spec 6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,12 +19,14 @@ from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import Segment
 from rwkv.data.store import ReviewStore
 from rwkv.errors import CheckpointError, StoreError
-from rwkv.evaluation.results import UserPredictions
+from rwkv.evaluation.results import Float32s, UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.fused_heads import ask_heads_fused
 from rwkv.model.fused_parts import rows_before_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.model.slices import has_gpu_kernels, rows_before_heads, rows_of_a_slice, slices
+from rwkv.ops.fused_layer import has_fused_layer
 
 
 @dataclass(frozen=True)
@@ -130,33 +133,58 @@ def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
 def predict_history(network: Network, segment: Segment, of: Targets) -> UserPredictions:
     """Both predictions of at least one target of a whole history. Raises CheckpointError where they are not finite."""
     batch = sliced_for(whole_histories([segment]), network.device)
-    predictions = predict_user(network, last_rows(network, batch), of)
+    (predictions,) = predict_users(network, last_rows(network, batch), [of])
     if not predictions.is_finite:
         raise not_finite(f"user {segment.user}")
     return predictions
 
 
+def predict_users(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:
+    """Both predictions of the targets of at least one user, asked of the batch's last rows x [N, C] all at once.
+
+    Of each user at least one. The results come to the CPU in one copy.
+    """
+    ends = np.cumsum([len(of) for of in targets])
+    asked = np.stack([np.concatenate([getattr(of, name) for of in targets]) for name in _ASKED])
+    p_ahead, p_imm, p_all = read_predictions(network, x, *torch.from_numpy(asked).to(x.device))
+    found = torch.cat([p_ahead, p_imm, p_all.flatten()]).cpu().numpy()
+    n = len(p_ahead)
+    parts = (np.split(of, ends[:-1]) for of in (found[:n], found[n : 2 * n], found[2 * n :].reshape(n, -1)))
+    return [_user_predictions(*of) for of in zip(targets, *parts, strict=True)]
+
+
+# What `read_predictions` asks of each target, in order.
+_ASKED = ("ahead_row", "elapsed_s", "imm_row")
+
+
+def _user_predictions(of: Targets, p_ahead: Float32s, p_imm: Float32s, p_all: Float32s) -> UserPredictions:
+    return UserPredictions(of.user, of.review_th, of.y, of.bins, p_ahead, p_imm, p_all, of.elapsed_s)
+
+
 @torch.inference_mode()
-def predict_user(network: Network, x: Tensor, of: Targets) -> UserPredictions:
-    """Both predictions of one user's targets, at least one, from the batch's last rows x [N, C]."""
-    p_ahead, p_imm, p_all = [], [], []
-    for part in slices(len(of), rows_of_a_slice(x.device)):
-        curve = network.read_curve(_rows(x, of.ahead_row[part]))
-        elapsed_s = torch.from_numpy(of.elapsed_s[part]).to(x.device)
-        p_ahead.append(curve_logits(*curve, elapsed_s).corrected.sigmoid())
-        p_logits = network.read_ratings(_rows(x, of.imm_row[part]))
-        p_imm.append(immediate_recall(p_logits))
-        p_all.append(p_logits.softmax(-1))
-    return UserPredictions(
-        user=of.user,
-        review_th=of.review_th,
-        y=of.y,
-        bins=of.bins,
-        p_ahead=_joined(p_ahead),
-        p_imm=_joined(p_imm),
-        p_all=_joined(p_all),
-        label_elapsed_seconds=of.elapsed_s,
-    )
+def read_predictions(
+    network: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From a batch's last rows x [N, C], float32 on its device: p_ahead [n], p_imm [m] and p_all [m, 4].
+
+    p_ahead: recall by RWKV elapsed_s [n] seconds after rows ahead_row [n]. p_imm, p_all: by RWKV-P, of recall and of
+    the ratings, from the query rows imm_row [m].
+    """
+    ask = ask_heads_fused if has_fused_layer(x, network.spec.heads) else _ask_heads
+    p_ahead, p_logits = ask(network, x, ahead_row, elapsed_s, imm_row)
+    return p_ahead.float(), immediate_recall(p_logits).float(), p_logits.softmax(-1).float()
+
+
+def _ask_heads(
+    network: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The heads in plain ops, slice by slice: p_ahead [n] and p_logits [m, 4]."""
+    p_ahead = [
+        curve_logits(*network.read_curve(x[ahead_row[part]]), elapsed_s[part]).corrected.sigmoid()
+        for part in slices(len(ahead_row), rows_of_a_slice(x.device))
+    ]
+    p_logits = [network.read_ratings(x[imm_row[part]]) for part in slices(len(imm_row), rows_of_a_slice(x.device))]
+    return torch.cat(p_ahead), torch.cat(p_logits)
 
 
 def not_finite(where: str) -> CheckpointError:
@@ -168,13 +196,6 @@ def not_finite(where: str) -> CheckpointError:
 @torch.inference_mode()
 def curve_weights(network: Network, x: Tensor, of: Targets) -> Tensor:
     """The weights of the 128 curves in the rows that predict a user's targets: float32 [n, 128] on the CPU."""
+    rows = torch.from_numpy(of.ahead_row).to(x.device)
     parts = slices(len(of), rows_of_a_slice(x.device))
-    return torch.cat([network.read_curve(_rows(x, of.ahead_row[part]))[0].softmax(-1).cpu() for part in parts])
-
-
-def _rows(x: Tensor, rows: Ints) -> Tensor:
-    return x[torch.from_numpy(rows).to(x.device)]
-
-
-def _joined(parts: list[Tensor]) -> npt.NDArray[np.float32]:
-    return torch.cat(parts).float().cpu().numpy()
+    return torch.cat([network.read_curve(x[rows[part]])[0].softmax(-1).cpu() for part in parts])

@@ -46,7 +46,7 @@ def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> C
     """
     t = elapsed_s.to(torch.float64).clamp(min=1.0)
     weights = w_logits.softmax(-1)
-    exponent = _exponent(t[:, None], curve_stabilities(t.device), weights.dtype)
+    exponent = log_recall(t[:, None], curve_stabilities(t.device), weights.dtype)
     # Recall and its complement each from their own sum: a difference from 1 would lose what matters near 1.
     raw = _logit((weights * exponent.exp()).sum(-1), -(weights * torch.expm1(exponent)).sum(-1))
     left, right, share = _between(t, ahead_logits.dtype)
@@ -60,14 +60,14 @@ def recall_at(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
     t = elapsed_s.to(torch.float64).clamp(min=1.0)
     w_logits, ahead_logits = outputs[:, : 2 * CURVES].chunk(2, 1)
     weights = w_logits.softmax(-1)
-    exponent = _exponent(t, curve_stabilities(t.device)[:, None], weights.dtype)
+    exponent = log_recall(t, curve_stabilities(t.device)[:, None], weights.dtype)
     raw = _logit(weights @ exponent.exp(), -(weights @ torch.expm1(exponent)))
     left, right, share = _between(t, ahead_logits.dtype)
     at_left, at_right = ahead_logits[:, left], ahead_logits[:, right]
     return _corrected(raw, at_left + share * (at_right - at_left)).sigmoid()
 
 
-def _exponent(t: Tensor, stabilities: Tensor, dtype: torch.dtype) -> Tensor:
+def log_recall(t: Tensor, stabilities: Tensor, dtype: torch.dtype) -> Tensor:
     """ln of recall by each curve after t seconds."""
     return (t / stabilities * math.log(0.9)).to(dtype)
 

@@ -1,7 +1,4 @@
-"""Weights of a layer and of the encoder as the kernels for GPUs take them, and how rows lie. Names only.
-
-See where each is used.
-"""
+"""Weights as the kernels for GPUs take them, and how a layer's rows lie. Names only: see where each is used."""
 
 from typing import NamedTuple
 
@@ -96,6 +93,41 @@ class InputColumns(NamedTuple):
     stream: Tensor
     component: Tensor
     period: Tensor
+
+
+class HiddenHead(NamedTuple):
+    """A head with a hidden layer: W [hidden, C] and bias [hidden], then the final map.
+
+    final: [terms, outputs, hidden], whose sum over terms it is; final_bias: float32 [outputs].
+    """
+
+    W: Tensor
+    bias: Tensor
+    final: Tensor
+    final_bias: Tensor
+
+
+class MixtureHead(NamedTuple):
+    """The head of the curves' weights: the same with a LayerNorm behind the hidden layer, whose weight is in `final`.
+
+    final_sums: float32 [curves], of `final` over its columns, by which a row's mean counts.
+    """
+
+    W: Tensor
+    bias: Tensor
+    final: Tensor
+    final_bias: Tensor
+    final_sums: Tensor
+
+
+class HeadWeights(NamedTuple):
+    """All heads, see heads_triton.py. norm_weight, norm_bias: [C], of the LayerNorm before them."""
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    mixture: MixtureHead
+    ahead: HiddenHead
+    ratings: HiddenHead
 
 
 class Rows(NamedTuple):

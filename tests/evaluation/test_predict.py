@@ -1,7 +1,7 @@
 """From histories to predictions of the keys: which rows say what, against plain loops over the rows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from rwkv.evaluation.predict import (
     last_rows,
     make_question,
     predict_history,
-    predict_user,
+    predict_users,
 )
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
@@ -135,6 +135,8 @@ def asked() -> Asked:
         return Asked(network, batch, targets, network(batch.inputs(), batch.layouts))
 
 
+COLUMNS = ("review_th", "bins", "ahead_row", "imm_row", "y", "elapsed_s")
+
 # Slices of 16 cut the targets, too.
 SLICES = pytest.mark.parametrize("slice_rows", [16, 16_384])
 
@@ -149,7 +151,7 @@ def test_predictions_are_those_of_a_plain_loop(asked: Asked, slice_rows: int, cu
     cut(slice_rows)
     of, outputs = asked.targets, asked.outputs
     x = last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False))
-    predictions = predict_user(asked.network, x, of)
+    (predictions,) = predict_users(asked.network, x, [of])
     for name in ("user", "review_th", "y", "bins"):
         assert getattr(predictions, name) is getattr(of, name)
     assert predictions.label_elapsed_seconds is of.elapsed_s
@@ -188,7 +190,23 @@ def test_curve_weights_are_those_of_the_row_that_predicts(
 def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
     x = last_rows(asked.network, slice_batch(asked.batch, 16, for_gpu=False)).clone()
     x[asked.targets.imm_row[3]] = torch.nan
-    assert not predict_user(asked.network, x, asked.targets).is_finite
+    (predictions,) = predict_users(asked.network, x, [asked.targets])
+    assert not predictions.is_finite
+
+
+@SLICES
+def test_several_users_at_once_are_each_alone(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
+    cut(slice_rows)
+    x = last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False))
+    other = replace(asked.targets, user=3, **{name: getattr(asked.targets, name)[5:12] for name in COLUMNS})
+    targets = [other, asked.targets, other]
+    for of, ours in zip(targets, predict_users(asked.network, x, targets), strict=True):
+        (alone,) = predict_users(asked.network, x, [of])
+        assert ours.user == of.user
+        for name in ("review_th", "y", "bins", "label_elapsed_seconds"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
+        for name in ("p_ahead", "p_imm", "p_all"):
+            np.testing.assert_allclose(getattr(ours, name), getattr(alone, name), rtol=0, atol=TOLERANCE)
 
 
 def test_a_whole_history_at_once() -> None:
