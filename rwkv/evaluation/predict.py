@@ -26,7 +26,6 @@ from rwkv.model.fused_parts import rows_before_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.model.slices import has_gpu_kernels, rows_before_heads, rows_of_a_slice, slices
-from rwkv.ops.fused_layer import has_fused_layer
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def read_predictions(
     p_ahead: recall by RWKV elapsed_s [n] seconds after rows ahead_row [n]. p_imm, p_all: by RWKV-P, of recall and of
     the ratings, from the query rows imm_row [m].
     """
-    ask = ask_heads_fused if has_fused_layer(x, network.spec.heads) else _ask_heads
+    ask = ask_heads_fused if has_gpu_kernels(x.device) else _ask_heads
     p_ahead, p_logits = ask(network, x, ahead_row, elapsed_s, imm_row)
     return p_ahead.float(), immediate_recall(p_logits).float(), p_logits.softmax(-1).float()
 
