@@ -45,6 +45,7 @@ def _one_hot(rows: tuple[tuple[int, int], ...], device: torch.device, dtype: tor
 
 def _up_weights(mixer: TimeMixer, first: bool) -> UpWeights:
     d, a, v = (of.B_and_lamb for of in (mixer.d_lora_mlp, mixer.a_lora_simple, mixer.v_lora_simple))
+    maps = [d.weight, a.weight, mixer.lora_B_g.weight] + ([] if first else [v.weight])
     return UpWeights(
         d=d.weight,
         d_bias=d.bias,
@@ -55,6 +56,7 @@ def _up_weights(mixer: TimeMixer, first: bool) -> UpWeights:
         v_mix_bias=None if first else v.bias,
         k_scale_bias=mixer.k_scale_linear.bias,
         v_scale_bias=mixer.v_scale_linear.bias,
+        whole=torch.block_diag(*(part.detach() for part in maps)),
     )
 
 

@@ -11,7 +11,8 @@ class UpWeights(NamedTuple):
     """What follows the hidden columns of a time mixer's projections, see time_inputs_triton.py.
 
     d, a, gate, v_mix: [C, rank], v_mix None in a stream's first layer. Their biases, but for the gate's: [C]; those of
-    k_scale and v_scale: [H].
+    k_scale and v_scale: [H]. whole: all four maps as blocks of one, [4 C or 3 C, ranks], zero elsewhere, a copy to
+    which no gradient goes.
     """
 
     d: Tensor
@@ -23,6 +24,7 @@ class UpWeights(NamedTuple):
     v_mix_bias: Tensor | None
     k_scale_bias: Tensor
     v_scale_bias: Tensor
+    whole: Tensor | None
 
     @property
     def ranks(self) -> tuple[int, int, int, int]:

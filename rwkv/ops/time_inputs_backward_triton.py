@@ -4,7 +4,7 @@ The columns of y and the way forward: time_inputs_triton.py.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import triton
@@ -19,7 +19,6 @@ from rwkv.ops.wkv_triton_chunk import dot
 # Rows a program and warps, by measurement on an H100.
 _BACKWARD = {"ROWS": 16, "num_warps": 2, "maxnreg": 96}
 _HIDDEN = {"ROWS": 64, "num_warps": 4}
-_CHANNELS = 32
 
 # What products of matrices sum over at least.
 _LEAST_PRODUCT = 16
@@ -131,31 +130,6 @@ def _inputs_backward_kernel(
     tl.store(total + 3 * C + heads + head, tl.sum(of_scale, 0))
 
 
-@triton.jit
-def _block_diagonal_kernel(
-    up_d, up_a, up_g, up_v, whole, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr, G_RANK: tl.constexpr,
-    V_RANK: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """The maps as blocks of one, [3 C or 4 C, ranks], zero elsewhere."""
-    RANKS: tl.constexpr = D_RANK + A_RANK + G_RANK + V_RANK
-    channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)[:, None]
-    column = tl.arange(0, WIDTH)[None, :]
-    there = (channel < C) & (column < RANKS)
-    at = whole + channel * RANKS + column
-    tl.store(at, _block(up_d, channel, column, there, 0, D_RANK), mask=there)
-    tl.store(at + C * RANKS, _block(up_a, channel, column, there, D_RANK, A_RANK), mask=there)
-    tl.store(at + 2 * C * RANKS, _block(up_g, channel, column, there, D_RANK + A_RANK, G_RANK), mask=there)
-    if up_v is not None:
-        block = _block(up_v, channel, column, there, D_RANK + A_RANK + G_RANK, V_RANK)
-        tl.store(at + 3 * C * RANKS, block, mask=there)
-
-
-@triton.jit
-def _block(weight, channel, column, there, FIRST: tl.constexpr, RANK: tl.constexpr):
-    own = there & (column >= FIRST) & (column < FIRST + RANK)
-    return tl.load(weight + channel * RANK + column - FIRST, mask=own, other=0)
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _hidden_backward_kernel(
     y, of_active, grad_y, active, rows, D, first_hidden, D_RANK: tl.constexpr, GATE: tl.constexpr,
@@ -196,7 +170,7 @@ def time_inputs_backward(
     grad_v0 = None if v0 is None else torch.empty_like(v0)
     if rows:
         _inputs_backward_kernel[(blocks, heads)](
-            y, v0, *up, *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
+            y, v0, *up[:-1], *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
             K=channels // heads, **_BACKWARD, **_sizes(y, up),
         )  # fmt: skip
     active = _hidden_backward(y, grad_up, grad_y, up)
@@ -205,20 +179,15 @@ def time_inputs_backward(
 
 def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) -> Tensor:
     """Write the gradient of hidden, but for the scales, into grad_y; return hidden after its activations [N, ranks]."""
-    d, a, gate, mix = up.ranks
+    d, a, gate, _ = up.ranks
     channels, ranks = len(up.d), sum(up.ranks)
-    whole, width = y.new_empty(grad_up.shape[1], ranks), triton.next_power_of_2(ranks)
-    _block_diagonal_kernel[(triton.cdiv(channels, _CHANNELS),)](
-        up.d, up.a, up.gate, up.v_mix, whole, C=channels, D_RANK=d, A_RANK=a, G_RANK=gate, V_RANK=mix, WIDTH=width,
-        CHANNELS=_CHANNELS,
-    )  # fmt: skip
-    of_active = grad_up @ whole
+    of_active = grad_up @ cast(Tensor, up.whole)
     active = torch.empty_like(of_active)
     rows = len(active)
     if rows:
         _hidden_backward_kernel[(triton.cdiv(rows, _HIDDEN["ROWS"]),)](
             y, of_active, grad_y, active, rows, y.shape[1], 3 * channels, D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
-            RANKS=ranks, WIDTH=width, **_HIDDEN,
+            RANKS=ranks, WIDTH=triton.next_power_of_2(ranks), **_HIDDEN,
         )  # fmt: skip
     return active
 
@@ -239,6 +208,7 @@ def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
         v_mix_bias=mix_bias if of_mix else None,
         k_scale_bias=k_scale_bias,
         v_scale_bias=v_scale_bias,
+        whole=None,
     )
 
 

@@ -43,20 +43,24 @@ def bias_of(bias, channel):
 
 
 @triton.jit
-def _projected(own, difference, weight, row, there, C: tl.constexpr, precision: tl.constexpr):
+def _projected(own, difference, weight, row, C: tl.constexpr, precision: tl.constexpr):
     """Those rows of the stacked projections applied to pairs, float32 [ROWS, len(row)]."""
-    at = row[:, None] * 2 * C + tl.arange(0, C)[None, :]
-    direct = tl.load(weight + at, mask=there[:, None], other=0)
-    shifted = tl.load(weight + at + C, mask=there[:, None], other=0)
-    return dot(own, tl.trans(direct), precision) + dot(difference, tl.trans(shifted), precision)
+    at = weight + row[:, None] * 2 * C + tl.arange(0, C)[None, :]
+    return dot(own, tl.trans(tl.load(at)), precision) + dot(difference, tl.trans(tl.load(at + C)), precision)
 
 
 @triton.jit
-def _raised(active, weight, channel, column, FIRST: tl.constexpr, RANK: tl.constexpr, precision: tl.constexpr):
-    """The map from RANK hidden columns, from FIRST on, to some channels: float32 [ROWS, K]."""
-    own = (column >= FIRST) & (column < FIRST + RANK)
-    at = channel[:, None] * RANK + column[None, :] - FIRST
-    return dot(active, tl.trans(tl.load(weight + at, mask=own[None, :], other=0)), precision)
+def _raised(active, whole, row, column, RANKS: tl.constexpr, precision: tl.constexpr):
+    """Those rows of the maps from hidden columns to channels, see UpWeights: float32 [ROWS, len(row)]."""
+    weight = tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
+    return dot(active, tl.trans(weight), precision)
+
+
+@triton.jit
+def _place(head, row, inside, K: tl.constexpr, C: tl.constexpr):
+    """A head's channels [K], where they lie in rows [ROWS, K], and which of them are inside."""
+    channel = head * K + tl.arange(0, K)
+    return channel, row[:, None] * C + channel[None, :], inside[:, None] & (channel >= 0)[None, :]
 
 
 @triton.jit
@@ -66,12 +70,12 @@ def _column(x, column, wanted):
 
 @triton.jit(do_not_specialize=["rows"])
 def _inputs_kernel(
-    x, norm_weight, norm_bias, source, before, projections, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v,
-    bias_k_scale, bias_v_scale, r, y, log_decay, k_hat, scaled_v, b, gate, first_v, rows, r_stride, D,
+    x, norm_weight, norm_bias, source, before, projections, v0, bias_d, bias_a, bias_v, bias_k_scale, bias_v_scale,
+    whole, r, y, log_decay, k_hat, scaled_v, b, gate, made_v, rows, r_stride, D,
     HEADS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr,
     A_RANK: tl.constexpr, G_RANK: tl.constexpr, V_RANK: tl.constexpr, WIDTH: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """r: its columns of y. y, first_v: None where they are not asked for."""
+    """r: those columns of y, if y is asked for. made_v: in the first layer only."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS), tl.arange(0, WIDTH)
     inside = row < (rows - first).to(tl.int32)
@@ -79,46 +83,50 @@ def _inputs_kernel(
     own, difference = own.to(projections.dtype.element_ty), difference.to(projections.dtype.element_ty)
 
     there = column < D - 3 * C
-    hidden = _projected(own, difference, projections + 6 * C * C, column, there, C, precision)
+    last = tl.minimum(3 * C + column, D - 1)  # what lies beyond is not read
+    hidden = _projected(own, difference, projections, last, C, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK
     is_d, is_gate = (column < D_RANK)[None, :], ((column >= GATE) & (column < GATE + G_RANK))[None, :]
     share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
     active = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden)).to(projections.dtype.element_ty)
-    y_first = first * D + row[:, None] * D
     if y is not None:
-        tl.store(y + y_first + 3 * C + column[None, :], hidden, mask=inside[:, None] & there[None, :])
+        y_first = y + first * D
+        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & there[None, :])
 
+    # Loops without branches, in which the weights are loaded ahead: v with v_mix, k with a, r with d, then the gate.
     for head in range(HEADS):
-        channel = head * K + tl.arange(0, K)
-        every = channel >= 0
-        mask = inside[:, None] & every[None, :]
-        at = first * C + (row[:, None] * C + channel[None, :])
-        values = _projected(own, difference, projections + 4 * C * C, channel, every, C, precision)
+        channel, at, mask = _place(head, row, inside, K, C)
+        values = _projected(own, difference, projections, 2 * C + channel, C, precision)
         if y is not None:
-            tl.store(y + y_first + 2 * C + channel[None, :], values, mask=mask)
-        if first_v is not None:
-            tl.store(first_v + at, values, mask=mask)
-        if up_v is not None:
-            mix = _raised(active, up_v, channel, column, GATE + G_RANK, V_RANK, precision) + bias_of(bias_v, channel)
-            values += tl.sigmoid(mix) * (tl.load(v0 + at, mask=mask, other=0).to(tl.float32) - values)
-        of_value = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
-        tl.store(scaled_v + at, tl.sigmoid(of_value)[:, None] * values / length(values), mask=mask)
-
-        keys = _projected(own, difference, projections + 2 * C * C, channel, every, C, precision)
+            tl.store(y_first + 2 * C + row[:, None] * D + channel[None, :], values, mask=mask)
+        if v0 is None:
+            tl.store(made_v + first * C + at, values, mask=mask)
+        else:
+            raised = _raised(active, whole, 3 * C + channel, column, SCALES, precision)
+            mix = tl.sigmoid(raised + bias_of(bias_v, channel))
+            values += mix * (tl.load(v0 + first * C + at, mask=mask, other=0).to(tl.float32) - values)
+        scale = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
+        tl.store(scaled_v + first * C + at, tl.sigmoid(scale)[:, None] * values / length(values), mask=mask)
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        keys = _projected(own, difference, projections, C + channel, C, precision)
+        raised = _raised(active, whole, C + channel, column, SCALES, precision)
         if y is not None:
-            tl.store(y + y_first + C + channel[None, :], keys, mask=mask)
-        of_key = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
-        unit = tl.sigmoid(of_key)[:, None] * keys / length(keys)
-        tl.store(k_hat + at, unit, mask=mask)
-        a = _raised(active, up_a, channel, column, D_RANK, A_RANK, precision) + bias_of(bias_a, channel)
-        tl.store(b + at, tl.sigmoid(a) * unit, mask=mask)
-
-        d = _raised(active, up_d, channel, column, 0, D_RANK, precision) + bias_of(bias_d, channel)
-        tl.store(log_decay + at, -DECAY * tl.sigmoid(d), mask=mask)
-        tl.store(gate + at, _raised(active, up_g, channel, column, GATE, G_RANK, precision), mask=mask)
-        r_at = first * r_stride + (row[:, None] * r_stride + channel[None, :])
-        tl.store(r + r_at, _projected(own, difference, projections, channel, every, C, precision), mask=mask)
+            tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
+        scale = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
+        unit = tl.sigmoid(scale)[:, None] * keys / length(keys)
+        tl.store(k_hat + first * C + at, unit, mask=mask)
+        tl.store(b + first * C + at, tl.sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        read = _projected(own, difference, projections, channel, C, precision)
+        raised = _raised(active, whole, channel, column, SCALES, precision)
+        tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
+        tl.store(log_decay + first * C + at, -DECAY * tl.sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        tl.store(gate + first * C + at, _raised(active, whole, 2 * C + channel, column, SCALES, precision), mask=mask)
 
 
 class TimeInputs(NamedTuple):
@@ -141,11 +149,12 @@ def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows
     r = torch.empty_like(x) if y is None else y[:, :channels]
     others = (torch.empty_like(x, dtype=torch.float32), *(torch.empty_like(x) for _ in range(4)))
     made_v = torch.empty_like(x) if v0 is None else None
-    sizes = _sizes(x, weights)
+    sizes, up = _sizes(x, weights), weights.up
     if count:
         _inputs_kernel[(triton.cdiv(count, sizes["ROWS"]),)](
-            x, weights.norm_weight, weights.norm_bias, rows.source, rows.before, weights.projections, v0, *weights.up,
-            r, y, *others, made_v, count, r.stride(0), columns, HEADS=heads, K=channels // heads, **sizes,
+            x, weights.norm_weight, weights.norm_bias, rows.source, rows.before, weights.projections, v0, up.d_bias,
+            up.a_bias, up.v_mix_bias, up.k_scale_bias, up.v_scale_bias, up.whole, r, y, *others, made_v, count,
+            r.stride(0), columns, HEADS=heads, K=channels // heads, **sizes,
         )  # fmt: skip
     return TimeInputs(r, others, cast(Tensor, made_v if v0 is None else v0), y)
 
