@@ -128,8 +128,8 @@ def _side_by_side(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor
     """The tensors in another dtype as parts of one; each begins at a multiple of 16 bytes, as kernels like it."""
     if not tensors:
         return ()
-    gap = tensors[0].new_zeros(_ALIGNED)
-    sizes = [(x.numel(), -x.numel() % _ALIGNED) for x in tensors]
-    pieces = (part for x, (_, pad) in zip(tensors, sizes, strict=True) for part in (x.reshape(-1), gap[:pad]))
-    parts = torch.cat(list(pieces)).to(dtype).split([size for pair in sizes for size in pair])[::2]
-    return tuple(part.view(x.shape) for part, x in zip(parts, tensors, strict=True))
+    sizes = [x.numel() + -x.numel() % _ALIGNED for x in tensors]
+    parts = torch.empty(sum(sizes), dtype=dtype, device=tensors[0].device).split(sizes)
+    views = tuple(part[: x.numel()].view(x.shape) for part, x in zip(parts, tensors, strict=True))
+    torch._foreach_copy_(views, list(tensors))  # all of them in a few launches
+    return views

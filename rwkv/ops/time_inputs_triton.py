@@ -19,7 +19,7 @@ from rwkv.ops.wkv_inputs import NORM_CLAMP
 from rwkv.ops.wkv_triton_chunk import dot
 
 # Rows a program and how it is compiled, by measurement on an H100.
-_SETTINGS = {"ROWS": 128, "num_warps": 8, "num_stages": 1, "maxnreg": 128}
+_SETTINGS = {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
 _PRECISE = {"ROWS": 16, "num_warps": 4, "num_stages": 1}
 
 # What products of matrices sum over at least.
@@ -144,7 +144,7 @@ class TimeInputs(NamedTuple):
 def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: Rows, keep: bool) -> TimeInputs:
     """x: [N, C], a layer's input. v0: [N, C], None in the first layer. keep: y for a backward pass."""
     count, channels = x.shape
-    columns, heads = len(weights.projections), len(weights.output.bonus)
+    columns, heads = weights.projections.shape[0], weights.output.bonus.shape[0]
     y = x.new_empty(count, columns) if keep else None
     r = torch.empty_like(x) if y is None else y[:, :channels]
     others = (torch.empty_like(x, dtype=torch.float32), *(torch.empty_like(x) for _ in range(4)))

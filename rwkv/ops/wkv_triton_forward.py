@@ -198,14 +198,14 @@ def wkv_forward(
     r, log_decay, k_hat, v, b = inputs
     rows, heads, width = r.shape
     new = r.new_empty
-    chunks, slots = len(plan.chunks), len(plan.slot_run)
+    chunks, slots, runs = (of.shape[0] for of in (plan.chunks, plan.slot_run, plan.runs))
     result = new(rows, heads, width)
     out = new(rows, heads, width) if keep and gating is not None else None
     finish = (None,) * 4 if gating is None else (gating.gate, *gating.weights)
     inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
     maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
-    initial_groups = 0 if initial_state is None else len(initial_state)
+    initial_groups = 0 if initial_state is None else initial_state.shape[0]
     states = new(chunks, heads, width, width) if keep else None
 
     def run(name: str, kernel: Any, programs: int, *arguments: Any, **more: Any) -> None:
@@ -221,7 +221,7 @@ def wkv_forward(
     )  # fmt: skip
     starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
     run(
-        "output", _output_kernel, len(plan.runs) * heads,
+        "output", _output_kernel, runs * heads,
         *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state, *finish,
         *((result, None) if gating is None else (out, result)), final_state if final_groups else None, states,
         initial_groups, plan.groups - final_groups, r.stride(0),

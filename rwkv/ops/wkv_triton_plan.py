@@ -43,7 +43,7 @@ class RunPlan:
 
     @property
     def groups(self) -> int:
-        return len(self.offsets) - 1
+        return self.offsets.shape[0] - 1
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "RunPlan":
         """The same with all its tensors changed."""

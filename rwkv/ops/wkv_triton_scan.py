@@ -122,7 +122,7 @@ def scan_runs(plan: RunPlan, transition: Tensor, addition: Tensor, first: Tensor
     """
     if first is not None:
         first = first.mT
-    if not len(plan.spans):
+    if not plan.spans.shape[0]:
         return _expand(transition, addition, plan.group_scan, first, plan.scanned_group, reverse)
     composed = _compose(transition, addition, plan.spans, reverse)
     width = transition.shape[-1]

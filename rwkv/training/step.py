@@ -53,8 +53,12 @@ def clipped_gradients(
 ) -> Tensor:
     """Leave clipped gradients in the weights. Returns figures [8] for `read_report`, on the device: nothing waits."""
     loss = batch_loss(network, batch, dtype, mode, source)
-    loss.total.backward()
-    norm = clip_grad_norm_(network.parameters(), CLIP_NORM)
+    parameters = list(network.parameters())
+    # Not by backward(), which copies each gradient that is a part of a larger tensor.
+    gradients = torch.autograd.grad(loss.total, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = None if gradient is None else gradient.contiguous()
+    norm = clip_grad_norm_(parameters, CLIP_NORM)
     return torch.stack([loss.total.detach(), norm, *(loss.terms[name].detach() for name in TERM_WEIGHTS)])
 
 
