@@ -131,5 +131,6 @@ def _side_by_side(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor
     sizes = [x.numel() + -x.numel() % _ALIGNED for x in tensors]
     parts = torch.empty(sum(sizes), dtype=dtype, device=tensors[0].device).split(sizes)
     views = tuple(part[: x.numel()].view(x.shape) for part, x in zip(parts, tensors, strict=True))
-    torch._foreach_copy_(views, list(tensors))  # all of them in a few launches
+    # In a few launches, unless one of them is laid out in another way.
+    torch._foreach_copy_(views, [x.contiguous() for x in tensors])
     return views

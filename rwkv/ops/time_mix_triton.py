@@ -95,7 +95,7 @@ def time_mix_backward(
     del gated, of_gated, of_mixed
 
     heads = len(weights.output.bonus)
-    of_log_decay, of_k_hat = torch.empty_like(log_decay), torch.empty_like(k_hat)
+    of_log_decay, of_k_hat = torch.empty_like(k_hat), torch.empty_like(k_hat)
     by_head = [part.view(count, heads, -1) for part in (r, log_decay, k_hat, v, b)]
     grads = [part.view(count, heads, -1) for part in (of_r, of_log_decay, of_k_hat, of_inputs.v, of_inputs.b)]
     of_out = of_inputs.out.view(count, heads, -1)
