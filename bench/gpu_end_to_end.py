@@ -8,6 +8,7 @@ import math
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from bench.limits import within
 from bench.report import print_json
 from bench.training_command import RATE, ROWS_A_STEP, SEED, STORE_SIZE, WARM_UP, command_steps, prepare
 from rwkv.batches.loader import training_batch
-from rwkv.batches.padding import pad_batch
+from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.batches.plan import Group, segment_places, steps_from, training_groups
 from rwkv.data.database import Database
 from rwkv.data.store import ReviewStore
@@ -25,9 +26,11 @@ from rwkv.model.network import new_network
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
+from rwkv.training.step import Launched, reports
 
 _GPU = torch.device("cuda")
-# Steps before the clock starts: sizes of batches are recorded in them. As many are taken bare.
+# How many of the command's first steps are also taken bare. Its clock starts when an epoch is over, for all sizes of
+# batches are recorded in the first.
 _FIRST_STEPS = 20
 # Of the losses of the command's first steps, relative: they are the bare ones, with the same batches and dropout.
 _LIMIT = 1e-2
@@ -51,7 +54,8 @@ def main() -> None:
             groups = training_groups(places, ROWS_A_STEP)
             reviews_a_step = sum(place.stop - place.start for place in places) / len(groups)
             bare, bare_losses = _bare_steps(store, groups)
-    of_command = (command.seconds[-1] - command.seconds[_FIRST_STEPS]) / (len(command.seconds) - 1 - _FIRST_STEPS)
+    later = command.seconds[len(groups) :]
+    of_command = (later[-1] - later[0]) / (len(later) - 1)
     figures: dict[str, object] = {
         "device": torch.cuda.get_device_name(),
         "steps": len(command.losses),
@@ -87,15 +91,20 @@ def _bare_steps(store: ReviewStore, groups: list[Group]) -> tuple[float, list[fl
     network = new_network(SEED).to(_GPU)
     optimizer = make_optimizer(dict(network.named_parameters()))
     steps = RecordedSteps(network, optimizer, torch.bfloat16, "all")
-    losses = []
-    for n, batch in enumerate(staged(padded, _GPU), 1):
-        set_learning_rate(optimizer, learning_rate("WS", n, RATE, WARM_UP, _FIRST_STEPS))
-        # As the command does; of a hash, dropout takes the low 32 bits.
-        loss = steps.step(batch, counter_hash(SEED, n) & 0xFFFFFFFF).loss
-        losses.append(math.nan if loss is None else loss)
+
+    def take(batches: list[PaddedBatch]) -> list[float | None]:
+        """Losses of steps as the command takes them; of a hash, dropout takes the low 32 bits."""
+
+        def launched() -> Iterator[tuple[int, Launched]]:
+            for n, batch in enumerate(staged(batches, _GPU), 1):
+                set_learning_rate(optimizer, learning_rate("WS", n, RATE, WARM_UP, _FIRST_STEPS))
+                yield n, steps.launch(batch, counter_hash(SEED, n) & 0xFFFFFFFF)
+
+        return [report.loss for _, report in reports(launched(), lambda n: False)]
+
+    losses = [math.nan if loss is None else loss for loss in take(padded)]
     begun = time.perf_counter()
-    for batch in staged(padded * 2, _GPU):
-        steps.step(batch, 1)
+    take(padded * 2)
     return (time.perf_counter() - begun) / (2 * len(padded)), losses
 
 

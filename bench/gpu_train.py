@@ -24,7 +24,7 @@ from rwkv.model.dropout import DropoutSource
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
-from rwkv.training.step import StepReport, train_step
+from rwkv.training.step import StepReport, reports, train_step
 
 _GPU = torch.device("cuda")
 _FULL_ROWS, _BATCHES, _SEED, _PLAIN_REPEATS = 66_000, 4, 5, 3
@@ -77,12 +77,12 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
     padded = [pad_batch(batch, _FULL_ROWS).pin_memory() for batch in batches]
     training = _Training()
     steps = RecordedSteps(training.network, training.optimizer, dtype, "all")
+    there = staged(islice(cycle(padded), _BATCHES + repeats), _GPU)
     seconds, begun = [], time.perf_counter()
-    for batch in staged(islice(cycle(padded), _BATCHES + repeats), _GPU):
-        loss = steps.step(batch, _SEED).loss
+    for n, report in reports(((n, steps.launch(batch, _SEED)) for n, batch in enumerate(there)), lambda n: n == 0):
         seconds.append(time.perf_counter() - begun)
-        if len(seconds) == 1:
-            apart = abs((loss or float("nan")) / eager - 1)
+        if n == 0:
+            apart = abs((report.loss or float("nan")) / eager - 1)
             within(f"{case.name}: the recorded step's loss beside the eager one's", apart, _RECORDED[dtype])
         begun = time.perf_counter()
     first_s, seconds = seconds[0], seconds[_BATCHES:]

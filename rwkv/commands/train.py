@@ -35,7 +35,7 @@ from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.staging import staged
-from rwkv.training.step import StepReport, train_step
+from rwkv.training.step import Launched, StepReport, reports, train_step
 from rwkv.training.tracking import Tracker, WandbSettings
 from rwkv.training.validate import HeldOut, validate, validation_batch
 
@@ -116,14 +116,17 @@ def _steps(
     dtype, mode, processes = TORCH_DTYPES[config.dtype], config.loss_mode, config.num_fetch_processes
     if _is_for_gpu(config) and has_triton():
         padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
-        return _take_steps(config, optimizer, before, padded, RecordedSteps(network, optimizer, dtype, mode).step)
+        launch = RecordedSteps(network, optimizer, dtype, mode).launch
+        settles = partial(_is_checkpoint, groups=len(groups), total=before.total)
+        return _take_steps(config, optimizer, before, padded, launch, settles)
 
-    def take_step(batch: Batch, seed: int) -> StepReport:
+    def take_step(batch: Batch, seed: int) -> Launched:
         source = DropoutSource(torch.tensor([seed], device=network.device))
-        return train_step(network, optimizer, batch.to(network.device), dtype, mode, source)
+        report = train_step(network, optimizer, batch.to(network.device), dtype, mode, source)
+        return lambda: report
 
     batches = fetch(partial(_batch, config, groups), visits, processes)
-    return _take_steps(config, optimizer, before, batches, take_step)
+    return _take_steps(config, optimizer, before, batches, take_step, settles=lambda n: True)
 
 
 def _take_steps(
@@ -131,14 +134,19 @@ def _take_steps(
     optimizer: torch.optim.AdamW,
     before: Progress,
     batches: Iterable[Made],
-    take_step: Callable[[Made, int], StepReport],
+    launch: Callable[[Made, int], Launched],
+    settles: Callable[[int], bool],
 ) -> Iterator[tuple[int, StepReport]]:
-    """The same over batches made for `take_step`, which also takes a seed for dropout."""
+    """The same over batches made for `launch`, which also takes a seed for dropout. settles: see `reports`."""
+
+    def launched(batches: Iterable[Made]) -> Iterator[tuple[int, Launched]]:
+        for n, batch in enumerate(batches, before.done + 1):
+            set_learning_rate(optimizer, _rate(config, n, before.total))
+            yield n, launch(batch, counter_hash(config.seed, n) & _SEED_MASK)
+
     skipped_in_a_row = 0
     with progress(batches, before.total, "training", "step", before.done) as bar:
-        for n, batch in enumerate(bar, before.done + 1):
-            set_learning_rate(optimizer, _rate(config, n, before.total))
-            report = take_step(batch, counter_hash(config.seed, n) & _SEED_MASK)
+        for n, report in reports(launched(bar), settles):
             bar.set_postfix(loss="not finite" if report.loss is None else f"{report.loss:.4f}", refresh=False)
             yield n, report
             skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0

@@ -147,7 +147,7 @@ def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows
     columns, heads = weights.projections.shape[0], weights.output.bonus.shape[0]
     y = x.new_empty(count, columns) if keep else None
     r = torch.empty_like(x) if y is None else y[:, :channels]
-    others = (torch.empty_like(x, dtype=torch.float32), *(torch.empty_like(x) for _ in range(4)))
+    others = (torch.empty_like(x, dtype=torch.float32), *x.new_empty(4, count, channels).unbind())
     made_v = torch.empty_like(x) if v0 is None else None
     sizes, up = _sizes(x, weights), weights.up
     if count:

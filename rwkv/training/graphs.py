@@ -9,7 +9,7 @@ from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, Sizes
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import Network
-from rwkv.training.step import StepReport, clipped_gradients, read_report
+from rwkv.training.step import Launched, StepReport, clipped_gradients, read_report
 
 # Runs before a recording: they compile kernels and settle the memory.
 _WARM_UPS = 2
@@ -41,8 +41,8 @@ class RecordedSteps:
         optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
         optimizer.grad_scale = None  # type: ignore[attr-defined]
 
-    def step(self, padded: PaddedBatch, seed: int) -> StepReport:
-        """Take one step on a batch that lies on the device, see `staged`; waits for its figures."""
+    def launch(self, padded: PaddedBatch, seed: int) -> Launched:
+        """Begin one step on a batch that lies on the device, see `staged`; others may be begun before its report."""
         recording = self._recordings.get(padded.sizes)
         if recording is None:
             recording = self._record(padded)
@@ -51,7 +51,15 @@ class RecordedSteps:
             recording.batch.data.copy_(padded.data)
         self._seed.fill_(seed)
         recording.graph.replay()
-        return read_report(recording.figures)
+        # The next step writes over them.
+        figures, are_there = recording.figures.to("cpu", non_blocking=True), torch.cuda.Event()
+        are_there.record()
+
+        def report() -> StepReport:
+            are_there.synchronize()
+            return read_report(figures)
+
+        return report
 
     def _record(self, padded: PaddedBatch) -> _Recording:
         # The batch itself is given back, the recording goes on reading its own.

@@ -11,7 +11,7 @@ from rwkv.batches.padding import PaddedBatch
 def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[PaddedBatch]:
     """The batches on the device, in order, where the current stream finds them. Raises what the batches raise.
 
-    Whoever asks for the next one has waited until the GPU is done with the one before: its memory is then used again.
+    Their memory is used again when what was begun on them before the next one was asked for is done.
     """
     ahead, copies = iter(batches), torch.cuda.Stream(device)
 
@@ -29,4 +29,5 @@ def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[Pad
         following = thread.submit(copy_next)
         while (batch := following.result()) is not None:
             following = thread.submit(copy_next)
+            batch.data.record_stream(torch.cuda.current_stream(device))
             yield batch

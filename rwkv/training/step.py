@@ -1,6 +1,7 @@
 """One optimiser step: forward, loss, backward, clipping, update (spec 5)."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,28 @@ class StepReport:
     loss: float | None
     terms: dict[str, float]
     norm: float
+
+
+# Waits for a step that was begun.
+Launched = Callable[[], StepReport]
+
+
+def reports(
+    launched: Iterable[tuple[int, Launched]], settles: Callable[[int], bool]
+) -> Iterator[tuple[int, StepReport]]:
+    """(n, its report) of steps begun one by one, each read when the next has been begun, so that a GPU goes on.
+
+    After a step n that `settles` none is begun before its report has been used.
+    """
+    behind: tuple[int, Launched] | None = None
+    for n, report in launched:
+        if behind is not None:
+            yield behind[0], behind[1]()
+        behind = None if settles(n) else (n, report)
+        if behind is None:
+            yield n, report()
+    if behind is not None:
+        yield behind[0], behind[1]()
 
 
 def train_step(

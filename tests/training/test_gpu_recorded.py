@@ -77,7 +77,7 @@ def test_one_recording_serves_unlike_batches(name: str, dtype: torch.dtype) -> N
     steps = RecordedSteps(network, make_optimizer(dict(network.named_parameters())), dtype, "all")
     others = recipe_network(PUBLISHED).to(GPU)
     for seed, which in enumerate((0, 1, 0, 1)):
-        ours = steps.step(padded[which].to(GPU), seed)
+        ours = steps.launch(padded[which].to(GPU), seed)()
         theirs, expected = plain_step(others, batches[which], dtype, seed)
         found = gradients(network)
         assert ours.loss == pytest.approx(theirs.loss, rel=LOSS[dtype])

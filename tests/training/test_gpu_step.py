@@ -81,7 +81,7 @@ def test_recorded_steps_are_those_that_are_not() -> None:
     set_learning_rate(optimizer, 1e-3)
     steps = RecordedSteps(network, optimizer, torch.float32, "all")
     padded = [pad_batch(batch, FULL_ROWS).pin_memory() for batch in batches(6)]
-    ours = [steps.step(batch, n) for n, batch in enumerate(staged(padded, GPU))]
+    ours = [steps.launch(batch, n)() for n, batch in enumerate(staged(padded, GPU))]
     for our, their in zip(ours, reports, strict=True):
         assert our.loss == pytest.approx(their.loss, rel=1e-5)
     for our, their in zip(network.parameters(), expected.parameters(), strict=True):
@@ -98,11 +98,11 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
     good, bad = some_batch(1, users=3, reviews=60), some_batch(1, users=3, reviews=60)
     bad.features[5, 3] = math.nan
     good, bad = (ready(batch).to(GPU) for batch in (good, bad))
-    assert steps.step(good, 1).loss is not None
+    assert steps.launch(good, 1)().loss is not None
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    assert steps.step(bad, 2).loss is None
+    assert steps.launch(bad, 2)().loss is None
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    assert steps.step(good, 3).loss is not None
+    assert steps.launch(good, 3)().loss is not None
 
 
 @needs_gpu
@@ -116,7 +116,7 @@ def test_many_bfloat16_steps_follow_those_in_float32() -> None:
         found = []
         for n, batch in enumerate(staged((kept[n % len(kept)] for n in range(2000)), GPU)):
             set_learning_rate(optimizer, 7e-4 * min(1.0, (n + 1) / 200))
-            found.append(steps.step(batch, n).loss)
+            found.append(steps.launch(batch, n)().loss)
         assert None not in found
         losses[dtype] = torch.tensor(found)
     # The mean over each 200 steps; bfloat16 loses a few hundredths on labels that are learnt by heart.

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from rwkv.batches.collate import Batch
 from rwkv.model.network import Network
 from rwkv.training.optimizer import CLIP_NORM
-from rwkv.training.step import StepReport, batch_loss, train_step
+from rwkv.training.step import StepReport, batch_loss, reports, train_step
 from tests.networks import small_network
 from tests.training.learners import dropout_source, optimizer_of, some_batch
 
@@ -168,3 +169,18 @@ def test_the_report_says_what_was_optimised() -> None:
     assert report.terms.keys() == weights.keys()
     # Sums in float32.
     assert report.loss == pytest.approx(sum(weights[name] * value for name, value in report.terms.items()), rel=1e-5)
+
+
+def test_a_report_is_read_when_the_next_step_has_begun_unless_it_settles() -> None:
+    seen = []
+
+    def launched() -> Iterator[tuple[int, Callable[[], StepReport]]]:
+        for n in range(1, 6):
+            seen.append(f"begun {n}")
+            yield n, lambda n=n: StepReport(float(n), {}, 0.0)
+
+    for n, report in reports(launched(), lambda n: n == 3):
+        assert report.loss == n
+        seen.append(f"used {n}")
+    order = "begun 1, begun 2, used 1, begun 3, used 2, used 3, begun 4, begun 5, used 4, used 5"
+    assert seen == order.split(", ")
