@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -63,11 +64,18 @@ def fetch(
         prefetch_factor=_BATCHES_AHEAD,
         pin_memory=pin_memory,
     )
-    try:
+    with worker_errors():
         for made in loader:
             if isinstance(made, RwkvError):
                 raise made
             yield made
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """A worker that was killed is an RwkvError, wherever that is noticed: in the main thread it may be at any time."""
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from rwkv.batches.loader import fetch
+from rwkv.batches.loader import fetch, worker_errors
 from rwkv.batches.plan import Group, history_places, packed_groups
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
@@ -44,6 +44,7 @@ _ROWS_TOGETHER = 65_536
 _ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
 
 
+@worker_errors()
 def evaluate(config: EvaluateConfig) -> int:
     """Evaluate the configured users who are not done yet, and print the means of all of them. Returns the exit code.
 

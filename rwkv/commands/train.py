@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.loader import fetch, training_batch
+from rwkv.batches.loader import fetch, training_batch, worker_errors
 from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.batches.plan import (
     Group,
@@ -51,6 +51,7 @@ _MOST_SKIPPED_STEPS = 100
 _SEED_MASK = (1 << 32) - 1
 
 
+@worker_errors()
 def train(config: TrainConfig) -> int:
     """Run the configured training to its end, or go on with it. Returns the exit code."""
     device = open_compute_device(config.device, config.threads)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 
 import torch
 
@@ -13,10 +14,13 @@ def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[Pad
 
     Their memory is used again when what was begun on them before the next one was asked for is done.
     """
-    ahead, copies = iter(batches), torch.cuda.Stream(device)
+    copies = torch.cuda.Stream(device)
+    ahead = iter(batches)
+    # The first is asked for here: workers forked by the pool's thread would join it at their end, which is an error.
+    waiting = chain(list(islice(ahead, 1)), ahead)
 
     def copy_next() -> PaddedBatch | None:
-        padded = next(ahead, None)
+        padded = next(waiting, None)
         if padded is None:
             return None
         with torch.cuda.stream(copies):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.loader import fetch, read_segment, training_batch
+from rwkv.batches.loader import fetch, read_segment, training_batch, worker_errors
 from rwkv.batches.plan import Group, segment_places, training_groups
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
@@ -116,6 +116,26 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
     made = fetch(_die, range(5), 1)
     with pytest.raises(RwkvError, match=r"A worker process was killed(.|\n)*NUM_FETCH_PROCESSES"):
         list(made)
+
+
+def _process(item: int) -> int:
+    return os.getpid()
+
+
+@worker_errors()
+def _work_after_killing(worker: int, seconds: float) -> None:
+    os.kill(worker, signal.SIGKILL)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_is_that_error_wherever_it_is_noticed() -> None:
+    """Also in the midst of other work of the main thread."""
+    made = fetch(_process, range(100), 1)
+    worker = next(made)
+    with pytest.raises(RwkvError, match="A worker process was killed"):
+        _work_after_killing(worker, seconds=10)
 
 
 def _late_first(item: int) -> list[Tensor]:
