@@ -18,7 +18,7 @@ def open_compute_device(name: str, threads: int) -> torch.device:
         )
     if device.type == "cuda" and not has_triton():
         log.warning(
-            "there is no Triton, or no C compiler for it, so this takes many times as long; `pip install triton`, and "
-            "see to gcc or clang"
+            "there is no Triton, or no C compiler or no headers of Python for it, so this takes many times as long; "
+            "`pip install triton`, and see to gcc or clang and to the package python3-dev"
         )
     return device

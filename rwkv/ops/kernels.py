@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sysconfig
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,6 +30,12 @@ def has_triton_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
 
 @cache
 def has_triton() -> bool:
-    """Whether Triton is there, and a C compiler, which it calls when a kernel is first launched."""
+    """Whether Triton is there, and what it calls when a kernel is first launched: a C compiler, with Python's headers."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    return compiler is not None and find_spec("triton") is not None
+    return compiler is not None and (headers() / "Python.h").is_file() and find_spec("triton") is not None
+
+
+def headers() -> Path:
+    """Where Triton looks for Python's headers."""
+    scheme = sysconfig.get_default_scheme()
+    return Path(sysconfig.get_path("include", "posix_prefix" if scheme == "posix_local" else scheme))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,10 @@ from rwkv.ops.kernels import has_triton
 
 
 @pytest.fixture(autouse=True)
-def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def asked_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.delenv("CC", raising=False)
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(kernels, "headers", lambda: tmp_path)
     has_triton.cache_clear()
     yield
     has_triton.cache_clear()
@@ -27,6 +30,13 @@ def test_triton_needs_a_compiler(
     monkeypatch.setattr(kernels, "find_spec", lambda name: object() if installed else None)
     monkeypatch.setattr(shutil, "which", lambda name: name if name in compilers else None)
     assert has_triton() is expected
+
+
+def test_triton_needs_the_headers_of_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kernels, "find_spec", lambda name: object())
+    monkeypatch.setenv("CC", "/opt/cc")
+    (tmp_path / "Python.h").unlink()
+    assert not has_triton()
 
 
 def test_a_compiler_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
