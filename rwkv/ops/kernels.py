@@ -30,7 +30,7 @@ def has_triton_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
 
 @cache
 def has_triton() -> bool:
-    """Whether Triton is there, and what it calls when a kernel is first launched: a C compiler, with Python's headers."""
+    """Whether Triton is there, and what a first launch needs: a C compiler, and the headers of Python."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     return compiler is not None and (headers() / "Python.h").is_file() and find_spec("triton") is not None
 
