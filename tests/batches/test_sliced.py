@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rwkv.batches.one_piece import OnePiece
-from rwkv.batches.sliced import PlainSlices, slice_batch, stored_rows
+from rwkv.batches.sliced import gpu_slices, plain_slices, stored_rows
 from rwkv.model.gpu_batch import GpuBatch, gpu_batch
 from tests.ops.stored_rows import plain_inputs
 from tests.training.learners import some_batch
@@ -24,9 +24,7 @@ def tensors(batch: GpuBatch) -> list[Tensor]:
 
 
 def in_one() -> OnePiece[GpuBatch]:
-    piece = slice_batch(BATCH, PART_ROWS, for_gpu=True)
-    assert isinstance(piece, OnePiece)
-    return piece
+    return gpu_slices(BATCH, PART_ROWS)
 
 
 def assert_same(ours: GpuBatch, theirs: GpuBatch) -> None:
@@ -69,8 +67,7 @@ def test_tensors_lie_side_by_side_where_kernels_like_them() -> None:
 
 
 def test_plain_slices_keep_the_batch_and_its_layouts() -> None:
-    plain = slice_batch(BATCH, PART_ROWS, for_gpu=False)
-    assert isinstance(plain, PlainSlices)
+    plain = plain_slices(BATCH, PART_ROWS)
     assert len(plain) == len(BATCH)
     for parts, layout in zip(plain.parts, BATCH.layouts, strict=True):
         assert torch.equal(torch.cat([part.places for part in parts]), layout.order)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from tests.commands.evaluation import AHEAD, IMM, ROWS_TOGETHER, USERS, Evaluation
 from tests.commands.training import Training
-from tests.ops.gpu import needs_gpu
+from tests.ops.gpu import needs_gpu, without_kernels
 
 pytestmark = needs_gpu
 
@@ -74,6 +75,15 @@ def test_predictions_are_those_of_the_cpu_and_the_same_every_time(
     assert ours.files() == again.files()
     assert ours.weights() == again.weights()
     assert largest_difference(ours, on_cpu) < PREDICTIONS[dtype]
+
+
+@pytest.mark.usefixtures("several_batches")
+def test_without_kernels_predictions_are_those_of_the_cpu(inputs: Path, on_cpu: Evaluation, tmp_path: Path) -> None:
+    """As where there is no Triton; worker processes, which are forked, cut batches up for plain ops."""
+    forbidden = mock.patch("triton.runtime.jit.JITFunction.run", side_effect=AssertionError("a kernel was launched"))
+    with without_kernels(), forbidden:
+        ours = on_gpu(inputs, tmp_path / "plain")
+    assert largest_difference(ours, on_cpu) < PREDICTIONS["float"]
 
 
 def test_slices_change_nothing(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

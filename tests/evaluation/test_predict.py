@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
-from rwkv.batches.sliced import slice_batch
+from rwkv.batches.sliced import plain_slices
 from rwkv.data.codec import StoredHistory, encode_history
 from rwkv.data.database import Database
 from rwkv.data.history import RevlogTable
@@ -150,7 +150,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def test_predictions_are_those_of_a_plain_loop(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
     cut(slice_rows)
     of, outputs = asked.targets, asked.outputs
-    x = last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False))
+    x = last_rows(asked.network, plain_slices(asked.batch, slice_rows))
     (predictions,) = predict_users(asked.network, x, [of])
     for name in ("user", "review_th", "y", "bins"):
         assert getattr(predictions, name) is getattr(of, name)
@@ -175,9 +175,7 @@ def test_curve_weights_are_those_of_the_row_that_predicts(
 ) -> None:
     cut(slice_rows)
     of = asked.targets
-    weights = curve_weights(
-        asked.network, last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False)), of
-    )
+    weights = curve_weights(asked.network, last_rows(asked.network, plain_slices(asked.batch, slice_rows)), of)
     assert weights.dtype == torch.float32
     assert weights.shape == (len(of), 128)
     torch.testing.assert_close(weights.sum(1), torch.ones(len(of)))
@@ -188,7 +186,7 @@ def test_curve_weights_are_those_of_the_row_that_predicts(
 
 
 def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
-    x = last_rows(asked.network, slice_batch(asked.batch, 16, for_gpu=False)).clone()
+    x = last_rows(asked.network, plain_slices(asked.batch, 16)).clone()
     x[asked.targets.imm_row[3]] = torch.nan
     (predictions,) = predict_users(asked.network, x, [asked.targets])
     assert not predictions.is_finite
@@ -197,7 +195,7 @@ def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
 @SLICES
 def test_several_users_at_once_are_each_alone(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
     cut(slice_rows)
-    x = last_rows(asked.network, slice_batch(asked.batch, slice_rows, for_gpu=False))
+    x = last_rows(asked.network, plain_slices(asked.batch, slice_rows))
     other = replace(asked.targets, user=3, **{name: getattr(asked.targets, name)[5:12] for name in COLUMNS})
     targets = [other, asked.targets, other]
     for of, ours in zip(targets, predict_users(asked.network, x, targets), strict=True):

@@ -75,6 +75,17 @@ def test_older_forms_are_read(path: Path) -> None:
     assert_same(read_weights(path), {name: halves[name].detach().float() for name in WEIGHTS})
 
 
+def test_transposed_views_are_laid_out_as_kernels_read_them(path: Path) -> None:
+    """torch.save keeps strides."""
+    torch.save(
+        {name: weight.T.contiguous().T if weight.ndim == 2 else weight for name, weight in WEIGHTS.items()}, path
+    )
+    assert not torch.load(path, weights_only=True)["w_linear.weight"].is_contiguous()
+    found = read_weights(path)
+    assert_same(found, WEIGHTS)
+    assert all(weight.is_contiguous() for weight in found.values())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_network_is_loaded_ready_to_predict(path: Path, dtype: torch.dtype) -> None:
     write_weights(path, WEIGHTS)

@@ -27,10 +27,13 @@ GPU = torch.device("cuda")
 # Relative to the norm, sums of a few hundred terms along a hundred operations.
 FLOAT32 = 1e-5
 # bfloat16 rounds each result at 1.7e-3 in the mean, and sums of gradients with many signs lose more: measured by the
-# plain form's own distance from float64, of which this share and this much more is allowed. A map's weight and bias are
-# compared as one: a bias of a single number is a sum that nearly cancels, whose error, a thousandth of the weight's
-# gradient in either form, is anything from 0 to 10% of itself.
-SHARE, MORE = 1.5, 0.01
+# plain form's own distance from float64, of which this share and this much more is allowed.
+SHARE, MORE = 1.5, 0.02
+# These have a number a head, whose gradient is a sum over all rows that nearly cancels: its error is anything from 0 to
+# 10% of itself in either form. In terms of the gradient of the same map's weight the error is 0.0002 to 0.003, and that
+# of a gradient which is missing 0.02 to 0.1.
+CANCELLING = ("k_scale_linear.bias", "v_scale_linear.bias")
+OF_THE_WEIGHT = 0.01
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -75,17 +78,20 @@ def results(of: Stream, x: Tensor, grad: Tensor, rows: StreamLayout) -> dict[str
     return {"out": out.detach(), "x": x.grad, **there}
 
 
-def by_map(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights and biases of each map side by side, the rest as it is."""
-    joined: dict[str, list[Tensor]] = {}
-    for name, x in found.items():
-        module, _, kind = name.rpartition(".")
-        joined.setdefault(module if kind in ("weight", "bias") else name, []).append(x.flatten())
-    return {name: torch.cat(parts) for name, parts in joined.items()}
+def distance(ours: Tensor, theirs: Tensor, unit: Tensor | None = None) -> float:
+    """Norm of the difference, in terms of the norm of `unit`, by default theirs."""
+    unit = theirs if unit is None else unit
+    return float((ours.double() - theirs.double()).norm() / unit.double().norm().clamp(min=1e-6))
 
 
-def distance(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours.double() - theirs.double()).norm() / theirs.double().norm().clamp(min=1e-6))
+def assert_rounded(ours: dict[str, Tensor], rough: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
+    """Ours is as near to `exact` as bfloat16 lets the plain form, `rough`, be."""
+    for name, expected in exact.items():
+        if name.endswith(CANCELLING):
+            weight = exact[name.removesuffix("bias") + "weight"]
+            assert distance(ours[name], expected, weight) < OF_THE_WEIGHT, name
+        else:
+            assert distance(ours[name], expected) < SHARE * distance(rough[name], expected) + MORE, name
 
 
 def assert_close(groups: list[str], spec: NetworkSpec, dtype: torch.dtype) -> None:
@@ -99,12 +105,11 @@ def assert_close(groups: list[str], spec: NetworkSpec, dtype: torch.dtype) -> No
         rough = results(weights, x, grad, rows.to(GPU))
         exact = results(weights.double(), x.double(), grad.double(), rows.to(GPU))
     assert ours.keys() == exact.keys()
-    if dtype == torch.bfloat16:
-        ours, again, rough, exact = (by_map(found) for found in (ours, again, rough, exact))
     for name, expected in exact.items():
-        limit = FLOAT32 if dtype == torch.float32 else SHARE * distance(rough[name], expected) + MORE
-        assert distance(ours[name], expected) < limit, name
+        assert dtype != torch.float32 or distance(ours[name], expected) < FLOAT32, name
         assert torch.equal(ours[name], again[name]), f"{name} differs from run to run"
+    if dtype == torch.bfloat16:
+        assert_rounded(ours, rough, exact)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

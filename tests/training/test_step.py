@@ -4,15 +4,17 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from rwkv.batches.collate import Batch
 from rwkv.model.network import Network
 from rwkv.training.optimizer import CLIP_NORM
-from rwkv.training.step import StepReport, batch_loss, reports, train_step
+from rwkv.training.step import StepReport, batch_loss, clipped_gradients, read_report, reports, train_step
 from tests.networks import small_network
 from tests.training.learners import dropout_source, optimizer_of, some_batch
 
@@ -84,6 +86,25 @@ def test_a_step_is_adamw_on_clipped_gradients() -> None:
             # A gradient near eps = 1e-18 moves less; float32 weights of size 1 round by 1e-7.
             clear = weight.grad.abs() > 1e-12
             assert torch.allclose(weight[clear], expected[clear], rtol=0, atol=3e-7)
+
+
+@FLOATS
+def test_gradients_are_those_of_backward_each_in_a_place_of_its_own(dtype: torch.dtype) -> None:
+    ours, theirs = small_network(), small_network()
+    report = read_report(clipped_gradients(ours, some_batch(), dtype, "all", dropout_source()))
+    loss = batch_loss(theirs, some_batch(), dtype, "all", dropout_source()).total
+    loss.backward()
+    norm = clip_grad_norm_(theirs.parameters(), CLIP_NORM)
+    assert (report.loss, report.norm) == (loss.item(), norm.item())
+    found, expected = (
+        {name: weight.grad for name, weight in of.named_parameters() if weight.grad is not None}
+        for of in (ours, theirs)
+    )
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items())
+    assert all(gradient.is_contiguous() for gradient in found.values())
+    places = sorted((gradient.data_ptr(), gradient.data_ptr() + gradient.nbytes) for gradient in found.values())
+    assert all(stop <= following for (_, stop), (following, _) in pairwise(places))
 
 
 def test_gradients_below_the_norm_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

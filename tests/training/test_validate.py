@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rwkv.batches.collate import Batch, BatchLabels
-from rwkv.batches.sliced import slice_batch
+from rwkv.batches.sliced import plain_slices
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_SLICE
 from rwkv.training.loss import compute_loss
@@ -19,9 +19,7 @@ SUMMED = 1e-5
 
 
 def sliced(batches: list[Batch]) -> list[HeldOut]:
-    return [
-        HeldOut(slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False), batch.is_query, batch.labels) for batch in batches
-    ]
+    return [HeldOut(plain_slices(batch, ROWS_OF_A_SLICE), batch.is_query, batch.labels) for batch in batches]
 
 
 def with_keys(batch: Batch, is_equalize: torch.Tensor) -> Batch:
