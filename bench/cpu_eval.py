@@ -12,7 +12,7 @@ from bench.histories import FLOP_PER_ROW, measured_rates, random_network
 from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
-from rwkv.batches.sliced import SlicedBatch, slice_batch
+from rwkv.batches.sliced import PlainSlices, plain_slices
 from rwkv.evaluation.predict import last_rows
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def _evaluate(network: Network, batch: SlicedBatch) -> list[Outputs]:
+def _evaluate(network: Network, batch: PlainSlices) -> list[Outputs]:
     """What is said of all rows, in slices, as `rwkv.evaluation.predict` reads them out."""
     x = last_rows(network, batch)
     return [network.read_out(x[part]) for part in slices(len(x), ROWS_OF_A_SLICE)]
@@ -58,7 +58,7 @@ def _probabilities(outputs: list[Outputs], batch: Batch) -> torch.Tensor:
 def _plain(network: Network, repeats: int) -> tuple[float, float]:
     """(largest difference in probability from the plain form, rows a second of that); raises above 2e-5."""
     batch = make_batch(PLAIN_CASE, 1)
-    sliced = slice_batch(batch, ROWS_OF_A_SLICE, for_gpu=False)
+    sliced = plain_slices(batch, ROWS_OF_A_SLICE)
     ours = _probabilities(_evaluate(network, sliced), batch)
     with plain_network():
         theirs = _probabilities(_evaluate(network, sliced), batch)
@@ -70,7 +70,7 @@ def _plain(network: Network, repeats: int) -> tuple[float, float]:
 
 
 def _measure(network: Network, case: Case, repeats: int) -> dict[str, float]:
-    batch = slice_batch(make_batch(case, 1), ROWS_OF_A_SLICE, for_gpu=False)
+    batch = plain_slices(make_batch(case, 1), ROWS_OF_A_SLICE)
     _evaluate(network, batch)
     return measured_rates(case, len(batch), lambda: _evaluate(network, batch), repeats, FLOP_PER_ROW)
 

@@ -30,10 +30,13 @@ class PlainSlices:
 SlicedBatch = PlainSlices | OnePiece[GpuBatch]
 
 
-def slice_batch(batch: Batch, slice_rows: int, for_gpu: bool) -> SlicedBatch:
-    """Cut every stream into parts of at most slice_rows rows; for_gpu: for the kernels for GPUs, in one piece."""
-    if for_gpu:
-        return in_one_piece(gpu_batch(stored_rows(batch), batch.layouts, slice_rows))
+def gpu_slices(batch: Batch, slice_rows: int) -> OnePiece[GpuBatch]:
+    """For the kernels for GPUs: every stream in parts of at most slice_rows rows, all in one piece of memory."""
+    return in_one_piece(gpu_batch(stored_rows(batch), batch.layouts, slice_rows))
+
+
+def plain_slices(batch: Batch, slice_rows: int) -> PlainSlices:
+    """For plain ops: every stream in parts of at most slice_rows rows."""
     parts = tuple(cut_stream(layout, slice_rows) for layout in batch.layouts)
     return PlainSlices(replace(batch, layouts=()), parts)
 

@@ -3,7 +3,7 @@
 import torch
 
 from rwkv.device import open_device
-from rwkv.ops.kernels import has_triton
+from rwkv.ops.kernels import has_gpu_kernels
 from rwkv.ops.native import is_built
 from rwkv.runtime import log
 
@@ -16,7 +16,7 @@ def open_compute_device(name: str, threads: int) -> torch.device:
             "the native CPU kernels were not built, so this takes several times as long; with a C++ compiler, run "
             "`pip install --no-build-isolation -e .` again"
         )
-    if device.type == "cuda" and not has_triton():
+    if device.type == "cuda" and not has_gpu_kernels(device):
         log.warning(
             "there is no Triton, or no C compiler or no headers of Python for it, so this takes many times as long; "
             "`pip install triton`, and see to gcc or clang and to the package python3-dev"

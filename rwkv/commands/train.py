@@ -29,7 +29,7 @@ from rwkv.errors import InputError, NonFiniteError
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
-from rwkv.ops.kernels import has_triton
+from rwkv.ops.kernels import has_gpu_kernels
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
@@ -115,7 +115,7 @@ def _steps(
     """
     visits = steps_from(before.done, before.total, len(groups), config.seed)
     dtype, mode, processes = TORCH_DTYPES[config.dtype], config.loss_mode, config.num_fetch_processes
-    if _is_for_gpu(config) and has_triton():
+    if has_gpu_kernels(network.device):
         padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
         launch = RecordedSteps(network, optimizer, dtype, mode).launch
         settles = partial(_is_checkpoint, groups=len(groups), total=before.total)

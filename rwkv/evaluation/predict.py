@@ -12,7 +12,7 @@ from rwkv.batches.collate import Batch, collate
 from rwkv.batches.loader import read_segment
 from rwkv.batches.one_piece import OnePiece
 from rwkv.batches.plan import Group
-from rwkv.batches.sliced import SlicedBatch, slice_batch
+from rwkv.batches.sliced import SlicedBatch, gpu_slices, plain_slices
 from rwkv.data.history import Bools, Int32s, Ints
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
@@ -25,7 +25,8 @@ from rwkv.model.fused_heads import ask_heads_fused
 from rwkv.model.fused_parts import rows_before_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.slices import has_gpu_kernels, rows_before_heads, rows_of_a_slice, slices
+from rwkv.model.slices import rows_before_heads, rows_of_a_slice, slices
+from rwkv.ops.kernels import has_gpu_kernels
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def whole_histories(segments: list[Segment]) -> Batch:
 
 def sliced_for(batch: Batch, device: torch.device) -> SlicedBatch:
     """A batch cut up for the network's device."""
-    return slice_batch(batch, rows_of_a_slice(device), has_gpu_kernels(device))
+    cut = gpu_slices if has_gpu_kernels(device) else plain_slices
+    return cut(batch, rows_of_a_slice(device))
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:

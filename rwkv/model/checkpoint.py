@@ -58,7 +58,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     problems = _differences(content)
     if problems:
         raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
-    return {name: content[name].to(torch.float32) for name in _shapes()}
+    # Kernels read weights row by row, in whatever layout they were saved.
+    return {name: content[name].to(torch.float32).contiguous() for name in _shapes()}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -17,6 +17,7 @@ from rwkv.model.gpu_batch import GpuBatch, GpuPart
 from rwkv.model.network import Network
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import NO_DROP
+from rwkv.ops.fused_layer import has_fused_layer
 from rwkv.ops.layer_weights import ChannelWeights, Rows, TimeWeights
 from rwkv.ops.token_mix import EPS
 
@@ -45,9 +46,11 @@ def _layer_weights(stream: Stream) -> list[_LayerWeights]:
 def rows_before_heads_fused(network: Network, batch: GpuBatch) -> Tensor:
     """What the last stream says of each row: [N, C], in time order, for `Network.read_out`.
 
-    batch: on the device of the network, which has a size that the kernels know.
+    batch: on the device of the network. Raises ValueError where the kernels know no network of its size.
     """
     x = encode_fused(network.features2card, batch.rows)
+    if not has_fused_layer(x, network.spec.heads):
+        raise ValueError("the kernels for GPUs know no network of this size")
     for stream, parts in zip(network.streams, batch.streams, strict=True):
         x = _run_stream(stream, x, parts)
     return x.index_select(0, batch.back)
@@ -56,13 +59,15 @@ def rows_before_heads_fused(network: Network, batch: GpuBatch) -> Tensor:
 def _run_stream(stream: Stream, x: Tensor, parts: Sequence[GpuPart]) -> Tensor:
     """The stream's output [N, C] in its own order. x: [N, C] in the order of the stream before."""
     weights = _layer_weights(stream)
+    if len(parts) == 1:
+        return _run_part(weights, x.index_select(0, parts[0].places), parts[0], None)[0]
     carried: list[_Carried] | None = None
-    outputs = []
+    result, start = torch.empty_like(x), 0
     for part in parts:
         out, carried = _run_part(weights, x.index_select(0, part.places), part, carried if part.goes_on else None)
-        outputs.append(out)
-    # A batch without rows has no parts.
-    return outputs[0] if len(outputs) == 1 else torch.cat([x[:0], *outputs])
+        result[start : start + len(out)] = out
+        start += len(out)
+    return result
 
 
 def _run_part(

@@ -14,7 +14,7 @@ from rwkv.ops.wkv_triton_plan import RunPlan
 
 @dataclass(frozen=True)
 class GpuPart:
-    """Some rows of a stream, side by side in it, of which no other part need be at hand.
+    """What the kernels read of a StreamPart.
 
     places int32 [n]: where they lie in the order of the stream before; for the first stream, in time order.
     plan: of their groups. source int32 [n], goes_on, is_cut, last_review: as in StreamPart.

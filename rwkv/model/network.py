@@ -110,17 +110,17 @@ def compute_weights(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[s
 
 
 class _CastAll(torch.autograd.Function):
-    """Many tensors to another dtype at once, side by side, and their gradients back: a few launches, not hundreds."""
+    """Many tensors of one dtype to another, side by side, and their gradients back: a few launches, not hundreds."""
 
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.dtypes = [x.dtype for x in tensors]
+        ctx.dtype = tensors[0].dtype
         return _side_by_side(tensors, dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        back = iter(_side_by_side([grad for grad in gradients if grad is not None], ctx.dtypes[0]))
+        back = iter(_side_by_side([grad for grad in gradients if grad is not None], ctx.dtype))
         return (None, *(None if grad is None else next(back) for grad in gradients))
 
 

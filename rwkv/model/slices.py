@@ -14,7 +14,6 @@ from rwkv.model.network import Network
 from rwkv.model.packing import StreamPart
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
-from rwkv.ops.kernels import has_triton
 
 # Few enough rows to bound memory; on a GPU enough of them to hide the launches.
 ROWS_OF_A_SLICE = 16_384
@@ -24,11 +23,6 @@ ROWS_OF_A_GPU_SLICE = 262_144
 def rows_of_a_slice(device: torch.device) -> int:
     """How many rows run at a time on a device."""
     return ROWS_OF_A_GPU_SLICE if device.type == "cuda" else ROWS_OF_A_SLICE
-
-
-def has_gpu_kernels(device: torch.device) -> bool:
-    """Whether the kernels for GPUs run on a device."""
-    return device.type == "cuda" and has_triton()
 
 
 @torch.inference_mode()

@@ -15,15 +15,13 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.layer_weights import EncoderWeights, InputColumns
+from rwkv.ops.rows_triton import join_moments
 from rwkv.ops.stored_rows import StoredRows
-from rwkv.ops.wkv_triton_chunk import dot
+from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
 
 # Rows a program, hidden columns at a time, and how it is compiled: with so few registers two programs share a core.
 _SIZES = {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
 _PRECISE = {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2}
-
-# What products of matrices sum over at least.
-_LEAST_PRODUCT = 16
 
 _HALF_PI = tl.constexpr(math.pi / 2)
 
@@ -141,7 +139,6 @@ def _encode_kernel(
     calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
     calendar = calendar.to(W_in.dtype.element_ty)
 
-    # Mean and squared deviations, block joined to block: no difference of large sums.
     mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     for begin in range(0, hidden, HIDDEN):
         there = begin + tl.arange(0, HIDDEN) < hidden
@@ -150,11 +147,7 @@ def _encode_kernel(
             HIDDEN, precision,
         )  # fmt: skip
         count = tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
-        of_block = tl.sum(h, 1) / count
-        centred = tl.where(there[None, :], h - of_block[:, None], 0.0)
-        step = of_block - mean
-        deviations += tl.sum(centred * centred, 1) + step * step * (begin * count / (begin + count))
-        mean += step * (count / (begin + count))
+        mean, deviations = join_moments(mean, deviations, begin, h, there, count)
     rstd = 1.0 / tl.sqrt(deviations / hidden + eps)
 
     total = tl.zeros((ROWS, C), tl.float32)
@@ -189,7 +182,7 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
 
 def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
     features, codes, days = rows.features.shape[1], len(columns.stream), len(columns.period)
-    widths = (max(_LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
+    widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
     is_rough = weights.W_in.dtype == torch.bfloat16
     return {
         "F": features,

@@ -3,7 +3,7 @@
 What they compute is defined by rwkv/model/streams.py in plain ops, which run everywhere else; tests compare the two.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -44,11 +44,11 @@ def channel_mixing(x: Tensor, weights: ChannelWeights, source: Tensor, drop: Dro
 class _TimeMixing(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, v0: Tensor | None, rows: Rows, drop: Drop, *flat: Any) -> tuple[Tensor, ...]:
-        from rwkv.ops.time_mix_triton import time_mix_forward  # Triton is there with a GPU only
+        from rwkv.ops.time_mix_triton import TimeKept, time_mix_forward  # Triton is there with a GPU only
 
         x = x.contiguous()
         result = time_mix_forward(x, v0, TimeWeights.of_flat(flat), rows, drop, keep=True)
-        kept = result.kept
+        kept = cast(TimeKept, result.kept)
         ctx.save_for_backward(x, v0, kept.y, *kept.arguments, *kept.wkv, *flat)
         ctx.rows, ctx.drop = rows, drop
         ctx.set_materialize_grads(False)

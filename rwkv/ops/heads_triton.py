@@ -12,16 +12,13 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.layer_weights import HeadWeights
-from rwkv.ops.shift_triton import EPS
-from rwkv.ops.wkv_triton_chunk import dot
+from rwkv.ops.rows_triton import EPS, join_moments, standardised_rows
+from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
 
 # Rows a program, hidden columns at a time, and how it is compiled: by registers and traffic of weights, not by time.
 _RECALL = {"ROWS": 128, "INNER": 32, "num_warps": 8, "num_stages": 2}
 _RATINGS = {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2}
 _PRECISE = {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2}
-
-# Outputs of a product of matrices at least.
-_LEAST_OUTPUTS = 16
 
 
 @triton.jit
@@ -29,11 +26,9 @@ def _prehead(x, norm_weight, norm_bias, asked, inside, C: tl.constexpr):
     """The rows of x at `asked` after the LayerNorm before the heads, [ROWS, C] in their dtype."""
     column = tl.arange(0, C)
     row = tl.load(asked, mask=inside, other=0).to(tl.int64)
-    values = tl.load(x + row[:, None] * C + column[None, :]).to(tl.float32)
-    centred = values - (tl.sum(values, 1) / C)[:, None]
-    rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + EPS)
+    unit, _ = standardised_rows(tl.load(x + row[:, None] * C + column[None, :]).to(tl.float32), C)
     weight, bias = tl.load(norm_weight + column).to(tl.float32), tl.load(norm_bias + column).to(tl.float32)
-    return (centred * rstd[:, None] * weight[None, :] + bias[None, :]).to(x.dtype.element_ty)
+    return (unit * weight[None, :] + bias[None, :]).to(x.dtype.element_ty)
 
 
 @triton.jit
@@ -51,25 +46,58 @@ def _columns(values, first, outputs, OUT: tl.constexpr):
 
 
 @triton.jit
+def _active(
+    x, W, bias, begin, hidden, C: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """INNER columns from `begin` of relu(W x + bias), [ROWS, INNER] in the dtype of x [ROWS, C]."""
+    inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C), precision) + _columns(bias, begin, hidden, INNER)
+    # The maximum of 0 and what is no number would be 0.
+    return tl.where(inner < 0, 0.0, inner).to(x.dtype)
+
+
+@triton.jit
+def _mapped(
+    active, final, begin, outputs, hidden,
+    OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """What those columns add to final h, float32 [ROWS, OUT]."""
+    total = dot(active, _transposed(final, 0, begin, outputs, hidden, OUT, INNER), precision)
+    for term in tl.static_range(1, TERMS):
+        weight = final + term * outputs * hidden
+        total += dot(active, _transposed(weight, 0, begin, outputs, hidden, OUT, INNER), precision)
+    return total
+
+
+@triton.jit
 def _hidden_head(
     x, W, bias, final, outputs, hidden,
     C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
-    """final h, float32 [ROWS, OUT], of h = relu(W x + bias), x [ROWS, C]; and the sums of h and of h^2, [ROWS]."""
+    """final h, float32 [ROWS, OUT], of h = relu(W x + bias), x [ROWS, C]."""
     total = tl.zeros((ROWS, OUT), tl.float32)
-    level, squares = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     for begin in range(0, hidden, INNER):
-        inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C), precision) + _columns(bias, begin, hidden, INNER)
-        # The maximum of 0 and what is no number would be 0.
-        active = tl.where(inner < 0, 0.0, inner).to(x.dtype)
-        rounded = active.to(tl.float32)
-        level += tl.sum(rounded, 1)
-        squares += tl.sum(rounded * rounded, 1)
-        for term in tl.static_range(TERMS):
-            weight = final + term * outputs * hidden
-            total += dot(active, _transposed(weight, 0, begin, outputs, hidden, OUT, INNER), precision)
-    return total, level, squares
+        active = _active(x, W, bias, begin, hidden, C, INNER, precision)
+        total += _mapped(active, final, begin, outputs, hidden, OUT, INNER, TERMS, precision)
+    return total
+
+
+@triton.jit
+def _normed_head(
+    x, W, bias, final, final_sums,
+    C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
+    precision: tl.constexpr,
+):  # fmt: skip
+    """final (h less its mean and over its deviation), of as many hidden columns as x has; final_sums: over its rows."""
+    total = tl.zeros((ROWS, OUT), tl.float32)
+    mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
+    for begin in range(0, C, INNER):
+        active = _active(x, W, bias, begin, C, C, INNER, precision)
+        there, count = begin + tl.arange(0, INNER) < C, tl.minimum(C - begin, INNER).to(tl.float32)
+        mean, deviations = join_moments(mean, deviations, begin, active.to(tl.float32), there, count)
+        total += _mapped(active, final, begin, OUT, C, OUT, INNER, TERMS, precision)
+    rstd = 1.0 / tl.sqrt(deviations / C + EPS)
+    return (total - mean[:, None] * _columns(final_sums, 0, OUT, OUT)) * rstd[:, None]
 
 
 @triton.jit
@@ -120,17 +148,13 @@ def _recall_kernel(
     inside = row < (rows - first).to(tl.int32)
     values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C)
     t = tl.maximum(tl.load(elapsed_s + first + row, mask=inside, other=1).to(tl.float64), 1.0)
-    ahead_logits, _, _ = _hidden_head(
+    ahead_logits = _hidden_head(
         values, W_ahead, bias_ahead, final_ahead, CURVES, hidden, C, ROWS, CURVES, INNER, TERMS, precision
     )
     correction = _correction(ahead_logits + _columns(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
-    w_logits, level, squares = _hidden_head(
-        values, W_mix, bias_mix, final_mix, CURVES, C, C, ROWS, CURVES, INNER, TERMS, precision
+    w_logits = _normed_head(
+        values, W_mix, bias_mix, final_mix, final_sums_mix, C, ROWS, CURVES, INNER, TERMS, precision
     )
-    # The LayerNorm behind the hidden layer, after the map that follows it.
-    mean = level / C
-    rstd = 1.0 / tl.sqrt(tl.maximum(squares / C - mean * mean, 0.0) + EPS)
-    w_logits = (w_logits - mean[:, None] * _columns(final_sums_mix, 0, CURVES, CURVES)) * rstd[:, None]
     w_logits += _columns(final_bias_mix, 0, CURVES, CURVES)
     raw = _mixed_logit(w_logits, t, rates, FLOOR, CURVES)
     tl.store(p + first + row, tl.sigmoid(raw + FLOOR + (1 - 2 * FLOOR) * correction), mask=inside)
@@ -146,7 +170,7 @@ def _ratings_kernel(
     row, column = tl.arange(0, ROWS), tl.arange(0, OUT)
     inside = row < (rows - first).to(tl.int32)
     values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C)
-    result, _, _ = _hidden_head(values, W, bias, final, RATINGS, hidden, C, ROWS, OUT, INNER, TERMS, precision)
+    result = _hidden_head(values, W, bias, final, RATINGS, hidden, C, ROWS, OUT, INNER, TERMS, precision)
     result += _columns(final_bias, 0, RATINGS, OUT)
     at = row[:, None] * RATINGS + column[None, :]
     tl.store(logits + first * RATINGS + at, result, mask=inside[:, None] & (column < RATINGS)[None, :])
@@ -176,7 +200,7 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
     logits = x.new_empty(len(rows), ratings, dtype=torch.float32)
     if len(rows):
         sizes = _sizes(x, _RATINGS, weights.ratings.final)
-        out = max(_LEAST_OUTPUTS, triton.next_power_of_2(ratings))
+        out = max(LEAST_PRODUCT, triton.next_power_of_2(ratings))
         _ratings_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
             x, rows, weights.norm_weight, weights.norm_bias, *weights.ratings, logits, len(rows),
             len(weights.ratings.W), RATINGS=ratings, OUT=out, **sizes,

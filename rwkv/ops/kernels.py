@@ -28,6 +28,11 @@ def has_triton_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
     return fit and head_width in HEAD_WIDTHS and has_triton()
 
 
+def has_gpu_kernels(device: torch.device) -> bool:
+    """Whether a device is a GPU on which Triton's kernels run."""
+    return device.type == "cuda" and has_triton()
+
+
 @cache
 def has_triton() -> bool:
     """Whether Triton is there, and what a first launch needs: a C compiler, and the headers of Python."""

@@ -13,15 +13,13 @@ from torch import Tensor
 
 from rwkv.ops.layer_weights import UpWeights
 from rwkv.ops.sums_triton import sum_blocks
-from rwkv.ops.time_inputs_triton import DECAY, LEAST_LENGTH, bias_of, length
-from rwkv.ops.wkv_triton_chunk import dot
+from rwkv.ops.time_inputs_triton import DECAY, LEAST_LENGTH, activated, bias_of, length
+from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
 
 # Rows a program and warps, by measurement on an H100.
 _BACKWARD = {"ROWS": 16, "num_warps": 2, "maxnreg": 96}
+_PRECISE = {"ROWS": 16, "num_warps": 2}
 _HIDDEN = {"ROWS": 64, "num_warps": 4}
-
-# What products of matrices sum over at least.
-_LEAST_PRODUCT = 16
 
 
 # Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
@@ -70,7 +68,7 @@ def _backward_unit(x, scale, grad):
 
 @triton.jit(do_not_specialize=["rows"])
 def _inputs_backward_kernel(
-    y, v0, up_d, bias_d, up_a, bias_a, up_g, up_v, bias_v, bias_k_scale, bias_v_scale,
+    y, v0, up_d, bias_d, up_a, bias_a, up_v, bias_v, bias_k_scale, bias_v_scale,
     of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, grad_up, grad_v0, sums, rows, D, U, heads,
     K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
     G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
@@ -141,10 +139,7 @@ def _hidden_backward_kernel(
     mask = (row < (rows - first).to(tl.int32)) & (column < RANKS)
     at, y_at = row * RANKS + column, row * D + first_hidden + column
     x, grad = _load(y, first * D, y_at, mask), _load(of_active, first * RANKS, at, mask)
-    is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
-    share = tl.sigmoid(tl.where(is_d, 2 * x, x))
-    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, x))
-    slope = tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
+    value, slope = activated(x, column, D_RANK, GATE, GATE_END)
     tl.store(active + first * RANKS + at, value, mask=mask)
     tl.store(grad_y + first * D + y_at, grad * slope, mask=mask)
 
@@ -165,13 +160,15 @@ def time_inputs_backward(
     """
     rows, channels = len(y), len(up.d)
     heads = len(up.k_scale_bias)
-    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
+    sizes = _sizes(y, up)
+    blocks = triton.cdiv(rows, sizes["ROWS"])
     sums = y.new_empty(blocks, 3 * channels + 2 * heads, dtype=torch.float32)
     grad_v0 = None if v0 is None else torch.empty_like(v0)
     if rows:
         _inputs_backward_kernel[(blocks, heads)](
-            y, v0, *up[:-1], *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
-            K=channels // heads, **_BACKWARD, **_sizes(y, up),
+            y, v0, up.d, up.d_bias, up.a, up.a_bias, up.v_mix, up.v_mix_bias, up.k_scale_bias, up.v_scale_bias,
+            *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
+            K=channels // heads, **sizes,
         )  # fmt: skip
     active = _hidden_backward(y, grad_up, grad_y, up)
     return grad_v0, _sorted(grad_up.T @ active, sum_blocks(sums, y.dtype), up)
@@ -214,5 +211,7 @@ def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
 
 def _sizes(y: Tensor, up: UpWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), up.ranks, strict=True))
-    rank = max(_LEAST_PRODUCT, triton.next_power_of_2(max(up.ranks)))
-    return {"C": len(up.d), **ranks, "R": rank, "precision": "bf16" if y.dtype == torch.bfloat16 else "tf32x3"}
+    rank = max(LEAST_PRODUCT, triton.next_power_of_2(max(up.ranks)))
+    if y.dtype == torch.bfloat16:
+        return {"C": len(up.d), **ranks, "R": rank, "precision": "bf16", **_BACKWARD}
+    return {"C": len(up.d), **ranks, "R": rank, "precision": "tf32x3", **_PRECISE}

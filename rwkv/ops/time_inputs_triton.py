@@ -16,14 +16,11 @@ from torch import Tensor
 from rwkv.ops.layer_weights import Rows, TimeWeights
 from rwkv.ops.shift_triton import pair_of
 from rwkv.ops.wkv_inputs import NORM_CLAMP
-from rwkv.ops.wkv_triton_chunk import dot
+from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
 
 # Rows a program and how it is compiled, by measurement on an H100.
 _SETTINGS = {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
 _PRECISE = {"ROWS": 16, "num_warps": 4, "num_stages": 1}
-
-# What products of matrices sum over at least.
-_LEAST_PRODUCT = 16
 
 # ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
 DECAY = tl.constexpr(0.6065306597126334)
@@ -40,6 +37,15 @@ def length(x):
 def bias_of(bias, channel):
     """Some channels of a bias, float32 [1, K]."""
     return tl.load(bias + channel).to(tl.float32)[None, :]
+
+
+@triton.jit
+def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
+    """Hidden columns after their activations, tanh of d and sigmoid of the gate, and the slopes of these."""
+    is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
+    share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
+    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
+    return value, tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
 
 
 @triton.jit
@@ -87,14 +93,13 @@ def _inputs_kernel(
     hidden = _projected(own, difference, projections, last, C, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK
-    is_d, is_gate = (column < D_RANK)[None, :], ((column >= GATE) & (column < GATE + G_RANK))[None, :]
-    share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
-    active = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden)).to(projections.dtype.element_ty)
+    active, _ = activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
+    active = active.to(projections.dtype.element_ty)
     if y is not None:
         y_first = y + first * D
         tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & there[None, :])
 
-    # Loops without branches, in which the weights are loaded ahead: v with v_mix, k with a, r with d, then the gate.
+    # v with v_mix, k with a, r with d, then the gate: a loop each, so that few numbers are held at a time.
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         values = _projected(own, difference, projections, 2 * C + channel, C, precision)
@@ -162,7 +167,7 @@ def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows
 def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
     hidden = len(weights.projections) - 3 * x.shape[1]
-    width = max(_LEAST_PRODUCT, triton.next_power_of_2(hidden))
+    width = max(LEAST_PRODUCT, triton.next_power_of_2(hidden))
     if x.dtype == torch.bfloat16:
         return {"C": x.shape[1], "WIDTH": width, "precision": "bf16", **ranks, **_SETTINGS}
     return {"C": x.shape[1], "WIDTH": width, "precision": "tf32x3", **ranks, **_PRECISE}

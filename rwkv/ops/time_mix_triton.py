@@ -25,7 +25,7 @@ class TimeKept:
     """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, but for r,
     see time_inputs_triton.py, and what the recurrence keeps."""
 
-    y: Tensor | None
+    y: Tensor
     arguments: tuple[Tensor, ...]
     wkv: Kept
 
@@ -36,7 +36,7 @@ class TimeResult(NamedTuple):
     x: Tensor
     v0: Tensor
     final_state: Tensor
-    kept: TimeKept
+    kept: TimeKept | None
 
 
 def time_mix_forward(
@@ -65,7 +65,8 @@ def time_mix_forward(
         result = torch.addmm(x, gated, weights.W_o.T)
     else:
         result = x.addmm_(gated, weights.W_o.T)
-    return TimeResult(result, inputs.v0, final_state, TimeKept(inputs.y, inputs.others, kept))
+    keeps = None if inputs.y is None else TimeKept(inputs.y, inputs.others, kept)
+    return TimeResult(result, inputs.v0, final_state, keeps)
 
 
 def time_mix_backward(
@@ -80,7 +81,7 @@ def time_mix_backward(
 ) -> tuple[Tensor, Tensor | None, TimeWeights]:
     """Gradients of x, v0 and the weights from those of the result and, in the first layer, of the v0 it hands on."""
     count, channels = x.shape
-    y, up = cast(Tensor, kept.y), weights.up
+    y, up = kept.y, weights.up
     of_mixed = of_result if drop.seed is None else hash_dropout(of_result, drop, None)
     of_gated = of_mixed @ weights.W_o
 

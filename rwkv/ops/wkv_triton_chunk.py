@@ -14,6 +14,9 @@ from rwkv.ops.wkv_output import GROUP_NORM_EPS
 
 GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
 
+# How many terms a product of matrices sums up at least, and how many columns it gives.
+LEAST_PRODUCT = 16
+
 
 @triton.jit
 def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
