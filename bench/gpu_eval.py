@@ -14,6 +14,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
+from bench.limits import within
 from bench.report import print_json
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.device import TORCH_DTYPES
@@ -78,9 +79,7 @@ def _checked_error(dtype: torch.dtype) -> float:
     ours = _recall(_network(dtype, gpu), _ready(_SMALL, gpu))
     theirs = _recall(_network(torch.float32, cpu), _ready(_SMALL, cpu))
     error = max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
-    if not error <= _LARGEST_ERROR[dtype]:
-        raise SystemExit(f"A probability is {error:.2g} from that of the CPU, more than {_LARGEST_ERROR[dtype]}.")
-    return error
+    return within("the largest difference of a probability from the CPU's", error, _LARGEST_ERROR[dtype])
 
 
 def _ready(case: Case, device: torch.device) -> _Asked:

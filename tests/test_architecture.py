@@ -30,7 +30,7 @@ LAYERS = {
         "rwkv.ops.stored_rows",
         "rwkv.ops.wkv_triton_plan",
     },
-    "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data"},
+    "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data", "rwkv.ops.kernels"},
     "rwkv.training": {"rwkv.evaluation", "rwkv.batches", "rwkv.model", "rwkv.data"},
     "rwkv.recurrent": {"rwkv.model", "rwkv.data"},
 }

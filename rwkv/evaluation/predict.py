@@ -143,19 +143,15 @@ def predict_history(network: Network, segment: Segment, of: Targets) -> UserPred
 def predict_users(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:
     """Both predictions of the targets of at least one user, asked of the batch's last rows x [N, C] all at once.
 
-    Of each user at least one. The results come to the CPU in one copy.
+    The results come to the CPU in one copy.
     """
     ends = np.cumsum([len(of) for of in targets])
-    asked = np.stack([np.concatenate([getattr(of, name) for of in targets]) for name in _ASKED])
+    asked = np.concatenate([np.stack([of.ahead_row, of.elapsed_s, of.imm_row]) for of in targets], 1)
     p_ahead, p_imm, p_all = read_predictions(network, x, *torch.from_numpy(asked).to(x.device))
     found = torch.cat([p_ahead, p_imm, p_all.flatten()]).cpu().numpy()
     n = len(p_ahead)
     parts = (np.split(of, ends[:-1]) for of in (found[:n], found[n : 2 * n], found[2 * n :].reshape(n, -1)))
     return [_user_predictions(*of) for of in zip(targets, *parts, strict=True)]
-
-
-# What `read_predictions` asks of each target, in order.
-_ASKED = ("ahead_row", "elapsed_s", "imm_row")
 
 
 def _user_predictions(of: Targets, p_ahead: Float32s, p_imm: Float32s, p_all: Float32s) -> UserPredictions:
@@ -196,7 +192,10 @@ def not_finite(where: str) -> CheckpointError:
 
 @torch.inference_mode()
 def curve_weights(network: Network, x: Tensor, of: Targets) -> Tensor:
-    """The weights of the 128 curves in the rows that predict a user's targets: float32 [n, 128] on the CPU."""
+    """The weights of the 128 curves in the rows that predict a user's targets: float32 [n, 128] on the CPU.
+
+    In plain ops, which in bfloat16 on a GPU round otherwise than what p_ahead is made of.
+    """
     rows = torch.from_numpy(of.ahead_row).to(x.device)
     parts = slices(len(of), rows_of_a_slice(x.device))
     return torch.cat([network.read_curve(x[rows[part]])[0].softmax(-1).cpu() for part in parts])
