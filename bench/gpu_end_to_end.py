@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench.limits import within
+from bench.limits import need_gpu, within
 from bench.report import print_json
 from bench.training_command import RATE, ROWS_A_STEP, SEED, STORE_SIZE, WARM_UP, command_steps, prepare
 from rwkv.batches.loader import training_batch
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=12)
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
+    need_gpu()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         prepare(root, options)

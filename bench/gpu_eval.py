@@ -14,7 +14,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
-from bench.limits import within
+from bench.limits import need_gpu, within
 from bench.report import print_json
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.device import TORCH_DTYPES
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--longest", type=int, default=1_000_000, help="reviews of the long user")
     options = parser.parse_args()
+    need_gpu()
     dtype = TORCH_DTYPES[options.dtype]
     longest = Case("longest", 1, options.longest, options.longest // 10, options.longest // 13, 40, 4)
     error = _checked_error(dtype)

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
 from bench.histories import random_network
-from bench.limits import within
+from bench.limits import need_gpu, within
 from bench.plain_gpu import plain_gpu
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=sorted(TORCH_DTYPES), default="bfloat16")
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
+    need_gpu()
     dtype = TORCH_DTYPES[options.dtype]
     figures = {case.name: _measure(case, dtype, options.repeats) for case in CASES}
     for name, found in figures.items():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cases import CASES, make_batch
-from bench.limits import within
+from bench.limits import need_gpu, within
 from bench.report import print_json
 from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
+    need_gpu()
     figures: dict[str, object] = {"device": torch.cuda.get_device_name()}
     layouts = make_batch(CASES[0], 1).layouts
     for dtype in (torch.bfloat16, torch.float32):

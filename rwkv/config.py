@@ -262,7 +262,8 @@ def load_config(path: Path, cls: type[AnyConfig], **overrides: object) -> AnyCon
         table = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         hint = f"the shipped configurations in {Path(__file__).parent} are examples"
-        raise ConfigError("This is not a readable TOML file.", where=str(path), got=str(error), hint=hint) from error
+        what = "This is not a readable TOML file." if path.exists() else "There is no such file of a configuration."
+        raise ConfigError(what, where=str(path), got=str(error), hint=hint) from error
     return parse_config(table | {name.upper(): value for name, value in overrides.items()}, cls, str(path))
 
 

@@ -79,7 +79,7 @@ def worker_errors() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        hint = "lower NUM_FETCH_PROCESSES and run the command again; it continues where it stopped"
+        hint = "lower NUM_FETCH_PROCESSES and run the command again; it goes on from what it has saved"
         raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error
 
 

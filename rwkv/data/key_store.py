@@ -44,10 +44,12 @@ class KeyStore:
         return f"{self.database.path}, LABEL_FILTER_KEY_PREFIX {self.prefix!r}"
 
     def _settings(self, meta: bytes) -> KeySettings:
-        with decoding("The keys were made by another version.", self._where, f"version {_VERSION}", _MAKE_AGAIN):
+        with decoding(
+            "These are no keys, or keys of another version.", self._where, f"version {_VERSION}", _MAKE_AGAIN
+        ):
             fields = json.loads(meta)
-            if fields["version"] != _VERSION:
-                raise ValueError(f"version {fields['version']}")
+            if "settings" not in fields or fields["version"] != _VERSION:
+                raise ValueError(f"{fields.get('format', 'keys')}, version {fields['version']}")
             return KeySettings(**fields["settings"])
 
     def begin(self, settings: KeySettings) -> None:

@@ -20,9 +20,9 @@ _FORMAT = "rwkv review store"
 _VERSION = 1
 _META = "meta"
 
-_OTHER_VERSION = "The store was made by another version."
+_OTHER_VERSION = "This is no store of reviews, or one of another version."
 _EXPECTED = f"{_FORMAT}, version {_VERSION}"
-_MAKE_AGAIN = "give another path, or delete the folder, and run `python -m rwkv.data_processing` again"
+_MAKE_AGAIN = "correct the path; an older store is made again by `python -m rwkv.data_processing` at another path"
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ class ReviewStore:
     def _settings(self, meta: bytes) -> StoreSettings:
         with decoding(_OTHER_VERSION, self._path, _EXPECTED, _MAKE_AGAIN):
             fields = json.loads(meta)
-            if (fields.pop("format", None), version := fields.pop("version", None)) != (_FORMAT, _VERSION):
-                raise ValueError(f"version {version}")
+            made = fields.pop("format", "no store"), fields.pop("version", None)
+            if made != (_FORMAT, _VERSION):
+                raise ValueError(f"{made[0]}, version {made[1]}")
             return StoreSettings(**fields)
 
     def begin(self, settings: StoreSettings) -> None:
