@@ -18,6 +18,7 @@ from rwkv.ops.layer_weights import ChannelWeights
 from rwkv.ops.shift_triton import pair_of, shifted_pairs_backward
 from rwkv.ops.sums_triton import sum_blocks
 from rwkv.ops.wkv_triton_chunk import dot
+from rwkv.ops.wkv_triton_launch import by_dtype
 
 # Rows a program, inner columns at a time, and how it is compiled, by measurement on an H100.
 _SETTINGS = {"ROWS": 64, "INNER": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
@@ -136,6 +137,4 @@ def channel_mix_backward(
 
 
 def _sizes(x: Tensor) -> dict[str, Any]:
-    if x.dtype == torch.bfloat16:
-        return {"C": x.shape[1], "precision": "bf16", **_SETTINGS}
-    return {"C": x.shape[1], "precision": "tf32x3", **_PRECISE}
+    return {"C": x.shape[1], **by_dtype(x.dtype, _SETTINGS, _PRECISE)}

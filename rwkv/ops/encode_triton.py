@@ -9,7 +9,6 @@ columns, between whose products lies a LayerNorm, are made twice, a block at a t
 import math
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -18,6 +17,7 @@ from rwkv.ops.layer_weights import EncoderWeights, InputColumns
 from rwkv.ops.rows_triton import join_moments
 from rwkv.ops.stored_rows import StoredRows
 from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
+from rwkv.ops.wkv_triton_launch import by_dtype
 
 # Rows a program, hidden columns at a time, and how it is compiled: with so few registers two programs share a core.
 _SIZES = {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
@@ -183,13 +183,11 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
 def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
     features, codes, days = rows.features.shape[1], len(columns.stream), len(columns.period)
     widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
-    is_rough = weights.W_in.dtype == torch.bfloat16
     return {
         "F": features,
         "CODES": codes,
         "DAYS": days,
         "C": len(weights.W_out),
         **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
-        "precision": "bf16" if is_rough else "tf32x3",
-        **(_SIZES if is_rough else _PRECISE),
+        **by_dtype(weights.W_in.dtype, _SIZES, _PRECISE),
     }

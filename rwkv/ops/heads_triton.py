@@ -14,6 +14,7 @@ from torch import Tensor
 from rwkv.ops.layer_weights import HeadWeights
 from rwkv.ops.rows_triton import EPS, join_moments, standardised_rows
 from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
+from rwkv.ops.wkv_triton_launch import by_dtype
 
 # Rows a program, hidden columns at a time, and how it is compiled: by registers and traffic of weights, not by time.
 _RECALL = {"ROWS": 128, "INNER": 32, "num_warps": 8, "num_stages": 2}
@@ -209,7 +210,4 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
 
 
 def _sizes(x: Tensor, settings: dict[str, int], final: Tensor) -> dict[str, Any]:
-    sizes = {"C": x.shape[1], "TERMS": len(final)}
-    if x.dtype == torch.bfloat16:
-        return {**sizes, "precision": "bf16", **settings}
-    return {**sizes, "precision": "tf32x3", **_PRECISE}
+    return {"C": x.shape[1], "TERMS": len(final), **by_dtype(x.dtype, settings, _PRECISE)}

@@ -15,6 +15,7 @@ from rwkv.ops.layer_weights import UpWeights
 from rwkv.ops.sums_triton import sum_blocks
 from rwkv.ops.time_inputs_triton import DECAY, LEAST_LENGTH, activated, bias_of, length
 from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
+from rwkv.ops.wkv_triton_launch import by_dtype
 
 # Rows a program and warps, by measurement on an H100.
 _BACKWARD = {"ROWS": 16, "num_warps": 2, "maxnreg": 96}
@@ -212,6 +213,4 @@ def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
 def _sizes(y: Tensor, up: UpWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), up.ranks, strict=True))
     rank = max(LEAST_PRODUCT, triton.next_power_of_2(max(up.ranks)))
-    if y.dtype == torch.bfloat16:
-        return {"C": len(up.d), **ranks, "R": rank, "precision": "bf16", **_BACKWARD}
-    return {"C": len(up.d), **ranks, "R": rank, "precision": "tf32x3", **_PRECISE}
+    return {"C": len(up.d), "R": rank, **ranks, **by_dtype(y.dtype, _BACKWARD, _PRECISE)}

@@ -17,6 +17,7 @@ from rwkv.ops.layer_weights import Rows, TimeWeights
 from rwkv.ops.shift_triton import pair_of
 from rwkv.ops.wkv_inputs import NORM_CLAMP
 from rwkv.ops.wkv_triton_chunk import LEAST_PRODUCT, dot
+from rwkv.ops.wkv_triton_launch import by_dtype
 
 # Rows a program and how it is compiled, by measurement on an H100.
 _SETTINGS = {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
@@ -168,6 +169,4 @@ def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
     hidden = len(weights.projections) - 3 * x.shape[1]
     width = max(LEAST_PRODUCT, triton.next_power_of_2(hidden))
-    if x.dtype == torch.bfloat16:
-        return {"C": x.shape[1], "WIDTH": width, "precision": "bf16", **ranks, **_SETTINGS}
-    return {"C": x.shape[1], "WIDTH": width, "precision": "tf32x3", **ranks, **_PRECISE}
+    return {"C": x.shape[1], "WIDTH": width, **ranks, **by_dtype(x.dtype, _SETTINGS, _PRECISE)}

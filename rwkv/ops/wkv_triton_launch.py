@@ -33,6 +33,13 @@ def options(name: str, width: int, dtype: torch.dtype) -> dict[str, Any]:
     return {"K": width, "precision": precision, "num_warps": warps * max(1, width // 32), "num_stages": stages}
 
 
+def by_dtype(dtype: torch.dtype, rough: dict[str, int], precise: dict[str, int]) -> dict[str, Any]:
+    """The rounding of products for rows of a dtype, and the settings that go with it: rough ones for bfloat16."""
+    if dtype == torch.bfloat16:
+        return {"precision": "bf16", **rough}
+    return {"precision": "tf32x3", **precise}
+
+
 def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], **settings: Any) -> None:
     """Run a Triton kernel with `programs` programs; none, and nothing is run. settings: its constants and options."""
     if programs:
