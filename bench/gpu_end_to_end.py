@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from bench.limits import need_gpu, within
+from bench.gpu import need_gpu
+from bench.limits import within
 from bench.report import print_json
 from bench.training_command import RATE, ROWS_A_STEP, SEED, STORE_SIZE, WARM_UP, command_steps, prepare
 from rwkv.batches.loader import training_batch

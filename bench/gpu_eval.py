@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
-from bench.limits import need_gpu, within
+from bench.gpu import launches, need_gpu
+from bench.limits import within
 from bench.report import print_json
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.device import TORCH_DTYPES
@@ -112,16 +111,8 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
         "reviews_per_s": case.users * case.reviews / median,
         "rows_per_s": asked.rows / median,
         "peak_gb": peak_gb,
-        "launches": _launches(network, asked),
+        "launches": launches(lambda: _recall(network, asked)),
     }
-
-
-def _launches(network: Network, asked: _Asked) -> int:
-    """Kernels and copies on the GPU in one evaluation."""
-    with profile(activities=[ProfilerActivity.CUDA]) as found:
-        _recall(network, asked)
-        torch.cuda.synchronize()
-    return sum(event.device_type == DeviceType.CUDA for event in found.events())
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from itertools import cycle, islice
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from bench.cases import CASES, Case, make_batch
+from bench.gpu import launches, need_gpu, plain_gpu
 from bench.histories import random_network
-from bench.limits import need_gpu, within
-from bench.plain_gpu import plain_gpu
+from bench.limits import within
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import pad_batch
@@ -119,10 +118,7 @@ def _launches(case: Case, dtype: torch.dtype) -> int:
     """Kernels, copies and fills of an eager step. Last of all, for graphs and the profiler are no friends."""
     training, batch = _Training(), pad_batch(make_batch(case, 0), _FULL_ROWS).to(_GPU).batch
     training.step(batch, dtype)
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        training.step(batch, dtype)
-        torch.cuda.synchronize()
-    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in seen.events())
+    return launches(lambda: training.step(batch, dtype))
 
 
 if __name__ == "__main__":

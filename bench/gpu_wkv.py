@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cases import CASES, make_batch
-from bench.limits import need_gpu, within
+from bench.gpu import need_gpu
+from bench.limits import within
 from bench.report import print_json
 from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED

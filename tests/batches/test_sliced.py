@@ -3,13 +3,13 @@
 import pickle
 from itertools import pairwise
 
-import pytest
 import torch
 from torch import Tensor
 
 from rwkv.batches.one_piece import OnePiece
 from rwkv.batches.sliced import gpu_slices, plain_slices, stored_rows
 from rwkv.model.gpu_batch import GpuBatch, gpu_batch
+from tests.ops.gpu import needs_gpu
 from tests.ops.stored_rows import plain_inputs
 from tests.training.learners import some_batch
 
@@ -49,7 +49,7 @@ def test_one_piece_holds_the_batch() -> None:
     assert_same(piece.to(torch.device("cpu")).batch, expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@needs_gpu
 def test_one_piece_goes_to_a_gpu() -> None:
     pinned = in_one().pin_memory()
     assert pinned.data.is_pinned()

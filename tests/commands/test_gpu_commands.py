@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from bench.gpu import plain_gpu
 from tests.commands.evaluation import AHEAD, IMM, ROWS_TOGETHER, USERS, Evaluation
 from tests.commands.training import Training
-from tests.ops.gpu import needs_gpu, without_kernels
+from tests.ops.gpu import needs_gpu
 
 pytestmark = needs_gpu
 
@@ -81,7 +82,7 @@ def test_predictions_are_those_of_the_cpu_and_the_same_every_time(
 def test_without_kernels_predictions_are_those_of_the_cpu(inputs: Path, on_cpu: Evaluation, tmp_path: Path) -> None:
     """As where there is no Triton; worker processes, which are forked, cut batches up for plain ops."""
     forbidden = mock.patch("triton.runtime.jit.JITFunction.run", side_effect=AssertionError("a kernel was launched"))
-    with without_kernels(), forbidden:
+    with plain_gpu(), forbidden:
         ours = on_gpu(inputs, tmp_path / "plain")
     assert largest_difference(ours, on_cpu) < PREDICTIONS["float"]
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rwkv.model.fused_encoder import encode_fused
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
+from tests.model.test_gpu_layer import distance
 from tests.ops.gpu import needs_gpu
 from tests.ops.stored_rows import plain_inputs, random_rows
 
@@ -25,10 +26,6 @@ def encoder(spec: NetworkSpec) -> nn.Sequential:
         for parameter in made.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
     return made.requires_grad_(False)
-
-
-def distance(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
 
 
 def assert_close(rows: int, sequences: int, spec: NetworkSpec, dtype: torch.dtype) -> None:

@@ -54,7 +54,7 @@ def last_rows(channels: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(ROWS, channels, generator=torch.Generator().manual_seed(1)).to(GPU, dtype)
 
 
-def distance(ours: Tensor, theirs: Tensor) -> float:
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours.double() - theirs.double()).abs().max())
 
 
@@ -67,8 +67,8 @@ def assert_close(spec: NetworkSpec, dtype: torch.dtype, asked: tuple[Tensor, Ten
     for our, twice, near, expected in zip(ours, again, rough, exact, strict=True):
         assert our.dtype == torch.float32
         assert our.shape == expected.shape
-        limit = FLOAT32 if dtype == torch.float32 else SHARE * distance(near, expected) + MORE
-        assert distance(our, expected) < limit
+        limit = FLOAT32 if dtype == torch.float32 else SHARE * largest_difference(near, expected) + MORE
+        assert largest_difference(our, expected) < limit
         assert torch.equal(our, twice)
 
 
@@ -91,7 +91,7 @@ def test_hidden_columns_far_from_zero(raised: int) -> None:
     of, x, wanted = network(PUBLISHED, torch.float32, raised), last_rows(PUBLISHED.channels, torch.float32), asked(ROWS)
     ours, _ = ask_heads_fused(of, x, *wanted)
     exact, _ = plain(of.double(), x.double(), *wanted)
-    assert distance(ours, exact) < RAISED * raised
+    assert largest_difference(ours, exact) < RAISED * raised
 
 
 def test_times_on_the_points_below_the_first_and_beyond_the_last() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.gpu import plain_gpu
 from rwkv.batches.collate import Batch
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import Network
@@ -13,7 +14,7 @@ from rwkv.model.spec import PUBLISHED
 from rwkv.training.step import clipped_gradients, read_report
 from tests.model.test_gpu_layer import distance
 from tests.networks import recipe_network
-from tests.ops.gpu import needs_gpu, without_kernels
+from tests.ops.gpu import needs_gpu
 from tests.training.learners import some_batch
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -85,7 +86,7 @@ def test_bfloat16(batch: Batch, exact: Found, device: torch.device) -> None:
 def test_bfloat16_part_by_part(batch: Batch, exact: Found) -> None:
     """On a GPU only: the CPU has no kernels for bfloat16 whose errors could be told from the plain form's."""
     ours = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
-    with without_kernels():
+    with plain_gpu():
         rough = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
     # Not parameter by parameter: the error of a sum of a few terms is a matter of luck, up to three times as large.
     for part in parts(exact):
