@@ -49,7 +49,7 @@ def add_command(
 def add_when(parser: argparse.ArgumentParser) -> None:
     """--user and --at: of whom, and the moment."""
     parser.add_argument("--user", type=int, metavar="N", help="which user (default: the only one of the folder)")
-    help = "a moment: 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
+    help = "a moment: today, 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
     parser.add_argument("--at", metavar="TIME", help=help)
 
 

@@ -14,10 +14,11 @@ from rwkv.data.collection import (
     CollectionInfo,
     Floats,
     day_of,
-    latest_reviews,
     list_collections,
     read_collection,
+    review_times,
 )
+from rwkv.data.days import local_time
 from rwkv.data.history import Bools, CardTable, Ints, RevlogTable
 from rwkv.data.review_times import estimated_times
 from rwkv.data.revlogs import read_history
@@ -33,6 +34,7 @@ from rwkv.vocab import SECONDS_PER_DAY
 class Learner:
     """info: None for a plain dataset folder, whose times count from the start of day 0 instead of 1970.
 
+    history: the reviews up to now; those that a wrong clock has dated later are left out. times_s [R]: when they ended.
     cards: those that exist. number int64 [cards]: of each in the history; from `reviewed` on it has no review.
     places: by number. latest_s, latest_day float64 [cards]: of the latest review, NaN without one.
     """
@@ -40,6 +42,7 @@ class Learner:
     root: Path
     info: CollectionInfo | None
     history: RevlogTable
+    times_s: Floats
     cards: CardList
     number: Ints
     reviewed: int
@@ -66,13 +69,17 @@ class Learner:
         """The day_offset of a moment."""
         return int(at_s // SECONDS_PER_DAY) if self.info is None else day_of(self.info, at_s)
 
+    def days_later(self, at_s: float, days: int) -> float:
+        """The same time of day so many days later."""
+        return at_s + days * SECONDS_PER_DAY if self.info is None else self.info.clock.later(at_s, days)
+
     @property
     def end_s(self) -> float:
-        """The moment of the last review of a card that exists."""
-        return float(np.nanmax(self.latest_s, initial=0.0))
+        """The moment of the last review, whether its card still exists or not."""
+        return float(self.times_s[-1])
 
     def now_s(self) -> float:
-        """This moment; for a plain dataset folder, and where a clock was ahead, the end of the last review."""
+        """This moment; for a plain dataset folder the end of the last review."""
         return self.end_s if self.info is None else max(time.time(), self.end_s)
 
 
@@ -92,14 +99,32 @@ def read_learner(root: Path, user: int) -> Learner:
         log.info("user %d: %s", user, notice)
     if user in list_collections(root):
         collection = read_collection(root, user)
+        times_s = review_times(root, user)[history.review_th - 1] / 1000
+        present = _until_now(collection.info, history, times_s)
         roster = read_roster(root, user, collection.cards.card_id)
-        card_id, time_ms = latest_reviews(root, user)
-        is_known = np.isin(card_id, roster.card_id)
-        latest_s = _by_number(roster, roster.numbers_of(card_id[is_known]), time_ms[is_known] / 1000)
-        return _learner(root, history, collection.info, collection.cards, roster, latest_s)
+        return _learner(root, history.part(present), collection.info, collection.cards, roster, times_s[present])
     roster = read_roster(root, user, np.empty(0, np.int64))
-    latest_s = _by_number(roster, history.card, estimated_times(history))
-    return _learner(root, history, None, _unnamed(roster.card_id), roster, latest_s)
+    times_s = estimated_times(history).astype(np.float64)
+    return _learner(root, history, None, _unnamed(roster.card_id), roster, times_s)
+
+
+def _until_now(info: CollectionInfo, history: RevlogTable, times_s: Floats) -> slice:
+    """The reviews before the first that is dated after this moment. Raises InputError where there is none."""
+    now_s = time.time()
+    is_ahead = times_s > now_s
+    if not is_ahead.any():
+        return slice(len(history))
+    clock = f"this computer's clock shows {local_time(now_s, info.timezone):%Y-%m-%d %H:%M}"
+    latest = f"{local_time(float(times_s.max()), info.timezone):%Y-%m-%d}"
+    present = slice(int(is_ahead.argmax()))
+    if present.stop == 0:
+        hint = "set the clock of this computer, or mend the dates and import again"
+        raise InputError("All reviews are dated after now.", where=f"user {history.user}", got=clock, hint=hint)
+    left_out = len(history) - present.stop
+    log.warning(
+        "user %d: %d reviews are dated after now, up to %s, and left out; %s", history.user, left_out, latest, clock
+    )
+    return present
 
 
 def _by_number(roster: Roster, number: npt.NDArray[np.integer], values: npt.NDArray[np.number]) -> Floats:
@@ -110,20 +135,20 @@ def _by_number(roster: Roster, number: npt.NDArray[np.integer], values: npt.NDAr
 
 
 def _learner(
-    root: Path, history: RevlogTable, info: CollectionInfo | None, cards: CardList, roster: Roster, latest_s: Floats
+    root: Path, history: RevlogTable, info: CollectionInfo | None, cards: CardList, roster: Roster, times_s: Floats
 ) -> Learner:
     number = roster.numbers_of(cards.card_id)
-    latest_day = _by_number(roster, history.card, history.day_offset)
     return Learner(
         root=root,
         info=info,
         history=history,
+        times_s=times_s,
         cards=cards,
         number=number,
-        reviewed=roster.reviewed,
+        reviewed=int(history.card.max()) + 1,  # numbered by first appearance
         places=roster.places,
-        latest_s=np.where(number < roster.reviewed, latest_s[number], np.nan),
-        latest_day=latest_day[number],
+        latest_s=_by_number(roster, history.card, times_s)[number],
+        latest_day=_by_number(roster, history.card, history.day_offset)[number],
     )
 
 
@@ -152,6 +177,7 @@ def questions_at(learner: Learner, rows: Ints, at_s: float) -> list[Question]:
     # -1: the review would be the card's first.
     days = np.where(is_reviewed, np.maximum(0, day - learner.latest_day[rows]), -1).astype(np.int64)
     seconds = np.where(is_reviewed, np.maximum(0, at_s - learner.latest_s[rows]), -1).astype(np.int64)
+    day = max(day, int(learner.history.day_offset[-1]))
     numbers = learner.number[rows]
     places = map(Place, *(getattr(learner.places, name)[numbers].tolist() for name in Place._fields))
     cards = zip(numbers.tolist(), days.tolist(), seconds.tolist(), places, strict=True)

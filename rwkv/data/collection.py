@@ -59,6 +59,11 @@ class CollectionInfo:
     imported_at: str
     format_version: int = FORMAT_VERSION
 
+    @property
+    def clock(self) -> DayClock:
+        """When its days begin."""
+        return DayClock(self.timezone, self.rollover_hour)
+
 
 @dataclass(frozen=True)
 class CardList:
@@ -145,24 +150,20 @@ def read_info(root: Path, user: int) -> CollectionInfo:
 def day_of(info: CollectionInfo, epoch_s: float) -> int:
     """The day_offset of a moment, by the collection's time zone and the hour at which its days begin."""
     moments = np.array([int(epoch_s // 1), info.day_start_s])
-    day, start = DayClock(info.timezone, info.rollover_hour).days(moments)
+    day, start = info.clock.days(moments)
     return int(day - start)
 
 
-def latest_reviews(root: Path, user: int) -> tuple[Ints, Ints]:
-    """Each reviewed card's last review: (card_id [cards] ascending, review_time [cards] in epoch milliseconds).
+def review_times(root: Path, user: int) -> Ints:
+    """When each row of a user's revlog ended [rows], in epoch milliseconds.
 
     Raises HistoryError where the revlog has no review_time: it was not written by `rwkv import`.
     """
     where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
-    columns = read_columns(root, "revlogs", user, ("card_id", "review_time"))
+    columns = read_columns(root, "revlogs", user, ("review_time",))
     if columns is None:
         raise HistoryError("The user has no revlog.", where=where)
-    card_id, time_ms = (integers(columns[name], name, where) for name in ("card_id", "review_time"))
-    by_card = np.lexsort((time_ms, card_id))
-    is_last = np.diff(card_id[by_card], append=-1) != 0
-    is_last[-1:] = True
-    return card_id[by_card][is_last], time_ms[by_card][is_last]
+    return integers(columns["review_time"], "review_time", where)
 
 
 def _folder(root: Path, user: int) -> Path:

@@ -3,7 +3,7 @@
 import re
 import zoneinfo
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -48,6 +48,13 @@ class DayClock:
         # Where the clock was changed in between, the offset at the start is another one.
         return start + offset_s - int(utc_offsets(np.array([start]), self.timezone)[0])
 
+    def later(self, epoch_s: float, days: int) -> float:
+        """The moment so many days later at which clocks show the same time, or an hour beside it where they skip it."""
+        local = local_time(epoch_s, self.timezone).replace(tzinfo=None) + timedelta(days)
+        number = self.days(np.array([int(epoch_s // 1)]))[0] + days
+        first, second = (epoch_of(local, self.timezone, fold) for fold in (0, 1))
+        return first if self.days(np.array([int(first // 1)]))[0] == number else second
+
 
 def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
     """Seconds east of UTC [n] at each moment. Raises InputError for what is no zone, or a moment of no calendar."""
@@ -58,11 +65,7 @@ def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
     fixed = _fixed_offset(timezone)
     if fixed is not None:
         return np.full(len(epoch_s), fixed)
-    try:
-        zone = zoneinfo.ZoneInfo(timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        expected = "UTC, UTC+02:00, or a name such as Europe/Berlin"
-        raise InputError("There is no such time zone.", got=repr(timezone), expected=expected) from error
+    zone = _zone(timezone)
     quarter, place = np.unique(epoch_s // _QUARTER_S, return_inverse=True)
     offsets = [_offset(zone, int(number) * _QUARTER_S) for number in quarter]
     return np.array(offsets, np.int64)[place]
@@ -71,6 +74,18 @@ def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
 def local_time(epoch_s: float, timezone: str) -> datetime:
     """What clock and calendar show at a moment in a time zone. Raises InputError as `utc_offsets`."""
     return datetime.fromtimestamp(epoch_s + int(utc_offsets(np.array([int(epoch_s)]), timezone)[0]), UTC)
+
+
+def epoch_of(local: datetime, timezone: str, fold: int = 0) -> float:
+    """Epoch seconds at which clock and calendar of a time zone show `local`, which has no zone itself.
+
+    fold: 0 the first time, 1 the second time where clocks are set back. What clocks skip lies as much after the change
+    (0) or before it (1), as in PEP 495. Raises InputError for what is no zone.
+    """
+    fixed = _fixed_offset(timezone)
+    if fixed is not None:
+        return local.replace(tzinfo=UTC).timestamp() - fixed
+    return local.replace(tzinfo=_zone(timezone), fold=fold).timestamp()
 
 
 def name_of_offset(seconds_east: int) -> str:
@@ -87,6 +102,14 @@ def _fixed_offset(timezone: str) -> int | None:
         return None
     sign, hours, minutes = match.groups(default="0")
     return (-1 if sign == "-" else 1) * (int(hours) * SECONDS_PER_HOUR + int(minutes) * 60)
+
+
+def _zone(timezone: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        expected = "UTC, UTC+02:00, or a name such as Europe/Berlin"
+        raise InputError("There is no such time zone.", got=repr(timezone), expected=expected) from error
 
 
 def _offset(zone: zoneinfo.ZoneInfo, epoch_s: int) -> int:

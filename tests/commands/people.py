@@ -1,12 +1,14 @@
 """An imported collection of one person, small, with everything that `predict` has to tell apart."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from rwkv.commands.chosen_model import ChosenModel
-from rwkv.data.collection import CardList, Collection, CollectionInfo, write_collection
+from rwkv.data.arrow import read_file, write_columns
+from rwkv.data.collection import CardList, Collection, CollectionInfo, day_of, write_collection
 from tests.helpers import revlog_columns, write_history
 from tests.networks import NATIVE, recipe_network
 
@@ -59,6 +61,20 @@ def make_person(root: Path, reviews: int = 80, user: int = 1) -> Path:
     write_history(root, user, revlog, cards, decks)
     write_collection(root, Collection(user, INFO, _cards(np.delete(every, DELETED))))
     return root
+
+
+def add_review(root: Path, card_id: int, at: datetime) -> None:
+    """One more review at the end of the person's revlog."""
+    path = root / "revlogs" / "user_id=1" / "data.parquet"
+    names = ("card_id", "day_offset", "rating", "state", "duration", "elapsed_days", "elapsed_seconds", "review_time")
+    table = read_file(path, str(path), names)
+    columns = {name: table[name].to_numpy() for name in names}
+    last = columns["review_time"][columns["card_id"] == card_id][-1:]
+    at_s, day = int(at.timestamp()), day_of(INFO, at.timestamp())
+    before_s = int(last[0]) // 1000 if len(last) else 0
+    since = (day - day_of(INFO, before_s), at_s - before_s) if before_s else (-1, -1)
+    values = (card_id, day, 3, 2, 5000, *since, at_s * 1000)
+    write_columns(path, {name: np.append(columns[name], value) for name, value in zip(names, values, strict=True)})
 
 
 def note_of(card: np.ndarray) -> np.ndarray:

@@ -1,17 +1,20 @@
 """Who is asked for, when it is now, and what people may write for a moment."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 from rwkv.commands.learner import Learner, choose_user, questions_at, read_learner
 from rwkv.commands.moment import moment_of, written
+from rwkv.data.days import local_time
 from rwkv.data.review_times import estimated_times
 from rwkv.errors import InputError
-from tests.commands.people import DAY_START_S, DELETED, NEW_ALONE, REVIEWED, id_of, make_person
+from tests.commands.people import DAY_START_S, DELETED, NEW_ALONE, REVIEWED, add_review, id_of, make_person
 from tests.helpers import make_table, random_revlog, revlog_columns, write_history
 
 DAY_S = 86_400
@@ -27,6 +30,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Learner:
     root = tmp_path_factory.mktemp("plain")
     write_history(root, 3, random_revlog(1, 60, 8))
     return read_learner(root, 3)
+
+
+@pytest.fixture(scope="module")
+def far_west(learner: Learner) -> Learner:
+    """Where clocks are changed twice a year."""
+    assert learner.info is not None
+    return replace(learner, info=replace(learner.info, timezone="America/Los_Angeles"))
 
 
 def test_users_are_chosen(tmp_path: Path) -> None:
@@ -55,6 +65,45 @@ def test_now_is_now_but_never_before_the_last_review(learner: Learner, monkeypat
     assert learner.now_s() == learner.end_s > DAY_START_S
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_reviews_of_a_wrong_clock_change_nothing_for_others(
+    tmp_path: Path, learner: Learner, deleted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One dated 2099, of a deleted card or of one that exists: left out and told, whatever came before it stays."""
+    root, card = make_person(tmp_path), DELETED if deleted else 2
+    add_review(root, id_of(card), datetime(2099, 1, 1, tzinfo=UTC))
+    read = read_learner(root, 1)
+    assert "1 reviews are dated after now, up to 2099-01-01" in caplog.text
+    assert (len(read.history), read.end_s, read.reviewed) == (len(learner.history), learner.end_s, learner.reviewed)
+    np.testing.assert_array_equal(read.latest_s, learner.latest_s)
+    assert abs(read.now_s() - time.time()) < 5
+    assert abs(moment_of("today", read) - time.time()) < 5
+
+
+def test_a_card_whose_only_review_lies_ahead_has_none(tmp_path: Path) -> None:
+    root = make_person(tmp_path)
+    add_review(root, id_of(NEW_ALONE), datetime(2099, 1, 1, tzinfo=UTC))
+    read = read_learner(root, 1)
+    row = read.cards.card_id == id_of(NEW_ALONE)
+    assert not read.is_reviewed[row].any()
+    assert np.isnan(read.latest_s[row]).all()
+
+
+def test_where_all_reviews_lie_ahead_the_clock_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: float(DAY_START_S - DAY_S))
+    with pytest.raises(InputError, match="this computer's clock shows 2023-11-14"):
+        read_learner(make_person(tmp_path), 1)
+
+
+def test_the_last_review_counts_whether_its_card_exists_or_not(tmp_path: Path) -> None:
+    root, at = make_person(tmp_path), datetime(2024, 2, 1, 10, tzinfo=UTC)
+    add_review(root, id_of(DELETED), at)
+    read = read_learner(root, 1)
+    assert read.end_s == at.timestamp()
+    assert read.day_of(read.end_s) == read.history.day_offset[-1]
+    assert np.nanmax(read.latest_s) < read.end_s
+
+
 def test_now_in_a_plain_dataset_is_the_end_of_the_last_review(plain: Learner) -> None:
     assert plain.now_s() == plain.end_s
     assert plain.day_of(plain.end_s) == plain.history.day_offset[-1]
@@ -64,7 +113,9 @@ def test_moments_of_a_collection(learner: Learner, monkeypatch: pytest.MonkeyPat
     now = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
     monkeypatch.setattr(time, "time", lambda: now)
     assert moment_of(None, learner) == now
+    assert moment_of("today", learner) == moment_of("now", learner) == now
     assert moment_of("+3d", learner) == now + 3 * DAY_S
+    assert moment_of("+1.5d", learner) == now + 1.5 * DAY_S
     assert moment_of("+1.5h", learner) == now + 5400
     assert moment_of("+30m", learner) == now + 1800
     # The collection's clock is two hours ahead of UTC, whatever the clock of this machine shows.
@@ -72,6 +123,36 @@ def test_moments_of_a_collection(learner: Learner, monkeypatch: pytest.MonkeyPat
     assert moment_of("2026-02-01T18:00", learner) == datetime(2026, 2, 1, 16, tzinfo=UTC).timestamp()
     assert moment_of("2026-02-01T18:00+00:00", learner) == datetime(2026, 2, 1, 18, tzinfo=UTC).timestamp()
     assert written(moment_of("2026-02-01T18:00", learner), learner) == "2026-02-01 18:00 (UTC+02:00)"
+
+
+def test_a_date_is_possible_once_its_noon_is_past(learner: Learner) -> None:
+    """That of the last review, at 14:41: as soon as the history allows."""
+    east = replace(learner, info=replace(learner.info, timezone="UTC+08:00"))
+    last = local_time(learner.end_s, "UTC+08:00")
+    assert last.hour == 14
+    assert moment_of(f"{last:%Y-%m-%d}", east) == learner.end_s
+    with pytest.raises(InputError, match="before the last review"):
+        moment_of(f"{last:%Y-%m-%d}T12:00", east)
+
+
+@pytest.mark.parametrize("text", ["2027-03-14T09:00", "2027-11-07T09:00", "2027-03-14T00:30", "2027-03-14T03:00"])
+def test_moments_on_days_of_a_clock_change(far_west: Learner, text: str) -> None:
+    at_s = moment_of(text, far_west)
+    assert at_s == datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
+    assert written(at_s, far_west) == f"{text.replace('T', ' ')} (America/Los_Angeles)"
+
+
+def test_a_time_that_the_clock_skips_is_refused(far_west: Learner) -> None:
+    with pytest.raises(InputError, match="skips this time") as caught:
+        moment_of("2027-03-14T02:30", far_west)
+    assert "give 2027-03-14T03:30" in str(caught.value)
+
+
+def test_whole_days_ahead_are_those_of_the_clock(far_west: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = ZoneInfo("America/Los_Angeles")
+    monkeypatch.setattr(time, "time", lambda: datetime(2027, 3, 13, 9, tzinfo=zone).timestamp())
+    assert moment_of("+2d", far_west) == datetime(2027, 3, 15, 9, tzinfo=zone).timestamp()
+    assert moment_of("+48h", far_west) == datetime(2027, 3, 15, 10, tzinfo=zone).timestamp()
 
 
 def test_moments_of_a_plain_dataset(plain: Learner) -> None:
@@ -83,7 +164,7 @@ def test_moments_of_a_plain_dataset(plain: Learner) -> None:
         moment_of("2026-02-01", plain)
 
 
-@pytest.mark.parametrize("text", ["tomorrow", "-3d", "+3w", "", "2026-13-01"])
+@pytest.mark.parametrize("text", ["yesterday", "-3d", "+3w", "", "2026-13-01", "2026-02-01T", "nan"])
 def test_what_is_no_moment(learner: Learner, text: str) -> None:
     with pytest.raises(InputError, match="no moment"):
         moment_of(text, learner)

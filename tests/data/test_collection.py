@@ -12,9 +12,9 @@ from rwkv.data.collection import (
     Collection,
     CollectionInfo,
     day_of,
-    latest_reviews,
     list_collections,
     read_collection,
+    review_times,
     write_collection,
 )
 from rwkv.data.revlogs import write_tables
@@ -95,11 +95,9 @@ def test_days_begin_at_the_rollover_hour() -> None:
     assert [day_of(INFO, INFO.day_start_s + seconds) for seconds in (-1, 0, 86_399, 86_400)] == [-1, 0, 0, 1]
 
 
-def test_the_last_review_of_each_card(tmp_path: Path) -> None:
+def test_when_reviews_ended(tmp_path: Path) -> None:
     revlog = {"card_id": np.array([5, 9, 5, -1]), "review_time": np.array([10, 20, 30, 40])}
     write_tables(tmp_path, 1, revlog, {"card_id": np.array([5])}, {"deck_id": np.array([1])})
-    card_id, time_ms = latest_reviews(tmp_path, 1)
-    assert card_id.tolist() == [-1, 5, 9]
-    assert time_ms.tolist() == [40, 30, 20]
+    assert review_times(tmp_path, 1).tolist() == [10, 20, 30, 40]
     with pytest.raises(HistoryError, match="no revlog"):
-        latest_reviews(tmp_path, 2)
+        review_times(tmp_path, 2)

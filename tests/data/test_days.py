@@ -1,12 +1,14 @@
 """Moments -> days, in zones with and without summer time."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock, local_time, name_of_offset, utc_offsets
+from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock, epoch_of, local_time, name_of_offset, utc_offsets
 from rwkv.errors import InputError
 
 
@@ -63,3 +65,40 @@ def test_local_time_is_that_of_the_clock_on_the_wall() -> None:
 def test_unknown_hours(hour: int) -> None:
     with pytest.raises(InputError, match="no such hour"):
         DayClock("UTC", hour)
+
+
+ZONES = ["Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe", "Africa/Casablanca", "UTC-03:30"]
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    rollover_hour=st.integers(0, 23),
+    start=st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1)),
+    days=st.integers(0, 800),
+)
+def test_so_many_days_later_is_the_same_time_of_so_many_days_later(
+    zone: str, rollover_hour: int, start: datetime, days: int
+) -> None:
+    """Whatever the clock does in between: the day is the wanted one, and the time is the same unless it is skipped."""
+    clock, first = DayClock(zone, rollover_hour), epoch_of(start, zone)
+    later = clock.later(first, days)
+    number = clock.days(np.array([int(first // 1), int(later // 1)]))
+    assert number[1] - number[0] == days
+    shown, wanted = (local_time(at, zone).replace(tzinfo=None) for at in (later, first))
+    exact = local_time(epoch_of(wanted + timedelta(days), zone), zone).replace(tzinfo=None) == wanted + timedelta(days)
+    assert abs(shown - wanted - timedelta(days)) <= timedelta(0 if exact else 1 / 24)
+
+
+def test_local_times_go_through_the_zone() -> None:
+    """On days of 23 and 25 hours before and after the change; the hour that comes twice, and that which never comes."""
+    zone = "America/Los_Angeles"
+    for day in (datetime(2027, 3, 14), datetime(2027, 11, 7)):
+        for hour in (0, 4, 9, 23):
+            local = day.replace(hour=hour)
+            assert local_time(epoch_of(local, zone), zone).replace(tzinfo=None) == local
+    twice, skipped = datetime(2027, 11, 7, 1, 30), datetime(2027, 3, 14, 2, 30)
+    assert epoch_of(twice, zone, 1) - epoch_of(twice, zone) == 3600
+    assert [local_time(epoch_of(skipped, zone, fold), zone).hour for fold in (0, 1)] == [3, 1]
+    assert epoch_of(datetime(2024, 1, 1), "UTC+05:30") == moment("Asia/Kolkata", 2024, 1, 1)
+    with pytest.raises(InputError, match="no such time zone"):
+        epoch_of(twice, "Nowhere/Here")
