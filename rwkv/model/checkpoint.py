@@ -1,10 +1,16 @@
 """The door to files of weights: the published form, safetensors, and optimiser states (spec 4 and 5)."""
 
+import hashlib
 import io
+import json
+import lzma
 import pickle
 import struct
+import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -20,13 +26,25 @@ from rwkv.model.network import Network, frozen_network
 
 _EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
 _MOST_NAMES = 5
+_MOST_LETTERS = 200
+# Ten times an optimiser's state in float32, which is the largest file of this network.
+_MOST_BYTES = 1 << 28
+# What other numbers would mean as weights, nobody has said.
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_DENSE = "dense tensors of " + ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+_ZIP = b"PK\x03\x04"
+# Where our .safetensors files keep the fingerprint of their weights.
+_CHECKSUM = "rwkv.fingerprint"
 
-# What torch.load has been seen to raise on bytes that are no checkpoint, or were one before some of them changed.
+# What has been seen to be raised on bytes that are no checkpoint, or were one before some of them changed.
 _UNREADABLE = (
     RuntimeError,
     pickle.UnpicklingError,
+    safetensors.SafetensorError,
     zipfile.BadZipFile,
     struct.error,
+    zlib.error,
+    lzma.LZMAError,
     EOFError,
     ArithmeticError,
     AssertionError,
@@ -46,37 +64,52 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Networ
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The float32 weights in a `.pth` or `.safetensors` file, in the order of the network.
 
-    Never runs code from the file. Raises CheckpointError where the file is missing, damaged, or holds other weights,
-    naming what is missing, unexpected or of another shape; InputError where it cannot be read at all.
+    Never runs code from the file. Raises CheckpointError where the file is missing, damaged as far as its checksums
+    tell, or holds other weights, naming what is missing, unexpected, of another kind or of another shape; InputError
+    where it cannot be read at all.
     """
-    if not path.exists():
-        hint = "correct the path, or train a model with `python -m rwkv.train_rwkv`"
-        raise CheckpointError("There is no file of weights.", where=str(path), hint=hint)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = _content(path)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError("The file holds no weights.", where=str(path), expected=_EXPECTED)
     problems = _differences(content)
     if problems:
         raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
     # Kernels read weights row by row, in whatever layout they were saved.
-    return {name: content[name].to(torch.float32).contiguous() for name in _shapes()}
+    return {name: content[name].detach().resolve_neg().to(torch.float32).contiguous() for name in _shapes()}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a state_dict in the published form; the file appears whole or not at all."""
-    write_whole(path, _saved({name: weight.detach().cpu() for name, weight in weights.items()}))
+    """Write a state_dict; the file appears whole or not at all.
+
+    In the published form, or, where the path says `.safetensors`, in that form with a checksum.
+    """
+    held = {name: weight.detach().cpu() for name, weight in weights.items()}
+    if path.suffix.lower() != ".safetensors":
+        write_whole(path, _saved(held))
+        return
+    dense = {name: weight.contiguous() for name, weight in held.items()}
+    write_whole(path, safetensors.torch.save(dense, {_CHECKSUM: weights_fingerprint(dense)}))
+
+
+def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Of the names, kinds and bits of all weights, in their order."""
+    digest = hashlib.sha256()
+    for name, weight in weights.items():
+        digest.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_optimizer(paths: list[Path]) -> dict[str, Any]:
     """The optimiser's state_dict in the first of `paths` that exists; CheckpointError naming all if none does."""
-    path = next((path for path in paths if path.is_file()), None)
+    path = next((path for path in paths if _exists(path)), None)
     if path is None:
         raise CheckpointError(
             "There is no file of the optimiser's state.",
             where=" or ".join(map(str, paths)),
             hint="put it there, or start without LOAD_MODEL",
         )
-    content = _read_torch(path)
+    content = _content(path)
     if not _is_optimizer_state(content):
         raise CheckpointError("The file holds no optimiser state.", where=str(path))
     return cast(dict[str, Any], content)
@@ -92,23 +125,79 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return _saved(tensor)
 
 
-def _read_torch(path: Path) -> object:
+def _exists(path: Path) -> bool:
     with file_errors(path):
+        return path.exists()
+
+
+def _content(path: Path) -> object:
+    """What a file holds, in whichever form."""
+    if not _exists(path):
+        hint = "correct the path, or train a model with `python -m rwkv.train_rwkv`"
+        raise CheckpointError("There is no file of weights.", where=str(path), hint=hint)
+    with file_errors(path):
+        if not path.is_file():
+            raise CheckpointError("This is no file, so it cannot be read.", where=str(path), expected=_EXPECTED)
+        _check_size(path.stat().st_size, path)
+        data = path.read_bytes()
+    if _is_safetensors(data):
+        return _from_safetensors(data, path)
+    if data.startswith(_ZIP):
+        _check_archive(data, path)
+    return _from_torch(data, path)
+
+
+def _check_size(size: int, path: Path) -> None:
+    if size > _MOST_BYTES:
+        what = "The file is too large for weights of this network, so it is not read."
+        raise CheckpointError(what, where=str(path), got=f"{size:,} bytes", expected=f"at most {_MOST_BYTES:,}")
+
+
+def _check_archive(data: bytes, path: Path) -> None:
+    """Check the archive's own checksums, which torch.load does not look at."""
+    with _reading(path), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        records = archive.infolist()
+        _check_size(sum(record.file_size for record in records), path)
+        # torch.save writes no checksums where it was told so.
+        if any(record.CRC for record in records):
+            for record in records:
+                archive.read(record)
+
+
+def _from_torch(data: bytes, path: Path) -> object:
+    with _reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             # torch's own words advise to switch this safety off.
             raise _damaged(path, "something else than tensors, which is not loaded") from error
-        except _UNREADABLE as error:
-            raise _damaged(path, f"{type(error).__name__}, {error}".split("\n", 1)[0]) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    with file_errors(path):
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise _damaged(path, str(error)) from error
+def _is_safetensors(data: bytes) -> bool:
+    """Whether the bytes begin with the length of a header, and the header."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
+
+
+def _from_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
+    with _reading(path):
+        weights = safetensors.torch.load(data)
+        (length,) = struct.unpack_from("<Q", data)
+        expected = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(_CHECKSUM)
+        if expected is not None and not _differences(weights):
+            found = weights_fingerprint({name: weights[name] for name in _shapes()})
+            if found != expected:
+                raise ValueError("the weights are not those of the checksum in the file's metadata")
+    return weights
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Inside, whatever damaged or foreign bytes have a reader raise becomes a CheckpointError."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise _damaged(path, _clipped(f"{type(error).__name__}, {error}".split("\n", 1)[0])) from error
 
 
 def _damaged(path: Path, got: str) -> CheckpointError:
@@ -123,10 +212,18 @@ def _is_optimizer_state(content: object) -> bool:
     moments, groups = content["state"], content["param_groups"]
     return (
         isinstance(moments, dict)
-        and all(isinstance(of, dict) for of in moments.values())
+        and all(isinstance(of, dict) and _is_dense(of.values()) for of in moments.values())
         and isinstance(groups, list)
-        and all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
+        and all(isinstance(group, dict) and _is_numbered(group.get("params")) for group in groups)
     )
+
+
+def _is_dense(values: Iterable[object]) -> bool:
+    return all(_odd_kind(value) is None for value in values if isinstance(value, Tensor))
+
+
+def _is_numbered(parameters: object) -> bool:
+    return isinstance(parameters, list) and all(type(number) is int for number in parameters)
 
 
 @cache
@@ -138,22 +235,41 @@ def _shapes() -> dict[str, torch.Size]:
 
 def _differences(weights: Mapping[str, Tensor]) -> list[str]:
     expected = _shapes()
-    shapes = {
-        name: f"{name} {list(weights[name].shape)} instead of {list(shape)}"
-        for name, shape in expected.items()
-        if name in weights and weights[name].shape != shape
-    }
-    found = {
+    kinds = {name: _odd_kind(weights[name]) for name in expected if name in weights}
+    names = {
         "missing": [name for name in expected if name not in weights],
         "unexpected": [name for name in weights if name not in expected],
-        "of another shape": list(shapes.values()),
+        f"of another kind than {_DENSE}": [f"{name} {kind}" for name, kind in kinds.items() if kind is not None],
+        "of another shape": [
+            f"{name} {list(weights[name].shape)} instead of {list(expected[name])}"
+            for name, kind in kinds.items()
+            if kind is None and weights[name].shape != expected[name]
+        ],
     }
-    return [f"{len(names)} {kind}: {_some(names)}" for kind, names in found.items() if names]
+    return [f"{len(some)} {what}: {_some(some)}" for what, some in names.items() if some]
+
+
+def _odd_kind(weight: Tensor) -> str | None:
+    """What a tensor is that no weight can be, in a word; None where it can be one."""
+    if weight.is_nested:
+        return "nested"
+    if weight.is_meta:
+        return "meta (without values)"
+    if weight.is_quantized:
+        return "quantised"
+    odd = weight.layout if weight.layout != torch.strided else weight.dtype if weight.dtype not in _DTYPES else None
+    return None if odd is None else str(odd).removeprefix("torch.")
 
 
 def _some(names: list[str]) -> str:
     more = len(names) - _MOST_NAMES
-    return ", ".join(map(str, names[:_MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(_clipped(str(name)) for name in names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _clipped(text: str) -> str:
+    """Words of a file as a terminal may show them."""
+    clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return clean if len(clean) <= _MOST_LETTERS else clean[:_MOST_LETTERS] + "..."
 
 
 def _saved(content: object) -> bytes:

@@ -18,6 +18,7 @@ import torch
 from rwkv.data.history import RevlogTable
 from rwkv.errors import SnapshotError
 from rwkv.files import file_errors, write_whole_parts
+from rwkv.model.checkpoint import weights_fingerprint
 from rwkv.model.inputs import SequenceDraw
 from rwkv.model.network import Network
 from rwkv.model.packed import outputs_size, state_size
@@ -57,15 +58,6 @@ def read_person(path: Path, like: Person, network: Network, history: RevlogTable
     return person
 
 
-def weights_fingerprint(network: Network) -> str:
-    """Of the names, kinds and bits of all weights."""
-    digest = hashlib.sha256()
-    for name, weight in network.state_dict().items():
-        digest.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 # --- Writing
 
 
@@ -73,7 +65,7 @@ def _parts(person: Person, network: Network) -> Iterator[bytes]:
     arrays, sizes = _arrays(person), {CURVE: outputs_size(network.spec)}
     sizes |= {stream.name: state_size(network.spec, stream) for stream in network.spec.streams}
     header = {
-        "weights": weights_fingerprint(network),
+        "weights": weights_fingerprint(network.state_dict()),
         "history": person.fingerprint.hex(),
         "draw": [person.draw.prefix, person.draw.phases],
         "totals": person.counters.totals,
@@ -141,7 +133,7 @@ def _header(file: BinaryIO) -> dict[str, Any]:
 
 
 def _check_weights(header: dict[str, Any], network: Network, path: Path) -> None:
-    ours = weights_fingerprint(network)
+    ours = weights_fingerprint(network.state_dict())
     if header["weights"] != ours:
         what = "The engine was saved with other weights; its states mean nothing to these."
         hint = "load the weights it was saved with, or feed the history anew"

@@ -165,11 +165,13 @@ def test_foreign_files_are_refused(tmp_path: Path, name: str, content: bytes) ->
     refused(tmp_path / name, "truncated, damaged, or of another kind")
 
 
-def test_the_wrong_ending_is_refused(tmp_path: Path) -> None:
-    write_weights(tmp_path / "model.safetensors", WEIGHTS)
-    refused(tmp_path / "model.safetensors", "of another kind")
-    safetensors.torch.save_file(WEIGHTS, tmp_path / "model.pth")
-    refused(tmp_path / "model.pth", "of another kind")
+def test_the_contents_say_the_form(tmp_path: Path) -> None:
+    for ending in (".pth", ".SAFETENSORS", ".bin", ""):
+        path = tmp_path / f"torch{ending}"
+        torch.save(WEIGHTS, path)
+        assert_same(read_weights(path), WEIGHTS)
+        safetensors.torch.save_file(WEIGHTS, path)
+        assert_same(read_weights(path), WEIGHTS)
 
 
 def test_truncated_files_are_refused(path: Path) -> None:
@@ -204,7 +206,7 @@ def test_a_missing_file_is_an_error_that_says_what_to_do(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["folder.pth", "folder.safetensors"])
 def test_a_folder_is_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    refused(tmp_path / name, "cannot be read")
+    refused(tmp_path / name, "cannot be read", "no file")
 
 
 class _Evil:
