@@ -23,10 +23,16 @@ asked, its answer is drawn with the probabilities that RWKV-P gives, and the day
 your own median time for each button. Nothing is written to a collection."""
 
 _EPILOG = """\
-cards: due whatever is answered before; repeats: due because of an answer within these days, at most one a day
+cards: due whatever is answered before; repeats: due because of an answer within these days, at most one a day;
+new: asked for the first time; waiting: due, but above the limit, for the days after
+
+A backlog lies on day 0 in full, unless it is spread over days or a day has a limit. With a limit those cards go first
+that are most likely recalled; the others wait.
 
 examples:
   rwkv schedule mine --retention 0.9 --days 30
+  rwkv schedule mine --limit 100 --new 5
+  rwkv schedule mine --backlog-days 14
   rwkv schedule mine --search 0     today's cards, for the search box of Anki
   rwkv schedule mine --out days.json"""
 
@@ -38,6 +44,10 @@ def add_schedule(commands: Commands) -> None:
     add_when(parser)
     add_retention(parser)
     parser.add_argument("--days", type=int, default=30, help="how many days (default: 30)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N cards a day (default: all that are due)")
+    parser.add_argument("--new", type=int, default=0, metavar="N", help="also N new cards a day (default: 0)")
+    help = "spread what is due already over so many days (default: 1)"
+    parser.add_argument("--backlog-days", type=int, default=1, metavar="N", help=help)
     parser.add_argument("--seed", type=int, default=1, help="other answers are drawn with another seed (default: 1)")
     parser.add_argument(
         "--search", type=int, metavar="DAY", help="print only the cards of a day, as cid:1,2,3 for Anki"
@@ -48,32 +58,37 @@ def add_schedule(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands import schedule_tables
-    from rwkv.commands.card_tables import heading_of
     from rwkv.commands.chosen_model import choose_model
     from rwkv.commands.learner import choose_user, read_learner
     from rwkv.commands.moment import moment_of
-    from rwkv.commands.schedule import schedule_learner
+    from rwkv.commands.schedule import Pace, schedule_learner
 
     if options.search is not None and options.search < 0:
-        expected = "0 for today, 1 for tomorrow, ..."
-        raise InputError(
-            "The days ahead have no such day.", where="--search", got=str(options.search), expected=expected
-        )
+        what, expected = "The days ahead have no such day.", "0 for today, 1 for tomorrow, ..."
+        hint = "give one from 0 on"
+        raise InputError(what, where="--search", got=str(options.search), expected=expected, hint=hint)
     if options.out is not None:
         schedule_tables.format_of(options.out)  # refused before the work
+    pace = Pace(options.limit, options.new, options.backlog_days)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1
-    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed)
-    heading = heading_of(learner, at_s, model)
-    dates = schedule_tables.dates_of(learner, at_s, days)
-    fields = schedule_tables.as_fields(heading, days, dates)
+    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace)
+    schedule = schedule_tables.schedule_of(learner, at_s, model, days, pace)
+    fields = schedule_tables.as_fields(schedule)
     if options.out is not None:
-        schedule_tables.write_schedule(options.out, heading, days, dates)
+        schedule_tables.write_schedule(options.out, schedule)
+        _tell(schedule.reason)
         return Answer(f"{len(days)} days written to {options.out}", fields)
     if options.search is not None:
-        if not days[options.search].search:
-            log.info("no card is due on day %d", options.search)
-        return Answer(days[options.search].search, fields)
-    return Answer(schedule_tables.as_text(heading, days, dates), fields)
+        search = days[options.search].search
+        _tell(schedule.reason if search or schedule.reason else f"no card is due on day {options.search}")
+        return Answer(search, fields)
+    return Answer(schedule_tables.as_text(schedule), fields)
+
+
+def _tell(reason: str | None) -> None:
+    """Why there is nothing, where stdout has no place for it."""
+    if reason:
+        log.warning(reason)

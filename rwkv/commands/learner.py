@@ -63,7 +63,7 @@ class Learner:
     @property
     def is_reviewed(self) -> Bools:
         """bool [cards]."""
-        return self.number < self.reviewed
+        return ~np.isnan(self.latest_s)
 
     def day_of(self, at_s: float) -> int:
         """The day_offset of a moment."""

@@ -1,9 +1,12 @@
 """What to review on each of the days ahead: due cards, and what their answers would bring, played through once.
 
 The model of the days ahead, in full:
-- Each day has one moment, at the time of day of the first. A card is due on the first day on which its forgetting
-  curve, half a day later, has fallen to the desired retention: intervals are rounded to days. What is due already is
-  due on day 0. Nothing is asked twice on a day; suspended cards and cards that were never reviewed are not asked.
+- Each day has one moment, at the time of day of the first; days are Anki's, by the collection's clock. A card is due on
+  the first day on which its curve, half a day later, has fallen to the desired retention: intervals are
+  rounded to days. What is due already is due on day 0, or spread over the first days. Nothing is asked twice on a day;
+  suspended cards are not asked, and cards that are new only where so many a day are wanted.
+- Where a day has a limit, the cards that are most likely recalled go first: they can still be kept. The others wait.
+  New cards come last, within the limit, in order of their ids.
 - A due card is answered once. RWKV-P gives the probabilities of the four ratings: expected recall and minutes are
   their means, minutes by the person's own median time for each button.
 - Which of the four it is, is drawn with these probabilities. The engine takes the answers in, as if they had been
@@ -23,7 +26,7 @@ from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, questions_at, read_learner
 from rwkv.data.collection import Floats
-from rwkv.data.history import Ints, RevlogTable
+from rwkv.data.history import Bools, Ints, RevlogTable
 from rwkv.errors import InputError
 from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
@@ -33,26 +36,54 @@ from rwkv.runtime import progress
 from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
 MOST_DAYS = 3650
+_MOST_CARDS = 1_000_000
 
 _DEFAULT_SEED = 1
 _MS_PER_MINUTE = 60_000
-_REVIEW_STATE = 2
+_NEW_STATE, _REVIEW_STATE = 0, 2
 # Curves that are looked at together.
 _TOGETHER = 1024
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How much is asked on a day.
+
+    limit: at most so many reviews, None for all that are due. new: so many new cards, within the limit. backlog_days:
+    over so many days the cards are spread that are due at the start.
+    """
+
+    limit: int | None = None
+    new: int = 0
+    backlog_days: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises InputError for what nobody can keep."""
+        for option, value, least in (
+            ("limit", self.limit, 1),
+            ("new", self.new, 0),
+            ("backlog-days", self.backlog_days, 1),
+        ):
+            if value is not None and not least <= value <= _MOST_CARDS:
+                expected = f"{least} to {_MOST_CARDS}"
+                hint = f"give another --{option}, or leave it out"
+                raise InputError("This is no pace.", where=f"--{option}", got=str(value), expected=expected, hint=hint)
+
+
+@dataclass(frozen=True)
 class ScheduledDay:
     """day: 0 is the first. card_id [n]: the cards to review, those least likely recalled first. is_repeat bool [n]: due
-    because of an answer within these days, which might have been another. minutes, recall: expected; recall is the mean
-    over the cards, NaN for none.
+    because of an answer within these days, which might have been another. is_new bool [n]: asked for the first time.
+    minutes, recall: expected; recall is the mean over the cards, NaN for none. waiting: due cards above the limit.
     """
 
     day: int
     card_id: Ints
-    is_repeat: np.ndarray
+    is_repeat: Bools
+    is_new: Bools
     minutes: float
     recall: float
+    waiting: int
 
     @property
     def search(self) -> str:
@@ -68,6 +99,7 @@ def schedule_collection(
     days: int = 30,
     at_s: float | None = None,
     seed: int = _DEFAULT_SEED,
+    pace: Pace = Pace(),
 ) -> list[ScheduledDay]:
     """The days ahead of a person, the first at `at_s` (None: now).
 
@@ -75,7 +107,7 @@ def schedule_collection(
     the engine's states beside an imported collection. Raises HistoryError, InputError, CheckpointError.
     """
     learner = read_learner(root, user)
-    return schedule_learner(learner, model, learner.now_s() if at_s is None else at_s, retention, days, seed)
+    return schedule_learner(learner, model, learner.now_s() if at_s is None else at_s, retention, days, seed, pace)
 
 
 def schedule_learner(
@@ -85,11 +117,12 @@ def schedule_learner(
     retention: float | None = None,
     days: int = 30,
     seed: int = _DEFAULT_SEED,
+    pace: Pace = Pace(),
 ) -> list[ScheduledDay]:
     """The same of a learner who was read already."""
     engine = fed_engine(learner, model)
     try:
-        return play_ahead(engine, learner, at_s, retention, days, seed)
+        return play_ahead(engine, learner, at_s, retention, days, seed, pace)
     finally:
         engine.close()
 
@@ -101,21 +134,53 @@ def play_ahead(
     retention: float | None = None,
     days: int = 30,
     seed: int = _DEFAULT_SEED,
+    pace: Pace = Pace(),
 ) -> list[ScheduledDay]:
     """The same with an engine that has read the learner's history; it also takes in the answers that are drawn."""
     if not 1 <= days <= MOST_DAYS:
-        raise InputError("So many days cannot be looked ahead.", got=str(days), expected=f"1 to {MOST_DAYS}")
+        what, expected = "So many days cannot be looked ahead.", f"1 to {MOST_DAYS}"
+        raise InputError(what, where="--days", got=str(days), expected=expected, hint="ask for fewer or more")
     if seed < 0:
-        raise InputError("This is no seed.", where="seed", got=str(seed), expected="0 or more")
+        hint = "give another --seed"
+        raise InputError("This is no seed.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
     own = learner.cards.desired_retention
     wanted = checked_retention(own if retention is None else np.full_like(own, retention))
-    play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed))
+    play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed), pace)
     what = "days ahead" if retention is None else f"days ahead at {retention:.0%}"
     return list(progress(play.days(), days, what, "day"))
 
 
+def askable(learner: Learner) -> Bools:
+    """Which cards may be due [cards]: those with a review, neither suspended nor new in Anki."""
+    return learner.is_reviewed & ~learner.cards.is_new & ~learner.cards.is_suspended
+
+
+def introducible(learner: Learner) -> Bools:
+    """Which cards may be asked for the first time [cards]."""
+    return learner.cards.is_new & ~learner.cards.is_suspended
+
+
+def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str | None:
+    """Why none of the days has a card; None where one has."""
+    if any(len(day.card_id) for day in days):
+        return None
+    if askable(learner).any():
+        return f"no card is due within {len(days)} days: no curve falls to the desired retention"
+    cards = learner.cards
+    if len(cards) == 0:
+        return f"no card can be asked: all {learner.reviewed} cards with reviews were deleted"
+    counts = {
+        "suspended": int(cards.is_suspended.sum()),
+        "new": int(introducible(learner).sum()),
+        "without usable reviews": int((~learner.is_reviewed & ~cards.is_new & ~cards.is_suspended).sum()),
+    }
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    ask = "; --new N asks so many new cards a day" if counts["new"] and not pace.new else ""
+    return f"no card can be asked: of {len(cards)} cards {told}{ask}"
+
+
 class _Play:
-    """The days ahead, played through once. All columns [cards] are of the cards that may be asked."""
+    """The days ahead, played through once. Columns [cards] are by row of the learner's cards."""
 
     def __init__(
         self,
@@ -125,80 +190,106 @@ class _Play:
         at_s: float,
         days: int,
         rng: np.random.Generator,
+        pace: Pace,
     ) -> None:
-        self._engine, self._learner, self._at_s, self._days, self._rng = engine, learner, at_s, days, rng
+        self._engine, self._learner, self._days, self._rng, self._pace = engine, learner, days, rng, pace
+        self._moments_s = [learner.days_later(at_s, day) for day in range(days)]
         self._answer_ms = np.array(median_answer_ms(learner.history))
-        self._rows = np.flatnonzero(learner.is_reviewed & ~learner.cards.is_suspended)
         self._retention = retention
-        # By row of the learner's cards, as they are after the answers so far.
+        # By row, as they are after the answers so far; due: the first day, as many as there are days where it is later.
         self._latest_s, self._latest_day = learner.latest_s.copy(), learner.latest_day.copy()
         self._due = np.full(len(learner.cards), days)
         self._is_answered = np.zeros(len(learner.cards), bool)
-        self._set_due(self._rows, 0)
+        self._new = np.flatnonzero(introducible(learner)) if pace.new else np.empty(0, np.int64)
+        rows = np.flatnonzero(askable(learner))
+        self._set_due(rows, 0)
+        self._spread(rows[self._due[rows] == 0])
 
     def days(self) -> Iterator[ScheduledDay]:
         """One day after another."""
         for day in range(self._days):
-            rows = self._rows[self._due[self._rows] == day]
-            said = self._ask(rows, day)
+            due = np.flatnonzero(self._due <= day)
+            rows, said = self._within_limit(due, day)
+            is_new = np.isin(rows, self._new[: self._pace.new])
+            waiting = len(due) - int((~is_new).sum())
             easiest_last = np.argsort(said.p_imm, kind="stable")
             yield ScheduledDay(
                 day,
                 self._learner.cards.card_id[rows[easiest_last]],
                 self._is_answered[rows[easiest_last]],
+                is_new[easiest_last],
                 float((said.p_all @ self._answer_ms).sum()) / _MS_PER_MINUTE,
                 float(said.p_imm.mean()) if len(rows) else float("nan"),
+                waiting,
             )
+            self._new = self._new[int(is_new.sum()) :]
             self._answer(rows, said, day)
 
-    def _moment(self, day: int) -> float:
-        return self._at_s + day * SECONDS_PER_DAY
+    def _within_limit(self, due: Ints, day: int) -> tuple[Ints, Predictions]:
+        """The rows that are asked on a day, due ones and then new ones, and what is said of them."""
+        limit = len(due) + self._pace.new if self._pace.limit is None else self._pace.limit
+        if len(due) > limit:
+            likeliest_first = np.argsort(-self._ask(due, day).p_imm, kind="stable")
+            due = np.sort(due[likeliest_first[:limit]])
+        rows = np.concatenate([due, self._new[: min(self._pace.new, limit - len(due))]])
+        return rows, self._ask(rows, day)
+
+    def _spread(self, backlog: Ints) -> None:
+        """Put what is due already on the first days, as many each, the likeliest to be recalled first."""
+        if self._pace.backlog_days > 1 and len(backlog) > 0:
+            likeliest_first = np.argsort(-self._ask(backlog, 0).p_imm, kind="stable")
+            self._due[backlog[likeliest_first]] = np.arange(len(backlog)) * self._pace.backlog_days // len(backlog)
 
     def _now(self) -> Learner:
         return replace(self._learner, latest_s=self._latest_s, latest_day=self._latest_day)
 
     def _ask(self, rows: Ints, day: int) -> Predictions:
-        return self._engine.predict_many(questions_at(self._now(), rows, self._moment(day)))
+        return self._engine.predict_many(questions_at(self._now(), rows, self._moments_s[day]))
 
     def _answer(self, rows: Ints, said: Predictions, day: int) -> None:
         if len(rows) == 0:
             return
         drawn = self._rng.random(len(rows))[:, None] > said.p_all.cumsum(1)[:, :-1]
         index = drawn.sum(1)
-        self._engine.feed(self._reviews(rows, index, day))
-        self._latest_s[rows], self._latest_day[rows] = self._moment(day), self._learner.day_of(self._moment(day))
+        at_s = self._moments_s[day]
+        self._engine.feed(self._reviews(rows, index, at_s))
+        self._latest_s[rows], self._latest_day[rows] = at_s, self._learner.day_of(at_s)
         self._is_answered[rows] = True
         self._set_due(rows, day + 1)
 
-    def _reviews(self, rows: Ints, index: Ints, day: int) -> RevlogTable:
+    def _reviews(self, rows: Ints, index: Ints, at_s: float) -> RevlogTable:
         """The answers as a history that goes on."""
-        history = self._learner.history
-        asked = questions_at(self._now(), rows, self._moment(day))
+        history, now = self._learner.history, self._now()
+        asked = questions_at(now, rows, at_s)
         first = int(history.review_th[-1]) + self._engine.reviews - len(history) + 1
         return replace(
             history,
             review_th=(first + np.arange(len(rows))).astype(np.int32),
             card=self._learner.number[rows].astype(np.int32),
             rating=np.array(RATINGS, np.int8)[index],
-            state=np.full(len(rows), _REVIEW_STATE, np.int8),
+            state=np.where(now.is_reviewed[rows], _REVIEW_STATE, _NEW_STATE).astype(np.int8),
             duration_ms=self._answer_ms[index],
             day_offset=np.array([question.day_offset for question in asked], np.int32),
             elapsed_days=np.array([question.elapsed_days for question in asked], np.int32),
             elapsed_s=np.array([question.elapsed_s for question in asked], np.int64),
+            cards=self._learner.places,
         )
 
     def _set_due(self, rows: Ints, from_day: int) -> None:
         """The first day, from `from_day` on, on which each of the cards is due; as many as there are days: later."""
-        self._due[rows] = self._days
         for start in range(0, len(rows), _TOGETHER):
             part = rows[start : start + _TOGETHER]
             curves = torch.cat([self._engine.curve(number).outputs for number in self._learner.number[part].tolist()])
             self._due[part] = self._first_day(curves, part, from_day)
 
     def _first_day(self, curves: Tensor, rows: Ints, from_day: int) -> Ints:
-        due = np.full(len(rows), self._days)
-        for day in range(self._days - 1, from_day - 1, -1):
-            elapsed_s = self._moment(day) + SECONDS_PER_DAY / 2 - self._latest_s[rows]
-            p: Floats = recall(curves, torch.from_numpy(np.maximum(0, elapsed_s))).numpy()
-            due[p <= self._retention[rows]] = day
+        due, is_open = np.full(len(rows), self._days), np.arange(len(rows))
+        for day in range(from_day, self._days):
+            if len(is_open) == 0:
+                break
+            elapsed_s = self._moments_s[day] + SECONDS_PER_DAY / 2 - self._latest_s[rows[is_open]]
+            p: Floats = recall(curves[is_open], torch.from_numpy(np.maximum(0, elapsed_s))).numpy()
+            is_due = p <= self._retention[rows[is_open]]
+            due[is_open[is_due]] = day
+            is_open = is_open[~is_due]
         return due

@@ -3,93 +3,145 @@
 import csv
 import io
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from rwkv.commands.card_tables import Heading
+from rwkv.commands.card_tables import Heading, heading_of
+from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.learner import Learner
 from rwkv.commands.plain_json import as_json
-from rwkv.commands.schedule import ScheduledDay
+from rwkv.commands.schedule import Pace, ScheduledDay, why_nothing
 from rwkv.data.days import SECONDS_PER_HOUR, local_time
 from rwkv.errors import InputError
 from rwkv.files import write_whole
+from rwkv.runtime import printable
 
 FORMATS = (".txt", ".json", ".csv")
 
-_TITLES = f"{'day':>4} {'date':>10} {'cards':>8} {'repeats':>8} {'reviews':>8} {'minutes':>8} {'recall':>7}"
+# Columns of the table of text; the optional ones only where a day has any.
+_COUNTS, _OPTIONAL = ("cards", "repeats", "new", "reviews", "waiting"), ("new", "waiting")
+
+# More cards on day 0 than this many days' worth are a backlog worth a word.
+_BACKLOG_DAYS = 3
 
 
-def dates_of(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:
-    """The date of each day in the collection's time zone; "" where a folder has no dates."""
+@dataclass(frozen=True)
+class Schedule:
+    """The days ahead and what they are of. dates: of each day, "" in a folder without dates. reason: why no day has a
+    card, None where one has.
+    """
+
+    heading: Heading
+    days: list[ScheduledDay]
+    dates: list[str]
+    reason: str | None
+
+
+def schedule_of(learner: Learner, at_s: float, model: ChosenModel, days: list[ScheduledDay], pace: Pace) -> Schedule:
+    """Days ahead of a learner, to be shown."""
+    return Schedule(
+        heading_of(learner, at_s, model), days, _dates(learner, at_s, days), why_nothing(learner, days, pace)
+    )
+
+
+def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:
+    """The date of each day in the collection's time zone."""
     if learner.info is None:
         return ["" for _ in days]
     first = local_time(at_s - learner.info.rollover_hour * SECONDS_PER_HOUR, learner.info.timezone).date()
     return [str(first + timedelta(day.day)) for day in days]
 
 
-def as_text(heading: Heading, days: list[ScheduledDay], dates: list[str]) -> str:
-    """A table: cards due whatever is answered before, repeats due to answers on the way, the sum of both."""
-    lines = [f"{heading.name}, {len(days)} days from {heading.at}, model {heading.model}"]
+def as_text(schedule: Schedule) -> str:
+    """A table: cards due whatever is answered before, repeats due to answers on the way, new cards, the sum of all."""
+    heading, days = schedule.heading, schedule.days
+    lines = [f"{printable(heading.name)}, {len(days)} days from {heading.at}, model {heading.model}"]
     if heading.notice:
         lines.append(f"NOTICE: {heading.notice}")
-    lines += ["", _TITLES]
-    for day, date in zip(days, dates, strict=True):
-        repeats = int(day.is_repeat.sum())
-        recall = "" if math.isnan(day.recall) else f"{day.recall:.3f}"
-        total = len(day.card_id)
-        lines.append(
-            f"{day.day:>4} {date:>10} {total - repeats:>8} {repeats:>8} {total:>8} {day.minutes:>8.1f} {recall:>7}"
-        )
-    reviews = sum(len(day.card_id) for day in days)
+    if schedule.reason:
+        return "\n".join([*lines, "", schedule.reason])
+    titles = [name for name in _COUNTS if name not in _OPTIONAL or any(_counts(day)[name] for day in days)]
+    lines += ["", _row("day", "date", [*titles, "minutes"], "recall")]
+    for day, date in zip(days, schedule.dates, strict=True):
+        cells = [*(str(_counts(day)[name]) for name in titles), f"{day.minutes:.1f}"]
+        lines.append(_row(str(day.day), date, cells, "" if math.isnan(day.recall) else f"{day.recall:.3f}"))
+    reviews = [len(day.card_id) for day in days]
     minutes = sum(day.minutes for day in days)
-    lines.append(f"{'a day, in the mean':>33} {reviews / len(days):>8.1f} {minutes / len(days):>8.1f}")
-    return "\n".join([*lines, "", "for Anki's search box: rwkv schedule ... --search DAY"])
+    mean = f"a day, in the mean: {sum(reviews) / len(days):.1f} reviews, {minutes / len(days):.1f} minutes"
+    lines += [mean, "", *_hints(schedule)]
+    return "\n".join([*lines, "for Anki's search box: rwkv schedule ... --search DAY"])
 
 
-def as_fields(heading: Heading, days: list[ScheduledDay], dates: list[str]) -> dict[str, object]:
+def _counts(day: ScheduledDay) -> dict[str, int]:
+    """Of cards, by the title of the column."""
+    repeats, new = int(day.is_repeat.sum()), int(day.is_new.sum())
+    counts = len(day.card_id) - repeats - new, repeats, new, len(day.card_id), day.waiting
+    return dict(zip(_COUNTS, counts, strict=True))
+
+
+def _row(day: str, date: str, cells: Sequence[str], recall: str) -> str:
+    return f"{day:>4} {date:>10}" + "".join(f" {cell:>8}" for cell in cells) + f" {recall:>7}"
+
+
+def _hints(schedule: Schedule) -> list[str]:
+    """What may be done about a backlog."""
+    first, *later = (len(day.card_id) for day in schedule.days)
+    if not later or first <= _BACKLOG_DAYS * max(1, sum(later) / len(later)):
+        return []
+    return [f"{first} cards on the first day: --limit N or --backlog-days N spreads them"]
+
+
+def as_fields(schedule: Schedule) -> dict[str, object]:
     """For a JSON object: a list of days."""
     rows = [
         {
             "day": day.day,
             "date": date or None,
-            "cards": day.card_id[~day.is_repeat],
+            "cards": day.card_id[~day.is_repeat & ~day.is_new],
             "repeats": day.card_id[day.is_repeat],
+            "new": day.card_id[day.is_new],
             "reviews": len(day.card_id),
+            "waiting": day.waiting,
             "minutes": day.minutes,
             "recall": day.recall,
             "search": day.search,
         }
-        for day, date in zip(days, dates, strict=True)
+        for day, date in zip(schedule.days, schedule.dates, strict=True)
     ]
-    return {**vars(heading), "days": rows}
+    return {**vars(schedule.heading), "reason": schedule.reason, "days": rows}
 
 
 def format_of(path: Path) -> str:
     """The format that a file's name says. Raises InputError where it says none."""
-    if path.suffix not in FORMATS:
-        raise InputError("The file's name says no format.", got=str(path), expected=", ".join(FORMATS))
-    return path.suffix
+    if path.suffix.lower() not in FORMATS:
+        hint = "give --out a name that ends so"
+        expected = ", ".join(FORMATS)
+        raise InputError("The file's name says no format.", got=str(path), expected=expected, hint=hint)
+    return path.suffix.lower()
 
 
-def write_schedule(path: Path, heading: Heading, days: list[ScheduledDay], dates: list[str]) -> None:
+def write_schedule(path: Path, schedule: Schedule) -> None:
     """Write the days in the format of the file's name; CSV has the search instead of lists of cards.
 
     Raises InputError where the name says no format, or the file cannot be written.
     """
     format = format_of(path)
     if format == ".txt":
-        text = as_text(heading, days, dates)
+        text = as_text(schedule)
     else:
-        fields = as_fields(heading, days, dates)
-        text = as_json(fields) if format == ".json" else _as_csv(fields)
+        text = as_json(as_fields(schedule)) if format == ".json" else _as_csv(schedule)
     write_whole(path, f"{text}\n".encode())
 
 
-def _as_csv(fields: dict[str, object]) -> str:
-    columns = ("day", "date", "reviews", "minutes", "recall", "search")
+def _as_csv(schedule: Schedule) -> str:
+    columns = ("day", "date", "reviews", "new", "waiting", "minutes", "recall", "search", "notice")
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, "notice"], extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in fields["days"]:  # type: ignore[attr-defined]
-        writer.writerow(row | {"notice": fields["notice"]})
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for day, date in zip(schedule.days, schedule.dates, strict=True):
+        recall = "" if math.isnan(day.recall) else day.recall
+        numbers = len(day.card_id), int(day.is_new.sum()), day.waiting, day.minutes, recall
+        writer.writerow([day.day, date, *numbers, day.search, schedule.heading.notice])
     return text.getvalue().removesuffix("\n")

@@ -102,7 +102,7 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
     assert said(capsys, *common, "--search", "0")[0] == first["search"] + "\n"
     said(capsys, *common, "--out", str(tmp_path / "days.csv"))
     lines = (tmp_path / "days.csv").read_text().splitlines()
-    assert lines[0] == "day,date,reviews,minutes,recall,search,notice"
+    assert lines[0] == "day,date,reviews,new,waiting,minutes,recall,search,notice"
     assert first["search"] in lines[1]
     assert len(lines) == 3
 
