@@ -9,8 +9,9 @@ from rwkv.command_line.options import Commands, add_command, completed_by_files,
 
 _DESCRIPTION = """\
 Read collections of people into a folder in the dataset's layout, which all other commands take. Each file becomes a
-user of the folder: .colpkg, .apkg, collection.anki2, an Anki profile folder, or .csv as fsrs-optimizer defines it.
-The source is only read. What every rule met is told; docs/formats.md explains the rules."""
+user of the folder: .colpkg, .apkg, collection.anki2, an Anki profile folder, CSV as fsrs-optimizer defines it, or
+Anki's table revlog as CSV, alone or in a folder with cards, notes and col. The source is only read. What every rule met
+is told; docs/formats.md explains the rules."""
 
 _ELAPSED = (
     "what elapsed_seconds counts. Anki dates a review at the end of the answer, so that the published data, and the "
@@ -33,6 +34,8 @@ def add_import(commands: Commands) -> None:
     parser.add_argument(
         "--rollover", type=int, metavar="HOUR", help="hour at which days begin (default: the collection's; CSV: 4)"
     )
+    help = "a later state of a collection that is a user of the folder takes that user's place"
+    parser.add_argument("--replace", action="store_true", help=help)
     parser.add_argument("--elapsed", choices=("published", "start"), default="published", help=_ELAPSED)
     parser.add_argument("--grades", choices=("auto", "raw"), default="auto", help=_GRADES)
 
@@ -42,7 +45,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.data.imported import ImportChoices
 
     choices = ImportChoices(options.timezone, options.rollover, options.elapsed, options.grades)
-    imports = import_collections(options.files, options.out, choices)
+    imports = import_collections(options.files, options.out, choices, options.replace)
     fields = {
         "folder": options.out,
         "users": [{"user": user, **asdict(info)} for user, info in imports.users.items()],

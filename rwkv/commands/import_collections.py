@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from rwkv.data.anki.archive import opened
+from rwkv.data.anki.dump import REVLOG_COLUMNS, dumps_in, is_dump, read_dumps
 from rwkv.data.anki.read import read_anki
-from rwkv.data.collection import CollectionInfo, list_collections, read_info
+from rwkv.data.collection import CollectionInfo, day_of, read_info
+from rwkv.data.csv_text import is_text, read_csv_text
 from rwkv.data.days import local_time
-from rwkv.data.imported import RULES, ImportChoices, ImportedUser, next_user, write_import
-from rwkv.data.reviews_csv import read_csv
+from rwkv.data.imported import RULES, ImportChoices, ImportedUser, facts_of, next_user, write_import
+from rwkv.data.known_users import same_import, same_person
+from rwkv.data.reviews_csv import CSV_COLUMNS, user_of_csv
+from rwkv.data.source_file import unchanged
 from rwkv.errors import InputError, RwkvError
 from rwkv.runtime import log
 
@@ -26,16 +30,19 @@ class Imports:
     failed: dict[Path, RwkvError]
 
 
-def import_collections(files: Sequence[Path], out: Path, choices: ImportChoices | None = None) -> Imports:
+def import_collections(
+    files: Sequence[Path], out: Path, choices: ImportChoices | None = None, replaces: bool = False
+) -> Imports:
     """Import each file as the next user below `out`. One of several files that cannot be imported is left out.
 
-    Raises InputError where nothing could be imported.
+    A file that is a user there already, read in the same way, is not imported again. replaces: a later state of a
+    collection takes the place of the user that it was. Raises InputError where nothing could be imported.
     """
     choices = choices or ImportChoices()
     imports = Imports({}, {})
     for file in files:
         try:
-            user, info = _import(file, out, choices)
+            user, info = _import(file, out, choices, replaces)
             imports.users[user] = info
         except RwkvError as error:
             if len(files) == 1:
@@ -48,13 +55,24 @@ def import_collections(files: Sequence[Path], out: Path, choices: ImportChoices 
 
 
 def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
-    """Read one file or profile folder, whatever its kind."""
+    """Read one file or folder, whatever its name: its contents say what it is."""
     if not file.exists():
         raise InputError("There is no such file.", where=str(file))
-    if file.suffix.lower() == ".csv":
-        return read_csv(file, choices)
+    dumps = dumps_in(file)
+    if dumps:
+        return read_dumps(dumps, file, choices)
+    if file.is_file() and is_text(file):
+        return _read_text(file, choices)
     with opened(file) as source:
         return read_anki(source, choices)
+
+
+def _read_text(file: Path, choices: ImportChoices) -> ImportedUser:
+    with unchanged(file) as sha256:
+        csv = read_csv_text(file, (*CSV_COLUMNS, *REVLOG_COLUMNS))
+        if is_dump(csv):
+            return read_dumps({"revlog": file}, file, choices)
+        return user_of_csv(csv, file, sha256, choices)
 
 
 def format_imports(imports: Imports, out: Path) -> str:
@@ -62,26 +80,49 @@ def format_imports(imports: Imports, out: Path) -> str:
     return "\n\n".join(_summary(user, info, out) for user, info in imports.users.items())
 
 
-def _import(file: Path, out: Path, choices: ImportChoices) -> tuple[int, CollectionInfo]:
+def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo]:
     log.info("reading %s", file)
     imported = read_source(file, choices)
     for notice in imported.notices:
         log.warning("%s: %s", file, notice)
-    twins = [user for user in list_collections(out) if read_info(out, user).sha256 == imported.sha256]
-    if twins:
-        log.warning("%s is user %d already and becomes another one", file, twins[-1])
-    user = next_user(out)
-    return user, write_import(out, user, imported, choices.elapsed, datetime.now(UTC))
+    info = facts_of(imported, choices.elapsed, datetime.now(UTC))
+    same = same_import(out, info)
+    if same is not None:
+        log.warning("%s is user %d already: nothing is imported anew", file, same)
+        return same, read_info(out, same)
+    user = _place(file, out, imported, replaces)
+    write_import(out, user, imported, info)
+    return user, info
+
+
+def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int:
+    """The number of the user that a source becomes."""
+    known = same_person(out, imported.reviews)
+    if known is None:
+        return next_user(out)
+    user, shared, before = known
+    what = f"{shared:,} of the {before:,} reviews of user {user} are in {file}"
+    if replaces:
+        log.warning("%s, which takes that user's place", what)
+        return user
+    log.warning("%s, which becomes another user: --replace puts it in that user's place", what)
+    return next_user(out)
 
 
 def _summary(user: int, info: CollectionInfo, out: Path) -> str:
-    first = local_time(info.day_start_s, info.timezone).date()
+    first, last = _first_and_last_day(info)
     fsrs = f"; FSRS {'on' if info.has_fsrs else 'off'}" if info.kind in _SAYING_FSRS else ""
     head = [
         f"user {user} in {out}: {info.name} ({info.source})",
-        f"  from {first}; days begin at {info.rollover_hour}:00 {info.timezone}; elapsed time {info.elapsed}; "
-        f"ratings {info.grades}{fsrs}",
+        f"  from {first} to {last}; days begin at {info.rollover_hour}:00 {info.timezone}; "
+        f"elapsed time {info.elapsed}; ratings {info.grades}{fsrs}",
     ]
     width = max(len(f"{count:,}") for count in info.counts.values())
     rows = [f"  {info.counts[name]:>{width},}  {text}" for name, text in RULES.items() if info.counts.get(name)]
     return "\n".join(head + rows)
+
+
+def _first_and_last_day(info: CollectionInfo) -> tuple[date, date]:
+    """The dates of the days, as they begin at the rollover hour, of the first and the last review."""
+    first = local_time(info.day_start_s, info.timezone).date()
+    return first, first + timedelta(day_of(info, info.last_review_s))

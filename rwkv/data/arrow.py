@@ -1,16 +1,20 @@
 """Tables in files: the only reader and writer of parquet, and the reader of CSV."""
 
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from rwkv.data.csv_text import CsvText
 from rwkv.data.history import Bools, Ints
 from rwkv.errors import HistoryError, InputError
 from rwkv.files import replacing
@@ -18,11 +22,20 @@ from rwkv.files import replacing
 # Column name -> values; masked ones are missing.
 Columns = Mapping[str, npt.NDArray[Any]]
 
+TextColumn: TypeAlias = pa.ChunkedArray
+
+# What stands for nothing in a column of numbers.
+_MISSING = pa.array(["", "NA", "N/A", "<NA>", "NULL", "null", "NaN", "nan", "None", "\\N"])
+# Cells may hold line ends, so a row must fit into a block.
+_CSV_BLOCK_BYTES = 64 << 20
+_SHOWN_CHARACTERS = 80
+
 
 def write_columns(path: Path, columns: Columns) -> None:
     """One parquet file; it appears by a rename, so it is there whole or not at all."""
-    with replacing(path) as partial:
-        pq.write_table(pa.table(dict(columns)), partial)
+    # The path as bytes: names of files need not be UTF-8.
+    with replacing(path) as partial, pa.OSFile(os.fsencode(partial), "w") as file:
+        pq.write_table(pa.table(dict(columns)), file)
 
 
 @contextmanager
@@ -48,8 +61,8 @@ def read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> di
 
 def read_file(file: Path, where: str, names: tuple[str, ...]) -> pa.Table:
     """The named columns of one file, each of which must be there once."""
-    with reading(where):
-        parquet = pq.ParquetFile(file)
+    with reading(where), pa.OSFile(os.fsencode(file)) as source:
+        parquet = pq.ParquetFile(source)
         there = parquet.schema_arrow.names
         lacking = [name for name in names if name not in there]
         if lacking:
@@ -84,27 +97,94 @@ def numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools
     return floats.astype(np.int64), missing
 
 
-def read_csv_columns(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...]) -> dict[str, pa.ChunkedArray]:
-    """Those of the named columns that a CSV file has: texts as text, numbers as float64.
+def read_csv_columns(csv: CsvText, wanted: Collection[str]) -> dict[str, pa.ChunkedArray]:
+    """Those of the wanted columns that a table of text has, as texts without spaces around them.
 
-    Raises InputError, which names the row, where it cannot be read.
+    Raises InputError, which names the row, where it cannot be read, or such a column occurs twice.
     """
-    types = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(numbers, pa.float64())}
-    options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
+    twice = [name for name in wanted if csv.names.count(name) > 1]
+    if twice:
+        raise InputError(f"A column occurs twice: {', '.join(twice)}.", where=csv.where, got=", ".join(csv.names))
+    present = [name for name in wanted if name in csv.names]
+    if not csv.rows.strip():
+        return {name: pa.chunked_array([], pa.string()) for name in present}
+    # Places for names: those of other columns may be anything.
+    place = {name: str(csv.names.index(name)) for name in present}
+    options = pacsv.ConvertOptions(
+        column_types=dict.fromkeys(place.values(), pa.string()), include_columns=list(place.values())
+    )
+    reading_options = pacsv.ReadOptions(
+        column_names=list(map(str, range(len(csv.names)))), use_threads=False, block_size=_CSV_BLOCK_BYTES
+    )
+    bad_rows: list[pacsv.InvalidRow] = []
+
+    def keep(row: pacsv.InvalidRow) -> str:
+        bad_rows.append(row)
+        return "error"
+
+    parsing = pacsv.ParseOptions(delimiter=csv.separator, newlines_in_values=True, invalid_row_handler=keep)
     try:
-        table = pacsv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError("The CSV file cannot be read.", where=str(path), got=str(error)) from error
-    return {name: table[name] for name in types if table.schema.names.count(name) == 1}
+        table = pacsv.read_csv(pa.py_buffer(csv.rows), reading_options, parsing, options)
+    except pa.ArrowException as error:
+        if not bad_rows:
+            raise InputError("The CSV file cannot be read.", where=csv.where, got=str(error)) from error
+        row = bad_rows[0]
+        raise InputError(
+            "A row has more or fewer cells than the header.",
+            where=f"{csv.where}, row {row.number} after the header",
+            got=f"{row.actual_columns}: {row.text[:_SHOWN_CHARACTERS]}",
+            expected=f"{row.expected_columns} cells, separated by {csv.separator!r}",
+        ) from error
+    return {name: pc.utf8_trim_whitespace(table[place[name]]) for name in present}
 
 
-def ids(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, npt.NDArray[np.object_] | None]:
-    """(int64 ids, None) of a column of texts that are all integers, else (1, 2, ... by first appearance, the texts)."""
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy())) + 1
-        raise HistoryError(f"Column {name} has {column.null_count} missing values.", where=f"{where}, row {row}")
+def distinct_texts(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
+    """(the place of each row's text [n] among the distinct ones, those by first appearance)."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools]:
+    """(int64 values, which are missing) of a column of texts; missing values are 0.
+
+    Raises InputError, naming row and column, where a text is no whole number of 64 bits.
+    """
+    missing = pc.is_in(column, value_set=_MISSING)
+    is_number = pc.or_(pc.match_substring_regex(column, r"^[+-]?[0-9]+(\.0*)?$"), missing).to_numpy()
+    if not is_number.all():
+        raise bad_cell(column, int(np.argmin(is_number)), name, where, "a whole number")
+    texts = pc.if_else(missing, "0", pc.replace_substring_regex(column, r"^\+|\.0*$", ""))
     try:
-        return column.cast(pa.int64()).to_numpy(), None
-    except pa.ArrowInvalid:
-        encoded = column.combine_chunks().dictionary_encode()
-        return encoded.indices.to_numpy().astype(np.int64) + 1, np.array(encoded.dictionary.to_pylist(), object)
+        return texts.cast(pa.int64()).to_numpy(), missing.to_numpy()
+    except pa.ArrowInvalid as error:
+        row = next(i for i, text in enumerate(texts.to_pylist()) if not -(2**63) <= int(text) < 2**63)
+        raise bad_cell(column, row, name, where, "a number of 64 bits") from error
+
+
+def decimal_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[npt.NDArray[np.float64], Bools]:
+    """(float64 values, all finite, which are missing) of a column of texts; missing values are 0. Errors as above."""
+    missing = pc.is_in(column, value_set=_MISSING)
+    pattern = r"^[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
+    is_number = pc.or_(pc.match_substring_regex(column, pattern), missing).to_numpy()
+    if not is_number.all():
+        raise bad_cell(column, int(np.argmin(is_number)), name, where, "a number")
+    texts = pc.replace_substring(pc.if_else(missing, "0", column), ",", ".").to_pylist()
+    values = np.array(list(map(float, texts)), np.float64)
+    if not np.isfinite(values).all():
+        raise bad_cell(column, int(np.argmin(np.isfinite(values))), name, where, "a number of 64 bits")
+    return values, missing.to_numpy()
+
+
+def bad_cell(column: pa.ChunkedArray, row: int, name: str, where: str, expected: str) -> InputError:
+    """The error for a text in a row (0-based) that is not what is expected."""
+    text = column[row].as_py()
+    what = f"A {name} is not what it should be." if text else f"A {name} is missing."
+    shortened = re.fullmatch(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+", text)
+    hint = "a spreadsheet has shortened it: export the file anew, and do not save it from a spreadsheet"
+    return InputError(
+        what,
+        where=f"{where}, row {row + 1} after the header, column {name}",
+        got=repr(text[:_SHOWN_CHARACTERS]),
+        expected=expected,
+        hint=hint if shortened else "",
+    )

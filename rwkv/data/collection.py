@@ -41,7 +41,7 @@ class CollectionInfo:
     day_start_s: epoch seconds at which day_offset 0 begins. timezone: "UTC+02:00" or an IANA name. elapsed: "published"
     (elapsed_seconds from answer to answer) or "start" (to the moment the question was shown). grades: "as recorded" or
     "old scheduler, mapped". fsrs_params: by preset, where there are any. counts: what each rule of the import met.
-    imported_at: ISO 8601 in UTC.
+    imported_at: ISO 8601 in UTC. last_review_s: epoch seconds of the last review; 0 in folders of earlier versions.
     """
 
     source: str
@@ -57,6 +57,7 @@ class CollectionInfo:
     fsrs_params: dict[str, list[float]]
     counts: dict[str, int]
     imported_at: str
+    last_review_s: int = 0
     format_version: int = FORMAT_VERSION
 
     @property

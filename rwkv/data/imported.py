@@ -1,13 +1,15 @@
 """What is read of one source of reviews, whatever its kind, and how it becomes a user of a folder."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from rwkv.data.arrow import Columns
-from rwkv.data.collection import CardList, Collection, CollectionInfo, write_collection
+from rwkv.data.collection import CardList, Collection, CollectionInfo, Texts, write_collection
 from rwkv.data.days import DayClock
 from rwkv.data.review_columns import TimedReviews, review_columns
 from rwkv.data.revlogs import has_revlog, write_tables
@@ -15,6 +17,7 @@ from rwkv.data.revlogs import has_revlog, write_tables
 # The rules of an import by name, in the order in which they are told, each with what became of what it met.
 RULES = {
     "entries": "entries in the source",
+    "doubled_rows": "rows that occur twice: taken once",
     "manual_entries": "manual entries (set due date, forget, rescheduling): dropped",
     "impossible_ratings": "ratings other than 1 to 4: dropped",
     "cram_answers": "answers in filtered decks that do not reschedule: dropped",
@@ -24,15 +27,21 @@ RULES = {
     "reviews": "reviews imported",
     "mapped_ratings": "  the old scheduler's buttons while learning: mapped, 2 to Good, 3 to Easy",
     "of_deleted_cards": "  of deleted cards: kept",
+    "negative_durations": "  with a duration below 0: taken as 0",
     "over_60_s": "  that took over 60 s: kept as recorded",
     "in_the_future": "  dated after the import, by a wrong clock: kept",
+    "days_studied": "days with reviews",
     "reviewed_cards": "cards with reviews",
     "cards": "cards that exist",
     "new_cards": "  new",
     "suspended_cards": "  suspended",
+    "decks": "decks with cards",
+    "presets": "presets of these decks",
 }
 
 _LONG_MS = 60_000
+_STAGING = ".import-"
+_UNSAYABLE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -67,29 +76,58 @@ class ImportedUser:
     notices: tuple[str, ...]
 
 
-def write_import(root: Path, user: int, imported: ImportedUser, elapsed: str, now: datetime) -> CollectionInfo:
-    """Write the user's tables, its revlog last; returns what was recorded of it."""
-    first_s = int(imported.reviews.time_ms[0] // 1000)
+def facts_of(imported: ImportedUser, elapsed: str, now: datetime) -> CollectionInfo:
+    """What is recorded of an import."""
+    first_s, last_s = (int(imported.reviews.time_ms[place] // 1000) for place in (0, -1))
     counts = imported.counts | _totals(imported, now)
-    info = CollectionInfo(
-        source=imported.source,
+    return CollectionInfo(
+        source=writable(imported.source),
         sha256=imported.sha256,
         kind=imported.kind,
-        name=imported.name,
+        name=writable(imported.name),
         day_start_s=imported.clock.day_start_s(first_s),
         rollover_hour=imported.clock.rollover_hour,
         timezone=imported.clock.timezone,
         elapsed=elapsed,
         grades=imported.grades,
         has_fsrs=imported.has_fsrs,
-        fsrs_params=imported.fsrs_params,
+        fsrs_params={writable(name): params for name, params in imported.fsrs_params.items()},
         counts={name: counts[name] for name in RULES if name in counts},
         imported_at=now.isoformat(timespec="seconds"),
+        last_review_s=last_s,
     )
-    write_collection(root, Collection(user, info, imported.card_list))
-    revlog = review_columns(imported.reviews, imported.clock, elapsed)
-    write_tables(root, user, revlog, imported.cards, imported.decks)
-    return info
+
+
+def write_import(root: Path, user: int, imported: ImportedUser, info: CollectionInfo) -> None:
+    """Write the user's tables beside those of others, or in place of an earlier import; its revlog appears last.
+
+    Where anything goes wrong before all is written, nothing has changed.
+    """
+    cards = imported.card_list
+    note, deck, preset = map(_writable_texts, (cards.note, cards.deck, cards.preset))
+    cards = replace(cards, note=note, deck=deck, preset=preset)
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=_STAGING, dir=root) as folder:
+        staging = Path(folder)
+        write_collection(staging, Collection(user, info, cards))
+        revlog = review_columns(imported.reviews, imported.clock, info.elapsed)
+        write_tables(staging, user, revlog, imported.cards, imported.decks)
+        # Without its revlog a user is not there, so nobody sees tables of two imports together.
+        for earlier in (root / "revlogs" / f"user_id={user}").glob("*.parquet"):
+            earlier.unlink()
+        files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda file: file.parts[0] == "revlogs"):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (staging / file).replace(root / file)
+
+
+def writable(text: str) -> str:
+    """A name without what UTF-8 cannot say: names of files may be any bytes."""
+    return _UNSAYABLE.sub("\ufffd", text)
+
+
+def _writable_texts(texts: Texts) -> Texts:
+    return np.array([writable(text) for text in texts.tolist()], object)
 
 
 def next_user(root: Path) -> int:
@@ -107,8 +145,11 @@ def _totals(imported: ImportedUser, now: datetime) -> dict[str, int]:
         "of_deleted_cards": int((~np.isin(reviews.card_id, cards.card_id)).sum()),
         "over_60_s": int((reviews.duration_ms > _LONG_MS).sum()),
         "in_the_future": int((reviews.time_ms > now.timestamp() * 1000).sum()),
+        "days_studied": len(np.unique(imported.clock.days(reviews.time_ms // 1000))),
         "reviewed_cards": len(np.unique(reviews.card_id)),
         "cards": len(cards),
         "new_cards": int(cards.is_new.sum()),
         "suspended_cards": int(cards.is_suspended.sum()),
+        "decks": len(set(cards.deck.tolist()) - {""}),
+        "presets": len(set(cards.preset.tolist()) - {""}),
     }

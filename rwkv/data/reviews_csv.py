@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rwkv.data.arrow import ids, integers, read_csv_columns
+from rwkv.data.arrow import TextColumn, bad_cell, decimal_numbers, distinct_texts, read_csv_columns, whole_numbers
+from rwkv.data.card_ids import first_damaged, numbered
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
+from rwkv.data.csv_clock import CLOCK_COLUMNS, clock_of
+from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
 from rwkv.data.days import LATEST_S, DayClock
-from rwkv.data.history import Ints, order_by_card
+from rwkv.data.history import Bools, Ints, order_by_card
 from rwkv.data.imported import ImportChoices, ImportedUser
 from rwkv.data.review_columns import TimedReviews
 from rwkv.data.source_file import unchanged
@@ -16,10 +19,8 @@ from rwkv.errors import InputError
 from rwkv.vocab import RATINGS
 
 _NEEDED = ("card_id", "review_time", "review_rating")
-_OPTIONAL = ("review_state", "review_duration")
-
-_TIMEZONE, _ROLLOVER = "UTC", 4
-_NOTICE = "the file says nothing of time zone and day: UTC, from 4 o'clock, is taken (see --timezone and --rollover)"
+_OPTIONAL = ("review_state", "review_duration", *CLOCK_COLUMNS)
+CSV_COLUMNS = (*_NEEDED, *_OPTIONAL)
 
 # States of spec 1.
 _NEW, _LEARNING, _REVIEW, _FILTERED = 0, 1, 2, 4
@@ -27,6 +28,8 @@ _NEW, _LEARNING, _REVIEW, _FILTERED = 0, 1, 2, 4
 # Earlier moments than 1973 are no milliseconds but seconds.
 _LEAST_MS = 100_000_000_000
 _MOST_MS = LATEST_S * 1000
+# What Anki's own field of a duration holds.
+_LONGEST_MS = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -36,111 +39,53 @@ class _File:
     reviews: TimedReviews
     names: Texts | None
     has_states: bool
+    clock: DayClock
     counts: dict[str, int]
+    notices: tuple[str, ...]
 
 
 def read_csv(path: Path, choices: ImportChoices) -> ImportedUser:
     """Read a CSV file of reviews, in any order; a card's first row is its new start.
 
     card_id: numbers, or any text, which is then numbered by first appearance and kept as the note's name.
-    Raises InputError or HistoryError where a column is missing or a value is impossible.
+    Raises InputError, which names file, row and column, where a column is missing or a value is impossible.
     """
     with unchanged(path) as sha256:
-        file = _read(path)
-    notices = () if choices.timezone and choices.rollover_hour is not None else (_NOTICE,)
-    rollover_hour = _ROLLOVER if choices.rollover_hour is None else choices.rollover_hour
-    clock = DayClock(choices.timezone or _TIMEZONE, rollover_hour)
+        return user_of_csv(read_csv_text(path, CSV_COLUMNS), path, sha256, choices)
+
+
+def user_of_csv(csv: CsvText, path: Path, sha256: str, choices: ImportChoices) -> ImportedUser:
+    """The same of a text that was read already."""
+    file = _read(csv, choices)
     none = np.zeros(0, np.int64)
     return ImportedUser(
         source=path.name,
         sha256=sha256,
         kind="csv",
-        name=path.stem,
-        reviews=replace(file.reviews, state=_states(file, clock)),
-        clock=clock,
-        card_list=_card_list(file),
+        name=name_without_endings(path),
+        reviews=replace(file.reviews, state=_states(file)),
+        clock=file.clock,
+        card_list=reviewed_cards(file.reviews.card_id, file.names),
         cards={"card_id": none, "note_id": none, "deck_id": none},
         decks={"deck_id": none, "parent_id": none, "preset_id": none},
         grades="as recorded",
         has_fsrs=False,
         fsrs_params={},
         counts=file.counts,
-        notices=notices,
+        notices=csv.notices + file.notices,
     )
 
 
-def _read(path: Path) -> _File:
-    where = str(path)
-    columns = read_csv_columns(path, ("card_id",), (*_NEEDED[1:], *_OPTIONAL))
-    lacking = [name for name in _NEEDED if name not in columns]
-    if lacking:
-        expected = f"{', '.join(_NEEDED)}, and perhaps {', '.join(_OPTIONAL)}"
-        raise InputError(f"The CSV file lacks a column: {', '.join(lacking)}.", where=where, expected=expected)
-    card_id, names = ids(columns["card_id"], "card_id", where)
-    time_ms, rating = (integers(columns[name], name, where) for name in _NEEDED[1:])
-    _check_times(time_ms, where)
-    state, duration_ms = np.zeros(len(rating), np.int64), np.zeros(len(rating), np.int64)
-    if "review_state" in columns:
-        state = integers(columns["review_state"], "review_state", where)
-        if np.any((state < _NEW) | (state > _FILTERED)):
-            got = str(state[(state < _NEW) | (state > _FILTERED)][0])
-            raise InputError("A review_state is impossible.", where=where, got=got, expected=f"{_NEW} to {_FILTERED}")
-    if "review_duration" in columns:
-        duration_ms = np.maximum(0, np.rint(np.nan_to_num(columns["review_duration"].to_numpy()))).astype(np.int64)
-    order = np.argsort(time_ms, kind="stable")
-    order = order[np.isin(rating[order], RATINGS)]
-    if len(order) == 0:
-        raise InputError("The CSV file has no reviews.", where=where, got=f"{len(rating)} rows, none rated 1 to 4")
-    return _File(
-        TimedReviews(card_id[order], time_ms[order], rating[order], state[order], duration_ms[order]),
-        names,
-        "review_state" in columns,
-        {"entries": len(rating), "impossible_ratings": len(rating) - len(order)},
-    )
-
-
-def _check_times(time_ms: Ints, where: str) -> None:
-    if len(time_ms) and time_ms.min() < _LEAST_MS:
-        raise InputError(
-            "A review_time is too early.",
-            where=where,
-            got=str(time_ms.min()),
-            expected="epoch milliseconds, after 1973",
-            hint="multiply by 1000 if these are seconds",
-        )
-    if len(time_ms) and time_ms.max() > _MOST_MS:
-        raise InputError(
-            "A review_time is too late.",
-            where=where,
-            got=str(time_ms.max()),
-            expected="epoch milliseconds",
-            hint="divide by 1000 if these are microseconds",
-        )
-
-
-def _states(file: _File, clock: DayClock) -> Ints:
-    """States of spec 1 [n]. Where the file has none: learning on a card's first day, review from then on."""
-    reviews = file.reviews
-    cards = order_by_card(reviews.card_id)
-    later = np.where(reviews.state == _NEW, _LEARNING, reviews.state)
-    if not file.has_states:
-        day = clock.days(reviews.time_ms // 1000)
-        first = np.empty(len(day), np.int64)
-        first[cards.order] = day[cards.order][np.maximum.accumulate(np.where(cards.is_start, np.arange(len(day)), 0))]
-        later = np.where(day == first, _LEARNING, _REVIEW)
-    return np.where(cards.previous < 0, _NEW, later)
-
-
-def _card_list(file: _File) -> CardList:
-    """The cards that have reviews; of their notes, decks and due days nothing is known but the name of a text id."""
-    card_id = np.unique(file.reviews.card_id)
+def reviewed_cards(card_id: Ints, names: Texts | None = None) -> CardList:
+    """The cards that have reviews; of their notes, decks and due days nothing is known but names of cards 1, 2, ..."""
+    card_id = np.unique(card_id)
     nothing = np.full(len(card_id), "", object)
     is_no = np.zeros(len(card_id), bool)
     return CardList(
         card_id=card_id,
         note_id=card_id,
         deck_id=np.zeros(len(card_id), np.int64),
-        note=nothing if file.names is None else file.names[card_id - 1],
+        note=nothing if names is None else names[card_id - 1],
         deck=nothing,
         preset=nothing,
         due_day=np.full(len(card_id), np.nan),
@@ -149,3 +94,123 @@ def _card_list(file: _File) -> CardList:
         is_suspended=is_no,
         desired_retention=np.full(len(card_id), DEFAULT_RETENTION),
     )
+
+
+def _read(csv: CsvText, choices: ImportChoices) -> _File:
+    columns = read_csv_columns(csv, CSV_COLUMNS)
+    lacking = [name for name in _NEEDED if name not in columns]
+    if lacking:
+        raise InputError(
+            f"The CSV file lacks a column: {', '.join(lacking)}.",
+            where=csv.where,
+            got=f"{', '.join(csv.names[:20])}, separated by {csv.separator!r}",
+            expected=f"{', '.join(_NEEDED)}, and perhaps {', '.join(_OPTIONAL)}; or a table `revlog` of Anki",
+        )
+    card_id, names, id_notices = _ids(columns["card_id"], csv.where)
+    time_ms = _times(columns["review_time"], csv.where)
+    rating = _required(columns["review_rating"], "review_rating", csv.where)
+    state, (duration_ms, is_negative) = np.zeros(len(rating), np.int64), _durations(columns, len(rating), csv.where)
+    if "review_state" in columns:
+        state = _required(columns["review_state"], "review_state", csv.where)
+        is_strange = (state < _NEW) | (state > _FILTERED)
+        _refuse_first(is_strange, columns["review_state"], "review_state", csv.where, f"{_NEW} to {_FILTERED}")
+    order = np.argsort(time_ms, kind="stable")
+    clock, clock_notices = clock_of(columns, order, choices, csv.where)
+    order = order[np.isin(rating[order], RATINGS)]
+    if len(order) == 0:
+        got = f"{len(rating)} rows, none rated 1 to 4"
+        raise InputError("The CSV file has no reviews.", where=csv.where, got=got)
+    rows = np.stack([card_id, time_ms, rating, state, duration_ms])
+    once = _without_doubles(rows, order)
+    counts = {
+        "entries": len(rating),
+        "impossible_ratings": len(rating) - len(order),
+        "doubled_rows": len(order) - len(once),
+        "negative_durations": int(is_negative[once].sum()),
+    }
+    reviews = TimedReviews(*rows[:, once])
+    notices = (*id_notices, *_conflicts(reviews), *clock_notices)
+    return _File(reviews, names, "review_state" in columns, clock, counts, notices)
+
+
+def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str, ...]]:
+    """(the card of each row, names of cards 1, 2, ... where ids are text, what should be said)."""
+    place, texts = distinct_texts(column)
+    damaged = first_damaged(texts)
+    if damaged is not None:
+        expected = "ids that nothing has shortened: whole numbers, or texts"
+        _refuse_first(place == damaged, column, "card_id", where, expected)
+    numbers, names = numbered(texts)
+    several = len(numbers) - len(set(numbers))
+    notice = (
+        (f"{several} ids of cards are written in two ways, such as 160 and 160.0: taken as one",) if several else ()
+    )
+    return np.array(numbers, np.int64)[place], None if names is None else np.array(names, object), notice
+
+
+def _times(column: TextColumn, where: str) -> Ints:
+    time_ms = _required(column, "review_time", where)
+    for is_wrong, what, expected, hint in (
+        (time_ms < _LEAST_MS, "too early", "after 1973", "multiply by 1000 if these are seconds"),
+        (time_ms > _MOST_MS, "too late", "before the year 9000", "divide by 1000 if these are microseconds"),
+    ):
+        if is_wrong.any():
+            row = int(np.argmax(is_wrong))
+            raise InputError(
+                f"A review_time is {what}.",
+                where=f"{where}, row {row + 1} after the header, column review_time",
+                got=str(time_ms[row]),
+                expected=f"epoch milliseconds, {expected}",
+                hint=hint,
+            )
+    return time_ms
+
+
+def _durations(columns: dict[str, TextColumn], rows: int, where: str) -> tuple[Ints, Bools]:
+    """(milliseconds of each row, which of them were negative); 0 where there are none, or they are negative."""
+    if "review_duration" not in columns:
+        return np.zeros(rows, np.int64), np.zeros(rows, bool)
+    column = columns["review_duration"]
+    duration_ms, _ = decimal_numbers(column, "review_duration", where)
+    expected = f"milliseconds, 0 to {_LONGEST_MS}"
+    _refuse_first(np.abs(duration_ms) > _LONGEST_MS, column, "review_duration", where, expected)
+    return np.maximum(0, np.rint(duration_ms)).astype(np.int64), duration_ms < 0
+
+
+def _required(column: TextColumn, name: str, where: str) -> Ints:
+    values, missing = whole_numbers(column, name, where)
+    _refuse_first(missing, column, name, where, "a whole number")
+    return values
+
+
+def _refuse_first(is_wrong: Bools, column: TextColumn, name: str, where: str, expected: str) -> None:
+    if is_wrong.any():
+        raise bad_cell(column, int(np.argmax(is_wrong)), name, where, expected)
+
+
+def _without_doubles(rows: Ints, order: Ints) -> Ints:
+    """The places in `order` without those whose row [:, place] occurred before."""
+    by_row = np.lexsort((np.arange(len(order)), *rows[:, order]))
+    is_double = np.zeros(len(order), bool)
+    is_double[by_row[1:]] = np.all(np.diff(rows[:, order[by_row]], axis=1) == 0, axis=0)
+    return order[~is_double]
+
+
+def _conflicts(reviews: TimedReviews) -> tuple[str, ...]:
+    """What to say of several reviews of one card at one moment, which are not the same."""
+    by_card = np.lexsort((reviews.time_ms, reviews.card_id))
+    same = (np.diff(reviews.card_id[by_card]) == 0) & (np.diff(reviews.time_ms[by_card]) == 0)
+    return (f"{same.sum():,} reviews have the card and the moment of another one: kept",) if same.any() else ()
+
+
+def _states(file: _File) -> Ints:
+    """States of spec 1 [n]. Where the file has none: learning on a card's first day, review from then on."""
+    reviews = file.reviews
+    cards = order_by_card(reviews.card_id)
+    later = np.where(reviews.state == _NEW, _LEARNING, reviews.state)
+    if not file.has_states:
+        day = file.clock.days(reviews.time_ms // 1000)
+        first = np.empty(len(day), np.int64)
+        first[cards.order] = day[cards.order][np.maximum.accumulate(np.where(cards.is_start, np.arange(len(day)), 0))]
+        later = np.where(day == first, _LEARNING, _REVIEW)
+    return np.where(cards.previous < 0, _NEW, later)

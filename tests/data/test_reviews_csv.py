@@ -1,16 +1,23 @@
 """CSV of reviews, as fsrs-optimizer defines it."""
 
+import bz2
+import gzip
 import hashlib
+import lzma
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rwkv.data.card_ids import first_damaged, numbered
+from rwkv.data.csv_text import is_text
 from rwkv.data.days import DayClock
 from rwkv.data.imported import ImportChoices, ImportedUser
 from rwkv.data.review_columns import review_columns
 from rwkv.data.reviews_csv import read_csv
-from rwkv.errors import RwkvError
+from rwkv.errors import InputError, RwkvError
 
 HEADER = "card_id,review_time,review_rating"
 DAY_MS = 86_400_000
@@ -52,7 +59,7 @@ def test_all_columns_in_any_order(tmp_path: Path) -> None:
         "elapsed_seconds": [-1, -1, 60, 3 * 86_400 - 60],
         "review_time": [START_MS, START_MS + 1500, START_MS + 60_000, START_MS + 3 * DAY_MS],
     }
-    assert user.counts == {"entries": 5, "impossible_ratings": 1}
+    assert user.counts == {"entries": 5, "impossible_ratings": 1, "doubled_rows": 0, "negative_durations": 0}
     assert (user.kind, user.name, len(user.cards["card_id"])) == ("csv", "revlog", 0)
     assert user.sha256 == hashlib.sha256((tmp_path / "revlog.csv").read_bytes()).hexdigest()
     assert user.card_list.card_id.tolist() == [10, 20]
@@ -94,20 +101,23 @@ def test_clock(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (("",), ("cannot be read",)),
+        (("",), ("is empty",)),
         ((HEADER,), ("no reviews", "0 rows")),
         ((HEADER, f"1,{START_MS},0"), ("no reviews", "1 rows")),
-        (("card_id,review_time", f"1,{START_MS}"), ("lacks a column: review_rating",)),
-        ((HEADER.replace(",", ";"), f"1;{START_MS};3"), ("lacks a column: card_id",)),
-        (("card_id,card_id,review_time,review_rating", f"1,1,{START_MS},3"), ("lacks a column: card_id",)),
-        ((HEADER, f"1,{START_MS},good"), ("cannot be read", "good")),
-        ((HEADER, f"1,{START_MS},3,4"), ("cannot be read",)),
-        ((HEADER, f"1,{START_MS},3.5"), ("review_rating", "not integers")),
-        ((HEADER, f"1,{START_MS},"), ("review_rating", "missing", "row 1")),
-        ((HEADER, f",{START_MS},3"), ("card_id", "missing", "row 1")),
-        ((HEADER, "1,1700000000,3"), ("too early", "multiply by 1000")),
+        (("card_id,review_time", f"1,{START_MS}"), ("lacks a column: review_rating", "got: card_id, review_time")),
+        (("a;b;c", "1;2;3"), ("lacks a column: card_id",)),
+        (("card_id,card_id,review_time,review_rating", f"1,1,{START_MS},3"), ("occurs twice: card_id",)),
+        ((HEADER, f"1,{START_MS},3", f"1,{START_MS},good"), ("row 2 after", "column review_rating", "'good'")),
+        ((HEADER, f"1,{START_MS},3", f"1,{START_MS},3,4"), ("more or fewer cells", "row 2 after", "3 cells", "got: 4")),
+        ((HEADER, f"1,{START_MS},3", f"1,{START_MS}"), ("more or fewer cells", "row 2 after", "got: 2")),
+        ((HEADER, f"1,{START_MS},3.5"), ("row 1 after", "column review_rating", "'3.5'")),
+        ((HEADER, f"1,{START_MS},"), ("review_rating is missing", "row 1 after")),
+        ((HEADER, f",{START_MS},3"), ("card_id is missing", "row 1 after")),
+        ((HEADER, "1,1700000000,3"), ("too early", "multiply by 1000", "row 1 after", "column review_time")),
         ((HEADER, "1,1700000000000000,3"), ("too late", "divide by 1000")),
-        ((HEADER + ",review_state", f"1,{START_MS},3,7"), ("review_state", "7")),
+        ((HEADER, "1,1.70000E+12,3"), ("column review_time", "'1.70000E+12'", "spreadsheet")),
+        ((HEADER, f"1,{2**63},3"), ("column review_time", str(2**63), "64 bits")),
+        ((HEADER + ",review_state", f"1,{START_MS},3,7"), ("column review_state", "'7'", "0 to 4")),
     ],
 )
 def test_refusals(tmp_path: Path, lines: tuple[str, ...], words: tuple[str, ...]) -> None:
@@ -116,11 +126,155 @@ def test_refusals(tmp_path: Path, lines: tuple[str, ...], words: tuple[str, ...]
         assert word in said
 
 
-def test_text_in_another_encoding(tmp_path: Path) -> None:
-    path = tmp_path / "revlog.csv"
-    path.write_bytes(f"{HEADER}\nk\xe4se,{START_MS},3\n".encode("latin-1"))
-    with pytest.raises(RwkvError, match="cannot be read"):
+@pytest.mark.parametrize("text", ["inf", "-inf", "1e25", "-1e25", "1e999", "4,294,967,296", "12 s", "0x10"])
+def test_durations_that_do_not_fit(tmp_path: Path, text: str) -> None:
+    said = refusal(tmp_path, HEADER + ",review_duration", f"1,{START_MS},3,17", f'1,{START_MS + 1},3,"{text}"')
+    for word in ("row 2 after the header", "column review_duration", text):
+        assert word in said
+
+
+def test_durations_of_every_kind(tmp_path: Path) -> None:
+    durations = ("4.5", "", "nan", "-7", "1e3", "4294967295", '"2,6"')
+    lines = [f"1,{START_MS + i},3,{text}" for i, text in enumerate(durations)]
+    user = read(tmp_path, HEADER + ",review_duration", *lines)
+    assert user.reviews.duration_ms.tolist() == [4, 0, 0, 0, 1000, 2**32 - 1, 3]
+    assert user.counts["negative_durations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "row"),
+    [
+        (("17", "1.70000E+12"), 2),
+        (("1,7E+12", "x"), 1),
+        (("3", "4", "1e5"), 3),
+        (("3", "160.5"), 2),
+        (("3", "inf"), 2),
+        (("3", "NaN"), 2),
+        (("käse", "########"), 2),
+        (("käse", "#N/A"), 2),
+        ((f"{2**53 + 2}.0", "3"), 1),
+    ],
+)
+def test_damaged_ids(tmp_path: Path, ids: tuple[str, ...], row: int) -> None:
+    said = refusal(tmp_path, HEADER, *(f'"{name}",{START_MS + i},3' for i, name in enumerate(ids)))
+    for word in (f"row {row} after the header", "column card_id", ids[row - 1]):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers", "names"),
+    [
+        (("160", "160.0", " 160 ", "+7", "7."), [160, 160, 160, 7, 7], None),
+        (("1600000000000.0", "1600000007919.0"), [1_600_000_000_000, 1_600_000_007_919], None),
+        ((f"{2**63}", f"{2**63}.", f"{2**64}"), None, None),
+        ((f"{2**63}", "1.0", "1"), [1, 2, 2], [str(2**63), "1"]),
+        (("NA", "null", "a1e5", "12e4"), [1, 2, 3, 4], ["NA", "null", "a1e5", "12e4"]),
+    ],
+)
+def test_ids_of_several_forms(
+    tmp_path: Path, ids: tuple[str, ...], numbers: list[int] | None, names: list[str] | None
+) -> None:
+    lines = [HEADER, *(f"{name},{START_MS + i},3" for i, name in enumerate(ids))]
+    if numbers is None:
+        refusal(tmp_path, *lines)
+        return
+    user = read(tmp_path, *lines)
+    assert user.reviews.card_id.tolist() == numbers
+    assert any("two ways" in notice for notice in user.notices) == (len(set(numbers)) < len(numbers))
+    if names is not None:
+        assert user.card_list.note.tolist() == names
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.data())
+def test_whole_numbers_are_read_back_exactly(ids: list[int], data: st.DataObject) -> None:
+    forms = ("{}", "{}.0") if max(map(abs, ids)) <= 2**53 else ("{}",)
+    written = [data.draw(st.sampled_from(forms)).format(number) for number in ids]
+    assert first_damaged(written) is None
+    assert numbered(written) == (ids, None)
+
+
+def test_rows_that_occur_twice_are_taken_once(tmp_path: Path) -> None:
+    lines = [f"{card},{START_MS + 1000 * card},3,500" for card in range(1, 6)]
+    user = read(tmp_path, HEADER + ",review_duration", *lines, *lines, f"2,{START_MS + 2000},3,501")
+    assert user.reviews.card_id.tolist() == [1, 2, 2, 3, 4, 5]
+    assert user.counts["doubled_rows"] == 5
+    assert any("1 reviews have the card and the moment of another one" in notice for notice in user.notices)
+
+
+def zoned(*zones: str) -> tuple[str, ...]:
+    lines = (f"1,{START_MS + i * 3_600_000},3,{zone}" for i, zone in enumerate(zones))
+    return (HEADER + ",timezone,day_start", *lines)
+
+
+def test_the_clock_of_the_columns(tmp_path: Path) -> None:
+    user = read(tmp_path, *zoned("Asia/Tokyo,9", ",", "Asia/Tokyo,9.0"))
+    assert (user.clock, user.notices) == (DayClock("Asia/Tokyo", 9), ())
+    user = read(tmp_path, *zoned("Asia/Tokyo,9"), choices=ImportChoices(timezone="UTC-03:00"))
+    assert (user.clock, user.notices) == (DayClock("UTC-03:00", 9), ())
+    user = read(tmp_path, *zoned("Asia/Tokyo,", "Europe/Berlin,"))
+    assert user.clock == DayClock("Europe/Berlin", 4)
+    assert "the latest, Europe/Berlin, is taken for all days, not Asia/Tokyo" in user.notices[0]
+    assert "--rollover" in user.notices[1]
+    assert "--timezone" not in user.notices[1]
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [("Middle/Earth,4", ("timezone", "'Middle/Earth'")), ("UTC,24", ("day_start", "'24'")), ("UTC,x", ("day_start",))],
+)
+def test_clocks_that_are_none(tmp_path: Path, zone: str, words: tuple[str, ...]) -> None:
+    said = refusal(tmp_path, *zoned("UTC,4", zone))
+    for word in ("row 2 after the header", *words):
+        assert word in said
+
+
+PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_text_of_every_kind(tmp_path: Path, encoding: str, separator: str, ending: str) -> None:
+    """The name says nothing: contents decide."""
+    rows = (("Prüfung", "Card_ID", " review_time ", "review_rating"), ("ja", "käse", str(START_MS), "3"))
+    path = tmp_path / "REVLOG.xlsx"
+    path.write_bytes(ending.join(map(separator.join, (*rows, ()))).encode(encoding))
+    assert is_text(path)
+    user = read_csv(path, ImportChoices(timezone="UTC", rollover_hour=4))
+    assert (user.reviews.time_ms.tolist(), user.card_list.note.tolist()) == ([START_MS], ["käse"])
+    guesses = ("encoding is not stated", "no UTF-8: windows-1252", "separated by")
+    assert {guess for guess in guesses if any(guess in notice for notice in user.notices)} == {
+        *(guesses[:1] if encoding in ("utf-16-le", "utf-16-be") else ()),
+        *(guesses[1:2] if encoding == "cp1252" else ()),
+        *(guesses[2:] if separator in ";|" else ()),
+    }
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_packed_text(tmp_path: Path, packing: str) -> None:
+    path = tmp_path / f"my.log.CSV.{packing}"
+    packed = PACKED[packing](f"{HEADER}\n7,{START_MS},3\n".encode())
+    path.write_bytes(packed)
+    user = read_csv(path, ImportChoices())
+    assert (user.name, user.reviews.card_id.tolist()) == ("my.log", [7])
+    path.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(InputError, match="damaged or truncated") as caught:
         read_csv(path, ImportChoices())
+    assert str(path) in str(caught.value)
+
+
+def test_a_separator_that_is_stated(tmp_path: Path) -> None:
+    user = read(tmp_path, "sep=;", HEADER.replace(",", ";"), f'"a;""b""";{START_MS};3')
+    assert user.card_list.note.tolist() == ['a;"b"']
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfea\x00b", b"\xff\xfe\x00\xd8", b"card_id,\x00\xff\n"])
+def test_what_is_no_text(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "revlog.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"no text|lacks a column") as caught:
+        read_csv(path, ImportChoices())
+    assert str(path) in str(caught.value)
 
 
 def test_elapsed_to_the_start_of_the_answer() -> None:

@@ -1,0 +1,159 @@
+"""Tables of text as people have them -> UTF-8 with its separator. What a file is, its contents say, never its name."""
+
+import bz2
+import csv
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from rwkv.errors import InputError
+from rwkv.files import file_errors
+
+# Forty million reviews and more.
+MOST_BYTES = 2 << 30
+
+# What packed files begin with, and what unpacks them.
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+_UNPACKING_ERRORS = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+
+# Marks at the beginning, the longer ones first: UTF-32's begins with UTF-16's.
+_MARKS = {
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe\x00\x00": "utf-32-le",
+    b"\x00\x00\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
+_SEPARATORS, _USUAL_SEPARATORS = ",;\t|", ",\t"
+# A spreadsheet's own first line, which is no part of the table.
+_STATED_SEPARATOR = "sep="
+_ENDINGS = {".csv", ".tsv", ".txt", ".gz", ".bz2", ".xz"}
+_HEAD_BYTES = 4096
+# Control characters that no text has; the fields of Anki's notes are joined by the last of those that are left out.
+_NO_TEXT = set(range(32)) - set(b"\t\n\r\f\x1a\x1f")
+
+
+@dataclass(frozen=True)
+class CsvText:
+    """names: of the columns, in lower case and without spaces around. rows: what follows the header, in UTF-8.
+
+    notices: what was guessed.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    separator: str
+    rows: bytes
+    notices: tuple[str, ...]
+
+
+def name_without_endings(path: Path) -> str:
+    """The file's name without .csv, .tsv.gz and the like."""
+    while path.suffix.lower() in _ENDINGS:
+        path = path.with_suffix("")
+    return path.name
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file, perhaps packed, begins as text does; an empty file does not."""
+    start = _read(path, _HEAD_BYTES)
+    return bool(start) and (_encoding_by_look(start) is not None or not _NO_TEXT & set(start))
+
+
+def read_csv_text(path: Path, known: Iterable[str]) -> CsvText:
+    """Read a table of text: packed or not, UTF-8, UTF-16, UTF-32 or of one byte a character, however it is separated.
+
+    known: names of columns, which tell the separator. Raises InputError where it is no text, or cannot be read.
+    """
+    where = str(path)
+    data = _read(path, MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise InputError("The file is too large.", where=where, expected=f"at most {MOST_BYTES} bytes of text")
+    rows, notices = _as_utf8(data, where)
+    header, rows = _first_line(rows)
+    separator = ""
+    if header.lower().startswith(_STATED_SEPARATOR):
+        separator = header[len(_STATED_SEPARATOR) :][:1]
+        header, rows = _first_line(rows)
+    if not header:
+        raise InputError("The file is empty.", where=where, expected="a header with the names of the columns, and rows")
+    separator = separator or _separator(header, set(known))
+    if separator not in _USUAL_SEPARATORS:
+        notices += (f"the columns are separated by {separator!r}",)
+    return CsvText(where, _names(header, separator), separator, rows, notices)
+
+
+def _read(path: Path, most: int) -> bytes:
+    """The first bytes of what a file holds, unpacked where it is packed."""
+    longest = max(map(len, _PACKED))
+    with file_errors(path), path.open("rb") as file:
+        start = file.read(longest)
+        file.seek(0)
+        unpack = next((unpack for magic, unpack in _PACKED.items() if start.startswith(magic)), None)
+        if unpack is None:
+            return file.read(most)
+        try:
+            data: bytes = unpack(file).read(most)
+            return data
+        except _UNPACKING_ERRORS as error:
+            what, hint = "The packed file is damaged or truncated.", "get it once more, or unpack it yourself"
+            raise InputError(what, where=str(path), got=str(error), hint=hint) from error
+
+
+def _as_utf8(data: bytes, where: str) -> tuple[bytes, tuple[str, ...]]:
+    """(the text in UTF-8, what was guessed)."""
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    encoding = _MARKS[mark] if mark else _encoding_by_look(data[:_HEAD_BYTES]) or "utf-8"
+    data = data[len(mark) :]
+    guess = () if mark or encoding == "utf-8" else (f"the encoding is not stated: {encoding.upper()} is taken",)
+    try:
+        text = data.decode(encoding)
+        return data if encoding == "utf-8" else text.encode(), guess
+    except UnicodeError as error:
+        if mark or encoding != "utf-8" or _NO_TEXT & set(data):
+            got = f"byte {getattr(error, 'start', 0) + 1} is no {encoding.upper()}"
+            hint = "save it as text in UTF-8"
+            raise InputError("The file is no text.", where=where, got=got, hint=hint) from error
+    encoding = "windows-1252"
+    try:
+        text = data.decode(encoding)
+    except UnicodeError:
+        encoding = "latin-1"
+        text = data.decode(encoding)
+    return text.encode(), (f"the text is no UTF-8: {encoding} is taken, so names may have wrong letters",)
+
+
+def _encoding_by_look(start: bytes) -> str | None:
+    """The encoding of text whose every second byte is 0 at its beginning, or that begins with a mark."""
+    marked = next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), None)
+    if marked is not None or len(start) < 4:
+        return marked
+    zeros = tuple(byte == 0 for byte in start[:4])
+    looks = {(False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be"}
+    return next((encoding for look, encoding in looks.items() if look == zeros), None)
+
+
+def _first_line(text: bytes) -> tuple[str, bytes]:
+    """(the first line that is not empty, what follows it)."""
+    text = text.lstrip(b"\r\n")
+    ends = [place for place in (text.find(b"\n"), text.find(b"\r")) if place >= 0]
+    end = min(ends, default=len(text))
+    return text[:end].decode().strip("\r\n "), text[end:].lstrip(b"\r\n")
+
+
+def _separator(header: str, known: set[str]) -> str:
+    """That by which most columns have a known name."""
+    return max(_SEPARATORS, key=lambda separator: len(known & set(_names(header, separator))))
+
+
+def _names(header: str, separator: str) -> tuple[str, ...]:
+    (cells,) = csv.reader([header], delimiter=separator)
+    return tuple(cell.strip().lower() for cell in cells)
