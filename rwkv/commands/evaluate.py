@@ -99,7 +99,7 @@ def _answer(
             failures.add(of.user, not_finite(f"{config.model_path}, user {of.user}"))
             continue
         if config.raw:
-            with _weight_database(config) as database:
+            with _weight_database(config, is_checked=True) as database:
                 database.put({f"{of.user}_w": tensor_bytes(curve_weights(network, x, of))})
         results.append(predictions)
 
@@ -149,6 +149,6 @@ def _store(config: EvaluateConfig) -> DatabasePlace:
     return review_database(config.dataset_lmdb_path, config.dataset_lmdb_size, "DATASET_LMDB_SIZE")
 
 
-def _weight_database(config: EvaluateConfig) -> Database:
+def _weight_database(config: EvaluateConfig, is_checked: bool = False) -> Database:
     """The curve weights written under RAW. Never open while worker processes start, which would inherit it."""
-    return Database(config.raw_db_path, config.raw_db_size, "RAW_DB_SIZE")
+    return Database(config.raw_db_path, config.raw_db_size, "RAW_DB_SIZE", is_checked=is_checked)

@@ -52,7 +52,7 @@ def review_database(path: Path, size: int, size_key: str) -> DatabasePlace:
 
 def _encode_user(config: ProcessDataConfig, settings: StoreSettings, user: int) -> EncodedUser:
     table = read_history(config.data_path, user, settings.missing_notes)
-    with key_database(config).open() as database:
+    with key_database(config).open(is_checked=True) as database:
         keys = KeyStore(database, settings.label_filter_key_prefix).read(user)
     return EncodedUser(
         user=user,

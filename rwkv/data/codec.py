@@ -35,7 +35,7 @@ def encode_history(stored: StoredHistory) -> bytes:
 
 def decode_history(user: int, data: bytes) -> StoredHistory:
     """The inverse of `encode_history`."""
-    columns = _unpack_all(zstandard.ZstdDecompressor().decompress(data))
+    columns = _unpack_all(_decompressed(data))
     *review_columns, note, deck, preset, missing, is_key = columns
     cards = CardTable(
         note=_from_appearance(note),
@@ -46,6 +46,15 @@ def decode_history(user: int, data: bytes) -> StoredHistory:
         preset_missing=(missing & 4).astype(bool),
     )
     return StoredHistory(_table(user, review_columns, cards), is_key.astype(bool))
+
+
+def _decompressed(data: bytes) -> bytes:
+    """In parts, so that memory is taken for what is there and not for what a damaged header says."""
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    content = decompressor.decompress(data)
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError("the compressed columns are cut short, or go on after their end")
+    return content
 
 
 def _review_columns(table: RevlogTable) -> list[Ints]:

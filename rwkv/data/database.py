@@ -9,6 +9,7 @@ from typing import Any
 
 import lmdb
 
+from rwkv.data.lmdb_file import check_lmdb_file
 from rwkv.errors import StoreError
 
 
@@ -16,31 +17,46 @@ class Database:
     """One LMDB environment.
 
     size: upper bound of the file in bytes, nothing is allocated for it; size_key: the configuration key that gives it.
+    is_checked: whether this command has opened it before, so that its file need not be looked at again.
     durable: whether what was put survives a failure of the power, for which every transaction waits for the disk.
     Raises StoreError where the database is missing (readonly), damaged, or too small for what is written.
     """
 
     def __init__(
-        self, path: Path, size: int, size_key: str, readonly: bool = False, hint: str = "", durable: bool = True
+        self,
+        path: Path,
+        size: int,
+        size_key: str,
+        readonly: bool = False,
+        hint: str = "",
+        durable: bool = True,
+        is_checked: bool = False,
     ) -> None:
         self.path = path
         self._size = size
         self._size_key = size_key
         if readonly and not (path / "data.mdb").is_file():
             raise StoreError("There is no database.", where=str(path), hint=hint)
+        if not is_checked:
+            _check(path / "data.mdb", readonly)
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._env = lmdb.open(
                 str(path), map_size=size, readonly=readonly, max_readers=1024, readahead=not readonly, sync=durable
             )
         except (lmdb.Error, OSError) as error:
-            raise StoreError("The database cannot be opened.", where=str(path), got=str(error)) from error
+            hint = "delete the folder, if nothing in it is wanted, and run again the command that makes it"
+            raise StoreError("The database cannot be opened.", where=str(path), got=str(error), hint=hint) from error
 
     def get(self, key: str) -> bytes | None:
         """The value of a key, or None."""
         with self._reading() as transaction:
             value = transaction.get(key.encode())
             return None if value is None else bytes(value)
+
+    def __contains__(self, key: str) -> bool:
+        with self._reading() as transaction:
+            return transaction.cursor().set_key(key.encode())
 
     def put(self, items: Mapping[str, bytes]) -> None:
         """Write all items in one transaction: after a kill either all or none are there."""
@@ -84,6 +100,23 @@ class Database:
         self.close()
 
 
+def _check(file: Path, readonly: bool) -> None:
+    """Raise StoreError where LMDB would end the process."""
+    try:
+        check_lmdb_file(file, to_write=not readonly)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError("The database cannot be opened.", where=str(file.parent), got=str(error)) from error
+    except ValueError as error:
+        raise StoreError(
+            "The database cannot be opened: its file is damaged or cut short.",
+            where=str(file),
+            got=str(error),
+            hint="put back a copy of it, or delete its folder and run again the command that made it",
+        ) from error
+
+
 @dataclass(frozen=True)
 class DatabasePlace:
     """Where a database lies, the most bytes it may take and the key that says so, and the command that makes it."""
@@ -93,9 +126,10 @@ class DatabasePlace:
     size_key: str
     made_by: str
 
-    def open(self) -> Database:
-        """Open it for reading. Raises StoreError where it is missing."""
-        return Database(self.path, self.size, self.size_key, readonly=True, hint=f"run `{self.made_by}` first")
+    def open(self, is_checked: bool = False) -> Database:
+        """Open it for reading. Raises StoreError where it is missing or damaged. is_checked: see Database."""
+        hint = f"run `{self.made_by}` first"
+        return Database(self.path, self.size, self.size_key, readonly=True, hint=hint, is_checked=is_checked)
 
     def shared(self) -> Database:
         """The same, but open once and for all in this worker process: LMDB forbids to open a database twice."""

@@ -1,6 +1,7 @@
 """The database of benchmark keys, beside one another under several prefixes (spec 2)."""
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,15 @@ from rwkv.data.database import Database
 from rwkv.data.decoding import decoding
 from rwkv.data.history import Int32s
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
+from rwkv.data.sealed import is_sealed, seal, unseal
 from rwkv.data.torch_values import MAGIC as TORCH_MAGIC
 from rwkv.data.torch_values import read_int32_tensor
 from rwkv.errors import StoreError
 
-_MAGIC = b"rwkvkey1"
+# Of values without a checksum, as they were written once.
+_UNSEALED_MAGIC = b"rwkvkey1"
 _VERSION = 1
+_NAMES = ("review_ths", "rmse_bins")
 _COMMAND = "python -m rwkv.find_equalize_test_reviews"
 _MAKE_AGAIN = f"give another prefix or path, and run `{_COMMAND}` again"
 
@@ -38,6 +42,13 @@ class KeyStore:
         self.prefix = prefix
         meta = database.get(self._meta_key())
         self.settings = None if meta is None else self._settings(meta)
+        if meta is None and self._some_value() is not None and not self._is_published():
+            raise StoreError(
+                "The keys under this prefix are damaged or of another version.",
+                where=self._where,
+                got="keys without a note of their kind",
+                hint=_MAKE_AGAIN,
+            )
 
     @property
     def _where(self) -> str:
@@ -73,25 +84,29 @@ class KeyStore:
             raise StoreError("There are no keys under this prefix.", where=self._where, hint=f"run `{_COMMAND}` first")
 
     def has(self, user: int) -> bool:
-        return self.database.get(self._key(user, "rmse_bins")) is not None
+        """Whether the user's keys were looked for. Raises StoreError where half of what is stored of him is lost."""
+        halves = {self._key(user, name) in self.database for name in _NAMES}
+        with self._decoding(user):
+            if len(halves) > 1:
+                raise ValueError("the reviews or their bins are lost")
+        return halves.pop()
 
     def write(self, keys: dict[int, BenchmarkKeys]) -> None:
         """Store the keys of whole users, also of those who have none, in one transaction."""
-        items = {}
-        for user, of_user in keys.items():
-            items[self._key(user, "review_ths")] = _MAGIC + of_user.review_ths.astype("<i4").tobytes()
-            items[self._key(user, "rmse_bins")] = _MAGIC + of_user.rmse_bins.astype("<i4").tobytes()
-        self.database.put(items)
+        items = {
+            self._key(user, name): getattr(of_user, name).astype("<i4").tobytes()
+            for user, of_user in keys.items()
+            for name in _NAMES
+        }
+        self.database.put({key: seal(key, content) for key, content in items.items()})
 
     def read(self, user: int) -> BenchmarkKeys:
         """The user's keys, possibly none.
 
-        Raises StoreError for a user whose keys were never looked for. A database of the published form cannot tell such
-        users from those without keys; it gives none.
+        Raises StoreError for a user whose keys were never looked for, or are damaged. A database of the published form
+        cannot tell users of the first kind from those without keys; it gives none.
         """
-        review_ths = self.database.get(self._key(user, "review_ths"))
-        bins = self.database.get(self._key(user, "rmse_bins"))
-        if review_ths is None or bins is None:
+        if not self.has(user):
             if self.settings is None and self._is_published():
                 return NO_KEYS
             raise StoreError(
@@ -99,20 +114,39 @@ class KeyStore:
                 where=self._where,
                 hint=f"run `{_COMMAND}` for a range that includes this user",
             )
-        return BenchmarkKeys(self._decode(review_ths, user), self._decode(bins, user))
+        review_ths, rmse_bins = (self._values(user, name) for name in _NAMES)
+        with self._decoding(user):
+            if len(review_ths) != len(rmse_bins):
+                raise ValueError(f"{len(review_ths)} reviews and {len(rmse_bins)} bins")
+        return BenchmarkKeys(review_ths, rmse_bins)
 
     def _is_published(self) -> bool:
-        """Whether published keys lie under this very prefix: user numbers follow it directly."""
-        names = (key.removeprefix(self.prefix) for key in self.database if key.startswith(self.prefix))
-        return any(name.split("_", 1)[0].isdigit() for name in names)
+        """Whether published keys lie under this very prefix."""
+        value = self._some_value()
+        return value is not None and value.startswith(TORCH_MAGIC)
 
-    def _decode(self, value: bytes, user: int) -> Int32s:
+    def _some_value(self) -> bytes | None:
+        """What lies under this very prefix, of one user: the number follows it directly."""
+        for key in self.database:
+            if key.startswith(self.prefix) and key.removeprefix(self.prefix).split("_", 1)[0].isdigit():
+                return self.database.get(key)
+        return None
+
+    def _values(self, user: int, name: str) -> Int32s:
+        value = self.database.get(key := self._key(user, name)) or b""
         if value.startswith(TORCH_MAGIC):
             return read_int32_tensor(value, f"user {user}, {self._where}")
-        with decoding(f"The keys of user {user} are damaged or of another version.", self._where, hint=_MAKE_AGAIN):
-            if not value.startswith(_MAGIC):
-                raise ValueError(f"a value that begins with {value[: len(_MAGIC)]!r}")
-            return np.frombuffer(value, "<i4", offset=len(_MAGIC)).astype(np.int32)
+        with self._decoding(user):
+            if is_sealed(value):
+                content = unseal(key, value)
+            elif value.startswith(_UNSEALED_MAGIC):
+                content = value[len(_UNSEALED_MAGIC) :]
+            else:
+                raise ValueError(f"a value that begins with {value[: len(_UNSEALED_MAGIC)]!r}")
+            return np.frombuffer(content, "<i4").astype(np.int32)
+
+    def _decoding(self, user: int) -> AbstractContextManager[None]:
+        return decoding(f"The keys of user {user} are damaged or of another version.", self._where, hint=_MAKE_AGAIN)
 
     def _key(self, user: int, name: str) -> str:
         return f"{self.prefix}{user}_{name}"

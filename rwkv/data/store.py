@@ -14,15 +14,20 @@ from rwkv.data.codec import StoredHistory, decode_history
 from rwkv.data.database import Database
 from rwkv.data.decoding import decoding
 from rwkv.data.history import Ints
+from rwkv.data.sealed import checksum, seal, unseal
 from rwkv.errors import StoreError
 
 _FORMAT = "rwkv review store"
-_VERSION = 1
+_VERSION = 2
+# Without checksums: still read, no longer written.
+_UNSEALED_VERSION = 1
 _META = "meta"
+_CHECKSUM = "checksum"
 
 _OTHER_VERSION = "This is no store of reviews, or one of another version."
 _EXPECTED = f"{_FORMAT}, version {_VERSION}"
 _MAKE_AGAIN = "correct the path; an older store is made again by `python -m rwkv.data_processing` at another path"
+_PUT_BACK = "put back a copy of the store, or make it again by `python -m rwkv.data_processing` at another path"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class ReviewStore:
         meta = database.get(_META)
         if meta is None and next(iter(database), None) is not None:
             raise StoreError(_OTHER_VERSION, where=self._path, got="no version", expected=_EXPECTED, hint=_MAKE_AGAIN)
+        self._version = _VERSION
         self.settings = None if meta is None else self._settings(meta)
 
     @property
@@ -63,16 +69,30 @@ class ReviewStore:
         with decoding(_OTHER_VERSION, self._path, _EXPECTED, _MAKE_AGAIN):
             fields = json.loads(meta)
             made = fields.pop("format", "no store"), fields.pop("version", None)
-            if made != (_FORMAT, _VERSION):
+            if made[0] != _FORMAT or made[1] not in (_VERSION, _UNSEALED_VERSION):
                 raise ValueError(f"{made[0]}, version {made[1]}")
-            return StoreSettings(**fields)
+            self._version = made[1]
+            stated = fields.pop(_CHECKSUM, None)
+            settings = StoreSettings(**fields)
+        with decoding("The settings of the store are damaged.", self._path, hint=_PUT_BACK):
+            if self._version == _VERSION and stated != _checksum(settings):
+                raise ValueError("their checksum is wrong")
+        return settings
 
     def begin(self, settings: StoreSettings) -> None:
         """Start writing, or go on. Raises StoreError naming the key in which this run differs from the store."""
         if self.settings is None:
-            meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings)}
+            meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings), _CHECKSUM: _checksum(settings)}
             self.database.put({_META: json.dumps(meta).encode()})
             self.settings = settings
+        if self._version != _VERSION:
+            raise StoreError(
+                "The store is of an older version, which is read but no longer added to.",
+                where=self._path,
+                got=f"version {self._version}",
+                expected=f"version {_VERSION}",
+                hint="give another LMDB_PATH, or delete the folder to make the store again",
+            )
         for name, there in asdict(self.settings).items():
             if there != (here := getattr(settings, name)):
                 raise StoreError(
@@ -84,7 +104,12 @@ class ReviewStore:
                 )
 
     def has(self, user: int) -> bool:
-        return self.database.get(_bounds_key(user)) is not None
+        """Whether the user is there. Raises StoreError where one half of what is stored of the user is lost."""
+        halves = {key in self.database for key in (_history_key(user), _bounds_key(user))}
+        with self._decoding(user):
+            if len(halves) > 1:
+                raise ValueError("the history or the bounds of its segments are lost")
+        return halves.pop()
 
     def write(self, users: list[EncodedUser]) -> None:
         """Store whole users in one transaction."""
@@ -92,7 +117,7 @@ class ReviewStore:
         for user in users:
             items[_history_key(user.user)] = user.history
             items[_bounds_key(user.user)] = user.bounds.astype("<i4").tobytes()
-        self.database.put(items)
+        self.database.put({key: seal(key, content) for key, content in items.items()})
 
     def bounds(self, user: int) -> Ints:
         """int64 [segments, 3]: first review (0-based), one past the last, rows.
@@ -101,7 +126,13 @@ class ReviewStore:
         """
         data = self._value(user, _bounds_key(user))
         with self._decoding(user):
-            return np.frombuffer(data, "<i4").reshape(-1, 3).astype(np.int64)
+            bounds = np.frombuffer(data, "<i4").reshape(-1, 3).astype(np.int64)
+            start, stop, rows = bounds.T
+            reviews = stop - start
+            is_cut = (start == np.append(0, stop[:-1])) & (reviews > 0) & (reviews <= rows) & (rows <= 2 * reviews)
+            if not is_cut.all():
+                raise ValueError("bounds that do not cut a history")
+            return bounds
 
     def read(self, user: int) -> StoredHistory:
         """The user's history. Raises StoreError if the user is not there or the value damaged."""
@@ -110,7 +141,7 @@ class ReviewStore:
             return decode_history(user, data)
 
     def _decoding(self, user: int) -> AbstractContextManager[None]:
-        return decoding(f"What is stored of user {user} is damaged.", self._path, hint=_MAKE_AGAIN)
+        return decoding(f"What is stored of user {user} is damaged.", self._path, hint=_PUT_BACK)
 
     def _value(self, user: int, key: str) -> bytes:
         value = self.database.get(key)
@@ -120,7 +151,10 @@ class ReviewStore:
                 where=self._path,
                 hint="run `python -m rwkv.data_processing` for a range that includes this user",
             )
-        return value
+        if self._version == _UNSEALED_VERSION:
+            return value
+        with self._decoding(user):
+            return unseal(key, value)
 
 
 def _history_key(user: int) -> str:
@@ -129,3 +163,7 @@ def _history_key(user: int) -> str:
 
 def _bounds_key(user: int) -> str:
     return f"{user}_segments"
+
+
+def _checksum(settings: StoreSettings) -> str:
+    return checksum(_META, json.dumps(asdict(settings)).encode()).hex()

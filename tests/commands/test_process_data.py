@@ -198,9 +198,9 @@ def test_another_setting_in_the_same_store_is_an_error(
 def test_a_store_of_another_version_is_an_error(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.process_data(USER_IDS=[1]) == 0
     meta = items(filled.root / "store_db")["meta"]
-    filled.put("store_db", {"meta": meta.replace(b'"version": 1', b'"version": 99')})
+    filled.put("store_db", {"meta": meta.replace(b'"version": 2', b'"version": 99')})
     assert filled.process_data() == 2
-    assert_said(capsys, "another version", str(filled.root / "store_db"), "version 99", "version 1")
+    assert_said(capsys, "another version", str(filled.root / "store_db"), "version 99", "version 2")
     assert filled.users_stored() == [1]
 
 
