@@ -9,12 +9,13 @@ from rwkv.command_line.compare import add_compare
 from rwkv.command_line.completion import add_completion
 from rwkv.command_line.demo import add_demo
 from rwkv.command_line.import_ import add_import
-from rwkv.command_line.options import HelpFormatter
+from rwkv.command_line.options import HelpFormatter, Parser
 from rwkv.command_line.predict import add_predict
 from rwkv.command_line.report import add_report
 from rwkv.command_line.schedule import add_schedule
 from rwkv.command_line.simulate import add_simulate
 from rwkv.commands.plain_json import as_json
+from rwkv.errors import RwkvError
 from rwkv.runtime import run_command
 
 # In the order of the help.
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for add in _COMMANDS:
         add(commands)
     add_completion(commands, parser)
@@ -52,9 +53,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # What a command prints under way is no part of its JSON.
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        answer: Answer = options.run(options)
+    try:
+        # What a command prints under way is no part of its JSON.
+        with redirect_stdout(sys.stderr) if options.json else nullcontext():
+            answer: Answer = options.run(options)
+    except RwkvError as error:
+        if options.json:
+            print(as_json({"error": {"what": error.what, **error.details}, "exit_code": error.exit_code}))
+        raise
     text = as_json(answer.fields) if options.json else answer.text
     if text:
         print(text)

@@ -5,6 +5,7 @@ class RwkvError(Exception):
     """Base of all errors that are reported as a message, never as a traceback.
 
     what: one sentence. where: file, key or user. got, expected: the offending and the wanted value. hint: what next.
+    details: those of them that are given, by the name in the message.
     `exit_code` is what a command ends with: 1 failed, 2 bad input.
     """
 
@@ -13,16 +14,17 @@ class RwkvError(Exception):
     def __init__(self, what: str, *, where: str = "", got: str = "", expected: str = "", hint: str = "") -> None:
         self.what = what
         details = {"where": where, "got": got, "expected": expected, "next": hint}
-        super().__init__("\n".join([what, *(f"  {name}: {text}" for name, text in details.items() if text)]))
+        self.details = {name: text for name, text in details.items() if text}
+        super().__init__("\n".join([what, *(f"  {name}: {text}" for name, text in self.details.items())]))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by finished message, so that worker processes can raise it."""
-        return _rebuild, (type(self), str(self), self.what)
+        return _rebuild, (type(self), str(self), self.what, self.details)
 
 
-def _rebuild(kind: type[RwkvError], message: str, what: str) -> RwkvError:
+def _rebuild(kind: type[RwkvError], message: str, what: str, details: dict[str, str]) -> RwkvError:
     error = kind(message)
-    error.what = what
+    error.what, error.details = what, details
     return error
 
 

@@ -1,17 +1,13 @@
 """What the commands have in common: how one is added, and the arguments that several of them take."""
 
 import argparse
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv.command_line.answer import Answer
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-else:
-    Commands = object
 
 Run = Callable[[argparse.Namespace], Answer]
 
@@ -28,6 +24,35 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return "\n\n".join(part if "\n  " in part else textwrap.fill(part, width) for part in paragraphs)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of a command, in which the value of an option may begin with a minus: --cards -is:new."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse does it, once such values are joined to their options."""
+        return super().parse_known_args(self._joined(sys.argv[1:] if args is None else list(args)), namespace)
+
+    def _joined(self, arguments: Sequence[str]) -> list[str]:
+        joined: list[str] = []
+        for argument in arguments:
+            begins = argument.startswith("-") and not argument.startswith("--") and argument not in self._options
+            before = self._options.get(joined[-1]) if joined else None
+            if begins and before is not None and before.nargs is None and "--" not in joined:
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return joined
+
+    @property
+    def _options(self) -> dict[str, argparse.Action]:
+        return self._option_string_actions
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]
+else:
+    Commands = object
+
+
 def add_command(
     commands: Commands, name: str, run: Run, help: str, description: str, epilog: str = ""
 ) -> argparse.ArgumentParser:
@@ -40,7 +65,7 @@ def add_command(
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, also of an error")
     parser.add_argument("--quiet", action="store_true", help="no progress and no notices on stderr, only errors")
     parser.set_defaults(run=run)
     return parser

@@ -25,7 +25,9 @@ _EPILOG = """\
 which cards (--cards), a part of the language of Anki's search box:
   word "some words" wor*d   in the note's first field
   deck:NAME preset:NAME     with the decks below; NAME may hold *; deck:"A B"
+  tag:NAME tag:none         with the tags below; NAME may hold *
   is:new is:due is:suspended  as in Anki
+  added:7 rated:7 rated:7:1 made or answered within 7 days; answered Again
   cid:1,2,3                 ids of cards
   prop:r<0.9 prop:p<0.8     recall by the curve, and by RWKV-P
   prop:left<=0              days until the curve falls to desired retention
@@ -56,7 +58,9 @@ def add_predict(commands: Commands) -> None:
     help = "of the file or of stdout (default: that of the file's name, or text)"
     parser.add_argument("--format", choices=("text", "csv", "json", "parquet"), help=help)
     completed_by_files(parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to a file"))
-    parser.add_argument("--rows", type=int, default=40, help="lines of the table of text, 0 for all (default: 40)")
+    parser.add_argument(
+        "--rows", type=int, default=40, metavar="N", help="lines of the table of text, 0 for all (default: 40)"
+    )
     add_model(parser)
 
 
@@ -69,7 +73,8 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.predict import predict_learner
 
     if options.rows < 0:
-        raise InputError("A table has no such number of lines.", where="--rows", got=str(options.rows), expected=_ROWS)
+        what, hint = "A table has no such number of lines.", "give 0 or more, or leave --rows out"
+        raise InputError(what, where="--rows", got=str(options.rows), expected=_ROWS, hint=hint)
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)

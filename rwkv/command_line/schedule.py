@@ -61,11 +61,11 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.chosen_model import choose_model
     from rwkv.commands.learner import choose_user, read_learner
     from rwkv.commands.moment import moment_of
-    from rwkv.commands.schedule import Pace, schedule_learner
+    from rwkv.commands.schedule import MOST_DAYS, Pace, schedule_learner
 
-    if options.search is not None and options.search < 0:
-        what, expected = "The days ahead have no such day.", "0 for today, 1 for tomorrow, ..."
-        hint = "give one from 0 on"
+    if options.search is not None and not 0 <= options.search < MOST_DAYS:
+        what, expected = "The days ahead have no such day.", f"0 for today, 1 for tomorrow, up to {MOST_DAYS - 1}"
+        hint = "give another one"
         raise InputError(what, where="--search", got=str(options.search), expected=expected, hint=hint)
     if options.out is not None:
         schedule_tables.format_of(options.out)  # refused before the work

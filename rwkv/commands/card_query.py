@@ -3,6 +3,9 @@
     word  "some words"  wor*d   in the note's first field, upper and lower case alike
     deck:NAME  preset:NAME      NAME may hold *; a deck with all that lies below it; deck:"Two words"
     is:new  is:due  is:suspended
+    tag:NAME  tag:none          of the note; a tag with all that lies below it; NAME may hold *
+    added:N                     made within N days, today included, by the card's id
+    rated:N  rated:N:1          answered within N days, today included; with a button, 1 Again to 4 Easy
     cid:1,2,3                   ids of cards
     prop:r<0.9                  recall by the forgetting curve now, as Anki's prop:r
     prop:p<0.8                  recall by RWKV-P now
@@ -10,11 +13,13 @@
     prop:ivl>=21  prop:due<=0   Anki's interval; days until Anki's due day
     a b   a or b   -a   ( )     both, one of both, not, together
 
-Operators of prop: < <= > >= = !=. A card without the property, such as a new one's curve, is not among them.
+Operators of prop: < <= > >= = !=. A card without the property, such as a new one's curve, is not among them. Letters
+with marks are the same whether they are written in one character or in several.
 """
 
 import operator
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -25,7 +30,7 @@ import numpy.typing as npt
 from rwkv.data.history import Bools
 from rwkv.errors import InputError
 
-# Of CardPredictions, or those of them that need no model.
+# Of rwkv.commands.card_columns and of CardPredictions.
 Columns = Mapping[str, npt.NDArray[Any]]
 Match = Callable[[Columns], Bools]
 
@@ -48,6 +53,7 @@ _PROPERTIES = {
 }
 _OF_MODEL = {"r", "p", "left"}
 _MOST_TOKENS = 200
+_INT64 = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def parse_query(text: str) -> Query:
 
 def _tokens(text: str) -> list[str]:
     tokens, place = [], 0
-    text = text.rstrip()
+    text = unicodedata.normalize("NFC", text).rstrip()
     while place < len(text):
         found = _TOKEN.match(text, place)
         if found is None:
@@ -126,7 +132,7 @@ class _Parser:
         if make is not None and colon:
             return make(value)
         if colon and not token.startswith('"'):
-            _refuse(token, "deck:, preset:, is:, cid: or prop:, or words in quotes")
+            _refuse(token, "deck:, preset:, tag:, is:, added:, rated:, cid: or prop:, or words in quotes")
         return _note(kind + colon + value)
 
     def _property(self, token: str, value: str) -> Match:
@@ -176,12 +182,56 @@ def _text(column: str, pattern: str) -> Match:
 
     def match(columns: Columns) -> Bools:
         distinct, place = np.unique(columns[column].astype(str), return_inverse=True)
-        return np.array([expression.fullmatch(text) is not None for text in distinct.tolist()], bool)[place]
+        texts = (unicodedata.normalize("NFC", text) for text in distinct.tolist())
+        return np.array([expression.fullmatch(text) is not None for text in texts], bool)[place]
 
     return match
 
 
+def _tag(name: str) -> Match:
+    """Tags lie in one text with a space before and after each."""
+    one = r"\S*".join(map(re.escape, name.split("*")))
+    match = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{one}(::\S*)?\s.*")
+
+    def known(columns: Columns) -> Bools:
+        _need(columns, "tags", f"tag:{name}", "The tags of the cards are not known.", "import the collection again")
+        return match(columns)
+
+    return known
+
+
+def _added(days: str) -> Match:
+    within = _days("added", days)
+
+    def match(columns: Columns) -> Bools:
+        _need(columns, "added_days", f"added:{days}", "The folder has no dates, only days.", "leave the term out")
+        return columns["added_days"] < within
+
+    return match
+
+
+def _rated(value: str) -> Match:
+    days, colon, button = value.partition(":")
+    within = _days("rated", days)
+    if colon and button not in ("1", "2", "3", "4"):
+        _refuse(f"rated:{value}", "a button from 1 to 4, such as rated:7:1")
+    names = [f"rated_days_{number}" for number in (button or "1234")]
+    return lambda columns: np.any([columns[name] < within for name in names], axis=0)
+
+
+def _days(kind: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text) or int(text) == 0:
+        _refuse(f"{kind}:{text}", f"a number of days such as {kind}:7")
+    return int(text)
+
+
+def _need(columns: Columns, name: str, term: str, what: str, hint: str) -> None:
+    if name not in columns:
+        raise InputError(what, where="--cards", got=term, hint=hint)
+
+
 def _state(name: str) -> Match:
+    name = name.lower()
     if name == "due":
         return lambda columns: (columns["due_in_days"] <= 0) & ~columns["is_suspended"]
     if name not in ("new", "suspended"):
@@ -190,9 +240,10 @@ def _state(name: str) -> Match:
 
 
 def _cards(ids: str) -> Match:
-    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", ids):
+    if not re.fullmatch(r"-?\d{1,19}(,-?\d{1,19})*", ids):
         _refuse(f"cid:{ids}", "ids of cards such as cid:1,2,3")
-    wanted = np.array(ids.split(","), np.int64)
+    numbers = [int(number) for number in ids.split(",")]
+    wanted = np.array([number for number in numbers if _INT64.min <= number <= _INT64.max], np.int64)
     return lambda columns: np.isin(columns["card_id"], wanted)
 
 
@@ -201,5 +252,13 @@ def _refuse(got: str, expected: str) -> NoReturn:
     raise InputError("The cards that are asked for are not understood.", got=got, expected=expected, hint=hint)
 
 
-_KINDS: dict[str, Callable[[str], Match]] = {"deck": _deck, "preset": _preset, "is": _state, "cid": _cards}
+_KINDS: dict[str, Callable[[str], Match]] = {
+    "deck": _deck,
+    "preset": _preset,
+    "tag": _tag,
+    "is": _state,
+    "added": _added,
+    "rated": _rated,
+    "cid": _cards,
+}
 EVERYTHING = parse_query("")

@@ -95,7 +95,8 @@ def format_of(path: Path | None, asked: str | None) -> str:
         raise InputError("Parquet is not for the terminal.", hint="give --out FILE.parquet")
     if asked is not None or path is None:
         return asked or "text"
-    ending = {".txt": "text"}.get(path.suffix, path.suffix.removeprefix("."))
+    suffix = path.suffix.lower()
+    ending = {".txt": "text"}.get(suffix, suffix.removeprefix("."))
     if ending not in FORMATS:
         expected = ", ".join(f".{name}" for name in ("txt", *FORMATS[1:]))
         raise InputError("The file's name says no format.", got=str(path), expected=expected, hint="give --format")

@@ -6,7 +6,7 @@ from datetime import date, datetime, time
 from typing import TypeVar
 
 from rwkv.commands.learner import Learner
-from rwkv.data.days import epoch_of, local_time
+from rwkv.data.days import EARLIEST_S, LATEST_S, epoch_of, local_time
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -59,7 +59,10 @@ def _read(text: str, learner: Learner) -> float:
         raise InputError(what, where="--at", got=repr(text), expected=expected, hint="count from the last review")
     if moment.tzinfo is not None:
         return moment.timestamp()
-    at_s = _on_the_clock(moment, learner.info.timezone, text)
+    at_s = epoch_of(moment, learner.info.timezone)
+    if not EARLIEST_S < at_s < LATEST_S:  # refused as too early or too late, whatever clocks show then
+        return at_s
+    _check_clock(moment, at_s, learner.info.timezone, text)
     is_last_day = day is not None and at_s < learner.end_s and learner.day_of(at_s) == learner.day_of(learner.end_s)
     return learner.end_s if is_last_day else at_s
 
@@ -79,13 +82,11 @@ def _from_now(ahead_s: float, unit: str, text: str, learner: Learner) -> float:
     return learner.days_later(learner.now_s(), days) + ahead_s - days * SECONDS_PER_DAY
 
 
-def _on_the_clock(moment: datetime, timezone: str, text: str) -> float:
-    at_s = epoch_of(moment, timezone)
+def _check_clock(moment: datetime, at_s: float, timezone: str, text: str) -> None:
     shown = local_time(at_s, timezone).replace(tzinfo=None)
     if shown != moment:
         what = "The clock skips this time on that day."
         raise InputError(what, where="--at", got=f"{text} in {timezone}", hint=f"give {shown:%Y-%m-%dT%H:%M}")
-    return at_s
 
 
 def _too_far_ahead(text: str | None) -> InputError:

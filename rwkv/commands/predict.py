@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rwkv.commands.answer_times import median_answer_ms
+from rwkv.commands.card_columns import card_columns
 from rwkv.commands.card_query import EVERYTHING, Query
 from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.fed_engine import fed_engine
@@ -52,8 +53,11 @@ class Wish:
         """Raises InputError for what nobody can wish."""
         checked_retention(self.retention)
         if not 0 <= self.least_days < MOST_DAYS:
-            expected = f"0 to {MOST_DAYS} days"
-            raise InputError("This is no shortest interval.", got=repr(self.least_days), expected=expected)
+            got, expected = repr(self.least_days), f"0 to less than {MOST_DAYS} days"
+            hint = "1 is as in Anki, 0 looks within the day too"
+            raise InputError(
+                "This is no shortest interval.", where="--least-days", got=got, expected=expected, hint=hint
+            )
 
     def of(self, chosen: slice | Bools) -> "Wish":
         """Of some of the cards."""
@@ -150,7 +154,7 @@ def predict_learner(
     least_days: float = 1.0,
 ) -> CardPredictions:
     """The same of a learner who was read already."""
-    known = _known(learner, at_s, retention)
+    known = card_columns(learner, at_s, retention)
     rows = np.arange(len(learner.cards)) if query.asks_model else np.flatnonzero(query.matches(known))
     wish = Wish(known["desired_retention"][rows], least_days)
     engine = fed_engine(learner, model)
@@ -159,27 +163,9 @@ def predict_learner(
     finally:
         engine.close()
     columns = {name: column[rows] for name, column in known.items()} | said
-    predictions = CardPredictions(**columns, left_days=columns["interval_days"] - columns["elapsed_days"])
-    return predictions.rows(query.matches(predictions.columns)) if query.asks_model else predictions
-
-
-def _known(learner: Learner, at_s: float, retention: float | None) -> Columns:
-    """The columns that need no model, of all cards."""
-    cards = learner.cards
-    own = cards.desired_retention
-    return {
-        "card_id": cards.card_id,
-        "note": cards.note,
-        "deck": cards.deck,
-        "preset": cards.preset,
-        "elapsed_days": np.maximum(0, at_s - learner.latest_s) / SECONDS_PER_DAY,
-        "due_day": cards.due_day,
-        "due_in_days": cards.due_day - learner.day_of(at_s),
-        "anki_interval_days": cards.interval_days,
-        "desired_retention": own if retention is None else np.full_like(own, retention),
-        "is_new": cards.is_new,
-        "is_suspended": cards.is_suspended,
-    }
+    columns["left_days"] = columns["interval_days"] - columns["elapsed_days"]
+    predictions = CardPredictions(**{field.name: columns[field.name] for field in fields(CardPredictions)})
+    return predictions.rows(query.matches(columns)) if query.asks_model else predictions
 
 
 def _said(engine: Engine, learner: Learner, rows: Ints, at_s: float, wish: Wish) -> Columns:

@@ -51,7 +51,8 @@ def users_in(folder: Path, wanted: Sequence[int] | None = None) -> list[int]:
     lacking = [user for user in wanted if user not in present]
     if len(lacking) == len(wanted):
         what = "The user is not in the folder." if len(wanted) == 1 else "None of the users is in the folder."
-        raise InputError(what, where=str(folder), got=shown_users(lacking), expected=f"one of: {shown_users(present)}")
+        got, expected = shown_users(lacking), f"one of: {shown_users(present)}"
+        raise InputError(what, where=str(folder), got=got, expected=expected, hint="choose one that is there")
     if lacking:
         log.warning("%s has no user %s", folder, shown_users(lacking))
     return [user for user in wanted if user in present]

@@ -59,14 +59,15 @@ def read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> di
         return {name: merged[name] for name in names}
 
 
-def read_file(file: Path, where: str, names: tuple[str, ...]) -> pa.Table:
-    """The named columns of one file, each of which must be there once."""
+def read_file(file: Path, where: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
+    """The named columns of one file, each of which must be there once, and those that it may have."""
     with reading(where), pa.OSFile(os.fsencode(file)) as source:
         parquet = pq.ParquetFile(source)
         there = parquet.schema_arrow.names
         lacking = [name for name in names if name not in there]
         if lacking:
             raise HistoryError(f"A column is missing: {', '.join(lacking)}.", where=where, got=", ".join(there))
+        names += tuple(name for name in optional if name in there)
         twice = [name for name in names if there.count(name) > 1]
         if twice:
             raise HistoryError(f"A column occurs twice: {', '.join(twice)}.", where=where, got=", ".join(there))

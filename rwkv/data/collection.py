@@ -29,6 +29,7 @@ DEFAULT_RETENTION = 0.9
 
 _INTEGERS = ("card_id", "note_id", "deck_id", "interval_days")
 _TEXTS = ("note", "deck", "preset")
+_OPTIONAL = ("tags",)
 _FLAGS = ("is_new", "is_suspended")
 _FLOATS = ("due_day", "desired_retention")
 
@@ -72,7 +73,8 @@ class CardList:
 
     Ids int64 as in Anki. note (first field as plain text), deck (full name, "A::B") and preset: str objects.
     due_day float64: whole days in day_offset's count, NaN where none is set. interval_days int64.
-    desired_retention float64 in (0, 1).
+    desired_retention float64 in (0, 1). tags: of the note, str objects with a space before and after each tag; None
+    where they were not recorded.
     """
 
     card_id: Ints
@@ -86,6 +88,7 @@ class CardList:
     is_new: Bools
     is_suspended: Bools
     desired_retention: Floats
+    tags: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.card_id)
@@ -109,7 +112,7 @@ def list_collections(root: Path) -> list[int]:
 def write_collection(root: Path, collection: Collection) -> None:
     """Write one user's names and facts; info.json comes last, so they are there whole or not at all."""
     folder = _folder(root, collection.user)
-    columns = {field.name: getattr(collection.cards, field.name) for field in fields(CardList)}
+    columns = {name: column for name, column in vars(collection.cards).items() if column is not None}
     no_day = np.isnan(collection.cards.due_day)
     columns["due_day"] = np.ma.MaskedArray(np.where(no_day, 0, collection.cards.due_day).astype(np.int64), no_day)
     write_columns(folder / "cards.parquet", columns)
@@ -150,9 +153,12 @@ def read_info(root: Path, user: int) -> CollectionInfo:
 
 def day_of(info: CollectionInfo, epoch_s: float) -> int:
     """The day_offset of a moment, by the collection's time zone and the hour at which its days begin."""
-    moments = np.array([int(epoch_s // 1), info.day_start_s])
-    day, start = info.clock.days(moments)
-    return int(day - start)
+    return int(days_of(info, np.array([int(epoch_s // 1)]))[0])
+
+
+def days_of(info: CollectionInfo, epoch_s: Ints) -> Ints:
+    """The same of many moments [n]."""
+    return info.clock.days(epoch_s) - info.clock.days(np.array([info.day_start_s]))[0]
 
 
 def review_times(root: Path, user: int) -> Ints:
@@ -173,10 +179,12 @@ def _folder(root: Path, user: int) -> Path:
 
 def _read_cards(path: Path) -> CardList:
     where = str(path)
-    table = read_file(path, where, tuple(field.name for field in fields(CardList)))
+    names = tuple(field.name for field in fields(CardList) if field.name not in _OPTIONAL)
+    table = read_file(path, where, names, _OPTIONAL)
     ids = {name: integers(table[name], name, where) for name in _INTEGERS}
     texts = {name: np.array(table[name].to_pylist(), object) for name in _TEXTS}
     flags = {name: table[name].to_numpy().astype(bool) for name in _FLAGS}
     floats = {name: table[name].to_numpy().astype(np.float64) for name in _FLOATS}
+    texts |= {name: np.array(table[name].to_pylist(), object) for name in _OPTIONAL if name in table.column_names}
     columns: dict[str, npt.NDArray[Any]] = {**ids, **texts, **flags, **floats}
     return CardList(**columns)

@@ -40,7 +40,8 @@ def checked_retention(retention: npt.ArrayLike) -> Floats:
     outside = ~((wanted > 0) & (wanted < 1))
     if outside.any():
         got = repr(float(wanted[outside][0]))
-        raise InputError("This is no desired retention.", got=got, expected="more than 0, less than 1")
+        what, expected = "This is no desired retention.", "more than 0, less than 1"
+        raise InputError(what, got=got, expected=expected, hint="give a share such as 0.9 for 90%")
     return wanted
 
 

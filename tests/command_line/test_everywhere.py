@@ -76,6 +76,23 @@ def test_the_exit_code_of_an_answer_is_that_of_the_command(monkeypatch: pytest.M
     assert main([]) == 1
 
 
+@pytest.mark.parametrize("query", ["-is:suspended", "-hund", "-hund -is:new", "-(a or b)", "-5"])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--quiet", "--rows=3"]])
+def test_a_value_may_begin_with_a_minus(query: str, options: list[str]) -> None:
+    """As in Anki's search box: with or without =, whatever comes after it."""
+    for written in (["--cards", query], [f"--cards={query}"]):
+        read = build_parser().parse_args(["predict", "mine", *written, *options])
+        assert (read.cards, read.folder, read.json) == (query, Path("mine"), "--json" in options)
+
+
+def test_what_is_no_value_stays_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--cards", "--json"], ["--json", "-x"], ["--cards", "-x", "-y"], ["--cards"]):
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args(["predict", "mine", *arguments])
+        assert ended.value.code == 2
+    assert "expected one argument" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_completion_scripts_know_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0

@@ -117,6 +117,20 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
         (("predict", "mine", "--retention", "1.5"), ("retention", "1.5")),
         (("predict", "mine", "--least-days", "1e9"), ("shortest interval",)),
         (("predict", "mine", "--model", "none.pth"), ("none.pth",)),
+        (("predict", "mine", "--retention", "nan"), ("retention", "nan")),
+        (("predict", "mine", "--least-days", "nan"), ("shortest interval", "nan")),
+        (("predict", "mine", "--least-days", "-1"), ("shortest interval", "-1")),
+        (("predict", "mine", "--user", "99999999999999999999"), ("not in the folder",)),
+        (("predict", "mine", "--at", "0001-01-01"), ("--at", "before the last review")),
+        (("predict", "mine", "--at", "9999-12-31T23:59"), ("--at", "too far ahead")),
+        (("predict", "mine", "--at", "-3d"), ("no moment", "-3d")),
+        (("predict", "mine", "--cards", "-"), ("a term after it",)),
+        (("schedule", "mine", "--days", str(10**20)), ("--days", "3650")),
+        (("schedule", "mine", "--search", "99999"), ("99999", "3649")),
+        (("schedule", "mine", "--limit", "0"), ("--limit", "got: 0")),
+        (("schedule", "mine", "--new", "-1"), ("--new", "got: -1")),
+        (("schedule", "mine", "--backlog-days", str(10**12)), ("--backlog-days",)),
+        (("schedule", "mine", "--retention", "inf"), ("retention", "inf")),
         (("predict", "mine", "--out", "cards.xlsx"), ("cards.xlsx",)),
         (("predict", "mine", "--format", "parquet"), ("--out",)),
         (("predict", "mine", "--rows", "-3"), ("--rows", "got: -3")),
@@ -128,12 +142,18 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
         (("schedule", "mine", "--out", "days.xlsx"), ("days.xlsx",)),
     ],
 )
-def test_bad_input_is_told_and_nothing_is_on_stdout(
+def test_bad_input_is_told_with_what_to_do(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    """Also with --json: exit code 2, and the message on stderr."""
-    out, err = said(capsys, *arguments, "--json", "--quiet", code=2)
+    """Exit code 2, and the message on stderr; stdout is empty, with --json the same in one object."""
+    out, err = said(capsys, *arguments, "--quiet", code=2)
     assert out == ""
     assert err.startswith("error: ")
-    for word in words:
+    for word in (*words, "next: "):
         assert word in err
+    out, again = said(capsys, *arguments, "--json", "--quiet", code=2)
+    assert again == err
+    read = json.loads(out)
+    assert read["exit_code"] == 2
+    assert "\n".join(f"  {name}: {text}" for name, text in read["error"].items() if name != "what") in err
+    assert read["error"]["what"] in err

@@ -97,4 +97,5 @@ def _cards(card: np.ndarray) -> CardList:
         is_new=is_new,
         is_suspended=card == SUSPENDED,
         desired_retention=np.array([0.9, 0.9, 0.8])[card % 3],
+        tags=np.array(["", " essen ", " essen::obst leicht "], object)[card % 3],
     )

@@ -12,6 +12,12 @@ COLUMNS: Columns = {
     "note": np.array(["der Hund", "die Katze", "Hundert", "a:b (c)", ""], object),
     "deck": np.array(["Deutsch", "Deutsch::Tiere", "Deutschland", "Two words", "x"], object),
     "preset": np.array(["Default", "Default", "Hard ones", "Hard ones", "x"], object),
+    "tags": np.array([" animal ", " animal::dog easy ", "", " Été ", " plant:x animals "], object),
+    "added_days": np.array([0.0, 6.0, 7.0, NAN, -1.0]),
+    "rated_days_1": np.array([0.0, 3.0, NAN, NAN, 30.0]),
+    "rated_days_2": np.array([NAN, NAN, 6.0, NAN, NAN]),
+    "rated_days_3": np.array([2.0, 0.0, 7.0, NAN, 1.0]),
+    "rated_days_4": np.array([NAN, NAN, NAN, NAN, NAN]),
     "is_new": np.array([False, False, False, True, False]),
     "is_suspended": np.array([False, True, False, False, False]),
     "due_in_days": np.array([-1.0, 0.0, 3.0, NAN, 0.0]),
@@ -60,6 +66,28 @@ COLUMNS: Columns = {
         ("-( is:new or -cid:11 )", [0]),
         ("-hund", [1, 3, 4]),
         ("((hund))", [0, 2]),
+        ("tag:animal", [0, 1]),
+        ("tag:ANIMAL*", [0, 1, 4]),
+        ("tag:animal::dog", [1]),
+        ("tag:dog", []),
+        ("tag:easy", [1]),
+        ("tag:none", [2]),
+        ("-tag:none", [0, 1, 3, 4]),
+        ("tag:plant:x", [4]),
+        ("tag:été", [3]),
+        ("tag:e\u0301te\u0301", [3]),
+        ("added:1", [0, 4]),
+        ("added:7", [0, 1, 4]),
+        ("rated:1", [0, 1]),
+        ("rated:2", [0, 1, 4]),
+        ("rated:7", [0, 1, 2, 4]),
+        ("rated:7:1", [0, 1]),
+        ("rated:7:2", [2]),
+        ("rated:100:4", []),
+        ("-rated:2 -is:new", [2]),
+        ("IS:Suspended", [1]),
+        ("cid:9223372036854775807,22", [1]),
+        ("cid:-3,9999999999999999999,11", [0]),
     ],
 )
 def test_meaning(query: str, expected: list[int]) -> None:
@@ -85,7 +113,13 @@ def test_whether_the_model_is_asked(query: str, asks: bool) -> None:
         ('deck:"two', "two"),
         ("-", "-"),
         ("is:old", "is:old"),
-        ("tag:x", "tag:x"),
+        ("flag:1", "flag:1"),
+        ("added:0", "added:0"),
+        ("added:x", "added:x"),
+        ("rated:", "rated:"),
+        ("rated:7:5", "rated:7:5"),
+        ("rated:1e9", "rated:1e9"),
+        ("cid:12345678901234567890", "cid:12345678901234567890"),
         ("cid:1,x", "cid:1,x"),
         ("cid:", "cid:"),
         ("prop:r", "prop:r"),
@@ -99,3 +133,21 @@ def test_what_is_refused(query: str, got: str) -> None:
     with pytest.raises(InputError, match="not understood") as caught:
         parse_query(query)
     assert got in str(caught.value)
+
+
+def test_letters_with_marks_are_the_same_in_one_character_or_several() -> None:
+    """On either side: macOS writes names in the long form."""
+    short, long = "caf\u00e9", "cafe\u0301"
+    columns = {"card_id": np.arange(3), "note": np.array([short, long, "cafe"], object)}
+    columns |= {"deck": columns["note"], "preset": columns["note"]}
+    for text in (short, long):
+        for query in (text, f"deck:{text}", f"preset:{text.upper()}"):
+            assert np.flatnonzero(parse_query(query).matches(columns)).tolist() == [0, 1], query
+
+
+def test_what_a_folder_does_not_say_is_told() -> None:
+    """Of older imports no tags, of plain datasets no dates."""
+    lacking = {name: column for name, column in COLUMNS.items() if name not in ("tags", "added_days")}
+    for query, word in (("tag:x", "import the collection again"), ("added:3", "no dates")):
+        with pytest.raises(InputError, match=word):
+            parse_query(query).matches(lacking)

@@ -1,6 +1,7 @@
 """Predictions of a collection: the engine's own numbers for every card, from states that are kept where they may be."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from rwkv.commands.card_query import parse_query
 from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.learner import Learner, read_learner
 from rwkv.commands.predict import CardPredictions, predict_collection, predict_learner
+from rwkv.data.arrow import read_file, write_columns
+from rwkv.data.collection import CardList
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
 from rwkv.errors import InputError
@@ -242,6 +245,44 @@ def test_of_a_large_collection_no_states_are_kept(tmp_path: Path, monkeypatch: p
     root = make_person(tmp_path)
     predicted(root)
     assert not list(root.rglob("state.rwkv"))
+
+
+# --- Which cards
+
+
+def test_queries_know_tags_and_days(tmp_path: Path) -> None:
+    """By the files alone: tags of the collection, days of the ids and of the history."""
+    root = make_person(tmp_path)
+    learner = read_learner(root, 1)
+    today, history = learner.day_of(learner.end_s), learner.history
+    recent, lately_again = history.day_offset > today - 3, history.rating == 1
+    existing = [card for card in range(REVIEWED + 2) if card != DELETED]
+    expected = {
+        "tag:essen": [card for card in existing if card % 3],
+        "tag:leicht -tag:none": [card for card in existing if card % 3 == 2],
+        "rated:3": [card for card in existing if card in history.card[recent]],
+        "rated:3:1": [card for card in existing if card in history.card[recent & lately_again]],
+        "rated:3:1 prop:p>=0": [card for card in existing if card in history.card[recent & lately_again]],
+        "added:1": [],
+    }
+    # The ids are of September 2020.
+    expected["added:1200"] = existing
+    for query, wanted in expected.items():
+        found = predict_learner(learner, MODEL, learner.end_s, parse_query(query))
+        assert found.card_id.tolist() == [id_of(card) for card in wanted], query
+    assert 0 < len(expected["rated:3:1"]) < len(expected["rated:3"]) < len(existing)
+
+
+def test_an_older_import_has_no_tags(tmp_path: Path) -> None:
+    root = make_person(tmp_path)
+    path = root / "collection" / "user_id=1" / "cards.parquet"
+    names = [field.name for field in fields(CardList) if field.name != "tags"]
+    table = read_file(path, str(path), tuple(names))
+    columns = {name: np.array(table[name].to_pylist(), object if name == "note" else None) for name in names}
+    write_columns(path, columns | {"due_day": columns["due_day"].astype(np.float64)})
+    with pytest.raises(InputError, match="import the collection again"):
+        predict_collection(root, 1, MODEL, query=parse_query("tag:x"))
+    assert len(predict_collection(root, 1, MODEL, query=parse_query("is:new"))) == 2
 
 
 # --- Plain dataset folders

@@ -48,6 +48,7 @@ CARDS = CardList(
     is_new=np.array([False, True]),
     is_suspended=np.array([True, False]),
     desired_retention=np.array([0.9, 0.85]),
+    tags=np.array([" essen käse::hart ", ""], object),
 )
 
 
