@@ -5,6 +5,7 @@ A field is a TOML key in lower case; its type carries the rule for the value. Wi
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -190,6 +191,12 @@ class TrainConfig(Config):
         return range(self.validate_users_start, self.validate_users_end + 1)
 
 
+def _four_files(imm: str, ahead: str, result: Path, raw: Path) -> bool:
+    """Whether two names in two folders, where both pairs differ, also lead to four files."""
+    files = {os.path.realpath(folder / f"{name}.jsonl") for folder in (result, raw) for name in (imm, ahead)}
+    return len(files) == 4 or imm == ahead or raw == result
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(_Users):
     """Configuration of get_result. file_ahead, file_imm: result files without ending. Source: spec 6, spec 8."""
@@ -198,6 +205,7 @@ class EvaluateConfig(_Users):
         *_Users.relations,
         (("file_imm", "file_ahead"), lambda imm, ahead: imm != ahead, "another name"),
         (("raw_folder", "result_folder"), lambda raw, result: raw != result, "another folder"),
+        (("file_imm", "file_ahead", "result_folder", "raw_folder"), _four_files, "a name of another file"),
     )
 
     file_ahead: Name

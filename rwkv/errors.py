@@ -58,5 +58,9 @@ class DeviceError(InputError):
     """The configured device is not there."""
 
 
+class BusyError(InputError):
+    """Another command is writing where this one is to write."""
+
+
 class NonFiniteError(RwkvError):
     """Training met too many steps with a non-finite loss or gradient."""

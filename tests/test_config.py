@@ -294,6 +294,20 @@ def test_keys_must_agree(cls: type[Config], changes: dict[str, object], line: st
     assert problems(cls, **changes) == [line]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"FILE_IMM": "./RWKV"},
+        {"FILE_IMM": "x/../RWKV"},
+        {"FILE_IMM": "../raw/RWKV"},
+        {"RAW_FOLDER": "x/../result"},
+    ],
+)
+def test_results_of_two_kinds_do_not_meet_in_a_file(changes: dict[str, object]) -> None:
+    (problem,) = problems(EvaluateConfig, **changes)
+    assert "expected a name of another file" in problem
+
+
 def test_all_problems_are_reported_at_once() -> None:
     changes = {"TRAIN_MOD": "WS", "TRAIN_MODE": None, "DTYPE": "half", "TRAIN_USERS_END": 1, "SEED": -1}
     lines = problems(TrainConfig, **changes)

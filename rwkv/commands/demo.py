@@ -22,6 +22,7 @@ from rwkv.config import (
 )
 from rwkv.errors import RwkvError
 from rwkv.files import write_whole
+from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
 SEED = 1
@@ -46,8 +47,13 @@ Keys = dict[str, object]
 def demo(out: Path) -> DemoTable:
     """Run the demo in the folder `out`; what is there from an earlier run is not done again.
 
-    Raises RwkvError where one of its steps fails.
+    Raises RwkvError where one of its steps fails, or another demo runs there.
     """
+    with only_writer_in(out, "another folder"):
+        return _demo(out)
+
+
+def _demo(out: Path) -> DemoTable:
     configs = out / "configs"
     configs.mkdir(parents=True, exist_ok=True)
 

@@ -1,13 +1,12 @@
 """Predict the benchmark's reviews of all configured users and write the result files (spec 6)."""
 
-from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import torch
 
 from rwkv.batches.loader import fetch, worker_errors
 from rwkv.batches.plan import Group, history_places, packed_groups
-from rwkv.batches.sliced import SlicedBatch
 from rwkv.commands.compute import open_compute_device
 from rwkv.commands.find_keys import key_database
 from rwkv.commands.metric_table import format_means
@@ -22,7 +21,6 @@ from rwkv.errors import InputError
 from rwkv.evaluation.made_by import model_at
 from rwkv.evaluation.predict import (
     Question,
-    Targets,
     curve_weights,
     last_rows,
     make_question,
@@ -31,6 +29,7 @@ from rwkv.evaluation.predict import (
 )
 from rwkv.evaluation.results import ResultFiles
 from rwkv.evaluation.summary import common_users
+from rwkv.locks import only_writer_in, only_writer_of
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
@@ -48,8 +47,19 @@ _ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
 def evaluate(config: EvaluateConfig) -> int:
     """Evaluate the configured users who are not done yet, and print the means of all of them. Returns the exit code.
 
-    Raises ConfigError where another model made the results that one of them has.
+    Raises ConfigError where another model made the results that one of them has, BusyError where another command
+    writes one of the files.
     """
+    with ExitStack() as stack:
+        for folder in (config.result_folder, config.raw_folder)[: 1 + config.raw]:
+            for name in (config.file_ahead, config.file_imm):
+                stack.enter_context(only_writer_of(folder / name, "other names in FILE_AHEAD and FILE_IMM"))
+        if config.raw:
+            stack.enter_context(only_writer_in(config.raw_db_path, "another RAW_DB_PATH"))
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> int:
     device = open_compute_device(config.device, config.threads)
     network = load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
     groups = _groups(config)
@@ -68,9 +78,8 @@ def evaluate(config: EvaluateConfig) -> int:
     for question in progress_by_size(questions, rows, "evaluation", "row"):
         for user in sorted(question.problems.keys() - done):
             failures.add(user, question.problems[user])
-        asked = [of for of in question.targets if of.user not in done]
-        left_out += sum(of.left_out for of in asked)
-        _answer(config, network, question.batch, asked, results, failures)
+        left_out += sum(of.left_out for of in question.targets if of.user not in done)
+        _answer(config, network, question, done, results, failures)
     results.finish()
     _print_means(results, set(config.users))
     if left_out:
@@ -81,20 +90,25 @@ def evaluate(config: EvaluateConfig) -> int:
 def _answer(
     config: EvaluateConfig,
     network: Network,
-    batch: SlicedBatch | None,
-    asked: Sequence[Targets],
+    question: Question,
+    done: set[int],
     results: ResultFiles,
     failures: Failures,
 ) -> None:
-    """Write the results of users in a batch. It does not run where none of them has a review to predict."""
-    for of in asked:
-        if len(of) == 0:
+    """Write the results of those in a batch who are not done. It does not run where none has a review to predict.
+
+    The heads are asked for the done ones too: what they say of a user depends, by a rounding, on how many are asked.
+    """
+    for of in question.targets:
+        if len(of) == 0 and of.user not in done:
             log.info("user %d has no review to predict", of.user)
-    asked = [of for of in asked if len(of) > 0]
-    if batch is None or not asked:
+    asked = [of for of in question.targets if len(of) > 0]
+    if question.batch is None or done.issuperset(of.user for of in asked):
         return
-    x = last_rows(network, batch)
+    x = last_rows(network, question.batch)
     for of, predictions in zip(asked, predict_users(network, x, asked), strict=True):
+        if of.user in done:
+            continue
         if not predictions.is_finite:
             failures.add(of.user, not_finite(f"{config.model_path}, user {of.user}"))
             continue

@@ -9,6 +9,7 @@ from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.revlogs import read_history
+from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
 NAME = "python -m rwkv.find_equalize_test_reviews"
@@ -17,7 +18,11 @@ NAME = "python -m rwkv.find_equalize_test_reviews"
 def find_keys(config: FindKeysConfig) -> int:
     """Find the keys of all configured users that are not there yet. Returns the exit code."""
     users = users_with_history(config.data_path, config.users)
-    with Database(config.label_filter_lmdb_path, config.label_filter_lmdb_size, "LABEL_FILTER_LMDB_SIZE") as database:
+    path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
+    with (
+        only_writer_in(path, "another LABEL_FILTER_LMDB_PATH"),
+        Database(path, size, "LABEL_FILTER_LMDB_SIZE") as database,
+    ):
         store = KeyStore(database, config.label_filter_key_prefix)
         store.begin(KeySettings(config.short, config.secs))
         job = partial(_keys_of, config.data_path, config.short, config.secs)

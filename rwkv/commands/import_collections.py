@@ -16,6 +16,7 @@ from rwkv.data.known_users import same_import, same_person
 from rwkv.data.reviews_csv import CSV_COLUMNS, user_of_csv
 from rwkv.data.source_file import unchanged
 from rwkv.errors import InputError, RwkvError
+from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
 # Kinds of sources that say whether FSRS is on; shared decks and CSV do not.
@@ -36,9 +37,14 @@ def import_collections(
     """Import each file as the next user below `out`. One of several files that cannot be imported is left out.
 
     A file that is a user there already, read in the same way, is not imported again. replaces: a later state of a
-    collection takes the place of the user that it was. Raises InputError where nothing could be imported.
+    collection takes the place of the user that it was. Raises InputError where nothing could be imported,
+    BusyError where another command writes into `out`.
     """
-    choices = choices or ImportChoices()
+    with only_writer_in(out, "another folder"):
+        return _import_all(files, out, choices or ImportChoices(), replaces)
+
+
+def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replaces: bool) -> Imports:
     imports = Imports({}, {})
     for file in files:
         try:

@@ -12,6 +12,7 @@ from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import segment_bounds
 from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
 NAME = "python -m rwkv.data_processing"
@@ -23,7 +24,10 @@ def process_data(config: ProcessDataConfig) -> int:
     with key_database(config).open() as keys:
         KeyStore(keys, config.label_filter_key_prefix).check_begun()
     settings = StoreSettings(config.max_batch_size, config.missing_notes, config.label_filter_key_prefix)
-    with Database(config.lmdb_path, config.lmdb_size, "LMDB_SIZE") as database:
+    with (
+        only_writer_in(config.lmdb_path, "another LMDB_PATH"),
+        Database(config.lmdb_path, config.lmdb_size, "LMDB_SIZE") as database,
+    ):
         store = ReviewStore(database)
         store.begin(settings)
         todo = [user for user in users if not store.has(user)]

@@ -7,6 +7,7 @@ from rwkv.data.revlogs import has_revlog, write_user
 from rwkv.data.simulate import simulate_users
 from rwkv.errors import InputError
 from rwkv.files import replacing
+from rwkv.locks import only_writer_in
 from rwkv.runtime import log, progress
 
 # What the dataset was made with; written before anything else.
@@ -22,13 +23,14 @@ def simulate(users: int, reviews: int, seed: int, out: Path, first_user: int = 1
     settings = {"users": users, "reviews": reviews, "seed": seed, "first_user": first_user}
     simulate_users(**settings)  # refuses impossible numbers before anything is written
     try:
-        _claim(out, settings)
-        done = _users_done(out, users, first_user)
-        log.info("%d users, %d of them done before", users, done)
-        if done < users:
-            rest = simulate_users(users - done, reviews, seed, first_user + done)
-            for user in progress(rest, users - done, "learners"):
-                write_user(out, user)
+        with only_writer_in(out, "another folder"):
+            _claim(out, settings)
+            done = _users_done(out, users, first_user)
+            log.info("%d users, %d of them done before", users, done)
+            if done < users:
+                rest = simulate_users(users - done, reviews, seed, first_user + done)
+                for user in progress(rest, users - done, "learners"):
+                    write_user(out, user)
     except OSError as error:
         raise InputError("The dataset cannot be written.", where=str(out), got=str(error)) from error
     return 0

@@ -26,6 +26,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError, NonFiniteError
+from rwkv.locks import only_writer_of
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
@@ -53,7 +54,15 @@ _SEED_MASK = (1 << 32) - 1
 
 @worker_errors()
 def train(config: TrainConfig) -> int:
-    """Run the configured training to its end, or go on with it. Returns the exit code."""
+    """Run the configured training to its end, or go on with it. Returns the exit code.
+
+    Raises BusyError where another command runs a training of the same name.
+    """
+    with only_writer_of(config.save_model_folder / config.save_model_prefix, "another SAVE_MODEL_PREFIX"):
+        return _train(config)
+
+
+def _train(config: TrainConfig) -> int:
     device = open_compute_device(config.device, config.threads)
     (groups, data), validation = _training_groups(config), _validation_groups(config)
     total = int(config.epochs * len(groups))

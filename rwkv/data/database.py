@@ -60,10 +60,22 @@ class Database:
 
     def put(self, items: Mapping[str, bytes]) -> None:
         """Write all items in one transaction: after a kill either all or none are there."""
+        with self._writing() as transaction:
+            for key, value in items.items():
+                transaction.put(key.encode(), value)
+
+    def put_first(self, key: str, value: bytes) -> bytes:
+        """Write an item unless there is one of that key, in one transaction; returns the value that is there then."""
+        with self._writing() as transaction:
+            if transaction.put(key.encode(), value, overwrite=False):
+                return value
+            return bytes(transaction.get(key.encode()))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
         try:
             with self._env.begin(write=True) as transaction:
-                for key, value in items.items():
-                    transaction.put(key.encode(), value)
+                yield transaction
         except lmdb.MapFullError as error:
             raise StoreError(
                 "The database is full; what was written before is kept.",

@@ -67,8 +67,7 @@ class KeyStore:
         """Start writing, or go on. Raises StoreError if the prefix holds keys of other settings."""
         if self.settings is None:
             meta = {"version": _VERSION, "settings": vars(settings)}
-            self.database.put({self._meta_key(): json.dumps(meta).encode()})
-            self.settings = settings
+            self.settings = self._settings(self.database.put_first(self._meta_key(), json.dumps(meta).encode()))
         if self.settings != settings:
             raise StoreError(
                 f"Keys of another kind are stored under LABEL_FILTER_KEY_PREFIX {self.prefix!r}.",

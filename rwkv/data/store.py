@@ -83,8 +83,7 @@ class ReviewStore:
         """Start writing, or go on. Raises StoreError naming the key in which this run differs from the store."""
         if self.settings is None:
             meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings), _CHECKSUM: _checksum(settings)}
-            self.database.put({_META: json.dumps(meta).encode()})
-            self.settings = settings
+            self.settings = self._settings(self.database.put_first(_META, json.dumps(meta).encode()))
         if self._version != _VERSION:
             raise StoreError(
                 "The store is of an older version, which is read but no longer added to.",
