@@ -47,9 +47,8 @@ def _only_writer(lock: Path, place: Path, instead: str) -> Iterator[None]:
     try:
         descriptor = _take_in_folder(lock, made)
     except OSError as error:
-        raise InputError(
-            "The place cannot be written to.", where=str(place), got=error.strerror or str(error)
-        ) from error
+        what, hint = "The place cannot be written to.", "see to the path, its permissions and the free space"
+        raise InputError(what, where=str(place), got=error.strerror or str(error), hint=hint) from error
     if descriptor is None:
         hint = f"wait until it has ended, or give {instead}"
         raise BusyError(f"Another command is writing there: {_holder(lock)}.", where=str(place), hint=hint)

@@ -131,7 +131,6 @@ def test_another_dataset_is_not_written_over(tmp_path: Path, capsys: pytest.Capt
 def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What no part of a command has words of its own for: the file system's, and what to see to."""
     (tmp_path / "file").write_text("")
-    assert main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 1
+    assert main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 2
     assert_said(capsys, "error: ", str(tmp_path / "file"), "permissions")

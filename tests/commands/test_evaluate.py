@@ -237,7 +237,7 @@ def test_predictions_that_are_no_numbers_are_not_written(
         ({"FILE_IMM": AHEAD}, ("FILE_IMM",)),
         ({"FILE_AHEAD": None}, ("FILE_AHEAD is missing",)),
         ({"DTYPE": "float16"}, ("DTYPE",)),
-        ({"RAW_DB_PATH": "config.toml/db", "RAW": True}, ("cannot be opened", "config.toml/db")),
+        ({"RAW_DB_PATH": "config.toml/db", "RAW": True}, ("cannot be written", "config.toml/db")),
         pytest.param(
             {"DEVICE": "cuda"},
             ("'cuda' cannot be used", 'DEVICE = "cpu"'),

@@ -337,7 +337,7 @@ def _file_as_folder(training: Training) -> dict[str, object]:
             ["longer than a training step", "MAX_TRAIN_GLOBAL_LEN"],
         ),
         (lambda _: {"LOAD_MODEL": True, "LOAD_MODEL_NAME": "none"}, ["There is no file of weights", "none.pth"]),
-        (_file_as_folder, ["cannot be read or written", "file"]),
+        (_file_as_folder, ["cannot be written", "file"]),
         (lambda _: {"EPOCH": 1}, ["EPOCH: unknown key", "EPOCHS"]),
     ],
     ids=["users", "store", "test store", "version", "device", "dtype", "mode", "limit", "model", "folder", "key"],
