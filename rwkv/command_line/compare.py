@@ -1,10 +1,14 @@
 """`rwkv compare`."""
 
 import argparse
+import re
+from itertools import chain
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command, add_model, completed_by_folders
+
+_MOST_USERS = 1_000_000
 
 _DESCRIPTION = """\
 Compare AVG, a moving average, FSRS-6 with default parameters, FSRS-6 optimised on each user, RWKV and RWKV-P on the
@@ -30,14 +34,16 @@ def add_compare(commands: Commands) -> None:
 
 
 def user_numbers(text: str) -> list[int]:
-    """1,4-6 -> [1, 4, 5, 6]. Raises ArgumentTypeError for anything else."""
-    users: list[int] = []
+    """1,4-6 -> [1, 4, 5, 6]. Raises ArgumentTypeError for anything else, and for more users than there can be."""
+    ranges: list[range] = []
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part, re.ASCII)
+        if not match or int(match[2] or match[1]) < int(match[1]):
             raise argparse.ArgumentTypeError(f"{text!r} is not like 1,4-6")
-        users += range(int(first), int(last if dash else first) + 1)
-    return list(dict.fromkeys(users))
+        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if sum(map(len, ranges)) > _MOST_USERS:
+        raise argparse.ArgumentTypeError(f"{text!r} names more than {_MOST_USERS} users")
+    return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
 def _run(options: argparse.Namespace) -> Answer:

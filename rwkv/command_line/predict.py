@@ -14,6 +14,7 @@ from rwkv.command_line.options import (
     completed_by_files,
 )
 from rwkv.errors import InputError
+from rwkv.runtime import log
 
 _ROWS = "a number of lines, 0 for all"
 _DESCRIPTION = """\
@@ -70,7 +71,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.chosen_model import choose_model
     from rwkv.commands.learner import choose_user, read_learner
     from rwkv.commands.moment import moment_of
-    from rwkv.commands.predict import predict_learner
+    from rwkv.commands.predict import doubt_of, predict_learner
 
     if options.rows < 0:
         what, hint = "A table has no such number of lines.", "give 0 or more, or leave --rows out"
@@ -80,7 +81,9 @@ def _run(options: argparse.Namespace) -> Answer:
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
     cards = predict_learner(learner, model, at_s, query, options.retention, options.least_days).least_likely_first()
-    heading = card_tables.heading_of(learner, at_s, model)
+    heading = card_tables.heading_of(learner, at_s, model, doubt_of(cards, options.least_days))
+    if heading.doubt:
+        log.warning("%s", heading.doubt)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
         return Answer(f"{len(cards)} cards written to {options.out}", {**vars(heading), "file": options.out})

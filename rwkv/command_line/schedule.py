@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> Answer:
     model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1
     days = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace)
-    schedule = schedule_tables.schedule_of(learner, at_s, model, days, pace)
+    schedule = schedule_tables.schedule_of(learner, at_s, model, days, pace, options.retention)
     fields = schedule_tables.as_fields(schedule)
     if options.out is not None:
         schedule_tables.write_schedule(options.out, schedule)

@@ -20,6 +20,7 @@ from rwkv.commands.predict import CardPredictions
 from rwkv.data.arrow import write_columns
 from rwkv.errors import InputError
 from rwkv.files import file_errors, write_whole
+from rwkv.runtime import printable
 
 FORMATS = ("text", "csv", "json", "parquet")
 
@@ -41,7 +42,9 @@ _WIDTHS = (8, 7, 6, 5, 5, 5, 7, 7, 7, 7, 7, 7)
 
 @dataclass(frozen=True)
 class Heading:
-    """What predictions are of. at: the moment, for people. day: its day_offset. notice: see ChosenModel."""
+    """What predictions are of. at: the moment, for people. day: its day_offset. notice: see ChosenModel. doubt: why the
+    numbers say little of this person, or None.
+    """
 
     name: str
     user: int
@@ -49,27 +52,32 @@ class Heading:
     day: int
     model: Path
     notice: str | None
+    doubt: str | None = None
+
+    @property
+    def notices(self) -> list[str]:
+        """What every output must say."""
+        return [notice for notice in (self.notice, self.doubt) if notice]
 
 
-def heading_of(learner: Learner, at_s: float, model: ChosenModel) -> Heading:
+def heading_of(learner: Learner, at_s: float, model: ChosenModel, doubt: str | None) -> Heading:
     """The heading of predictions of a learner at a moment."""
     at, day = written(at_s, learner), learner.day_of(at_s)
-    return Heading(learner.name, learner.user, at, day, model.path, model.notice)
+    return Heading(learner.name, learner.user, at, day, model.path, model.notice, doubt)
 
 
 def as_text(heading: Heading, cards: CardPredictions, most: int) -> str:
     """A table of the first `most` cards."""
     lines = [f"{heading.name}, {len(cards)} cards, {heading.at}, model {heading.model}"]
-    if heading.notice:
-        lines.append(f"NOTICE: {heading.notice}")
+    lines += [f"NOTICE: {notice}" for notice in heading.notices]
     shown = cards.rows(np.arange(min(most, len(cards))))
     lines += ["", "".join(f"{title:>{width}}" for title, width in _GROUPS), _row("card", "deck", _TITLES)]
     lines += [_row(*row) for row in zip(_names(shown), shown.deck.tolist(), _cells(shown), strict=True)]
     if len(cards) == 0:
-        lines.append("no card is one of those that are asked for")
+        lines.append("no card is one of those that are asked for, and still exists")
     if len(shown) < len(cards):
         lines.append(f"... and {len(cards) - len(shown)} more: --rows 0 shows all, --out FILE.csv writes them")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def as_fields(heading: Heading, cards: CardPredictions) -> dict[str, object]:
@@ -121,11 +129,21 @@ def write_cards(path: Path, heading: Heading, cards: CardPredictions, format: st
 
 def _with_notice(heading: Heading, cards: CardPredictions) -> dict[str, npt.NDArray[Any]]:
     """A table without a heading carries the notice as a column."""
-    notice = {"notice": np.full(len(cards), heading.notice, object)} if heading.notice else {}
+    notice = {"notice": np.full(len(cards), "; ".join(heading.notices), object)} if heading.notices else {}
     return cards.columns | notice
 
 
+def plain_cell(text: str) -> str:
+    """A text of a CSV file that no spreadsheet takes for a formula: with an apostrophe in front where it may be one.
+
+    Source: OWASP, CSV Injection.
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def _csv_values(column: npt.NDArray[Any]) -> list[object]:
+    if column.dtype.kind == "O":
+        return [plain_cell(text) for text in column.tolist()]
     if column.dtype.kind != "f":
         return column.tolist()
     return ["" if math.isnan(value) else f"{value:.6g}" for value in column.tolist()]

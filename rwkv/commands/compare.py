@@ -9,7 +9,7 @@ import numpy as np
 from rwkv.commands.chosen_model import choose_model
 from rwkv.commands.users import users_in
 from rwkv.data.history import RevlogTable
-from rwkv.data.keys import benchmark_keys
+from rwkv.data.keys import RARE_CARDS, TEST_SPLITS, benchmark_keys, candidate_reviews
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
 from rwkv.errors import InputError, RwkvError
@@ -24,15 +24,19 @@ from rwkv.runtime import Failures, log, progress
 
 AHEAD, IMM = "RWKV", "RWKV-P"
 
+# Users of whom a message says why nothing of theirs counts.
+_MOST_REASONS = 5
+
 
 @dataclass(frozen=True)
 class ComparedUsers:
     """users: those with reviews that the benchmark counts. left_out: keys that nothing earlier predicts, of all of
-    them. failures: users whose history cannot be used.
+    them. without: why no review counts, of the other users. failures: users whose history cannot be used.
     """
 
     users: tuple[Comparison, ...]
     left_out: int
+    without: Mapping[int, str]
     failures: Failures
 
 
@@ -83,15 +87,15 @@ def compare_folders(
         for one in part.users
     }
     if not people:
-        hint = "the benchmark counts a user who has six reviews or more on later days than the card's review before"
-        raise InputError("There is no review to compare on.", where=", ".join(map(str, folders)), hint=hint)
+        raise _nobody(parts)
     own = {name: {label: one.scores()[name] for label, one in people.items()} for name in next(iter(people.values())).p}
     if write is not None:
         _write_results(write, own, people, chosen.path)
     scores = own | _of_people(files, own, people)
     counted = common_users(scores)
     if not counted:
-        raise InputError("There is no user of whom all result files have a line.", where=str(results))
+        hint = "leave out the files that lack these users, or compare others with --users"
+        raise InputError("There is no user of whom all result files have a line.", where=str(results), hint=hint)
     return ComparedFolders(
         model=chosen.path,
         notice=chosen.notice,
@@ -113,7 +117,7 @@ def compare_users(root: Path, users: Sequence[int], network: Network, missing_no
     The keys are the default ones, without same-day reviews. Users whose history is bad, or who have no key, are told in
     the log.
     """
-    compared, failures, left_out = [], Failures(), 0
+    compared, without, failures, left_out = [], {}, Failures(), 0
     for user in progress(users, len(users), "comparison"):
         try:
             table = read_history(root, user, missing_notes)
@@ -123,10 +127,37 @@ def compare_users(root: Path, users: Sequence[int], network: Network, missing_no
             continue
         left_out += missed
         if len(one) == 0:
-            log.info("user %d has no review that the benchmark counts", user)
+            without[user] = why_none_counts(table, missed)
+            log.info("user %d has no review that the benchmark counts: %s", user, without[user])
         else:
             compared.append(one)
-    return ComparedUsers(tuple(compared), left_out, failures)
+    return ComparedUsers(tuple(compared), left_out, without, failures)
+
+
+def why_none_counts(table: RevlogTable, left_out: int) -> str:
+    """Why the benchmark counts no review of a user. left_out: of how many keys nothing earlier was found."""
+    if left_out:
+        return f"nothing earlier in the history predicts the {left_out} that it would count"
+    later, candidates = int((table.elapsed_days > 0).sum()), len(candidate_reviews(table, short=False, secs=False))
+    of_all = f"of {len(table)} reviews {later} lie on a later day than the card's review before"
+    if later <= TEST_SPLITS:
+        return f"{of_all}, and {TEST_SPLITS + 1} are needed"
+    return (
+        f"{of_all}, but {candidates} remain, and {TEST_SPLITS + 1} are needed: cards whose first interval is rare "
+        f"do not count, and {RARE_CARDS} cards or fewer with the same first button always are such"
+    )
+
+
+def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
+    """The error to raise where nobody can be compared, with the reason of each user."""
+    reasons = [f"user {user}: {why}" for part in parts.values() for user, why in part.without.items()]
+    failed = [f"user {user}: {error.what}" for part in parts.values() for user, error in part.failures.errors.items()]
+    told = (reasons + failed)[:_MOST_REASONS]
+    if len(told) < len(reasons + failed):
+        told.append(f"and {len(reasons + failed) - len(told)} more users")
+    hint = "take a longer history; `rwkv report` and `rwkv predict` need none of this"
+    where = ", ".join(map(str, parts))
+    return InputError("There is no review to compare on.", where=where, got="\n    ".join(told), hint=hint)
 
 
 def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int]:
@@ -147,7 +178,8 @@ def read_results(folder: Path) -> dict[str, dict[int, Score]]:
     """The scores in all result files of a folder, by algorithm and user. Raises InputError where there are none."""
     paths = sorted(folder.glob("*.jsonl"))
     if not paths:
-        raise InputError("There are no result files.", where=str(folder), expected="files NAME.jsonl")
+        hint = "get_result and `rwkv compare --write` make such files"
+        raise InputError("There are no result files.", where=str(folder), expected="files NAME.jsonl", hint=hint)
     return {path.name.removesuffix(".jsonl"): read_scores(path) for path in paths}
 
 

@@ -7,24 +7,27 @@ from rwkv.commands.compare import ComparedFolders
 from rwkv.commands.metric_table import COLUMNS
 from rwkv.evaluation.metrics import METRICS
 from rwkv.evaluation.summary import CONFIDENCE, FEWEST_USERS, SIGNIFICANT, Estimate, SignedRank
+from rwkv.runtime import printable
 
-_MOST_USERS = 10
+_MOST_USERS, _MOST_LINES = 10, 200
 
 _WIDTH = 19
 _CELL = 8
 
 
 def format_comparison(of: ComparedFolders) -> str:
-    """Means, users one by one unless they are many, superiority and tests."""
+    """Means, a line for each user, all metrics of each unless they are many, superiority and tests."""
     parts = [_heading(of)]
     if len(of.counted) > 1:
         parts.append(format_estimates("weighted by reviews", of.means.weighted))
         parts.append(format_estimates("every user the same", of.means.unweighted))
+    if len(of.users) > 1:
+        parts.append(_users(of))
     if len(of.users) <= _MOST_USERS:
         parts += [format_estimates(f"user {label}", _estimates_of(of, label)) for label in of.users]
     if len(of.counted) > 1:
         parts += [_superiority(of.superiority), _signed_ranks(of.signed_ranks)]
-    return "\n\n".join(parts)
+    return printable("\n\n".join(parts))
 
 
 def format_estimates(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
@@ -85,6 +88,25 @@ def _estimates_of(of: ComparedFolders, label: str) -> dict[str, Mapping[str, Est
         if name not in ran and label in scores
     }
     return {**ran, **read}
+
+
+def _users(of: ComparedFolders) -> str:
+    """A line for each user: LogLoss by every algorithm, the lowest marked."""
+    names = list(of.scores)
+    shown = list(of.users)[:_MOST_LINES]
+    width = _name_width(["LogLoss of each", *shown])
+    widths = [max(_CELL, len(name) + 2) for name in names]
+    heads = "".join(f"{name:>{size}}" for name, size in zip(names, widths, strict=True))
+    lines = [f"{'LogLoss of each':<{width}}{'reviews':>{_CELL}}{heads}"]
+    for label in shown:
+        losses = [of.scores[name][label].metrics["LogLoss"] if label in of.scores[name] else None for name in names]
+        best = min(loss for loss in losses if loss is not None)
+        marked = ["-" if loss is None else f"{'*' if loss == best else ''}{loss:.4f}" for loss in losses]
+        cells = "".join(f"{cell:>{size}}" for cell, size in zip(marked, widths, strict=True))
+        lines.append(f"{label:<{width}}{len(of.users[label]):>{_CELL}}{cells}")
+    if len(shown) < len(of.users):
+        lines.append(f"... and {len(of.users) - len(shown)} more: --json has all")
+    return "\n".join([*lines, "* the lowest of the line"])
 
 
 def _superiority(share: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -32,6 +32,13 @@ _TOGETHER = 4096
 # Of the shortest interval; within the horizon of the curves.
 MOST_DAYS = 3650
 
+# Above this share of cards with nothing but the shortest interval, of at least so many, the model is doubted.
+_DOUBTFUL, _FEWEST_FOR_DOUBT = 0.5, 10
+# Above it one day is short also for those who know a card well.
+_HIGH_RETENTION = 0.95
+# Of seconds to days and back.
+_ROUNDING = 1e-9
+
 _BUTTONS = ("again", "hard", "good", "easy")
 _SAID = (
     "p_now",
@@ -166,6 +173,24 @@ def predict_learner(
     columns["left_days"] = columns["interval_days"] - columns["elapsed_days"]
     predictions = CardPredictions(**{field.name: columns[field.name] for field in fields(CardPredictions)})
     return predictions.rows(query.matches(columns)) if query.asks_model else predictions
+
+
+def doubt_of(cards: CardPredictions, least_days: float) -> str | None:
+    """What must be said where most cards have the shortest interval after every button, also Easy; None otherwise."""
+    buttons = np.stack([cards.columns[f"days_{name}"] for name in _BUTTONS])
+    floor_days = max(least_days, LEAST_S / SECONDS_PER_DAY)
+    at_floor = buttons <= floor_days * (1 + _ROUNDING)
+    if len(cards) < _FEWEST_FOR_DOUBT or at_floor.all(0).mean() <= _DOUBTFUL:
+        return None
+    verdict = unknown_person(cards.desired_retention)
+    return f"{at_floor.mean():.0%} of your intervals are at the floor of {floor_days:.3g} d, also after Easy: {verdict}"
+
+
+def unknown_person(retention: Floats) -> str:
+    """What follows from cards that come back at once, of their desired retention [n]."""
+    wanted = float(np.median(retention))
+    but = f", or a desired retention of {wanted:.0%} is too much to ask" if wanted > _HIGH_RETENTION else ""
+    return f"this model does not know you{but}"
 
 
 def _said(engine: Engine, learner: Learner, rows: Ints, at_s: float, wish: Wish) -> Columns:

@@ -6,13 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from rwkv.commands.card_tables import Heading, heading_of
 from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.learner import Learner
 from rwkv.commands.plain_json import as_json
+from rwkv.commands.predict import unknown_person
 from rwkv.commands.schedule import Pace, ScheduledDay, why_nothing
+from rwkv.data.collection import Floats
 from rwkv.data.days import SECONDS_PER_HOUR, local_time
 from rwkv.errors import InputError
 from rwkv.files import write_whole
@@ -25,6 +30,8 @@ _COUNTS, _OPTIONAL = ("cards", "repeats", "new", "reviews", "waiting"), ("new", 
 
 # More cards on day 0 than this many days' worth are a backlog worth a word.
 _BACKLOG_DAYS = 3
+# Above this share of cards that come back on the day after, of at least so many, the model is doubted.
+_DOUBTFUL, _FEWEST_FOR_DOUBT = 0.5, 50
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,23 @@ class Schedule:
     reason: str | None
 
 
-def schedule_of(learner: Learner, at_s: float, model: ChosenModel, days: list[ScheduledDay], pace: Pace) -> Schedule:
-    """Days ahead of a learner, to be shown."""
-    return Schedule(
-        heading_of(learner, at_s, model), days, _dates(learner, at_s, days), why_nothing(learner, days, pace)
-    )
+def schedule_of(
+    learner: Learner, at_s: float, model: ChosenModel, days: list[ScheduledDay], pace: Pace, retention: float | None
+) -> Schedule:
+    """Days ahead of a learner, to be shown. retention, pace: with which they were made."""
+    wanted = learner.cards.desired_retention if retention is None else np.array([retention])
+    heading = heading_of(learner, at_s, model, _doubt(days, wanted))
+    return Schedule(heading, days, _dates(learner, at_s, days), why_nothing(learner, days, pace))
+
+
+def _doubt(days: list[ScheduledDay], retention: Floats) -> str | None:
+    """What must be said where most cards come back on the day after, whatever was answered."""
+    pairs = list(pairwise(days))
+    asked = sum(len(day.card_id) for day, _ in pairs)
+    again = sum(int(np.isin(day.card_id, after.card_id).sum()) for day, after in pairs)
+    if asked < _FEWEST_FOR_DOUBT or again <= _DOUBTFUL * asked:
+        return None
+    return f"{again / asked:.0%} of the cards come back on the day after: {unknown_person(retention)}"
 
 
 def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:
@@ -57,11 +76,10 @@ def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]
 def as_text(schedule: Schedule) -> str:
     """A table: cards due whatever is answered before, repeats due to answers on the way, new cards, the sum of all."""
     heading, days = schedule.heading, schedule.days
-    lines = [f"{printable(heading.name)}, {len(days)} days from {heading.at}, model {heading.model}"]
-    if heading.notice:
-        lines.append(f"NOTICE: {heading.notice}")
+    lines = [f"{heading.name}, {len(days)} days from {heading.at}, model {heading.model}"]
+    lines += [f"NOTICE: {notice}" for notice in heading.notices]
     if schedule.reason:
-        return "\n".join([*lines, "", schedule.reason])
+        return printable("\n".join([*lines, "", schedule.reason]))
     titles = [name for name in _COUNTS if name not in _OPTIONAL or any(_counts(day)[name] for day in days)]
     lines += ["", _row("day", "date", [*titles, "minutes"], "recall")]
     for day, date in zip(days, schedule.dates, strict=True):
@@ -71,7 +89,7 @@ def as_text(schedule: Schedule) -> str:
     minutes = sum(day.minutes for day in days)
     mean = f"a day, in the mean: {sum(reviews) / len(days):.1f} reviews, {minutes / len(days):.1f} minutes"
     lines += [mean, "", *_hints(schedule)]
-    return "\n".join([*lines, "for Anki's search box: rwkv schedule ... --search DAY"])
+    return printable("\n".join([*lines, "for Anki's search box: rwkv schedule ... --search DAY"]))
 
 
 def _counts(day: ScheduledDay) -> dict[str, int]:
@@ -143,5 +161,5 @@ def _as_csv(schedule: Schedule) -> str:
     for day, date in zip(schedule.days, schedule.dates, strict=True):
         recall = "" if math.isnan(day.recall) else day.recall
         numbers = len(day.card_id), int(day.is_new.sum()), day.waiting, day.minutes, recall
-        writer.writerow([day.day, date, *numbers, day.search, schedule.heading.notice])
+        writer.writerow([day.day, date, *numbers, day.search, "; ".join(schedule.heading.notices)])
     return text.getvalue().removesuffix("\n")

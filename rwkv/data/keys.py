@@ -14,6 +14,8 @@ TEST_SPLITS = 5
 # Step 9: a group's rare intervals are removed until this share, and at least this number, of its reviews is reached.
 _OUTLIER_SHARE = 0.05
 _OUTLIER_COUNT = 20
+# So many cards with the same first rating or fewer lose all their second reviews there.
+RARE_CARDS = _OUTLIER_COUNT - 1
 _RARE_INTERVAL = 6
 _EASY = 4
 

@@ -48,10 +48,31 @@ def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[st
     assert "predictions" in err
 
 
+def test_a_model_that_does_not_know_the_person_is_told_everywhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In the text, in JSON and in each line of CSV, and on stderr."""
+    words = "of your intervals are at the floor of 3e+03 d, also after Easy: this model does not know you"
+    common = ["predict", "mine", "--at", AT, "--least-days", "3000", "--retention", "0.94"]
+    out, err = said(capsys, *common)
+    assert words in out.splitlines()[2]
+    assert words in err
+    assert words in json.loads(said(capsys, *common, "--json")[0])["doubt"]
+    said(capsys, *common, "--out", str(tmp_path / "cards.csv"))
+    assert all(words in line for line in (tmp_path / "cards.csv").read_text().splitlines()[1:])
+
+
+def test_a_schedule_whose_cards_come_back_at_once_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
+    out, _ = said(capsys, *common, "--retention", "0.999999")
+    assert "of the cards come back on the day after: this model does not know you, or a desired retention" in out
+    assert "come back" not in said(capsys, *common, "--retention", "0.1")[0]
+
+
 def test_a_table_of_no_card_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "predict", "mine", "--cards", "deck:Nowhere")
     assert out.splitlines()[0].startswith("Ada, 0 cards")
-    assert out.splitlines()[-1] == "no card is one of those that are asked for"
+    assert out.splitlines()[-1] == "no card is one of those that are asked for, and still exists"
 
 
 def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,21 @@ def test_text_in_every_script_keeps_its_columns(note: str, shown: str, columns: 
     assert line.startswith(shown + " " * (28 - columns) + " A::B ")
 
 
+@pytest.mark.parametrize("note", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_text_of_csv_is_a_formula(note: str) -> None:
+    """An apostrophe makes it a text; other texts and numbers below 0 stay, and so does JSON."""
+    cards = replace(some_cards(), note=np.array([note, "a=1", "x"], object))
+    first, second, _ = csv.DictReader(io.StringIO(as_csv(HEADING, cards), newline=""))
+    assert first["note"] == f"'{note}"
+    assert second["note"] == "a=1"
+    assert first["left_days"] == "-40"
+    assert as_fields(HEADING, cards)["cards"][0]["note"] == note  # type: ignore[index]
+
+
+def test_a_collection_s_name_moves_no_cursor() -> None:
+    assert "\x1b" not in as_text(replace(HEADING, name="\x1b[2JAda"), some_cards(), 1)
+
+
 def test_text_says_what_it_leaves_out_and_what_the_model_is() -> None:
     text = as_text(DEMO, some_cards(), 1)
     assert "NOTICE: for trying out" in text

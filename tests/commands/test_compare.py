@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from rwkv import cli
-from rwkv.commands.compare import ComparedFolders, compare_folders, compare_users
+from rwkv.commands.compare import ComparedFolders, compare_folders, compare_users, why_none_counts
 from rwkv.commands.compare_table import format_comparison
-from rwkv.data.keys import benchmark_keys
+from rwkv.data.keys import RARE_CARDS, benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.evaluation.metrics import METRICS, recall_metrics
 from rwkv.evaluation.scores import Score, read_scores, write_scores
@@ -154,6 +154,26 @@ def test_json_holds_the_same(compared: ComparedFolders, root: Path, capsys: pyte
     assert set(fields["weighted"]) == set(fields["unweighted"]) == set(ALGORITHMS)
 
 
+def test_several_users_have_a_line_each(compared: ComparedFolders) -> None:
+    """Reviews and LogLoss by every algorithm, with the lowest marked."""
+    head, *lines = format_comparison(compared).split("LogLoss of each")[1].split("\n\n")[0].splitlines()
+    assert head.split() == ["reviews", *ALGORITHMS]
+    assert lines.pop() == "* the lowest of the line"
+    for line, (label, of) in zip(lines, compared.users.items(), strict=True):
+        losses = [recall_metrics(of.p[name], of.y, of.bins)["LogLoss"] for name in ALGORITHMS]
+        cells = [f"{'*' if loss == min(losses) else ''}{loss:.4f}" for loss in losses]
+        assert line.split() == [label, str(len(of)), *cells]
+
+
+def test_many_users_have_a_line_each_too(compared: ComparedFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rwkv.commands.compare_table._MOST_USERS", 2)
+    text = format_comparison(compared)
+    assert "user 2 " not in text
+    assert [line.split()[0] for line in text.split("LogLoss of each")[1].splitlines()[1:4]] == ["1", "2", "3"]
+    monkeypatch.setattr("rwkv.commands.compare_table._MOST_LINES", 1)
+    assert "... and 2 more: --json has all" in format_comparison(compared)
+
+
 def test_one_user_has_no_means(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--users", "3", "--quiet") == 0
     text = capsys.readouterr().out
@@ -228,9 +248,31 @@ def test_bad_users_are_skipped_and_told(root: Path, tmp_path: Path, capsys: pyte
     assert "1 users were skipped" in err
 
 
+def test_why_nothing_counts_is_true(tmp_path: Path) -> None:
+    """Too few on later days; or enough of those, but too few cards of a kind."""
+    write_history(tmp_path, 1, revlog_columns([1, 2, 1], [0, 10, 90_000]))
+    why = why_none_counts(read_history(tmp_path, 1), 0)
+    assert why == "of 3 reviews 1 lie on a later day than the card's review before, and 6 are needed"
+    cards, days = np.meshgrid(np.arange(8), np.arange(25))
+    write_history(tmp_path, 2, revlog_columns(cards.ravel(), days.ravel() * 86_400 + cards.ravel()))
+    few = read_history(tmp_path, 2)
+    assert len(benchmark_keys(few, short=False, secs=False)) == 0
+    why = why_none_counts(few, 0)
+    assert "of 200 reviews 192 lie on a later day" in why
+    assert "19 cards or fewer with the same first button always are such" in why
+    assert "predicts the 3 that" in why_none_counts(few, 3)
+
+
+@pytest.mark.parametrize("cards", [19, 20])
+def test_how_many_cards_of_a_kind_are_too_few(tmp_path: Path, cards: int) -> None:
+    card, day = np.meshgrid(np.arange(cards), np.arange(8))
+    write_history(tmp_path, 1, revlog_columns(card.ravel(), day.ravel() * 86_400 + card.ravel()))
+    assert (len(benchmark_keys(read_history(tmp_path, 1), short=False, secs=False)) > 0) == (cards > RARE_CARDS)
+
+
 def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
-    assert_said(capsys, "no review to compare on")
+    assert_said(capsys, "no review to compare on", "of 3 reviews 1 lie on a later day", "6 are needed")
     assert run(root, "--users", "77") == 2
     assert_said(capsys, "The user is not in the folder.", "got: 77", "one of: 1, 2, 3, 4\n")
     assert run(root, "--users", "77,78") == 2
@@ -239,12 +281,18 @@ def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert_said(capsys, "no reviews to read", str(tmp_path), "next: import a collection")
 
 
-@pytest.mark.parametrize("users", ["", "1-", "a", "1,,2", "-3"])
+@pytest.mark.parametrize("users", ["", "1-", "a", "1,,2", "-3", "6-4", "1-3-5", "\u0663"])
 def test_users_that_are_no_numbers(root: Path, users: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run(root, f"--users={users}")
     assert caught.value.code == 2
     assert "is not like 1,4-6" in capsys.readouterr().err
+
+
+def test_more_users_than_there_can_be_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(root, "--users", "1-999999999999")
+    assert "names more than 1000000 users" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_said_first(

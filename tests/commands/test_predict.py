@@ -1,7 +1,7 @@
 """Predictions of a collection: the engine's own numbers for every card, from states that are kept where they may be."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from rwkv.commands.answer_times import median_answer_ms
 from rwkv.commands.card_query import parse_query
 from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.learner import Learner, read_learner
-from rwkv.commands.predict import CardPredictions, predict_collection, predict_learner
+from rwkv.commands.predict import CardPredictions, doubt_of, predict_collection, predict_learner
 from rwkv.data.arrow import read_file, write_columns
 from rwkv.data.collection import CardList
 from rwkv.data.history import RevlogTable
@@ -245,6 +245,35 @@ def test_of_a_large_collection_no_states_are_kept(tmp_path: Path, monkeypatch: p
     root = make_person(tmp_path)
     predicted(root)
     assert not list(root.rglob("state.rwkv"))
+
+
+# --- A model that does not know this person
+
+
+def test_intervals_at_the_floor_are_told(learner: Learner) -> None:
+    """Where nearly all are, whatever the button; with the share that is there."""
+    late = learner.end_s + LATER_S
+    short = predict_learner(learner, MODEL, late, retention=0.9, least_days=50)
+    assert len(short) == 11
+    names = ("days_again", "days_hard", "days_good", "days_easy")
+    share = np.mean([column <= 50 for name, column in short.columns.items() if name in names])
+    assert share > 0.9
+    words = f"{share:.0%} of your intervals are at the floor of 50 d, also after Easy: this model does not know you"
+    assert doubt_of(short, 50) == words
+    assert doubt_of(predict_learner(learner, MODEL, late, retention=0.99, least_days=50), 50) == (
+        f"{words}, or a desired retention of 99% is too much to ask"
+    )
+
+
+def test_a_few_short_intervals_or_few_cards_say_nothing(learner: Learner, cards: CardPredictions) -> None:
+    """Nor a short interval after Again alone."""
+    assert doubt_of(cards, 0) is None
+    long = replace(cards, days_hard=np.full(11, 3.0), days_good=np.full(11, 4.0), days_easy=np.full(11, 5.0))
+    assert doubt_of(replace(long, days_again=np.ones(11)), 1) is None
+    flat = replace(cards, **{f"days_{name}": np.ones(11) for name in ("again", "hard", "good", "easy")})
+    assert doubt_of(flat, 1) is not None
+    assert doubt_of(flat.rows(np.arange(9)), 1) is None
+    assert doubt_of(flat.rows(np.arange(0)), 1) is None
 
 
 # --- Which cards
