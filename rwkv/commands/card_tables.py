@@ -138,7 +138,9 @@ def plain_cell(text: str) -> str:
 
     Source: OWASP, CSV Injection.
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    # Python's writer leaves a carriage return without quotes, and readers end the line there.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
 
 
 def _csv_values(column: npt.NDArray[Any]) -> list[object]:
