@@ -19,8 +19,9 @@ _ELAPSED = (
     "answer before to the moment the question was shown"
 )
 _GRADES = (
-    "Anki's old scheduler numbers the buttons Again 1, Good 2, Easy 3 while learning: where it is recognised they are "
-    "mapped to 1, 3, 4 (auto, the default), or left as they are (raw)"
+    "Anki's old scheduler numbers the buttons Again 1, Good 2, Easy 3 while learning. They are mapped to 1, 3, 4 where "
+    "the collection names that one or none and its answers do not disprove it, for each stretch of time (auto, the "
+    "default); everywhere (old); or nowhere (raw)"
 )
 
 
@@ -37,7 +38,7 @@ def add_import(commands: Commands) -> None:
     help = "a later state of a collection that is a user of the folder takes that user's place"
     parser.add_argument("--replace", action="store_true", help=help)
     parser.add_argument("--elapsed", choices=("published", "start"), default="published", help=_ELAPSED)
-    parser.add_argument("--grades", choices=("auto", "raw"), default="auto", help=_GRADES)
+    parser.add_argument("--grades", choices=("auto", "raw", "old"), default="auto", help=_GRADES)
 
 
 def _run(options: argparse.Namespace) -> Answer:

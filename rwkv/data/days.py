@@ -32,7 +32,8 @@ class DayClock:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rollover_hour <= 23:
-            raise InputError("There is no such hour for a day to begin.", got=str(self.rollover_hour), expected="0..23")
+            what, hint = "There is no such hour for a day to begin.", "choose one with --rollover"
+            raise InputError(what, got=str(self.rollover_hour), expected="0 to 23", hint=hint)
         utc_offsets(np.array([0]), self.timezone)
 
     def days(self, epoch_s: Ints) -> Ints:
@@ -42,11 +43,8 @@ class DayClock:
 
     def day_start_s(self, epoch_s: int) -> int:
         """Epoch seconds at which the day of a moment begins."""
-        moment = np.array([epoch_s])
-        offset_s = int(utc_offsets(moment, self.timezone)[0])
-        start = epoch_s - (epoch_s + offset_s - self.rollover_hour * SECONDS_PER_HOUR) % SECONDS_PER_DAY
-        # Where the clock was changed in between, the offset at the start is another one.
-        return start + offset_s - int(utc_offsets(np.array([start]), self.timezone)[0])
+        number = int(self.days(np.array([epoch_s]))[0])
+        return int(epoch_of(datetime(1970, 1, 1) + timedelta(number, hours=self.rollover_hour), self.timezone))
 
     def later(self, epoch_s: float, days: int) -> float:
         """The moment so many days later at which clocks show the same time, or an hour beside it where they skip it."""
@@ -96,12 +94,15 @@ def name_of_offset(seconds_east: int) -> str:
 
 
 def _fixed_offset(timezone: str) -> int | None:
-    """Seconds east of UTC of "UTC" or "UTC+02:00"; None where it is a zone's name."""
+    """Seconds east of UTC of "UTC" or "UTC+02:00"; None where it is a zone's name, or none."""
     match = re.fullmatch(r"UTC(?:([+-])(\d\d):(\d\d))?", timezone)
     if not match:
         return None
     sign, hours, minutes = match.groups(default="0")
-    return (-1 if sign == "-" else 1) * (int(hours) * SECONDS_PER_HOUR + int(minutes) * 60)
+    seconds = int(hours) * SECONDS_PER_HOUR + int(minutes) * 60
+    if int(minutes) >= 60 or seconds >= SECONDS_PER_DAY:
+        return None
+    return -seconds if sign == "-" else seconds
 
 
 def _zone(timezone: str) -> zoneinfo.ZoneInfo:

@@ -18,6 +18,7 @@ from rwkv.data.revlogs import has_revlog, write_tables
 RULES = {
     "entries": "entries in the source",
     "doubled_rows": "rows that occur twice: taken once",
+    "in_the_future": "reviews dated after the import, by a wrong clock: dropped",
     "manual_entries": "manual entries (set due date, forget, rescheduling): dropped",
     "impossible_ratings": "ratings other than 1 to 4: dropped",
     "cram_answers": "answers in filtered decks that do not reschedule: dropped",
@@ -29,11 +30,12 @@ RULES = {
     "of_deleted_cards": "  of deleted cards: kept",
     "negative_durations": "  with a duration below 0: taken as 0",
     "over_60_s": "  that took over 60 s: kept as recorded",
-    "in_the_future": "  dated after the import, by a wrong clock: kept",
     "days_studied": "days with reviews",
     "reviewed_cards": "cards with reviews",
     "cards": "cards that exist",
     "new_cards": "  new",
+    "reset_cards": "    that have reviews: forgotten by an old version of Anki, which left no entry of it",
+    "cards_without_history": "  not new, but without a review that counts",
     "suspended_cards": "  suspended",
     "decks": "decks with cards",
     "presets": "presets of these decks",
@@ -46,12 +48,19 @@ _UNSAYABLE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class ImportChoices:
-    """What may be chosen; None takes what the source says. elapsed: see review_columns. grades: "auto" or "raw"."""
+    """What may be chosen; None takes what the source says. elapsed: see review_columns.
+
+    grades: "auto" decides by the answers whose buttons they have, "raw" takes all as recorded, "old" maps all as the
+    old scheduler's. Raises InputError where there is no such time zone or hour.
+    """
 
     timezone: str | None = None
     rollover_hour: int | None = None
     elapsed: str = "published"
     grades: str = "auto"
+
+    def __post_init__(self) -> None:
+        DayClock(self.timezone or "UTC", self.rollover_hour or 0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class ImportedUser:
 def facts_of(imported: ImportedUser, elapsed: str, now: datetime) -> CollectionInfo:
     """What is recorded of an import."""
     first_s, last_s = (int(imported.reviews.time_ms[place] // 1000) for place in (0, -1))
-    counts = imported.counts | _totals(imported, now)
+    counts = imported.counts | _totals(imported)
     return CollectionInfo(
         source=writable(imported.source),
         sha256=imported.sha256,
@@ -137,18 +146,20 @@ def next_user(root: Path) -> int:
     return max((user for user in users if has_revlog(root, user)), default=0) + 1
 
 
-def _totals(imported: ImportedUser, now: datetime) -> dict[str, int]:
+def _totals(imported: ImportedUser) -> dict[str, int]:
     """What is counted in the same way of every source."""
     reviews, cards = imported.reviews, imported.card_list
+    is_reviewed = np.isin(cards.card_id, reviews.card_id)
     return {
         "reviews": len(reviews.card_id),
         "of_deleted_cards": int((~np.isin(reviews.card_id, cards.card_id)).sum()),
         "over_60_s": int((reviews.duration_ms > _LONG_MS).sum()),
-        "in_the_future": int((reviews.time_ms > now.timestamp() * 1000).sum()),
         "days_studied": len(np.unique(imported.clock.days(reviews.time_ms // 1000))),
         "reviewed_cards": len(np.unique(reviews.card_id)),
         "cards": len(cards),
         "new_cards": int(cards.is_new.sum()),
+        "reset_cards": int((cards.is_new & is_reviewed).sum()),
+        "cards_without_history": int((~cards.is_new & ~is_reviewed).sum()),
         "suspended_cards": int(cards.is_suspended.sum()),
         "decks": len(set(cards.deck.tolist()) - {""}),
         "presets": len(set(cards.preset.tolist()) - {""}),

@@ -1,5 +1,6 @@
 """CSV of reviews -> what is imported of it. Source: README of fsrs-optimizer, "Review Logs Schema"."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,15 +117,17 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
         _refuse_first(is_strange, columns["review_state"], "review_state", csv.where, f"{_NEW} to {_FILTERED}")
     order = np.argsort(time_ms, kind="stable")
     clock, clock_notices = clock_of(columns, order, choices, csv.where)
-    order = order[np.isin(rating[order], RATINGS)]
+    is_ahead, is_rated = time_ms > int(time.time() * 1000), np.isin(rating, RATINGS)
+    order = order[(is_rated & ~is_ahead)[order]]
     if len(order) == 0:
-        got = f"{len(rating)} rows, none rated 1 to 4"
+        got = f"{len(rating)} rows, none rated 1 to 4 and before this moment"
         raise InputError("The CSV file has no reviews.", where=csv.where, got=got)
     rows = np.stack([card_id, time_ms, rating, state, duration_ms])
     once = _without_doubles(rows, order)
     counts = {
         "entries": len(rating),
-        "impossible_ratings": len(rating) - len(order),
+        "in_the_future": int(is_ahead.sum()),
+        "impossible_ratings": int((~is_rated & ~is_ahead).sum()),
         "doubled_rows": len(order) - len(once),
         "negative_durations": int(is_negative[once].sum()),
     }

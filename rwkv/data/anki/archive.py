@@ -3,7 +3,9 @@
 Source: rslib/src/import_export/package/meta.rs of Anki says which file of an archive holds the collection.
 """
 
+import lzma
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -16,6 +18,7 @@ from typing import IO
 import zstandard
 
 from rwkv.data.anki.protobuf import fields
+from rwkv.data.anki.source_name import collection_name, kind_by_name
 from rwkv.data.source_file import unchanged
 from rwkv.errors import InputError
 
@@ -24,25 +27,44 @@ MOST_BYTES = 16 << 30
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _CHUNK_BYTES = 1 << 20
+_UNPACKED = "unpacked.anki2"
 _NAME = "collection.anki2"
 
 # Version in the archive's "meta" -> the file that holds the collection, and whether it is compressed by zstd.
 _MEMBERS = {1: (_NAME, False), 2: ("collection.anki21", False), 3: ("collection.anki21b", True)}
 _META_BYTES = 1024
 
+# What zipfile and the decompressors raise. Some of it is of Python's own kinds: of numbers and names that do not fit.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+)
+
 
 @dataclass(frozen=True)
 class OpenedSource:
     """source: the file itself, with its hash. database: the SQLite file. scratch: a folder of ours.
 
-    kind: "colpkg", "apkg" or "anki2". name: for people.
+    kind: "colpkg", "apkg" or "anki2"; "" for an archive whose name does not tell. name: for people. is_new_form: it was
+    packed as Anki packs collections of the new scheduler (collection.anki21 or .anki21b).
     """
 
     source: Path
     sha256: str
     kind: str
     name: str
+    is_new_form: bool
     database: Path
     scratch: Path
 
@@ -58,15 +80,19 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
         scratch = Path(folder)
         with source.open("rb") as file:
             start = file.read(_HEADER_BYTES)
+        name = collection_name(source)
         if start.startswith(_MAGIC):
             _check_database(source, start)
-            profile = source.resolve().parent.name if source.name == _NAME else ""
-            yield OpenedSource(source, sha256, "anki2", profile or source.stem, source, scratch)
+            yield OpenedSource(source, sha256, "anki2", name, False, source, scratch)
         elif start.startswith(b"PK"):
-            database = scratch / "unpacked.anki2"
-            _unpack(source, database, most_bytes)
-            kind = "apkg" if source.suffix.lower() == ".apkg" else "colpkg"
-            yield OpenedSource(source, sha256, kind, source.stem, database, scratch)
+            database = scratch / _UNPACKED
+            member = _unpack(source, database, most_bytes)
+            yield OpenedSource(source, sha256, kind_by_name(source), name, member != _NAME, database, scratch)
+        elif start.startswith(_ZSTD_MAGIC):
+            database = scratch / _UNPACKED
+            with _damage_of_archives(str(source)), source.open("rb") as packed:
+                _copy(zstandard.ZstdDecompressor().stream_reader(packed), database, str(source), most_bytes)
+            yield OpenedSource(source, sha256, "anki2", name, True, database, scratch)
         else:
             raise InputError(
                 "This is no Anki collection.",
@@ -85,7 +111,7 @@ def _in_folder(folder: Path) -> Path:
     raise InputError(
         "The folder is no Anki profile.",
         where=str(folder),
-        got=f"{len(profiles)} profiles in it" if profiles else f"no {_NAME}",
+        got=f"{len(profiles)} profile{'s' * (len(profiles) > 1)} in it" if profiles else f"no {_NAME}",
         hint=f"give one of: {', '.join(profiles)}" if profiles else "",
     )
 
@@ -119,16 +145,28 @@ def _stated_bytes(start: bytes) -> int | None:
     return (65536 if page_bytes == 1 else page_bytes) * pages
 
 
-def _unpack(source: Path, database: Path, most_bytes: int) -> None:
-    """Write the collection of an archive to `database`; no other file and no name of the archive is ever used."""
+def _unpack(source: Path, database: Path, most_bytes: int) -> str:
+    """Write the collection of an archive to `database`; no other file and no name of the archive is ever used.
+
+    Returns the name that the collection has in it.
+    """
     where = str(source)
+    with _damage_of_archives(where), zipfile.ZipFile(source) as archive:
+        member, compressed = _member(archive, where)
+        with archive.open(member) as packed:
+            stream = zstandard.ZstdDecompressor().stream_reader(packed) if compressed else packed
+            _copy(stream, database, f"{where}, {member.filename}", most_bytes)
+        return member.filename
+
+
+@contextmanager
+def _damage_of_archives(where: str) -> Iterator[None]:
+    """The door for what damaged archives raise, whatever compresses them."""
     try:
-        with zipfile.ZipFile(source) as archive:
-            member, compressed = _member(archive, where)
-            with archive.open(member) as packed:
-                stream = zstandard.ZstdDecompressor().stream_reader(packed) if compressed else packed
-                _copy(stream, database, f"{where}, {member.filename}", most_bytes)
-    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, NotImplementedError) as error:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system; what unpacks bzip2 raises one without a number
         hint = "export or download it again"
         raise InputError("The archive is damaged or truncated.", where=where, got=str(error), hint=hint) from error
 

@@ -84,7 +84,7 @@ def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> 
                     notices += _fill(connection, table, read_csv_text(files[table], names))
             settings_notices, choices = _settle(connection, "col" in files, choices)
         digest = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
-        opened = OpenedSource(source, digest, "csv", name_without_endings(source), database, scratch)
+        opened = OpenedSource(source, digest, "csv", name_without_endings(source), False, database, scratch)
         user = read_anki(opened, choices, by_anki=False)
     card_list = user.card_list
     if "cards" not in files:

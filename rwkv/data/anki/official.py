@@ -26,7 +26,6 @@ def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Setti
     Raises InputError where Anki refuses it.
     """
     from anki.collection import Collection
-    from anki.errors import AnkiException
 
     copy = scratch / "anki" / "collection.anki2"
     copy.parent.mkdir()
@@ -34,15 +33,17 @@ def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Setti
     try:
         collection = Collection(str(copy))
         try:
-            return copy, _settings(collection)
+            return copy, _settings(collection, where)
         finally:
             collection.close()
-    except AnkiException as error:
+    except InputError:
+        raise
+    except Exception as error:  # the package raises Exception itself, for a scheduler that it does not know
         hint = "let Anki check it with Tools > Check Database; where it is of a newer Anki: pip install -U anki"
         raise InputError("Anki cannot open the collection.", where=where, got=str(error), hint=hint) from error
 
 
-def _settings(collection: "Collection") -> Settings:
+def _settings(collection: "Collection", where: str) -> Settings:
     # First the config: once it is asked for today, Anki records this computer's time zone there.
     config = collection.all_config()
     return settings_of(
@@ -50,4 +51,5 @@ def _settings(collection: "Collection") -> Settings:
         config=config,
         decks={str(deck["id"]): deck for deck in collection.decks.all()},
         presets={str(preset["id"]): preset for preset in collection.decks.all_config()},
+        where=where,
     )

@@ -28,18 +28,21 @@ class KeptReviews:
     state: Ints
 
 
-def kept_reviews(revlog: RevlogRows, map_grades: bool) -> tuple[KeptReviews, dict[str, int]]:
+def kept_reviews(revlog: RevlogRows, is_old: Bools, now_ms: int) -> tuple[KeptReviews, dict[str, int]]:
     """The entries that count, and how many fell under each rule (names as in rwkv.data.imported).
 
-    map_grades: the buttons of learning and relearning are those of the old scheduler.
+    is_old [n]: the entry is of the old scheduler, as are its buttons while learning and relearning. now_ms: of the
+    import; later entries are a wrong clock's.
     """
-    is_mapped = np.isin(revlog.kind, (_LEARNING, _RELEARNING)) & np.isin(revlog.ease, (2, 3)) & map_grades
+    is_mapped = np.isin(revlog.kind, (_LEARNING, _RELEARNING)) & np.isin(revlog.ease, (2, 3)) & is_old
     rating = np.where(is_mapped, revlog.ease + 1, revlog.ease)
     is_cram = (revlog.kind == _FILTERED) & (revlog.factor == 0)
-    places = _card_starts(revlog, is_cram)
+    is_ahead = revlog.time_ms > now_ms
+    places = _card_starts(revlog, is_cram | is_ahead)
     left = np.ones(len(rating), bool)
     counts = {"entries": len(rating)}
     for name, falls_under in (
+        ("in_the_future", is_ahead),
         ("manual_entries", rating == 0),
         ("impossible_ratings", ~np.isin(rating, RATINGS)),
         ("cram_answers", is_cram),
@@ -65,13 +68,12 @@ class _Places:
     lacks_start: Bools
 
 
-def _card_starts(revlog: RevlogRows, is_cram: Bools) -> _Places:
+def _card_starts(revlog: RevlogRows, is_passed_over: Bools) -> _Places:
     """Find each card's last new start: the first of its last run of graded learning entries.
 
-    Any other entry ends a run, but for cram answers, which are looked through. A reset after the run takes the whole
-    history away.
+    Any other entry ends a run, but for those that are passed over. A reset after the run takes the whole history away.
     """
-    rows = np.flatnonzero(~is_cram)
+    rows = np.flatnonzero(~is_passed_over)
     by_card = order_by_card(revlog.card_id[rows])
     order = rows[by_card.order]
     is_learning = ((revlog.ease > 0) & (revlog.kind == _LEARNING))[order]
@@ -87,7 +89,7 @@ def _card_starts(revlog: RevlogRows, is_cram: Bools) -> _Places:
     is_forgotten = ~has_start & (place < np.repeat(last_reset, size))
 
     def in_revlog(flag: Bools) -> Bools:
-        flags = np.zeros(len(is_cram), bool)
+        flags = np.zeros(len(is_passed_over), bool)
         flags[order] = flag
         return flags
 

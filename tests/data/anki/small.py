@@ -40,8 +40,8 @@ _PRESET = {
     "lapse": {"delays": [10], "leechAction": 1, "leechFails": 8, "minInt": 1, "mult": 0},
 }
 
-# (id, card, ease, type), factor 2500 for all but learning steps, 5 s each
-Review = tuple[int, int, int, int]
+# (id, card, ease, type) and perhaps the interval that followed, or 1; factor 2500 for all but learning steps, 5 s each
+Review = tuple[int, int, int, int] | tuple[int, int, int, int, int]
 
 
 def write_collection_file(
@@ -50,20 +50,34 @@ def write_collection_file(
     config: Mapping[str, Any] = CONFIG,
     created_s: int = CREATED_S,
     schema: int = 11,
+    deck: Mapping[str, Any] | None = None,
+    preset: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A collection of the old schema with these reviews, and a card and note for each card in them."""
+    """A collection of the old schema with these reviews, and a card and note for each card in them.
+
+    deck, preset: what is set otherwise in its only deck and its options.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(_SCHEMA)
         database.execute(
             "INSERT INTO col VALUES (1, ?, 0, 0, ?, 0, 0, 0, ?, '{}', ?, ?, '{}')",
-            (created_s, schema, json.dumps(config), json.dumps({"1": _DECK}), json.dumps({"1": _PRESET})),
+            (
+                created_s,
+                schema,
+                json.dumps(config),
+                json.dumps({"1": _DECK | dict(deck or {})}),
+                json.dumps({"1": _PRESET | dict(preset or {})}),
+            ),
         )
         database.executemany(
-            "INSERT INTO revlog VALUES (?, ?, 0, ?, 1, 1, ?, 5000, ?)",
-            [(time_ms, card, ease, 2500 * (kind != 0), kind) for time_ms, card, ease, kind in reviews],
+            "INSERT INTO revlog VALUES (?, ?, 0, ?, ?, 1, ?, 5000, ?)",
+            [
+                (time_ms, card, ease, interval[0] if interval else 1, 2500 * (kind != 0), kind)
+                for time_ms, card, ease, kind, *interval in reviews
+            ],
         )
-        cards = sorted({card for _, card, _, _ in reviews})
+        cards = sorted({review[1] for review in reviews})
         database.executemany(
             "INSERT INTO notes VALUES (?, '', 1, 0, 0, '', ?, 0, 0, 0, '')",
             [(card + 1, f"note {card}\x1fback") for card in cards],

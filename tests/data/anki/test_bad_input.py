@@ -229,14 +229,22 @@ def test_one_review(tmp_path: Path) -> None:
 
 
 def test_clocks_that_jump(tmp_path: Path) -> None:
-    """A review in 1970, two a millisecond apart, one in the year 2100: order and days follow the recorded times."""
+    """A review in 1970, two a millisecond apart, one in the year 2100: order and days follow the recorded times.
+
+    What is dated after the import is left out, a reset too, and counted; a millisecond decides.
+    """
     times = [1000, START_MS, START_MS + 1, 4_102_444_800_000]
-    path = write_collection_file(tmp_path / "a.anki2", [(time, 11, 3, 0) for time in times])
+    reviews = [(time, 11, 3, 0) for time in times] + [(times[3] + 1, 11, 0, 4)]
+    path = write_collection_file(tmp_path / "a.anki2", reviews)
     user = imported(path)
     revlog = review_columns(user.reviews, user.clock, "published")
-    assert revlog["elapsed_seconds"].tolist() == [-1, (START_MS - 1000) // 1000, 0, (times[3] - START_MS - 1) // 1000]
+    assert revlog["elapsed_seconds"].tolist() == [-1, (START_MS - 1000) // 1000, 0]
     assert np.all(np.diff(revlog["day_offset"]) >= 0)
     assert revlog["elapsed_days"].sum() == revlog["day_offset"][-1] - 1
+    assert (user.counts["in_the_future"], user.counts["manual_entries"], user.counts["forgotten"]) == (2, 0, 0)
+    with opened(path) as source:
+        at_the_moment = read_anki(source, ImportChoices(), by_anki=False, now_ms=START_MS)
+    assert at_the_moment.reviews.time_ms.tolist() == [1000, START_MS]
 
 
 def test_odd_values(tmp_path: Path) -> None:

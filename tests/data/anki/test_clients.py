@@ -17,7 +17,7 @@ from tests.data.anki.clients import EXPORTS, busy_learner
 from tests.data.anki.reference import LEARNING, Entry, history_that_counts
 
 SECONDS_PER_DAY = 86_400
-NOTES = {"der Käse", "Wort 5", "gap 1 and another", "", "x" * 79 + "…"}
+NOTES = {"der Käse", "Wort 5", "gap 1 and another", "back", "x" * 79 + "…"}
 
 
 @dataclass

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rwkv.data.anki.database import RevlogRows
-from rwkv.data.anki.rules import kept_reviews
+from rwkv.data.anki.rules import KeptReviews, kept_reviews
 from tests.data.anki.reference import (
     FILTERED,
     LEARNING,
@@ -36,7 +36,12 @@ def rows(entries: list[tuple[int, Entry]]) -> RevlogRows:
     """A revlog of (card, entry), ascending by time."""
     card = np.array([card for card, _ in entries], np.int64)
     time_ms, ease, factor, duration_ms, kind = np.array([entry for _, entry in entries], np.int64).reshape(-1, 5).T
-    return RevlogRows(time_ms, card, ease, factor, duration_ms, kind)
+    return RevlogRows(time_ms, card, ease, np.ones_like(card), factor, duration_ms, kind)
+
+
+def kept_of(revlog: RevlogRows, is_old: bool = False, now_ms: int = 10**6) -> tuple[KeptReviews, dict[str, int]]:
+    """All answers with one scheduler's buttons, and none in the future."""
+    return kept_reviews(revlog, np.full(len(revlog.ease), is_old), now_ms)
 
 
 def scene(letters: str) -> RevlogRows:
@@ -68,7 +73,7 @@ def scene(letters: str) -> RevlogRows:
     ],
 )
 def test_scenes(letters: str, kept: str, states: tuple[int, ...], rule: str | None) -> None:
-    reviews, counts = kept_reviews(scene(letters), map_grades=False)
+    reviews, counts = kept_of(scene(letters))
     assert reviews.state.tolist() == list(states)
     assert reviews.rating.tolist() == [3] * len(kept)
     assert [letters[row] for row in reviews.row] == list(kept)
@@ -79,7 +84,7 @@ def test_scenes(letters: str, kept: str, states: tuple[int, ...], rule: str | No
 
 def test_reviews_after_a_reset_without_a_learning_step_have_no_start() -> None:
     """Those before are forgotten, those after have lost their beginning."""
-    counts = kept_reviews(scene("llrFrrx"), map_grades=False)[1]
+    counts = kept_of(scene("llrFrrx"))[1]
     assert (counts["forgotten"], counts["manual_entries"], counts["without_new_start"]) == (3, 1, 3)
 
 
@@ -90,10 +95,10 @@ def test_the_old_schedulers_buttons() -> None:
         for time_ms, (kind, ease) in enumerate((kind, ease) for kind in (0, 1, 2, 3) for ease in (1, 2, 3, 4))
     ]
     # In the order of these entries only the last run of learning steps would count, which is the first four.
-    mapped, counts = kept_reviews(rows(entries), map_grades=True)
+    mapped, counts = kept_of(rows(entries), is_old=True)
     assert mapped.rating.tolist() == [1, 3, 4, 4, 1, 2, 3, 4, 1, 3, 4, 4, 1, 2, 3, 4]
     assert counts["mapped_ratings"] == 4
-    raw, counts = kept_reviews(rows(entries), map_grades=False)
+    raw, counts = kept_of(rows(entries))
     assert raw.rating.tolist() == [1, 2, 3, 4] * 4
     assert counts["mapped_ratings"] == 0
 
@@ -107,7 +112,7 @@ def test_against_the_reference(drawn: list[tuple[int, int, int, int]]) -> None:
     revlog = [
         (card, Entry(1000 + place, ease, factor, 5000, kind)) for place, (card, ease, factor, kind) in enumerate(drawn)
     ]
-    kept, counts = kept_reviews(rows(revlog), map_grades=False)
+    kept, counts = kept_of(rows(revlog))
     expected: list[tuple[int, Entry]] = []
     for card in range(1, 5):
         history = history_that_counts([entry for other, entry in revlog if other == card])

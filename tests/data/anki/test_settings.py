@@ -1,6 +1,7 @@
 """Schedulers, time zones and hours at which days begin, as collections record them; the bits of protobuf they need."""
 
 import sqlite3
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from anki.collection import Collection
 
 from rwkv.data.anki.archive import opened
-from rwkv.data.anki.database import plain_text
 from rwkv.data.anki.protobuf import fields, float_list
 from rwkv.data.anki.read import read_anki
 from rwkv.data.days import DayClock, name_of_offset
@@ -70,11 +71,7 @@ def test_the_old_schedulers_ratings_become_what_anki_makes_of_them(tmp_path: Pat
         (CONFIG, ("UTC+00:00", 4)),
         (CONFIG | {"localOffset": -330, "rollover": 0}, ("UTC+05:30", 0)),
         (CONFIG | {"localOffset": 210, "rollover": 23}, ("UTC-03:30", 23)),
-        # Anki records an offset only where it is not UTC, whatever it was when the collection was made.
-        ({"schedVer": 2, "rollover": 4, "creationOffset": -60}, ("UTC+00:00", 4)),
         ({"schedVer": 2, "creationOffset": 0}, ("UTC+00:00", 4)),
-        # The old scheduler's days begin at the hour of the collection's creation, 4:00 UTC here.
-        ({"localOffset": -120}, ("UTC+02:00", 6)),
     ],
 )
 def test_clocks(tmp_path: Path, config: Mapping[str, Any], clock: tuple[str, int]) -> None:
@@ -82,32 +79,151 @@ def test_clocks(tmp_path: Path, config: Mapping[str, Any], clock: tuple[str, int
     assert (user.clock, user.notices) == (DayClock(*clock), ())
 
 
-def test_a_shared_deck_says_where_it_was_exported(tmp_path: Path) -> None:
+def test_a_guess_is_told_as_a_guess(tmp_path: Path) -> None:
+    """Anki records an offset only where it is not UTC; that the collection was made elsewhere makes one doubt."""
+    config = {"schedVer": 2, "rollover": 4, "creationOffset": -60}
+    user = imported(write_collection_file(tmp_path / "a.anki2", REVIEWS, config))
+    assert user.clock == DayClock("UTC+00:00", 4)
+    assert "UTC is a guess" in user.notices[0]
+    assert "UTC+01:00" in user.notices[0]
+
+
+@pytest.mark.parametrize(
+    ("created_s", "offset_s", "clock"),
+    [
+        # The old scheduler's days begin at the hour of the collection's creation: 4:00 and 6:00 here.
+        (CREATED_S, 0, ("UTC+00:00", 4)),
+        (CREATED_S, 7200, ("UTC+02:00", 6)),
+        # Made in India, where it was 4:00, and seen from elsewhere: at half past. No zone of its own: India.
+        (CREATED_S - 19_800, 3600, ("UTC+00:30", 23)),
+        (CREATED_S - 19_800, None, ("UTC+05:30", 4)),
+    ],
+)
+def test_days_of_the_old_scheduler(
+    tmp_path: Path, created_s: int, offset_s: int | None, clock: tuple[str, int]
+) -> None:
+    config = {} if offset_s is None else {"localOffset": -offset_s // 60}
+    user = imported(write_collection_file(tmp_path / "a.anki2", REVIEWS, config, created_s))
+    assert user.clock == DayClock(*clock)
+    # Whatever the zone is called, its days begin when the collection was created, and 24 hours later.
+    assert (user.clock.day_start_s(REVIEWS[0][0] // 1000) - created_s) % 86_400 == 0
+    chosen = imported(tmp_path / "a.anki2", ImportChoices(timezone="Asia/Tokyo", rollover_hour=2))
+    assert chosen.clock == DayClock("Asia/Tokyo", 2)
+
+
+@pytest.mark.parametrize("name", ["a.apkg", "a.apkg.1", "a.zip", "A.APKG", "a"])
+def test_a_shared_deck_says_where_it_was_exported(tmp_path: Path, name: str) -> None:
+    """Whatever it is called; where the name does not tell, that is told."""
     config = {"schedVer": 2, "creationOffset": -120}
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, config)
-    shared = write_archive(tmp_path / "a.apkg", {"collection.anki21": path.read_bytes()})
-    assert imported(shared).clock == DayClock("UTC+02:00", 4)
+    shared = imported(write_archive(tmp_path / name, {"collection.anki21": path.read_bytes()}))
+    assert (shared.clock, shared.kind) == (DayClock("UTC+02:00", 4), "apkg")
+    assert bool(shared.notices) == ("apkg" not in name.lower())
 
 
-def test_without_a_time_zone_that_of_this_computer_is_taken_and_told(
+@pytest.mark.parametrize("name", ["a.colpkg", "a.colpkg.zip", "a.zip", "a"])
+def test_a_whole_collection_says_where_its_owner_is(tmp_path: Path, name: str) -> None:
+    config = {"schedVer": 2, "creationOffset": -120, "localOffset": 300}
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, config)
+    whole = imported(write_archive(tmp_path / name, {"collection.anki21": path.read_bytes()}))
+    assert (whole.clock, whole.kind) == (DayClock("UTC-05:00", 4), "colpkg")
+
+
+def test_without_a_time_zone_it_was_four_o_clock_where_the_collection_was_made(tmp_path: Path) -> None:
+    """From Hawaii to New Zealand's summer, half and quarter hours too."""
+    for quarters in (-40, -14, 0, 11, 22, 23, 31, 54, 55):
+        path = tmp_path / f"{quarters}.anki2"
+        user = imported(write_collection_file(path, REVIEWS, {"schedVer": 2}, CREATED_S - 900 * quarters))
+        assert user.clock == DayClock(name_of_offset(900 * quarters), 4)
+        assert "is a guess (see --timezone)" in user.notices[0]
+
+
+def test_without_any_trace_of_a_time_zone_that_of_this_computer_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rwkv.data.anki.read._offset_here", lambda: -3 * 3600)
-    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, {"schedVer": 2, "rollover": 5})
+    monkeypatch.setattr("rwkv.data.anki.clock._offset_here", lambda: -3 * 3600)
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, {"schedVer": 2, "rollover": 5}, CREATED_S + 123)
     user = imported(path)
     assert user.clock == DayClock("UTC-03:00", 5)
-    assert "UTC-03:00" in user.notices[0]
+    assert "UTC-03:00, of this computer, is a guess" in user.notices[0]
     assert imported(path, ImportChoices(timezone="UTC")).notices == ()
+
+
+@pytest.mark.parametrize("by_anki", [False, True], ids=["tables", "anki"])
+@pytest.mark.parametrize(
+    ("config", "clock", "word"),
+    [
+        ({"rollover": 24}, ("UTC+00:00", 23), "hour 24, which is none: 23"),
+        ({"rollover": 255}, ("UTC+00:00", 23), "hour 255"),
+        ({"rollover": 256}, ("UTC+00:00", 4), "hour 256, which is none: Anki's own"),
+        ({"rollover": -1}, ("UTC+00:00", 4), "hour -1"),
+        ({"rollover": 4.5}, ("UTC+00:00", 4), "hour 4.5"),
+        ({"rollover": "5"}, ("UTC+00:00", 4), "hour '5'"),
+        ({"rollover": True}, ("UTC+00:00", 4), "hour True"),
+        ({"localOffset": 5000}, ("UTC+00:00", 4), "localOffset of 5000"),
+        ({"localOffset": -1440}, ("UTC+00:00", 4), "localOffset of -1440"),
+        ({"localOffset": 10**30}, ("UTC+00:00", 4), "localOffset of 1"),
+        ({"localOffset": "west"}, ("UTC+00:00", 4), "localOffset of 'west'"),
+        ({"localOffset": 1439}, ("UTC-23:59", 4), ""),
+    ],
+)
+def test_settings_beyond_ankis_limits(
+    tmp_path: Path, config: Mapping[str, Any], clock: tuple[str, int], word: str, by_anki: bool
+) -> None:
+    """As Anki takes them, which its package shows by the next day's start; and that is told."""
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, CONFIG | config)
+    user = imported(path, by_anki=by_anki)
+    assert user.clock == DayClock(*clock)
+    assert [word in notice for notice in user.notices] == [True] * bool(word)
+    if by_anki and "rollover" in config:
+        collection = Collection(str(path))
+        next_day_s = collection.sched.day_cutoff
+        collection.close()
+        assert time.localtime(next_day_s).tm_hour == clock[1]
+
+
+@pytest.mark.parametrize("by_anki", [False, True], ids=["tables", "anki"])
+@pytest.mark.parametrize(
+    ("preset", "deck", "retention"),
+    [
+        (0.85, None, 0.85),
+        (0.7, None, 0.7),
+        (0.99, None, 0.99),
+        (0.69, None, 0.9),
+        (0.995, None, 0.9),
+        (1.0, None, 0.9),
+        (95, None, 0.9),
+        (-1, None, 0.9),
+        (0, None, 0.9),
+        (0.8, 95, 0.95),
+        (0.8, 55, 0.55),
+        (0.8, 100, 0.8),
+        (0.8, 0, 0.8),
+        (0.8, 95.5, 0.8),
+        (0.8, 0.95, 0.8),
+        (0.8, -5, 0.8),
+    ],
+)
+def test_desired_retention_beyond_ankis_limits(
+    tmp_path: Path, preset: float, deck: float | None, retention: float, by_anki: bool
+) -> None:
+    """A preset's is Anki's default then, a deck's own is none; in the new tables and in the old JSON alike."""
+    options = {"desiredRetention": preset}, {} if deck is None else {"desiredRetention": deck}
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, preset=options[0], deck=options[1])
+    assert imported(path, by_anki=by_anki).card_list.desired_retention.tolist() == [retention]
+    Collection(str(path)).close()  # which makes the new tables of it
+    assert imported(path, by_anki=by_anki).card_list.desired_retention.tolist() == [retention]
 
 
 def test_what_is_chosen_wins(tmp_path: Path) -> None:
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS)
     user = imported(path, ImportChoices(timezone="Europe/Berlin", rollover_hour=0))
     assert user.clock == DayClock("Europe/Berlin", 0)
-    with pytest.raises(InputError, match="no such time zone"):
-        imported(path, ImportChoices(timezone="Middle/Earth"))
-    with pytest.raises(InputError, match="no such hour"):
-        imported(path, ImportChoices(rollover_hour=24))
+    for zone in ("Middle/Earth", "UTC+24:00", "UTC+10:60"):
+        with pytest.raises(InputError, match="no such time zone"):
+            ImportChoices(timezone=zone)
+    with pytest.raises(InputError, match="--rollover"):
+        ImportChoices(rollover_hour=24)
 
 
 @pytest.mark.parametrize("offset_s", [0, 7200, -34_200, 45_900])
@@ -138,22 +254,3 @@ def test_protobuf() -> None:
     for damaged in (b"\x08", b"\x08\xff", b"\x12\x05abc", b"\x0b", b"\x1d\x00", b"\xff" * 11):
         with pytest.raises(InputError, match="damaged"):
             fields(damaged, "here")
-
-
-@pytest.mark.parametrize(
-    ("field", "text"),
-    [
-        ("<div>der&nbsp;K&auml;se</div><br>", "der Käse"),
-        ("a<br>b\n\t c", "a b c"),
-        ("<style>.a { color: red }</style>x<!-- y -->", "x"),
-        ("{{c1::Paris::city}} is in {{c2::France}}", "Paris is in France"),
-        ("[sound:a b.mp3]<img src='x.png'>", ""),
-        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
-        ("&lt;b&gt; is bold", "<b> is bold"),
-        ("<b " + "x" * 5000, ""),
-        ("x" * 81, "x" * 79 + "…"),
-        ("x" * 80, "x" * 80),
-    ],
-)
-def test_plain_text(field: str, text: str) -> None:
-    assert plain_text(field) == text

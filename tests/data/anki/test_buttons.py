@@ -1,0 +1,127 @@
+"""Whose buttons the answers have: of one scheduler, of the other, and of people who changed, whatever the file says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rwkv.data.anki.archive import opened
+from rwkv.data.anki.read import read_anki
+from rwkv.data.imported import ImportChoices, ImportedUser
+from tests.data.anki.small import CONFIG, CREATED_S, Review, write_archive, write_collection_file
+
+DAY_MS = 86_400_000
+OLD, NEW = "old", "new"
+# What each scheduler records of one card: (rating as it was meant, button, kind, interval). The old one has no Hard.
+SCENES = {
+    OLD: ((1, 1, 0, -60), (3, 2, 0, -600), (3, 2, 0, 1), (2, 2, 1, 3), (1, 1, 1, -600), (3, 2, 2, 1), (3, 3, 1, 4)),
+    NEW: (
+        (1, 1, 0, -60),
+        (2, 2, 0, -330),
+        (3, 3, 0, -600),
+        (3, 3, 0, 1),
+        (1, 1, 1, -600),
+        (2, 2, 2, -900),
+        (3, 3, 2, 1),
+    ),
+}
+EASY = {OLD: (4, 3, 0, 4), NEW: (4, 4, 0, 4)}
+
+
+def history(schedulers: list[str]) -> tuple[list[Review], list[int]]:
+    """(entries, their ratings as they were meant), with a scheduler a day and five cards."""
+    reviews: list[Review] = []
+    meant = []
+    for day, scheduler in enumerate(schedulers):
+        for card in range(5):
+            scene = (EASY[scheduler],) if card == 4 else SCENES[scheduler]
+            for place, (rating, button, kind, interval) in enumerate(scene):
+                time_ms = CREATED_S * 1000 + day * DAY_MS + card * 600_000 + place * 60_000
+                reviews.append((time_ms, 100 * day + card + 1, button, kind, interval))
+                meant.append(rating)
+    return reviews, meant
+
+
+def imported(path: Path, grades: str = "auto") -> ImportedUser:
+    with opened(path) as source:
+        return read_anki(source, ImportChoices(grades=grades), by_anki=False)
+
+
+def written(path: Path, reviews: list[Review], config: Mapping[str, Any] | None = None) -> Path:
+    return write_collection_file(path, reviews, CONFIG | {"schedVer": 1} | (config or {}))
+
+
+@pytest.mark.parametrize("named", [1, None, 3, "x"])
+@pytest.mark.parametrize(
+    ("schedulers", "grades"),
+    [
+        ([OLD] * 6, "old scheduler, mapped"),
+        ([NEW] * 6, "as recorded"),
+        ([OLD] * 3 + [NEW] * 4, "old scheduler, mapped in part"),
+        ([NEW] * 4 + [OLD] * 3, "old scheduler, mapped in part"),
+        ([OLD] * 2 + [NEW] * 2 + [OLD] * 2 + [NEW] * 2, "old scheduler, mapped in part"),
+        ([NEW] * 2 + [OLD] * 3 + [NEW] * 2, "old scheduler, mapped in part"),
+    ],
+)
+def test_every_rating_is_what_was_meant(tmp_path: Path, schedulers: list[str], grades: str, named: object) -> None:
+    reviews, meant = history(schedulers)
+    user = imported(written(tmp_path / "a.anki2", reviews, {"schedVer": named}))
+    assert user.reviews.rating.tolist() == meant
+    assert user.grades == grades
+    reason = user.notices[-1]
+    assert "old scheduler" in reason
+    assert "--grades" in reason
+
+
+def test_what_was_decided_and_why_is_told(tmp_path: Path) -> None:
+    reviews, _ = history([OLD] * 3 + [NEW] * 4)
+    reason = imported(written(tmp_path / "a.anki2", reviews)).notices[-1]
+    # 3 days of four cards with two such answers; 4 days of four cards with one step left, and of an Easy.
+    assert "from 2020-09-14 to 2020-09-16, by 24 answers of 2 that ended the learning" in reason
+    assert "20 answers while learning are of the new one" in reason
+
+
+def test_what_is_chosen_wins(tmp_path: Path) -> None:
+    reviews, _ = history([OLD] * 3 + [NEW] * 3)
+    path = written(tmp_path / "a.anki2", reviews)
+    buttons = np.array([review[2] for review in reviews])
+    kinds = np.array([review[3] for review in reviews])
+    raw, old = imported(path, "raw"), imported(path, "old")
+    assert raw.reviews.rating.tolist() == buttons.tolist()
+    is_mapped = np.isin(kinds, (0, 2)) & np.isin(buttons, (2, 3))
+    assert old.reviews.rating.tolist() == np.where(is_mapped, buttons + 1, buttons).tolist()
+    assert (raw.grades, old.grades) == ("as recorded", "old scheduler, mapped")
+    assert [user.notices for user in (raw, old)] == [(), ()]
+    # Anki maps all answers when a collection changes, so that one of the new scheduler is believed.
+    assert imported(written(tmp_path / "b.anki2", reviews, {"schedVer": 2})).grades == "as recorded"
+    assert imported(tmp_path / "b.anki2", "old").grades == "old scheduler, mapped"
+
+
+@pytest.mark.parametrize(("member", "mapped"), [("collection.anki2", True), ("collection.anki21", False)])
+def test_the_form_of_a_shared_deck_is_evidence(tmp_path: Path, member: str, mapped: bool) -> None:
+    """Where its few answers tell nothing: all first steps are Good, and the last one is 3."""
+    reviews = [(CREATED_S * 1000 + DAY_MS * day, day + 1, 3, 0, 1) for day in range(4)]
+    content = written(tmp_path / "a.anki2", reviews).read_bytes()
+    user = imported(write_archive(tmp_path / "a.apkg", {member: content}))
+    assert user.reviews.rating.tolist() == [4 if mapped else 3] * 4
+    assert ("collection.anki21" in user.notices[-1]) == (not mapped)
+
+
+def test_answers_are_stronger_than_the_form_of_a_shared_deck(tmp_path: Path) -> None:
+    reviews, meant = history([OLD] * 3)
+    content = written(tmp_path / "a.anki2", reviews).read_bytes()
+    assert imported(write_archive(tmp_path / "a.apkg", {"collection.anki21": content})).reviews.rating.tolist() == meant
+
+
+def test_hard_that_ends_the_learning_now_and_then_is_no_change_of_scheduler(tmp_path: Path) -> None:
+    """As with steps of days: one such Hard on each day, and ever more answers of 3 than of 2."""
+    reviews, meant = history([NEW] * 8)
+    for day in range(8):
+        reviews.append((CREATED_S * 1000 + day * DAY_MS + 50_000_000, 100 * day + 1, 2, 2, 1))
+    order = np.argsort([review[0] for review in reviews])
+    user = imported(written(tmp_path / "a.anki2", [reviews[place] for place in order]))
+    assert user.grades == "as recorded"
+    assert user.counts["mapped_ratings"] == 0
+    assert sorted(user.reviews.rating.tolist()) == sorted([*meant, *[2] * 8])
