@@ -82,8 +82,9 @@ def _read_text(file: Path, choices: ImportChoices) -> ImportedUser:
 
 
 def format_imports(imports: Imports, out: Path) -> str:
-    """For each user what was imported, and what every rule met."""
-    return "\n\n".join(_summary(user, info, out) for user, info in imports.users.items())
+    """For each user what was imported, and what every rule met; then the files that were left out."""
+    failed = [f"{file} is left out: {error}" for file, error in imports.failed.items()]
+    return "\n\n".join([*(_summary(user, info, out) for user, info in imports.users.items()), *failed])
 
 
 def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo]:

@@ -88,6 +88,10 @@ def test_one_of_several_files_may_fail(files: list[Path], tmp_path: Path, capsys
     assert "damaged or truncated" in answer["failed"][0]["error"]
     assert f"{broken} is left out" in said.err
     assert list_users(tmp_path / "out") == [1, 2]
+    arguments[-1] = str(tmp_path / "again")
+    assert main(arguments) == 1
+    last = capsys.readouterr().out.split("\n\n")[-1]
+    assert last.startswith(f"{broken} is left out: The archive is damaged")
 
 
 def test_nothing_is_written_where_nothing_can_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

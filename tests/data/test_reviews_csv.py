@@ -59,7 +59,8 @@ def test_all_columns_in_any_order(tmp_path: Path) -> None:
         "elapsed_seconds": [-1, -1, 60, 3 * 86_400 - 60],
         "review_time": [START_MS, START_MS + 1500, START_MS + 60_000, START_MS + 3 * DAY_MS],
     }
-    assert user.counts == {"entries": 5, "impossible_ratings": 1, "doubled_rows": 0, "negative_durations": 0}
+    none = dict.fromkeys(("in_the_future", "doubled_rows", "negative_durations"), 0)
+    assert user.counts == {"entries": 5, "impossible_ratings": 1} | none
     assert (user.kind, user.name, len(user.cards["card_id"])) == ("csv", "revlog", 0)
     assert user.sha256 == hashlib.sha256((tmp_path / "revlog.csv").read_bytes()).hexdigest()
     assert user.card_list.card_id.tolist() == [10, 20]
@@ -124,6 +125,15 @@ def test_refusals(tmp_path: Path, lines: tuple[str, ...], words: tuple[str, ...]
     said = refusal(tmp_path, *lines)
     for word in words:
         assert word in said
+
+
+def test_rows_of_a_wrong_clock_are_left_out(tmp_path: Path) -> None:
+    """Those after this moment, whatever their rating; and a file of nothing else has no reviews."""
+    lines = [f"1,{START_MS},3", "1,4102444800000,3", "2,4102444800001,9", f"3,{START_MS + 1},9"]
+    user = read(tmp_path, HEADER, *lines)
+    assert user.reviews.time_ms.tolist() == [START_MS]
+    assert (user.counts["in_the_future"], user.counts["impossible_ratings"]) == (2, 1)
+    assert "before this moment" in refusal(tmp_path, HEADER, *lines[1:])
 
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "1e25", "-1e25", "1e999", "4,294,967,296", "12 s", "0x10"])
