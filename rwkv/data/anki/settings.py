@@ -31,7 +31,7 @@ _NAME_SEPARATOR = "\x1f"
 
 # Anki's options of presets end there; what is beyond is its default again.
 _LEAST_RETENTION, _MOST_RETENTION = np.float32(0.7), np.float32(0.99)
-_LAST_HOUR, _MOST_STORED_HOUR = 23, 255
+_LAST_HOUR, _MOST_STORED_HOUR, _DEFAULT_HOUR = 23, 255, 4
 _MINUTES_A_DAY = 1440
 _OLD_SCHEDULER, _NEW_SCHEDULER = 1, 2
 
@@ -217,8 +217,8 @@ def _rollover(value: object, corrections: list[str]) -> int | None:
     if value is None or (hour is not None and 0 <= hour <= _LAST_HOUR):
         return hour
     taken = _LAST_HOUR if hour is not None and _LAST_HOUR < hour <= _MOST_STORED_HOUR else None
-    said = "Anki's own, 4 o'clock, is" if taken is None else f"{taken}, as Anki takes it, is"
-    corrections.append(f"its days begin at hour {value!r:.40}, which is none: {said} taken (see --rollover)")
+    instead = _DEFAULT_HOUR if taken is None else taken
+    corrections.append(f"its days begin at hour {value!r:.40}: {instead} is taken, as Anki takes it (see --rollover)")
     return taken
 
 

@@ -153,9 +153,9 @@ def test_without_any_trace_of_a_time_zone_that_of_this_computer_is_taken(
 @pytest.mark.parametrize(
     ("config", "clock", "word"),
     [
-        ({"rollover": 24}, ("UTC+00:00", 23), "hour 24, which is none: 23"),
+        ({"rollover": 24}, ("UTC+00:00", 23), "hour 24: 23 is taken"),
         ({"rollover": 255}, ("UTC+00:00", 23), "hour 255"),
-        ({"rollover": 256}, ("UTC+00:00", 4), "hour 256, which is none: Anki's own"),
+        ({"rollover": 256}, ("UTC+00:00", 4), "hour 256: 4 is taken"),
         ({"rollover": -1}, ("UTC+00:00", 4), "hour -1"),
         ({"rollover": 4.5}, ("UTC+00:00", 4), "hour 4.5"),
         ({"rollover": "5"}, ("UTC+00:00", 4), "hour '5'"),
