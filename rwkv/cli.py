@@ -16,7 +16,7 @@ from rwkv.command_line.schedule import add_schedule
 from rwkv.command_line.simulate import add_simulate
 from rwkv.commands.plain_json import as_json
 from rwkv.errors import RwkvError
-from rwkv.runtime import run_command
+from rwkv.runtime import printable, run_command, take_any_text
 
 # In the order of the help.
 _COMMANDS = (add_demo, add_simulate, add_import, add_predict, add_schedule, add_compare, add_report)
@@ -33,6 +33,7 @@ exit codes: 0 done; 1 failed, or done but for some users, who are listed; 2 bad 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit code."""
+    take_any_text()
     options = build_parser().parse_args(arguments)
     return run_command(lambda: _run(options), options.quiet)
 
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             print(as_json({"error": {"what": error.what, **error.details}, "exit_code": error.exit_code}))
         raise
-    text = as_json(answer.fields) if options.json else answer.text
+    text = as_json(answer.fields) if options.json else printable(answer.text)
     if text:
         print(text)
     return answer.exit_code

@@ -1,8 +1,10 @@
 """The edge of every command: exit codes, logging, progress bars and worker processes."""
 
+import io
 import logging
 import multiprocessing
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +22,9 @@ log = logging.getLogger("rwkv")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
+# Control characters but line ends and tabs, marks that turn the direction of writing around, and halves of characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 _TASKS_PER_WORKER = 4
 _INTERRUPTED = 130
 
@@ -32,8 +37,17 @@ class _ProgressHandler(logging.Handler):
 
 
 def printable(text: str) -> str:
-    """A message without what a terminal would obey: names within a file may hold anything."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    """A text without what a terminal would obey, or UTF-8 cannot say: names within a file, and of files, hold anything.
+
+    Line ends and tabs stay.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def take_any_text() -> None:
+    """Let stdout write letters that its encoding lacks as stderr does, such as \\u6f22, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def run_command(command: Callable[[], int], quiet: bool = False) -> int:
@@ -41,6 +55,7 @@ def run_command(command: Callable[[], int], quiet: bool = False) -> int:
 
     quiet: of the log only errors, and no progress bars.
     """
+    take_any_text()
     handler = _ProgressHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log.handlers[:] = [handler]
@@ -58,7 +73,8 @@ def run_command(command: Callable[[], int], quiet: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # what no door below has put into words of its own
-        print(f"error: {error}\n  next: see to the path, its permissions and the free space", file=sys.stderr)
+        hint = "see to the path, its permissions and the free space"
+        print(printable(f"error: {error}\n  next: {hint}"), file=sys.stderr)
         return RwkvError.exit_code
     finally:
         log.setLevel(level)
@@ -74,7 +90,7 @@ def progress(
     return tqdm(
         items,
         total=total,
-        desc=what,
+        desc=printable(what),
         unit=unit,
         initial=done_before,
         dynamic_ncols=True,

@@ -124,7 +124,7 @@ def write_cards(path: Path, heading: Heading, cards: CardPredictions, format: st
         with file_errors(path):
             write_columns(path, _with_notice(heading, cards))
     else:
-        write_whole(path, f"{written_as(heading, cards, format, len(cards))}\n".encode())
+        write_whole(path, f"{printable(written_as(heading, cards, format, len(cards)))}\n".encode())
 
 
 def _with_notice(heading: Heading, cards: CardPredictions) -> dict[str, npt.NDArray[Any]]:
@@ -140,7 +140,7 @@ def plain_cell(text: str) -> str:
     """
     # Python's writer leaves a carriage return without quotes, and readers end the line there.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
+    return f"'{text}" if text.startswith(("\t", "\n")) or text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 def _csv_values(column: npt.NDArray[Any]) -> list[object]:

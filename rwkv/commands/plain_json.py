@@ -8,8 +8,11 @@ import numpy as np
 
 
 def as_json(fields: Mapping[str, object]) -> str:
-    """One JSON object in one line. A number that is not finite becomes null, a path its text."""
-    return json.dumps(_plain(fields), allow_nan=False, ensure_ascii=False)
+    """One JSON object in one line, in ASCII: names may hold what a terminal obeys, or an encoding lacks.
+
+    A number that is not finite becomes null, a path its text.
+    """
+    return json.dumps(_plain(fields), allow_nan=False)
 
 
 def _plain(value: object) -> object:

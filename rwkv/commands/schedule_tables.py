@@ -150,7 +150,7 @@ def write_schedule(path: Path, schedule: Schedule) -> None:
         text = as_text(schedule)
     else:
         text = as_json(as_fields(schedule)) if format == ".json" else _as_csv(schedule)
-    write_whole(path, f"{text}\n".encode())
+    write_whole(path, f"{printable(text)}\n".encode())
 
 
 def _as_csv(schedule: Schedule) -> str:

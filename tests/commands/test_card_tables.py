@@ -48,6 +48,21 @@ def some_cards() -> CardPredictions:
     return CardPredictions(**columns)
 
 
+def test_files_command_no_terminal(tmp_path: Path) -> None:
+    """In files of text; JSON holds all in ASCII."""
+    notes = [" =1+1", "\x1b]0;x\x07é\u202e\udce9"]
+    cards = some_cards().rows(np.array([0] * len(notes)))
+    cards = replace(cards, note=np.array(notes, object), deck=np.array(notes, object))
+    for format in ("csv", "text", "json"):
+        write_cards(tmp_path / format, HEADING, cards, format)
+    lines = csv.DictReader(io.StringIO((tmp_path / "csv").read_text(encoding="utf-8")))
+    assert [line["note"] for line in lines] == ["' =1+1", "\ufffd]0;x\ufffdé\ufffd\ufffd"]
+    assert "\x1b" not in (tmp_path / "text").read_text(encoding="utf-8")
+    plain = (tmp_path / "json").read_text(encoding="ascii")
+    assert "\x1b" not in plain
+    assert [card["note"] for card in json.loads(plain)["cards"]] == notes
+
+
 def test_text() -> None:
     lines = as_text(HEADING, some_cards(), 3).split("\n")
     assert lines[0] == "Ada, 3 cards, 2026-02-01 18:00 (UTC), model model.pth"

@@ -23,6 +23,7 @@ REVIEWS: PredictedReviews = CONTENT.reviews
 CARDS: CardsNow = CONTENT.cards
 SECTIONS = ["headline", "map", "curves", "workload", "predicted", "comparison", "training"]
 LONG = ("Deck" * 40, *DECKS[1:])
+LINK, LOSSES = "validation_<a href='https://example.com'>ahead</a>", (np.arange(3), np.ones(3))
 HOSTILE = "</script><img src=x onerror=alert(1)><b>bold</b>"
 
 
@@ -226,13 +227,14 @@ def test_names_are_text(chromium: Any, tmp_path: Path) -> None:
         cards=replace(CARDS, note=[HOSTILE] * len(CARDS)),
         reviews=replace(REVIEWS, p={HOSTILE: REVIEWS.p["RWKV"]}),
         comparison=[replace(CONTENT.comparison[0], name=HOSTILE)],
-        training=[replace(CONTENT.training[0], name=HOSTILE)],
+        training=[replace(CONTENT.training[0], name=HOSTILE, curves={**CONTENT.training[0].curves, LINK: LOSSES})],
     )
     page = OpenPage(chromium, written(tmp_path, content))
     assert page.texts("#title") == [HOSTILE]
     assert page.page.title() == HOSTILE
     assert page.texts("#curve-found .note")[0] == HOSTILE
-    assert page.run("() => document.querySelectorAll('img, main b > b, main li b').length") == 0
+    assert page.run("() => document.querySelectorAll('img, .chart a, main b > b, main li b').length") == 0
+    assert "val. <a href='https://example.com'>ahead</a>" in page.texts("#training-loss-0 .legendtext")
     assert page.complaints == []
     page.close()
 

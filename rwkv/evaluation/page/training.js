@@ -36,7 +36,7 @@ function plotRun(i, curves) {
   const dots = validations.map((name, n) => ({
     x: curves[name].step,
     y: curves[name].value,
-    name: name.replace("validation_", "val. ").replaceAll("_", " "),
+    name: plotText(name.replace("validation_", "val. ").replaceAll("_", " ")),
     mode: "lines+markers",
     line: { color: OTHER_COLOURS[n % OTHER_COLOURS.length], width: 1.5 },
     marker: { size: 8, symbol: "diamond" },
