@@ -172,8 +172,13 @@ def _preset(name: str) -> Match:
     return _text("preset", _pattern(name))
 
 
-def _pattern(text: str) -> str:
-    return ".*".join(map(re.escape, text.split("*")))
+def _pattern(text: str, anything: str = ".") -> str:
+    """A regular expression of a text in which * stands for anything. No part is looked for twice in one place."""
+    first, *rest = map(re.escape, text.split("*"))
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>{anything}*?{part})" for part in middle) + f"{anything}*{last}"
 
 
 def _text(column: str, pattern: str) -> Match:
@@ -190,7 +195,7 @@ def _text(column: str, pattern: str) -> Match:
 
 def _tag(name: str) -> Match:
     """Tags lie in one text with a space before and after each."""
-    one = r"\S*".join(map(re.escape, name.split("*")))
+    one = _pattern(name, r"\S")
     match = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{one}(::\S*)?\s.*")
 
     def known(columns: Columns) -> Bools:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rwkv.commands.card_query import Columns, parse_query
 from rwkv.errors import InputError
@@ -151,3 +153,25 @@ def test_what_a_folder_does_not_say_is_told() -> None:
     for query, word in (("tag:x", "import the collection again"), ("added:3", "no dates")):
         with pytest.raises(InputError, match=word):
             parse_query(query).matches(lacking)
+
+
+def glob(pattern: str, text: str) -> bool:
+    """The definition: * is any text, also none."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return glob(pattern[1:], text) or (bool(text) and glob(pattern, text[1:]))
+    return bool(text) and pattern[0] == text[0] and glob(pattern[1:], text[1:])
+
+
+@given(st.text("ab*", min_size=1, max_size=7), st.lists(st.text("ab", max_size=7), min_size=1, max_size=4))
+def test_stars_stand_for_anything(pattern: str, texts: list[str]) -> None:
+    columns = {"card_id": np.arange(len(texts)), "preset": np.array(texts, object), "note": np.array(texts, object)}
+    assert parse_query(f"preset:{pattern}").matches(columns).tolist() == [glob(pattern, text) for text in texts]
+    within = [glob(f"*{pattern}*", text) for text in texts]
+    assert parse_query(f'"{pattern}"').matches(columns).tolist() == within
+
+
+def test_many_stars_end_soon() -> None:
+    columns = {"card_id": np.arange(1), "note": np.array(["a" * 80], object)}
+    assert not parse_query("a*" * 40 + "b").matches(columns).any()
