@@ -1,17 +1,21 @@
 """The engine one review at a time with both predictions, on one core, beside the same in plain PyTorch.
 
+Both run in turn, so that what else the machine does meets both. Rates are medians; times_plain is the median of the
+ratios of turns.
+
 python -m bench.engine_step [--reviews 1500] [--plain-reviews 100] [--repeats 5]
 """
 
 import argparse
 import itertools
+import os
 
 import numpy as np
 import torch
 
 from bench.histories import gemm_peak, random_network, simulated_history
 from bench.plain_engine import PlainEngine
-from bench.report import print_json, timed
+from bench.report import clocked, print_json
 from rwkv.data.history import RevlogTable
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
@@ -37,15 +41,26 @@ def main() -> None:
         "reviews": len(reviews),
         "largest_error": _error(network, reviews, options.plain_reviews),
     }
-    plain = timed(lambda: _plain(network, reviews[: options.plain_reviews]), options.repeats)
-    ours = timed(lambda: _ours(network, table, reviews), options.repeats)
-    rate, plain_rate = len(reviews) / ours["median_s"], options.plain_reviews / plain["median_s"]
+    count, plain_count = len(reviews), options.plain_reviews
+    load = os.getloadavg()[0]
+    turns = np.array(
+        [
+            (*clocked(lambda: _plain(network, reviews[:plain_count])), *clocked(lambda: _ours(network, table, reviews)))
+            for _ in range(options.repeats)
+        ]
+    )
+    plain, plain_cpu, ours, ours_cpu = (np.array([plain_count, plain_count, count, count]) / turns).T
     figures |= {
-        "reviews_per_s": rate,
-        "reviews_per_s_range": [len(reviews) / ours["max_s"], len(reviews) / ours["min_s"]],
-        "plain_reviews_per_s": plain_rate,
-        "times_plain": rate / plain_rate,
+        "reviews_per_s": float(np.median(ours)),
+        "reviews_per_s_range": [float(ours.min()), float(ours.max())],
+        "reviews_per_cpu_s": float(np.median(ours_cpu)),
+        "plain_reviews_per_s": float(np.median(plain)),
+        "plain_reviews_per_cpu_s": float(np.median(plain_cpu)),
+        "times_plain": float(np.median(ours / plain)),
+        "times_plain_range": [float((ours / plain).min()), float((ours / plain).max())],
+        "times_plain_cpu": float(np.median(ours_cpu / plain_cpu)),
         "gemm_gflops": gemm_peak() / 1e9,
+        "load_before_and_after": [load, os.getloadavg()[0]],
     }
     for name, value in figures.items():
         print(f"{name:<32} {value}")

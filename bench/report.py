@@ -35,6 +35,13 @@ def timed(run: Callable[[], object], repeats: int) -> dict[str, float]:
     return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
 
 
+def clocked(run: Callable[[], object]) -> tuple[float, float]:
+    """(seconds on the wall, seconds of the processor) of `run`; on a busy machine the latter are fewer."""
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - begun, time.process_time() - begun_cpu
+
+
 def print_json(name: str, figures: dict[str, object]) -> None:
     """The closing line of a benchmark."""
     print(json.dumps({"benchmark": name, **figures, "environment": environment()}))
