@@ -114,7 +114,8 @@ def write_import(root: Path, user: int, imported: ImportedUser, info: Collection
     """
     cards = imported.card_list
     note, deck, preset = map(_writable_texts, (cards.note, cards.deck, cards.preset))
-    cards = replace(cards, note=note, deck=deck, preset=preset)
+    tags = None if cards.tags is None else _writable_texts(cards.tags)
+    cards = replace(cards, note=note, deck=deck, preset=preset, tags=tags)
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=_STAGING, dir=root) as folder:
         staging = Path(folder)

@@ -30,7 +30,7 @@ def card_list(rows: CardRows, notes: NoteNames, settings: Settings, clock: DayCl
         card_id=rows.card_id,
         note_id=rows.note_id,
         deck_id=rows.deck_id,
-        note=_names_of(rows.note_id, notes),
+        note=_of_notes(notes.name, rows.note_id, notes),
         deck=np.array([deck.name if deck else "" for deck in of_deck], object)[of_card],
         preset=np.array([its.name if its else "" for its in preset], object)[of_card],
         due_day=_due_days(rows, settings, clock) - clock.days(np.array([first_s]))[0],
@@ -38,6 +38,7 @@ def card_list(rows: CardRows, notes: NoteNames, settings: Settings, clock: DayCl
         is_new=rows.kind == _NEW,
         is_suspended=rows.queue == _SUSPENDED,
         desired_retention=np.array(retention, np.float64)[of_card],
+        tags=_of_notes(notes.tags, rows.note_id, notes),
     )
 
 
@@ -52,12 +53,12 @@ def _due_days(rows: CardRows, settings: Settings, clock: DayClock) -> Floats:
     return np.where(rows.kind == _NEW, np.nan, day)
 
 
-def _names_of(wanted: Ints, notes: NoteNames) -> Texts:
-    """The name of each wanted note, "" where there is no such note."""
-    known = np.append(notes.name, "")
+def _of_notes(texts: Texts, wanted: Ints, notes: NoteNames) -> Texts:
+    """The text of each wanted note, of one a note, "" where there is no such note."""
+    known = np.append(texts, "")
     place = np.searchsorted(notes.note_id, wanted)
     is_known = np.append(notes.note_id, -1)[place] == wanted
-    return known[np.where(is_known, place, len(notes.name))]
+    return known[np.where(is_known, place, len(texts))]
 
 
 def deck_columns(decks: tuple[Deck, ...]) -> Columns:

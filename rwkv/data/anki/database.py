@@ -57,10 +57,13 @@ class CardRows:
 
 @dataclass(frozen=True)
 class NoteNames:
-    """note_id int64 [notes] ascending, name: str objects [notes]. damage: why others have no name, or ""."""
+    """note_id int64 [notes] ascending; name, tags: str objects [notes], tags as of CardList. damage: why others have no
+    name, or "".
+    """
 
     note_id: Ints
     name: Texts
+    tags: Texts
     damage: str
 
 
@@ -96,17 +99,22 @@ def read_notes(database: sqlite3.Connection) -> NoteNames:
     """What the notes are known by. Where the table is damaged, those that lie before the damage."""
     ids: list[int] = []
     names: list[str] = []
+    tags: list[str] = []
     damage = ""
-    fields = f"substr(CAST(ifnull(flds, '') AS TEXT), 1, {_NOTE_CHARACTERS})"
+    fields, note_tags = (
+        f"substr(CAST(ifnull({name}, '') AS TEXT), 1, {_NOTE_CHARACTERS})" for name in ("flds", "tags")
+    )
+    rows = f"SELECT {_INTEGER.format('id')}, {fields}, {note_tags} FROM notes ORDER BY id"
     try:
-        for note_id, text in database.execute(f"SELECT {_INTEGER.format('id')}, {fields} FROM notes ORDER BY id"):
+        for note_id, text, written in database.execute(rows):
             ids.append(note_id)
             names.append(note_name(text))
+            tags.append(f" {' '.join(written.split())} " if written.split() else "")
     except sqlite3.Error as error:
         damage = str(error)
     note_id = np.array(ids, np.int64)
     order = np.argsort(note_id, kind="stable")
-    return NoteNames(note_id[order], np.array(names, object)[order], damage)
+    return NoteNames(note_id[order], np.array(names, object)[order], np.array(tags, object)[order], damage)
 
 
 def _integers(database: sqlite3.Connection, table: str, expressions: tuple[str, ...]) -> Ints:
