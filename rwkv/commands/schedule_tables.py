@@ -18,7 +18,6 @@ from rwkv.commands.plain_json import as_json
 from rwkv.commands.predict import unknown_person
 from rwkv.commands.schedule import Pace, ScheduledDay, why_nothing
 from rwkv.data.collection import Floats
-from rwkv.data.days import SECONDS_PER_HOUR, local_time
 from rwkv.errors import InputError
 from rwkv.files import write_whole
 from rwkv.runtime import printable
@@ -69,7 +68,7 @@ def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]
     """The date of each day in the collection's time zone."""
     if learner.info is None:
         return ["" for _ in days]
-    first = local_time(at_s - learner.info.rollover_hour * SECONDS_PER_HOUR, learner.info.timezone).date()
+    first = learner.info.clock.date(at_s)
     return [str(first + timedelta(day.day)) for day in days]
 
 

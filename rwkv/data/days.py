@@ -3,7 +3,7 @@
 import re
 import zoneinfo
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -15,6 +15,8 @@ SECONDS_PER_HOUR = 3600
 
 # Moments that calendars can show, and a thousand years after them.
 EARLIEST_S, LATEST_S = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (100, 9000))
+
+_UNIX_EPOCH = date(1970, 1, 1).toordinal()
 
 # Offsets from UTC are looked up once for each quarter of an hour: no zone changes at other moments.
 _QUARTER_S = 900
@@ -40,6 +42,10 @@ class DayClock:
         """The number of the day of each moment [n], the date on the wall counted from 1970-01-01."""
         offset_s = utc_offsets(epoch_s, self.timezone) - self.rollover_hour * SECONDS_PER_HOUR
         return (epoch_s + offset_s) // SECONDS_PER_DAY
+
+    def date(self, epoch_s: float) -> date:
+        """The date of the day of a moment: before the rollover hour that of the day before."""
+        return date.fromordinal(_UNIX_EPOCH + int(self.days(np.array([int(epoch_s // 1)]))[0]))
 
     def day_start_s(self, epoch_s: int) -> int:
         """Epoch seconds at which the day of a moment begins."""

@@ -12,6 +12,7 @@ from rwkv.commands import schedule
 from rwkv.commands.answer_times import median_answer_ms
 from rwkv.commands.learner import Learner, questions_at, read_learner
 from rwkv.commands.schedule import Pace, ScheduledDay, schedule_collection, schedule_learner, why_nothing
+from rwkv.commands.schedule_tables import schedule_of
 from rwkv.data.collection import CardList
 from rwkv.data.days import local_time
 from rwkv.errors import InputError
@@ -203,6 +204,15 @@ def test_every_day_is_one_of_anki_s(learner: Learner, hours_after_rollover: floa
         assert [there.day_of(moment) - there.day_of(at_s) for moment in moments] == [0, 1, 2, 3]
         assert len({f"{local_time(moment, zone):%H:%M}" for moment in moments}) == 1
         assert moments[-1] - at_s in (3 * 86_400 - 3600, 3 * 86_400 + 3600)
+
+
+def test_dates_are_those_of_anki_s_days(learner: Learner) -> None:
+    """Half an hour after days begin, on the day on which clocks are set forward."""
+    assert learner.info is not None
+    there = replace(learner, info=replace(learner.info, timezone="America/Los_Angeles"))
+    at_s = datetime(2027, 3, 14, 4, 30, tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
+    days = schedule_learner(there, MODEL, at_s, 0.9, days=2)
+    assert schedule_of(there, at_s, MODEL, days, FREELY, 0.9).dates == ["2027-03-14", "2027-03-15"]
 
 
 def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:

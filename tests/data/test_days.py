@@ -89,6 +89,17 @@ def test_so_many_days_later_is_the_same_time_of_so_many_days_later(
     assert abs(shown - wanted - timedelta(days)) <= timedelta(0 if exact else 1 / 24)
 
 
+@given(
+    zone=st.sampled_from(ZONES),
+    rollover_hour=st.integers(0, 23),
+    at_s=st.integers(moment("UTC", 2023, 1, 1), moment("UTC", 2026, 1, 1)),
+)
+def test_the_date_of_a_day_is_that_of_its_clock_so_many_hours_before(zone: str, rollover_hour: int, at_s: int) -> None:
+    """On the clock: where it was changed in between, so many hours before is another time."""
+    expected = (local_time(at_s, zone) - timedelta(hours=rollover_hour)).date()
+    assert DayClock(zone, rollover_hour).date(at_s) == expected
+
+
 def test_local_times_go_through_the_zone() -> None:
     """On days of 23 and 25 hours before and after the change; the hour that comes twice, and that which never comes."""
     zone = "America/Los_Angeles"
