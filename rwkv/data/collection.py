@@ -40,9 +40,10 @@ class CollectionInfo:
 
     source, sha256, kind: the file's name, its hash, and "colpkg", "apkg", "anki2" or "csv". name: for people to read.
     day_start_s: epoch seconds at which day_offset 0 begins. timezone: "UTC+02:00" or an IANA name. elapsed: "published"
-    (elapsed_seconds from answer to answer) or "start" (to the moment the question was shown). grades: "as recorded" or
-    "old scheduler, mapped". fsrs_params: by preset, where there are any. counts: what each rule of the import met.
-    imported_at: ISO 8601 in UTC. last_review_s: epoch seconds of the last review; 0 in folders of earlier versions.
+    (elapsed_seconds from answer to answer) or "start" (to the moment the question was shown). grades: "as recorded",
+    "old scheduler, mapped", or the latter with "in part". fsrs_params: by preset, where there are any. counts: what
+    each rule of the import met. imported_at: ISO 8601 in UTC. last_review_s: epoch seconds of the last review; 0 in
+    folders of earlier versions.
     """
 
     source: str
@@ -71,7 +72,7 @@ class CollectionInfo:
 class CardList:
     """The cards that still exist, reviewed or not; all columns [cards], card_id ascending.
 
-    Ids int64 as in Anki. note (first field as plain text), deck (full name, "A::B") and preset: str objects.
+    Ids int64 as in Anki. note (what it is known by), deck (full name, "A::B") and preset: str objects.
     due_day float64: whole days in day_offset's count, NaN where none is set. interval_days int64.
     desired_retention float64 in (0, 1). tags: of the note, str objects with a space before and after each tag; None
     where they were not recorded.

@@ -113,3 +113,26 @@ def test_local_times_go_through_the_zone() -> None:
     assert epoch_of(datetime(2024, 1, 1), "UTC+05:30") == moment("Asia/Kolkata", 2024, 1, 1)
     with pytest.raises(InputError, match="no such time zone"):
         epoch_of(twice, "Nowhere/Here")
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "inside", "start"),
+    [
+        # The clock is set back from 2:00 to 1:00: the day begins the first time that it shows 1:00.
+        ("America/Los_Angeles", 1, (2027, 11, 7, 12), 1_825_574_400),
+        # It is set forward from 2:00 to 3:00: the day of which 2:00 is skipped begins at 3:00.
+        ("America/Los_Angeles", 2, (2027, 3, 14, 12), 1_805_018_400),
+        # From 0:00 to 1:00, and from 1:00 to 0:00.
+        ("America/Havana", 0, (2024, 3, 10, 9), 1_710_046_800),
+        ("America/Havana", 0, (2024, 11, 3, 9), 1_730_606_400),
+        # Half an hour, from 2:00 to 1:30.
+        ("Australia/Lord_Howe", 2, (2024, 4, 7, 12), 1_712_417_400),
+    ],
+)
+def test_days_on_which_the_clock_is_changed(zone: str, hour: int, inside: tuple[int, ...], start: int) -> None:
+    clock = DayClock(zone, hour)
+    assert clock.day_start_s(moment(zone, *inside)) == start
+    before, at = clock.days(np.array([start - 1, start]))
+    assert at == before + 1
+    # Nothing on that day belongs to the day before, also where the hour comes a second time.
+    assert set(clock.days(start + np.arange(0, 22 * 3600, 600)).tolist()) == {at}

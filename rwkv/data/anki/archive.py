@@ -56,8 +56,8 @@ _DAMAGE = (
 class OpenedSource:
     """source: the file itself, with its hash. database: the SQLite file. scratch: a folder of ours.
 
-    kind: "colpkg", "apkg" or "anki2"; "" for an archive whose name does not tell. name: for people. is_new_form: it was
-    packed as Anki packs collections of the new scheduler (collection.anki21 or .anki21b).
+    kind: "colpkg", "apkg", "anki2" or "csv"; "" for an archive whose name does not tell. name: for people.
+    is_new_form: collections of the new scheduler are packed so (collection.anki21 or .anki21b), or are tables of today.
     """
 
     source: Path

@@ -46,16 +46,16 @@ class _Evidence:
     only_old: Bools
 
 
-def judged(revlog: RevlogRows, names_old: bool, is_new_export: bool) -> Verdict:
+def judged(revlog: RevlogRows, names_old: bool, is_new_form: bool) -> Verdict:
     """Decide whose buttons the answers have, for each stretch of time.
 
     names_old: the collection names the old scheduler, or none; where it names the new one it is believed, for Anki maps
-    all answers when a collection changes. is_new_export: from a package of a form that is only made of the new one.
+    all answers when a collection changes. is_new_form: it has a form in which those of the new one come.
     """
     if not names_old:
         return Verdict(np.zeros(len(revlog.ease), bool), ())
     evidence = _evidence_of(revlog)
-    is_old = _old_answers(revlog, evidence, is_old_unless_disproved=not is_new_export)
+    is_old = _old_answers(revlog, evidence, is_old_unless_disproved=not is_new_form)
     is_concerned = evidence.is_step & np.isin(revlog.ease, (2, 3))
     return Verdict(is_old, (_reason(revlog, evidence, is_old),) if is_concerned.any() else ())
 
@@ -112,7 +112,7 @@ def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
             f"{proof}, at other times: only the former are mapped (--grades raw or old decides for all)"
         )
     if not new:
-        proof = "it comes in a package that Anki makes of the new one (collection.anki21)"
+        proof = "nothing speaks for that one, and it has the form of the new one (as collection.anki21 in .apkg)"
     return f"{says}, but {proof}: ratings are taken as recorded (--grades old maps them)"
 
 

@@ -36,8 +36,8 @@ REVLOG_COLUMNS = _TABLES["revlog"][0]
 _OLD_SCHEMA = 11
 _COLLECTION = "collection.anki2"
 _TIMEZONE, _ROLLOVER = "UTC", 4
-# Where the settings lie elsewhere, as in collections of today, the scheduler is taken as today's.
-_NO_SETTINGS = {"conf": '{"schedVer": 2}', "decks": "{}", "dconf": "{}", "models": "{}", "tags": "{}"}
+# Where the settings lie elsewhere, as in collections of today, the answers tell whose buttons they are.
+_NO_SETTINGS = {"conf": "{}", "decks": "{}", "dconf": "{}", "models": "{}", "tags": "{}"}
 _INSERTED_TOGETHER = 20_000
 
 
@@ -84,7 +84,7 @@ def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> 
                     notices += _fill(connection, table, read_csv_text(files[table], names))
             settings_notices, choices = _settle(connection, "col" in files, choices)
         digest = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
-        opened = OpenedSource(source, digest, "csv", name_without_endings(source), False, database, scratch)
+        opened = OpenedSource(source, digest, "csv", name_without_endings(source), True, database, scratch)
         user = read_anki(opened, choices, by_anki=False)
     card_list = user.card_list
     if "cards" not in files:

@@ -22,6 +22,8 @@ from rwkv.errors import InputError
 
 # How many of the answers are mapped: none, some, all.
 _GRADES = ("as recorded", "old scheduler, mapped in part", "old scheduler, mapped")
+# Of a whole collection the form tells nothing: today's Anki packs those of the old scheduler in the new form too.
+_TELLING_FORMS = ("apkg", "csv")
 _KINDS = {"apkg": "shared decks", "colpkg": "a whole collection"}
 
 _NO_REVIEWS = "take a collection in which cards were learned; docs/formats.md says which entries count, and why"
@@ -56,7 +58,7 @@ def read_anki(
     if notes.damage:
         notices.append(f"its notes are damaged ({notes.damage}): the reviews are kept, names after the damage are lost")
     kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
-    verdict = judged(revlog, settings.names_old_scheduler, kind == "apkg" and opened.is_new_form)
+    verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
     is_old = np.full(len(revlog.ease), choices.grades == "old") if choices.grades != "auto" else verdict.is_old
     has_old_days = settings.names_old_scheduler and bool(verdict.is_old.all())
     clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rwkv.commands.import_collections import read_source
 from rwkv.data.anki.archive import opened
 from rwkv.data.anki.read import read_anki
 from rwkv.data.imported import ImportChoices, ImportedUser
@@ -107,6 +108,20 @@ def test_the_form_of_a_shared_deck_is_evidence(tmp_path: Path, member: str, mapp
     user = imported(write_archive(tmp_path / "a.apkg", {member: content}))
     assert user.reviews.rating.tolist() == [4 if mapped else 3] * 4
     assert ("collection.anki21" in user.notices[-1]) == (not mapped)
+
+
+@pytest.mark.parametrize("scheduler", [OLD, NEW])
+def test_a_table_without_settings_is_decided_by_its_answers(tmp_path: Path, scheduler: str) -> None:
+    reviews, meant = history([scheduler] * 3)
+    lines = [
+        f"{time_ms},{card},0,{button},{interval},1,{2500 * (kind > 0)},5000,{kind}"
+        for time_ms, card, button, kind, interval in reviews
+    ]
+    path = tmp_path / "revlog.csv"
+    path.write_text("\n".join(["id,cid,usn,ease,ivl,lastIvl,factor,time,type", *lines]) + "\n")
+    user = read_source(path, ImportChoices())
+    assert user.reviews.rating.tolist() == meant
+    assert "--grades" in user.notices[-1]
 
 
 def test_answers_are_stronger_than_the_form_of_a_shared_deck(tmp_path: Path) -> None:

@@ -1,8 +1,16 @@
 """What cards are known by: the text of a note's fields, LaTeX made readable, or the file of an image or sound."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from rwkv.data.anki.archive import opened
 from rwkv.data.anki.note_names import note_name, plain_text
+from rwkv.data.anki.read import read_anki
+from rwkv.data.imported import ImportChoices
+from tests.data.anki.small import CREATED_S, write_collection_file
 
 
 @pytest.mark.parametrize(
@@ -55,3 +63,18 @@ def test_latex(field: str, text: str) -> None:
 )
 def test_names(fields: list[str], name: str) -> None:
     assert note_name("\x1f".join(fields)) == name
+
+
+def test_names_and_tags_are_those_of_the_cards(tmp_path: Path) -> None:
+    path = write_collection_file(tmp_path / "a.anki2", [(CREATED_S * 1000 + card, card, 3, 0) for card in (11, 21, 31)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "UPDATE notes SET flds = '<img src=a.png>' || char(31) || 'leaf', tags = ' b::c  a ' WHERE id = 12"
+        )
+        database.execute("UPDATE notes SET tags = NULL WHERE id = 22")
+        database.execute("DELETE FROM notes WHERE id = 32")
+    with opened(path) as source:
+        cards = read_anki(source, ImportChoices(), by_anki=False).card_list
+    assert cards.note.tolist() == ["leaf", "note 21", ""]
+    assert cards.tags is not None
+    assert cards.tags.tolist() == [" b::c a ", "", ""]
