@@ -5,9 +5,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rwkv.command_line.answer import Answer
+from rwkv.commands.plain_json import as_json
 
 Run = Callable[[argparse.Namespace], Answer]
 
@@ -25,11 +26,22 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of a command, in which the value of an option may begin with a minus: --cards -is:new."""
+    """A parser in which the value of an option may begin with a minus: --cards -is:new. With --json a wrong use is
+    told on stdout too.
+    """
+
+    _given: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse does it, once such values are joined to their options."""
-        return super().parse_known_args(self._joined(sys.argv[1:] if args is None else list(args)), namespace)
+        self._given = self._joined(sys.argv[1:] if args is None else list(args))
+        return super().parse_known_args(self._given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        if "--json" in self._given:
+            print(as_json({"error": {"what": message, "next": f"see {self.prog} --help"}, "exit_code": 2}))
+        super().error(message)
 
     def _joined(self, arguments: Sequence[str]) -> list[str]:
         joined: list[str] = []

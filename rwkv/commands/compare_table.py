@@ -7,7 +7,6 @@ from rwkv.commands.compare import ComparedFolders
 from rwkv.commands.metric_table import COLUMNS
 from rwkv.evaluation.metrics import METRICS
 from rwkv.evaluation.summary import CONFIDENCE, FEWEST_USERS, SIGNIFICANT, Estimate, SignedRank
-from rwkv.runtime import printable
 
 _MOST_USERS, _MOST_LINES = 10, 200
 
@@ -27,7 +26,7 @@ def format_comparison(of: ComparedFolders) -> str:
         parts += [format_estimates(f"user {label}", _estimates_of(of, label)) for label in of.users]
     if len(of.counted) > 1:
         parts += [_superiority(of.superiority), _signed_ranks(of.signed_ranks)]
-    return printable("\n\n".join(parts))
+    return "\n\n".join(parts)
 
 
 def format_estimates(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:

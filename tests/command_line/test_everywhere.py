@@ -93,6 +93,21 @@ def test_what_is_no_value_stays_an_option(capsys: pytest.CaptureFixture[str]) ->
     assert "expected one argument" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict", "mine", "--rows", "x"], ["predict"], ["schedule", "mine", "--nothing"], ["foretell", "mine"]],
+)
+def test_a_wrong_use_is_told_in_json_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--json"])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    read = json.loads(said.out)
+    assert read["exit_code"] == 2
+    assert read["error"]["what"] in said.err
+    assert "--help" in read["error"]["next"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_completion_scripts_know_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
