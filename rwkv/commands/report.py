@@ -7,28 +7,30 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.commands.chosen_model import ChosenModel, choose_model
-from rwkv.commands.fed_engine import fed_engine
-from rwkv.commands.learner import Learner, choose_user, read_learner
+from rwkv.commands.learner import choose_user, read_learner
 from rwkv.commands.moment import moment_of, written
-from rwkv.commands.report_cards import WORKLOAD_DAYS, cards_now, workload
+from rwkv.commands.report_cards import cards_now
+from rwkv.commands.report_past import deck_names, first_day, past_reviews
 from rwkv.commands.report_predictions import (
     PersonPredicted,
     comparison_rows,
-    deck_names,
-    joined_reviews,
+    feed_history,
+    losses_by_person,
     predict_past,
     who_is_ahead,
+    with_predictions,
 )
+from rwkv.commands.report_workload import today, workload
 from rwkv.commands.training_logs import read_training_runs
 from rwkv.commands.users import users_in
 from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.fsrs_training import trainer
-from rwkv.evaluation.report_content import CURVE_TIMES_S, ReportContent, TrainingRun
-from rwkv.evaluation.report_data import RECALL_STEPS, report_data
+from rwkv.evaluation.report_content import ReportContent, TrainingRun
+from rwkv.evaluation.report_data import report_data
 from rwkv.evaluation.report_page import report_html
 from rwkv.files import write_whole
-from rwkv.runtime import Failures, progress
+from rwkv.runtime import Failures
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,14 @@ def write_report(asked: Asked, out: Path) -> WrittenReport:
         model=None if model is None else model.path,
         notice=None if model is None else model.notice,
         cards=0 if content.cards is None else len(content.cards),
-        predicted=0 if content.reviews is None else len(content.reviews),
+        predicted=_predicted(content),
         exit_code=failures.exit_code(),
     )
+
+
+def _predicted(content: ReportContent) -> int:
+    """How many of the person's own reviews."""
+    return 0 if content.reviews is None else int((content.reviews.person == content.own).sum())
 
 
 def _training_only(training: Sequence[TrainingRun]) -> ReportContent:
@@ -96,56 +103,59 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
     compared = [learner.user] if asked.compared is None else users_in(folder, asked.compared)
     at_s = moment_of(asked.at, learner)
     model = choose_model(asked.model)
-    people = _people(folder, compared, learner, model, failures)
-    engine = fed_engine(learner, model)
+    engine, said = feed_history(learner, model.network)
     try:
-        cards, work = cards_now(engine, learner, at_s), workload(engine, learner, at_s)
+        own = predict_past(learner, said)
+        cards = cards_now(engine, learner, at_s)
+        due, work = today(engine, learner, at_s), workload(engine, learner, at_s, cards)
     finally:
         engine.close()
-    reviews, decks_of_reviews = joined_reviews(people) if people else (None, [])
-    retention = float(np.median(learner.cards.desired_retention)) if len(learner.cards) else DEFAULT_RETENTION
+    others = _others(folder, [user for user in compared if user != learner.user], model, failures)
+    people = sorted([*others, *([own] if learner.user in compared else [])], key=lambda one: one.learner.user)
     content = ReportContent(
         title=learner.name,
         subtitle=f"As of {written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
         notice=None if model.notice is None else f"The model was {model.notice}.",
-        facts=_facts(folder, model, people),
+        facts=_facts(folder, model, own, people),
+        today=first_day(learner) + learner.day_of(at_s),
         decks=deck_names(learner),
-        decks_of_reviews=decks_of_reviews,
-        retention=retention,
-        reviews=reviews,
+        retention=float(np.median(learner.cards.desired_retention)) if len(learner.cards) else DEFAULT_RETENTION,
+        past=past_reviews(learner, own.p),
         cards=cards,
+        due=due,
         workload=work,
         comparison=comparison_rows(people),
+        compared=losses_by_person(people),
         superiority=who_is_ahead(people),
     )
-    return content, model
+    return with_predictions(content, own, people), model
 
 
-def _people(
-    folder: Path, users: Sequence[int], learner: Learner, model: ChosenModel, failures: Failures
-) -> list[PersonPredicted]:
-    """Everybody whose past reviews can be predicted; those whose data is bad are told in the log."""
+def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Failures) -> list[PersonPredicted]:
+    """Everybody beside the learner; those whose data is bad are told in the log."""
     found = []
-    for user in progress(users, len(users), "past reviews"):
+    for user in users:
         try:
-            one = predict_past(learner if user == learner.user else read_learner(folder, user), model.network)
+            person = read_learner(folder, user)
+            engine, said = feed_history(person, model.network)
+            engine.close()
+            found.append(predict_past(person, said))
         except RwkvError as error:
             failures.add(user, error)
-            continue
-        if one is not None:
-            found.append(one)
     return found
 
 
-def _facts(folder: Path, model: ChosenModel, people: Sequence[PersonPredicted]) -> list[tuple[str, str]]:
+def _facts(
+    folder: Path, model: ChosenModel, own: PersonPredicted, people: Sequence[PersonPredicted]
+) -> list[tuple[str, str]]:
     users = ", ".join(str(person.learner.user) for person in people) or "none"
+    is_own = len(people) == 1 and people[0] is own
+    compared = [] if is_own else [("Compared", f"users {users}; all else on this page is of {own.learner.name}")]
     return [
         ("Model", str(model.path)),
         ("Folder", str(folder)),
-        ("Predictions", f"of past reviews of user {users}, each from what came before it; see `rwkv compare`"),
-        (
-            "Map, curves",
-            f"in steps of 1/{RECALL_STEPS}; curves at {len(CURVE_TIMES_S)} times from a minute to 20 years",
-        ),
-        ("Workload", f"{WORKLOAD_DAYS} days, played through once with answers drawn by RWKV-P; see `rwkv schedule`"),
+        ("Recall", "the probability of recall at a moment by the forgetting curve (RWKV), unless another is named"),
+        ("Predictions", "each of a past review from what came before it, see `rwkv compare`"),
+        ("Today", "what `rwkv schedule` asks at this moment"),
+        *compared,
     ]

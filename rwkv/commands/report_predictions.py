@@ -1,57 +1,82 @@
-"""Predictions of a person's past reviews for a report: what the benchmark counts, and same-day reviews beside it."""
+"""Predictions of past reviews for a report: what the benchmark counts, and same-day reviews beside it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from itertools import chain
 
 import numpy as np
 
 from rwkv.commands.compare import AHEAD, IMM
 from rwkv.commands.learner import Learner
 from rwkv.commands.metric_table import COLUMNS
-from rwkv.data.days import local_time
-from rwkv.data.history import CardTable, Int32s
-from rwkv.data.keys import BenchmarkKeys, benchmark_keys
-from rwkv.data.segments import whole_history
+from rwkv.commands.report_past import deck_names, decks_of_cards, first_day
+from rwkv.data.history import Int32s, Ints
+from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.compare import Comparison, baseline_predictions, trained_predictions
-from rwkv.evaluation.predict import Targets, find_targets, predict_history
-from rwkv.evaluation.report_content import ComparisonRow, Floats, PredictedReviews
+from rwkv.evaluation.report_content import ComparisonRow, Floats, PredictedReviews, ReportContent
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import Estimate, means, superiority
+from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-
-_UNIX_EPOCH = date(1970, 1, 1).toordinal()
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.predict import Predictions, joined, nothing_said
+from rwkv.runtime import progress
 
 
 @dataclass(frozen=True)
 class PersonPredicted:
-    """One person: the reviews of a report, and those among them that the benchmark counts."""
+    """One person: p[name] [R], recall of all reviews as predicted before them, NaN where nothing was; which of them
+    the report shows, row [n], and those among these that the benchmark counts.
+    """
 
     learner: Learner
-    reviews: PredictedReviews
+    p: Mapping[str, Floats]
+    row: Ints
     counted: Comparison
 
 
-def predict_past(learner: Learner, network: Network) -> PersonPredicted | None:
-    """Predict the reviews that the benchmark counts, and with SHORT and SECS its same-day reviews; None for neither.
+def feed_history(learner: Learner, network: Network) -> tuple[Engine, Predictions]:
+    """An engine after all of the learner's reviews, and what it said of each before its answer.
 
-    RWKV and RWKV-P predict them all; the others, which know whole days only, no same-day reviews. Raises
-    CheckpointError where predictions are not finite, InputError where FSRS-6's package is missing.
+    Whoever asks for it closes it. Raises CheckpointError where predictions are not finite.
+    """
+    engine = Engine(network, draw_sequence(learner.user))
+    parts = [nothing_said(0)]
+    with progress((), len(learner.history), learner.name, "review") as bar:
+        for said in engine.feeding(learner.history):
+            parts.append(said)
+            bar.update(len(said.p_imm))
+    return engine, joined(parts)
+
+
+def predict_past(learner: Learner, said: Predictions) -> PersonPredicted:
+    """The reviews that the benchmark counts, and with SHORT and SECS its same-day reviews.
+
+    RWKV and RWKV-P predict them all; the others, which know whole days only, no same-day reviews. Raises InputError
+    where FSRS-6's package is missing.
     """
     table = learner.history
     keys = benchmark_keys(table, short=False, secs=False)
     short = benchmark_keys(table, short=True, secs=True).review_ths
     same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
-    every = np.union1d(keys.review_ths, same_day)
-    history = whole_history(table, np.isin(table.review_th, every))
-    targets = find_targets(history, BenchmarkKeys(every, np.zeros(len(every), np.int32)))
-    if len(targets) == 0:
-        return None
-    said = predict_history(network, history, targets)
-    others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+    is_said = np.isfinite(said.p_imm) & np.isfinite(said.p_ahead)
+    row = np.flatnonzero(is_said & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
     p: dict[str, Floats] = {IMM: said.p_imm, AHEAD: said.p_ahead}
-    p |= {name: _placed(of, keys.review_ths, targets.review_th) for name, of in reversed(others.items())}
-    return PersonPredicted(learner, _reviews(learner, targets, p), _counted(table.user, targets, p, keys))
+    if len(keys):
+        others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+        p |= {name: _placed(of, keys.review_ths, table.review_th) for name, of in reversed(others.items())}
+    is_key = np.isin(table.review_th[row], keys.review_ths)
+    counted_row = row[is_key]
+    bins = keys.rmse_bins[np.searchsorted(keys.review_ths, table.review_th[counted_row])]
+    came = (table.rating > 1).astype(np.int8)
+    counted = Comparison(
+        table.user,
+        table.review_th[counted_row],
+        {name: of[counted_row] for name, of in p.items()},
+        came[counted_row],
+        bins,
+    )
+    return PersonPredicted(learner, p, row, counted)
 
 
 def _placed(p: Floats, review_ths: Int32s, wanted: Int32s) -> Floats:
@@ -62,83 +87,48 @@ def _placed(p: Floats, review_ths: Int32s, wanted: Int32s) -> Floats:
     return placed
 
 
-def _counted(user: int, targets: Targets, p: Mapping[str, Floats], keys: BenchmarkKeys) -> Comparison:
-    is_key = np.isin(targets.review_th, keys.review_ths)
-    review_th = targets.review_th[is_key]
-    bins = keys.rmse_bins[np.searchsorted(keys.review_ths, review_th)]
-    return Comparison(user, review_th, {name: of[is_key] for name, of in p.items()}, targets.y[is_key], bins)
-
-
-def _reviews(learner: Learner, targets: Targets, p: Mapping[str, Floats]) -> PredictedReviews:
-    table = learner.history
-    row = np.searchsorted(table.review_th, targets.review_th)
-    return PredictedReviews(
-        y=targets.y,
-        p=p,
-        elapsed_s=targets.elapsed_s,
-        same_day=table.elapsed_days[row] == 0,
-        deck=deck_of_cards(learner)[table.card[row]],
-        day=table.day_offset[row].astype(np.int64) + _first_day(learner),
-        has_dates=learner.info is not None,
-    )
-
-
-def _first_day(learner: Learner) -> int:
-    """The date of day_offset 0 in days since 1970; 0 where there are no dates."""
-    if learner.info is None:
-        return 0
-    return local_time(learner.info.day_start_s, learner.info.timezone).toordinal() - _UNIX_EPOCH
-
-
-# --- Decks
-
-
-def deck_names(learner: Learner) -> list[str]:
-    """Of an imported collection, in order; of a plain dataset folder, which has none, numbers."""
-    if learner.info is None:
-        return [f"deck {number + 1}" for number in range(_decks(learner.places))]
-    return sorted(set(learner.cards.deck.tolist()))
-
-
-def deck_of_cards(learner: Learner) -> Int32s:
-    """By number of a card, the index of its deck's name; -1 where it is not known."""
-    places = learner.places
-    if learner.info is None:
-        return np.where(places.deck_missing, -1, places.deck).astype(np.int32)
-    decks = np.full(len(places.deck), -1, np.int32)
-    decks[learner.number] = np.searchsorted(np.array(deck_names(learner), object), learner.cards.deck)
-    return decks
-
-
-def _decks(places: CardTable) -> int:
-    known = places.deck[~places.deck_missing]
-    return int(known.max()) + 1 if len(known) else 0
-
-
 # --- Several people
 
 
-def joined_reviews(people: Sequence[PersonPredicted]) -> tuple[PredictedReviews, list[str]]:
-    """The reviews of at least one person, and the names of their decks: of several, under the person's name."""
-    names: list[str] = []
-    parts = []
-    for person in people:
-        of, own = person.reviews, deck_names(person.learner)
-        parts.append(replace(of, deck=np.where(of.deck < 0, -1, of.deck + len(names)).astype(np.int32)))
-        names += own if len(people) == 1 else [f"{person.learner.name}::{name}" for name in own]
-    return _concatenated(parts), names
+def with_predictions(content: ReportContent, own: PersonPredicted, people: Sequence[PersonPredicted]) -> ReportContent:
+    """A person's report with the predicted reviews of all people and the person's own, who comes first."""
+    everybody = [own, *(person for person in people if person is not own)]
+    decks = [deck_names(person.learner) for person in everybody]
+    reviews = joined_reviews(everybody, decks)
+    return replace(content, reviews=reviews, decks_of_reviews=[*chain(*decks)], people=distinct_names(everybody), own=0)
 
 
-def _concatenated(parts: Sequence[PredictedReviews]) -> PredictedReviews:
-    has_dates = all(part.has_dates for part in parts)
-    if not has_dates:  # then everybody's first day is day 0
-        parts = [replace(part, day=part.day - part.day.min()) for part in parts]
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("y", "elapsed_s", "same_day", "deck", "day")
-    }
-    p = {name: np.concatenate([part.p[name] for part in parts]) for name in parts[0].p}
+def joined_reviews(people: Sequence[PersonPredicted], decks: Sequence[Sequence[str]]) -> PredictedReviews:
+    """The reviews of at least one person. decks: the names of each person's decks; the joined indexes count on."""
+    starts = np.cumsum([0, *map(len, decks)])
+    parts = [
+        _reviews(person, number, start) for number, (person, start) in enumerate(zip(people, starts, strict=False))
+    ]
+    has_dates = all(person.learner.info is not None for person in people)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not has_dates and len(people) > 1:  # then everybody's first day is day 0
+        columns["day"] = np.concatenate([part["day"] - part["day"].min(initial=0) for part in parts])
+    names = max((list(person.p) for person in people), key=len)
+    p = {name: np.concatenate([_predicted(person, name) for person in people]) for name in names}
     return PredictedReviews(p=p, has_dates=has_dates, **columns)
+
+
+def _predicted(person: PersonPredicted, name: str) -> Floats:
+    """By one algorithm, of the person's rows; NaN where it had too little to go by."""
+    return person.p[name][person.row] if name in person.p else np.full(len(person.row), np.nan)
+
+
+def _reviews(person: PersonPredicted, number: int, first_deck: int) -> dict[str, np.ndarray]:
+    table, row = person.learner.history, person.row
+    deck = decks_of_cards(person.learner)[table.card[row]]
+    return {
+        "y": (table.rating[row] > 1).astype(np.int8),
+        "elapsed_s": table.elapsed_s[row],
+        "same_day": table.elapsed_days[row] == 0,
+        "deck": np.where(deck < 0, -1, deck + first_deck).astype(np.int32),
+        "person": np.full(len(row), number, np.int32),
+        "day": table.day_offset[row].astype(np.int64) + first_day(person.learner),
+    }
 
 
 def comparison_rows(people: Sequence[PersonPredicted]) -> list[ComparisonRow]:
@@ -158,6 +148,24 @@ def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float
         return {}
     found = superiority(_scores(counted))
     return {a: {b: share for b, share in row.items() if share is not None} for a, row in found.items()}
+
+
+def losses_by_person(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float | None]]:
+    """LogLoss by person's name and algorithm, where there are several people."""
+    counted = [person for person in people if len(person.counted)]
+    if len(counted) < 2:
+        return {}
+    return {
+        name: {algorithm: found.metrics["LogLoss"] for algorithm, found in person.counted.scores().items()}
+        for name, person in zip(distinct_names(counted), counted, strict=True)
+    }
+
+
+def distinct_names(people: Sequence[PersonPredicted]) -> list[str]:
+    """What each person is called; of the same name, also by number."""
+    names = [person.learner.name for person in people]
+    numbers = [person.learner.user for person in people]
+    return [f"{name} ({user})" if names.count(name) > 1 else name for name, user in zip(names, numbers, strict=True)]
 
 
 def _scores(counted: Sequence[Comparison]) -> dict[str, dict[int, Score]]:

@@ -74,16 +74,22 @@ class Pace:
 class ScheduledDay:
     """day: 0 is the first. card_id [n]: the cards to review, those least likely recalled first. is_repeat bool [n]: due
     because of an answer within these days, which might have been another. is_new bool [n]: asked for the first time.
-    minutes, recall: expected; recall is the mean over the cards, NaN for none. waiting: due cards above the limit.
+    card_minutes float64 [n], recall: expected; recall is the mean over the cards, NaN for none. waiting: due cards above
+    the limit.
     """
 
     day: int
     card_id: Ints
     is_repeat: Bools
     is_new: Bools
-    minutes: float
+    card_minutes: Floats
     recall: float
     waiting: int
+
+    @property
+    def minutes(self) -> float:
+        """Expected of the day."""
+        return float(self.card_minutes.sum())
 
     @property
     def search(self) -> str:
@@ -137,6 +143,19 @@ def play_ahead(
     pace: Pace = Pace(),
 ) -> list[ScheduledDay]:
     """The same with an engine that has read the learner's history; it also takes in the answers that are drawn."""
+    play = _play(engine, learner, at_s, retention, days, seed, pace)
+    what = "days ahead" if retention is None else f"days ahead at {retention:.0%}"
+    return list(progress(play.days(), days, what, "day"))
+
+
+def first_day(engine: Engine, learner: Learner, at_s: float, retention: float | None = None) -> ScheduledDay:
+    """The first of these days alone, which no answer decides; the engine takes nothing in."""
+    return next(_play(engine, learner, at_s, retention, 1, _DEFAULT_SEED, Pace()).days())
+
+
+def _play(
+    engine: Engine, learner: Learner, at_s: float, retention: float | None, days: int, seed: int, pace: Pace
+) -> "_Play":
     if not 1 <= days <= MOST_DAYS:
         what, expected = "So many days cannot be looked ahead.", f"1 to {MOST_DAYS}"
         raise InputError(what, where="--days", got=str(days), expected=expected, hint="ask for fewer or more")
@@ -145,9 +164,7 @@ def play_ahead(
         raise InputError("This is no seed.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
     own = learner.cards.desired_retention
     wanted = checked_retention(own if retention is None else np.full_like(own, retention))
-    play = _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed), pace)
-    what = "days ahead" if retention is None else f"days ahead at {retention:.0%}"
-    return list(progress(play.days(), days, what, "day"))
+    return _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed), pace)
 
 
 def askable(learner: Learner) -> Bools:
@@ -218,7 +235,7 @@ class _Play:
                 self._learner.cards.card_id[rows[easiest_last]],
                 self._is_answered[rows[easiest_last]],
                 is_new[easiest_last],
-                float((said.p_all @ self._answer_ms).sum()) / _MS_PER_MINUTE,
+                (said.p_all @ self._answer_ms)[easiest_last] / _MS_PER_MINUTE,
                 float(said.p_imm.mean()) if len(rows) else float("nan"),
                 waiting,
             )

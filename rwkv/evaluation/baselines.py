@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 from fsrs import Card, Rating, Scheduler
-from fsrs.scheduler import DEFAULT_PARAMETERS
+from fsrs.scheduler import DEFAULT_PARAMETERS, STABILITY_MIN
 from scipy.special import expit
 
 from rwkv.data.keys import folds_of
@@ -73,3 +73,14 @@ def fsrs_predictions(
         state, _ = scheduler.review_card(state, Rating(ratings[row]), _NOW)
         memory[of_card] = state, days[row]
     return p
+
+
+def recall_by_stability(
+    stability: Sequence[float], since_days: Sequence[int], parameters: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """FSRS-6: recall [c] of cards of a stability in days, whole days after their last review. Source: `fsrs`."""
+    scheduler = Scheduler(parameters)
+    cards = [Card(card_id=0, due=_NOW, stability=max(value, STABILITY_MIN)) for value in stability]
+    for card, days in zip(cards, since_days, strict=True):
+        card.last_review = _NOW - timedelta(days=min(days, _MOST_DAYS))
+    return np.array([scheduler.get_card_retrievability(card, _NOW) for card in cards], np.float64)

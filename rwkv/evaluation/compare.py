@@ -10,7 +10,7 @@ from scipy.stats import norm
 from rwkv.data.history import Int32s, Ints, RevlogTable, cumsum_by_group, order_by_card
 from rwkv.data.keys import BenchmarkKeys, candidate_reviews
 from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
-from rwkv.evaluation.fsrs_training import trained_fsrs_predictions
+from rwkv.evaluation.fsrs_training import learnt_parameters, trained_fsrs_predictions
 from rwkv.evaluation.scores import Score, score
 from rwkv.evaluation.spread import standard_errors
 from rwkv.evaluation.summary import CONFIDENCE, Estimate, means
@@ -60,7 +60,9 @@ def baseline_predictions(table: RevlogTable, keys: BenchmarkKeys, short: bool, s
     return {
         "AVG": average_predictions(came),
         "MOVING-AVG": moving_average_predictions(came),
-        "FSRS-6-default": fsrs_predictions(table.card, table.rating, _days(table))[_rows_of(table, keys.review_ths)],
+        "FSRS-6-default": fsrs_predictions(table.card, table.rating, days_since_first(table))[
+            _rows_of(table, keys.review_ths)
+        ],
     }
 
 
@@ -70,7 +72,13 @@ def trained_predictions(table: RevlogTable) -> dict[str, Floats]:
     It knows whole days only, so it has no other keys.
     """
     candidates = _candidate_rows(table, short=False, secs=False)
-    return {"FSRS-6": trained_fsrs_predictions(table.card, table.rating, _days(table), candidates)}
+    return {"FSRS-6": trained_fsrs_predictions(table.card, table.rating, days_since_first(table), candidates)}
+
+
+def fsrs_parameters(table: RevlogTable) -> list[float]:
+    """FSRS-6's parameters, learnt from all of the user's reviews that it can learn from."""
+    candidates = _candidate_rows(table, short=False, secs=False)
+    return learnt_parameters(table.card, table.rating, days_since_first(table), candidates)
 
 
 def weighted_metrics(users: Sequence[Comparison]) -> dict[str, dict[str, float]]:
@@ -98,7 +106,7 @@ def _rows_of(table: RevlogTable, review_ths: Int32s) -> Ints:
     return np.searchsorted(table.review_th, review_ths).astype(np.int64)
 
 
-def _days(table: RevlogTable) -> Ints:
+def days_since_first(table: RevlogTable) -> Ints:
     """Days since each card's first review, as the sum of its intervals: what FSRS is told [R]."""
     cards = order_by_card(table.card)
     elapsed = np.where(cards.previous < 0, 0, np.maximum(0, table.elapsed_days)).astype(np.int64)

@@ -1,5 +1,7 @@
 """The door to the package fsrs-rs-python: FSRS-6 with parameters learnt from a person's own reviews."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy.typing as npt
 
 from rwkv.data.keys import folds_of
 from rwkv.errors import InputError
-from rwkv.evaluation.baselines import Float32s, fsrs_predictions
+from rwkv.evaluation.baselines import Float32s, fsrs_predictions, recall_by_stability
 
 Rows = npt.NDArray[np.integer]
 
@@ -41,12 +43,23 @@ def trained_fsrs_predictions(card: Rows, rating: Rows, day: Rows, candidates: Ro
         wanted = candidates[fold]
         if len(wanted) == 0:
             continue
-        learnt = [round(value, _PLACES) for value in trainer().FSRS([]).benchmark(items[: fold.start])]
+        learnt = _learnt(items[: fold.start])
         rows = np.flatnonzero(np.isin(card[: wanted[-1] + 1], card[wanted]))
         p = np.full(wanted[-1] + 1, np.nan, np.float32)
         p[rows] = fsrs_predictions(card[rows], rating[rows], day[rows], learnt)
         parts.append(p[wanted])
     return np.concatenate(parts)
+
+
+def learnt_parameters(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[float]:
+    """The 21 parameters of FSRS-6 learnt from all candidates [m]; the package's defaults for none."""
+    if len(candidates) == 0:
+        return list(trainer().DEFAULT_PARAMETERS)
+    return _learnt(_items(card, rating, day, candidates))
+
+
+def _learnt(items: list[object]) -> list[float]:
+    return [round(value, _PLACES) for value in trainer().FSRS([]).benchmark(items)]
 
 
 def _items(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[object]:
@@ -65,3 +78,34 @@ def _items(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[object
         if is_wanted:
             items.append(package.FSRSItem(history))
     return items
+
+
+@dataclass(frozen=True)
+class FsrsCards:
+    """FSRS-6 of some cards now, [c] each. p: recall. interval_days: from the last review to the desired retention."""
+
+    p: npt.NDArray[np.float64]
+    interval_days: npt.NDArray[np.float64]
+
+
+def fsrs_now(
+    histories: Sequence[tuple[Sequence[int], Sequence[int]]],
+    since_days: Sequence[int],
+    retention: Sequence[float],
+    parameters: Sequence[float],
+) -> FsrsCards:
+    """What FSRS-6 says of cards with at least one review.
+
+    histories [c]: of each card its ratings, and the whole days since any date on which they were given. since_days:
+    since the last review. retention: desired. Source: the package's memory states, intervals and forgetting curve.
+    """
+    package = trainer()
+    scheduler = package.FSRS(list(parameters))
+    items = []
+    for ratings, days in histories:
+        gaps = np.diff(days, prepend=days[0]).tolist()
+        items.append(package.FSRSItem([package.FSRSReview(*of) for of in zip(ratings, gaps, strict=True)]))
+    stability = [state.stability for state in scheduler.memory_state_batch(items)]
+    p = recall_by_stability(stability, since_days, parameters)
+    days = [scheduler.next_interval(*of, 3) for of in zip(stability, retention, strict=True)]
+    return FsrsCards(p, np.array(days, np.float64))

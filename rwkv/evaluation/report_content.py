@@ -1,4 +1,4 @@
-"""What a report is made of: reviews that were predicted, the collection now, its workload, comparison and training."""
+"""What a report is made of: past reviews, the collection now, the work ahead, predictions, comparison and training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +21,12 @@ CURVE_TIMES_S = np.geomspace(60, 20 * 365 * SECONDS_PER_DAY, 64)
 
 @dataclass(frozen=True)
 class PredictedReviews:
-    """Reviews whose answers several algorithms predicted. All arrays [n].
+    """Reviews whose answers several algorithms predicted, of one person or several. All arrays [n].
 
     y: 1 recalled, 0 forgotten. p[name]: probability of recall by that algorithm, NaN where it says nothing.
     elapsed_s: since the card's review before. same_day: whether that one was on the same day. deck: index into the
-    names of the report's decks, -1 unknown. day: whole days since 1970 where has_dates, else since any day.
+    names of the decks of reviews, -1 unknown. person: index into the names of the people. day: whole days since 1970
+    where has_dates, else since any day.
     """
 
     y: npt.NDArray[np.int8]
@@ -33,6 +34,7 @@ class PredictedReviews:
     elapsed_s: Ints
     same_day: Bools
     deck: Int32s
+    person: Int32s
     day: Ints
     has_dates: bool
 
@@ -41,24 +43,75 @@ class PredictedReviews:
 
 
 @dataclass(frozen=True)
+class PastReviews:
+    """Every review of a person, in order of time. All arrays [r].
+
+    card: row in the report's cards, -1 where the card exists no more. deck: index into the names of the decks, -1
+    unknown. rating: 1 to 4. state: of spec 1. elapsed_days, elapsed_s: since the card's review before, -1 at its first.
+    day: whole days since 1970 where has_dates, else since any day. hour: of the day on the person's clock, -1 unknown.
+    p[name]: recall as predicted before the answer, NaN where nothing was.
+    """
+
+    card: Ints
+    deck: Int32s
+    rating: npt.NDArray[np.int8]
+    state: npt.NDArray[np.int8]
+    elapsed_days: Int32s
+    elapsed_s: Ints
+    duration_ms: Ints
+    day: Ints
+    hour: npt.NDArray[np.int8]
+    p: Mapping[str, Floats]
+    has_dates: bool
+
+    def __len__(self) -> int:
+        return len(self.card)
+
+
+# Kinds of cards: those with reviews, those that are new in Anki, and those whose reviews no rule of the import keeps.
+REVIEWED, NEW, NO_HISTORY = 0, 1, 2
+
+
+@dataclass(frozen=True)
 class CardsNow:
-    """Every card of a collection at one moment. All arrays [c].
+    """Every card of a collection at one moment. All arrays [c]; NaN where a card is not REVIEWED.
 
     card_id: any integers. note: the text that a card is found by. deck: index into the names of the report's decks, -1
-    unknown. p_now: recall now by RWKV-P, NaN where the card is new. elapsed_s: since its last review, NaN where new.
-    curves: float [c, 64], recall by RWKV at CURVE_TIMES_S after the last review. suspended: not asked by Anki.
+    unknown. kind: REVIEWED, NEW or NO_HISTORY. suspended: not asked by Anki.
+    p_now: recall now by the forgetting curve, RWKV: what the page calls recall. p_asked: by RWKV-P, were it asked now.
+    p_fsrs: by FSRS-6. elapsed_s: since the last review. curves: float [c, 64], recall by RWKV CURVE_TIMES_S after it.
+    interval_days: from the last review until recall by RWKV has fallen to the desired retention, infinite beyond the
+    curve's horizon; fsrs_days: by FSRS-6. retention: desired. anki_days, anki_due: Anki's interval, and how many days
+    from today its due day is; NaN where Anki says nothing.
     """
 
     card_id: Ints
     note: Sequence[str]
     deck: Int32s
+    kind: npt.NDArray[np.uint8]
+    suspended: Bools
     p_now: Floats
+    p_asked: Floats
+    p_fsrs: Floats
     elapsed_s: Floats
     curves: Floats
-    suspended: Bools
+    retention: Floats
+    interval_days: Floats
+    fsrs_days: Floats
+    anki_days: Floats
+    anki_due: Floats
 
     def __len__(self) -> int:
         return len(self.card_id)
+
+
+@dataclass(frozen=True)
+class Today:
+    """What `rwkv schedule` asks at the report's moment. row [t]: of the report's cards. minutes, recall: expected."""
+
+    row: Ints
+    minutes: float
+    recall: float
 
 
 @dataclass(frozen=True)
@@ -66,11 +119,14 @@ class Workload:
     """What would have to be reviewed at several desired retentions.
 
     retention [k]. reviews, minutes [k, d]: expected on each of the next d days, the first with what is due already.
+    played, cards: how many cards were played ahead, and for how many they stand.
     """
 
     retention: Floats
     reviews: Floats
     minutes: Floats
+    played: int
+    cards: int
 
 
 @dataclass(frozen=True)
@@ -95,21 +151,29 @@ class TrainingRun:
 class ReportContent:
     """Everything on the page; what is None or empty is left out.
 
-    decks: names that the cards' decks mean. decks_of_reviews: the same of the reviews, who may be several people's.
-    facts: pairs of a name and a text, shown at the end: model, moment, folder. notice: a warning that the numbers need.
-    superiority[a][b]: for how many of the users, 0..1, algorithm a has a lower LogLoss than b.
+    today: the day of the report, as `day` of the reviews. decks: names that the decks of cards and past reviews mean.
+    decks_of_reviews, people: the same of predicted reviews, which may be several people's; own: which of the people the
+    report is of. facts: pairs of a name and a text, shown at the end: model, moment, folder. notice: a warning that the
+    numbers need. compared: who is in the comparison, by name, with LogLoss by algorithm. superiority[a][b]: for how
+    many of them, 0..1, algorithm a has a lower LogLoss than b.
     """
 
     title: str
     subtitle: str
     notice: str | None = None
     facts: Sequence[tuple[str, str]] = ()
+    today: int = 0
     decks: Sequence[str] = ()
     decks_of_reviews: Sequence[str] = ()
+    people: Sequence[str] = ("",)
+    own: int = 0
     retention: float = 0.9
     reviews: PredictedReviews | None = None
+    past: PastReviews | None = None
     cards: CardsNow | None = None
+    due: Today | None = None
     workload: Workload | None = None
     comparison: Sequence[ComparisonRow] = ()
+    compared: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     superiority: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     training: Sequence[TrainingRun] = ()

@@ -1,6 +1,7 @@
 """The engine: one person's states, fed in bulk or one review at a time, and what the model says from them (spec 7)."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 import torch
@@ -168,6 +169,15 @@ class Engine:
         """
         self._person = read_person(Path(path), self._person, self._passes.network, history)
         self._undo.clear()
+
+    def branch(self) -> "Engine":
+        """An engine after the same reviews, to ask what would come of others; its memory grows by what it takes in.
+
+        This one must take nothing in, and not be closed, before that one is closed.
+        """
+        twin = copy(self)
+        twin._person, twin._undo = self._person.branch(), UndoLog(0)
+        return twin
 
     def close(self) -> None:
         """Delete the temporary database of states."""

@@ -32,6 +32,14 @@ class Identities:
         self._codes: dict[str, Floats] = {code.stream: np.empty((0, code.width), np.float32) for code in CODES}
         self._drawn = dict.fromkeys(self._codes, 0)
 
+    def copy(self) -> "Identities":
+        """The same, to go its own way."""
+        twin = Identities.__new__(Identities)
+        twin._prefix, twin._source, twin._drawn = self._prefix, self._source, dict(self._drawn)
+        twin.numbers = {stream: dict(numbers) for stream, numbers in self.numbers.items()}
+        twin._codes = {stream: codes.copy() for stream, codes in self._codes.items()}
+        return twin
+
     @property
     def coded(self) -> list[str]:
         """The streams whose entities have codes."""

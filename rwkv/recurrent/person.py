@@ -61,6 +61,13 @@ class Person:
         """A person without history, whose states are kept in the same way and whose codes have the same source."""
         return Person(draw, self.store.like(), self._source)
 
+    def branch(self) -> "Person":
+        """The same person, to go on another way; this one must take nothing in before that one is closed."""
+        twin = Person(self.draw, self.store.branch(), self._source)
+        twin.counters.cards, twin.counters.totals = dict(self.counters.cards), self.counters.totals
+        twin.identities, twin.calendar, twin.fingerprint = self.identities.copy(), self.calendar, self.fingerprint
+        return twin
+
     def look(self, review: Review) -> Look:
         """See a review from what came before it."""
         return look(review, self.counters, self.identities)

@@ -47,19 +47,24 @@ class StateStore:
         self._bytes = 0
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._database: Database | None = None
+        self._below: StateStore | None = None
 
     def like(self) -> "StateStore":
         """An empty store of the same size in the same place."""
         return StateStore(self._memory, self._folder, self._form)
+
+    def branch(self) -> "StateStore":
+        """A store that begins with these states, to go its own way; this one must not be put to before it is closed."""
+        store = self.like()
+        store._below = self
+        return store
 
     def get(self, key: Key) -> Tensor | None:
         """A state, or None where there is none."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
-        if self._database is None:
-            return None
-        state = self._read(self._database, key)
+        state = self._stored(key)
         if state is not None:
             self._hold(key, state)
             self._make_room()
@@ -79,14 +84,16 @@ class StateStore:
             stored = (name.rpartition("/") for name in self._database)
             on_disk = {(kind, int(number)) for kind, _, number in stored} - self._held.keys()
             keys |= {key for key in on_disk if self._database.get(_name(key))}
+        if self._below is not None:
+            keys |= {key for key in self._below.all_keys() if key not in keys and self.get(key) is not None}
         return sorted(keys)
 
     def walk(self) -> Iterator[tuple[Key, Tensor]]:
         """All states in order of their keys; none of them counts as used."""
         for key in self.all_keys():
             state = self._held.get(key)
-            if state is None and self._database is not None:
-                state = self._read(self._database, key)
+            if state is None:
+                state = self._stored(key)
             if state is not None:
                 yield key, state
 
@@ -133,8 +140,11 @@ class StateStore:
                 encoded |= dict(zip(map(_name, there), data, strict=True))
         self._opened().put(encoded)
 
-    def _read(self, database: Database, key: Key) -> Tensor | None:
-        data = database.get(_name(key))
+    def _stored(self, key: Key) -> Tensor | None:
+        """A state that is not held: from the database, or where that has never had it, from the store below."""
+        data = None if self._database is None else self._database.get(_name(key))
+        if data is None:
+            return None if self._below is None else self._below.get(key)
         return self._form_of(key[0]).decode(data) if data else None
 
     def _form_of(self, kind: str) -> StateForm:

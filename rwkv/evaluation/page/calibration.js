@@ -1,81 +1,65 @@
 // Calibration of the predictions, of the reviews that the filters let through.
 
 const LEAST_IN_BIN = 10;
+// Groups of a calibration line, and how many reviews one has at least.
+const MOST_GROUPS = 15;
+const LEAST_IN_GROUP = 40;
+const SHOWN_AT_FIRST = ["RWKV", "RWKV-P", "FSRS-6"];
+let shownAlgorithms = null; // names
 
 function drawCalibration(data) {
   show("predicted");
-  const { predicted } = data.facts;
+  const { predicted } = data.facts,
+    { algorithms } = predicted;
+  if (!shownAlgorithms) {
+    const usual = algorithms.filter((name) => SHOWN_AT_FIRST.includes(name));
+    shownAlgorithms = new Set(usual.length ? usual : algorithms);
+  }
   const update = () => {
+    fillDecks(predicted, data.arrays, chosenFilters());
     const passes = passingTable(predicted, chosenFilters());
     const rows = sumByAlgorithm(predicted, data.arrays, passes);
+    drawToggles(algorithms, update);
     plotCalibration(predicted, rows);
     fillCalibrationTable(rows, totalLosses(predicted, data.arrays, passes));
     plotLosses(predicted, data.arrays, passes);
     document.getElementById("filter-count").textContent =
       `${wholeNumber(Math.max(...rows.map((row) => row.count)))} reviews`;
   };
-  if (!filterInput("deck").options.length) fillFilters(predicted, data.arrays);
+  drawFilters(predicted, data.arrays);
   for (const name of FILTERS) filterInput(name).onchange = update;
   document.getElementById("filter-reset").onclick = () => {
-    setFilters(usualFilters(predicted, data.arrays));
+    const usual = usualFilters(predicted, data.arrays);
+    fillDecks(predicted, data.arrays, usual);
+    setFilters(usual);
     update();
   };
   update();
 }
 
-// --- Filters: a deck's path, the number of an interval band, and what of same-day reviews; "" stands for all.
-
-const FILTERS = ["deck", "band", "same-day"];
-
-function filterInput(name) {
-  return document.getElementById(`filter-${name}`);
+// The legend of both charts: a button for each algorithm.
+function drawToggles(algorithms, update) {
+  const buttons = algorithms.map((name, number) => {
+    const isShown = shownAlgorithms.has(name);
+    const button = element(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          if (!shownAlgorithms.delete(name)) shownAlgorithms.add(name);
+          update();
+          document.querySelectorAll("#algorithms button")[number].focus();
+        },
+      },
+      Object.assign(element("i"), { style: `background:${algorithmColour(name, number)}` }),
+      element("span", { textContent: name }),
+      isShown ? "✓" : "+",
+    );
+    button.setAttribute("aria-pressed", isShown);
+    return button;
+  });
+  document.getElementById("algorithms").replaceChildren(...buttons);
 }
-
-function chosenFilters() {
-  return Object.fromEntries(FILTERS.map((name) => [name, filterInput(name).value]));
-}
-
-function setFilters(chosen) {
-  for (const name of FILTERS) filterInput(name).value = chosen[name];
-}
-
-// As the benchmark counts: without same-day reviews, unless there are no others.
-function usualFilters({ same_day_bands: sameDayBands }, arrays) {
-  return { deck: "", band: "", "same-day": arrays.loss_band.some((band) => band >= sameDayBands) ? "without" : "with" };
-}
-
-function fillFilters(predicted, arrays) {
-  const { decks, bands, same_day_bands: sameDayBands } = predicted;
-  const present = [...new Set(arrays.loss_band)].sort((a, b) => a - b);
-  const paths = new Set(
-    decks.flatMap((name) => name.split("::").map((_, depth, parts) => parts.slice(0, depth + 1).join("::"))),
-  );
-  const indented = (path) => "\u2003".repeat(path.split("::").length - 1) + path.split("::").at(-1);
-  filterInput("deck").append(
-    new Option("all", ""),
-    ...[...paths].sort().map((path) => new Option(indented(path), path)),
-  );
-  filterInput("band").append(new Option("all", ""), ...present.map((i) => new Option(bands[i], i)));
-  filterInput("deck").parentElement.hidden = paths.size < 2;
-  filterInput("same-day").parentElement.hidden = present[0] >= sameDayBands || present.at(-1) < sameDayBands;
-  setFilters(usualFilters(predicted, arrays));
-}
-
-// passes[deck * bands + band]: whether reviews of that deck and interval are counted.
-function passingTable({ decks, bands, same_day_bands: sameDayBands }, chosen) {
-  const passes = new Uint8Array(decks.length * bands.length);
-  decks.forEach((name, d) =>
-    bands.forEach((_, b) => {
-      const isWithin = !chosen.deck || name === chosen.deck || name.startsWith(`${chosen.deck}::`);
-      const isOfBand = chosen.band === "" || Number(chosen.band) === b;
-      const isOfDay = chosen["same-day"] === "with" || (chosen["same-day"] === "only") === b < sameDayBands;
-      passes[d * bands.length + b] = isWithin && isOfBand && isOfDay;
-    }),
-  );
-  return passes;
-}
-
-// --- Calibration
 
 function sumByAlgorithm({ algorithms, bands, bin_edges: edges }, arrays, passes) {
   const rows = algorithms.map((name, number) => ({
@@ -98,102 +82,99 @@ function sumByAlgorithm({ algorithms, bands, bin_edges: edges }, arrays, passes)
   return rows;
 }
 
-const SHOWN_AT_FIRST = ["RWKV", "RWKV-P", "FSRS-6"];
+// Neighbouring bins joined into groups of about as many reviews each.
+function equalGroups(bins, total) {
+  const groups = Math.max(1, Math.min(MOST_GROUPS, Math.floor(total / LEAST_IN_GROUP))),
+    joined = [];
+  let sums = { count: 0, recalled: 0, sumP: 0 };
+  for (const bin of bins) {
+    sums = { count: sums.count + bin.count, recalled: sums.recalled + bin.recalled, sumP: sums.sumP + bin.sumP };
+    if (sums.count < total / groups) continue;
+    joined.push(sums);
+    sums = { count: 0, recalled: 0, sumP: 0 };
+  }
+  const last = joined.at(-1);
+  if (!sums.count) return joined;
+  if (!last || sums.count >= total / groups / 2) return [...joined, sums];
+  joined[joined.length - 1] = {
+    count: last.count + sums.count,
+    recalled: last.recalled + sums.recalled,
+    sumP: last.sumP + sums.sumP,
+  };
+  return joined;
+}
 
-function plotCalibration({ bin_edges: edges }, rows) {
-  const anyUsual = rows.some((row) => SHOWN_AT_FIRST.includes(row.name));
-  const traces = [
+function calibrationTraces(row) {
+  const colour = algorithmColour(row.name, row.number),
+    groups = equalGroups(row.bins, row.count);
+  const x = groups.map((group) => group.sumP / group.count),
+    bands = groups.map((group) => wilson(group.recalled, group.count));
+  const shared = { name: plotText(row.name) };
+  return [
     {
-      x: [0, 1],
-      y: [0, 1],
+      ...shared,
+      x: [...x, ...x.toReversed()],
+      y: [...bands.map(([low]) => low), ...bands.map(([, high]) => high).reverse()],
       mode: "lines",
-      line: { color: cssColour("quiet"), width: 1, dash: "dot" },
+      line: { width: 0 },
+      fill: "toself",
+      fillcolor: withAlpha(colour, 0.16),
       hoverinfo: "skip",
-      showlegend: false,
+    },
+    {
+      ...shared,
+      x,
+      y: groups.map((group) => group.recalled / group.count),
+      customdata: groups.map((group, i) => [group.count, ...bands[i]]),
+      mode: "lines+markers",
+      line: { color: colour, width: 2 },
+      marker: { size: 6 },
+      hovertemplate:
+        "predicted %{x:.1%}, recalled %{y:.1%}<br>%{customdata[1]:.1%} to %{customdata[2]:.1%}, %{customdata[0]:,} reviews<extra>%{fullData.name}</extra>",
     },
   ];
-  for (const row of rows) {
-    const colour = algorithmColour(row.name, row.number);
-    const visible = !anyUsual || SHOWN_AT_FIRST.includes(row.name) ? true : "legendonly";
-    const drawn = row.bins.filter((bin) => bin.count >= LEAST_IN_BIN);
-    const x = drawn.map((bin) => bin.sumP / bin.count),
-      bands = drawn.map((bin) => wilson(bin.recalled, bin.count));
-    const shared = { legendgroup: row.name, name: plotText(row.name), visible };
-    traces.push(
-      {
-        ...shared,
-        x: [...x, ...x.toReversed()],
-        y: [...bands.map(([low]) => low), ...bands.map(([, high]) => high).reverse()],
-        mode: "lines",
-        line: { width: 0 },
-        fill: "toself",
-        fillcolor: withAlpha(colour, 0.16),
-        hoverinfo: "skip",
-        showlegend: false,
-      },
-      {
-        ...shared,
-        x,
-        y: drawn.map((bin) => bin.recalled / bin.count),
-        customdata: drawn.map((bin, i) => [bin.count, ...bands[i]]),
-        mode: "lines+markers",
-        line: { color: colour, width: 2 },
-        marker: { size: 6 },
-        hovertemplate:
-          "predicted %{x:.1%}, recalled %{y:.1%}<br>%{customdata[1]:.1%} to %{customdata[2]:.1%}, %{customdata[0]:,} reviews<extra>%{fullData.name}</extra>",
-      },
-      {
-        ...shared,
-        x: edges,
-        y: [...row.bins.map((bin) => bin.count), 0],
-        yaxis: "y2",
-        mode: "lines",
-        line: { color: colour, width: 1.2, shape: "hv" },
-        fill: "tozeroy",
-        fillcolor: withAlpha(colour, 0.1),
-        showlegend: false,
-        hovertemplate: "%{y:,} reviews<extra>%{fullData.name}</extra>",
-      },
+}
+
+function plotCalibration(predicted, rows) {
+  const shown = rows.filter((row) => shownAlgorithms.has(row.name) && row.count >= LEAST_IN_GROUP);
+  if (!shown.length) {
+    const most = Math.max(...rows.map((row) => row.count));
+    return say(
+      "calibration-chart",
+      most >= LEAST_IN_GROUP
+        ? "Choose an algorithm above that predicts these reviews."
+        : `${wholeNumber(most)} of these reviews were predicted, too few for a diagram: it takes ${LEAST_IN_GROUP}.`,
     );
   }
-  drawChart("calibration-chart", traces, {
-    margin: { l: 56, r: 14, t: 34, b: 44 },
-    xaxis: axis({
-      range: [0, 1.005],
-      tickformat: ".0%",
-      tickmode: "linear",
-      dtick: 0.2,
-      title: { text: "predicted recall" },
-      anchor: "y2",
-    }),
-    yaxis: axis({ range: [0, 1.02], tickformat: ".0%", domain: [0.25, 1], title: { text: "recalled" } }),
-    yaxis2: axis({ domain: [0, 0.19], title: { text: "reviews" }, nticks: 3, rangemode: "tozero" }),
+  const diagonal = {
+    x: [0, 1],
+    y: [0, 1],
+    mode: "lines",
+    line: { color: cssColour("quiet"), width: 1, dash: "dot" },
+    hoverinfo: "skip",
+  };
+  drawChart("calibration-chart", [diagonal, ...shown.flatMap(calibrationTraces)], {
+    showlegend: false,
+    margin: { l: 56, r: 24, t: 14, b: 44 },
+    xaxis: axis({ range: [0, 1.005], tickformat: ".0%", tickmode: "linear", dtick: 0.2, title: { text: "predicted recall" } }),
+    yaxis: axis({ range: [0, 1.02], tickformat: ".0%", title: { text: "recalled" } }),
   });
 }
 
 function fillCalibrationTable(rows, losses) {
-  const head = ["", "reviews", "recalled", "mean prediction", "log loss"].map((text) =>
-    element("th", { textContent: text }),
-  );
   const isFair = rows.every((row) => row.count === rows[0].count);
   const best = isFair ? Math.min(...losses.map((row) => row.loss)) : null;
-  const lines = rows.map((row, i) =>
-    element(
-      "tr",
-      {},
-      nameCell(row.name, i),
-      ...[wholeNumber(row.count), percent(row.recalled / row.count), percent(row.sumP / row.count)].map((text) =>
-        element("td", { textContent: text }),
-      ),
-      element("td", {
-        textContent: Number.isNaN(losses[i].loss) ? "–" : losses[i].loss.toFixed(4),
-        className: losses[i].loss === best ? "best" : "",
-      }),
-    ),
-  );
-  document
-    .getElementById("calibration-table")
-    .replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+  const lines = rows.map((row, i) => [
+    nameCell(row.name, i),
+    wholeNumber(row.count),
+    percent(row.recalled / row.count),
+    percent(row.sumP / row.count),
+    element("td", {
+      textContent: Number.isNaN(losses[i].loss) ? "–" : losses[i].loss.toFixed(4),
+      className: losses[i].loss === best ? "best" : "",
+    }),
+  ]);
+  fillTable("calibration-table", ["", "reviews", "recalled", "mean prediction", "log loss"], lines);
 }
 
 function nameCell(name, number, tag = "td") {

@@ -35,7 +35,20 @@ function drawChart(id, traces, layout = {}) {
     },
     hoverlabel: { bgcolor: cssColour("panel"), bordercolor: cssColour("line"), font: { color: cssColour("ink") } },
   };
-  return Plotly.react(id, traces, { ...shared, ...layout }, CHART_CONFIG);
+  const chart = document.getElementById(id);
+  if (chart.classList.contains("said")) {
+    chart.replaceChildren();
+    chart.classList.remove("said");
+  }
+  return Plotly.react(chart, traces, { ...shared, ...layout }, CHART_CONFIG);
+}
+
+// A sentence in the place of a chart that would show nothing.
+function say(id, sentence) {
+  const chart = document.getElementById(id);
+  if (chart.data) Plotly.purge(chart);
+  chart.replaceChildren(element("p", { className: "nothing", textContent: sentence }));
+  chart.classList.add("said");
 }
 
 function isNarrow() {
@@ -50,6 +63,35 @@ function element(tag, attributes = {}, ...children) {
   const made = Object.assign(document.createElement(tag), attributes);
   made.append(...children);
   return made;
+}
+
+// Rows of texts below a head of texts; the first column is on the left.
+function fillTable(id, head, rows) {
+  const cells = (tag, texts) =>
+    element("tr", {}, ...texts.map((text) => (text instanceof Node ? text : element(tag, { textContent: text }))));
+  document
+    .getElementById(id)
+    .replaceChildren(element("thead", {}, cells("th", head)), element("tbody", {}, ...rows.map((row) => cells("td", row))));
+}
+
+// Text whose parts between backticks are code.
+function withCode(text) {
+  return text.split("`").map((part, i) => (i % 2 ? element("code", { textContent: part }) : part));
+}
+
+function shortened(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+// A day as people read it: a date, or its number where there are no dates.
+function dayText(day, hasDates) {
+  return hasDates ? new Date(day * 86_400_000).toISOString().slice(0, 10) : `day ${day}`;
+}
+
+// An axis of days, whose ticks are whole ones.
+function dayAxis(hasDates, days, settings = {}) {
+  if (!hasDates) return axis({ title: { text: "day" }, showgrid: false, rangemode: "tozero", ...settings });
+  return axis({ type: "date", showgrid: false, ...(days < 8 ? { dtick: 86_400_000, tickformat: "%e %b" } : {}), ...settings });
 }
 
 // Plotly reads some HTML in names and texts.

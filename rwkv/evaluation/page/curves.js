@@ -1,29 +1,10 @@
-// Forgetting curves of chosen cards, found by their text, deck or id.
+// Forgetting curves of chosen cards side by side, found by their text, deck or id.
 
 const MOST_FOUND = 50;
 const MOST_CURVES = 6;
 const CURVE_COLOURS = ["#2f6fde", "#e4762b", "#11a08a", "#d0478c", "#7a62d3", "#8a9a1f"];
-const TICKS_S = [
-  [60, "1 min"],
-  [3600, "1 h"],
-  [86_400, "1 d"],
-  [7 * 86_400, "1 wk"],
-  [2_629_800, "1 mo"],
-  [31_557_600, "1 y"],
-  [10 * 31_557_600, "10 y"],
-];
-let cardNames = null; // text of each card
-let cardTexts = null; // the same in lower case with deck and id, to search in: made when it is first needed
+let cardTexts = null; // text of each card in lower case with deck and id, to search in: made when it is first needed
 let chosenCards = null; // [{card, colour}]
-
-function cardName(card, data) {
-  cardNames ??= new TextDecoder().decode(data.arrays.notes).split("\n");
-  return cardNames[card] || String(data.arrays.id[card]);
-}
-
-function cardRecall(card, { facts, arrays }) {
-  return arrays.recall[card] === facts.cards.unknown ? "new" : percent(arrays.recall[card] / facts.cards.steps, 0);
-}
 
 function searchTexts({ facts, arrays }) {
   const decks = facts.cards.decks.map((name) => name.toLowerCase());
@@ -34,32 +15,8 @@ function searchTexts({ facts, arrays }) {
     .map((note, i) => `${note}\n${decks[arrays.deck[i]]}\n${arrays.id[i]}`);
 }
 
-// Recall at the times of the facts: the differences from time to time, added up modulo 256.
-function curveOf(card, { facts, arrays }) {
-  let step = 0;
-  return facts.cards.curve_times_s.map((_, i) => {
-    step = (step + arrays.curves[i * facts.cards.count + card]) & 255;
-    return step / facts.cards.steps;
-  });
-}
-
-function recallAt(curve, times, seconds) {
-  const right = Math.min(
-    times.length - 1,
-    Math.max(
-      1,
-      times.findIndex((time) => time >= seconds),
-    ),
-  );
-  const share = Math.log(seconds / times[right - 1]) / Math.log(times[right] / times[right - 1]);
-  return curve[right - 1] + Math.min(1, Math.max(0, share)) * (curve[right] - curve[right - 1]);
-}
-
-function isSeen(card, { facts, arrays }) {
-  return arrays.recall[card] !== facts.cards.unknown;
-}
-
 function drawCurves(data) {
+  if (!data.facts.cards.reviewed) return;
   show("curves");
   chosenCards ??= firstChoice(data);
   const search = document.getElementById("curve-search");
@@ -85,32 +42,9 @@ function findCards(query, data) {
   return found;
 }
 
-function weakestCards(data) {
-  const { recall } = data.arrays,
-    counts = new Uint32Array(256),
-    found = [];
-  for (const step of recall) counts[step]++;
-  let limit = 0;
-  for (let sum = counts[0]; sum < MOST_FOUND && limit < data.facts.cards.steps;) sum += counts[++limit];
-  for (let i = 0; i < recall.length; i++) if (recall[i] <= limit) found.push(i);
-  return found.sort((a, b) => recall[a] - recall[b]).slice(0, MOST_FOUND);
-}
-
 function listFound(query, data) {
-  const found = query.trim() ? findCards(query, data) : weakestCards(data);
-  const items = found.map((card) =>
-    element(
-      "li",
-      {},
-      element(
-        "button",
-        { type: "button", onclick: () => chooseCard(card, data) },
-        element("span", { className: "note", textContent: cardName(card, data) }),
-        element("span", { className: "p", textContent: cardRecall(card, data) }),
-        element("span", { className: "deck", textContent: data.facts.cards.decks[data.arrays.deck[card]] }),
-      ),
-    ),
-  );
+  const found = query.trim() ? findCards(query, data) : weakestCards(data, MOST_FOUND);
+  const items = cardItems(found, data, chooseCard);
   const none = element("li", { className: "none", textContent: "No reviewed card matches." });
   document.getElementById("curve-found").replaceChildren(...(items.length ? items : [none]));
 }
@@ -124,72 +58,8 @@ function chooseCard(card, data) {
 }
 
 function plotCurves(data) {
-  const times = data.facts.cards.curve_times_s,
-    { retention } = data.facts;
-  const traces = chosenCards.flatMap(({ card, colour }) => {
-    const curve = curveOf(card, data),
-      name = plotText(cardName(card, data).slice(0, 40)),
-      now = Math.max(times[0], data.arrays.elapsed_s[card]);
-    const text = times.map(duration);
-    return [
-      {
-        x: times,
-        y: curve,
-        text,
-        name,
-        mode: "lines",
-        line: { color: colour, width: 2.5 },
-        hovertemplate: "%{y:.1%} after %{text}<extra>%{fullData.name}</extra>",
-      },
-      {
-        x: [now],
-        y: [recallAt(curve, times, now)],
-        text: [duration(now)],
-        name,
-        mode: "markers",
-        marker: { color: colour, size: 11, line: { color: cssColour("panel"), width: 2 } },
-        hovertemplate: "now: %{y:.1%}, %{text} after the last review<extra></extra>",
-      },
-    ];
-  });
-  const ticks = TICKS_S.filter((_, i) => !isNarrow() || i % 2 === 0);
-  drawChart("curve-chart", traces, {
-    showlegend: false,
-    margin: { l: 50, r: 14, t: 10, b: 44 },
-    xaxis: axis({
-      type: "log",
-      tickmode: "array",
-      tickangle: 0,
-      tickvals: ticks.map(([s]) => s),
-      ticktext: ticks.map(([, name]) => name),
-      range: [Math.log10(times[0]), Math.log10(times.at(-1))],
-      title: { text: "since the last review" },
-    }),
-    yaxis: axis({ range: [0, 1.02], tickformat: ".0%" }),
-    shapes: [
-      {
-        type: "line",
-        xref: "paper",
-        x0: 0,
-        x1: 1,
-        y0: retention,
-        y1: retention,
-        line: { color: cssColour("quiet"), width: 1, dash: "dot" },
-      },
-    ],
-    annotations: [
-      {
-        xref: "paper",
-        x: 0.01,
-        xanchor: "left",
-        y: retention,
-        yanchor: "top",
-        showarrow: false,
-        text: `desired ${percent(retention, 0)}`,
-        font: { size: 11, color: cssColour("quiet") },
-      },
-    ],
-  });
+  const traces = chosenCards.flatMap(({ card, colour }) => curveTraces(card, colour, data));
+  drawCurveChart("curve-chart", traces, data.facts.retention, data);
   const chips = chosenCards.map((choice) =>
     element(
       "button",

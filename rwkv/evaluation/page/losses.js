@@ -27,53 +27,47 @@ function plotLosses(predicted, arrays, passes) {
   });
   const x = Array.from({ length: periods }, (_, period) => periodStart(predicted, period));
   const most = Array.from({ length: periods }, (_, period) => Math.max(...counts.map((of) => of[period])));
-  const traces = [
-    {
-      type: "bar",
-      x,
-      y: most,
-      yaxis: "y2",
-      name: "reviews",
-      marker: { color: cssColour("line") },
-      showlegend: false,
-      hovertemplate: "%{y:,} reviews<extra></extra>",
-    },
-  ];
-  algorithms.forEach((name, a) => {
-    const y = [...sums[a]].map((sum, period) => (counts[a][period] >= LEAST_IN_BIN ? sum / counts[a][period] : null));
-    const visible =
-      !algorithms.some((other) => SHOWN_AT_FIRST.includes(other)) || SHOWN_AT_FIRST.includes(name)
-        ? true
-        : "legendonly";
-    traces.push({
-      x,
-      y,
-      name: plotText(name),
-      visible,
-      mode: "lines+markers",
-      connectgaps: true,
-      line: { color: algorithmColour(name, a), width: 2 },
-      marker: { size: 5 },
-      hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>",
-    });
-  });
-  drawChart("loss-chart", traces, {
+  const shown = algorithms.map((name, a) => ({ name, a })).filter(({ name }) => shownAlgorithms.has(name));
+  const lines = shown.map(({ name, a }) => ({
+    x,
+    y: [...sums[a]].map((sum, period) => (counts[a][period] >= LEAST_IN_BIN ? sum / counts[a][period] : null)),
+    name: plotText(name),
+    mode: "lines+markers",
+    connectgaps: true,
+    line: { color: algorithmColour(name, a), width: 2 },
+    marker: { size: 5 },
+    hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>",
+  }));
+  if (!lines.some(({ y }) => y.filter((loss) => loss !== null).length > 1))
+    return say("loss-chart", `Log loss over time takes two spans of time with ${LEAST_IN_BIN} predicted reviews each.`);
+  const bars = {
+    type: "bar",
+    x,
+    y: most,
+    yaxis: "y2",
+    name: "reviews",
+    marker: { color: cssColour("line") },
+    hovertemplate: "%{y:,} reviews<extra></extra>",
+  };
+  drawChart("loss-chart", [bars, ...lines], {
+    showlegend: false,
     hovermode: "x",
-    margin: { l: 56, r: isNarrow() ? 34 : 50, t: 34, b: 44 },
+    margin: { l: 56, r: 56, t: 14, b: 44 },
     bargap: 0.2,
-    xaxis: axis(predicted.has_dates ? { type: "date", showgrid: false } : { title: { text: "day" }, showgrid: false }),
+    xaxis: dayAxis(predicted.has_dates, periods * predicted.period_days),
     yaxis: axis({ title: { text: "log loss" }, overlaying: "y2", side: "left" }),
     yaxis2: axis({
       side: "right",
       showgrid: false,
-      rangemode: "tozero",
       range: [0, 2.5 * Math.max(1, ...most)],
       nticks: 3,
+      tickformat: ",d",
+      title: { text: "reviews" },
     }),
   });
 }
 
 function periodStart({ first_day: first, period_days: days, has_dates: hasDates }, period) {
   const day = first + period * days;
-  return hasDates ? new Date(day * 86_400_000).toISOString().slice(0, 10) : day;
+  return hasDates ? dayText(day, true) : day;
 }

@@ -3,11 +3,11 @@
 function drawFrame({ facts }) {
   document.getElementById("title").textContent = facts.title;
   document.getElementById("subtitle").textContent = facts.subtitle;
-  document.getElementById("notice").textContent = facts.notice ?? "";
+  document.getElementById("notice").replaceChildren(...withCode(facts.notice ?? ""));
   document.getElementById("notice").hidden = !facts.notice;
   const list = element("dl");
   for (const [name, text] of facts.facts)
-    list.append(element("dt", { textContent: name }), element("dd", { textContent: text }));
+    list.append(element("dt", { textContent: name }), element("dd", {}, ...withCode(text)));
   document.getElementById("facts").replaceChildren(list);
 }
 
@@ -18,9 +18,10 @@ function nextTask() {
 async function main() {
   applyTheme();
   const data = await readData();
-  const sections = [drawFrame, drawHeadline];
-  if (data.facts.cards) sections.push(drawMap, drawCurves);
-  if (data.facts.workload) sections.push(drawWorkload);
+  const sections = [drawFrame, drawOverview];
+  if (data.facts.cards) sections.push(drawCard, drawMap);
+  sections.push(drawAhead, drawPast, drawHabits, drawDecks);
+  if (data.facts.cards) sections.push(drawCurves);
   if (data.facts.predicted) sections.push(drawCalibration);
   sections.push(drawComparison, drawTraining);
   for (const draw of sections) {

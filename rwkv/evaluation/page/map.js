@@ -1,34 +1,59 @@
-// The collection as a map: a field for each deck, in it cells in order of recall. Where there are more cards than cells
-// fit, one cell stands for several neighbours.
+// The collection as a map: a field for each deck, in it a cell for each card. Where there are more cards than cells fit,
+// one cell stands for several neighbours.
 
 const LEAST_CELL = 5;
 const MOST_CELL = 22;
 const FIELD_GAP = 3;
 const FIELD_TITLE = 16;
-let mapCells = [];
+const LABEL_FONT = "11.5px system-ui, sans-serif";
+const MOST_SMALL = 60;
+let mapFields = []; // as painted
+let mapCards = null; // the cards in order of the map
+let mapPlace = null; // {field, cell} that the keyboard is at
 
 function drawMap(data) {
   show("map");
-  const canvas = document.getElementById("map-canvas");
-  const paint = () => paintMap(canvas, data);
-  paint();
+  const canvas = document.getElementById("map-canvas"),
+    order = document.getElementById("map-order");
+  const arrange = () => {
+    mapCards = cardsInOrder(order.value, data);
+    paintMap(canvas, data);
+  };
+  order.onchange = arrange;
+  arrange();
   drawScale();
   drawHistogram(data);
-  canvas.onclick = (event) => {
-    const cell = cellAt(canvas, event);
-    if (cell) chooseCard(cell.first + ((cell.count - 1) >> 1), data);
-  };
-  canvas.onpointermove = (event) => showTip(canvas, event, data);
-  canvas.onpointerleave = () => {
-    document.getElementById("map-tip").hidden = true;
-  };
+  watchMap(canvas, data);
   let width = canvas.clientWidth;
   window.onresize = () => {
-    if (canvas.clientWidth !== width) {
-      width = canvas.clientWidth;
-      paint();
-    }
+    if (canvas.clientWidth === width) return;
+    width = canvas.clientWidth;
+    paintMap(canvas, data);
   };
+}
+
+// Cards by deck, and within it in an order: those that are asked first, then suspended ones, then new ones.
+function cardsInOrder(order, data) {
+  const { arrays, facts } = data,
+    keys = {
+      due: (card) => (isDue(card, data) ? -1e9 : 0) + daysLeft(card, data),
+      recall: (card) => arrays.recall[card],
+      age: (card) => firstDay(card, data),
+    };
+  const key = Float64Array.from(arrays.deck, (_, card) => {
+    const value = keys[order](card);
+    return Number.isNaN(value) ? Infinity : value;
+  });
+  const rank = Uint8Array.from(arrays.deck, (_, card) => (isSeen(card, data) ? 0 : 2) + (isSuspended(card, data) ? 1 : 0));
+  return Uint32Array.from({ length: facts.cards.count }, (_, card) => card).sort(
+    (a, b) => arrays.deck[a] - arrays.deck[b] || rank[a] - rank[b] || (key[a] === key[b] ? 0 : key[a] - key[b]),
+  );
+}
+
+// The day of a card's first review; new cards come last, in order of their ids.
+function firstDay(card, { arrays }) {
+  if (!arrays.hist_first || arrays.hist_first[card] === arrays.hist_first[card + 1]) return Infinity;
+  return arrays.hist_day[arrays.hist_first[card]];
 }
 
 // Runs of cards of the same deck: cards lie in order of deck.
@@ -42,46 +67,6 @@ function deckFields({ facts, arrays }) {
     first += count;
   });
   return fields.sort((a, b) => b.count - a.count);
-}
-
-// Squarified treemap: rows of fields along the shorter side, each row as long as its fields stay near to squares.
-function layOut(fields, x, y, width, height) {
-  let rest = fields.reduce((sum, field) => sum + field.count, 0);
-  const placed = [];
-  for (let i = 0; i < fields.length;) {
-    const side = Math.min(width, height),
-      area = width * height;
-    let end = i,
-      sum = 0,
-      worst = Infinity;
-    while (end < fields.length) {
-      const wider = sum + fields[end].count;
-      const depth = ((wider / rest) * area) / side;
-      const lengths = [fields[i].count, fields[end].count].map((count) => (side * count) / wider);
-      const next = Math.max(...lengths.map((length) => Math.max(length / depth, depth / length)));
-      if (next > worst) break;
-      [worst, sum, end] = [next, wider, end + 1];
-    }
-    const depth = ((sum / rest) * area) / side;
-    for (let along = 0; i < end; i++) {
-      const length = (side * fields[i].count) / sum;
-      placed.push(
-        width >= height
-          ? { ...fields[i], x, y: y + along, width: depth, height: length }
-          : { ...fields[i], x: x + along, y, width: length, height: depth },
-      );
-      along += length;
-    }
-    if (width >= height) {
-      x += depth;
-      width -= depth;
-    } else {
-      y += depth;
-      height -= depth;
-    }
-    rest -= sum;
-  }
-  return placed;
 }
 
 function mapHeight(width, cards) {
@@ -98,84 +83,85 @@ function paintMap(canvas, data) {
   canvas.style.height = `${height}px`;
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  const ink = cssColour("quiet");
-  mapCells = [];
+  pen.font = LABEL_FONT;
+  mapFields = [];
+  const small = [];
   let together = 1;
   for (const field of layOut(deckFields(data), 0, 0, width, height)) {
-    const title = field.width > 60 && field.height > 44 ? FIELD_TITLE : 0;
+    const title = field.width > 50 && field.height > 40 ? FIELD_TITLE : 0;
+    const label = title ? fieldLabel(pen, field.name, field.width - 3 * FIELD_GAP) : null;
     together = Math.max(together, paintField(pen, data, field, title));
-    if (title) {
-      pen.fillStyle = ink;
-      pen.font = "11.5px system-ui, sans-serif";
-      pen.save();
-      pen.beginPath();
-      pen.rect(field.x, field.y, field.width - 3 * FIELD_GAP, title);
-      pen.clip();
-      pen.fillText(field.name.split("::").at(-1), field.x + 1, field.y + 12);
-      pen.restore();
+    if (label) {
+      pen.fillStyle = cssColour("quiet");
+      pen.fillText(label, field.x + 1, field.y + 12);
     }
+    if (!label || label.endsWith("…")) small.push(`${field.name} (${wholeNumber(field.count)})`);
   }
-  document.getElementById("map-group").textContent =
-    together > 1 ? ` (or up to ${together} of about the same recall)` : "";
+  if (mapPlace) markCell(canvas, data);
+  document.getElementById("map-group").textContent = together > 1 ? ` (or up to ${together} neighbours)` : "";
+  const rest = small.length > MOST_SMALL ? `, and ${small.length - MOST_SMALL} more` : "";
+  document.getElementById("map-small").textContent = `Fields too small for their names, the largest first: ${small
+    .slice(0, MOST_SMALL)
+    .join(", ")}${rest}.`;
+  document.getElementById("map-small").hidden = !small.length;
+}
+
+// A deck's name with its parent, as far as there is room; the end is cut with an ellipsis.
+function fieldLabel(pen, name, width) {
+  const parts = name.split("::");
+  const texts = parts.length > 1 ? [parts.slice(-2).join(" › "), parts.at(-1)] : [name];
+  const fitting = texts.find((text) => pen.measureText(text).width <= width);
+  if (fitting) return fitting;
+  let text = texts.at(-1);
+  while (text && pen.measureText(`${text}…`).width > width) text = text.slice(0, -1);
+  return text ? `${text}…` : null;
 }
 
 // Paints a field's cells; gives how many cards a cell stands for.
-function paintField(pen, { facts, arrays }, field, title) {
+function paintField(pen, data, field, title) {
   const width = Math.max(1, field.width - FIELD_GAP),
     height = Math.max(1, field.height - FIELD_GAP - title);
   const together = Math.max(1, Math.ceil((field.count * LEAST_CELL * LEAST_CELL) / (width * height)));
-  const count = Math.ceil(field.count / together);
-  const columns = Math.max(1, Math.round(Math.max(Math.sqrt((count * width) / height), width / MOST_CELL)));
-  const rows = Math.ceil(count / columns);
-  const stepX = width / columns,
-    stepY = Math.min(height / rows, MOST_CELL);
-  const gap = Math.min(stepX, stepY) > 6 ? 1 : 0;
-  const newCard = cssColour("new-card");
-  for (let cell = 0; cell < count; cell++) {
-    const first = field.first + cell * together,
-      last = Math.min(first + together, field.first + field.count);
-    let sum = 0,
-      known = 0;
-    for (let i = first; i < last; i++)
-      if (arrays.recall[i] !== facts.cards.unknown) {
-        sum += arrays.recall[i];
-        known++;
-      }
-    const x = field.x + (cell % columns) * stepX,
-      y = field.y + title + Math.floor(cell / columns) * stepY;
-    pen.fillStyle = known ? recallShade(sum / known / facts.cards.steps) : newCard;
-    pen.fillRect(x, y, stepX - gap + (gap ? 0 : 0.4), stepY - gap + (gap ? 0 : 0.4));
-  }
-  mapCells.push({ ...field, y: field.y + title, columns, stepX, stepY, together, cells: count });
+  const cells = Math.ceil(field.count / together);
+  const columns = Math.max(1, Math.round(Math.max(Math.sqrt((cells * width) / height), width / MOST_CELL)));
+  const rows = Math.ceil(cells / columns);
+  const painted = { ...field, y: field.y + title, columns, together, cells };
+  painted.stepX = width / columns;
+  painted.stepY = Math.min(height / rows, MOST_CELL);
+  for (let cell = 0; cell < cells; cell++) paintCell(pen, data, painted, cell);
+  mapFields.push(painted);
   return together;
 }
 
-function cellAt(canvas, event) {
-  const box = canvas.getBoundingClientRect();
-  const x = event.clientX - box.left,
-    y = event.clientY - box.top;
-  for (const field of mapCells) {
-    const column = Math.floor((x - field.x) / field.stepX),
-      row = Math.floor((y - field.y) / field.stepY);
-    const cell = row * field.columns + column;
-    if (column >= 0 && column < field.columns && row >= 0 && cell < field.cells) {
-      const first = field.first + cell * field.together;
-      return { x, y, first, count: Math.min(field.together, field.first + field.count - first), deck: field.name };
-    }
-  }
-  return null;
+function paintCell(pen, data, field, cell) {
+  const cards = cellCards(field, cell),
+    known = cards.filter((card) => isSeen(card, data));
+  const [x, y, width, height] = cellBox(field, cell);
+  const mean = known.reduce((sum, card) => sum + data.arrays.recall[card], 0) / known.length;
+  pen.fillStyle = known.length ? recallShade(mean / data.facts.cards.steps) : cssColour("new-card");
+  pen.fillRect(x, y, width, height);
+  if (!isSuspended(cards[0], data)) return;
+  pen.strokeStyle = cssColour("ink");
+  pen.lineWidth = 1;
+  pen.beginPath();
+  pen.moveTo(x, y + height);
+  pen.lineTo(x + width, y);
+  pen.stroke();
 }
 
-function showTip(canvas, event, data) {
-  const tip = document.getElementById("map-tip"),
-    cell = cellAt(canvas, event);
-  tip.hidden = !cell;
-  if (!cell) return;
-  const card = cell.first + ((cell.count - 1) >> 1);
-  const others = cell.count > 1 ? ` and ${cell.count - 1} more` : "";
-  tip.textContent = `${cardName(card, data)}${others} · ${cardRecall(card, data)} · ${cell.deck}`;
-  tip.style.left = `${Math.max(0, Math.min(cell.x + 12, canvas.clientWidth - tip.offsetWidth))}px`;
-  tip.style.top = `${cell.y + 16}px`;
+function cellBox(field, cell) {
+  const gap = Math.min(field.stepX, field.stepY) > 6 ? 1 : -0.4;
+  return [
+    field.x + (cell % field.columns) * field.stepX,
+    field.y + Math.floor(cell / field.columns) * field.stepY,
+    field.stepX - gap,
+    field.stepY - gap,
+  ];
+}
+
+function cellCards(field, cell) {
+  const first = field.first + cell * field.together;
+  return Array.from(mapCards.subarray(first, Math.min(first + field.together, field.first + field.count)));
 }
 
 function drawScale() {
@@ -188,6 +174,7 @@ function drawScale() {
 }
 
 function drawHistogram({ facts, arrays }) {
+  if (!facts.cards.reviewed) return say("map-histogram", "No card has been reviewed yet.");
   const bars = 50,
     counts = new Array(bars).fill(0);
   for (const step of arrays.recall)
@@ -200,15 +187,17 @@ function drawHistogram({ facts, arrays }) {
         type: "bar",
         x: middles,
         y: counts,
+        width: 1 / bars,
         marker: { color: middles.map(recallShade) },
-        hovertemplate: "%{y} cards at %{x:.0%}<extra></extra>",
+        customdata: middles.map((middle) => [middle - 0.5 / bars, middle + 0.5 / bars]),
+        hovertemplate: "%{y} cards at %{customdata[0]:.0%} to %{customdata[1]:.0%}<extra></extra>",
       },
     ],
     {
       bargap: 0.08,
-      margin: { l: 46, r: 14, t: 6, b: 36 },
-      xaxis: axis({ tickformat: ".0%", range: [0, 1], title: { text: "recall now" } }),
-      yaxis: axis({ title: { text: "cards" }, nticks: 4 }),
+      margin: { l: 46, r: 24, t: 6, b: 36 },
+      xaxis: axis({ tickformat: ".0%", tickmode: "linear", tick0: 0, dtick: 0.2, range: [0, 1], title: { text: "recall now" } }),
+      yaxis: axis({ title: { text: "cards" }, nticks: 4, rangemode: "tozero", tickformat: ",d" }),
     },
   );
 }

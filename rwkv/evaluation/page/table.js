@@ -6,11 +6,12 @@ function drawComparison({ facts }) {
   const rows = facts.comparison;
   if (!rows.length) return;
   show("comparison");
-  const of =
-    Math.max(...rows.map((row) => row.users)) > 1 ? "Means over the users, weighted by reviews" : "Of one person";
+  const people = Math.max(...rows.map((row) => row.users)),
+    of = people > 1 ? "Means over the people, weighted by reviews" : "Of one person";
+  document.getElementById("comparison-title").textContent = people > 1 ? `Comparison of ${people} people` : "Comparison";
   document.getElementById("comparison-note").textContent = `${of}; ± is a ${percent(facts.confidence, 0)} interval.`;
   const metrics = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
-  const head = ["", "users", "reviews", ...metrics].map((text) => element("th", { textContent: text }));
+  const head = ["", "people", "reviews", ...metrics].map((text) => element("th", { textContent: text }));
   const best = metrics.map((metric) => {
     const values = rows.map((row) => row.metrics[metric]?.value).filter((value) => value != null);
     return LOWER_IS_BETTER[metric] === false ? Math.max(...values) : Math.min(...values);
@@ -29,6 +30,7 @@ function drawComparison({ facts }) {
     .getElementById("comparison-table")
     .replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
   drawSuperiority(facts.superiority);
+  drawCompared(facts.compared, rows);
 }
 
 function estimateCell(estimate, best) {
@@ -64,4 +66,22 @@ function drawSuperiority(superiority) {
   document
     .getElementById("superiority-table")
     .replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+}
+
+// A line for each person, where there are several.
+function drawCompared(compared, rows) {
+  const people = Object.entries(compared),
+    names = rows.map((row) => row.name);
+  if (!people.length) return;
+  show("compared");
+  const lines = people.map(([person, losses]) => {
+    const best = Math.min(...names.map((name) => losses[name] ?? Infinity));
+    const cell = (name) =>
+      element("td", {
+        textContent: losses[name] == null ? "–" : losses[name].toFixed(4),
+        className: losses[name] === best ? "best" : "",
+      });
+    return [person, ...names.map(cell)];
+  });
+  fillTable("compared-table", ["", ...names.map((name, i) => nameCell(name, i, "th"))], lines);
 }

@@ -42,6 +42,8 @@ function plotRun(i, curves) {
     marker: { size: 8, symbol: "diamond" },
     hovertemplate: "%{y:.4f} at step %{x}<extra>%{fullData.name}</extra>",
   }));
+  if (!losses.some((trace) => trace.y.length > 1) && !dots.length)
+    return [`training-loss-${i}`, `training-rate-${i}`].forEach((id) => say(id, "The log holds no more than one step."));
   drawChart(`training-loss-${i}`, [...losses, ...dots], {
     margin: { l: 50, r: 14, t: 60, b: 44 },
     xaxis: axis({ title: { text: "step" } }),
@@ -62,10 +64,12 @@ function plotRun(i, curves) {
     : [];
   if (norm) traces.push({ ...smoothed("gradient_norm", norm)[1], name: "gradient norm (right)", yaxis: "y2" });
   drawChart(`training-rate-${i}`, traces, {
-    margin: { l: 60, r: 46, t: 60, b: 44 },
+    margin: { l: 60, r: 56, t: 60, b: 44 },
     xaxis: axis({ title: { text: "step" } }),
     yaxis: axis({ rangemode: "tozero", exponentformat: "e", title: { text: "learning rate" } }),
-    ...(norm ? { yaxis2: axis({ overlaying: "y", side: "right", showgrid: false, rangemode: "tozero" }) } : {}),
+    ...(norm
+      ? { yaxis2: axis({ overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", title: { text: "norm" } }) }
+      : {}),
   });
 }
 

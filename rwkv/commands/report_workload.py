@@ -1,0 +1,88 @@
+"""What is to be done today and on the days ahead, for a report."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from rwkv.commands.learner import Learner
+from rwkv.commands.schedule import ScheduledDay, askable, first_day, play_ahead
+from rwkv.data.collection import CardList, Floats
+from rwkv.data.history import Ints
+from rwkv.evaluation.report_content import CardsNow, Today, Workload
+from rwkv.recurrent.engine import Engine
+
+WORKLOAD_RETENTIONS = (0.7, 0.8, 0.85, 0.9, 0.95)
+WORKLOAD_DAYS = 30
+
+# Answers that are played, in all. Where more are expected, a part of the cards stands for all.
+MOST_ANSWERS = 3000
+# Cards for each retention then, at least and at most.
+_FEWEST_CARDS, _MOST_CARDS = 20, 100
+
+
+def today(engine: Engine, learner: Learner, at_s: float) -> Today:
+    """What `rwkv schedule` asks on its first day, at each card's own desired retention."""
+    day = first_day(engine, learner, at_s)
+    row = np.flatnonzero(np.isin(learner.cards.card_id, day.card_id))
+    return Today(row=row, minutes=day.minutes, recall=day.recall)
+
+
+def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> Workload:
+    """The days ahead at each of WORKLOAD_RETENTIONS, each played through once as `rwkv schedule` does.
+
+    Where that would be too much, the retentions are played in one go, each with cards of its own, at equal distances in
+    the order of their intervals, which stand for all. Changes nothing. Raises InputError where there is no room for
+    states.
+    """
+    asked = np.flatnonzero(askable(learner))
+    answers = np.minimum(WORKLOAD_DAYS, WORKLOAD_DAYS / np.maximum(1, cards.interval_days[asked]))
+    retentions = np.array(WORKLOAD_RETENTIONS)
+    if answers.sum() * len(retentions) <= MOST_ANSWERS:
+        plays = [_played(engine, learner, at_s, wanted) for wanted in WORKLOAD_RETENTIONS]
+        return _workload(plays, [asked] * len(retentions), learner, asked)
+    each = int(np.clip(MOST_ANSWERS / answers.mean() / len(retentions), _FEWEST_CARDS, _MOST_CARDS))
+    order = asked[np.argsort(cards.interval_days[asked], kind="stable")]
+    groups = [order[_places(len(order), each, number, len(retentions))] for number in range(len(retentions))]
+    wanted = learner.cards.desired_retention.copy()
+    for rows, retention in zip(groups, WORKLOAD_RETENTIONS, strict=True):
+        wanted[rows] = retention
+    play = _played(engine, _only(learner, np.sort(np.concatenate(groups)), wanted), at_s, None)
+    return _workload([play] * len(retentions), groups, learner, asked)
+
+
+def _played(engine: Engine, learner: Learner, at_s: float, retention: float | None) -> list[ScheduledDay]:
+    branch = engine.branch()
+    try:
+        return play_ahead(branch, learner, at_s, retention, WORKLOAD_DAYS)
+    finally:
+        branch.close()
+
+
+def _places(count: int, each: int, number: int, groups: int) -> Ints:
+    """Of `count` places at most `each`, at equal distances; those of several groups are no one else's."""
+    taken = min(each, count // groups)
+    return ((np.arange(taken) * groups + number + 0.5) * count / (taken * groups)).astype(np.int64)
+
+
+def _only(learner: Learner, rows: Ints, retention: Floats) -> Learner:
+    """The learner with some of the cards alone, of other desired retentions; what was answered stays."""
+    cards = CardList(**{name: column[rows] for name, column in vars(learner.cards).items()})
+    return replace(
+        learner,
+        cards=replace(cards, desired_retention=retention[rows]),
+        number=learner.number[rows],
+        latest_s=learner.latest_s[rows],
+        latest_day=learner.latest_day[rows],
+    )
+
+
+def _workload(plays: list[list[ScheduledDay]], groups: list[Ints], learner: Learner, asked: Ints) -> Workload:
+    """Reviews and minutes of each group of cards in its play, times the cards for which one stands."""
+    reviews, minutes = np.zeros((2, len(groups), WORKLOAD_DAYS))
+    for i, (play, rows) in enumerate(zip(plays, groups, strict=True)):
+        times = len(asked) / max(1, len(rows))
+        for day in play:
+            is_own = np.isin(day.card_id, learner.cards.card_id[rows])
+            reviews[i, day.day] = is_own.sum() * times
+            minutes[i, day.day] = day.card_minutes[is_own].sum() * times
+    return Workload(np.array(WORKLOAD_RETENTIONS), reviews, minutes, len(groups[0]), len(asked))
