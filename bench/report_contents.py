@@ -4,10 +4,14 @@ import numpy as np
 
 from rwkv.evaluation.report_content import (
     CURVE_TIMES_S,
+    NEW,
+    REVIEWED,
     CardsNow,
     ComparisonRow,
+    PastReviews,
     PredictedReviews,
     ReportContent,
+    Today,
     TrainingRun,
     Workload,
 )
@@ -41,15 +45,20 @@ _TODAY = 20_600
 def made_up_content(cards: int, reviews: int, seed: int = 1) -> ReportContent:
     """A collection whose learner forgets by a power law, which the algorithms know more or less well."""
     rng = np.random.default_rng(seed)
+    predicted, now = _reviews(rng, reviews), _cards(rng, cards)
     return ReportContent(
         title="Ada's collection",
         subtitle=f"user 1 · {cards:,} cards · 27 May 2026, 18:20",
         notice="The learner and all numbers are made up.",
         facts=(("Model", "none"), ("Seed", str(seed))),
+        today=_TODAY,
         decks=DECKS,
         decks_of_reviews=DECKS,
-        reviews=_reviews(rng, reviews),
-        cards=_cards(rng, cards),
+        people=("Ada",),
+        reviews=predicted,
+        past=_past(rng, now, reviews),
+        cards=now,
+        due=_due(now),
         workload=_workload(rng),
         comparison=_comparison(),
         superiority={
@@ -88,6 +97,7 @@ def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
         elapsed_s=elapsed_s.astype(np.int64),
         same_day=same_day,
         deck=_decks(rng, count),
+        person=np.zeros(count, np.int32),
         day=np.sort(rng.integers(_TODAY - 900, _TODAY, count)),
         has_dates=True,
     )
@@ -108,16 +118,60 @@ def _cards(rng: np.random.Generator, count: int) -> CardsNow:
     new = rng.random(count) < 0.12
     elapsed_s[new] = np.nan
     curves = _forgetting(CURVE_TIMES_S, stability_s[:, None])
-    p_now = np.clip(_forgetting(elapsed_s, stability_s) + rng.normal(0, 0.02, count), 0.01, 0.999)
+    p_now = _forgetting(elapsed_s, stability_s)
+    # Recall by the power law falls to 0.9 so many stabilities after the review.
+    interval_days = stability_s / 86_400 * 9 * (0.9 ** (-1 / 0.6) - 1) + 0 * elapsed_s
     words = rng.choice(_WORDS, count)
     return CardsNow(
         card_id=1_500_000_000_000 + np.cumsum(rng.integers(1, 90_000, count)),
         note=[f"{word} {number}" for number, word in enumerate(words.tolist())],
         deck=deck,
+        kind=np.where(new, NEW, REVIEWED).astype(np.uint8),
+        suspended=rng.random(count) < 0.03,
         p_now=p_now,
+        p_asked=np.clip(p_now + rng.normal(0, 0.03, count), 0.01, 0.999),
+        p_fsrs=np.clip(p_now + rng.normal(0.01, 0.05, count), 0.01, 0.999),
         elapsed_s=elapsed_s,
         curves=np.where(new[:, None], np.nan, curves),
-        suspended=rng.random(count) < 0.03,
+        retention=np.full(count, 0.9),
+        interval_days=interval_days,
+        fsrs_days=np.maximum(1, np.round(interval_days * np.exp(rng.normal(0, 0.4, count)))),
+        anki_days=np.maximum(1, np.round(interval_days * np.exp(rng.normal(0.2, 0.5, count)))),
+        anki_due=np.round(interval_days * np.exp(rng.normal(0.2, 0.5, count)) - elapsed_s / 86_400),
+    )
+
+
+def _due(cards: CardsNow) -> Today:
+    row = np.flatnonzero((cards.interval_days < cards.elapsed_s / 86_400 + 0.5) & ~cards.suspended)
+    return Today(row, 0.15 * len(row), float(cards.p_now[row].mean()) if len(row) else float("nan"))
+
+
+def _past(rng: np.random.Generator, cards: CardsNow, count: int) -> PastReviews:
+    """As many reviews, of cards that were learnt one after another; the harder half of the day goes worse."""
+    known = np.flatnonzero(~np.isnan(cards.p_now))
+    day = np.sort((_TODAY - 900 * rng.random(count) ** 1.3).astype(np.int64))
+    day -= (day % 11 == 0).astype(np.int64)  # a day off now and then
+    row = known[(np.arange(count) * len(known) // count * rng.random(count)).astype(np.int64)]
+    order = np.lexsort((np.arange(count), row))
+    is_first = np.diff(row[order], prepend=-1) != 0
+    gap = np.empty(count, np.int64)
+    gap[order] = np.where(is_first, -1, np.diff(day[order], prepend=0))
+    hour = np.clip(rng.normal(19, 3, count), 0, 23).astype(np.int8)
+    recalled = rng.random(count) < np.where(gap > 20, 0.86, 0.9) - 0.003 * (hour > 20)
+    rating = np.where(recalled, rng.choice([2, 3, 3, 3, 3, 4], count), 1).astype(np.int8)
+    chance = np.clip(rng.normal(0.9, 0.05, count), 0.2, 0.99)
+    return PastReviews(
+        card=row,
+        deck=cards.deck[row],
+        rating=rating,
+        state=np.where(gap < 0, 0, 2).astype(np.int8),
+        elapsed_days=gap.astype(np.int32),
+        elapsed_s=np.where(gap < 0, -1, gap * 86_400 + 3600),
+        duration_ms=np.exp(rng.normal(8.7, 0.5, count)).astype(np.int64),
+        day=day,
+        hour=hour,
+        p={name: np.where(gap < 1, np.nan, chance) for name in ("RWKV-P", "RWKV", "FSRS-6")},
+        has_dates=True,
     )
 
 
@@ -126,7 +180,7 @@ def _workload(rng: np.random.Generator) -> Workload:
     daily = 60 * (1 - 0.7) / (1 - retention)
     reviews = daily[:, None] * rng.uniform(0.7, 1.3, (len(retention), 30))
     reviews[:, 0] *= 2.5
-    return Workload(retention, reviews, reviews * (0.25 - 0.1 * retention[:, None]))
+    return Workload(retention, reviews, reviews * (0.25 - 0.1 * retention[:, None]), 100, 800)
 
 
 def _comparison() -> list[ComparisonRow]:

@@ -10,6 +10,7 @@ from rwkv.commands.learner import Learner
 from rwkv.data.days import SECONDS_PER_HOUR, local_time, utc_offsets
 from rwkv.data.history import CardTable, Int32s
 from rwkv.evaluation.report_content import Floats, PastReviews
+
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 _HOURS = 24
 

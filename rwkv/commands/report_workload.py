@@ -66,7 +66,8 @@ def _places(count: int, each: int, number: int, groups: int) -> Ints:
 
 def _only(learner: Learner, rows: Ints, retention: Floats) -> Learner:
     """The learner with some of the cards alone, of other desired retentions; what was answered stays."""
-    cards = CardList(**{name: column[rows] for name, column in vars(learner.cards).items()})
+    columns = {name: column[rows] for name, column in vars(learner.cards).items() if column is not None}
+    cards = CardList(**columns)
     return replace(
         learner,
         cards=replace(cards, desired_retention=retention[rows]),

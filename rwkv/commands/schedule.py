@@ -74,8 +74,8 @@ class Pace:
 class ScheduledDay:
     """day: 0 is the first. card_id [n]: the cards to review, those least likely recalled first. is_repeat bool [n]: due
     because of an answer within these days, which might have been another. is_new bool [n]: asked for the first time.
-    card_minutes float64 [n], recall: expected; recall is the mean over the cards, NaN for none. waiting: due cards above
-    the limit.
+    card_minutes float64 [n], recall: expected; recall is the mean over the cards, NaN for none. waiting: due cards
+    above the limit.
     """
 
     day: int

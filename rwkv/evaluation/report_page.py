@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rwkv.evaluation.report_data import ReportData
 
-_STYLES = ("style.css", "sections.css")
+_STYLES = ("style.css", "sections.css", "overview.css")
 
 # In the order in which they are run.
 _PROGRAMS = (

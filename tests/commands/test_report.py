@@ -8,19 +8,22 @@ import numpy as np
 import pytest
 
 from rwkv import cli
-from rwkv.commands import report_cards
+from rwkv.commands import report_workload
 from rwkv.commands.compare import compare_users
 from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, questions_at, read_learner
-from rwkv.commands.report_cards import cards_now, workload
+from rwkv.commands.report_cards import cards_now
+from rwkv.commands.report_past import deck_names, past_reviews
 from rwkv.commands.report_predictions import (
     PersonPredicted,
     comparison_rows,
-    deck_names,
+    feed_history,
     joined_reviews,
+    losses_by_person,
     predict_past,
     who_is_ahead,
 )
+from rwkv.commands.report_workload import today, workload
 from rwkv.commands.schedule import schedule_learner
 from rwkv.data.collection import CardList, Collection, write_collection
 from rwkv.data.keys import benchmark_keys
@@ -77,15 +80,19 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
 
 @pytest.fixture(scope="module")
 def person(learner: Learner) -> PersonPredicted:
-    found = predict_past(learner, MODEL.network)
-    assert found is not None
-    return found
+    return predicted(learner)
+
+
+def predicted(learner: Learner) -> PersonPredicted:
+    engine, said = feed_history(learner, MODEL.network)
+    engine.close()
+    return predict_past(learner, said)
 
 
 @pytest.fixture
 def few_plays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_cards, "WORKLOAD_RETENTIONS", (0.7, 0.9))
-    monkeypatch.setattr(report_cards, "WORKLOAD_DAYS", 3)
+    monkeypatch.setattr(report_workload, "WORKLOAD_RETENTIONS", (0.7, 0.9))
+    monkeypatch.setattr(report_workload, "WORKLOAD_DAYS", 3)
 
 
 # --- Cards and workload
@@ -98,10 +105,11 @@ def test_cards_are_as_the_engine_says(learner: Learner) -> None:
     assert cards.card_id.tolist() == learner.cards.card_id.tolist()
     for row, number in enumerate(learner.number.tolist()):
         if number >= learner.reviewed:
-            assert np.isnan([cards.p_now[row], cards.elapsed_s[row], *cards.curves[row]]).all()
+            assert np.isnan([cards.p_now[row], cards.p_asked[row], cards.elapsed_s[row], *cards.curves[row]]).all()
             continue
         (question,) = questions_at(learner, np.array([row]), at_s)
-        assert cards.p_now[row] == pytest.approx(engine.predict(question).p_imm, abs=TOLERANCE)
+        assert cards.p_now[row] == pytest.approx(engine.curve(number)(at_s - learner.latest_s[row]), abs=TOLERANCE)
+        assert cards.p_asked[row] == pytest.approx(engine.predict(question).p_imm, abs=TOLERANCE)
         assert cards.curves[row] == pytest.approx(engine.curve(number)(CURVE_TIMES_S), abs=TOLERANCE)
         assert cards.elapsed_s[row] == pytest.approx(question.elapsed_s, abs=1)
     row_of = {card: row for row, card in enumerate(cards.card_id.tolist())}
@@ -111,17 +119,43 @@ def test_cards_are_as_the_engine_says(learner: Learner) -> None:
     engine.close()
 
 
+def test_today_is_what_schedule_asks(learner: Learner) -> None:
+    at_s = learner.end_s + 5 * DAY
+    engine = fed_engine(learner, MODEL)
+    due = today(engine, learner, at_s)
+    (day, *_) = schedule_learner(learner, MODEL, at_s, days=2)
+    assert sorted(learner.cards.card_id[due.row].tolist()) == sorted(day.card_id.tolist())
+    assert len(due.row) > 0
+    assert (due.minutes, due.recall) == pytest.approx((day.minutes, day.recall), rel=1e-4)
+    assert engine.reviews == len(learner.history)
+    engine.close()
+
+
 @pytest.mark.usefixtures("few_plays")
 def test_workload_is_that_of_schedule(learner: Learner) -> None:
     """Each retention from the same start, which no play before it has changed."""
     at_s = learner.end_s + DAY
     engine = fed_engine(learner, MODEL)
-    found = workload(engine, learner, at_s)
+    found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
+    assert found.played == found.cards
     for row, retention in enumerate(found.retention):
         days = schedule_learner(learner, MODEL, at_s, retention, 3)
         assert found.reviews[row].tolist() == [len(day.card_id) for day in days]
         assert found.minutes[row].tolist() == pytest.approx([day.minutes for day in days], rel=1e-4)
     assert found.reviews.sum() > 0
+    engine.close()
+
+
+@pytest.mark.usefixtures("few_plays")
+def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_workload, "MOST_ANSWERS", 10)
+    at_s = learner.end_s + 400 * DAY  # so long after it that all cards are due, whatever the retention
+    engine = fed_engine(learner, MODEL)
+    cards = cards_now(engine, learner, at_s)
+    found = workload(engine, learner, at_s, cards)
+    assert 0 < found.played < found.cards == 58
+    everything = today(engine, learner, at_s)
+    assert found.reviews[1, 0] == pytest.approx(len(everything.row), rel=0.2)  # a card more or less of the group
     engine.close()
 
 
@@ -135,7 +169,8 @@ def test_counted_reviews_are_those_of_compare(learner: Learner, person: PersonPr
     assert (counted.y.tolist(), counted.bins.tolist()) == (expected.y.tolist(), expected.bins.tolist())
     assert counted.p.keys() == expected.p.keys()
     for name, p in expected.p.items():
-        assert counted.p[name] == pytest.approx(p, abs=1e-6)
+        # The engine's recurrent form here, the parallel one there.
+        assert counted.p[name] == pytest.approx(p, abs=TOLERANCE)
     rows = comparison_rows([person])
     estimates = counted.estimates()
     assert {row.name: row.metrics["LogLoss"] for row in rows} == {name: of["LogLoss"] for name, of in estimates.items()}
@@ -143,7 +178,7 @@ def test_counted_reviews_are_those_of_compare(learner: Learner, person: PersonPr
 
 
 def test_same_day_reviews_are_predicted_by_rwkv_alone(learner: Learner, person: PersonPredicted) -> None:
-    table, reviews = learner.history, person.reviews
+    table, reviews = learner.history, joined_reviews([person], [deck_names(learner)])
     short = benchmark_keys(table, short=True, secs=True)
     same_day = short.review_ths[table.elapsed_days[np.searchsorted(table.review_th, short.review_ths)] == 0]
     assert reviews.same_day.sum() == len(same_day) > 0
@@ -155,7 +190,7 @@ def test_same_day_reviews_are_predicted_by_rwkv_alone(learner: Learner, person: 
 
 
 def test_reviews_know_their_decks_and_dates(learner: Learner, person: PersonPredicted) -> None:
-    table, reviews = learner.history, person.reviews
+    table, reviews = learner.history, joined_reviews([person], [deck_names(learner)])
     assert learner.info is not None
     rows = np.searchsorted(table.review_th, person.counted.review_th)
     later = ~reviews.same_day
@@ -179,14 +214,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_several_people_are_joined(plain: Path) -> None:
-    people = [found for user in (1, 2) if (found := predict_past(read_learner(plain, user), MODEL.network))]
-    assert len(people) == 2
-    reviews, names = joined_reviews(people)
-    assert len(reviews) == sum(len(person.reviews) for person in people)
+    people = [predicted(read_learner(plain, user)) for user in (1, 2)]
+    reviews = joined_reviews(people, [deck_names(person.learner) for person in people])
+    assert len(reviews) == sum(len(person.row) for person in people)
+    assert np.bincount(reviews.person).tolist() == [len(person.row) for person in people]
     assert not reviews.has_dates
-    assert all(name.startswith(("user 1::", "user 2::")) for name in names)
     for name, p in reviews.p.items():
-        assert np.array_equal(p, np.concatenate([person.reviews.p[name] for person in people]), equal_nan=True)
+        assert np.array_equal(p, np.concatenate([one.p[name][one.row] for one in people]), equal_nan=True)
     scores = {name: {i: person.counted.scores()[name] for i, person in enumerate(people)} for name in reviews.p}
     expected = means(scores, [0, 1]).weighted
     for row in comparison_rows(people):
@@ -194,11 +228,24 @@ def test_several_people_are_joined(plain: Path) -> None:
         assert row.metrics["LogLoss"] == expected[row.name]["LogLoss"]
     ahead = who_is_ahead(people)
     assert ahead["RWKV"]["AVG"] + ahead["AVG"]["RWKV"] == 1
+    losses = losses_by_person(people)
+    assert losses["user 2"]["RWKV"] == people[1].counted.scores()["RWKV"].metrics["LogLoss"]
 
 
-def test_nobody_counts_without_enough_reviews(tmp_path: Path) -> None:
+def test_nothing_counts_without_enough_reviews(tmp_path: Path) -> None:
     write_history(tmp_path, 1, revlog_columns([1, 2, 1], [0, 10, 90_000]))
-    assert predict_past(read_learner(tmp_path, 1), MODEL.network) is None
+    person = predicted(read_learner(tmp_path, 1))
+    assert (len(person.row), comparison_rows([person])) == (0, [])
+
+
+def test_past_reviews_know_their_cards_and_hours(learner: Learner, person: PersonPredicted) -> None:
+    past = past_reviews(learner, person.p)
+    assert len(past) == len(learner.history)
+    known = past.card >= 0
+    assert (learner.number[past.card[known]] == learner.history.card[known]).all()
+    assert not known.all()  # reviews of DELETED
+    # The day begins at 4:00 on the clock, and the made-up reviews at the start of their day.
+    assert set(past.hour.tolist()) == {4}
 
 
 # --- The command
@@ -246,7 +293,7 @@ def test_a_person_a_model_and_a_training(
     assert facts["title"] == "Ada"
     assert str(facts["subtitle"]).startswith("As of 2030-01-02 03:04 (UTC+02:00) · 61 cards · ")
     assert "simulated learners only" in str(facts["notice"])
-    assert {"cards", "predicted", "workload"} <= facts.keys()
+    assert {"cards", "predicted", "workload", "past", "due", "forecast", "trust"} <= facts.keys()
     assert said["cards"] == len(data.arrays["id"]) == CARDS - 1
     assert said["predicted"] == facts["predicted"]["reviews"]  # type: ignore[index]
     assert [run["name"] for run in facts["training"]] == ["rwkv_WS"]  # type: ignore[attr-defined]
@@ -265,6 +312,11 @@ def test_a_compared_user_who_cannot_be_read_is_told(
     facts = data_of(out.read_text()).facts
     assert {row["users"] for row in facts["comparison"]} == {2}  # type: ignore[attr-defined]
     assert facts["superiority"]
+    assert list(facts["compared"]) == ["user 1", "user 2"]  # type: ignore[call-overload]
+    # All else is of the one person: title, cards, past, trust, and the predictions that are shown first.
+    assert facts["title"] == "user 1"
+    assert facts["predicted"]["people"][facts["predicted"]["own"]] == "user 1"  # type: ignore[index]
+    assert facts["past"]["reviews"] == len(read_learner(plain, 1).history)  # type: ignore[index]
 
 
 def test_training_alone_needs_no_model(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,9 +283,9 @@ def test_parts_of_curves_join(learner: Learner, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_search_for_anki() -> None:
     none = np.zeros(3, bool)
-    day = ScheduledDay(0, np.array([3, 1, 2]), np.array([False, True, False]), none, 0.5, 0.9, 0)
+    day = ScheduledDay(0, np.array([3, 1, 2]), np.array([False, True, False]), none, np.full(3, 0.5), 0.9, 0)
     assert day.search == "cid:3,2"
-    assert ScheduledDay(0, np.array([1]), np.array([True]), none[:1], 0.5, 0.9, 0).search == ""
+    assert ScheduledDay(0, np.array([1]), np.array([True]), none[:1], np.array([0.5]), 0.9, 0).search == ""
 
 
 def test_the_days_played_through_are_not_kept(tmp_path: Path) -> None:

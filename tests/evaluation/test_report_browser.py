@@ -11,9 +11,10 @@ from scipy.stats import binomtest
 
 from bench.report_contents import DECKS, made_up_content
 from rwkv.evaluation.metrics import recall_metrics
-from rwkv.evaluation.report_content import CardsNow, PredictedReviews, ReportContent
-from rwkv.evaluation.report_data import MOST_DECKS, report_data
+from rwkv.evaluation.report_content import CURVE_TIMES_S, NEW, CardsNow, PredictedReviews, ReportContent
+from rwkv.evaluation.report_data import report_data
 from rwkv.evaluation.report_page import report_html
+from rwkv.evaluation.report_predicted import MOST_DECKS
 from tests.browser import OpenPage, browser
 
 CONTENT = made_up_content(cards=800, reviews=6000)
@@ -21,7 +22,7 @@ assert CONTENT.reviews is not None
 assert CONTENT.cards is not None
 REVIEWS: PredictedReviews = CONTENT.reviews
 CARDS: CardsNow = CONTENT.cards
-SECTIONS = ["headline", "map", "curves", "workload", "predicted", "comparison", "training"]
+SECTIONS = ["overview", "map", "ahead", "past", "habits", "decks", "curves", "predicted", "comparison", "training"]
 LONG = ("Deck" * 40, *DECKS[1:])
 LINK, LOSSES = "validation_<a href='https://example.com'>ahead</a>", (np.arange(3), np.ones(3))
 HOSTILE = "</script><img src=x onerror=alert(1)><b>bold</b>"
@@ -53,8 +54,8 @@ def test_all_sections_are_drawn(report: OpenPage) -> None:
     charts = report.run(
         "() => [...document.querySelectorAll('.chart')].map(c => [c.id, c.querySelectorAll('.trace').length])"
     )
-    assert len(charts) == 8
-    assert [name for name, traces in charts if traces == 0] == []
+    assert len(charts) == 16
+    assert [name for name, traces in charts if traces == 0] == ["card-chart"]
     assert report.texts("#title") == [CONTENT.title]
     assert report.texts("#notice") == [CONTENT.notice]
     assert report.complaints == []
@@ -65,11 +66,46 @@ def test_nothing_but_the_file_is_asked_for(report: OpenPage) -> None:
     assert len([url for url in report.requests if url.startswith("file:")]) == 1
 
 
-def test_headline_numbers(report: OpenPage) -> None:
-    texts = report.texts(".tile b")
-    assert texts[0] == "800"
-    assert texts[1] == f"{100 * np.nanmean(CARDS.p_now):.1f}%"
-    assert texts[-1] == f"{min(loss_of(name, ~REVIEWS.same_day) for name in REVIEWS.p):.3f}"
+def test_the_first_screen_is_the_first_screen(report: OpenPage) -> None:
+    """How it goes, what to do today, which cards are weak, how far to trust it: without scrolling."""
+    assert CONTENT.due is not None
+    assert report.texts("#overview h2") == [
+        "How it goes",
+        "Today",
+        "Known now",
+        "Weakest cards",
+        "How far to trust this",
+    ]
+    assert report.run("() => document.getElementById('trust').getBoundingClientRect().bottom") < 900
+    tiles = report.texts("#overview .tile b")
+    assert tiles[1] == str(len(CONTENT.due.row))
+    assert tiles[2] == f"{np.nansum(CARDS.p_now):.0f}"
+    assert report.texts("#trust p") == [report.run("() => readData().then(d => d.facts.trust.sentence)")]
+    assert "log loss" not in " ".join(report.texts("#overview")).lower()
+
+
+def test_recall_is_one_number_everywhere(report: OpenPage) -> None:
+    """In the list, on the chip, at the dot, in the card's panel: the curve's; another is named where it is shown."""
+    row = int(np.flatnonzero(~np.isnan(CARDS.p_now) & (np.abs(CARDS.p_now - CARDS.p_asked) > 0.04))[0])
+    recall = f"{100 * round(CARDS.p_now[row] * 254) / 254:.0f}%"
+    report.page.fill("#curve-search", str(CARDS.card_id[row]))
+    assert report.texts("#curve-found .p") == [recall]
+    report.page.click("#curve-found button")
+    assert recall in report.texts("#curve-chosen button")[-1]
+    dot = report.run("() => document.getElementById('curve-chart').data.filter(t => t.mode === 'markers').at(-1).y[0]")
+    assert dot == pytest.approx(CARDS.p_now[row], abs=0.5 / 254 + 1e-9)
+    report.page.locator("#curve-chosen button").last.click()
+    report.run(
+        "row => readData().then(d => showCard([...d.arrays.id].map(String).indexOf(row), d))", str(CARDS.card_id[row])
+    )
+    report.page.wait_for_selector("#card:not([hidden])")
+    numbers = report.table("card-numbers")
+    assert numbers["RWKV, the curve"][0] == recall
+    assert numbers["RWKV-P, if asked now"][0] == f"{100 * round(CARDS.p_asked[row] * 254) / 254:.0f}%" != recall
+    assert f"Recall is {recall}" in report.texts("#card-why")[0]
+    report.page.keyboard.press("Escape")
+    assert report.page.locator("#card").is_hidden()
+    report.page.fill("#curve-search", "")
 
 
 def loss_of(name: str, rows: np.ndarray) -> float:
@@ -132,7 +168,7 @@ def test_bands_are_wilsons(report: OpenPage, k: int, n: int) -> None:
 
 def test_cards_are_found_by_text_deck_and_id(report: OpenPage) -> None:
     seen = np.flatnonzero(~np.isnan(CARDS.p_now))
-    row = int(seen[5])
+    row = int(seen[300])  # a number of three digits, which no other note contains
     for query in (CARDS.note[row].upper(), str(CARDS.card_id[row])):
         report.page.fill("#curve-search", query)
         assert CARDS.note[row] in report.texts("#curve-found .note")
@@ -150,20 +186,53 @@ def test_the_curve_of_a_card_is_its_own(report: OpenPage) -> None:
     row = int(np.flatnonzero(~np.isnan(CARDS.p_now))[9])
     report.page.fill("#curve-search", str(CARDS.card_id[row]))
     report.page.click("#curve-found button")
-    drawn = report.run("() => document.getElementById('curve-chart').data.filter(t => t.mode === 'lines').at(-1).y")
-    # recall is sent in steps of 1/254
-    assert drawn == pytest.approx(CARDS.curves[row].tolist(), abs=0.5 / 254 + 1e-9)
+    line = report.run("() => document.getElementById('curve-chart').data.filter(t => t.mode === 'lines').at(-1)")
+    times = [*CURVE_TIMES_S, max(CURVE_TIMES_S[0], CARDS.elapsed_s[row])]
+    by_time = np.argsort(times, kind="stable")
+    # recall is sent in steps of 1/254, moments as float32; the dot that is now lies on the line
+    assert line["x"] == pytest.approx(np.array(times)[by_time].tolist(), rel=1e-6)
+    expected = np.array([*CARDS.curves[row], CARDS.p_now[row]])[by_time]
+    assert line["y"] == pytest.approx(expected.tolist(), abs=0.5 / 254 + 1e-9)
     assert report.texts("#curve-chosen button")[-1].startswith(CARDS.note[row])
     report.page.locator("#curve-chosen button").last.click()
     assert len(report.texts("#curve-chosen button")) == 3
     report.page.fill("#curve-search", "")
 
 
-def test_a_tap_on_the_map_shows_a_curve(report: OpenPage) -> None:
+def test_a_click_on_the_map_shows_the_card_without_scrolling(report: OpenPage) -> None:
     report.page.click("#map-canvas", position={"x": 20, "y": 30})
-    assert len(report.texts("#curve-chosen button")) == 4
-    assert report.visible("#map-tip") == ["map-tip"]
-    report.page.locator("#curve-chosen button").last.click()
+    assert report.page.locator("#card").is_visible()
+    box = report.run("() => document.getElementById('card-history').getBoundingClientRect().top")
+    assert 0 < box < 900
+    assert report.run("() => document.getElementById('card-chart').data.length") == 2
+    card = report.run("() => shownCard.card")
+    assert CONTENT.past is not None
+    ids = report.run("() => readData().then(d => [...d.arrays.id].map(String))")
+    row = [str(one) for one in CARDS.card_id.tolist()].index(ids[card])
+    assert len(report.texts("#card-history tbody tr")) == (CONTENT.past.card == row).sum()
+    report.page.click("#card-close")
+    assert report.page.locator("#card").is_hidden()
+
+
+def test_the_map_goes_by_keyboard(report: OpenPage) -> None:
+    report.page.focus("#map-canvas")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "Enter"):
+        report.page.keyboard.press(key)
+    assert report.page.locator("#card").is_visible()
+    report.page.keyboard.press("Escape")
+    assert report.page.locator("#card").is_hidden()
+    assert report.run("() => document.activeElement.id") == "map-canvas"
+
+
+def test_the_map_has_three_orders(report: OpenPage) -> None:
+    orders = {}
+    for order in ("due", "recall", "age"):
+        report.page.select_option("#map-order", order)
+        orders[order] = report.run("() => [...mapCards]")
+    assert len({tuple(cards) for cards in orders.values()}) == 3
+    assert all(sorted(cards) == list(range(len(CARDS))) for cards in orders.values())
+    recall = report.run("() => readData().then(d => [...mapCards].map(c => [d.arrays.deck[c], isSuspended(c, d)]))")
+    assert [deck for deck, _ in recall] == sorted(deck for deck, _ in recall)
 
 
 def test_a_desired_retention_is_chosen(report: OpenPage) -> None:
@@ -171,8 +240,9 @@ def test_a_desired_retention_is_chosen(report: OpenPage) -> None:
     assert report.texts("#workload-value") == ["90%"]
     report.page.evaluate("() => { const s = document.getElementById('workload-slider'); s.value = 0; s.oninput(); }")
     assert report.texts("#workload-value") == ["70%"]
-    bars = report.run("() => document.getElementById('workload-days').data[0].y")
-    assert bars == pytest.approx(CONTENT.workload.reviews[0].tolist(), abs=0.051)
+    bars = report.run("() => document.getElementById('workload-days').data[0]")
+    assert bars["y"] == pytest.approx(CONTENT.workload.minutes[0].tolist(), abs=0.051)
+    assert bars["x"] == list(range(30))
 
 
 def test_the_table_says_what_was_compared(report: OpenPage) -> None:
@@ -248,16 +318,20 @@ def test_training_alone(chromium: Any, tmp_path: Path) -> None:
 
 def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
     """The smallest collection: no card has a curve, no bin is large enough to be drawn."""
+    nothing = np.array([np.nan])
     one_card = CardsNow(
         card_id=np.array([2**62]),
         note=[""],
         deck=np.array([-1], np.int32),
-        p_now=np.array([np.nan]),
-        elapsed_s=np.array([np.nan]),
-        curves=np.full((1, 32), np.nan),
+        kind=np.array([NEW], np.uint8),
         suspended=np.array([False]),
+        curves=np.full((1, 64), np.nan),
+        retention=np.array([0.9]),
+        **dict.fromkeys(
+            ("p_now", "p_asked", "p_fsrs", "elapsed_s", "interval_days", "fsrs_days", "anki_days", "anki_due"), nothing
+        ),
     )
-    one = {name: getattr(REVIEWS, name)[:1] for name in ("y", "elapsed_s", "same_day", "deck", "day")}
+    one = {name: getattr(REVIEWS, name)[:1] for name in ("y", "elapsed_s", "same_day", "deck", "person", "day")}
     reviews = replace(REVIEWS, p={"RWKV": np.array([0.9])}, has_dates=False, **one)
     page = OpenPage(
         chromium,
@@ -265,8 +339,10 @@ def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
             tmp_path, ReportContent("Small", "", decks=DECKS, decks_of_reviews=DECKS, cards=one_card, reviews=reviews)
         ),
     )
-    assert page.visible("main section") == ["headline", "map", "curves", "predicted"]
-    assert page.texts("#curve-found li") == ["No reviewed card matches."]
+    assert page.visible("main section") == ["overview", "map", "predicted"]
+    assert page.texts("#map-histogram") == ["No card has been reviewed yet."]
+    assert "too few for a diagram" in page.texts("#calibration-chart")[0]
+    assert "takes two spans of time" in page.texts("#loss-chart")[0]
     assert page.complaints == []
     page.close()
 

@@ -7,22 +7,18 @@ import pytest
 
 from bench.report_contents import DECKS, made_up_content
 from rwkv.evaluation.metrics import recall_metrics
+from rwkv.evaluation.report_collection import RECALL_STEPS, UNKNOWN, cards_data, quantised
 from rwkv.evaluation.report_content import CardsNow, PredictedReviews, TrainingRun
-from rwkv.evaluation.report_data import (
+from rwkv.evaluation.report_data import report_data, training_facts
+from rwkv.evaluation.report_predicted import (
     BAND_NAMES,
     BIN_EDGES,
     MOST_DECKS,
     MOST_PERIODS,
     OTHER_DECKS,
-    RECALL_STEPS,
-    UNKNOWN,
-    cards_data,
     interval_bands,
     largest_decks,
     predicted_data,
-    quantised,
-    report_data,
-    training_facts,
 )
 
 CONTENT = made_up_content(cards=300, reviews=4000)
@@ -51,7 +47,7 @@ def test_interval_bands(elapsed_s: int, same_day: bool, band: str) -> None:
 
 
 def test_bins_count_every_prediction_once() -> None:
-    facts, arrays = predicted_data(REVIEWS, DECKS)
+    facts, arrays = predicted_data(REVIEWS, DECKS, ["Ada"], 0)
     for number, (name, p) in enumerate(REVIEWS.p.items()):
         known = ~np.isnan(p)
         cells = arrays["bin_algorithm"] == number
@@ -63,7 +59,7 @@ def test_bins_count_every_prediction_once() -> None:
 
 
 def test_a_cell_is_the_reviews_of_its_deck_interval_and_bin() -> None:
-    facts, arrays = predicted_data(REVIEWS, DECKS)
+    facts, arrays = predicted_data(REVIEWS, DECKS, ["Ada"], 0)
     names = list(facts["decks"])  # type: ignore[call-overload]
     bands = interval_bands(REVIEWS.elapsed_s, REVIEWS.same_day)
     for cell in range(0, len(arrays["bin_bin"]), 17):
@@ -77,13 +73,13 @@ def test_a_cell_is_the_reviews_of_its_deck_interval_and_bin() -> None:
 
 def test_predictions_of_zero_and_one_have_bins() -> None:
     reviews = replace(REVIEWS, p={"A": np.where(np.arange(len(REVIEWS)) % 2, 1.0, 0.0)})
-    _, arrays = predicted_data(reviews, DECKS)
+    _, arrays = predicted_data(reviews, DECKS, ["Ada"], 0)
     assert set(arrays["bin_bin"].tolist()) == {0, len(BIN_EDGES) - 2}
 
 
 @pytest.mark.parametrize("deck", [None, 0, 6])
 def test_losses_add_up_to_the_benchmarks_log_loss(deck: int | None) -> None:
-    facts, arrays = predicted_data(REVIEWS, DECKS)
+    facts, arrays = predicted_data(REVIEWS, DECKS, ["Ada"], 0)
     names = list(facts["decks"])  # type: ignore[call-overload]
     rows = np.ones(len(REVIEWS), bool) if deck is None else deck == REVIEWS.deck
     cells = slice(None) if deck is None else arrays["loss_deck"] == names.index(DECKS[deck])
@@ -100,7 +96,7 @@ def test_losses_add_up_to_the_benchmarks_log_loss(deck: int | None) -> None:
 @pytest.mark.parametrize(("days", "length"), [(1, 1), (60, 1), (61, 7), (900, 30), (5000, 91), (40_000, 667)])
 def test_periods_are_few(days: int, length: int) -> None:
     reviews = replace(REVIEWS, day=np.linspace(0, days - 1, len(REVIEWS)).astype(np.int64))
-    facts, arrays = predicted_data(reviews, DECKS)
+    facts, arrays = predicted_data(reviews, DECKS, ["Ada"], 0)
     assert facts["period_days"] == length
     assert facts["periods"] == arrays["loss_period"].max() + 1 <= MOST_PERIODS
 
@@ -108,9 +104,9 @@ def test_periods_are_few(days: int, length: int) -> None:
 def test_small_decks_are_joined() -> None:
     names = [f"deck {i:03}" for i in range(MOST_DECKS + 30)]
     deck = np.concatenate([np.arange(len(names)), np.arange(31, len(names)), [-1] * 3]).astype(np.int32)
-    number, kept = largest_decks(deck, names)
+    number, kept, owners = largest_decks(deck, np.zeros(len(deck), np.int32), names)
     assert kept[-1] == OTHER_DECKS
-    assert len(kept) == MOST_DECKS + 1
+    assert len(kept) == len(owners) == MOST_DECKS + 1
     said = np.array(kept)[number]
     assert set(said[deck >= 31]) == set(names[31:])
     assert said[deck == -1].tolist() == ["(no deck)"] * 3
@@ -125,7 +121,7 @@ def test_recall_is_sent_to_a_five_hundredth() -> None:
 
 
 def test_cards_come_by_deck_and_recall_with_all_their_columns() -> None:
-    facts, arrays = cards_data(CARDS, DECKS)
+    facts, arrays = cards_data(CARDS, DECKS, CONTENT.due)
     row_of = {card: row for row, card in enumerate(CARDS.card_id.tolist())}
     rows = np.array([row_of[card] for card in arrays["id"].tolist()])
     assert arrays["deck"].tolist() == CARDS.deck[rows].tolist()
@@ -136,20 +132,31 @@ def test_cards_come_by_deck_and_recall_with_all_their_columns() -> None:
     assert (curves == quantised(CARDS.curves[rows])).all()
     notes = arrays["notes"].tobytes().decode().split("\n")
     assert notes == [CARDS.note[row] for row in rows]
-    assert facts["seen"] == (~np.isnan(CARDS.p_now)).sum()
+    assert facts["reviewed"] == (~np.isnan(CARDS.p_now)).sum()
     assert facts["known"] == pytest.approx(np.nansum(CARDS.p_now))
+
+
+def test_flags_tell_suspended_due_and_new() -> None:
+    _, arrays = cards_data(CARDS, DECKS, CONTENT.due)
+    assert CONTENT.due is not None
+    row_of = {card: row for row, card in enumerate(CARDS.card_id.tolist())}
+    rows = np.array([row_of[card] for card in arrays["id"].tolist()])
+    flags = arrays["flags"].astype(int)
+    assert ((flags & 1) > 0).tolist() == CARDS.suspended[rows].tolist()
+    assert ((flags & 2) > 0).tolist() == np.isin(rows, CONTENT.due.row).tolist()
+    assert (flags >> 2).tolist() == CARDS.kind[rows].tolist()
 
 
 def test_a_note_of_several_lines_is_one_line() -> None:
     notes = ["a\nb\r\n c\u2028d", *CARDS.note[1:]]
-    _, arrays = cards_data(replace(CARDS, note=notes), DECKS)
+    _, arrays = cards_data(replace(CARDS, note=notes), DECKS, None)
     lines = arrays["notes"].tobytes().decode().split("\n")
     assert len(lines) == len(CARDS)
     assert "a b c d" in lines
 
 
 def test_cards_without_a_deck() -> None:
-    facts, arrays = cards_data(replace(CARDS, deck=np.full(len(CARDS), -1, np.int32)), [])
+    facts, arrays = cards_data(replace(CARDS, deck=np.full(len(CARDS), -1, np.int32)), [], None)
     assert facts["decks"] == ["(no deck)"]
     assert set(arrays["deck"].tolist()) == {0}
 
@@ -163,13 +170,15 @@ def test_a_long_run_is_thinned_to_means() -> None:
 
 
 def test_what_is_not_there_is_left_out() -> None:
-    data = report_data(replace(CONTENT, reviews=None, cards=None, workload=None))
+    data = report_data(replace(CONTENT, reviews=None, cards=None, workload=None, past=None, due=None))
     assert data.arrays == {}
     assert not {"predicted", "cards", "workload"} & set(data.facts)
 
 
 def test_no_reviews_and_no_cards_are_as_none() -> None:
     none = replace(
-        REVIEWS, **{name: getattr(REVIEWS, name)[:0] for name in ("y", "elapsed_s", "same_day", "deck", "day")}
+        REVIEWS,
+        p={name: p[:0] for name, p in REVIEWS.p.items()},
+        **{name: getattr(REVIEWS, name)[:0] for name in ("y", "elapsed_s", "same_day", "deck", "person", "day")},
     )
     assert "predicted" not in report_data(replace(CONTENT, reviews=none)).facts
