@@ -15,11 +15,12 @@ from rwkv.command_line.options import (
 )
 
 _DESCRIPTION = """\
-Write one HTML file to be looked at, which needs no network: recall of every card now, forgetting curves, workload at
-several desired retentions, calibration and log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
+Write one HTML file to be looked at, which needs no network: how it goes, what to review today, which cards are weak and
+how far to trust that; then every card's recall and history, the days ahead and behind, decks, habits, calibration and
+log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
 
   rwkv report mine                           a collection that was imported
-  rwkv report data --user 3 --compared 3-12  one's cards, past reviews of ten
+  rwkv report data --user 3 --compared 3-12  one's report, with a comparison of ten
   rwkv report --training rwkv-demo/pretrain  the loss curves of training runs"""
 
 
@@ -29,7 +30,7 @@ def add_report(commands: Commands) -> None:
     help = "a folder that `rwkv import` has made, or a dataset in the layout of anki-revlogs-10k"
     completed_by_folders(parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=help))
     add_when(parser)
-    help = "whose past reviews are predicted and compared, such as 1,4-6 (default: that user)"
+    help = "who is in the comparison, such as 1,4-6 (default: that user); all else is of --user"
     parser.add_argument("--compared", type=user_numbers, metavar="N,N-N", help=help)
     add_model(parser)
     help = "a log SAVE_MODEL_PREFIX.log.jsonl, or a folder of them; may be repeated"
