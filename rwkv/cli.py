@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import nullcontext, redirect_stdout
+from functools import partial
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.compare import add_compare
@@ -16,7 +17,7 @@ from rwkv.command_line.schedule import add_schedule
 from rwkv.command_line.simulate import add_simulate
 from rwkv.commands.plain_json import as_json
 from rwkv.errors import RwkvError
-from rwkv.runtime import printable, run_command, take_any_text
+from rwkv.runtime import log_errors_only, printable, run_command
 
 # In the order of the help.
 _COMMANDS = (add_demo, add_simulate, add_import, add_predict, add_schedule, add_compare, add_report)
@@ -28,14 +29,12 @@ your own collection in three commands:
   rwkv report mine
 
 exit codes: 0 done; 1 failed, or done but for some users, who are listed; 2 bad input, and what to do about it;
-130 interrupted, the same command goes on"""
+130 interrupted, 143 ended by SIGTERM: the same command goes on"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit code."""
-    take_any_text()
-    options = build_parser().parse_args(arguments)
-    return run_command(lambda: _run(options), options.quiet)
+    return run_command(partial(_run, arguments))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,7 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(arguments: list[str] | None) -> int:
+    options = build_parser().parse_args(arguments)
+    if options.quiet:
+        log_errors_only()
     try:
         # What a command prints under way is no part of its JSON.
         with redirect_stdout(sys.stderr) if options.json else nullcontext():

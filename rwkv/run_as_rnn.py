@@ -2,25 +2,29 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from rwkv.commands.many_users import run_many_users
-from rwkv.commands.single_user import NAME, run_single_user
-from rwkv.config import RecurrentConfig, load_config
 from rwkv.runtime import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments and run; returns the exit code."""
+    return run_command(partial(_run, arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    # These take a while, and Ctrl-C is heard by now.
+    from rwkv.commands.many_users import run_many_users
+    from rwkv.commands.single_user import NAME, run_single_user
+    from rwkv.config import RecurrentConfig, load_config
+
     parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/run_as_rnn_*.toml")
     parser.add_argument("--memory", type=int, help="bytes of states that are held; goes before MEMORY")
     options = parser.parse_args(arguments)
     flags = {} if options.memory is None else {"memory": options.memory}
-    return run_command(lambda: _run(load_config(options.config, RecurrentConfig, **flags)))
-
-
-def _run(config: RecurrentConfig) -> int:
+    config = load_config(options.config, RecurrentConfig, **flags)
     return run_many_users(config) if config.user is None else run_single_user(config)
 
 

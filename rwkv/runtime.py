@@ -1,32 +1,29 @@
-"""The edge of every command: exit codes, logging, progress bars and worker processes."""
+"""The edge of every command: exit codes, logging and progress bars."""
 
-import io
 import logging
-import multiprocessing
-import os
 import re
+import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from rwkv.errors import RwkvError
+from rwkv.stopping import Stopped, stoppable
+from rwkv.streams import standard_streams
 
 log = logging.getLogger("rwkv")
 
-Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 # Control characters but line ends and tabs, marks that turn the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-_TASKS_PER_WORKER = 4
-_INTERRUPTED = 130
+# What shells add to the number of the signal that ended a command.
+_SIGNALLED = 128
 
 
 class _ProgressHandler(logging.Handler):
@@ -44,40 +41,59 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-def take_any_text() -> None:
-    """Let stdout write letters that its encoding lacks as stderr does, such as \\u6f22, instead of failing."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+def run_command(command: Callable[[], int]) -> int:
+    """Run a command: log to stderr, turn our errors and the signals that end it into a message and an exit code.
 
-
-def run_command(command: Callable[[], int], quiet: bool = False) -> int:
-    """Run a command: log to stderr, turn our errors into a message and their exit code.
-
-    quiet: of the log only errors, and no progress bars.
+    The parsing of arguments is a part of it, for what that prints may find no reader either.
     """
-    take_any_text()
+    with standard_streams(), stoppable(), _logging():
+        try:
+            return _run_and_flush(command)
+        except RwkvError as error:
+            _say(f"error: {error}")
+            return error.exit_code
+        except KeyboardInterrupt as stop:
+            number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
+            what = f"ended by {number.name}" if isinstance(stop, Stopped) else "interrupted"
+            _say(f"{what}; nothing that was written is lost, and the same command does the rest")
+            return _SIGNALLED + number
+        except BrokenPipeError:  # of a pipe that was written into instead of stdout: --out /dev/stdout
+            return 0
+        except OSError as error:  # what no door below has put into words of its own
+            _say(f"error: {error}\n  next: see to the path, its permissions and the free space")
+            return RwkvError.exit_code
+
+
+def log_errors_only() -> None:
+    """Until the command ends: of the log only errors, and no progress bars."""
+    log.setLevel(logging.ERROR)
+
+
+def _run_and_flush(command: Callable[[], int]) -> int:
+    try:
+        code = command()
+    except SystemExit:  # of the parser, which has printed its help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
     handler = _ProgressHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log.handlers[:] = [handler]
     level = log.level
-    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    log.setLevel(logging.INFO)
     try:
-        return command()
-    except RwkvError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; nothing that was written is lost, and the same command does the rest", file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:  # what no door below has put into words of its own
-        hint = "see to the path, its permissions and the free space"
-        print(printable(f"error: {error}\n  next: {hint}"), file=sys.stderr)
-        return RwkvError.exit_code
+        yield
     finally:
         log.setLevel(level)
+
+
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr)
 
 
 def progress(
@@ -124,61 +140,3 @@ class Failures:
         listed = "\n".join(f"  {user}: {error.what}" for user, error in sorted(self.errors.items()))
         log.error("%d users were skipped:\n%s", len(self.errors), listed)
         return 1
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Result]):
-    """What a job made of one user: a result or an error."""
-
-    user: int
-    result: Result | None
-    error: RwkvError | None
-
-
-def _attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
-    try:
-        return Outcome(user, job(user), None)
-    except RwkvError as error:
-        return Outcome(user, None, error)
-
-
-def _end_with_parent() -> None:
-    """In a worker: end once the command is gone, however it was killed, instead of waiting for work for ever."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def map_users(job: Callable[[int], Result], users: list[int], processes: int) -> Iterator[Outcome[Result]]:
-    """Run a picklable job for every user, in this process or in several; outcomes come as they are ready.
-
-    At most a few tasks a worker are under way, so memory does not grow with the number of users.
-    """
-    if processes <= 1 or len(users) <= 1:
-        yield from (_attempt(job, user) for user in users)
-        return
-    waiting = iter(users)
-    under_way: set[Future[Outcome[Result]]] = set()
-    context = multiprocessing.get_context("spawn")
-    workers = min(processes, len(users))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-        try:
-            while True:
-                for user in waiting:
-                    under_way.add(pool.submit(_attempt, job, user))
-                    if len(under_way) >= processes * _TASKS_PER_WORKER:
-                        break
-                if not under_way:
-                    return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BrokenProcessPool as error:
-            hint = "lower PROCESSES and run the command again; it continues where it stopped"
-            raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

@@ -14,7 +14,17 @@ PACKAGE = REPOSITORY / "rwkv"
 MOST_LINES = 400
 
 # What everything may import, and what these may import of one another and of what is outside.
-FOUNDATION = {"rwkv.errors", "rwkv.vocab", "rwkv.runtime", "rwkv.device", "rwkv.files", "rwkv.locks"}
+FOUNDATION = {
+    "rwkv.errors",
+    "rwkv.vocab",
+    "rwkv.runtime",
+    "rwkv.stopping",
+    "rwkv.streams",
+    "rwkv.workers",
+    "rwkv.device",
+    "rwkv.files",
+    "rwkv.locks",
+}
 
 # Layer -> what of ours it may import beside itself and the foundation. A package stands for all its modules.
 LAYERS = {

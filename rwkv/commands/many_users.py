@@ -11,7 +11,8 @@ from rwkv.commands.users import users_with_history
 from rwkv.config import RecurrentConfig
 from rwkv.evaluation.scores import Score
 from rwkv.recurrent.predict import joined
-from rwkv.runtime import Failures, log, map_users, progress
+from rwkv.runtime import Failures, log, progress
+from rwkv.workers import map_users
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from rwkv.data.revlogs import list_users
 from rwkv.errors import InputError
-from rwkv.runtime import Failures, log, map_users, progress
+from rwkv.runtime import Failures, log, progress
+from rwkv.workers import map_users
 
 Result = TypeVar("Result")
 

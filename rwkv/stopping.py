@@ -1,0 +1,70 @@
+"""Signals that end a command: it hears of them where it can tidy up, and its workers end with it, in silence."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import FrameType
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+# Those of them that the command under way hears of.
+_heard: set[signal.Signals] = set()
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal other than that of Ctrl-C has asked the command to end."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP are raised as Stopped, and workers that are forked do not hear of Ctrl-C."""
+    if _heard or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _register_at_fork()
+    # Not those that are ignored, as nohup has it.
+    _heard.update(number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL)
+    for number in _heard:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in _heard:
+            signal.signal(number, signal.SIG_DFL)
+        _heard.clear()
+
+
+@contextmanager
+def silent_start() -> Iterator[None]:
+    """Workers that are spawned inside do not hear of Ctrl-C. Where it comes meanwhile, it is raised at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    # What tidies up is not to be stopped by a second signal, which `timeout` sends at once.
+    for other in _heard:
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+@cache
+def _register_at_fork() -> None:
+    os.register_at_fork(after_in_child=_become_worker)
+
+
+def _become_worker() -> None:
+    """In a child that was forked in the midst of a command."""
+    if _heard:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _heard:
+        signal.signal(number, signal.SIG_DFL)
