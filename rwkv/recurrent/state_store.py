@@ -45,7 +45,6 @@ class StateStore:
         self._held: OrderedDict[Key, Tensor | None] = OrderedDict()
         self._unwritten: set[Key] = set()
         self._bytes = 0
-        self._place: tempfile.TemporaryDirectory[str] | None = None
         self._database: Database | None = None
         self._below: StateStore | None = None
 
@@ -101,11 +100,9 @@ class StateStore:
         """Delete what is on disk; the store is empty afterwards."""
         if self._database is not None:
             self._database.close()
-        if self._place is not None:
-            self._place.cleanup()
         self._held.clear()
         self._unwritten.clear()
-        self._database, self._place, self._bytes = None, None, 0
+        self._database, self._bytes = None, 0
 
     def _hold(self, key: Key, state: Tensor | None) -> None:
         if key in self._held:
@@ -154,10 +151,11 @@ class StateStore:
         if self._database is None:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            self._place = tempfile.TemporaryDirectory(prefix="rwkv-states-", dir=self._folder)
-            self._database = Database(
-                Path(self._place.name), _DATABASE_SIZE, "the size of the database of states", durable=False
-            )
+            # Its files lose their names at once: the system frees them when they are closed, however the process ends.
+            with tempfile.TemporaryDirectory(prefix="rwkv-states-", dir=self._folder) as place:
+                self._database = Database(
+                    Path(place), _DATABASE_SIZE, "the size of the database of states", durable=False
+                )
         return self._database
 
 

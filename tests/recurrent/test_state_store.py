@@ -63,9 +63,16 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     for number in range(0, 500, 7):
         np.testing.assert_array_equal(store.get(("card_id", number)), state(number))
     assert len(store._held) <= 21
-    assert any((tmp_path / "states").iterdir())
     store.close()
+
+
+def test_a_kill_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
+    """What lies on disk has no name, so that the system frees it with the process."""
+    store = StateStore(memory=0, folder=tmp_path / "states")
+    store.put({("card_id", number): state(number) for number in range(50)})
     assert not any((tmp_path / "states").iterdir())
+    np.testing.assert_array_equal(store.get(("card_id", 7)), state(7))
+    store.close()
 
 
 @contextmanager
