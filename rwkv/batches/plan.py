@@ -43,10 +43,11 @@ def history_places(store: ReviewStore, users: Iterable[int]) -> list[SegmentPlac
 
 
 def fingerprint(store: ReviewStore, places: Sequence[SegmentPlace]) -> str:
-    """What a run learns from, in a few letters: how the store was made, and all segments. Equal for equal data."""
+    """What a run learns from, in a few letters: all segments, how the store was made, and what the histories hold."""
     numbers = np.array([(p.user, p.number, p.start, p.stop, p.rows) for p in places], np.int64)
-    digest = sha256(numbers.tobytes()).hexdigest()[:16]
-    return f"{len(places)} segments {digest}, {store.settings}"
+    contents = b"".join(store.fingerprint(user) for user in dict.fromkeys(p.user for p in places))
+    segments, histories = (sha256(data).hexdigest()[:16] for data in (numbers.tobytes(), contents))
+    return f"{len(places)} segments {segments}, {store.settings}, histories {histories}"
 
 
 def training_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:

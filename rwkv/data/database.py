@@ -54,6 +54,12 @@ class Database:
             value = transaction.get(key.encode())
             return None if value is None else bytes(value)
 
+    def head(self, key: str, size: int) -> bytes | None:
+        """The first bytes of the value of a key, or None; the others are not read."""
+        with self._reading() as transaction:
+            value = transaction.get(key.encode())
+            return None if value is None else bytes(value[:size])
+
     def __contains__(self, key: str) -> bool:
         with self._reading() as transaction:
             return transaction.cursor().set_key(key.encode())
@@ -95,7 +101,7 @@ class Database:
     @contextmanager
     def _reading(self) -> Iterator[Any]:
         try:
-            with self._env.begin() as transaction:
+            with self._env.begin(buffers=True) as transaction:
                 yield transaction
         except lmdb.Error as error:
             raise StoreError("The database cannot be read.", where=str(self.path), got=str(error)) from error

@@ -4,11 +4,17 @@ import hashlib
 
 _MAGIC = b"rwkvsum1"
 _SIZE = 8
+HEAD_SIZE = len(_MAGIC) + _SIZE
 
 
 def checksum(key: str, content: bytes) -> bytes:
     """The 8 bytes that a value under a key is held against."""
     return hashlib.blake2b(content, digest_size=_SIZE, key=hashlib.blake2b(key.encode()).digest()).digest()
+
+
+def stated_checksum(head: bytes) -> bytes:
+    """What the first HEAD_SIZE bytes of a sealed value say of the rest."""
+    return head[len(_MAGIC) : HEAD_SIZE]
 
 
 def seal(key: str, content: bytes) -> bytes:

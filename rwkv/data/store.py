@@ -14,7 +14,7 @@ from rwkv.data.codec import StoredHistory, decode_history
 from rwkv.data.database import Database
 from rwkv.data.decoding import decoding
 from rwkv.data.history import Ints
-from rwkv.data.sealed import checksum, seal, unseal
+from rwkv.data.sealed import HEAD_SIZE, checksum, seal, stated_checksum, unseal
 from rwkv.errors import StoreError
 
 _FORMAT = "rwkv review store"
@@ -138,6 +138,13 @@ class ReviewStore:
         data = self._value(user, _history_key(user))
         with self._decoding(user):
             return decode_history(user, data)
+
+    def fingerprint(self, user: int) -> bytes:
+        """8 bytes that depend on all of the user's history; little is read for them where the store has checksums."""
+        key = _history_key(user)
+        if self._version == _UNSEALED_VERSION:
+            return checksum(key, self._value(user, key))
+        return stated_checksum(self.database.head(key, HEAD_SIZE) or b"")
 
     def _decoding(self, user: int) -> AbstractContextManager[None]:
         return decoding(f"What is stored of user {user} is damaged.", self._path, hint=_PUT_BACK)

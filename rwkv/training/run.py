@@ -73,7 +73,8 @@ class RunFiles:
                 expected=_stated(theirs, differing),
                 hint="give another SAVE_MODEL_PREFIX, or set RESUME = false to begin anew over it",
             )
-        if data != self._data:
+        # Notes from before the histories were taken in end there.
+        if data not in (self._data, self._data.rpartition(", histories ")[0]):
             raise InputError(
                 "The training store has changed since the run began.",
                 where=str(self.note),

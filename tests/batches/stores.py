@@ -12,14 +12,17 @@ from tests.helpers import make_table, random_revlog
 SIZE = 1 << 24
 
 
-def make_store(path: Path, users: Iterable[int], reviews: int = 30, max_rows: int = 20) -> DatabasePlace:
-    """A store of random histories, in segments of at most max_rows rows; where it lies."""
+def make_store(
+    path: Path, users: Iterable[int], reviews: int = 30, max_rows: int = 20, change: int = 0
+) -> DatabasePlace:
+    """A store of random histories, in segments of at most max_rows rows; where it lies. change: of the last rating."""
     place = DatabasePlace(path, SIZE, "TRAIN_DATASET_LMDB_SIZE", "the command")
     with Database(path, SIZE, "LMDB_SIZE") as database:
         store = ReviewStore(database)
         store.begin(StoreSettings(max_rows, "own", ""))
         for user in users:
             table = make_table(random_revlog(user, reviews, cards=6), user=user)
+            table.rating[-1] = (table.rating[-1] - 1 + change) % 4 + 1
             history = encode_history(StoredHistory(table, table.review_th % 3 == 0))
             store.write([EncodedUser(user, history, segment_bounds(table, max_rows), len(table), ())])
     return place

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rwkv.batches.plan import (
     SegmentPlace,
     epoch_order,
+    fingerprint,
     history_places,
     packed_groups,
     segment_places,
@@ -124,3 +125,15 @@ def test_steps_go_on_exactly_where_they_are_told(groups: int, total: int, data: 
 def test_steps_of_the_shipped_number_of_epochs_begin_at_once() -> None:
     """EPOCHS = 1000000: a plan of all steps would never be ready."""
     assert next(iter(steps_from(0, 10**6 * 5000, 5000, 1))) == (0, epoch_order(5000, 1, 0)[0])
+
+
+def test_one_other_rating_is_other_data(tmp_path: Path) -> None:
+    """Though users and segments are the same."""
+    seen = []
+    for name, change in (("a", 0), ("b", 1), ("c", 0)):
+        with make_store(tmp_path / name, [1, 2], change=change).open() as database:
+            store = ReviewStore(database)
+            seen.append(fingerprint(store, segment_places(store, [1, 2])))
+    assert seen[0] == seen[2]
+    assert seen[0] != seen[1]
+    assert seen[0].partition("histories")[0] == seen[1].partition("histories")[0]

@@ -145,6 +145,15 @@ def test_another_store_is_an_error(tmp_path: Path) -> None:
         files_of(tmp_path, data="another store").progress()
 
 
+def test_a_note_from_before_histories_were_taken_in_holds(tmp_path: Path) -> None:
+    files_of(tmp_path, data="a store").record(Progress(3, TOTAL, 0))
+    assert files_of(tmp_path, data="a store, histories 12ab").progress() == Progress(3, TOTAL, 0)
+    files_of(tmp_path, data="a store, histories 12ab").record(Progress(3, TOTAL, 0))
+    for other in ("a store, histories 34cd", "a store"):
+        with pytest.raises(InputError, match="training store has changed"):
+            files_of(tmp_path, data=other).progress()
+
+
 @pytest.mark.parametrize(
     "content",
     [
