@@ -1,0 +1,102 @@
+"""Commands that are asked to end: a sentence, the code of the signal, and nothing left behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rwkv.stopping import Stopped, stoppable
+from tests.commands.workspace import REPOSITORY, Workspace, add_users, block, wait_until
+
+COMMAND = "rwkv.find_equalize_test_reviews"
+
+
+def stopped(workspace: Workspace, number: signal.Signals, processes: int) -> tuple[int, str]:
+    """The command in the midst of its work gets a signal, and so do its workers, as of Ctrl-C and of `timeout`."""
+    for user in (3, 4):
+        block(workspace.dataset, user)
+    command = [sys.executable, "-m", COMMAND, "--config", workspace.write_config({"PROCESSES": processes})]
+    said = workspace.root / "said.txt"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            start_new_session=True,
+            # Tests that run in the background hand down that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        wait_until(lambda: process.poll() is not None or (workspace.root / "keys_db" / "data.mdb").exists())
+        os.killpg(process.pid, number)
+        process.communicate(timeout=60)  # returns when its workers, who share its output, have ended too
+    return process.returncode, said.read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "processes", "sentence"),
+    [
+        (signal.SIGINT, 2, "interrupted; nothing that was written is lost, and the same command does the rest"),
+        (signal.SIGTERM, 2, "ended by SIGTERM; nothing that was written is lost, and the same command does the rest"),
+        (signal.SIGTERM, 1, "ended by SIGTERM; nothing that was written is lost, and the same command does the rest"),
+    ],
+)
+def test_a_command_that_is_stopped(tmp_path: Path, number: signal.Signals, processes: int, sentence: str) -> None:
+    workspace = Workspace(tmp_path)
+    add_users(workspace.dataset, range(1, 6))
+    code, said = stopped(workspace, number, processes)
+    assert code == 128 + number
+    assert said.splitlines()[-1] == sentence
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_a_second_signal_does_not_disturb_the_end() -> None:
+    tidied = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            tidied.append(True)
+
+    with pytest.raises(Stopped) as caught, stoppable():
+        work()
+    assert tidied
+    assert caught.value.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """As nohup has it of a terminal that is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _handlers(queue: "multiprocessing.SimpleQueue[tuple[object, object]]") -> None:
+    queue.put((signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)))
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_forked_workers_of_a_command_do_not_hear_of_ctrl_c(within: bool) -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    worker = context.Process(target=_handlers, args=(queue,))
+    if within:
+        with stoppable():
+            worker.start()
+    else:
+        worker.start()
+    expected = signal.SIG_IGN if within else signal.getsignal(signal.SIGINT)
+    assert queue.get() == (expected, signal.SIG_DFL)
+    worker.join()
