@@ -7,7 +7,7 @@ import torch
 
 from rwkv.batches.loader import fetch, worker_errors
 from rwkv.batches.plan import Group, history_places, packed_groups
-from rwkv.commands.compute import open_compute_device
+from rwkv.commands.compute import compute_dtype, open_compute_device
 from rwkv.commands.find_keys import key_database
 from rwkv.commands.metric_table import format_means
 from rwkv.commands.process_data import NAME as PROCESS_DATA
@@ -16,7 +16,6 @@ from rwkv.config import EvaluateConfig
 from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
-from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError
 from rwkv.evaluation.made_by import model_at
 from rwkv.evaluation.predict import (
@@ -60,8 +59,8 @@ def evaluate(config: EvaluateConfig) -> int:
 
 
 def _evaluate(config: EvaluateConfig) -> int:
-    device = open_compute_device(config.device, config.threads)
-    network = load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
+    device = open_compute_device(config.device, config.threads, config.dtype)
+    network = load_network(config.model_path, device, compute_dtype(config.dtype, device))
     groups = _groups(config)
     _check_databases(config)
     raw_folder = config.raw_folder if config.raw else None

@@ -6,17 +6,16 @@ from functools import lru_cache
 import numpy as np
 from tqdm import tqdm
 
-from rwkv.commands.compute import open_compute_device
+from rwkv.commands.compute import compute_dtype, open_compute_device
 from rwkv.commands.find_keys import key_database
 from rwkv.config import RecurrentConfig
 from rwkv.data.history import RevlogTable
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.revlogs import list_users, read_history
-from rwkv.device import TORCH_DTYPES
 from rwkv.errors import CheckpointError, InputError
 from rwkv.evaluation.predict import not_finite
-from rwkv.evaluation.scores import Score, score
+from rwkv.evaluation.scores import Score, result_line, score
 from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
@@ -60,7 +59,7 @@ def run_single_user(config: RecurrentConfig) -> int:
         print(f"User {user} has no reviews that the benchmark counts, so there are no metrics.")
     for name, of in scores.items():
         print(f"{name}:")
-        print(of.metrics)
+        print(result_line(user, of))
     return 0
 
 
@@ -68,8 +67,8 @@ def run_single_user(config: RecurrentConfig) -> int:
 def network_of(config: RecurrentConfig) -> Network:
     """The configured model on its device; read once in each process."""
     threads = config.threads or (1 if config.processes > 1 else 0)
-    device = open_compute_device(config.device, threads)
-    return load_network(config.model_path, device, TORCH_DTYPES[config.dtype])
+    device = open_compute_device(config.device, threads, config.dtype)
+    return load_network(config.model_path, device, compute_dtype(config.dtype, device))
 
 
 def read_user(config: RecurrentConfig, user: int) -> tuple[RevlogTable, BenchmarkKeys]:

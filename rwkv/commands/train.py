@@ -1,6 +1,8 @@
 """Train the network: warm-up and constant rate (WS), or decay (D) (spec 5)."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,13 +20,12 @@ from rwkv.batches.plan import (
     steps_from,
     training_groups,
 )
-from rwkv.commands.compute import open_compute_device
+from rwkv.commands.compute import compute_dtype, open_compute_device
 from rwkv.commands.process_data import NAME as PROCESS_DATA
 from rwkv.commands.process_data import review_database
 from rwkv.config import TrainConfig, as_keys
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
-from rwkv.device import TORCH_DTYPES
 from rwkv.errors import InputError, NonFiniteError
 from rwkv.locks import only_writer_of
 from rwkv.model.dropout import DropoutSource
@@ -33,7 +34,7 @@ from rwkv.model.network import Network, new_network
 from rwkv.ops.kernels import has_gpu_kernels
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
-from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate, set_peak_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.staging import staged
 from rwkv.training.step import Launched, StepReport, reports, train_step
@@ -63,37 +64,65 @@ def train(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig) -> int:
-    device = open_compute_device(config.device, config.threads)
+    device = open_compute_device(config.device, config.threads, config.dtype)
     (groups, data), validation = _training_groups(config), _validation_groups(config)
-    total = int(config.epochs * len(groups))
-    if total == 0:
-        got, expected = f"{config.epochs}, with {len(groups)} groups of segments", f"at least 1 / {len(groups)}"
-        raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
     keys = as_keys(config)
     files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
-    before = (files.progress() if config.resume else None) or Progress(0, total, 0)
+    before = (files.progress() if config.resume else None) or Progress(0, _steps_of_run(config, len(groups)), 0)
     if before.finished:
-        log.info("this run is finished: %s; remove %s to begin anew", files.weights(total), files.note)
-        return 0
+        log.info("this run is finished: %s; remove %s to begin anew", files.weights(before.total), files.note)
+        return _exit_code(before)
     network, optimizer = _starting_point(config, files, before.done, device)
-    log.info("%d groups of segments, steps %d to %d of %d", len(groups), before.done + 1, total, total)
+    first, last = config.step_offset + before.done, config.step_offset + before.total - 1
+    log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
 
-    skipped = before.skipped
-    with Tracker(files.log, _wandb(config), keys, config.step_offset + before.done) as tracker:
+    now = before
+    with Tracker(files.log, _wandb(config), keys, first) as tracker:
         for n, report in _steps(config, network, optimizer, groups, before):
             step = config.step_offset + n - 1
+            now = replace(now, done=n)
             if report.loss is None:
-                skipped += 1
-                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, skipped)
-            figures = {"learning_rate": _rate(config, n, total), "loss": report.loss, "gradient_norm": report.norm}
-            tracker.write(step, {**figures, **report.terms, "skipped_steps": skipped})
-            if _is_checkpoint(n, len(groups), total):
+                now = replace(now, skipped=now.skipped + 1)
+                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, now.skipped)
+            figures = {"loss": report.loss, "gradient_norm": report.norm, **report.terms}
+            rate = _rate(config, n, before.total)
+            tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": now.skipped})
+            if _is_checkpoint(n, len(groups), before.total, config.step_offset):
                 files.save(n, network, optimizer)
                 log.info("step %d: saved %s", step, files.weights(n))
                 if validation and (means := _validate(config, network, validation)):
+                    now = replace(now, is_valid=all(map(math.isfinite, means.values())))
                     tracker.write(step, means)
-                files.record(Progress(n, total, skipped))
-    return 0
+                files.record(now)
+    return _exit_code(now)
+
+
+def _steps_of_run(config: TrainConfig, groups: int) -> int:
+    """How many steps the run takes: from number STEP_OFFSET to number EPOCHS * groups, both included."""
+    total = int(config.epochs * groups)
+    steps = total - config.step_offset + 1
+    if steps <= 0 or total == 0:
+        least = max(1, config.step_offset)
+        got = f"{config.epochs}, with {groups} groups of segments, so the last step is number {total}"
+        expected = f"at least {least} / {groups}, for STEP_OFFSET = {config.step_offset}"
+        raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
+    if config.train_mode == "WS" and steps <= config.warmup_steps:
+        log.warning(
+            "the run ends after %d steps, before the warm-up does: the learning rate only comes to %.2g of %.2g; "
+            "set WARMUP_STEPS to a small part of the %d steps, or raise EPOCHS",
+            steps,
+            _rate(config, steps, steps),
+            config.peak_lr,
+            steps,
+        )
+    return steps
+
+
+def _exit_code(ended: Progress) -> int:
+    """0, or 1 after saying why the model is of no use."""
+    if faults := ended.faults():
+        log.error("the training is of no use: %s; lower PEAK_LR or use DTYPE float32, and begin anew", faults)
+    return int(bool(faults))
 
 
 def _starting_point(
@@ -102,6 +131,7 @@ def _starting_point(
     """Network and optimiser as they are before the first step that is left."""
     network = new_network(config.seed).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()))
+    set_peak_rate(optimizer, config.peak_lr)
     if done:
         files.load(done, network, optimizer)
         return network, optimizer
@@ -123,11 +153,12 @@ def _steps(
     On a GPU by replaying recorded steps, but for the plain form of the recurrence, which waits for the GPU.
     """
     visits = steps_from(before.done, before.total, len(groups), config.seed)
-    dtype, mode, processes = TORCH_DTYPES[config.dtype], config.loss_mode, config.num_fetch_processes
+    dtype = compute_dtype(config.dtype, network.device)
+    mode, processes = config.loss_mode, config.num_fetch_processes
     if has_gpu_kernels(network.device):
         padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
         launch = RecordedSteps(network, optimizer, dtype, mode).launch
-        settles = partial(_is_checkpoint, groups=len(groups), total=before.total)
+        settles = partial(_is_checkpoint, groups=len(groups), steps=before.total, first=config.step_offset)
         return _take_steps(config, optimizer, before, padded, launch, settles)
 
     def take_step(batch: Batch, seed: int) -> Launched:
@@ -168,7 +199,7 @@ def _take_steps(
 
 def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
     batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes, _is_for_gpu(config))
-    means = validate(network, batches, TORCH_DTYPES[config.dtype])
+    means = validate(network, batches, compute_dtype(config.dtype, network.device))
     stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     log.info("validation: %s", stated or "none of its users has a key, so there is no loss")
     return {f"validation_{name}": value for name, value in means.items()}
@@ -180,14 +211,15 @@ def _wandb(config: TrainConfig) -> WandbSettings | None:
     return WandbSettings(config.wandb_project_name, config.wandb_resume_id if config.wandb_resume else "")
 
 
-def _rate(config: TrainConfig, n: int, total: int) -> float:
-    return learning_rate(config.train_mode, n, config.peak_lr, config.warmup_steps, total)
+def _rate(config: TrainConfig, n: int, steps: int) -> float:
+    """The rate at the run's step n, counted from 1; a decay ends where steps of number EPOCHS * groups do."""
+    return learning_rate(config.train_mode, n, config.peak_lr, config.warmup_steps, config.step_offset + steps - 1)
 
 
-def _is_checkpoint(n: int, groups: int, total: int) -> bool:
-    """Every 500 steps of an epoch, at the run's step 50 and at its last."""
+def _is_checkpoint(n: int, groups: int, steps: int, first: int) -> bool:
+    """Every 500 steps of an epoch, at step number 50 and at the last; the run's first step has number `first`."""
     in_epoch = (n - 1) % groups + 1
-    return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n in (_FIRST_CHECKPOINT, total)
+    return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n == steps or first + n - 1 == _FIRST_CHECKPOINT
 
 
 def _training_groups(config: TrainConfig) -> tuple[list[Group], str]:

@@ -104,9 +104,11 @@ class ResultFiles:
         of = predictions
         lines = [(self._ahead, _result_line(of, of.p_ahead)), (self._imm, _result_line(of, of.p_imm))]
         if self._raw is not None:
-            seconds = {"label_elapsed_seconds": of.label_elapsed_seconds.tolist(), "p_all": of.p_all.tolist()}
+            # Each in a list of its own, as the published code has them.
+            seconds = of.label_elapsed_seconds.astype(np.float64)[:, None].tolist()
+            more = {"label_elapsed_seconds": seconds, "p_all": of.p_all.tolist()}
             raw_ahead, raw_imm = self._raw
-            lines = [(raw_ahead, _raw_line(of, of.p_ahead)), (raw_imm, _raw_line(of, of.p_imm) | seconds), *lines]
+            lines = [(raw_ahead, _raw_line(of, of.p_ahead)), (raw_imm, _raw_line(of, of.p_imm) | more), *lines]
         # Files that lack the user come last: he is done only when every file holds his new line.
         for file, line in sorted(lines, key=lambda pair: of.user not in pair[0].users):
             file.append({of.user: line})

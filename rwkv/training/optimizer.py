@@ -57,6 +57,19 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
+def set_peak_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate to which torch's schedulers warm up, for the published trainer; ours is set step by step."""
+    for group in optimizer.param_groups:
+        group["initial_lr"] = rate
+
+
+def published_state(optimizer: torch.optim.AdamW) -> dict[str, Any]:
+    """The optimiser's state_dict as the published trainer goes on from it, on whatever device it was made."""
+    state = optimizer.state_dict()
+    plain = {"fused": None, "capturable": False}
+    return {**state, "param_groups": [{**of, **plain, "lr": float(of["lr"])} for of in state["param_groups"]]}
+
+
 def load_moments(optimizer: torch.optim.AdamW, state: dict[str, Any], where: str) -> None:
     """Take over the running averages of a saved optimiser; rates, decay and betas stay as they are configured.
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from rwkv.errors import ConfigError, InputError
+from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.files import file_errors, write_whole
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
 from rwkv.model.network import Network
-from rwkv.training.optimizer import load_moments
+from rwkv.training.optimizer import load_moments, published_state
 
 # Keys that say nothing about the result of a run; all others must be the same for it to go on. SAVE_MODEL_*: a run may
 # be moved, for its note lies beside its checkpoints.
@@ -23,15 +23,26 @@ Keys = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: optimiser steps done, of how many, and how many of those done were skipped."""
+    """How far a run has come: optimiser steps done, of how many, and how many of those done were skipped.
+
+    is_valid: whether the validation of the last step done, if there was one, gave numbers.
+    """
 
     done: int
     total: int
     skipped: int
+    is_valid: bool = True
 
     @property
     def finished(self) -> bool:
         return self.done == self.total
+
+    def faults(self) -> str:
+        """Why what the run has learnt is of no use, in words; "" where nothing speaks against it."""
+        faults = [] if self.is_valid else ["its last validation is not a number"]
+        if 2 * self.skipped > self.done:
+            faults.insert(0, f"{self.skipped} of {self.done} steps were skipped")
+        return ", and ".join(faults)
 
 
 class RunFiles:
@@ -99,13 +110,20 @@ class RunFiles:
             self.note.unlink(missing_ok=True)
 
     def load(self, done: int, network: Network, optimizer: torch.optim.AdamW) -> None:
-        """Put network and optimiser back to where they were after so many steps."""
+        """Put network and optimiser back to where they were after so many steps. Raises CheckpointError."""
+        lost = [path for path in (self.weights(done), self.optimizer(done)) if not path.is_file()]
+        if lost:
+            raise CheckpointError(
+                f"The run came to step {self._first_step + done - 1}, and its checkpoint of that step is not there.",
+                where=" and ".join(map(str, lost)),
+                hint="put it back, or set RESUME = false to begin the run anew",
+            )
         _load(self.weights(done), [self.optimizer(done)], network, optimizer)
 
     def save(self, done: int, network: Network, optimizer: torch.optim.AdamW) -> None:
         """Write the checkpoint after so many steps."""
         write_weights(self.weights(done), network.state_dict())
-        write_optimizer(self.optimizer(done), optimizer.state_dict())
+        write_optimizer(self.optimizer(done), published_state(optimizer))
 
     def record(self, progress: Progress) -> None:
         """Note how far the run has come, once the checkpoint of that step is saved and the step is logged."""

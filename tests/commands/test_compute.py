@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rwkv.commands import compute
-from rwkv.commands.compute import open_compute_device
+from rwkv.commands.compute import compute_dtype, open_compute_device
 
 LACKING = {"cpu": "the native CPU kernels were not built", "cuda": "there is no Triton"}
 
@@ -24,3 +24,28 @@ def test_missing_kernels_are_named_once(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (0 if is_there else 1)
     assert all(LACKING[name] in line and "install" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "expected"),
+    [
+        ("bfloat16", "cpu", torch.float32),
+        ("float32", "cpu", torch.float32),
+        ("bfloat16", "cuda", torch.bfloat16),
+        ("float32", "cuda:1", torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_float32(dtype: str, device: str, expected: torch.dtype) -> None:
+    assert compute_dtype(dtype, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize(("dtype", "lines"), [("bfloat16", 1), ("float32", 0)])
+def test_another_format_than_the_configured_one_is_told(
+    dtype: str, lines: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compute, "is_built", lambda: True)
+    with caplog.at_level(logging.INFO, "rwkv"):
+        open_compute_device("cpu", 0, dtype)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == lines
+    assert all("bfloat16" in line and "computes in float32" in line for line in said)

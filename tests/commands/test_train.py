@@ -78,9 +78,15 @@ def test_training_learns(undisturbed: Training) -> None:
 
 
 def test_checkpoints_come_at_step_50_every_500_of_an_epoch_and_last() -> None:
-    points = [n for n in range(1, 2601) if _is_checkpoint(n, 1200, 2600)]
+    points = [n for n in range(1, 2601) if _is_checkpoint(n, 1200, 2600, first=1)]
     assert points == [50, 500, 1000, 1700, 2200, 2600]
-    assert [n for n in range(1, 31) if _is_checkpoint(n, 7, 30)] == [30]
+    assert [n for n in range(1, 31) if _is_checkpoint(n, 7, 30, first=1)] == [30]
+
+
+def test_step_50_is_a_number_and_epochs_begin_with_the_run() -> None:
+    points = [40 + n - 1 for n in range(1, 2601) if _is_checkpoint(n, 1200, 2600, first=40)]
+    assert points == [50, 539, 1039, 1739, 2239, 2639]
+    assert 50 not in [51 + n - 1 for n in range(1, 101) if _is_checkpoint(n, 1200, 100, first=51)]
 
 
 # --- The same, and not the same
@@ -177,10 +183,10 @@ def test_ws_then_d(copied: Training, undisturbed: Training) -> None:
     """The decay goes on from the model of the first run, under the form of names in which it was saved."""
     keys = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(copied.out), "LOAD_MODEL_NAME": "p_8"}
     decay = Training(copied.stores, copied.out.parent / "decay")
-    assert decay.run(**keys, TRAIN_MODE="D", EPOCHS=1.3, STEP_OFFSET=9) == 0
-    assert decay.steps() == [10, 12, 13], "int(1.3 * 4) steps from 9 on; the run's own steps are counted"
+    assert decay.run(**keys, TRAIN_MODE="D", EPOCHS=3.3, STEP_OFFSET=9) == 0
+    assert decay.steps() == [10, 12, 13], "up to step int(3.3 * 4), checkpoints by the run's own epochs"
     rates = [line["learning_rate"] for line in decay.trained()]
-    assert rates == [learning_rate("D", n, 1e-3, 2, 5) for n in range(1, 6)]
+    assert rates == [learning_rate("D", n, 1e-3, 2, 13) for n in range(1, 6)]
     assert [line["step"] for line in decay.trained()] == list(range(9, 14))
     moments = torch.load(decay.out / "p_optim_13.pth", weights_only=True)["state"].values()
     assert {float(of["step"]) for of in moments} == {8.0 + 5}, "the averages go on, too"
@@ -208,12 +214,18 @@ def test_a_checkpoint_is_in_the_published_form(undisturbed: Training) -> None:
     assert list(undisturbed.weights(8)) == list(read_weights(undisturbed.out / "p_8.pth"))
 
 
-@pytest.mark.parametrize("changed", [{"LOSS_MODE": "equalize"}, {"DTYPE": "bfloat16"}])
-def test_other_modes_train(undisturbed: Training, training: Training, changed: dict[str, str]) -> None:
-    assert training.run(EPOCHS=0.5, **changed) == 0
+def test_bfloat16_on_a_cpu_is_computed_in_float32(
+    undisturbed: Training, training: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert training.run(EPOCHS=0.5, DTYPE="bfloat16") == 0
+    assert_said(capsys, "computes in float32")
+    assert training.trained() == undisturbed.trained()[:2]
+
+
+def test_equalize_trains(undisturbed: Training, training: Training) -> None:
+    assert training.run(EPOCHS=0.5, LOSS_MODE="equalize") == 0
     assert training.steps() == [2]
     losses, norms = ([line[name] for line in training.trained()] for name in ("loss", "gradient_norm"))
-    # The norms: from the initial weights, whose heads are zero, the loss itself is the same in bfloat16.
     assert norms != [line["gradient_norm"] for line in undisturbed.trained()][:2]
     assert all(math.isfinite(loss) and 0 < loss < 4 for loss in losses)
     assert {weight.dtype for weight in training.weights(2).values()} == {torch.float32}
@@ -222,7 +234,18 @@ def test_other_modes_train(undisturbed: Training, training: Training, changed: d
 def test_epochs_that_give_no_step(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.run(EPOCHS=0.2) == 2
     assert_said(capsys, "no step", "EPOCHS", "0.2, with 4 groups", "at least 1 / 4")
+    assert training.run(EPOCHS=2, STEP_OFFSET=9) == 2
+    assert_said(capsys, "no step", "2.0, with 4 groups", "number 8", "at least 9 / 4, for STEP_OFFSET = 9")
     assert not training.out.exists()
+
+
+def test_a_run_that_ends_before_its_warm_up_is_warned_of(
+    training: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert training.run(EPOCHS=0.5, WARMUP_STEPS=20_000) == 0
+    assert_said(capsys, "ends after 2 steps, before the warm-up does", "1.5e-07 of 0.001", "WARMUP_STEPS")
+    assert training.run(EPOCHS=0.5, WARMUP_STEPS=1, SAVE_MODEL_PREFIX="q") == 0
+    assert "warm-up" not in capsys.readouterr().err
 
 
 def test_without_validation_users_there_is_a_warning(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,8 +295,16 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
 ) -> None:
     with monkeypatch.context() as patch:
         _spoil(patch, range(1, 3))
-        assert training.run(EPOCHS=0.5) == 0
-    assert_said(capsys, "step 1 skipped", "(1 so far)", "step 2 skipped", "(2 so far)")
+        assert training.run(EPOCHS=0.5) == 1
+    said = (
+        "step 1 skipped",
+        "(1 so far)",
+        "step 2 skipped",
+        "(2 so far)",
+        "of no use: 2 of 2 steps were skipped",
+        "PEAK_LR",
+    )
+    assert_said(capsys, *said)
     assert [(line["loss"], line["gradient_norm"], line["skipped_steps"]) for line in training.trained()] == [
         (None, None, 1),
         (None, None, 2),
@@ -285,7 +316,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
 def test_the_count_of_skipped_steps_survives_a_stop(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         _spoil(patch, range(1, 2))
-        patch.setattr("rwkv.commands.train._is_checkpoint", lambda n, groups, total: n == 2)
+        patch.setattr("rwkv.commands.train._is_checkpoint", lambda n, *_: n == 2)
         assert training.run(EPOCHS=0.5) == 0
     note = training.out / "p.run"
     note.write_text(note.read_text().replace('"total": 2', '"total": 4').replace('"EPOCHS": 0.5', '"EPOCHS": 1.0'))
@@ -300,9 +331,44 @@ def test_too_many_in_a_row_end_the_run(
 ) -> None:
     monkeypatch.setattr("rwkv.commands.train._MOST_SKIPPED_STEPS", 2)
     _spoil(monkeypatch, range(2, 9))
-    assert training.run(STEP_OFFSET=11) == 1
+    assert training.run(STEP_OFFSET=11, EPOCHS=5) == 1
     assert_said(capsys, "2 steps in a row were not finite", "step 13", "PEAK_LR")
     assert [line["loss"] is None for line in training.trained()] == [False, True, True]
+
+
+def test_a_run_that_learns_nothing_does_not_succeed(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rate is far too high: weights explode in the first step, and all later ones are skipped."""
+    changed = {"PEAK_LR": 1e8, "WARMUP_STEPS": 0, "EPOCHS": 1}
+    assert training.run(**changed) == 1
+    assert_said(capsys, "of no use: 3 of 4 steps were skipped", "begin anew")
+    assert training.run(**changed) == 1, "also when it is asked for again"
+    assert_said(capsys, "this run is finished", "of no use: 3 of 4 steps")
+
+
+def test_a_last_validation_that_is_no_number_is_a_failure(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rwkv.commands.train.validate", lambda *arguments: {"ahead_equalize": math.nan})
+    assert training.run(EPOCHS=0.25) == 1
+    assert_said(capsys, "validation: ahead_equalize nan", "of no use: its last validation is not a number")
+
+
+@OFTEN
+@pytest.mark.parametrize("name", ["p_2.pth", "p_optim_2.pth"])
+def test_a_lost_checkpoint_of_the_run_itself_is_no_matter_of_load_model(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        assert training.run() == 130
+    (training.out / name).unlink()
+    capsys.readouterr()
+    assert training.run() == 2
+    said = capsys.readouterr().err
+    assert "came to step 2" in said
+    assert str(training.out / name) in said
+    assert "RESUME = false" in said
+    assert "LOAD_MODEL" not in said
 
 
 # --- Bad input

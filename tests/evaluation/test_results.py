@@ -92,7 +92,7 @@ def test_raw_lines_hold_every_review(tmp_path: Path) -> None:
     write(tmp_path, True, 7)
     ahead, imm = (json.loads(path.read_text()) for path in paths(tmp_path, raw=True)[:2])
     common = {"user": 7, "size": 3, "y": [0.0, 1.0, 0.0], "review_th": [5, 6, 7]}
-    seconds = of.label_elapsed_seconds.tolist()
+    seconds = [[float(value)] for value in of.label_elapsed_seconds]
     assert ahead == {**common, "p": of.p_ahead.tolist()}
     assert imm == {**common, "p": of.p_imm.tolist(), "label_elapsed_seconds": seconds, "p_all": of.p_all.tolist()}
     assert list(ahead) == ["user", "size", "p", "y", "review_th"]

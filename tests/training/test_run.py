@@ -8,6 +8,7 @@ import torch
 
 from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.model.network import Network, new_network
+from rwkv.training.optimizer import learning_rate, set_learning_rate, set_peak_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.step import train_step
 from tests.training.learners import dropout_source, optimizer_of, some_batch
@@ -66,6 +67,31 @@ def test_a_checkpoint_there_and_back(tmp_path: Path) -> None:
     assert_same(fresh, trained)
 
 
+def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path: Path) -> None:
+    """It makes its optimiser and schedulers as here, whatever rate was in force when ours was saved."""
+    network, optimizer = trained_network()
+    set_peak_rate(optimizer, 7e-4)
+    set_learning_rate(optimizer, 1.75e-6)
+    files_of(tmp_path).save(2, network, optimizer)
+    state = torch.load(tmp_path / "p_optim_6.pth", weights_only=True)
+
+    groups = [{"params": group["params"], "lr": 1.0} for group in optimizer.param_groups]
+    theirs = torch.optim.AdamW(groups)
+    theirs.load_state_dict(state)
+    warm_up = torch.optim.lr_scheduler.LinearLR(theirs, start_factor=1e-4, end_factor=1.0, total_iters=10)
+    constant = torch.optim.lr_scheduler.ConstantLR(theirs, factor=1.0)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(theirs, [warm_up, constant], milestones=[10])
+    rates = []
+    for _ in range(14):
+        rates.append(theirs.param_groups[0]["lr"])
+        theirs.step()
+        scheduler.step()
+    assert rates == pytest.approx([learning_rate("WS", n, 7e-4, 10, 14) for n in range(1, 15)])
+    assert [(of["fused"], of["capturable"], type(of["lr"])) for of in state["param_groups"]] == [
+        (None, False, float)
+    ] * 5
+
+
 @pytest.mark.parametrize(
     ("optimizer_name", "name"), [("p_optim_6.pth", "p_6"), ("p_6_optim.pth", "p_6"), ("RWKV_optim.pth", "RWKV")]
 )
@@ -105,6 +131,20 @@ def test_begin_forgets_the_earlier_run(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     files_of(tmp_path).begin()
     assert files_of(tmp_path).progress() is None
+
+
+@pytest.mark.parametrize(
+    ("progress", "faults"),
+    [
+        (Progress(5, 5, 2), ""),
+        (Progress(4, 4, 2), ""),
+        (Progress(5, 5, 3), "3 of 5 steps were skipped"),
+        (Progress(5, 5, 0, is_valid=False), "its last validation is not a number"),
+        (Progress(0, 5, 0), ""),
+    ],
+)
+def test_most_steps_skipped_or_a_validation_without_numbers_are_faults(progress: Progress, faults: str) -> None:
+    assert progress.faults() == faults
 
 
 @pytest.mark.parametrize(
