@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.evaluation import ROWS_TOGETHER, Evaluation, make_inputs
-from tests.commands.training import Training, make_stores
+from tests.commands.training import Training, make_stores, set_often
 from tests.commands.workspace import Workspace
 
 
@@ -52,3 +52,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def training(stores: Path, tmp_path: Path) -> Training:
     return Training(stores, tmp_path / "out")
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints every 2 steps."""
+    set_often(monkeypatch)

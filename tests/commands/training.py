@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import rwkv.train_rwkv
 from rwkv.commands.simulate import simulate
+from rwkv.training.step import StepReport, train_step
 from tests.commands.workspace import REPOSITORY, Workspace
 
 SIZE = 1 << 24
@@ -123,3 +125,26 @@ def is_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> b
     """Bit for bit."""
     assert ours.keys() == theirs.keys()
     return all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+
+
+OFTEN = pytest.mark.usefixtures("often")
+
+
+def set_often(patch: pytest.MonkeyPatch) -> None:
+    """Checkpoints every 2 steps."""
+    patch.setattr("rwkv.commands.train._FIRST_CHECKPOINT", 2)
+    patch.setattr("rwkv.commands.train._STEPS_BETWEEN_CHECKPOINTS", 2)
+
+
+def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """The next runs are stopped by Ctrl-C in the step after so many."""
+    taken = 0
+
+    def step(*arguments: object) -> StepReport:
+        nonlocal taken
+        taken += 1
+        if taken > steps:
+            raise KeyboardInterrupt
+        return train_step(*arguments)  # type: ignore[arg-type]
+
+    patch.setattr("rwkv.commands.train.train_step", step)
