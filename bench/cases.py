@@ -64,6 +64,7 @@ def _segment(case: Case, user: int, rng: np.random.Generator) -> Segment:
         review_th=(review + 1).astype(np.int32),
         ids={stream: ids[review].astype(np.int32) for stream, ids in entity.items()}
         | {"user_id": np.zeros(rows, np.int32)},
+        note_code=note[card][review].astype(np.int32),
         day=day,
         first_day=np.zeros(rows, np.int32),
         labels=Labels(

@@ -12,39 +12,56 @@ if TYPE_CHECKING:
     from rwkv.commands.report import write_report
     from rwkv.commands.schedule import schedule_collection
     from rwkv.data.revlogs import read_history
+    from rwkv.model.checkpoint import read_weights, write_weights
+    from rwkv.model.inputs import SequenceDraw, draw_sequence
+    from rwkv.model.spec import CODES, CodeSpec
     from rwkv.recurrent.engine import Engine
-    from rwkv.recurrent.features import Review
+    from rwkv.recurrent.features import Place, Review
     from rwkv.recurrent.person import Question
 
 __version__ = "0.1.0"
 __all__ = [
+    "CODES",
+    "CodeSpec",
     "Engine",
+    "Place",
     "Question",
     "Review",
+    "SequenceDraw",
     "choose_model",
     "compare_folders",
     "compare_users",
+    "draw_sequence",
     "import_collections",
     "parse_query",
     "predict_collection",
     "read_history",
+    "read_weights",
     "schedule_collection",
     "write_report",
+    "write_weights",
 ]
 
 _MODULES = {
+    "CODES": "rwkv.model.spec",
+    "CodeSpec": "rwkv.model.spec",
     "Engine": "rwkv.recurrent.engine",
+    "Place": "rwkv.recurrent.features",
     "Question": "rwkv.recurrent.person",
     "Review": "rwkv.recurrent.features",
+    "SequenceDraw": "rwkv.model.inputs",
     "choose_model": "rwkv.commands.chosen_model",
     "compare_folders": "rwkv.commands.compare",
     "compare_users": "rwkv.commands.compare",
+    "draw_sequence": "rwkv.model.inputs",
     "import_collections": "rwkv.commands.import_collections",
     "parse_query": "rwkv.commands.card_query",
     "predict_collection": "rwkv.commands.predict",
     "read_history": "rwkv.data.revlogs",
+    "read_weights": "rwkv.model.checkpoint",
     "schedule_collection": "rwkv.commands.schedule",
     "write_report": "rwkv.commands.report",
+    "write_weights": "rwkv.model.checkpoint",
 }
 
 

@@ -28,7 +28,8 @@ class BatchLabels:
 class Batch:
     """N rows of S sequences, in time order within each sequence.
 
-    features float32 [N, 24]. is_query bool [N]. entities: per stream int32 [N], numbers within the user's history.
+    features float32 [N, 24]. is_query bool [N]. entities: per stream int32 [N], numbers of identity codes within the
+    user's history.
     sequence int64 [N]: which sequence a row belongs to. prefix int64 [S], phases int64 [S, 7]: their SequenceDraw.
     day, first_day int32 [N]. layouts: one a stream, in the order of the network.
     """
@@ -80,7 +81,7 @@ def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
     return Batch(
         features=_join([segment.features for segment in segments]),
         is_query=is_query,
-        entities={stream: _join([segment.ids[stream] for segment in segments]) for stream in STREAMS},
+        entities={stream: _join([segment.codes[stream] for segment in segments]) for stream in STREAMS},
         sequence=torch.from_numpy(sequence),
         prefix=torch.tensor([as_int64(draw.prefix) for draw in draws]),
         phases=torch.tensor([draw.phases for draw in draws]),

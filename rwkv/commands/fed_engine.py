@@ -1,6 +1,5 @@
 """An engine that has read a person's whole history: from what was kept of it last time, and the reviews since then."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from rwkv.commands.chosen_model import ChosenModel
@@ -27,7 +26,7 @@ def fed_engine(learner: Learner, model: ChosenModel) -> Engine:
     path = _state_path(learner)
     if path is not None and path.is_file():
         _restore(engine, path, learner.history)
-    rest = _from_row(learner.history, engine.reviews)
+    rest = learner.history.part(slice(engine.reviews, None))
     if len(rest) == 0:
         return engine
     with progress((), len(learner.history), learner.name, "review", engine.reviews) as bar:
@@ -56,9 +55,3 @@ def _keep(engine: Engine, path: Path) -> None:
         engine.save(path)
     except InputError as error:
         log.warning("the states are not kept, so the next time takes as long: %s", error)
-
-
-def _from_row(history: RevlogTable, row: int) -> RevlogTable:
-    """The reviews from a row on; cards keep their numbers."""
-    columns = {name: column[row:] for name, column in vars(history).items() if name not in ("user", "cards", "notices")}
-    return replace(history, **columns)

@@ -28,7 +28,8 @@ class RevlogTable:
     """The reviews of one user in time order, checked, as recorded. All columns [R].
 
     review_th is the 1-based row number in the revlog as read; it has gaps where rows were dropped. card is dense in
-    order of first appearance. elapsed_days and elapsed_s are -1 on a card's first review.
+    order of first appearance. elapsed_days and elapsed_s are -1 on a card's first review. missing_notes: "own" or
+    "published", see `shares_note_code`.
     """
 
     user: int
@@ -42,6 +43,21 @@ class RevlogTable:
     elapsed_s: Ints
     cards: CardTable
     notices: tuple[str, ...] = ()
+    missing_notes: str = "own"
+
+    @property
+    def shares_note_code(self) -> Bools:
+        """Which cards' notes [cards] share one identity code: none, or, of "published", all that are missing.
+
+        The published code makes codes from ids in int32, into which none of its stand-ins for missing notes fits.
+        """
+        return self.cards.note_missing if self.missing_notes == "published" else np.zeros(len(self.cards.note), bool)
+
+    @property
+    def note_code(self) -> Int32s:
+        """By card [cards], the note whose identity code its note has: its own, or the first of those that share one."""
+        shared = self.shares_note_code
+        return np.where(shared, self.cards.note[shared.argmax()], self.cards.note) if shared.any() else self.cards.note
 
     def __len__(self) -> int:
         return len(self.review_th)

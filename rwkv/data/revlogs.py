@@ -44,7 +44,8 @@ def list_users(root: Path) -> list[int]:
 def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTable:
     """Read and check one user's history.
 
-    missing_notes: "own" gives a card without a note one of its own; "published" joins such cards as the published code.
+    missing_notes: "own" gives a card without a note one of its own; "published" joins such cards, and the codes of
+    all of them, as the published code.
     Raises HistoryError, naming file, column and row, where the history cannot be used. Source: spec 1.
     """
     where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
@@ -81,6 +82,7 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
         elapsed_s=revlog["elapsed_seconds"],
         cards=read_card_table(root, user, revlog["card_id"][first], missing_notes),
         notices=tuple(notices),
+        missing_notes=missing_notes,
     )
 
 

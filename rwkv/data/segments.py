@@ -32,6 +32,7 @@ class Segment:
     """A sequence of rows as the model sees it. N rows in time order, a review's query row just before its review row.
 
     ids: per stream int32 [N], the number of the entity in order of first appearance in the user's whole history.
+    note_code int32 [N]: the number of the note's identity code, see RevlogTable.
     day, first_day int32 [N]: days since the sequence's first day, of the row and of its card's first row in it.
     """
 
@@ -41,12 +42,18 @@ class Segment:
     is_query: Bools
     review_th: Int32s
     ids: dict[str, Int32s]
+    note_code: Int32s
     day: Int32s
     first_day: Int32s
     labels: Labels
 
     def __len__(self) -> int:
         return len(self.is_query)
+
+    @property
+    def codes(self) -> dict[str, Int32s]:
+        """Per stream int32 [N], the number of the entity's identity code."""
+        return self.ids | {"note_id": self.note_code}
 
 
 def has_query(elapsed_days: Int32s) -> Bools:
@@ -99,6 +106,7 @@ def cut_segment(table: RevlogTable, is_key: Bools, start: int, stop: int, number
         is_query=is_query,
         review_th=table.review_th[part][review],
         ids={stream: ids[review] for stream, ids in zip(STREAMS, entity, strict=True)},
+        note_code=table.note_code[card][review],
         day=day[review].astype(np.int32),
         first_day=first_day[review].astype(np.int32),
         labels=_labels(table, is_key, cards.following[part], start + review, is_query),

@@ -6,7 +6,7 @@ so that a plan of all users reads a few bytes each.
 
 import json
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -137,7 +137,10 @@ class ReviewStore:
         """The user's history. Raises StoreError if the user is not there or the value damaged."""
         data = self._value(user, _history_key(user))
         with self._decoding(user):
-            return decode_history(user, data)
+            stored = decode_history(user, data)
+        if self.settings is None:
+            return stored
+        return replace(stored, table=replace(stored.table, missing_notes=self.settings.missing_notes))
 
     def fingerprint(self, user: int) -> bytes:
         """8 bytes that depend on all of the user's history; little is read for them where the store has checksums."""

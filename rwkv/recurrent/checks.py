@@ -1,17 +1,22 @@
 """What a review must be like before it may change anything (spec 1 and 7)."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from rwkv.data.history import RevlogTable
-from rwkv.errors import HistoryError
+from rwkv.data.history import Ints, RevlogTable
+from rwkv.errors import HistoryError, InputError
+from rwkv.model.inputs import SequenceDraw
+from rwkv.model.spec import CYCLE_DAYS
 from rwkv.recurrent.features import Review, Totals
 from rwkv.vocab import RATINGS
 
-_WHOLE = tuple(name for name in Review.__dataclass_fields__ if not name.endswith("_missing"))
+_FLAGS = ("note_missing", "deck_missing", "preset_missing", "shares_note_code")
+_WHOLE = tuple(name for name in Review.__dataclass_fields__ if name not in _FLAGS)
 # Name -> how many bits the signed number has, as in a RevlogTable.
 _BITS = dict.fromkeys(_WHOLE, 63) | {"day_offset": 31, "elapsed_days": 31, "state": 7}
 _IN_ORDER = "reviews in time order"
@@ -20,7 +25,8 @@ _IN_ORDER = "reviews in time order"
 def checked(review: Review, totals: Totals) -> Review:
     """The review as it is to be taken in. Raises HistoryError, naming the review, where it cannot be.
 
-    Intervals below -1 and durations below 0, which clocks that were set back leave, are taken as 0, as in a history.
+    Intervals below -1 and durations below 0, which clocks that were set back leave, are taken as 0, as in a history;
+    durations become whole milliseconds.
     """
     where = f"review {review.review_th} of card {review.card}"
     if not all(type(getattr(review, name)) is int for name in _WHOLE):
@@ -38,8 +44,25 @@ def checked(review: Review, totals: Totals) -> Review:
         review,
         elapsed_days=_not_below(review.elapsed_days, -1),
         elapsed_s=_not_below(review.elapsed_s, -1),
-        duration_ms=_not_below(review.duration_ms, 0),
+        duration_ms=max(0, int(review.duration_ms)),
     )
+
+
+def checked_durations(duration_ms: Sequence[float]) -> list[int]:
+    """Whole milliseconds of an answer of each rating [4]. Raises InputError for others, negative ones included."""
+    durations = [_whole(duration, "duration_ms", "the answers") for duration in duration_ms]
+    if len(durations) != len(RATINGS) or not all(0 <= duration < 2**63 for duration in durations):
+        expected = f"{len(RATINGS)} durations of 0 ms or more, one for each rating"
+        raise InputError("The durations of the answers cannot be.", got=str(durations), expected=expected)
+    return durations
+
+
+def check_draw(draw: SequenceDraw) -> None:
+    """Raises InputError where these are no random encodings."""
+    fits = isinstance(draw.prefix, int) and 0 <= draw.prefix < 2**64 and len(draw.phases) == len(CYCLE_DAYS)
+    if not fits or not all(isinstance(phase, int) and 0 <= phase < 2**31 for phase in draw.phases):
+        expected = f"64 bits, and {len(CYCLE_DAYS)} days from 0, as `draw_sequence` gives them"
+        raise InputError("The draw of the random encodings cannot be.", got=repr(draw)[:200], expected=expected)
 
 
 def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
@@ -63,7 +86,7 @@ def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
         table,
         elapsed_days=np.where(table.elapsed_days < -1, 0, table.elapsed_days),
         elapsed_s=np.where(table.elapsed_s < -1, 0, table.elapsed_s),
-        duration_ms=np.maximum(table.duration_ms, 0),
+        duration_ms=_whole_durations(table),
     )
 
 
@@ -76,8 +99,20 @@ def _check_order(review_th: int, day_offset: int, totals: Totals, where: str) ->
         raise HistoryError("day_offset runs backwards.", where=where, got=got, expected=_IN_ORDER)
 
 
+def _whole_durations(table: RevlogTable) -> Ints:
+    odd = ~(np.abs(table.duration_ms) < 2.0**63)
+    if odd.any():
+        row = int(odd.argmax())
+        raise HistoryError("duration_ms is out of range.", where=_row(table, row), got=str(table.duration_ms[row]))
+    # Whole ones are left as they are: not all fit into a float.
+    durations = table.duration_ms if table.duration_ms.dtype.kind == "i" else np.rint(table.duration_ms)
+    return np.maximum(durations, 0).astype(np.int64)
+
+
 def _whole(value: object, name: str, where: str) -> int:
-    """NumPy's whole numbers become Python's; anything else is refused."""
+    """NumPy's whole numbers become Python's, and durations whole; anything else is refused."""
+    if name == "duration_ms" and isinstance(value, float | np.floating) and math.isfinite(value):
+        return round(float(value))
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise HistoryError(f"{name} is not a whole number.", where=where, got=repr(value))
     return int(value)

@@ -13,7 +13,7 @@ from rwkv.model.inputs import EVALUATION_SEED, SequenceDraw, draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.bulk import feed_parts
 from rwkv.recurrent.buttons import buttons
-from rwkv.recurrent.checks import checked, checked_table
+from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
 from rwkv.recurrent.features import Review
 from rwkv.recurrent.forms import CompactForm, ExactForm
 from rwkv.recurrent.identities import CodeSource
@@ -33,7 +33,7 @@ from rwkv.recurrent.predict import (
 )
 from rwkv.recurrent.rows import rows_of_one
 from rwkv.recurrent.schedule import Button, Curve
-from rwkv.recurrent.snapshot import read_person, write_person
+from rwkv.recurrent.snapshot import person_bytes, read_person, write_person
 from rwkv.recurrent.state_store import CURVE, DEFAULT_MEMORY, StateStore
 from rwkv.recurrent.undo import DEFAULT_LIMIT, UndoLog
 
@@ -43,8 +43,9 @@ class Engine:
 
     network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
     identity codes instead. memory: bytes of states that are held, the others lie in a temporary database in `folder`.
-    compact: write those in CompactForm, with its loss, instead of exactly. undo_limit: how many of the latest reviews
-    can be taken back.
+    compact: write those in CompactForm instead of exactly; what depends on which states were written (`undo`,
+    `restore`, another `memory`) is then the same but for the loss of that form. undo_limit: how many of the latest
+    reviews can be taken back. Raises InputError for a draw that cannot be.
     """
 
     def __init__(
@@ -58,15 +59,29 @@ class Engine:
         compact: bool = False,
         undo_limit: int = DEFAULT_LIMIT,
     ) -> None:
+        check_draw(draw)
         form = CompactForm(network.spec.channels, network.spec.heads) if compact else ExactForm()
         self._passes = Passes(network)
         self._person = Person(draw, StateStore(memory, folder, form), codes)
         self._undo = UndoLog(undo_limit)
 
     @classmethod
-    def load(cls, path: Path | str, *, user: int = 1, seed: int = EVALUATION_SEED) -> "Engine":
-        """An engine without history from a file of weights, in float32 on the CPU. Raises CheckpointError."""
-        return cls(load_network(Path(path), torch.device("cpu"), torch.float32), draw_sequence(user, seed))
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        user: int = 1,
+        seed: int = EVALUATION_SEED,
+        draw: SequenceDraw | None = None,
+        codes: CodeSource | None = None,
+        memory: int = DEFAULT_MEMORY,
+    ) -> "Engine":
+        """An engine without history from a file of weights, in float32 on the CPU. Raises CheckpointError.
+
+        draw: the random encodings, None for those of `user` and `seed`. The others: as of an Engine.
+        """
+        network = load_network(Path(path), torch.device("cpu"), torch.float32)
+        return cls(network, draw or draw_sequence(user, seed), codes=codes, memory=memory)
 
     @property
     def reviews(self) -> int:
@@ -136,7 +151,13 @@ class Engine:
         return Curve(outputs)
 
     def buttons(
-        self, question: Question, retention: float = 0.9, *, ordered: bool = False, state: int = 2, duration_ms: int = 0
+        self,
+        question: Question,
+        retention: float = 0.9,
+        *,
+        ordered: bool = False,
+        state: int = 2,
+        duration_ms: float = 0,
     ) -> list[Button]:
         """What Again, Hard, Good and Easy would lead to. Changes nothing.
 
@@ -146,23 +167,29 @@ class Engine:
         review = self._asked(question, state, duration_ms)
         return buttons(self._passes, self._person, review, retention, ordered)
 
-    def outlook(self, questions: Sequence[Question], duration_ms: Sequence[int]) -> Iterator[Outlook]:
+    def outlook(self, questions: Sequence[Question], duration_ms: Sequence[float]) -> Iterator[Outlook]:
         """The predictions, curves and buttons of many cards, part by part; as one at a time within 2e-5.
 
-        duration_ms: of an answer of each rating [4]. Changes nothing.
+        duration_ms: of an answer of each rating [4]. Changes nothing. Raises InputError for other durations.
         """
-        return outlook(self._passes, self._person, [self._asked(question) for question in questions], duration_ms)
+        reviews = [self._asked(question) for question in questions]
+        return outlook(self._passes, self._person, reviews, checked_durations(duration_ms))
 
     def undo(self, count: int = 1) -> None:
-        """Take the latest reviews back, bit for bit. Raises InputError where so many cannot be."""
+        """Take the latest reviews back, bit for bit unless `compact`. Raises InputError where so many cannot be."""
         self._undo.undo(self._person, count)
 
     def save(self, path: Path | str) -> None:
         """Write everything but what `undo` needs. A kill at any moment leaves the old file or the new one, whole."""
         write_person(Path(path), self._person, self._passes.network)
 
+    @property
+    def saved_bytes(self) -> int:
+        """The size of the file that `save` would write, but for a few hundred bytes."""
+        return person_bytes(self._person, self._passes.network)
+
     def restore(self, path: Path | str, history: RevlogTable | None = None) -> None:
-        """Become the engine that was saved, bit for bit, codes and draw included.
+        """Become the engine that was saved, bit for bit unless `compact`, codes and draw included.
 
         history: what the saved reviews must have been, perhaps with more after them. Raises SnapshotError, and changes
         nothing, where the file is damaged, or of other weights or another history.
@@ -183,6 +210,6 @@ class Engine:
         """Delete the temporary database of states."""
         self._person.store.close()
 
-    def _asked(self, question: Question, state: int = 0, duration_ms: int = 0) -> Review:
+    def _asked(self, question: Question, state: int = 0, duration_ms: float = 0) -> Review:
         review = self._person.review(question, state=state, duration_ms=duration_ms)
         return checked(review, self._person.counters.totals)

@@ -32,7 +32,9 @@ class Review:
     """One review, as a row of a RevlogTable and where its card belongs (see Place).
 
     review_th grows from review to review, by one where none was left out. elapsed_days and elapsed_s are since the
-    card's review before, -1 on its first. rating, state and duration_ms are the answer, unknown before it.
+    card's review before, -1 on its first. rating, state and duration_ms are the answer, unknown before it; a duration
+    is rounded to whole milliseconds, halves to the even one. shares_note_code: the note has the one identity code of
+    all notes that share one, see RevlogTable.
     """
 
     review_th: int
@@ -48,7 +50,8 @@ class Review:
     elapsed_s: int
     rating: int
     state: int
-    duration_ms: int
+    duration_ms: float
+    shares_note_code: bool = False
 
     @property
     def entities(self) -> dict[str, int]:
@@ -64,7 +67,8 @@ class Review:
 
 def reviews_of(table: RevlogTable) -> Iterator[Review]:
     """The reviews of a history in time order."""
-    of_cards = {name: column[table.card].tolist() for name, column in vars(table.cards).items()}
+    by_card = vars(table.cards) | {"shares_note_code": table.shares_note_code}
+    of_cards = {name: column[table.card].tolist() for name, column in by_card.items()}
     columns = {name: of_cards[name] if name in of_cards else getattr(table, name).tolist() for name in _REVIEW_FIELDS}
     for values in zip(*columns.values(), strict=True):
         yield Review(*values)
@@ -131,7 +135,7 @@ class PastCounters:
             review.elapsed_days if past is None else _wrapped(past.elapsed_days_sum + review.elapsed_days),
             review.elapsed_s,
             review.elapsed_s if past is None else _wrapped(past.elapsed_s_sum + review.elapsed_s),
-            review.duration_ms,
+            int(review.duration_ms),
             review.rating,
             review.state,
             review.note_missing,

@@ -6,16 +6,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rwkv.errors import InputError
 from rwkv.model.inputs import SequenceDraw, as_int64, cycles, identity_codes
 from rwkv.model.spec import CODES, CodeSpec
+from rwkv.recurrent.features import Review
 from rwkv.vocab import STREAMS
 
 Floats = npt.NDArray[np.float32]
 
-# Gives the codes [n, width] of the numbers start..start+n-1 of a stream; n is 1 but for draws of our own.
+# Gives the code [width] of a stream's entity with a number, which grows by one from call to call of a stream.
 CodeSource = Callable[[CodeSpec, int], npt.ArrayLike]
 
 _BLOCK = 256
+# Beside the streams, where a review may bring something new.
+_SHARED_NOTE = "shared note"
 
 
 class Identities:
@@ -28,6 +32,8 @@ class Identities:
         self._prefix = as_int64(draw.prefix)
         self._source = source
         self.numbers: dict[str, dict[int, int]] = {stream: {} for stream in STREAMS}
+        # The first of the notes that share one code.
+        self.shared_note: int | None = None
         # By stream: the codes of at least all numbers that were asked for, [n, width].
         self._codes: dict[str, Floats] = {code.stream: np.empty((0, code.width), np.float32) for code in CODES}
         self._drawn = dict.fromkeys(self._codes, 0)
@@ -50,17 +56,28 @@ class Identities:
         numbers = self.numbers[stream]
         return numbers.get(entity, len(numbers))
 
-    def take_in(self, entities: dict[str, int]) -> list[str]:
-        """Give numbers to those that have none. Returns the streams in which there were such, for `revert`."""
+    def note_code(self, number: int, is_shared: bool) -> int:
+        """The number whose code a note has: its own, or that of the first of those that share one."""
+        return self.shared_note if is_shared and self.shared_note is not None else number
+
+    def take_in(self, review: Review) -> list[str]:
+        """Give numbers to entities that have none. Returns where there was something new, for `revert`."""
+        entities = review.entities
         new = [stream for stream, entity in entities.items() if entity not in self.numbers[stream]]
         for stream in new:
             self.numbers[stream][entities[stream]] = len(self.numbers[stream])
+        if review.shares_note_code and self.shared_note is None:
+            self.shared_note = self.numbers["note_id"][review.note]
+            new.append(_SHARED_NOTE)
         return new
 
     def revert(self, new: Sequence[str]) -> None:
-        """Forget the latest entity of each of these streams."""
-        for stream in new:
-            self.numbers[stream].popitem()
+        """Forget what the latest review brought."""
+        for place in new:
+            if place == _SHARED_NOTE:
+                self.shared_note = None
+            else:
+                self.numbers[place].popitem()
 
     def codes(self, stream: str, numbers: Sequence[int]) -> Floats:
         """The codes [n, width] of numbers."""
@@ -85,13 +102,22 @@ class Identities:
             numbers = torch.arange(drawn, max(count, drawn + _BLOCK))
             new = identity_codes(torch.tensor([self._prefix]), code.number, numbers, code.width).numpy()
         else:
-            new = np.array([self._source(code, number) for number in range(drawn, count)], np.float32)
+            new = np.stack([_own_code(self._source, code, number) for number in range(drawn, count)])
         # Doubling keeps what a growing collection copies in proportion to its size.
         held = self._codes[code.stream]
         if drawn + len(new) > len(held):
             held = np.concatenate([held[:drawn], np.empty((drawn + len(new), code.width), np.float32)])
         held[drawn : drawn + len(new)] = new
         self._codes[code.stream], self._drawn[code.stream] = held, drawn + len(new)
+
+
+def _own_code(source: CodeSource, code: CodeSpec, number: int) -> Floats:
+    values = np.asarray(source(code, number), np.float32)
+    if values.shape != (code.width,) or not np.isfinite(values).all():
+        where = f"number {number} of {code.stream}"
+        what = "An identity code is not as wide as the stream's codes, or is no numbers."
+        raise InputError(what, where=where, got=f"shape {list(values.shape)}", expected=f"{code.width} numbers")
+    return values
 
 
 class Calendar:

@@ -77,7 +77,7 @@ class Person:
         taken = Taken(
             review.card,
             self.counters.commit(review),
-            self.identities.take_in(review.entities),
+            self.identities.take_in(review),
             self.fingerprint,
         )
         self.fingerprint = next_fingerprint(self.fingerprint, review)
@@ -93,7 +93,7 @@ class Person:
         """The states of entities of a stream, None of one without a review."""
         return [self.store.get((stream, number)) for number in numbers]
 
-    def review(self, question: Question, rating: int = 1, state: int = 0, duration_ms: int = 0) -> Review:
+    def review(self, question: Question, rating: int = 1, state: int = 0, duration_ms: float = 0) -> Review:
         """The review that a question would become. Raises InputError for an unknown card without a place."""
         past = self.counters.cards.get(question.card)
         place = question.place or (None if past is None else past.place)
@@ -102,7 +102,9 @@ class Person:
             raise InputError(what, where=f"card {question.card}", hint="give its note, deck and preset as `place`")
         review_th = self.counters.totals.review_th + 1 if question.review_th is None else question.review_th
         when = question.day_offset, question.elapsed_days, question.elapsed_s
-        return Review(review_th, question.card, *place, *when, rating, state, duration_ms)
+        # Those that are missing share one code, if any do.
+        shares = place.note_missing and self.identities.shared_note is not None
+        return Review(review_th, question.card, *place, *when, rating, state, duration_ms, shares)
 
 
 def keys_of(found: Look) -> list[Key]:

@@ -16,24 +16,29 @@ from rwkv.recurrent.features import Counts, Days, PastCounters, Review, context_
 from rwkv.recurrent.identities import Calendar, Identities
 from rwkv.vocab import STREAMS
 
+_NOTE = STREAMS.index("note_id")
+
 # By stream in the network's order: the number of a review's entity.
 Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the past says of one review: its counts, its days, and the number of its entity in every stream."""
+    """What the past says of one review: its counts, its days, the number of its entity in every stream, and the number
+    whose code its note has."""
 
     counts: Counts
     days: Days
     numbers: Numbers
+    note_code: int
 
 
 def look(review: Review, past: PastCounters, identities: Identities) -> Look:
     """See a review without taking it in."""
     entities = (review.card, review.deck, review.note, review.preset, 0)
     numbers = tuple(map(identities.number, STREAMS, entities))
-    return Look(past.counts(review), past.days(review), numbers)
+    note_code = identities.note_code(numbers[_NOTE], review.shares_note_code)
+    return Look(past.counts(review), past.days(review), numbers, note_code)
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,9 @@ def features_of(looks: Sequence[Look], identities: Identities, calendar: Calenda
     context = context_of([look.counts for look in looks])
     days = [look.days[0] for look in looks]
     features = review_features(context, np.array(days))
-    numbers = dict(zip(STREAMS, zip(*(look.numbers for look in looks), strict=True), strict=True))
-    encodings = [identities.codes(code.stream, numbers[code.stream]) for code in CODES]
+    coded = dict(zip(STREAMS, zip(*(look.numbers for look in looks), strict=True), strict=True))
+    coded["note_id"] = tuple(look.note_code for look in looks)
+    encodings = [identities.codes(code.stream, coded[code.stream]) for code in CODES]
     encodings.append(calendar.rows(days, [look.days[1] for look in looks]))
     return Features(
         review=np.concatenate([features, *encodings], 1),

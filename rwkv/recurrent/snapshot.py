@@ -1,16 +1,18 @@
 """A person in a file: all that the next review needs, with fingerprints of the weights and of the history.
 
-The file: a mark, the length of a JSON header, the header, arrays, states, and the SHA-256 of all of these.
+The file: a mark, the length of a JSON header, the header, arrays, states, and the SHA-256 of all of these. The header
+says how many of each there are, so the size of the file is known before any of them is read.
 """
 
 import hashlib
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,19 +21,30 @@ from rwkv.data.history import RevlogTable
 from rwkv.errors import SnapshotError
 from rwkv.files import file_errors, write_whole_parts
 from rwkv.model.checkpoint import weights_fingerprint
-from rwkv.model.inputs import SequenceDraw
 from rwkv.model.network import Network
-from rwkv.model.packed import outputs_size, state_size
-from rwkv.recurrent.features import CardPast, Place, Totals, reviews_of
+from rwkv.recurrent.features import reviews_of
 from rwkv.recurrent.person import Person, fingerprint_of
-from rwkv.recurrent.state_store import CURVE
-from rwkv.vocab import STREAMS
+from rwkv.recurrent.snapshot_contents import Header, arrays_of, header_of, take_over
 
-_MARK = b"rwkv-engine-1\n"
+_MARK = b"rwkv-engine-2\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _READ_AT_ONCE = 1 << 24
 _PUT_AT_ONCE = 256
+# A header is a few hundred bytes.
+_LONGEST_HEADER = 1 << 16
+
+# What JSON, NumPy and our own checks raise for contents that no engine has.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 def write_person(path: Path, person: Person, network: Network) -> None:
@@ -42,52 +55,38 @@ def write_person(path: Path, person: Person, network: Network) -> None:
 def read_person(path: Path, like: Person, network: Network, history: RevlogTable | None) -> Person:
     """The person in a file, states kept as those of `like`, whose store is closed once all is read.
 
-    Raises SnapshotError where the file is missing, damaged, or of other weights, or where the saved reviews are not the
-    first of `history` (if not None).
+    Raises SnapshotError where the file is missing, damaged, holds what no engine has, or is of other weights, or where
+    the saved reviews are not the first of `history` (if not None).
     """
     with file_errors(path):
         if not path.is_file():
             raise SnapshotError("There is no file of a saved engine.", where=str(path))
         with path.open("rb") as file:
-            _check_whole(file, path)
-            header = _header(file)
+            _check_digest(file, path)
+            with _decoding(path):
+                header = _header(file, path.stat().st_size, network)
             _check_weights(header, network, path)
             _check_history(header, history, path)
-            person = _read(file, header, like)
+            with _decoding(path):
+                person = _read(file, header, like, network)
     like.store.close()
     return person
+
+
+def person_bytes(person: Person, network: Network) -> int:
+    """The size of the file that `write_person` would write, but for its header of a few hundred bytes."""
+    return header_of(person, weights="").body_bytes(network.spec)
 
 
 # --- Writing
 
 
 def _parts(person: Person, network: Network) -> Iterator[bytes]:
-    arrays, sizes = _arrays(person), {CURVE: outputs_size(network.spec)}
-    sizes |= {stream.name: state_size(network.spec, stream) for stream in network.spec.streams}
-    header = {
-        "weights": weights_fingerprint(network.state_dict()),
-        "history": person.fingerprint.hex(),
-        "draw": [person.draw.prefix, person.draw.phases],
-        "totals": person.counters.totals,
-        "arrays": [[name, array.dtype.str, array.shape] for name, array in arrays.items()],
-        "states": [[kind, number, sizes[kind]] for kind, number in person.store.all_keys()],
-    }
-    text = json.dumps(header).encode()
+    text = json.dumps(asdict(header_of(person, weights_fingerprint(network.state_dict())))).encode()
     yield _MARK + _LENGTH.pack(len(text)) + text
-    yield from (array.tobytes() for array in arrays.values())
+    yield from (array.tobytes() for array in arrays_of(person).values())
     for _, state in person.store.walk():
         yield state.numpy().tobytes()
-
-
-def _arrays(person: Person) -> dict[str, np.ndarray]:
-    cards = person.counters.cards
-    rows = [[card, *past[:-1], *past.place] for card, past in cards.items()]
-    arrays: dict[str, np.ndarray] = {"cards": np.array(rows, np.int64)}
-    for stream, numbers in person.identities.numbers.items():
-        arrays[stream] = np.array(list(numbers), np.int64)
-    for stream in person.identities.coded:
-        arrays[f"{stream} codes"] = person.identities.known(stream)
-    return arrays
 
 
 def _with_digest(parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -101,19 +100,17 @@ def _with_digest(parts: Iterator[bytes]) -> Iterator[bytes]:
 # --- Reading
 
 
-@dataclass(frozen=True)
-class _Body:
-    """What follows the header, read from front to back."""
-
-    file: BinaryIO
-
-    def array(self, dtype: str, shape: list[int]) -> np.ndarray:
-        count = int(np.prod(shape))
-        data = bytearray(self.file.read(count * np.dtype(dtype).itemsize))
-        return np.frombuffer(data, dtype).reshape(shape)
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        what = "The file of a saved engine holds what no engine has: it is damaged, or was not made by this program."
+        got = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+        raise SnapshotError(what, where=str(path), got=got, hint="delete it, and feed the history anew") from error
 
 
-def _check_whole(file: BinaryIO, path: Path) -> None:
+def _check_digest(file: BinaryIO, path: Path) -> None:
     """Leaves the file behind its mark, once its digest was found right."""
     size = path.stat().st_size - _DIGEST_BYTES
     if file.read(len(_MARK)) != _MARK:
@@ -127,47 +124,52 @@ def _check_whole(file: BinaryIO, path: Path) -> None:
     file.seek(len(_MARK))
 
 
-def _header(file: BinaryIO) -> dict[str, Any]:
+def _header(file: BinaryIO, size: int, network: Network) -> Header:
     (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-    return json.loads(file.read(length))
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    header = Header.checked(json.loads(file.read(length)))
+    expected = len(_MARK) + _LENGTH.size + length + header.body_bytes(network.spec) + _DIGEST_BYTES
+    if size != expected:
+        raise ValueError(f"{size} bytes, {expected} by its header")
+    return header
 
 
-def _check_weights(header: dict[str, Any], network: Network, path: Path) -> None:
+def _check_weights(header: Header, network: Network, path: Path) -> None:
     ours = weights_fingerprint(network.state_dict())
-    if header["weights"] != ours:
+    if header.weights != ours:
         what = "The engine was saved with other weights; its states mean nothing to these."
         hint = "load the weights it was saved with, or feed the history anew"
-        raise SnapshotError(what, where=str(path), got=ours, expected=header["weights"], hint=hint)
+        raise SnapshotError(what, where=str(path), got=ours, expected=header.weights, hint=hint)
 
 
-def _check_history(header: dict[str, Any], history: RevlogTable | None, path: Path) -> None:
-    reviews = Totals(*header["totals"]).reviews
+def _check_history(header: Header, history: RevlogTable | None, path: Path) -> None:
     if history is None:
         return
+    reviews = header.reviews
     ours = fingerprint_of(islice(reviews_of(history), reviews)).hex()
-    if len(history) < reviews or ours != header["history"]:
+    if len(history) < reviews or ours != header.history:
         what = "The engine was saved after another history than the given one."
         got = f"{len(history)} reviews, of which the first {min(reviews, len(history))} have fingerprint {ours}"
-        expected = f"at least {reviews} reviews, the first of them with fingerprint {header['history']}"
+        expected = f"at least {reviews} reviews, the first of them with fingerprint {header.history}"
         hint = "feed the history anew"
         raise SnapshotError(what, where=str(path), got=got, expected=expected, hint=hint)
 
 
-def _read(file: BinaryIO, header: dict[str, Any], like: Person) -> Person:
-    body = _Body(file)
-    arrays = {name: body.array(dtype, shape) for name, dtype, shape in header["arrays"]}
-    prefix, phases = header["draw"]
-    person = like.like(SequenceDraw(prefix, tuple(phases)))
-    person.fingerprint = bytes.fromhex(header["history"])
-    person.counters.totals = Totals(*header["totals"])
-    for card, *row in arrays["cards"].tolist():
-        note, deck, preset, *missing = row[5:]
-        place = Place(note, deck, preset, *map(bool, missing))
-        person.counters.cards[card] = CardPast._make([*row[:5], place])
-    for stream in STREAMS:
-        person.identities.restore(stream, arrays[stream].tolist(), arrays.get(f"{stream} codes"))
-    states = iter(header["states"])
-    while some := list(islice(states, _PUT_AT_ONCE)):
-        read = {(kind, number): body.array("<f4", [1, count]) for kind, number, count in some}
-        person.store.put({key: torch.from_numpy(array) for key, array in read.items()})
+def _read(file: BinaryIO, header: Header, like: Person, network: Network) -> Person:
+    def array(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return np.frombuffer(bytearray(file.read(count)), dtype).reshape(shape)
+
+    arrays = {name: array(*form) for name, form in header.array_forms().items()}
+    person = like.like(header.sequence_draw())
+    try:
+        take_over(person, header, arrays)
+        for kind, size in header.state_sizes(network.spec).items():
+            numbers = iter(arrays[f"{kind} states"].tolist())
+            while some := list(islice(numbers, _PUT_AT_ONCE)):
+                person.store.put({(kind, number): torch.from_numpy(array("<f4", (1, size))) for number in some})
+    except BaseException:
+        person.store.close()
+        raise
     return person

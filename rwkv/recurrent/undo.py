@@ -38,7 +38,7 @@ class UndoLog:
         self._entries.clear()
 
     def undo(self, person: Person, count: int) -> None:
-        """Take the latest reviews back, bit for bit. Raises InputError, and changes nothing, where there are fewer."""
+        """Take the latest reviews back. Raises InputError, and changes nothing, where there are fewer."""
         if not 0 <= count <= len(self._entries):
             raise InputError(
                 "So many reviews cannot be taken back.",

@@ -75,6 +75,8 @@ def test_missing_notes_are_taken_as_configured(workspace: Workspace) -> None:
     assert workspace.process_data(MISSING_NOTES="published", LMDB_PATH=str(workspace.root / "published_db")) == 0
     assert workspace.stored(5).table.cards.note.tolist() == [0, 1, 2]
     assert workspace.stored(5, "published_db").table.cards.note.tolist() == [0, 0, 0]
+    assert workspace.stored(5).table.missing_notes == "own"
+    assert workspace.stored(5, "published_db").table.missing_notes == "published"
 
 
 def test_what_was_dropped_is_told(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,16 @@ def compare_streams(ours: Segment, theirs: Arrays, differences: Differences) -> 
         exact(differences, f"streams: {stream} lengths", count, theirs[f"{stream}_split_B"])
 
 
-COMPARISONS = pytest.mark.parametrize("compare", [compare_features, compare_rows, compare_labels, compare_streams])
+def compare_codes(ours: Segment, theirs: Arrays, differences: Differences) -> None:
+    """The published code gives ids that are equal in int32 one identity code."""
+    for stream in STREAMS:
+        codes = files.partition(ours.codes[stream])
+        exact(differences, f"codes: {stream}", codes, files.partition(theirs[f"{stream}_int32"]))
+
+
+COMPARISONS = pytest.mark.parametrize(
+    "compare", [compare_features, compare_rows, compare_labels, compare_streams, compare_codes]
+)
 Comparison = Callable[[Segment, Arrays, Differences], None]
 
 

@@ -126,6 +126,17 @@ def test_published_missing_notes_are_joined_in_float64(tmp_path: Path) -> None:
     np.testing.assert_array_equal(published.preset, own.preset)
 
 
+def test_published_missing_notes_have_one_code(tmp_path: Path) -> None:
+    """Cards 1 and 2 have a note, of 5 and 300 it is missing: far enough apart for streams of their own."""
+    revlog = revlog_columns([1, 5, 2, 300, 5], np.arange(5))
+    cards = {"card_id": [1, 2], "note_id": [7, 8], "deck_id": [0, 0]}
+    write_history(tmp_path, USER, revlog, cards, DECKS)
+    published, own = (read_history(tmp_path, USER, missing) for missing in ("published", "own"))
+    assert published.cards.note.tolist() == own.cards.note.tolist() == [0, 1, 2, 3]
+    assert published.note_code.tolist() == [0, 1, 2, 1]
+    assert own.note_code.tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("offset", [1_700_000_000_000, 2**62, -(2**62)])
 def test_large_ids_are_told_apart(tmp_path: Path, revlog: Columns, offset: int) -> None:
     """Epoch milliseconds, and ids that float64 could not tell apart: the same entities as with small ids."""

@@ -5,9 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from rwkv.errors import HistoryError
-from tests.recurrent.engines import answered, assert_equal_to_the_bit, everything, next_review, some_history
+from rwkv.errors import HistoryError, InputError
+from tests.recurrent.engines import (
+    answered,
+    assert_equal_to_the_bit,
+    engine_for,
+    everything,
+    next_review,
+    now,
+    some_history,
+)
 
 TABLE = some_history(71, reviews=30, cards=5)
 GOOD = next_review(TABLE)
@@ -49,6 +58,43 @@ def test_whole_numbers_of_numpy_are_taken() -> None:
     ours, expected = answered(TABLE), answered(TABLE)
     assert_equal_to_the_bit(ours.answer(of_numpy), expected.answer(GOOD))
     assert ours.fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("duration", "taken"), [(4.5, 4), (5.5, 6), (4.51, 5), (-0.2, 0), (np.float32(7.25), 7), (3.0, 3), (1e18, 10**18)]
+)
+def test_durations_are_rounded_to_milliseconds(duration: float, taken: int, tmp_path: Path) -> None:
+    """Halves to the even one; one at a time and in bulk."""
+    ours, expected = answered(TABLE), answered(TABLE)
+    assert_equal_to_the_bit(
+        ours.answer(replace(GOOD, duration_ms=duration)), expected.answer(replace(GOOD, duration_ms=taken))
+    )
+    assert everything(ours, tmp_path / "a") == everything(expected, tmp_path / "b")
+    fed, whole = engine_for(TABLE), engine_for(TABLE)
+    fed.feed(replace(TABLE, duration_ms=np.full(len(TABLE), duration)))
+    whole.feed(replace(TABLE, duration_ms=np.full(len(TABLE), taken)))
+    assert everything(fed, tmp_path / "a") == everything(whole, tmp_path / "b")
+
+
+@pytest.mark.parametrize("duration", [float("nan"), float("inf"), 1e25])
+def test_durations_that_are_no_numbers_are_refused(duration: float) -> None:
+    for take in (
+        lambda engine: engine.answer(replace(GOOD, duration_ms=duration)),
+        lambda engine: engine.feed(replace(TABLE, duration_ms=np.full(len(TABLE), duration))),
+    ):
+        engine = engine_for(TABLE)
+        with pytest.raises(HistoryError, match="duration_ms"):
+            take(engine)
+        assert engine.reviews == 0
+
+
+@pytest.mark.parametrize("durations", [[1, 2, 3, -1], [1, 2, 3], [1, 2, 3, 2**64], [1, 2, 3, float("nan")], []])
+def test_durations_of_an_outlook_are_checked(durations: list[float]) -> None:
+    engine = answered(TABLE)
+    with pytest.raises(InputError, match="duration"):
+        list(engine.outlook([now(TABLE, 0)], durations))
+    whole, rounded = (list(engine.outlook([now(TABLE, 0)], four)) for four in ([1000] * 4, [1000.4] * 4))
+    assert torch.equal(whole[0].after, rounded[0].after)
 
 
 def test_clocks_that_were_set_back() -> None:
