@@ -44,6 +44,7 @@ class Identities:
         twin._prefix, twin._source, twin._drawn = self._prefix, self._source, dict(self._drawn)
         twin.numbers = {stream: dict(numbers) for stream, numbers in self.numbers.items()}
         twin._codes = {stream: codes.copy() for stream, codes in self._codes.items()}
+        twin.shared_note = self.shared_note
         return twin
 
     @property

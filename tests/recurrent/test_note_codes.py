@@ -104,6 +104,12 @@ def test_taken_back_and_restored(tmp_path: Path) -> None:
         assert_equal_to_the_bit(restored.answer(review), engine.answer(review))
 
 
+def test_a_branch_goes_on_with_it() -> None:
+    engine = answered(first_reviews(PUBLISHED, 50))
+    for review in list(reviews_of(PUBLISHED))[50:60]:
+        assert_equal_to_the_bit(engine.branch().answer(review), engine.answer(review))
+
+
 def test_the_first_of_them_is_taken_back() -> None:
     engine = engine_for(PUBLISHED, undo_limit=200)
     for review in reviews_of(PUBLISHED):
