@@ -98,6 +98,38 @@ def numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools
     return floats.astype(np.int64), missing
 
 
+def reals(column: pa.ChunkedArray, name: str, where: str) -> npt.NDArray[np.float64]:
+    """float64 values of a column that may be stored as any number type; NaN where one is missing."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
+        raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="numbers")
+    with reading(f"{where}, column {name}"):
+        values = column.cast(pa.float64(), safe=False).to_numpy()
+    if np.isinf(values).any():
+        raise HistoryError(f"Column {name} holds values that are not finite.", where=where)
+    return values
+
+
+def texts(column: pa.ChunkedArray, name: str, where: str) -> npt.NDArray[np.object_]:
+    """The texts of a column; no value may be missing."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_null(column.type)):
+        raise HistoryError(f"Column {name} is not text.", where=where, got=str(column.type), expected="texts")
+    return np.array(_whole(column, name, where).to_pylist(), object)
+
+
+def flags(column: pa.ChunkedArray, name: str, where: str) -> Bools:
+    """The values of a column of true and false; none may be missing."""
+    if not (pa.types.is_boolean(column.type) or pa.types.is_null(column.type)):
+        raise HistoryError(f"Column {name} is not true or false.", where=where, got=str(column.type), expected="bool")
+    return _whole(column, name, where).to_numpy().astype(bool)
+
+
+def _whole(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy())) + 1
+        raise HistoryError(f"Column {name} has {column.null_count} missing values.", where=f"{where}, row {row}")
+    return column
+
+
 def read_csv_columns(csv: CsvText, wanted: Collection[str]) -> dict[str, pa.ChunkedArray]:
     """Those of the wanted columns that a table of text has, as texts without spaces around them.
 

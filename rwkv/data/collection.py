@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.data.arrow import integers, read_columns, read_file, write_columns
+from rwkv.data.arrow import flags, integers, read_columns, read_file, reals, texts, write_columns
+from rwkv.data.collection_checks import check_calendar, check_kinds
 from rwkv.data.days import DayClock
 from rwkv.data.history import Bools, Ints
 from rwkv.data.revlogs import has_revlog
 from rwkv.errors import HistoryError, InputError
-from rwkv.files import replacing
+from rwkv.files import file_errors, replacing
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
@@ -137,7 +138,8 @@ def read_info(root: Path, user: int) -> CollectionInfo:
         hint = "import it with `rwkv import`; a plain dataset folder has no names"
         raise HistoryError("The user has no collection there.", where=str(path), hint=hint)
     try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
+        with file_errors(path):
+            stated = json.loads(path.read_text(encoding="utf-8"))
         version = stated["format_version"]
         if version != FORMAT_VERSION:
             raise InputError(
@@ -147,8 +149,11 @@ def read_info(root: Path, user: int) -> CollectionInfo:
                 expected=str(FORMAT_VERSION),
                 hint="import the collection again into an empty folder",
             )
-        return CollectionInfo(**stated)
-    except (ValueError, KeyError, TypeError) as error:
+        info = CollectionInfo(**stated)
+        check_kinds(info)
+        check_calendar(info.timezone, info.rollover_hour, info.day_start_s, info.last_review_s)
+        return info
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise HistoryError("The facts about a collection cannot be read.", where=str(path), got=str(error)) from error
 
 
@@ -182,10 +187,14 @@ def _read_cards(path: Path) -> CardList:
     where = str(path)
     names = tuple(field.name for field in fields(CardList) if field.name not in _OPTIONAL)
     table = read_file(path, where, names, _OPTIONAL)
-    ids = {name: integers(table[name], name, where) for name in _INTEGERS}
-    texts = {name: np.array(table[name].to_pylist(), object) for name in _TEXTS}
-    flags = {name: table[name].to_numpy().astype(bool) for name in _FLAGS}
-    floats = {name: table[name].to_numpy().astype(np.float64) for name in _FLOATS}
-    texts |= {name: np.array(table[name].to_pylist(), object) for name in _OPTIONAL if name in table.column_names}
-    columns: dict[str, npt.NDArray[Any]] = {**ids, **texts, **flags, **floats}
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for kind, read in ((_INTEGERS, integers), (_TEXTS, texts), (_OPTIONAL, texts), (_FLAGS, flags), (_FLOATS, reals)):
+        present = (name for name in kind if name in table.column_names)
+        columns |= {name: read(table[name], name, where) for name in present}
+    if np.any(columns["card_id"][1:] <= columns["card_id"][:-1]):
+        raise HistoryError("Column card_id does not ascend.", where=where, expected="each card once")
+    retention = columns["desired_retention"]
+    if not np.all((retention > 0) & (retention <= 1)):
+        got = str(retention[~((retention > 0) & (retention <= 1))][0])
+        raise HistoryError("A desired_retention is impossible.", where=where, got=got, expected="above 0, at most 1")
     return CardList(**columns)

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rwkv.data.collection import (
@@ -86,10 +88,71 @@ def test_other_versions_and_damage_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(stated | {"format_version": 99}))
     with pytest.raises(InputError, match="another version"):
         read_collection(tmp_path, 1)
-    for damaged in ("{", json.dumps({"format_version": 1}), json.dumps([1])):
-        path.write_text(damaged)
+    for damaged in ("{", json.dumps({"format_version": 1}), json.dumps([1]), "[" * 100_000, "\udcff"):
+        path.write_text(damaged, errors="surrogateescape")
         with pytest.raises(HistoryError, match="cannot be read"):
             read_collection(tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source", None),
+        ("name", ["Ada"]),
+        ("day_start_s", "yesterday"),
+        ("day_start_s", 1.5),
+        ("day_start_s", True),
+        ("day_start_s", 10**30),
+        ("last_review_s", -(10**13)),
+        ("rollover_hour", "4"),
+        ("rollover_hour", 24),
+        ("timezone", "Middle/Earth"),
+        ("timezone", 2),
+        ("has_fsrs", "yes"),
+        ("fsrs_params", {"Default": 0.2}),
+        ("fsrs_params", {"Default": ["0.2"]}),
+        ("counts", [3]),
+        ("counts", {"reviews": "3"}),
+    ],
+)
+def test_facts_of_another_kind_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    write_collection(tmp_path, Collection(1, INFO, CARDS))
+    path = tmp_path / "collection" / "user_id=1" / "info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(HistoryError, match="cannot be read") as caught:
+        read_collection(tmp_path, 1)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("card_id", ["a", "b"]),
+        ("card_id", [2, 1]),
+        ("card_id", [1, 1]),
+        ("note", [1, 2]),
+        ("deck", [None, "A"]),
+        ("deck", [b"\xff", b"A"]),
+        ("tags", [["a"], ["b"]]),
+        ("due_day", ["today", "tomorrow"]),
+        ("due_day", [np.inf, 1.0]),
+        ("interval_days", [1.5, 2.0]),
+        ("is_new", [2, 3]),
+        ("is_suspended", [None, True]),
+        ("desired_retention", [95.0, 0.9]),
+        ("desired_retention", [np.nan, 0.9]),
+        ("desired_retention", ["0.9", "0.9"]),
+    ],
+)
+def test_columns_of_another_kind_are_refused(tmp_path: Path, name: str, values: list[object]) -> None:
+    write_collection(tmp_path, Collection(1, INFO, CARDS))
+    path = tmp_path / "collection" / "user_id=1" / "cards.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(name), name, pa.array(values)), path)
+    with pytest.raises(HistoryError) as caught:
+        read_collection(tmp_path, 1)
+    assert str(path) in str(caught.value)
+    assert name in str(caught.value)
 
 
 def test_days_begin_at_the_rollover_hour() -> None:
