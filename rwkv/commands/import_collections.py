@@ -11,11 +11,12 @@ from rwkv.data.anki.read import read_anki
 from rwkv.data.collection import CollectionInfo, day_of, read_info
 from rwkv.data.csv_text import is_text, read_csv_text
 from rwkv.data.days import local_time
-from rwkv.data.imported import RULES, ImportChoices, ImportedUser, facts_of, next_user, write_import
+from rwkv.data.imported import RULES, ImportChoices, ImportedUser, facts_of, next_user, remove_leftovers, write_import
 from rwkv.data.known_users import same_import, same_person
 from rwkv.data.reviews_csv import CSV_COLUMNS, user_of_csv
 from rwkv.data.source_file import unchanged
 from rwkv.errors import InputError, RwkvError
+from rwkv.files import check_input
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
@@ -41,6 +42,7 @@ def import_collections(
     BusyError where another command writes into `out`.
     """
     with only_writer_in(out, "another folder"):
+        remove_leftovers(out)
         return _import_all(files, out, choices or ImportChoices(), replaces)
 
 
@@ -64,6 +66,7 @@ def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
     """Read one file or folder, whatever its name: its contents say what it is."""
     if not file.exists():
         raise InputError("There is no such file.", where=str(file))
+    check_input(file)
     dumps = dumps_in(file)
     if dumps:
         return read_dumps(dumps, file, choices)

@@ -211,7 +211,7 @@ def decimal_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[npt
 def bad_cell(column: pa.ChunkedArray, row: int, name: str, where: str, expected: str) -> InputError:
     """The error for a text in a row (0-based) that is not what is expected."""
     text = column[row].as_py()
-    what = f"A {name} is not what it should be." if text else f"A {name} is missing."
+    what = f"A value of {name} is not what it should be." if text else f"A value of {name} is missing."
     shortened = re.fullmatch(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+", text)
     hint = "a spreadsheet has shortened it: export the file anew, and do not save it from a spreadsheet"
     return InputError(

@@ -36,6 +36,8 @@ _SEPARATORS, _USUAL_SEPARATORS = ",;\t|", ",\t"
 # A spreadsheet's own first line, which is no part of the table.
 _STATED_SEPARATOR = "sep="
 _ENDINGS = {".csv", ".tsv", ".txt", ".gz", ".bz2", ".xz"}
+# Databases and archives.
+_OF_ANKI = (b"SQLite format 3\x00", b"PK\x03\x04")
 _HEAD_BYTES = 4096
 # Control characters that no text has; the fields of Anki's notes are joined by the last of those that are left out.
 _NO_TEXT = set(range(32)) - set(b"\t\n\r\f\x1a\x1f")
@@ -63,9 +65,16 @@ def name_without_endings(path: Path) -> str:
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file, perhaps packed, begins as text does; an empty file does not."""
+    """Whether a file, perhaps packed, begins as text does; an empty file does not.
+
+    Of other contents the name decides, so that damage of a text is told as such; but those of Anki are no text.
+    """
     start = _read(path, _HEAD_BYTES)
-    return bool(start) and (_encoding_by_look(start) is not None or not _NO_TEXT & set(start))
+    if start.startswith(_OF_ANKI):
+        return False
+    if _encoding_by_look(start) is not None or path.suffix.lower() in _ENDINGS:
+        return True
+    return bool(start) and not _NO_TEXT & set(start)
 
 
 def read_csv_text(path: Path, known: Iterable[str]) -> CsvText:

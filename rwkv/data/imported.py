@@ -1,6 +1,7 @@
 """What is read of one source of reviews, whatever its kind, and how it becomes a user of a folder."""
 
 import re
+import shutil
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -129,6 +130,12 @@ def write_import(root: Path, user: int, imported: ImportedUser, info: Collection
         for file in sorted(files, key=lambda file: file.parts[0] == "revlogs"):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (staging / file).replace(root / file)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what imports that were killed have left unfinished; for the only one that writes into `root`."""
+    for folder in root.glob(f"{_STAGING}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def writable(text: str) -> str:

@@ -192,8 +192,9 @@ def _refuse_first(is_wrong: Bools, column: TextColumn, name: str, where: str, ex
 
 
 def _without_doubles(rows: Ints, order: Ints) -> Ints:
-    """The places in `order` without those whose row [:, place] occurred before."""
-    by_row = np.lexsort((np.arange(len(order)), *rows[:, order]))
+    """The places in `order`, which is by time, without those whose row [:, place] occurred before."""
+    near = _near(rows[1, order])
+    by_row = near[np.lexsort((near, *rows[:, order[near]]))]
     is_double = np.zeros(len(order), bool)
     is_double[by_row[1:]] = np.all(np.diff(rows[:, order[by_row]], axis=1) == 0, axis=0)
     return order[~is_double]
@@ -201,9 +202,16 @@ def _without_doubles(rows: Ints, order: Ints) -> Ints:
 
 def _conflicts(reviews: TimedReviews) -> tuple[str, ...]:
     """What to say of several reviews of one card at one moment, which are not the same."""
-    by_card = np.lexsort((reviews.time_ms, reviews.card_id))
-    same = (np.diff(reviews.card_id[by_card]) == 0) & (np.diff(reviews.time_ms[by_card]) == 0)
-    return (f"{same.sum():,} reviews have the card and the moment of another one: kept",) if same.any() else ()
+    near = _near(reviews.time_ms)
+    pairs = np.unique(np.stack([reviews.time_ms[near], reviews.card_id[near]]), axis=1)
+    more = len(near) - pairs.shape[1]
+    return (f"{more:,} reviews have the card and the moment of another one: kept",) if more else ()
+
+
+def _near(time_ms: Ints) -> Ints:
+    """The rows, by time, that share their moment with another."""
+    same = np.diff(time_ms) == 0
+    return np.flatnonzero(np.append(same, False) | np.append(False, same))
 
 
 def _states(file: _File) -> Ints:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -147,6 +148,14 @@ def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pyt
         said = capsys.readouterr().err
         assert "got: \ufffd]0;mine\ufffd漢\n" in said
         assert "\x1b" not in said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
+def test_what_never_ends_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", Path(os.devnull)):
+        with pytest.raises(InputError, match="no file"):
+            import_collections([path], tmp_path / "out")
 
 
 def test_python_callers_meet_the_errors(tmp_path: Path) -> None:

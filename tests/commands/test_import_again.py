@@ -128,6 +128,10 @@ def test_a_failure_half_way_leaves_all_as_it_was(
     assert main(["import", str(later), "--out", str(out), "--replace"]) == 1
     assert main(["import", str(later), "--out", str(out)]) == 1
     assert files_below(out) == before
+    (out / ".import-killed" / "revlogs").mkdir(parents=True)
+    import_collections([mine], out)
+    assert files_below(out) == before
+    assert not (out / ".import-killed").exists()
 
 
 def test_damage_of_another_user_is_no_obstacle(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -178,7 +182,9 @@ def test_anki_s_revlog_alone(
     # An entry without a button, and a row twice.
     file.write_text("\n".join([*lines, lines[3], f"{START_MS + 99},12,0,0,0,0,2500,0,4"]) + "\n")
     assert main(["import", str(file), "--out", str(tmp_path / "out")]) == 0
-    assert "1 rows of revlog have an id that came before" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    for word in ("1 rows of revlog have an id that came before", "--grades", "--timezone and --rollover"):
+        assert word in said
     info = read_info(tmp_path / "out", 1)
     assert (info.timezone, info.rollover_hour, info.grades) == ("UTC", 4, "as recorded")
     assert info.counts["manual_entries"] == 1

@@ -82,14 +82,15 @@ def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> 
                 connection.execute(f"CREATE TABLE {table} ({', '.join(names)}{key})")
                 if table in files:
                     notices += _fill(connection, table, read_csv_text(files[table], names))
-            settings_notices, choices = _settle(connection, "col" in files, choices)
+            (has_col,) = connection.execute("SELECT count(*) FROM col").fetchone()
+            settings_notices, choices = _settle(connection, bool(has_col), choices)
         digest = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
         opened = OpenedSource(source, digest, "csv", name_without_endings(source), True, database, scratch)
         user = read_anki(opened, choices, by_anki=False)
     card_list = user.card_list
     if "cards" not in files:
         card_list = reviewed_cards(user.reviews.card_id)
-    elif "col" not in files:  # due days count from the collection's creation
+    elif not has_col:  # due days count from the collection's creation
         card_list = replace(card_list, due_day=np.full(len(card_list), np.nan))
     return replace(user, card_list=card_list, notices=(*notices, *settings_notices, *user.notices))
 
@@ -129,14 +130,18 @@ def _settle(
     """Complete the settings, and choose what they do not say; returns what must be said of it."""
     if not has_col:
         connection.execute("INSERT INTO col (crt) VALUES (0)")
+    (config,) = connection.execute("SELECT conf FROM col").fetchone()
+    notices: tuple[str, ...] = ()
+    if not config and choices.grades == "auto":
+        notices = ("the tables say nothing of the scheduler: ratings are as recorded (see --grades)",)
     connection.execute(f"UPDATE col SET ver = {_OLD_SCHEMA}")
     for name, value in _NO_SETTINGS.items():
         connection.execute(f"UPDATE col SET {name} = ? WHERE ifnull({name}, '') = ''", (value,))
     if has_col or (choices.timezone and choices.rollover_hour is not None):
-        return (), choices
-    notice = (
+        return notices, choices
+    notices += (
         f"the tables say nothing of time zone and day: {_TIMEZONE}, from {_ROLLOVER} o'clock, is taken where nothing "
-        "else is chosen (see --timezone and --rollover)"
+        "else is chosen (see --timezone and --rollover)",
     )
     hour = _ROLLOVER if choices.rollover_hour is None else choices.rollover_hour
-    return (notice,), replace(choices, timezone=choices.timezone or _TIMEZONE, rollover_hour=hour)
+    return notices, replace(choices, timezone=choices.timezone or _TIMEZONE, rollover_hour=hour)
