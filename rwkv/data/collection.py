@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rwkv.data.arrow import flags, integers, read_columns, read_file, reals, texts, write_columns
 from rwkv.data.collection_checks import check_calendar, check_kinds
-from rwkv.data.days import DayClock
+from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock
 from rwkv.data.history import Bools, Ints
 from rwkv.data.revlogs import has_revlog
 from rwkv.errors import HistoryError, InputError
@@ -176,7 +176,11 @@ def review_times(root: Path, user: int) -> Ints:
     columns = read_columns(root, "revlogs", user, ("review_time",))
     if columns is None:
         raise HistoryError("The user has no revlog.", where=where)
-    return integers(columns["review_time"], "review_time", where)
+    time_ms = integers(columns["review_time"], "review_time", where)
+    strange = time_ms[(time_ms < EARLIEST_S * 1000) | (time_ms > LATEST_S * 1000)]
+    if len(strange):
+        raise HistoryError("A review_time is in no calendar.", where=where, got=str(strange[0]), expected="milliseconds")
+    return time_ms
 
 
 def _folder(root: Path, user: int) -> Path:

@@ -165,3 +165,7 @@ def test_when_reviews_ended(tmp_path: Path) -> None:
     assert review_times(tmp_path, 1).tolist() == [10, 20, 30, 40]
     with pytest.raises(HistoryError, match="no revlog"):
         review_times(tmp_path, 2)
+    revlog["review_time"][3] = 2**62
+    write_tables(tmp_path, 3, revlog, {"card_id": np.array([5])}, {"deck_id": np.array([1])})
+    with pytest.raises(HistoryError, match="no calendar"):
+        review_times(tmp_path, 3)
