@@ -179,7 +179,9 @@ def review_times(root: Path, user: int) -> Ints:
     time_ms = integers(columns["review_time"], "review_time", where)
     strange = time_ms[(time_ms < EARLIEST_S * 1000) | (time_ms > LATEST_S * 1000)]
     if len(strange):
-        raise HistoryError("A review_time is in no calendar.", where=where, got=str(strange[0]), expected="milliseconds")
+        raise HistoryError(
+            "A review_time is in no calendar.", where=where, got=str(strange[0]), expected="milliseconds"
+        )
     return time_ms
 
 
