@@ -42,12 +42,28 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def silent_start() -> Iterator[None]:
-    """Workers that are spawned inside do not hear of Ctrl-C. Where it comes meanwhile, it is raised at the end."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    """Workers that are spawned inside do not hear of Ctrl-C. What would end the command meanwhile does so at the end.
+
+    A worker whose command goes away before it has told it what to do would say so in a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, frame: arrived.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which a worker inherits
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for stop in arrived[:1]:
+            signal.raise_signal(stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
