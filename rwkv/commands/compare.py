@@ -9,7 +9,14 @@ import numpy as np
 from rwkv.commands.chosen_model import choose_model
 from rwkv.commands.users import users_in
 from rwkv.data.history import RevlogTable
-from rwkv.data.keys import RARE_CARDS, TEST_SPLITS, benchmark_keys, candidate_reviews
+from rwkv.data.keys import (
+    LONGEST_DAYS,
+    LONGEST_DAYS_AFTER_EASY,
+    RARE_CARDS,
+    TEST_SPLITS,
+    benchmark_keys,
+    candidate_reviews,
+)
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
 from rwkv.errors import InputError, RwkvError
@@ -143,8 +150,9 @@ def why_none_counts(table: RevlogTable, left_out: int) -> str:
     if later <= TEST_SPLITS:
         return f"{of_all}, and {TEST_SPLITS + 1} are needed"
     return (
-        f"{of_all}, but {candidates} remain, and {TEST_SPLITS + 1} are needed: cards whose first interval is rare "
-        f"do not count, and {RARE_CARDS} cards or fewer with the same first button always are such"
+        f"{of_all}, but {candidates} remain of the {TEST_SPLITS + 1} that are needed: cards whose first interval is "
+        f"rare, or longer than {LONGEST_DAYS} days ({LONGEST_DAYS_AFTER_EASY} after Easy), do not count, and where "
+        f"{RARE_CARDS} cards or fewer had the same first button, every interval is rare"
     )
 
 

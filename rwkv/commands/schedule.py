@@ -191,7 +191,7 @@ def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str |
         "new": int(introducible(learner).sum()),
         "without usable reviews": int((~learner.is_reviewed & ~cards.is_new & ~cards.is_suspended).sum()),
     }
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    told = ", ".join(f"{count} are {name}" for name, count in counts.items() if count)
     ask = "; --new N asks so many new cards a day" if counts["new"] and not pace.new else ""
     return f"no card can be asked: of {len(cards)} cards {told}{ask}"
 

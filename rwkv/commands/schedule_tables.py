@@ -30,7 +30,7 @@ _COUNTS, _OPTIONAL = ("cards", "repeats", "new", "reviews", "waiting"), ("new", 
 # More cards on day 0 than this many days' worth are a backlog worth a word.
 _BACKLOG_DAYS = 3
 # Above this share of cards that come back on the day after, of at least so many, the model is doubted.
-_DOUBTFUL, _FEWEST_FOR_DOUBT = 0.5, 50
+_DOUBTFUL, _FEWEST_FOR_DOUBT = 0.5, 20
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ _OUTLIER_SHARE = 0.05
 _OUTLIER_COUNT = 20
 # So many cards with the same first rating or fewer lose all their second reviews there.
 RARE_CARDS = _OUTLIER_COUNT - 1
+# Longer intervals go too, whether they are rare or not.
+LONGEST_DAYS, LONGEST_DAYS_AFTER_EASY = 100, 365
 _RARE_INTERVAL = 6
 _EASY = 4
 
@@ -132,7 +134,9 @@ def _without_outliers(repetition: Ints, interval: Ints, first_rating: Ints) -> B
     usable = np.ones(len(interval), bool)
     for rating in np.unique(first_rating):
         group = np.flatnonzero((repetition == 2) & (first_rating == rating))
-        removed = _outlier_intervals(interval[group], longest=365 if rating == _EASY else 100)
+        removed = _outlier_intervals(
+            interval[group], longest=LONGEST_DAYS_AFTER_EASY if rating == _EASY else LONGEST_DAYS
+        )
         usable[group[np.isin(interval[group], removed)]] = False
     return usable
 

@@ -259,7 +259,12 @@ def test_why_nothing_counts_is_true(tmp_path: Path) -> None:
     assert len(benchmark_keys(few, short=False, secs=False)) == 0
     why = why_none_counts(few, 0)
     assert "of 200 reviews 192 lie on a later day" in why
-    assert "19 cards or fewer with the same first button always are such" in why
+    assert "where 19 cards or fewer had the same first button, every interval is rare" in why
+    card, interval = np.meshgrid(np.arange(30), np.array([0, 101, 202]))
+    write_history(tmp_path, 3, revlog_columns(card.ravel(), interval.ravel() * 86_400 + card.ravel()))
+    seldom = read_history(tmp_path, 3)
+    assert len(benchmark_keys(seldom, short=False, secs=False)) == 0
+    assert "or longer than 100 days (365 after Easy), do not count" in why_none_counts(seldom, 0)
     assert "predicts the 3 that" in why_none_counts(few, 3)
 
 

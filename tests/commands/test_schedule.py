@@ -229,8 +229,8 @@ def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("is_suspended", True, "of 11 cards 11 suspended"),
-        ("is_new", True, "of 11 cards 1 suspended, 10 new; --new N asks so many new cards a day"),
+        ("is_suspended", True, "of 11 cards 11 are suspended"),
+        ("is_new", True, "of 11 cards 1 are suspended, 10 are new; --new N asks so many new cards a day"),
     ],
 )
 def test_why_nothing_is_asked(learner: Learner, column: str, value: bool, words: str) -> None:
