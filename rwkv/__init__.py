@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rwkv.commands.import_collections import import_collections
     from rwkv.commands.predict import predict_collection
     from rwkv.commands.report import write_report
-    from rwkv.commands.schedule import schedule_collection
+    from rwkv.commands.schedule import Pace, schedule_collection
     from rwkv.data.revlogs import read_history
     from rwkv.model.checkpoint import read_weights, write_weights
     from rwkv.model.inputs import SequenceDraw, draw_sequence
@@ -24,6 +24,7 @@ __all__ = [
     "CODES",
     "CodeSpec",
     "Engine",
+    "Pace",
     "Place",
     "Question",
     "Review",
@@ -46,6 +47,7 @@ _MODULES = {
     "CODES": "rwkv.model.spec",
     "CodeSpec": "rwkv.model.spec",
     "Engine": "rwkv.recurrent.engine",
+    "Pace": "rwkv.commands.schedule",
     "Place": "rwkv.recurrent.features",
     "Question": "rwkv.recurrent.person",
     "Review": "rwkv.recurrent.features",
