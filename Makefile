@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint conformance clean
+.PHONY: install demo test lint conformance sanitize clean
 
 install: .venv/installed
 
@@ -25,6 +25,18 @@ lint: install  ## style and types
 
 conformance: install  ## the vectors in RWKV_CONFORMANCE (default ../shared/conformance), with the largest differences
 	$(BIN)/pytest tests/conformance
+
+# ASan and the C++ library come first, so that errors of memory and exceptions both go through them.
+SANITIZED := build/sanitize/lib
+SANITIZED_TESTS := tests/ops tests/recurrent tests/model/test_few_rows.py tests/model/test_native_layer.py
+
+sanitize: install  ## the tests of the kernels over a build with ASan and UBSan, minutes
+	rm -rf build/sanitize
+	RWKV_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib $(SANITIZED)
+	cp -r tests pyproject.toml $(SANITIZED)/
+	cd $(SANITIZED) && ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+		$(abspath $(BIN))/python -m pytest $(SANITIZED_TESTS)
 
 clean:  ## what install and demo made
 	rm -rf .venv rwkv-demo build *.egg-info

@@ -1,5 +1,6 @@
 """Builds the native CPU kernels where PyTorch and a C++ compiler are there; without them the package still installs."""
 
+import os
 import subprocess
 import sys
 
@@ -14,11 +15,29 @@ except ImportError:
 # Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 
+# With the checks of ASan and UBSan: see `make sanitize`.
+SANITIZED = "RWKV_SANITIZE" in os.environ
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZED else []
+if SANITIZED:
+    FLAGS = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", *SANITIZERS]
+
 # PyTorch's own threads: without it at::parallel_for, a template, runs on one. Its library comes with GCC and PyTorch.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
 
-SOURCES = ("module", "dropout", "gemm", "shift", "wkv", "time_mix", "time_mix_backward", "channel_mix", "step", "curve")
-HEADERS = ("formulas", "gemm", "gradients", "panels", "rows", "shift", "simd", "time_mix", "wkv")
+SOURCES = (
+    "module",
+    "checks",
+    "dropout",
+    "gemm",
+    "shift",
+    "wkv",
+    "time_mix",
+    "time_mix_backward",
+    "channel_mix",
+    "step",
+    "curve",
+)
+HEADERS = ("checks", "formulas", "gemm", "gradients", "panels", "rows", "shift", "simd", "time_mix", "wkv")
 
 
 class OptionalBuild(BuildExtension):
@@ -28,6 +47,8 @@ class OptionalBuild(BuildExtension):
         try:
             super().run()
         except (BaseError, CCompilerError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            if SANITIZED:
+                raise
             print(f"rwkv: installed without native kernels, which could not be built: {error}", file=sys.stderr)
 
 
@@ -38,7 +59,7 @@ setup(
             [f"rwkv/ops/csrc/{name}.cpp" for name in SOURCES],
             depends=[f"rwkv/ops/csrc/{name}.h" for name in HEADERS],
             extra_compile_args={"cxx": FLAGS + OPENMP},
-            extra_link_args=OPENMP,
+            extra_link_args=OPENMP + SANITIZERS,
         )
     ],
     cmdclass={"build_ext": OptionalBuild},

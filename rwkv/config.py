@@ -60,6 +60,9 @@ _USER = _whole(0, what="a user number")
 Flag = Annotated[bool, Rule("true or false", (bool,))]
 Count = Annotated[int, _whole(1)]
 CountOrZero = Annotated[int, _whole(0)]
+# Threads and processes, as many as large machines have cores. Where there are no more, OpenMP ends the process.
+Workers = Annotated[int, _whole(1, 1024)]
+WorkersOrZero = Annotated[int, _whole(0, 1024)]
 User = Annotated[int, _USER]
 Size = Annotated[int, _whole(1, 2**47, "a size in bytes")]  # no machine can map a larger file
 Positive = Annotated[float, Rule("a number above 0 and below 1e9", (int, float), lambda x: 0 < x < 1e9, float)]
@@ -116,7 +119,7 @@ class FindKeysConfig(_Users):
     data_path: Folder
     short: Flag = False
     secs: Flag = False
-    processes: Count = 1
+    processes: Workers = 1
     # Accepted, not used: the keys do not depend on the algorithm, and the database always has room for enough readers.
     algo: Name = "FSRS-6"
     lmdb_max_readers: Count = 1024
@@ -131,7 +134,7 @@ class ProcessDataConfig(_Users):
     lmdb_size: Size
     max_batch_size: Annotated[int, _whole(2)]
     missing_notes: MissingNotes = "own"
-    processes: Count = 1
+    processes: Workers = 1
     # Accepted, not used: the store is made without torch, keeps full precision and always holds all five streams.
     device: Device = "cuda"
     dtype: Dtype = "bfloat16"
@@ -165,8 +168,8 @@ class TrainConfig(Config):
     save_model_prefix: Name
     device: Device
     dtype: Dtype
-    threads: CountOrZero = 0
-    num_fetch_processes: CountOrZero = 1
+    threads: WorkersOrZero = 0
+    num_fetch_processes: WorkersOrZero = 1
     max_train_global_len: Count = 66_000
     loss_mode: Annotated[Literal["all", "equalize"], _one_of("all", "equalize")] = "all"
     step_offset: CountOrZero = 1
@@ -215,8 +218,8 @@ class EvaluateConfig(_Users):
     dtype: Dtype
     dataset_lmdb_path: Place
     dataset_lmdb_size: Size
-    threads: CountOrZero = 0
-    num_fetch_processes: CountOrZero = 1
+    threads: WorkersOrZero = 0
+    num_fetch_processes: WorkersOrZero = 1
     raw: Flag = False
     raw_db_path: Place = Path("raw/result_db")
     raw_db_size: Size = 3_000_000_000
@@ -250,8 +253,8 @@ class RecurrentConfig(_Users):
     device: Device
     dtype: Dtype
     user: Annotated[int | None, _USER] = None
-    threads: CountOrZero = 0
-    processes: Count = 1
+    threads: WorkersOrZero = 0
+    processes: Workers = 1
     verbose: Flag = False
     missing_notes: MissingNotes = "own"
     memory: Size = 1_000_000_000

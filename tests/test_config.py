@@ -239,6 +239,8 @@ WRONG: list[tuple[type[Config], str, object]] = [
     (TrainConfig, "SAVE_MODEL_PREFIX", ""),
     (TrainConfig, "SEED", 2**64),
     (TrainConfig, "THREADS", -1),
+    (TrainConfig, "THREADS", 2**31 - 1),
+    (RecurrentConfig, "PROCESSES", 1025),
     (EvaluateConfig, "FILE_AHEAD", ""),
     (EvaluateConfig, "RAW", {"a": 1}),
     (RecurrentConfig, "USER", "1"),

@@ -31,9 +31,15 @@ class ChunkPlan:
 
 
 def plan_chunks(offsets: Tensor, is_query: Tensor, chunk_length: int) -> ChunkPlan:
-    """Plan the chunks of packed groups. offsets: int64 [G + 1]; is_query: bool [N]; on any one device."""
+    """Plan the chunks of packed groups. offsets: int64 [G + 1]; is_query: bool [N]; on any one device.
+
+    Raises ValueError for offsets that do not go from 0 to N, or decrease.
+    """
     device = offsets.device
     lengths = offsets.diff()
+    ends = offsets[[0, -1]].tolist() if len(offsets) else None
+    if ends != [0, len(is_query)] or (lengths < 0).any():
+        raise ValueError(f"offsets must go from 0 to {len(is_query)} rows and never decrease, got {offsets.tolist()}")
     group_order = torch.argsort(lengths, descending=True, stable=True)
     chunks = (lengths[group_order] + chunk_length - 1) // chunk_length
     steps = int(chunks.max()) if len(chunks) else 0

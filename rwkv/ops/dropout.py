@@ -32,8 +32,15 @@ NO_DROP = Drop(0.0, None, 0)
 def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
     """Zero entries of x with probability `rate` and scale up the others; then add `residual`, of the same shape.
 
-    seed: int64 [1], on the device of x, its low 32 bits count. site: a number for each use within a step.
+    rate: at least 0 and below 1. seed: int64 [1], on the device of x, its low 32 bits count. site: a number for each
+    use within a step. Raises ValueError for another rate, or other shapes.
     """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is {rate}, expected at least 0 and below 1")
+    if seed.shape != (1,):
+        raise ValueError(f"seed has shape {tuple(seed.shape)}, expected [1]")
+    if residual is not None and residual.shape != x.shape:
+        raise ValueError(f"residual has shape {tuple(residual.shape)}, x has {tuple(x.shape)}")
     return _Dropout.apply(x, rate, seed, site, residual)
 
 

@@ -1,5 +1,7 @@
 """A few rows by the native kernel are those of Network.step, whose weights and states they share."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,11 +9,13 @@ from torch import Tensor
 from rwkv.model.few_rows import FewRows
 from rwkv.model.network import Network
 from rwkv.model.packed import flat_state, pack_network, packs, state_size, unflat_state
-from rwkv.model.spec import PUBLISHED
+from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.ops.native import is_built
 from rwkv.ops.network_step import network_step
-from tests.networks import native_network, random_inputs, recipe_network, small_network
+from tests.networks import NATIVE, native_network, random_inputs, recipe_network, small_network
 
+# Every rank in turn is the widest of all that a linear map makes.
+WIDE = [replace(NATIVE, **{name: 300}) for name in ("decay_rank", "a_rank", "v_rank", "gate_rank")]
 NETWORKS = {"published": recipe_network(PUBLISHED), "native": native_network(), "small": small_network()}
 
 # Float32 sums in another order, relative to the largest number: errors of single sums are some 1e-7, and 16 layers and
@@ -59,6 +63,17 @@ def test_equals_step(name: str, rows: int, seen: list[bool]) -> None:
     assert relative_difference(outputs, expected) < TOLERANCE
     for ours, theirs in zip(after, states, strict=True):
         assert relative_difference(ours, theirs[-writes:]) < TOLERANCE
+
+
+@pytest.mark.parametrize("spec", WIDE, ids=["decay", "a", "v", "gate"])
+def test_ranks_may_be_wider_than_all_else(spec: NetworkSpec) -> None:
+    network = recipe_network(replace(spec, curves=16))
+    inputs, before = random_inputs(6, 3), random_states(network, 6)
+    expected, states = by_step(network, inputs, before, ALL)
+    outputs, after = FewRows(network)(inputs, before, 1)
+    assert relative_difference(outputs, expected) < TOLERANCE
+    for ours, theirs in zip(after, states, strict=True):
+        assert relative_difference(ours, theirs[-1:]) < TOLERANCE
 
 
 @pytest.mark.skipif(not is_built(), reason="the native kernels are not built")

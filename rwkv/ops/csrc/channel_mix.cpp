@@ -23,11 +23,18 @@ RWKV_CLONES void relu_square_back(const float *h, int64_t count, float *grad) {
   for (int64_t i = 0; i < count; ++i) grad[i] *= h[i] > 0 ? 2 * h[i] : 0;
 }
 
-void check_weights(at::TensorList weights, int64_t C) {
-  TORCH_CHECK(weights.size() == kChannelWeights, "got ", weights.size(), " weights");
-  check(weights[kLerp], "lerp", {C});
-  check(weights[kK], "W_k", {weights[kK].size(0), C});
-  check(weights[kV], "W_v", {C, weights[kK].size(0)});
+// The door of both passes. Returns the rows.
+ShiftedRows checked(const at::Tensor &x, at::TensorList weights, const at::Tensor &source, const at::Tensor &before) {
+  if (weights.size() != kChannelWeights) refuse("a channel mixer has ", int64_t{kChannelWeights}, " weights, got ", int64_t(weights.size()));
+  const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
+  rows.check_all();
+  check(weights[kLerp], "lerp", {rows.channels()});
+  check_dimensions(weights[kK], "W_k", 2);
+  const int64_t inner = weights[kK].size(0);
+  check_columns(inner, "the rows of W_k");
+  check(weights[kK], "W_k", {inner, rows.channels()});
+  check(weights[kV], "W_v", {rows.channels(), inner});
+  return rows;
 }
 
 Map packed(const at::Tensor &w, bool back) { return Map(read(w), w.size(0), w.size(1), back); }
@@ -37,10 +44,8 @@ Map packed(const at::Tensor &w, bool back) { return Map(read(w), w.size(0), w.si
 // Returns y [N, C], normalised x [N, C], and what is kept: h [N, inner] and statistics [N, 2].
 std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
                                             const at::Tensor &before) {
-  const ShiftedRows shifted{x, weights[kNormWeight], weights[kNormBias], source, before};
-  shifted.check_all();
-  const int64_t rows = x.size(0), C = x.size(1);
-  check_weights(weights, C);
+  const ShiftedRows shifted = checked(x, weights, source, before);
+  const int64_t rows = shifted.rows(), C = shifted.channels();
   const Map to_inner = packed(weights[kK], false), to_outer = packed(weights[kV], false);
   const int64_t inner = to_inner.out();
   auto y = at::empty_like(x), normed = at::empty_like(x);
@@ -64,16 +69,14 @@ std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList 
 // Returns the gradients of x and of the weights.
 std::vector<at::Tensor> channel_mix_backward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
                                              const at::Tensor &h, const at::Tensor &statistics, const at::Tensor &grad) {
+  check_dimensions(x, "x", 2);
   const auto before = x.slice(0, 0, 0);
-  const ShiftedRows shifted{x, weights[kNormWeight], weights[kNormBias], source, before};
-  shifted.check_all();
-  const int64_t rows = x.size(0), C = x.size(1);
-  check_weights(weights, C);
-  const Map to_inner = packed(weights[kK], true), to_outer = packed(weights[kV], true);
-  const int64_t inner = to_inner.out();
+  const ShiftedRows shifted = checked(x, weights, source, before);
+  const int64_t rows = shifted.rows(), C = shifted.channels(), inner = weights[kK].size(0);
   check(h, "h", {rows, inner});
   check(statistics, "statistics", {rows, 2});
   check(grad, "grad", {rows, C});
+  const Map to_inner = packed(weights[kK], true), to_outer = packed(weights[kV], true);
   auto of_x = at::zeros_like(x), of_source = at::zeros_like(x);
   GradientSums sums(weights);
   for_ranges_of_blocks(rows, [&](const BlockRange &range) {

@@ -45,12 +45,14 @@ double recall(const float *w_logits, const float *ahead_logits, double elapsed, 
 // curves [N, at least 2 * n]: w_logits and ahead_logits of n curves. elapsed [N]: seconds, at least 1.
 at::Tensor curve_recall(const at::Tensor &curves, const at::Tensor &elapsed, const at::Tensor &stabilities,
                         const at::Tensor &points, double floor) {
-  const int64_t rows = elapsed.numel(), n = stabilities.numel(), width = curves.size(1);
-  TORCH_CHECK(n >= 2 && width >= 2 * n, "curves must have at least ", 2 * n, " columns, got ", width);
+  check_dimensions(curves, "curves", 2);
+  check_dimensions(stabilities, "stabilities", 1);
+  const int64_t rows = curves.size(0), n = stabilities.size(0), width = curves.size(1);
   check(curves, "curves", {rows, width});
   check(elapsed, "elapsed", {rows}, at::kDouble);
   check(stabilities, "stabilities", {n}, at::kDouble);
   check(points, "points", {n}, at::kDouble);
+  if (n < 2 || width < 2 * n) refuse("curves must have twice ", n, " columns, at least 4, got ", width);
   const Grid grid{stabilities.const_data_ptr<double>(), points.const_data_ptr<double>(), n, floor};
   auto p = at::empty({rows}, curves.options());
   const float *from = read(curves);

@@ -2,6 +2,8 @@
 
 #include <torch/library.h>
 
+#include <limits>
+
 #include "rows.h"
 #include "simd.h"
 
@@ -31,6 +33,7 @@ at::Tensor hash_dropout(const at::Tensor &x, int64_t threshold, double scale, co
   check(x, "x", x.sizes());
   check(seed, "seed", {1}, at::kLong);
   if (residual.has_value()) check(*residual, "residual", x.sizes());
+  if (threshold < 0 || threshold > std::numeric_limits<uint32_t>::max()) refuse("threshold must be below 2^32, got ", threshold);
   const float *added = residual.has_value() ? read(*residual) : nullptr;
   auto y = at::empty_like(x);
   const float *in = read(x);

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "checks.h"
+
 namespace rwkv {
 
 constexpr int64_t kBlockRows = 128;
@@ -73,23 +75,18 @@ void share(int64_t tasks, const Work &work) {
                    [&](int64_t, int64_t) { work(Queue(next, tasks)); });
 }
 
-inline void check(const at::Tensor &x, const char *name, at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat) {
-  TORCH_CHECK(x.device().is_cpu() && x.is_contiguous() && x.scalar_type() == dtype && x.sizes() == sizes, name,
-              " must be a contiguous CPU tensor ", sizes, " of ", dtype, ", got ", x.sizes(), " of ", x.scalar_type());
-}
-
 inline const float *read(const at::Tensor &x) { return x.const_data_ptr<float>(); }
 inline float *write(at::Tensor &x) { return x.data_ptr<float>(); }
 
 }  // namespace rwkv
 
-// Calls the given template with the width of a head as a constant.
-#define RWKV_FOR_WIDTH(K, ...)                                                        \
-  [&] {                                                                               \
-    switch (K) {                                                                      \
-      case 16: { constexpr int kWidth = 16; return __VA_ARGS__; }                     \
-      case 32: { constexpr int kWidth = 32; return __VA_ARGS__; }                     \
-      case 64: { constexpr int kWidth = 64; return __VA_ARGS__; }                     \
-      default: TORCH_CHECK(false, "a head must have 16, 32 or 64 channels, got ", K); \
-    }                                                                                 \
+// Calls the given template with the width of a head as a constant; see check_head_width.
+#define RWKV_FOR_WIDTH(K, ...)                                     \
+  [&] {                                                            \
+    switch (K) {                                                   \
+      case 16: { constexpr int kWidth = 16; return __VA_ARGS__; }  \
+      case 32: { constexpr int kWidth = 32; return __VA_ARGS__; }  \
+      case 64: { constexpr int kWidth = 64; return __VA_ARGS__; }  \
+      default: rwkv::refuse("a head has ", int64_t(K), " channels"); \
+    }                                                              \
   }()

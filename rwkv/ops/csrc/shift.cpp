@@ -44,17 +44,22 @@ RWKV_CLONES void normalise_back(const float *x, const float *weight, const float
 }  // namespace
 
 void ShiftedRows::check_all() const {
+  check_dimensions(x, "x", 2);
+  check_dimensions(before, "before", 2);
   const int64_t rows = x.size(0), C = x.size(1), earlier = before.size(0);
   check(x, "x", {rows, C});
+  check_columns(C, "the channels of x");
   check(weight, "weight", {C});
   check(bias, "bias", {C});
   check(before, "before", {earlier, C});
   check(source, "source", {rows}, at::kLong);
   const int64_t *at = source.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < rows; ++i)
-    TORCH_CHECK(at[i] == i || (i > 0 && (at[i] == i - 1 || at[i] == at[i - 1])) || (at[i] >= rows && at[i] < rows + earlier),
-                "source[", i, "] = ", at[i], " is neither row ", i, ", nor the row before it or that one's source, nor one of ",
-                earlier, " rows before");
+  for (int64_t i = 0; i < rows; ++i) {
+    const bool is_within = at[i] == i || (i > 0 && (at[i] == i - 1 || at[i] == at[i - 1]));
+    if (!is_within && (at[i] < rows || at[i] >= rows + earlier))
+      refuse("source[", i, "] = ", at[i], " is neither row ", i, ", nor the row before it or that one's source, nor one of ",
+             earlier, " rows before");
+  }
 }
 
 ShiftedBlock::ShiftedBlock(const ShiftedRows &of)

@@ -15,7 +15,7 @@
 namespace rwkv {
 namespace {
 
-constexpr int64_t kInterpolations = 8, kRatings = 4;
+constexpr int64_t kRatings = 4, kMostRows = 4096;
 constexpr float kNormEps = 1e-5f, kGroupNormEps = 64e-5f;
 
 // The sizes of the network, as rwkv/model/packed.py lists them.
@@ -24,11 +24,12 @@ struct Sizes {
   std::vector<int64_t> layers, inner;  // by stream
 
   explicit Sizes(at::IntArrayRef s) {
-    TORCH_CHECK(s.size() >= 10 && s.size() % 2 == 0, "sizes must be ten numbers and a pair for each stream");
+    if (s.size() < 12 || s.size() % 2 != 0) refuse("sizes must be ten numbers and a pair for each stream");
+    for (const int64_t size : s) check_columns(size, "a size");
     inputs = s[0], input_hidden = s[1], channels = s[2], heads = s[3], decay_rank = s[4], a_rank = s[5];
     v_rank = s[6], gate_rank = s[7], head_hidden = s[8], curves = s[9];
-    for (const int64_t size : s) TORCH_CHECK(size > 0, "a size must be positive, got ", size);
-    TORCH_CHECK(channels % heads == 0 && channels % kNarrowPanel == 0, channels, " channels for ", heads, " heads");
+    if (channels % heads != 0) refuse(channels, " channels for ", heads, " heads");
+    check_head_width(width());
     for (size_t i = 10; i < s.size(); i += 2) {
       layers.push_back(s[i]);
       inner.push_back(s[i + 1]);
@@ -37,9 +38,12 @@ struct Sizes {
 
   int64_t width() const { return channels / heads; }
   int64_t layer_state() const { return channels * (2 + width()); }
+  int64_t state(size_t stream) const { return layers[stream] * layer_state(); }
   int64_t outputs() const { return 2 * curves + kRatings; }
+  // Of all that a linear map makes. The scales of all heads and the ratings are not more than the channels.
   int64_t widest() const {
-    return padded(std::max({input_hidden, head_hidden, channels, curves, *std::max_element(inner.begin(), inner.end())}));
+    return padded(std::max({input_hidden, head_hidden, channels, curves, decay_rank, a_rank, v_rank, gate_rank,
+                            *std::max_element(inner.begin(), inner.end())}));
   }
 };
 
@@ -49,7 +53,7 @@ class Weights {
   Weights(const float *begin, int64_t count) : at_(begin), end_(begin + count) {}
 
   const float *take(int64_t count) {
-    TORCH_CHECK(count <= end_ - at_, "the packed weights are too few for these sizes");
+    if (count > end_ - at_) refuse("the packed weights are too few for these sizes");
     const float *here = at_;
     at_ += count;
     return here;
@@ -125,22 +129,40 @@ RWKV_CLONES void mix_head(const HeadOfRow &in) {
 // The rows on their way through the network, and the scratch that every part of it uses.
 class Pass {
  public:
-  Pass(const Sizes &sizes, const float *weights, int64_t count, int64_t rows, int64_t writes)
-      : sizes_(sizes), weights_(weights, count), rows_(rows), writes_(writes), scratch_(kMatrices * rows * sizes.widest()) {
+  Pass(const Sizes &sizes, const at::Tensor &weights, int64_t rows, int64_t writes)
+      : sizes_(sizes), weights_(read(weights), weights.numel()), rows_(rows), writes_(writes), scratch_(kMatrices * rows * sizes.widest()) {
     float *at = scratch_.data();
-    for (Matrix *m : {&x, &normed_, &mixed_, &low_, &r_, &k_, &v_, &v0_, &v_mix_, &a_, &d_, &gate_, &k_scale_, &v_scale_, &y_}) {
+    for (Matrix *m : {&x_, &normed_, &mixed_, &low_, &r_, &k_, &v_, &v0_, &v_mix_, &a_, &d_, &gate_, &k_scale_, &v_scale_, &y_}) {
       *m = {at, rows, sizes.widest()};
       at += rows * sizes.widest();
     }
   }
+
+  // The rows through everything. before: by stream the state; after: by stream the states that the last rows leave.
+  void run(const float *inputs, const std::vector<const float *> &before, at::IntArrayRef seen,
+           const std::vector<float *> &after, float *outputs) {
+    encode(inputs);
+    std::vector<float *> of_layer(writes_);
+    for (size_t s = 0; s < sizes_.layers.size(); ++s)
+      for (int64_t l = 0; l < sizes_.layers[s]; ++l) {
+        const int64_t offset = l * sizes_.layer_state();
+        for (int64_t i = 0; i < writes_; ++i) of_layer[i] = after[s] + i * sizes_.state(s) + offset;
+        layer(l == 0, sizes_.inner[s], before[s] + offset, seen[s] != 0, of_layer);
+      }
+    read_out(outputs);
+    if (!weights_.all_taken()) refuse("the packed weights are too many for these sizes");
+  }
+
+ private:
+  static constexpr int64_t kMatrices = 15;
 
   void encode(const float *inputs) {
     const Matrix from{const_cast<float *>(inputs), rows_, sizes_.inputs};
     linear(from, sizes_.inputs, sizes_.input_hidden, true, y_);
     each(y_, sizes_.input_hidden, silu);
     norm(y_, sizes_.input_hidden, mixed_);
-    linear(mixed_, sizes_.input_hidden, sizes_.channels, true, x);
-    each(x, sizes_.channels, silu);
+    linear(mixed_, sizes_.input_hidden, sizes_.channels, true, x_);
+    each(x_, sizes_.channels, silu);
   }
 
   // state: before the rows; after: by writing row.
@@ -151,31 +173,24 @@ class Pass {
 
   void read_out(float *outputs) {
     const int64_t C = sizes_.channels, hidden = sizes_.head_hidden, curves = sizes_.curves;
-    norm(x, C, normed_);
+    norm(x_, C, normed_);
     linear(normed_, C, C, true, y_);
     each(y_, C, relu);
     norm(y_, C, mixed_);
     linear(mixed_, C, hidden, true, y_);
-    copy_out(y_, hidden, curves, outputs);
+    copy_out(y_, hidden, curves, 0, outputs);
     linear(normed_, C, hidden, true, y_);
     each(y_, hidden, relu);
-    copy_out(y_, hidden, curves, outputs + curves);
+    copy_out(y_, hidden, curves, curves, outputs);
     linear(normed_, C, hidden, true, y_);
     each(y_, hidden, relu);
-    copy_out(y_, hidden, kRatings, outputs + 2 * curves);
+    copy_out(y_, hidden, kRatings, 2 * curves, outputs);
   }
-
-  bool all_weights_taken() const { return weights_.all_taken(); }
-
-  Matrix x;
-
- private:
-  static constexpr int64_t kMatrices = 15;
 
   void linear(const Matrix &from, int64_t inputs, int64_t outputs, bool biased, const Matrix &to) {
     const float *weights = weights_.take(inputs * padded(outputs));
     const float *bias = biased ? weights_.take(padded(outputs)) : nullptr;
-    multiply(weights, bias, from.x, from.stride, rows_, inputs, outputs, to.x, to.stride);
+    if (rows_ > 0) multiply(weights, bias, from.x, from.stride, rows_, inputs, outputs, to.x, to.stride);
   }
 
   // B(inner(A(x))) + bias
@@ -210,7 +225,7 @@ class Pass {
   void time_mixer(bool first, const float *state, bool seen, const std::vector<float *> &after) {
     const int64_t C = sizes_.channels, H = sizes_.heads;
     const auto nothing = [] {};
-    norm(x, C, normed_);
+    norm(x_, C, normed_);
     keep_shift(after, 0);
     mix(state, seen);
     linear(mixed_, C, C, false, r_);
@@ -232,7 +247,7 @@ class Pass {
     const float *bonus = weights_.take(C), *weight = weights_.take(C), *bias = weights_.take(C);
     RWKV_FOR_WIDTH(sizes_.width(), mix_heads<kWidth>(first, state + 2 * C, after, bonus, weight, bias));
     linear(mixed_, C, C, false, y_);
-    for (int64_t i = 0; i < rows_; ++i) add(y_.row(i), C, x.row(i));
+    for (int64_t i = 0; i < rows_; ++i) add(y_.row(i), C, x_.row(i));
   }
 
   template <int K>
@@ -259,26 +274,26 @@ class Pass {
 
   void channel_mixer(int64_t inner, const float *shift, bool seen, const std::vector<float *> &after) {
     const int64_t C = sizes_.channels;
-    norm(x, C, normed_);
+    norm(x_, C, normed_);
     keep_shift(after, C);
     mix(shift, seen);
     linear(mixed_, C, inner, false, y_);
     each(y_, inner, squared_relu);
     linear(y_, inner, C, false, mixed_);
-    for (int64_t i = 0; i < rows_; ++i) add(mixed_.row(i), C, x.row(i));
+    for (int64_t i = 0; i < rows_; ++i) add(mixed_.row(i), C, x_.row(i));
   }
 
-  // The last linear map of a head, into its columns of the outputs.
-  void copy_out(const Matrix &from, int64_t inputs, int64_t outputs, float *to) {
+  // The last linear map of a head, into its columns of the outputs, the first of which is `column`.
+  void copy_out(const Matrix &from, int64_t inputs, int64_t outputs, int64_t column, float *to) {
     linear(from, inputs, outputs, true, low_);
-    for (int64_t i = 0; i < rows_; ++i) std::copy_n(low_.row(i), outputs, to + i * sizes_.outputs());
+    for (int64_t i = 0; i < rows_; ++i) std::copy_n(low_.row(i), outputs, to + i * sizes_.outputs() + column);
   }
 
   const Sizes &sizes_;
   Weights weights_;
   int64_t rows_, writes_;
   std::vector<float> scratch_;
-  Matrix normed_, mixed_, low_, r_, k_, v_, v0_, v_mix_, a_, d_, gate_, k_scale_, v_scale_, y_;
+  Matrix x_, normed_, mixed_, low_, r_, k_, v_, v0_, v_mix_, a_, d_, gate_, k_scale_, v_scale_, y_;
 };
 
 }  // namespace
@@ -287,26 +302,30 @@ class Pass {
 std::vector<at::Tensor> network_step(const at::Tensor &weights, at::IntArrayRef size_list, const at::Tensor &inputs,
                                      at::TensorList before, at::IntArrayRef seen, int64_t writes) {
   const Sizes sizes(size_list);
-  const int64_t rows = inputs.size(0), streams = sizes.layers.size();
-  check(weights, "weights", {weights.numel()});
+  const size_t streams = sizes.layers.size();
+  check_dimensions(inputs, "inputs", 2);
+  const int64_t rows = inputs.size(0);
+  if (rows > kMostRows) refuse("at most ", kMostRows, " rows, got ", rows);
   check(inputs, "inputs", {rows, sizes.inputs});
-  TORCH_CHECK(int64_t(before.size()) == streams && int64_t(seen.size()) == streams, "one state for each of ", streams, " streams");
-  TORCH_CHECK(0 <= writes && writes <= rows, "writes must be 0 to ", rows, ", got ", writes);
-  std::vector<at::Tensor> result{at::empty({rows, sizes.outputs()}, inputs.options())};
-  Pass pass(sizes, read(weights), weights.numel(), rows, writes);
-  pass.encode(read(inputs));
-  std::vector<float *> after(writes);
-  for (int64_t s = 0; s < streams; ++s) {
-    const int64_t size = sizes.layers[s] * sizes.layer_state();
-    check(before[s], "a state", {1, size});
-    result.push_back(at::empty({writes, size}, inputs.options()));
-    for (int64_t l = 0; l < sizes.layers[s]; ++l) {
-      for (int64_t i = 0; i < writes; ++i) after[i] = write(result.back()) + i * size + l * sizes.layer_state();
-      pass.layer(l == 0, sizes.inner[s], read(before[s]) + l * sizes.layer_state(), seen[s] != 0, after);
-    }
+  check_dimensions(weights, "weights", 1);
+  check(weights, "weights", weights.sizes());
+  if (before.size() != streams || seen.size() != streams) refuse("one state for each of ", int64_t(streams), " streams");
+  if (writes < 0 || writes > rows) refuse("writes must be 0 to ", rows, ", got ", writes);
+  std::vector<const float *> states;
+  for (size_t s = 0; s < streams; ++s) {
+    check(before[s], "a state", {1, sizes.state(s)});
+    states.push_back(read(before[s]));
   }
-  pass.read_out(write(result[0]));
-  TORCH_CHECK(pass.all_weights_taken(), "the packed weights are too many for these sizes");
+  // A pass over no rows only counts the weights.
+  Pass(sizes, weights, 0, 0).run(nullptr, states, seen, {}, nullptr);
+
+  std::vector<at::Tensor> result{at::empty({rows, sizes.outputs()}, inputs.options())};
+  std::vector<float *> after;
+  for (size_t s = 0; s < streams; ++s) {
+    result.push_back(at::empty({writes, sizes.state(s)}, inputs.options()));
+    after.push_back(write(result.back()));
+  }
+  Pass(sizes, weights, rows, writes).run(read(inputs), states, seen, after, write(result[0]));
   return result;
 }
 

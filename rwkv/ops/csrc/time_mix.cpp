@@ -8,22 +8,56 @@
 
 namespace rwkv {
 
-TimeWeights::TimeWeights(at::TensorList list, int64_t C, bool back) : weights(list), maps(kTimeWeights), channels(C) {
-  TORCH_CHECK(weights.size() == kTimeWeights || weights.size() == kFirstLayerWeights, "got ", weights.size(), " weights");
-  for (const auto &w : weights) check(w, "a weight", w.sizes());
-  heads = weights[kKScale].size(0);
-  TORCH_CHECK(heads > 0 && C % heads == 0, C, " channels for ", heads, " heads");
+namespace {
+
+void check_weights(at::TensorList weights, int64_t C) {
+  const int64_t count = weights.size();
+  if (count != kTimeWeights && count != kFirstLayerWeights)
+    refuse("a time mixer has ", int64_t{kTimeWeights}, " weights, or ", int64_t{kFirstLayerWeights}, " in the first layer, got ", count);
+  check_dimensions(weights[kKScale], "a scale", 2);
+  const int64_t heads = weights[kKScale].size(0);
+  if (heads < 1 || C % heads != 0) refuse(C, " channels for ", heads, " heads");
+  check_head_width(C / heads);
   check(weights[kLerps], "lerps", {kLerpCount, C});
   for (const int w : {kR, kK, kV, kOut}) check(weights[w], "a map", {C, C});
   for (const int w : {kDecayBias, kABias, kOutWeight, kOutBias}) check(weights[w], "a bias", {C});
   for (const int w : {kKScaleBias, kVScaleBias}) check(weights[w], "a scale's bias", {heads});
   for (const int w : {kKScale, kVScale}) check(weights[w], "a scale", {heads, C});
-  for (const int w : {kDecayDown, kADown, kGateDown, kVMixDown})
-    if (w < int(weights.size())) check(weights[w], "a map down", {weights[w].size(0), C});
-  for (const int w : {kDecayUp, kAUp, kGateUp, kVMixUp})
-    if (w < int(weights.size())) check(weights[w], "a map up", {C, weights[w - 1].size(0)});
-  if (!first_layer()) check(weights[kVMixBias], "a bias", {C});
-  check(weights[kBonus], "bonus", {heads, width()});
+  for (const int down : {kDecayDown, kADown, kGateDown, kVMixDown}) {
+    if (down >= count) continue;
+    check_dimensions(weights[down], "a map down", 2);
+    const int64_t rank = weights[down].size(0);
+    check_columns(rank, "a rank");
+    check(weights[down], "a map down", {rank, C});
+    check(weights[down + 1], "a map up", {C, rank});
+  }
+  if (count == kTimeWeights) check(weights[kVMixBias], "a bias", {C});
+  check(weights[kBonus], "bonus", {heads, C / heads});
+}
+
+}  // namespace
+
+ShiftedRows checked(const at::Tensor &x, const std::optional<at::Tensor> &v0, at::TensorList weights,
+                    const at::Tensor &source, const at::Tensor &before, const at::Tensor &offsets,
+                    const at::Tensor &is_query) {
+  check_dimensions(x, "x", 2);
+  check_weights(weights, x.size(1));
+  const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
+  rows.check_all();
+  check_groups(offsets, is_query, rows.rows());
+  if (v0.has_value() != (weights.size() == kTimeWeights)) refuse("v0 belongs to all layers but the first");
+  if (v0.has_value()) check(*v0, "v0", x.sizes());
+  return rows;
+}
+
+std::array<int64_t, kCheckpoints> kept_columns(at::TensorList weights) {
+  const int64_t C = weights[kLerps].size(1), H = weights[kKScale].size(0);
+  const auto rank = [&](TimeWeight down) { return down < int64_t(weights.size()) ? weights[down].size(0) : 0; };
+  return {C, C, C, rank(kDecayDown), rank(kADown), rank(kGateDown), rank(kVMixDown), H, H, C, 2};
+}
+
+TimeWeights::TimeWeights(at::TensorList list, int64_t C, bool back)
+    : weights(list), maps(kTimeWeights), channels(C), heads(list[kKScale].size(0)) {
   at::parallel_for(0, std::size(kMaps), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       if (kMaps[i] < int(weights.size()))
@@ -133,18 +167,12 @@ void output_of_block(const TimeWeights &weights, at::TensorList kept, const Argu
     }
 }
 
+// But for what comes from the recurrence.
 std::vector<at::Tensor> room_for_kept(const at::Tensor &x, at::TensorList weights) {
-  const int64_t rows = x.size(0), C = x.size(1), H = weights[kKScale].size(0);
-  const auto wide = [&](int64_t columns) { return at::empty({rows, columns}, x.options()); };
+  const auto columns = kept_columns(weights);
   std::vector<at::Tensor> kept(kKeptCount);
-  for (const int place : {kKeptR, kKeptK, kKeptV}) kept[place] = wide(C);
-  kept[kLowDecay] = wide(weights[kDecayDown].size(0));
-  kept[kLowA] = wide(weights[kADown].size(0));
-  kept[kLowGate] = wide(weights[kGateDown].size(0));
-  kept[kLowVMix] = wide(weights.size() > kFirstLayerWeights ? weights[kVMixDown].size(0) : 0);
-  kept[kKeptKScale] = wide(H);
-  kept[kKeptVScale] = wide(H);
-  kept[kStatistics] = wide(2);
+  for (int place = 0; place < kCheckpoints; ++place)
+    if (place != kKeptOut) kept[place] = at::empty({x.size(0), columns[place]}, x.options());
   return kept;
 }
 
@@ -156,13 +184,11 @@ std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optiona
                                          at::TensorList weight_list, const at::Tensor &source, const at::Tensor &before,
                                          const at::Tensor &offsets, const at::Tensor &is_query,
                                          const std::optional<at::Tensor> &initial, bool keep) {
-  const ShiftedRows shifted{x, weight_list[kNormWeight], weight_list[kNormBias], source, before};
-  shifted.check_all();
-  const int64_t rows = x.size(0), C = x.size(1);
+  const ShiftedRows shifted = checked(x, v0, weight_list, source, before, offsets, is_query);
+  const int64_t rows = shifted.rows(), C = shifted.channels();
   const TimeWeights weights(weight_list, C, false);
-  TORCH_CHECK(v0.has_value() != weights.first_layer(), "v0 belongs to all layers but the first");
-  if (v0.has_value()) check(*v0, "v0", {rows, C});
   const int64_t heads = weights.heads, K = weights.width();
+  if (initial.has_value()) check(*initial, "initial", {offsets.size(0) - 1, heads, K, K});
   auto kept = room_for_kept(x, weight_list);
   const float *first_v = read(v0.has_value() ? *v0 : kept[kKeptV]);
   std::vector<at::Tensor> args;

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
+#include <optional>
 #include <vector>
 
 #include "formulas.h"
@@ -34,7 +36,15 @@ enum Kept {
 
 constexpr float kGroupNormEps = 64e-5f;
 
-// The weights, checked, with their maps packed.
+// How many columns each of those has that have a row for each of x, in their order: all but the checkpoints.
+std::array<int64_t, kCheckpoints> kept_columns(at::TensorList weights);
+
+// The door of both passes. Returns the rows. v0 is missing in a stream's first layer.
+ShiftedRows checked(const at::Tensor &x, const std::optional<at::Tensor> &v0, at::TensorList weights,
+                    const at::Tensor &source, const at::Tensor &before, const at::Tensor &offsets,
+                    const at::Tensor &is_query);
+
+// The weights, which were checked, with their maps packed.
 struct TimeWeights {
   at::TensorList weights;
   std::vector<Map> maps;  // by TimeWeight

@@ -207,6 +207,14 @@ class Backward {
   }
 };
 
+void check_kept(at::TensorList kept, at::TensorList weights, int64_t rows, const at::Tensor &offsets) {
+  if (kept.size() != kKeptCount) refuse("the forward pass keeps ", int64_t{kKeptCount}, " tensors, got ", int64_t(kept.size()));
+  const auto columns = kept_columns(weights);
+  for (int place = 0; place < kCheckpoints; ++place) check(kept[place], "what is kept", {rows, columns[place]});
+  const int64_t heads = weights[kBonus].size(0), width = weights[kBonus].size(1);
+  check(kept[kCheckpoints], "checkpoints", {checkpoint_starts(offsets).back(), heads, width, width});
+}
+
 }  // namespace
 
 // Returns the gradients of x, of v0 (which means nothing in the first layer), and of the weights.
@@ -215,12 +223,11 @@ std::vector<at::Tensor> time_mix_backward(const at::Tensor &x, const std::option
                                           at::TensorList weights, const at::Tensor &source, const at::Tensor &before,
                                           const at::Tensor &offsets, const at::Tensor &is_query, at::TensorList kept,
                                           const at::Tensor &of_y, const std::optional<at::Tensor> &of_first_v) {
-  TORCH_CHECK(kept.size() == kKeptCount && before.size(0) == 0, "rows that continue an earlier batch take no gradient");
-  const ShiftedRows shifted{x, weights[kNormWeight], weights[kNormBias], source, before};
-  shifted.check_all();
+  if (before.dim() != 2 || before.size(0) != 0) refuse("rows that continue an earlier batch take no gradient");
+  const ShiftedRows shifted = checked(x, v0, weights, source, before, offsets, is_query);
+  check_kept(kept, weights, shifted.rows(), offsets);
   check(of_y, "of_y", x.sizes());
-  for (const int place : {kKeptR, kKeptK, kKeptV, kKeptOut}) check(kept[place], "what is kept", x.sizes());
-  if (v0.has_value()) check(*v0, "v0", x.sizes());
+  if (of_first_v.has_value() && v0.has_value()) refuse("of_first_v belongs to the first layer");
   if (of_first_v.has_value()) check(*of_first_v, "of_first_v", x.sizes());
   Backward pass(shifted, weights, kept, read(v0.has_value() ? *v0 : kept[kKeptV]), of_y);
   pass.before_recurrence();

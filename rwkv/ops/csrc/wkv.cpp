@@ -140,13 +140,15 @@ RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *ini
 
 Rows rows_of(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor &k_hat, const at::Tensor &v,
              const at::Tensor &b, const at::Tensor &offsets, const at::Tensor &is_query) {
-  TORCH_CHECK(r.dim() == 3 && offsets.dim() == 1 && offsets.numel() >= 1, "r must be [N, H, K], offsets [G + 1]");
-  for (const auto *x : {&r, &log_decay, &k_hat, &v, &b}) check(*x, "r, log_decay, k_hat, v, b", r.sizes());
-  check(offsets, "offsets", offsets.sizes(), at::kLong);
-  check(is_query, "is_query", {r.size(0)}, at::kBool);
-  const int64_t *bound = offsets.const_data_ptr<int64_t>();
-  for (int64_t g = 1; g < offsets.numel(); ++g) TORCH_CHECK(bound[g] >= bound[g - 1], "offsets must not decrease");
-  TORCH_CHECK(bound[0] == 0 && bound[offsets.numel() - 1] == r.size(0), "offsets must go from 0 to N");
+  check_dimensions(r, "r", 3);
+  check(r, "r", r.sizes());
+  check(log_decay, "log_decay", r.sizes());
+  check(k_hat, "k_hat", r.sizes());
+  check(v, "v", r.sizes());
+  check(b, "b", r.sizes());
+  check_head_width(r.size(2));
+  check_columns(r.size(1) * r.size(2), "the channels of all heads");
+  check_groups(offsets, is_query, r.size(0));
   return {r.const_data_ptr<float>(),     log_decay.const_data_ptr<float>(), k_hat.const_data_ptr<float>(),
           v.const_data_ptr<float>(),     b.const_data_ptr<float>(),         is_query.const_data_ptr<bool>(),
           r.size(1) * r.size(2)};
@@ -155,15 +157,6 @@ Rows rows_of(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor 
 Rows from(const Rows &rows, int64_t row, int64_t offset) {
   const int64_t at = row * rows.stride + offset;
   return {rows.r + at, rows.log_decay + at, rows.k_hat + at, rows.v + at, rows.b + at, rows.is_query + row, rows.stride};
-}
-
-// Where each group's checkpoints begin, in whole checkpoints of all heads: int64 [G + 1].
-std::vector<int64_t> checkpoint_starts(const at::Tensor &offsets) {
-  const int64_t *bound = offsets.const_data_ptr<int64_t>();
-  std::vector<int64_t> starts(offsets.numel(), 0);
-  for (int64_t g = 1; g < offsets.numel(); ++g)
-    starts[g] = starts[g - 1] + std::max<int64_t>(0, bound[g] - bound[g - 1] - 1) / kCheckpoint;
-  return starts;
 }
 
 // States of G groups that may be overwritten: those given, or zero.
@@ -214,6 +207,14 @@ void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, 
 }
 
 }  // namespace
+
+std::vector<int64_t> checkpoint_starts(const at::Tensor &offsets) {
+  const int64_t *bound = offsets.const_data_ptr<int64_t>();
+  std::vector<int64_t> starts(offsets.numel(), 0);
+  for (int64_t g = 1; g < offsets.numel(); ++g)
+    starts[g] = starts[g - 1] + std::max<int64_t>(0, bound[g] - bound[g - 1] - 1) / kCheckpoint;
+  return starts;
+}
 
 // States are [G, H, K (key), K (value)]: transposed against the public op. Returns out, final state, checkpoints.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> wkv_forward(const at::Tensor &r, const at::Tensor &log_decay,

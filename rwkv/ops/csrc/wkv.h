@@ -9,6 +9,9 @@
 
 namespace rwkv {
 
+// Where each group's checkpoints begin, in whole checkpoints of all heads: [G + 1]. offsets: checked.
+std::vector<int64_t> checkpoint_starts(const at::Tensor &offsets);
+
 std::tuple<at::Tensor, at::Tensor, at::Tensor> wkv_forward(const at::Tensor &r, const at::Tensor &log_decay,
                                                            const at::Tensor &k_hat, const at::Tensor &v,
                                                            const at::Tensor &b, const at::Tensor &offsets,
