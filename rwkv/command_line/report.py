@@ -20,7 +20,7 @@ how far to trust that; then every card's recall and history, the days ahead and 
 log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
 
   rwkv report mine                           a collection that was imported
-  rwkv report data --user 3 --compared 3-12  one's report, with a comparison of ten
+  rwkv report data --user 3 --compared 3-12  one's report, ten compared
   rwkv report --training rwkv-demo/pretrain  the loss curves of training runs"""
 
 
