@@ -3,6 +3,7 @@
 Source: rslib/src/import_export/package/meta.rs of Anki says which file of an archive holds the collection.
 """
 
+import errno
 import lzma
 import shutil
 import struct
@@ -165,8 +166,9 @@ def _damage_of_archives(where: str) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the file system; what unpacks bzip2 raises one without a number
+        # What unpacks bzip2 raises one without a number; a place before the file's beginning is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         hint = "export or download it again"
         raise InputError("The archive is damaged or truncated.", where=where, got=str(error), hint=hint) from error
 

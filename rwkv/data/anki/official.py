@@ -1,6 +1,8 @@
 """The same settings through Anki's own package, which reads every schema that the installed Anki knows."""
 
+import io
 import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +33,12 @@ def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Setti
     copy.parent.mkdir()
     shutil.copyfile(database, copy)
     try:
-        collection = Collection(str(copy))
-        try:
-            return copy, _settings(collection, where)
-        finally:
-            collection.close()
+        with redirect_stdout(io.StringIO()):  # where it tells programmers of settings that are of no use to them
+            collection = Collection(str(copy))
+            try:
+                return copy, _settings(collection, where)
+            finally:
+                collection.close()
     except InputError:
         raise
     except Exception as error:  # the package raises Exception itself, for a scheduler that it does not know
