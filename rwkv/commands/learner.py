@@ -35,8 +35,9 @@ class Learner:
     """info: None for a plain dataset folder, whose times count from the start of day 0 instead of 1970.
 
     history: the reviews up to now; those that a wrong clock has dated later are left out. times_s [R]: when they ended.
-    cards: those that exist. number int64 [cards]: of each in the history; from `reviewed` on it has no review.
-    places: by number. latest_s, latest_day float64 [cards]: of the latest review, NaN without one.
+    cards: those that exist, of three kinds: new as Anki has it, reviewed, and without usable history, which is neither.
+    number int64 [cards]: of each in the history; from `reviewed` on it has no review. places: by number. latest_s,
+    latest_day float64 [cards]: of the latest review, NaN without one.
     """
 
     root: Path
@@ -62,7 +63,7 @@ class Learner:
 
     @property
     def is_reviewed(self) -> Bools:
-        """bool [cards]."""
+        """bool [cards]; none is new."""
         return ~np.isnan(self.latest_s)
 
     def day_of(self, at_s: float) -> int:
@@ -127,9 +128,9 @@ def _until_now(info: CollectionInfo, history: RevlogTable, times_s: Floats) -> s
     return present
 
 
-def _by_number(roster: Roster, number: npt.NDArray[np.integer], values: npt.NDArray[np.number]) -> Floats:
-    """Values [n] of numbers [n] by number, the last of each; NaN where there is none."""
-    by_number = np.full(len(roster.card_id), np.nan)
+def _by_number(count: int, number: npt.NDArray[np.integer], values: npt.NDArray[np.number]) -> Floats:
+    """Values [n] of numbers [n] by number [count], the last of each; NaN where there is none."""
+    by_number = np.full(count, np.nan)
     by_number[number] = values
     return by_number
 
@@ -137,7 +138,10 @@ def _by_number(roster: Roster, number: npt.NDArray[np.integer], values: npt.NDAr
 def _learner(
     root: Path, history: RevlogTable, info: CollectionInfo | None, cards: CardList, roster: Roster, times_s: Floats
 ) -> Learner:
-    number = roster.numbers_of(cards.card_id)
+    number, places = _numbers(roster, cards)
+    latest_s, latest_day = (
+        _by_number(len(places.note), history.card, values)[number] for values in (times_s, history.day_offset)
+    )
     return Learner(
         root=root,
         info=info,
@@ -146,10 +150,22 @@ def _learner(
         cards=cards,
         number=number,
         reviewed=int(history.card.max()) + 1,  # numbered by first appearance
-        places=roster.places,
-        latest_s=_by_number(roster, history.card, times_s)[number],
-        latest_day=_by_number(roster, history.card, history.day_offset)[number],
+        places=places,
+        latest_s=latest_s,
+        latest_day=latest_day,
     )
+
+
+def _numbers(roster: Roster, cards: CardList) -> tuple[Ints, CardTable]:
+    """(the number of each card, places by number). A card that is new in Anki has one without reviews.
+
+    Old versions of Anki left no entry in the log when they forgot a card: its type alone says that it was reset.
+    """
+    number = roster.numbers_of(cards.card_id)
+    is_reset = cards.is_new & (number < roster.reviewed)
+    places = {name: np.concatenate([column, column[number[is_reset]]]) for name, column in vars(roster.places).items()}
+    number[is_reset] = len(roster.card_id) + np.arange(is_reset.sum())
+    return number, CardTable(**places)
 
 
 def _unnamed(card_id: Ints) -> CardList:

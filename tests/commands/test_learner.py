@@ -11,6 +11,7 @@ import pytest
 
 from rwkv.commands.learner import Learner, choose_user, questions_at, read_learner
 from rwkv.commands.moment import moment_of, written
+from rwkv.data.collection import read_collection, write_collection
 from rwkv.data.days import local_time
 from rwkv.data.review_times import estimated_times
 from rwkv.errors import InputError
@@ -210,3 +211,26 @@ def test_estimated_times_fit_the_record() -> None:
         times = estimated_times(table)
         assert np.all(np.diff(times) >= 0)
         np.testing.assert_array_equal(times // DAY_S, table.day_offset)
+
+
+def test_a_card_that_anki_forgot_without_an_entry_is_new(tmp_path: Path) -> None:
+    """Its reviews stay in the history, but it has a number without any, in the place where it was."""
+    root = make_person(tmp_path)
+    before = read_learner(root, 1)
+    collection = read_collection(root, 1)
+    is_reset = np.isin(collection.cards.card_id, [id_of(2), id_of(7)])
+    cards = replace(collection.cards, is_new=collection.cards.is_new | is_reset)
+    write_collection(root, replace(collection, cards=cards))
+    after = read_learner(root, 1)
+    assert len(after.history) == len(before.history)
+    assert after.is_reviewed.tolist() == (before.is_reviewed & ~is_reset).tolist()
+    assert np.all((after.number >= after.reviewed) == ~after.is_reviewed)
+    assert len(set(after.number.tolist())) == len(after.number)
+    for name, column in vars(after.places).items():
+        np.testing.assert_array_equal(column[after.number], getattr(before.places, name)[before.number], err_msg=name)
+    rows = np.flatnonzero(is_reset)
+    at_s = after.now_s()
+    assert [question.elapsed_days for question in questions_at(after, rows, at_s)] == [-1, -1]
+    assert [question.place for question in questions_at(after, rows, at_s)] == [
+        question.place for question in questions_at(before, rows, at_s)
+    ]
