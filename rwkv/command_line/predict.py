@@ -24,7 +24,7 @@ imported one, so that the next time takes seconds."""
 
 _EPILOG = """\
 which cards (--cards), a part of the language of Anki's search box:
-  word "some words" wor*d   in the note's first field
+  word "some words" wor*d   in the note's first field with text
   deck:NAME preset:NAME     with the decks below; NAME may hold *; deck:"A B"
   tag:NAME tag:none         with the tags below; NAME may hold *
   is:new is:due is:suspended  as in Anki

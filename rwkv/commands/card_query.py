@@ -1,6 +1,6 @@
 """Which cards: a small part of the language of Anki's search box, with properties that the model gives.
 
-    word  "some words"  wor*d   in the note's first field, upper and lower case alike
+    word  "some words"  wor*d   in the note's first field with text, upper and lower case alike
     deck:NAME  preset:NAME      NAME may hold *; a deck with all that lies below it; deck:"Two words"
     is:new  is:due  is:suspended
     tag:NAME  tag:none          of the note; a tag with all that lies below it; NAME may hold *

@@ -26,6 +26,7 @@ _GRADES = ("as recorded", "old scheduler, mapped in part", "old scheduler, mappe
 _TELLING_FORMS = ("apkg", "csv")
 _KINDS = {"apkg": "shared decks", "colpkg": "a whole collection"}
 
+_CLOCK_BEHIND = "see whether the clock of this computer is right"
 _NO_REVIEWS = "take a collection in which cards were learned; docs/formats.md says which entries count, and why"
 
 
@@ -98,6 +99,7 @@ def _reviews(
     if len(kept.row) == 0:
         met = "; ".join(f"{count:,} {RULES[name]}" for name, count in counts.items() if count)
         hint = "export it with `Include scheduling information`" if kind == "apkg" else _NO_REVIEWS
+        hint = _CLOCK_BEHIND if counts["in_the_future"] else hint
         raise InputError("The collection has no reviews.", where=where, got=met or "an empty revlog", hint=hint)
     time_ms = revlog.time_ms[kept.row]
     if time_ms[0] < EARLIEST_S * 1000:

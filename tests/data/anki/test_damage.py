@@ -3,15 +3,20 @@
 import json
 import lzma
 import sqlite3
+import tempfile
 import zipfile
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rwkv.data.anki.archive import opened
 from rwkv.data.anki.read import read_anki
-from rwkv.data.imported import ImportChoices, ImportedUser
+from rwkv.data.imported import ImportChoices, ImportedUser, facts_of, write_import
+from rwkv.data.revlogs import read_history
 from rwkv.errors import InputError
 from tests.data.anki.small import CREATED_S, write_archive, write_collection_file
 
@@ -125,6 +130,54 @@ def test_a_schema_that_is_not_utf8(tmp_path: Path) -> None:
     ):
         path.write_bytes(content.replace(old, new))
         assert str(path) in said_of(path)
+
+
+COLUMNS = {
+    "col": ("crt", "ver", "conf", "decks", "dconf"),
+    "revlog": ("cid", "ease", "ivl", "factor", "time", "type"),
+    "cards": ("nid", "did", "type", "queue", "due", "ivl", "odue", "odid"),
+    "notes": ("flds", "tags"),
+}
+values = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=20),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3), st.lists).map(
+        json.dumps
+    ),
+)
+places = st.sampled_from([(table, column) for table, columns in COLUMNS.items() for column in columns])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a good collection."""
+    return write_collection_file(tmp_path_factory.mktemp("whole") / "a.anki2", REVIEWS[:20]).read_bytes()
+
+
+@settings(deadline=None, max_examples=40)
+@given(drawn=st.lists(st.tuples(places, values), min_size=1, max_size=3))
+def test_whatever_stands_in_a_column(whole: bytes, drawn: list[tuple[tuple[str, str], object]]) -> None:
+    """It is imported, or refused with the file's name; where it is imported, it can be written and read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.anki2"
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.deserialize(whole)
+            for (table, column), value in drawn:
+                database.execute(f"UPDATE {table} SET {column} = ?", (value,))
+            database.commit()
+            path.write_bytes(database.serialize())
+        try:
+            user = imported(path)
+        except InputError as error:
+            said = str(error)
+        else:
+            said = str(path)
+            write_import(Path(folder) / "out", 1, user, facts_of(user, "published", datetime.now(UTC)))
+            assert len(read_history(Path(folder) / "out", 1)) == len(user.reviews.time_ms)
+        assert str(path) in said
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
