@@ -6,13 +6,35 @@ A field is a TOML key in lower case; its type carries the rule for the value. Wi
 import difflib
 import json
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
+from rwkv.config_values import (
+    NAME_RULE,
+    USER_RULE,
+    Count,
+    CountOrZero,
+    Device,
+    Dtype,
+    Flag,
+    Folder,
+    MissingNotes,
+    Name,
+    Place,
+    Positive,
+    Rule,
+    Size,
+    Text,
+    User,
+    Workers,
+    WorkersOrZero,
+    list_of_different,
+    one_of,
+    whole,
+)
 from rwkv.errors import ConfigError
 from rwkv.vocab import STREAMS
 
@@ -20,59 +42,10 @@ from rwkv.vocab import STREAMS
 Relations = tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...]
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a key may hold: in words, as TOML types (a bool is no int), as a test; and how it becomes the field."""
-
-    expected: str
-    types: tuple[type, ...]
-    fits: Callable[[Any], bool] = lambda value: True
-    convert: Callable[[Any], Any] = lambda value: value
-
-    def accepts(self, value: object) -> bool:
-        return type(value) in self.types and self.fits(value)
-
-
-def _whole(least: int, most: int = 2**31 - 1, what: str = "a whole number") -> Rule:
-    return Rule(f"{what} from {least} to {most}", (int,), lambda number: least <= number <= most)
-
-
-def _text(expected: str, pattern: str, convert: Callable[[str], object] = str) -> Rule:
-    return Rule(expected, (str,), lambda text: re.fullmatch(pattern, text) is not None, convert)
-
-
-def _one_of(*words: str, **synonyms: str) -> Rule:
-    table = {word: word for word in words} | synonyms
-    return Rule(" or ".join(f'"{word}"' for word in table), (str,), table.__contains__, table.__getitem__)
-
-
-def _list_of_different(rule: Rule) -> Rule:
-    expected = f"a list of at least one, none twice, each {rule.expected}"
-    return Rule(expected, (list,), lambda xs: all(map(rule.accepts, xs)) and 0 < len({*xs}) == len(xs), tuple)
-
-
-# No name of a file holds the character NUL.
-_ANY, _SOME = "[^\0]*", "[^\0]+"
-_NAME = _text("text in quotes, not empty", _SOME)
-_USER = _whole(0, what="a user number")
-
-Flag = Annotated[bool, Rule("true or false", (bool,))]
-Count = Annotated[int, _whole(1)]
-CountOrZero = Annotated[int, _whole(0)]
-# Threads and processes, as many as large machines have cores. Where there are no more, OpenMP ends the process.
-Workers = Annotated[int, _whole(1, 1024)]
-WorkersOrZero = Annotated[int, _whole(0, 1024)]
-User = Annotated[int, _USER]
-Size = Annotated[int, _whole(1, 2**47, "a size in bytes")]  # no machine can map a larger file
-Positive = Annotated[float, Rule("a number above 0 and below 1e9", (int, float), lambda x: 0 < x < 1e9, float)]
-Text = Annotated[str, _text("text in quotes", _ANY)]
-Name = Annotated[str, _NAME]
-Place = Annotated[Path, _text("a path in quotes, not empty", _SOME, Path)]
-Folder = Annotated[Path, _text("a folder in quotes", _ANY, Path)]  # empty: the working directory
-Device = Annotated[str, _text('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")]
-Dtype = Annotated[Literal["bfloat16", "float32"], _one_of("bfloat16", "float32", float="float32")]
-MissingNotes = Annotated[Literal["own", "published"], _one_of("own", "published")]
+# A file of a configuration has about a thousand bytes.
+_MOST_BYTES, _MOST_DOTS = 1 << 20, 500
+# Of what is wrong, so much is shown.
+_MOST_UNKNOWN, _MOST_LETTERS = 20, 80
 
 
 def _in_order(start: str, end: str) -> Relations:
@@ -81,7 +54,7 @@ def _in_order(start: str, end: str) -> Relations:
 
 
 def _unless_listed(*bounds: str) -> Relations:
-    expected = f"{_USER.expected}, or a list USER_IDS"
+    expected = f"{USER_RULE.expected}, or a list USER_IDS"
     return tuple(((bound, "user_ids"), lambda *given: given != (None, None), expected) for bound in bounds)
 
 
@@ -102,9 +75,9 @@ class _Users(Config):
 
     relations = _unless_listed("user_start", "user_end") + _in_order("user_start", "user_end")
 
-    user_start: Annotated[int | None, _USER] = None
-    user_end: Annotated[int | None, _USER] = None
-    user_ids: Annotated[tuple[int, ...] | None, _list_of_different(_USER)] = None
+    user_start: Annotated[int | None, USER_RULE] = None
+    user_end: Annotated[int | None, USER_RULE] = None
+    user_ids: Annotated[tuple[int, ...] | None, list_of_different(USER_RULE)] = None
 
     @property
     def users(self) -> Sequence[int]:
@@ -132,13 +105,13 @@ class ProcessDataConfig(_Users):
     data_path: Folder
     lmdb_path: Place
     lmdb_size: Size
-    max_batch_size: Annotated[int, _whole(2)]
+    max_batch_size: Annotated[int, whole(2)]
     missing_notes: MissingNotes = "own"
     processes: Workers = 1
     # Accepted, not used: the store is made without torch, keeps full precision and always holds all five streams.
     device: Device = "cuda"
     dtype: Dtype = "bfloat16"
-    rwkv_submodules: Annotated[tuple[str, ...], _list_of_different(_NAME)] = STREAMS
+    rwkv_submodules: Annotated[tuple[str, ...], list_of_different(NAME_RULE)] = STREAMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +133,7 @@ class TrainConfig(Config):
     train_dataset_lmdb_size: Size
     validate_dataset_lmdb_path: Place
     validate_dataset_lmdb_size: Size
-    train_mode: Annotated[Literal["WS", "D"], _one_of("WS", "D")]
+    train_mode: Annotated[Literal["WS", "D"], one_of("WS", "D")]
     warmup_steps: CountOrZero
     epochs: Positive
     peak_lr: Positive
@@ -171,10 +144,10 @@ class TrainConfig(Config):
     threads: WorkersOrZero = 0
     num_fetch_processes: WorkersOrZero = 1
     max_train_global_len: Count = 66_000
-    loss_mode: Annotated[Literal["all", "equalize"], _one_of("all", "equalize")] = "all"
+    loss_mode: Annotated[Literal["all", "equalize"], one_of("all", "equalize")] = "all"
     step_offset: CountOrZero = 1
     resume: Flag = True
-    seed: Annotated[int, _whole(0, 2**63 - 1)] = 1234
+    seed: Annotated[int, whole(0, 2**63 - 1)] = 1234
     load_model: Flag = False
     load_model_folder: Folder = Path()
     load_model_name: Text = ""
@@ -243,7 +216,7 @@ class RecurrentConfig(_Users):
         (
             ("user", "user_ids", "user_start", "user_end"),
             _one_or_many,
-            f"{_USER.expected}, or in its place a list USER_IDS, or USER_START and USER_END",
+            f"{USER_RULE.expected}, or in its place a list USER_IDS, or USER_START and USER_END",
         ),
         *_in_order("user_start", "user_end"),
     )
@@ -252,7 +225,7 @@ class RecurrentConfig(_Users):
     model_path: Place
     device: Device
     dtype: Dtype
-    user: Annotated[int | None, _USER] = None
+    user: Annotated[int | None, USER_RULE] = None
     threads: WorkersOrZero = 0
     processes: Workers = 1
     verbose: Flag = False
@@ -266,28 +239,65 @@ class RecurrentConfig(_Users):
         return super().users if self.user is None else (self.user,)
 
 
-def load_config(path: Path, cls: type[AnyConfig], **overrides: object) -> AnyConfig:
-    """Read a TOML file; overrides, fields given by flags, go before it. Raises ConfigError that names every problem."""
+def load_config(
+    path: Path, cls: type[AnyConfig], settings: Sequence[tuple[str, str]] = (), **overrides: object
+) -> AnyConfig:
+    """Read a TOML file. Raises ConfigError that names every problem.
+
+    settings: of `--set`, keys and their values in TOML, or a text without quotes; they go before the file. overrides:
+    fields given by flags, which go before both.
+    """
+    table, rules = _read_table(path), _rules(cls)
+    given = {key: _set_value(text, rules.get(key)) for key, text in settings}
+    table |= given | {name.upper(): value for name, value in overrides.items()}
+    return parse_config(table, cls, f"{path} and --set" if settings else str(path))
+
+
+def _read_table(path: Path) -> dict[str, object]:
     try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes")
+        if max(line.count(b".") for line in content.split(b"\n")) > _MOST_DOTS:
+            raise ValueError("keys within keys, too deep")  # tomllib takes minutes for them
         # A byte order mark, which some editors write, is no part of the text.
-        table = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
+    except (OSError, ValueError, RecursionError) as error:
         hint = f"the shipped configurations in {Path(__file__).parent} are examples"
         what = "This is not a readable TOML file." if path.exists() else "There is no such file of a configuration."
-        raise ConfigError(what, where=str(path), got=str(error), hint=hint) from error
-    return parse_config(table | {name.upper(): value for name, value in overrides.items()}, cls, str(path))
+        got = "values within values, too deep" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(what, where=str(path), got=got, hint=hint) from error
+
+
+def _set_value(text: str, rule: Rule | None) -> object:
+    """A value as `--set` gives it: TOML, but a text needs no quotes."""
+    try:
+        table = tomllib.loads(f"VALUE = {text}")
+        value = table["VALUE"] if len(table) == 1 else text
+    except (ValueError, RecursionError):
+        return text
+    is_text = rule is not None and rule.types == (str,)
+    return text if is_text and not isinstance(value, str) else value
+
+
+def _rules(cls: type[Config]) -> dict[str, Rule]:
+    """The rule of each key."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name.upper(): get_args(hints[field.name])[1] for field in fields(cls)}
 
 
 def parse_config(table: Mapping[str, object], cls: type[AnyConfig], source: str) -> AnyConfig:
     """Check a table of keys. source: where it is from, for the error. Raises ConfigError that names every problem."""
-    hints = get_type_hints(cls, include_extras=True)
-    known = [field.name.upper() for field in fields(cls)]
-    unknown = {key: difflib.get_close_matches(key.upper(), known, 1, cutoff=0)[0] for key in table if key not in known}
-    problems = [f"{key}: unknown key; the nearest known one is {nearest}" for key, nearest in unknown.items()]
+    rules = _rules(cls)
+    unknown = [key for key in table if key not in rules]
+    problems = [_unknown(key, list(rules)) for key in unknown[:_MOST_UNKNOWN]]
+    if len(unknown) > _MOST_UNKNOWN:
+        problems.append(f"and {len(unknown) - _MOST_UNKNOWN} more unknown keys")
     values: dict[str, Any] = {}
     for field in fields(cls):
-        rule: Rule = get_args(hints[field.name])[1]
-        value = table.get(key := field.name.upper(), field.default)
+        key = field.name.upper()
+        rule, value = rules[key], table.get(key, field.default)
         if key not in table and value is not MISSING:
             values[field.name] = value
         elif rule.accepts(value):
@@ -310,7 +320,16 @@ def as_keys(config: Config) -> dict[str, object]:
     return json.loads(json.dumps(values, default=str))
 
 
+def _unknown(key: str, known: list[str]) -> str:
+    shown = key[:_MOST_LETTERS]
+    return f"{shown}: unknown key; the nearest known one is {difflib.get_close_matches(shown.upper(), known, 1, 0)[0]}"
+
+
 def _stated(name: str, value: object) -> str:
     if value is MISSING or value is None:
         return f"{name.upper()} is missing"
-    return f"{name.upper()} = {json.dumps(value, default=str, ensure_ascii=False):.80}"
+    try:
+        shown = json.dumps(value, default=str, ensure_ascii=False)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, values within values
+        shown = "what is too long to show"
+    return f"{name.upper()} = {shown:.{_MOST_LETTERS}}"

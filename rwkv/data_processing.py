@@ -1,9 +1,7 @@
 """Command: histories into a compact store. `python -m rwkv.data_processing --config FILE`."""
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from rwkv.runtime import run_command
 
@@ -15,13 +13,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
+    from rwkv.command_line.configured import config_parser, configured
     from rwkv.commands.process_data import NAME, process_data
-    from rwkv.config import ProcessDataConfig, load_config
+    from rwkv.config import ProcessDataConfig
 
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/data_processing_*.toml")
+    parser = config_parser(NAME, __doc__, "data_processing_*.toml")
     options = parser.parse_args(arguments)
-    return process_data(load_config(options.config, ProcessDataConfig))
+    return process_data(configured(options, ProcessDataConfig))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Command: which reviews the benchmark counts. `python -m rwkv.find_equalize_test_reviews --config FILE`."""
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from rwkv.runtime import run_command
 
@@ -15,16 +13,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
-    from rwkv.commands.find_keys import NAME, find_keys
-    from rwkv.config import FindKeysConfig, load_config
+    from rwkv.command_line.configured import config_parser, configured
+    from rwkv.commands.find_keys import NAME, delete_keys, find_keys
+    from rwkv.config import FindKeysConfig
 
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/find_equalize_*.toml")
+    parser = config_parser(NAME, __doc__, "find_equalize_*.toml")
     parser.add_argument("--short", action="store_true", help="count same-day reviews; the same as SHORT = true")
     parser.add_argument("--secs", action="store_true", help="intervals in fractions of a day; the same as SECS = true")
+    parser.add_argument("--delete", action="store_true", help="delete all keys under LABEL_FILTER_KEY_PREFIX instead")
     options = parser.parse_args(arguments)
+    command = delete_keys if options.delete else find_keys
     flags = {name: True for name in ("short", "secs") if getattr(options, name)}
-    return find_keys(load_config(options.config, FindKeysConfig, **flags))
+    return command(configured(options, FindKeysConfig, **flags))
 
 
 if __name__ == "__main__":

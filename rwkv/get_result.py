@@ -1,9 +1,7 @@
 """Command: predictions and metrics of whole users. `python -m rwkv.get_result --config FILE`."""
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from rwkv.runtime import run_command
 
@@ -15,13 +13,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
+    from rwkv.command_line.configured import config_parser, configured
     from rwkv.commands.evaluate import NAME, evaluate
-    from rwkv.config import EvaluateConfig, load_config
+    from rwkv.config import EvaluateConfig
 
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/get_result_config*.toml")
+    parser = config_parser(NAME, __doc__, "get_result_config*.toml")
     options = parser.parse_args(arguments)
-    return evaluate(load_config(options.config, EvaluateConfig))
+    return evaluate(configured(options, EvaluateConfig))
 
 
 if __name__ == "__main__":

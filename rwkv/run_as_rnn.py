@@ -1,9 +1,7 @@
 """Command: users' reviews in order, one at a time. `python -m rwkv.run_as_rnn --config FILE`."""
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from rwkv.runtime import run_command
 
@@ -15,16 +13,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
+    from rwkv.command_line.configured import config_parser, configured
     from rwkv.commands.many_users import run_many_users
     from rwkv.commands.single_user import NAME, run_single_user
-    from rwkv.config import RecurrentConfig, load_config
+    from rwkv.config import RecurrentConfig
 
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/run_as_rnn_*.toml")
+    parser = config_parser(NAME, __doc__, "run_as_rnn_*.toml")
     parser.add_argument("--memory", type=int, help="bytes of states that are held; goes before MEMORY")
     options = parser.parse_args(arguments)
     flags = {} if options.memory is None else {"memory": options.memory}
-    config = load_config(options.config, RecurrentConfig, **flags)
+    config = configured(options, RecurrentConfig, **flags)
     return run_many_users(config) if config.user is None else run_single_user(config)
 
 

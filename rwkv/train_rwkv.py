@@ -1,9 +1,7 @@
 """Command: train the network. `python -m rwkv.train_rwkv --config FILE`."""
 
-import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from rwkv.runtime import run_command
 
@@ -15,13 +13,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
+    from rwkv.command_line.configured import config_parser, configured
     from rwkv.commands.train import NAME, train
-    from rwkv.config import TrainConfig, load_config
+    from rwkv.config import TrainConfig
 
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="a TOML file, see rwkv/train_rwkv_config*.toml")
+    parser = config_parser(NAME, __doc__, "train_rwkv_config*.toml")
     options = parser.parse_args(arguments)
-    return train(load_config(options.config, TrainConfig))
+    return train(configured(options, TrainConfig))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ LAYERS = {
     "rwkv.recurrent": {"rwkv.model", "rwkv.data"},
 }
 # The edge: configuration, commands and what the command line takes. They may import every layer, but no entry.
-EDGE = {"rwkv.config", "rwkv.commands", "rwkv.command_line"}
+EDGE = {"rwkv.config", "rwkv.config_values", "rwkv.commands", "rwkv.command_line"}
 
 # Outside thing -> the only file that touches it.
 DOORS = {

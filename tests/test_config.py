@@ -196,6 +196,15 @@ def test_a_configuration_survives_storing(cls: type[Config]) -> None:
     assert parse_config({key: value for key, value in stored.items() if value is not None}, cls, "stored") == config
 
 
+def test_the_home_folder_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = parse(TrainConfig, TRAIN_DATASET_LMDB_PATH="~/train_db", SAVE_MODEL_FOLDER="~", LOAD_MODEL_FOLDER="a/~")
+    assert config.train_dataset_lmdb_path == Path("/home/someone/train_db")
+    assert (config.save_model_folder, config.load_model_folder) == (Path("/home/someone"), Path("a/~"))
+    nobody = "~nobody-of-this-name/x"
+    assert parse(FindKeysConfig, DATA_PATH=nobody).data_path == Path(nobody)
+
+
 # --- What is wrong
 
 WRONG: list[tuple[type[Config], str, object]] = [
@@ -353,47 +362,3 @@ def test_any_value_is_taken_or_named(cls: type[Config], value: object, data: st.
         parse_config(TABLES[cls] | {key: value}, cls, "here.toml")
     except ConfigError as error:
         assert f" {key} = " in str(error)  # noqa: PT017
-
-
-# --- The file itself
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b'DATA_PATH = "a\n', "line 1"),
-        (b"DATA_PATH = 1\nDATA_PATH = 2\n", "line 2"),
-        (b"DATA_PATH = '\xff'\n", "utf-8"),
-    ],
-)
-def test_what_is_no_toml_is_an_error(tmp_path: Path, content: bytes, reason: str) -> None:
-    path = tmp_path / "config.toml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=reason) as caught:
-        load_config(path, FindKeysConfig)
-    assert str(path) in str(caught.value)
-
-
-def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(ConfigError, match=reason) as caught:
-            load_config(path, TrainConfig)
-        assert str(FOLDER) in str(caught.value)
-
-
-def test_files_of_other_editors_are_read(tmp_path: Path) -> None:
-    """A byte order mark and line ends of Windows."""
-    path = tmp_path / "config.toml"
-    text = (FOLDER / "train_rwkv_config.toml").read_text()
-    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert load_config(path, TrainConfig) == load_config(FOLDER / "train_rwkv_config.toml", TrainConfig)
-
-
-def test_a_file_for_the_published_code_works(tmp_path: Path) -> None:
-    """Comments, blank lines, no LABEL_FILTER_* in training, keys that nothing uses."""
-    path = tmp_path / "config.toml"
-    lines = (FOLDER / "train_rwkv_config_short_secs_equalize.toml").read_text().splitlines()
-    path.write_text("# ours\n\n" + "\n".join(line for line in lines if not line.startswith("LABEL_FILTER")))
-    assert load_config(path, TrainConfig).loss_mode == "equalize"
-    assert parse(FindKeysConfig, LMDB_MAX_READERS=128, SHORT=True, SECS=True).users == range(1, 10_001)
-    assert parse(TrainConfig, LABEL_FILTER_KEY_PREFIX="short_secs_", EPOCHS=1.7, TRAIN_MODE="D").epochs == 1.7

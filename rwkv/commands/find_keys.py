@@ -1,14 +1,17 @@
 """Fill the database of benchmark keys (spec 2)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from rwkv.commands.users import users_with_history, write_outcomes
 from rwkv.config import Config, FindKeysConfig
 from rwkv.data.database import Database, DatabasePlace
-from rwkv.data.key_store import KeySettings, KeyStore
+from rwkv.data.key_store import KeySettings, KeyStore, delete_prefix
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.revlogs import read_history
+from rwkv.errors import ConfigError
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
@@ -17,12 +20,9 @@ NAME = "python -m rwkv.find_equalize_test_reviews"
 
 def find_keys(config: FindKeysConfig) -> int:
     """Find the keys of all configured users that are not there yet. Returns the exit code."""
+    _check_kind(config)
     users = users_with_history(config.data_path, config.users)
-    path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
-    with (
-        only_writer_in(path, "another LABEL_FILTER_LMDB_PATH"),
-        Database(path, size, "LABEL_FILTER_LMDB_SIZE") as database,
-    ):
+    with _written(config) as database:
         store = KeyStore(database, config.label_filter_key_prefix)
         store.begin(KeySettings(config.short, config.secs))
         job = partial(_keys_of, config.data_path, config.short, config.secs)
@@ -38,6 +38,39 @@ def find_keys(config: FindKeysConfig) -> int:
                     log.info("user %d has no keys: too few reviews that count", user)
 
         return write_outcomes(job, todo, config.processes, write, "keys").exit_code()
+
+
+def delete_keys(config: FindKeysConfig) -> int:
+    """Delete the keys of all users under the configured prefix; other prefixes stay. Returns the exit code."""
+    key_database(config).open().close()  # raises StoreError where there is none
+    with _written(config) as database:
+        count = delete_prefix(database, config.label_filter_key_prefix)
+    log.info("deleted %d entries under LABEL_FILTER_KEY_PREFIX %r", count, config.label_filter_key_prefix)
+    return 0
+
+
+def _check_kind(config: FindKeysConfig) -> None:
+    """Raise ConfigError where the prefix names a kind of keys, as the shipped one does, and others would be found."""
+    words = config.label_filter_key_prefix.split("_")
+    lacking = [name for name in ("short", "secs") if name in words and not getattr(config, name)]
+    if lacking:
+        raise ConfigError(
+            f"The prefix of these keys says that they are of the kind {' and '.join(lacking)}, and they would not be.",
+            where=f"LABEL_FILTER_KEY_PREFIX = {config.label_filter_key_prefix!r}",
+            got=", ".join(f"{name.upper()} = false" for name in lacking),
+            hint=f"give {' '.join(f'--{name}' for name in lacking)}, or another prefix",
+        )
+
+
+@contextmanager
+def _written(config: FindKeysConfig) -> Iterator[Database]:
+    """The database of keys, for this command alone to write to."""
+    path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
+    with (
+        only_writer_in(path, "another LABEL_FILTER_LMDB_PATH"),
+        Database(path, size, "LABEL_FILTER_LMDB_SIZE") as database,
+    ):
+        yield database
 
 
 def key_database(config: Config) -> DatabasePlace:

@@ -1,6 +1,7 @@
 """Reads the logs of training runs, as `rwkv.training.tracking` writes them."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import numpy as np
 
 from rwkv.errors import InputError
 from rwkv.evaluation.report_content import TrainingRun
+from rwkv.files import file_errors
 
 SUFFIX = ".log.jsonl"
+# What float64, in which pages draw, counts exactly.
+_MOST_STEPS = 1 << 53
 
 
 def read_training_runs(paths: Sequence[Path]) -> list[TrainingRun]:
@@ -28,14 +32,14 @@ def _logs(path: Path) -> list[Path]:
 
 
 def _read_run(path: Path) -> TrainingRun:
-    """Figures that are none, of skipped steps, are left out."""
+    """Figures that are none or no numbers, of skipped steps, are left out."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for step, figures in _lines(path):
         for name, value in figures.items():
-            if value is not None:
+            if value is not None and math.isfinite(value):
                 steps, values = curves.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(float(value))
+                values.append(value)
     if not curves:
         raise InputError("The log of the training holds no step.", where=str(path))
     as_arrays = {name: (np.array(steps), np.array(values)) for name, (steps, values) in curves.items()}
@@ -46,12 +50,22 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, float | None]]]:
     """The last line of a run that is under way may be cut short; it is passed over."""
     if not path.is_file():
         raise InputError("There is no log of a training.", where=str(path), expected=f"SAVE_MODEL_PREFIX{SUFFIX}")
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+    with file_errors(path):
+        lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
             return
         try:
-            of = json.loads(line)
-            yield int(of.pop("step")), {name: None if value is None else float(value) for name, value in of.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            yield _figures(line)
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
             raise InputError("This is no log of a training.", where=where, got=got) from error
+
+
+def _figures(line: bytes) -> tuple[int, dict[str, float | None]]:
+    """The step of a line, and its figures."""
+    figures = json.loads(line)
+    step = int(figures.pop("step"))
+    if not 0 <= step < _MOST_STEPS:
+        raise ValueError(f"a step of number {step:.6g}")
+    return step, {name: None if value is None else float(value) for name, value in figures.items()}

@@ -1,6 +1,6 @@
 """The door to LMDB: opening, reading and atomic writing, with errors in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,12 @@ class Database:
         with self._writing() as transaction:
             for key, value in items.items():
                 transaction.put(key.encode(), value)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Take away the items of these keys in one transaction."""
+        with self._writing() as transaction:
+            for key in keys:
+                transaction.delete(key.encode())
 
     def put_first(self, key: str, value: bytes) -> bytes:
         """Write an item unless there is one of that key, in one transaction; returns the value that is there then."""

@@ -1,6 +1,7 @@
 """The database of benchmark keys, beside one another under several prefixes (spec 2)."""
 
 import json
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -152,3 +153,14 @@ class KeyStore:
 
     def _meta_key(self) -> str:
         return f"{self.prefix}meta"
+
+
+def delete_prefix(database: Database, prefix: str) -> int:
+    """Take away the keys of all users under one prefix, also damaged ones, and the note of their kind.
+
+    Returns how many entries there were.
+    """
+    names = f"meta|[0-9]+_({'|'.join(_NAMES)})"
+    keys = [key for key in database if key.startswith(prefix) and re.fullmatch(names, key.removeprefix(prefix))]
+    database.delete(keys)
+    return len(keys)

@@ -19,6 +19,8 @@ _FREE_PREFIXES = ("WANDB_", "USE_WANDB", "LABEL_FILTER_", "NUM_FETCH_PROCESSES",
 _FREE_SUFFIXES = ("_LMDB_SIZE",)
 
 Keys = Mapping[str, object]
+# What keys of a training hold.
+_PLAIN = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Progress:
     @property
     def finished(self) -> bool:
         return self.done == self.total
+
+    def is_possible(self) -> bool:
+        """Whether these are counts that a run can have come to; what is read from a file may be anything."""
+        counts = self.done, self.total, self.skipped
+        are_counts = all(type(count) is int for count in counts) and type(self.is_valid) is bool
+        return are_counts and 0 < self.done <= self.total and 0 <= self.skipped <= self.done
 
     def faults(self) -> str:
         """Why what the run has learnt is of no use, in words; "" where nothing speaks against it."""
@@ -99,8 +107,11 @@ class RunFiles:
         try:
             with file_errors(self.note):
                 content = json.loads(self.note.read_bytes())
-            return Progress(**content["progress"]), dict(content["config"]), str(content["data"])
-        except (ValueError, KeyError, TypeError) as error:
+            keys, progress = dict(content["config"]), Progress(**content["progress"])
+            if not progress.is_possible() or not all(isinstance(value, _PLAIN) for value in keys.values()):
+                raise ValueError("values of other types")
+            return progress, keys, str(content["data"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             hint = "move the file away to begin anew"
             raise InputError("The note of the run is damaged.", where=str(self.note), hint=hint) from error
 

@@ -73,7 +73,7 @@ def _step_of(line: bytes) -> float:
     """The step of a line; infinite where the line is none of ours."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf
 
 

@@ -63,6 +63,63 @@ def test_another_kind_under_the_same_prefix_is_an_error(filled: Workspace, capsy
     assert items(filled.root / "keys_db") == before
 
 
+def test_keys_of_the_newest_published_configuration_lie_under_no_prefix(filled: Workspace) -> None:
+    """It has SHORT and SECS in the file."""
+    assert filled.find_keys(SHORT=True, SECS=True, ALGO="FSRS-6", PROCESSES=9) == 0
+    for user in USERS:
+        expected = benchmark_keys(read_history(filled.dataset, user), True, True)
+        np.testing.assert_array_equal(filled.keys(user).review_ths, expected.review_ths)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "flags", "lacking"),
+    [
+        ("short_secs_", (), "--short --secs"),
+        ("short_secs_", ("--short",), "--secs"),
+        ("short_", ("--secs",), "--short"),
+        ("mine_secs_2_", (), "--secs"),
+    ],
+)
+def test_a_prefix_that_names_another_kind_is_refused(
+    filled: Workspace, capsys: pytest.CaptureFixture[str], prefix: str, flags: tuple[str, ...], lacking: str
+) -> None:
+    assert filled.find_keys(*flags, LABEL_FILTER_KEY_PREFIX=prefix) == 2
+    assert_said(capsys, f"LABEL_FILTER_KEY_PREFIX = '{prefix}'", f"next: give {lacking}, or another prefix")
+    assert not (filled.root / "keys_db").exists()
+    assert filled.find_keys(*flags, *lacking.split(), LABEL_FILTER_KEY_PREFIX=prefix) == 0
+
+
+@pytest.mark.parametrize("prefix", ["", "secs_"])
+def test_the_keys_of_one_prefix_are_deleted(filled: Workspace, capsys: pytest.CaptureFixture[str], prefix: str) -> None:
+    for other, (short, secs) in KINDS.items():
+        assert filled.find_keys(LABEL_FILTER_KEY_PREFIX=other, SHORT=short, SECS=secs) == 0
+    before = items(filled.root / "keys_db")
+    assert filled.find_keys("--delete", LABEL_FILTER_KEY_PREFIX=prefix) == 0
+    assert_said(capsys, f"deleted 9 entries under LABEL_FILTER_KEY_PREFIX '{prefix}'")
+    assert filled.users_with_keys(prefix) == []
+    left = items(filled.root / "keys_db")
+    assert len(left) == len(before) - 9
+    assert before.items() > left.items()
+    assert filled.find_keys("--short", "--secs", LABEL_FILTER_KEY_PREFIX=prefix) == 0, "also of another kind"
+
+
+def test_there_must_be_a_database_to_delete_from(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert filled.find_keys("--delete") == 2
+    assert_said(capsys, "There is no database", "keys_db")
+    assert not (filled.root / "keys_db").exists()
+
+
+def test_keys_may_be_set_on_the_command_line(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert filled.find_keys("--set", "USER_IDS=[2, 12]", "--set", "LABEL_FILTER_KEY_PREFIX=other_") == 0
+    assert filled.users_with_keys("other_") == [2, 12]
+    assert filled.find_keys("--set", "USER_IDS=[]") == 2
+    assert_said(capsys, "USER_IDS = []", "and --set")
+    with pytest.raises(SystemExit) as caught:
+        filled.find_keys("--set", "USER_START")
+    assert caught.value.code == 2
+    assert_said(capsys, "'USER_START' is not of the form KEY=VALUE")
+
+
 def test_a_user_without_keys_is_told_and_done(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     write_history(filled.dataset, 5, revlog_columns([1, 2, 3], [0, 10, 20]))
     assert filled.find_keys() == 0

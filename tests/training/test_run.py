@@ -204,6 +204,11 @@ def test_a_note_from_before_histories_were_taken_in_holds(tmp_path: Path) -> Non
         "\udcff",
         json.dumps({"progress": {}, "config": {}}),
         json.dumps({"progress": [], "config": 3}),
+        "[" * 100_000,
+        json.dumps({"progress": {"done": "3", "total": 4, "skipped": 0}, "config": {}, "data": ""}),
+        json.dumps({"progress": {"done": 5, "total": 4, "skipped": 0}, "config": {}, "data": ""}),
+        json.dumps({"progress": {"done": 1e999, "total": 4, "skipped": 0}, "config": {}, "data": ""}),
+        json.dumps({"progress": {"done": 3, "total": 4, "skipped": 0}, "config": {"SEED": [[1]]}, "data": ""}),
     ],
 )
 def test_a_damaged_note_is_an_error(tmp_path: Path, content: str) -> None:

@@ -57,7 +57,10 @@ def test_a_new_run_starts_a_new_log(path: Path) -> None:
     assert [line["step"] for line in lines(path)] == [1, 2]
 
 
-@pytest.mark.parametrize("rest", [b'{"step": 2, "lo', b'{"step": 2}', b"\xff\xfe\n", b"[]\n", b'{"loss": 1}\n', b"\n"])
+@pytest.mark.parametrize(
+    "rest",
+    [b'{"step": 2, "lo', b'{"step": 2}', b"\xff\xfe\n", b"[]\n", b'{"loss": 1}\n', b"\n", b"[" * 100_000 + b"\n"],
+)
 def test_a_line_cut_by_a_kill_is_dropped(path: Path, rest: bytes) -> None:
     write(path, range(1, 3), 1)
     with path.open("ab") as file:

@@ -1,0 +1,147 @@
+"""Files of configurations, however odd, and keys from the command line that go before them."""
+
+from pathlib import Path
+
+import pytest
+
+from rwkv.config import Config, FindKeysConfig, TrainConfig, load_config
+from rwkv.errors import ConfigError
+from tests.test_config import COMMANDS, FOLDER, TABLES, parse
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'DATA_PATH = "a\n', "line 1"),
+        (b"DATA_PATH = 1\nDATA_PATH = 2\n", "line 2"),
+        (b"DATA_PATH = '\xff'\n", "utf-8"),
+    ],
+)
+def test_what_is_no_toml_is_an_error(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_config(path, FindKeysConfig)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"A = " + b"[" * 100_000,
+        b"SHORT = " + b"[" * 400 + b"]" * 400,
+        b"SHORT = " + b"{a=" * 300 + b"1" + b"}" * 300,
+        b"a." * 20_000 + b"b = 1",
+        b"[a." + b"b." * 20_000 + b"c]\nd = 1",
+        b"SHORT = 0x" + b"f" * 20_000,
+        b"SHORT = " + b"9" * 20_000,
+        b'"' + b"k" * 100_000 + b'" = 1',
+        b"\n".join(b"K%d = 1" % number for number in range(20_000)),
+        b"\xff\xfeD\0A\0T\0A\0",
+        b"#" * (1 << 21),
+        b'DATA_PATH = "\\uD800"',
+    ],
+    ids=lambda content: repr(content[:14]),
+)
+def test_odd_files_are_errors_in_a_few_words(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, FindKeysConfig)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 5000
+
+
+def test_a_device_that_never_ends_is_no_configuration() -> None:
+    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+        load_config(Path("/dev/zero"), TrainConfig)
+
+
+# --- Keys from the command line
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Path:
+    """A whole file of find_equalize_test_reviews."""
+    path = tmp_path / "config.toml"
+    path.write_text('DATA_PATH = "d"\nUSER_START = 1\nUSER_END = 2\nSHORT = true\n')
+    return path
+
+
+def test_what_is_set_goes_before_the_file_and_flags_before_both(found: Path) -> None:
+    settings = [("USER_END", "9"), ("SHORT", "false"), ("USER_END", "7"), ("LABEL_FILTER_KEY_PREFIX", '"a b_"')]
+    config = load_config(found, FindKeysConfig, settings, secs=True)
+    assert (config.users, config.short, config.secs) == (range(1, 8), False, True)
+    assert config.label_filter_key_prefix == "a b_"
+    assert load_config(found, FindKeysConfig, [("SECS", "false")], secs=True).secs is True
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("DATA_PATH", "../some where/x", Path("../some where/x")),
+        ("DATA_PATH", '"quoted"', Path("quoted")),
+        ("DATA_PATH", "2024", Path("2024")),
+        ("DATA_PATH", "true", Path("true")),
+        ("DATA_PATH", "a\nUSER_END = 5", Path("a\nUSER_END = 5")),
+        ("LABEL_FILTER_KEY_PREFIX", "", ""),
+        ("LABEL_FILTER_LMDB_SIZE", "1_000_000", 1_000_000),
+        ("USER_IDS", "[3, 1]", (3, 1)),
+    ],
+)
+def test_texts_need_no_quotes(found: Path, key: str, text: str, expected: object) -> None:
+    assert getattr(load_config(found, FindKeysConfig, [(key, text)]), key.lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("USER_ENDS", "3", "USER_ENDS: unknown key; the nearest known one is USER_END"),
+        ("user_end", "3", "user_end: unknown key; the nearest known one is USER_END"),
+        ("USER_END", "many", 'USER_END = "many": expected a user number'),
+        ("USER_END", "0", "USER_END = 0: expected USER_START or a user after it"),
+        ("SHORT", "yes", 'SHORT = "yes": expected true or false'),
+        ("SHORT", "[" * 100_000, "SHORT = "),
+    ],
+)
+def test_what_is_set_is_checked_as_the_file_is(found: Path, key: str, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(found, FindKeysConfig, [(key, text)])
+    assert words in str(caught.value)
+    assert f"{found} and --set" in str(caught.value)
+
+
+@pytest.mark.parametrize("cls", COMMANDS)
+def test_every_key_of_every_command_can_be_set(cls: type[Config], tmp_path: Path) -> None:
+    """A file without keys does, where all are given so."""
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in TABLES[cls].items()}
+    assert load_config(path, cls, list(texts.items())) == parse(cls)
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=reason) as caught:
+            load_config(path, TrainConfig)
+        assert str(FOLDER) in str(caught.value)
+
+
+def test_files_of_other_editors_are_read(tmp_path: Path) -> None:
+    """A byte order mark and line ends of Windows."""
+    path = tmp_path / "config.toml"
+    text = (FOLDER / "train_rwkv_config.toml").read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_config(path, TrainConfig) == load_config(FOLDER / "train_rwkv_config.toml", TrainConfig)
+
+
+def test_a_file_for_the_published_code_works(tmp_path: Path) -> None:
+    """Comments, blank lines, no LABEL_FILTER_* in training, keys that nothing uses."""
+    path = tmp_path / "config.toml"
+    lines = (FOLDER / "train_rwkv_config_short_secs_equalize.toml").read_text().splitlines()
+    path.write_text("# ours\n\n" + "\n".join(line for line in lines if not line.startswith("LABEL_FILTER")))
+    assert load_config(path, TrainConfig).loss_mode == "equalize"
+    # The keys of the newest published configuration, which finds the other key set under the empty prefix.
+    assert parse(FindKeysConfig, ALGO="FSRS-6", SHORT=True, SECS=True).label_filter_key_prefix == ""
+    assert parse(FindKeysConfig, LMDB_MAX_READERS=128, SHORT=True, SECS=True).users == range(1, 10_001)
+    assert parse(TrainConfig, LABEL_FILTER_KEY_PREFIX="short_secs_", EPOCHS=1.7, TRAIN_MODE="D").epochs == 1.7
