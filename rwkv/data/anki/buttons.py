@@ -15,11 +15,14 @@ import numpy as np
 from rwkv.data.anki.database import RevlogRows
 from rwkv.data.days import local_time
 from rwkv.data.history import Bools, Ints
+from rwkv.vocab import SECONDS_PER_DAY
 
 _LEARNING, _RELEARNING = 0, 2
 
-# Hard ends the learning where a preset has no steps, or steps of days. Fewer such answers than this tell nothing.
-_LEAST_GRADUATIONS = 5
+# Hard ends the learning where a preset has no steps, or steps of days. Fewer such answers than this tell nothing, and
+# nor do those of one sitting: nobody changes the scheduler for an hour.
+_LEAST_GRADUATIONS = 3
+_LEAST_MS = SECONDS_PER_DAY * 1000
 
 
 _MOST_STRETCHES = 3
@@ -70,9 +73,9 @@ def _evidence_of(revlog: RevlogRows) -> _Evidence:
 def _old_answers(revlog: RevlogRows, evidence: _Evidence, is_old_unless_disproved: bool) -> Bools:
     """Which answers [n] have the buttons of the old scheduler.
 
-    A stretch lies between two answers that only the new scheduler gives. It is the old one's where several answers of 2
-    ended the learning and 2 is more frequent than 3. It begins and ends halfway between what tells of one and of the
-    other.
+    A stretch lies between two answers that only the new scheduler gives, a day or more apart. It is the old one's where
+    several answers of 2 ended the learning and 2 is more frequent than 3. It begins and ends halfway between what tells
+    of one and of the other.
     """
     if is_old_unless_disproved and not evidence.only_new.any():
         return np.ones(len(revlog.ease), bool)
@@ -86,9 +89,10 @@ def _old_answers(revlog: RevlogRows, evidence: _Evidence, is_old_unless_disprove
             evidence.is_step & (revlog.ease == 3) & ~evidence.only_new,
         )
     )
-    is_old = np.zeros(len(stretch), bool)
     time_ms = revlog.time_ms
-    for number in np.flatnonzero((graduations >= _LEAST_GRADUATIONS) & (twos > threes)):
+    is_long = np.concatenate(([True], np.diff(time_ms[evidence.only_new]) >= _LEAST_MS, [True]))[:count]
+    is_old = np.zeros(len(stretch), bool)
+    for number in np.flatnonzero((graduations >= _LEAST_GRADUATIONS) & (twos > threes) & is_long):
         start, stop = np.searchsorted(stretch, [number, number + 1])
         marks = start + np.flatnonzero(evidence.only_old[start:stop])
         since = (time_ms[start] + time_ms[marks[0]]) / 2 if number > 0 else -np.inf

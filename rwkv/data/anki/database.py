@@ -1,8 +1,8 @@
 """A collection's SQLite file -> columns of reviews, cards and notes. Opened so that SQLite cannot write or lock."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ _ROWS = 20_000
 # Old clients and add-ons have left fractions and nulls in columns of integers.
 _INTEGER = "CAST(ifnull({}, 0) AS INTEGER)"
 
-# More of a note than this is not looked at, so that fields of megabytes cost nothing.
-_NOTE_CHARACTERS = 8000
+# More of a text than this is not looked at, so that fields of megabytes cost nothing.
+_TEXT = "substr(CAST(ifnull({}, '') AS TEXT), 1, 8000)"
 
 
 @dataclass(frozen=True)
@@ -95,23 +95,27 @@ def read_cards(database: sqlite3.Connection) -> CardRows:
     return CardRows(*_integers(database, "cards", ("id", "nid", home, "type", "queue", due, "ivl")))
 
 
-def read_notes(database: sqlite3.Connection) -> NoteNames:
-    """What the notes are known by. Where the table is damaged, those that lie before the damage."""
+def read_notes(database: sqlite3.Connection, wanted: Ints) -> NoteNames:
+    """What the notes are known by. Where a page of the table is damaged, those of `wanted` that lie in others."""
+    columns = ", ".join((_INTEGER.format("id"), _TEXT.format("flds"), _TEXT.format("tags")))
     ids: list[int] = []
     names: list[str] = []
     tags: list[str] = []
-    damage = ""
-    fields, note_tags = (
-        f"substr(CAST(ifnull({name}, '') AS TEXT), 1, {_NOTE_CHARACTERS})" for name in ("flds", "tags")
-    )
-    rows = f"SELECT {_INTEGER.format('id')}, {fields}, {note_tags} FROM notes ORDER BY id"
-    try:
-        for note_id, text, written in database.execute(rows):
+
+    def take(rows: Iterable[tuple[int, str, str]]) -> None:
+        for note_id, fields, written in rows:
             ids.append(note_id)
-            names.append(note_name(text))
+            names.append(note_name(fields))
             tags.append(f" {' '.join(written.split())} " if written.split() else "")
+
+    damage = ""
+    try:
+        take(database.execute(f"SELECT {columns} FROM notes ORDER BY id"))
     except sqlite3.Error as error:
         damage = str(error)
+        for note_id in np.setdiff1d(wanted, ids).tolist():
+            with suppress(sqlite3.Error):
+                take(database.execute(f"SELECT {columns} FROM notes WHERE id = ?", (note_id,)))
     note_id = np.array(ids, np.int64)
     order = np.argsort(note_id, kind="stable")
     return NoteNames(note_id[order], np.array(names, object)[order], np.array(tags, object)[order], damage)

@@ -18,6 +18,8 @@ _MARKUP = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _CLOZE = re.compile(r"\{\{c\d+::((?:(?!\{\{c\d).)*?)(?:::[^{}]*)?\}\}", re.DOTALL)
+# Where a part of an image is hidden, as Anki writes it, and the ids of an add-on for that. Neither is text.
+_OCCLUSION = re.compile(r"\{\{c\d+::image-occlusion:[^{}]*\}\}|\A[0-9a-f]{32}-[ao]{2}-\d+\w*\Z")
 _IMAGE = re.compile(r"""<(?:img|audio|video|source)\b[^<>]*?\bsrc\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+)""", re.IGNORECASE)
 _SOUND = re.compile(r"\[sound:([^\]]*)\]")
 
@@ -35,6 +37,7 @@ def note_name(fields: str) -> str:
 
 def plain_text(field: str) -> str:
     """A field without its HTML, LaTeX, sounds and cloze marks, in one line of at most 80 characters."""
+    field = _OCCLUSION.sub("", field)
     while (opened := _CLOZE.sub(r"\1", field)) != field:  # clozes within clozes, from the inside
         field = opened
     text = html.unescape(_MARKUP.sub(" ", field))

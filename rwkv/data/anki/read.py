@@ -55,9 +55,11 @@ def read_anki(
             revlog = read_revlog(connection)
         with part(where, "table cards"):
             rows = read_cards(connection)
-        notes = read_notes(connection)
+        notes = read_notes(connection, rows.note_id)
     if notes.damage:
-        notices.append(f"its notes are damaged ({notes.damage}): the reviews are kept, names after the damage are lost")
+        notices.append(
+            f"its notes are damaged ({notes.damage}): the reviews are kept, the names of some cards are lost"
+        )
     kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
     verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
     is_old = np.full(len(revlog.ease), choices.grades == "old") if choices.grades != "auto" else verdict.is_old

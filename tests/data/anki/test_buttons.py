@@ -140,3 +140,16 @@ def test_hard_that_ends_the_learning_now_and_then_is_no_change_of_scheduler(tmp_
     assert user.grades == "as recorded"
     assert user.counts["mapped_ratings"] == 0
     assert sorted(user.reviews.rating.tolist()) == sorted([*meant, *[2] * 8])
+
+
+def test_a_sitting_is_no_change_of_scheduler(tmp_path: Path) -> None:
+    """Several such Hards in a row, as of somebody who finds steps of days hard, and nothing else on that day."""
+    reviews, meant = history([NEW] * 8)
+    day_ms = CREATED_S * 1000 + 4 * DAY_MS
+    inserted = [(day_ms + 50_000_000 + 1000 * card, 400 + card, 2, 2, 1) for card in range(1, 5)]
+    # The proofs around them are of the same day.
+    inserted.append((day_ms + 50_100_000, 401, 3, 2, -600))
+    every = sorted([*reviews, *inserted])
+    user = imported(written(tmp_path / "a.anki2", every))
+    assert user.counts["mapped_ratings"] == 0
+    assert len(user.reviews.rating) == len(meant) + len(inserted)

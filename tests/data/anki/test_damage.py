@@ -223,6 +223,9 @@ def test_a_damaged_page_of_notes_loses_names_alone(tmp_path: Path, by_anki: bool
     user = imported(path, by_anki)
     assert user.reviews.time_ms.tolist() == whole.reviews.time_ms.tolist()
     assert user.card_list.deck.tolist() == whole.card_list.deck.tolist()
-    assert user.card_list.note[0] == "note 1"
-    assert user.card_list.note[199] == ""
+    is_lost = user.card_list.note == ""
+    assert is_lost[199]
+    assert 0 < is_lost.sum() < 200  # of one page; those before and after it have theirs
+    assert not is_lost[[0, -1]].any()
+    assert user.card_list.note[~is_lost].tolist() == whole.card_list.note[~is_lost].tolist()
     assert any("notes are damaged" in notice for notice in user.notices)

@@ -58,6 +58,9 @@ def test_latex(field: str, text: str) -> None:
         (["", "[sound:caf\u00e9.ogg]"], "caf\u00e9.ogg"),
         (["<img src='data:image/png;base64,iVBORw0'>", ""], ""),
         (["<img src='" + "x" * 90 + ".png'>"], "x" * 79 + "\u2026"),
+        (["{{c1::image-occlusion:rect:left=.1:top=.2}}<br>", "<img src=map.png>", "Header"], "Header"),
+        (["{{c1::image-occlusion:rect:left=.1:top=.2}}<br>", "<img src=map.png>", ""], "map.png"),
+        (["0123456789abcdef0123456789abcdef-oa-1", "The heart"], "The heart"),
         ([""], ""),
     ],
 )
