@@ -1,6 +1,5 @@
 """The report in a real browser: it draws, filters and searches, in light and dark, and on a phone."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from bench.report_contents import DECKS, made_up_content
+from bench.report_contents import DECKS
 from rwkv.evaluation.metrics import recall_metrics
-from rwkv.evaluation.report_content import CURVE_TIMES_S, NEW, CardsNow, PredictedReviews, ReportContent
-from rwkv.evaluation.report_data import report_data
-from rwkv.evaluation.report_page import report_html
-from rwkv.evaluation.report_predicted import MOST_DECKS
-from tests.browser import OpenPage, browser
+from rwkv.evaluation.report_content import CURVE_TIMES_S, CardsNow, PredictedReviews, ReportContent
+from tests.browser import OpenPage
+from tests.evaluation.report_files import CONTENT, written
 
-CONTENT = made_up_content(cards=800, reviews=6000)
 assert CONTENT.reviews is not None
 assert CONTENT.cards is not None
 REVIEWS: PredictedReviews = CONTENT.reviews
@@ -26,27 +22,6 @@ SECTIONS = ["overview", "map", "ahead", "past", "habits", "decks", "curves", "pr
 LONG = ("Deck" * 40, *DECKS[1:])
 LINK, LOSSES = "validation_<a href='https://example.com'>ahead</a>", (np.arange(3), np.ones(3))
 HOSTILE = "</script><img src=x onerror=alert(1)><b>bold</b>"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as started:
-        yield started
-
-
-def written(folder: Path, content: ReportContent = CONTENT) -> Path:
-    path = folder / "report.html"
-    path.write_bytes(report_html(report_data(content)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def report(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPage]:
-    """One page for the tests that leave it as they found it."""
-    page = OpenPage(chromium, written(tmp_path_factory.mktemp("report")))
-    yield page
-    assert page.complaints == []
-    page.close()
 
 
 def test_all_sections_are_drawn(report: OpenPage) -> None:
@@ -312,49 +287,5 @@ def test_names_are_text(chromium: Any, tmp_path: Path) -> None:
 def test_training_alone(chromium: Any, tmp_path: Path) -> None:
     page = OpenPage(chromium, written(tmp_path, ReportContent("Training", "", training=CONTENT.training)))
     assert page.visible("main section") == ["training"]
-    assert page.complaints == []
-    page.close()
-
-
-def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
-    """The smallest collection: no card has a curve, no bin is large enough to be drawn."""
-    nothing = np.array([np.nan])
-    one_card = CardsNow(
-        card_id=np.array([2**62]),
-        note=[""],
-        deck=np.array([-1], np.int32),
-        kind=np.array([NEW], np.uint8),
-        suspended=np.array([False]),
-        curves=np.full((1, 64), np.nan),
-        retention=np.array([0.9]),
-        **dict.fromkeys(
-            ("p_now", "p_asked", "p_fsrs", "elapsed_s", "interval_days", "fsrs_days", "anki_days", "anki_due"), nothing
-        ),
-    )
-    one = {name: getattr(REVIEWS, name)[:1] for name in ("y", "elapsed_s", "same_day", "deck", "person", "day")}
-    reviews = replace(REVIEWS, p={"RWKV": np.array([0.9])}, has_dates=False, **one)
-    page = OpenPage(
-        chromium,
-        written(
-            tmp_path, ReportContent("Small", "", decks=DECKS, decks_of_reviews=DECKS, cards=one_card, reviews=reviews)
-        ),
-    )
-    assert page.visible("main section") == ["overview", "map", "predicted"]
-    assert page.texts("#map-histogram") == ["No card has been reviewed yet."]
-    assert "too few for a diagram" in page.texts("#calibration-chart")[0]
-    assert "takes two spans of time" in page.texts("#loss-chart")[0]
-    assert page.complaints == []
-    page.close()
-
-
-def test_more_decks_than_are_told_apart(chromium: Any, tmp_path: Path) -> None:
-    decks = [f"Parent::{i}" for i in range(MOST_DECKS + 100)]
-    rng = np.random.default_rng(2)
-    reviews = replace(REVIEWS, deck=rng.integers(0, len(decks), len(REVIEWS)).astype(np.int32))
-    cards = replace(CARDS, deck=rng.integers(0, len(decks), len(CARDS)).astype(np.int32))
-    page = OpenPage(
-        chromium, written(tmp_path, replace(CONTENT, decks=decks, decks_of_reviews=decks, reviews=reviews, cards=cards))
-    )
-    assert page.run("() => document.getElementById('filter-deck').options.length") == MOST_DECKS + 3
     assert page.complaints == []
     page.close()

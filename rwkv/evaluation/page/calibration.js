@@ -153,11 +153,15 @@ function plotCalibration(predicted, rows) {
     line: { color: cssColour("quiet"), width: 1, dash: "dot" },
     hoverinfo: "skip",
   };
-  drawChart("calibration-chart", [diagonal, ...shown.flatMap(calibrationTraces)], {
+  // From a tenth below the lowest point, so that predictions near 1 are not crowded into a corner.
+  const traces = shown.flatMap(calibrationTraces);
+  const lowest = Math.min(...traces.flatMap((trace) => [...trace.x, ...trace.y])),
+    low = Math.min(0.8, Math.max(0, Math.floor(10 * lowest - 0.2) / 10));
+  drawChart("calibration-chart", [diagonal, ...traces], {
     showlegend: false,
     margin: { l: 56, r: 24, t: 14, b: 44 },
-    xaxis: axis({ range: [0, 1.005], tickformat: ".0%", tickmode: "linear", dtick: 0.2, title: { text: "predicted recall" } }),
-    yaxis: axis({ range: [0, 1.02], tickformat: ".0%", title: { text: "recalled" } }),
+    xaxis: axis({ range: [low, 1.005], tickformat: ".0%", tickmode: "linear", dtick: low > 0.5 ? 0.05 : low > 0 ? 0.1 : 0.2, title: { text: "predicted recall" } }),
+    yaxis: axis({ range: [low, 1.005], tickformat: ".0%", title: { text: "recalled" } }),
   });
 }
 

@@ -88,10 +88,14 @@ function dayText(day, hasDates) {
   return hasDates ? new Date(day * 86_400_000).toISOString().slice(0, 10) : `day ${day}`;
 }
 
+const MOST_NAMED_DAYS = 60;
+
 // An axis of days, whose ticks are whole ones.
 function dayAxis(hasDates, days, settings = {}) {
   if (!hasDates) return axis({ title: { text: "day" }, showgrid: false, rangemode: "tozero", ...settings });
-  return axis({ type: "date", showgrid: false, ...(days < 8 ? { dtick: 86_400_000, tickformat: "%e %b" } : {}), ...settings });
+  // Of few days Plotly would name parts of them.
+  const whole = days <= MOST_NAMED_DAYS && { tickmode: "linear", dtick: Math.ceil(days / 7) * 86_400_000, tickformat: "%e %b" };
+  return axis({ type: "date", showgrid: false, ...whole, ...settings });
 }
 
 // Plotly reads some HTML in names and texts.

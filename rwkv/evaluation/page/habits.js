@@ -13,6 +13,8 @@ function drawHabits({ facts }) {
 }
 
 function drawButtons({ buttons, mature_days: matureDays }) {
+  document.getElementById("buttons-note").textContent =
+    `Learning: the first time or again on the same day. Mature: ${matureDays} days and more after the time before; young: fewer.`;
   const kinds = Object.entries(buttons).filter(([, counts]) => counts.some(Boolean));
   const sums = kinds.map(([, counts]) => counts.reduce((a, b) => a + b, 0));
   const traces = RATING_NAMES.slice(1).map((name, rating) => ({
@@ -26,8 +28,8 @@ function drawButtons({ buttons, mature_days: matureDays }) {
   }));
   drawChart("buttons-chart", traces, {
     bargap: 0.25,
-    margin: { l: 50, r: 14, t: 34, b: 64 },
-    xaxis: axis({ showgrid: false, title: { text: `learning: the same day or the first time; mature: ${matureDays} days and more`, font: { size: 11 } } }),
+    margin: { l: 50, r: 14, t: 34, b: 44 },
+    xaxis: axis({ showgrid: false }),
     yaxis: axis({ tickformat: ".0%", rangemode: "tozero", title: { text: "share of answers" } }),
   });
 }
@@ -36,6 +38,7 @@ function drawHours({ hours }) {
   if (!hours) return say("hours-chart", "The hours of reviews are not recorded in this dataset.");
   const x = hours.reviews.map((_, hour) => hour);
   const recalled = hours.counted.map((count, hour) => (count >= LEAST_IN_HOUR ? hours.recalled[hour] / count : null));
+  const hasRecall = recalled.some((value) => value !== null);
   const traces = [
     {
       type: "bar",
@@ -46,7 +49,7 @@ function drawHours({ hours }) {
       hovertemplate: "%{x}:00 to %{x}:59: %{y:,} reviews<extra></extra>",
     },
   ];
-  if (recalled.some((value) => value !== null))
+  if (hasRecall)
     traces.push({
       x,
       y: recalled,
@@ -62,7 +65,19 @@ function drawHours({ hours }) {
     margin: { l: 50, r: 54, t: 34, b: 44 },
     xaxis: axis({ tickmode: "linear", tick0: 0, dtick: 6, range: [-0.6, 23.6], title: { text: "hour of the day" }, showgrid: false }),
     yaxis: axis({ rangemode: "tozero", title: { text: "reviews" }, tickformat: ",d" }),
-    yaxis2: axis({ overlaying: "y", side: "right", showgrid: false, tickformat: ".0%", range: [0.4, 1.01], title: { text: "recalled" } }),
+    ...(hasRecall ? { yaxis2: recalledAxis(recalled) } : {}),
+  });
+}
+
+function recalledAxis(recalled) {
+  const low = Math.min(...recalled.filter((value) => value !== null));
+  return axis({
+    overlaying: "y",
+    side: "right",
+    showgrid: false,
+    tickformat: ".0%",
+    range: [Math.max(0, low - 0.1), 1.005],
+    title: { text: "recalled" },
   });
 }
 

@@ -25,12 +25,16 @@ function plotLosses(predicted, arrays, passes) {
       counts[a][arrays.loss_period[i]] += arrays.loss_count[i * algorithms.length + a];
     }
   });
-  const x = Array.from({ length: periods }, (_, period) => periodStart(predicted, period));
   const most = Array.from({ length: periods }, (_, period) => Math.max(...counts.map((of) => of[period])));
+  // What the filters leave out at the ends is not drawn as empty time.
+  const first = most.findIndex((count) => count > 0),
+    end = most.findLastIndex((count) => count > 0) + 1,
+    cut = (column) => [...column].slice(Math.max(0, first), end);
+  const x = cut(Array.from({ length: periods }, (_, period) => periodStart(predicted, period)));
   const shown = algorithms.map((name, a) => ({ name, a })).filter(({ name }) => shownAlgorithms.has(name));
   const lines = shown.map(({ name, a }) => ({
     x,
-    y: [...sums[a]].map((sum, period) => (counts[a][period] >= LEAST_IN_BIN ? sum / counts[a][period] : null)),
+    y: cut(sums[a].map((sum, period) => (counts[a][period] >= LEAST_IN_BIN ? sum / counts[a][period] : NaN))),
     name: plotText(name),
     mode: "lines+markers",
     connectgaps: true,
@@ -38,12 +42,12 @@ function plotLosses(predicted, arrays, passes) {
     marker: { size: 5 },
     hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>",
   }));
-  if (!lines.some(({ y }) => y.filter((loss) => loss !== null).length > 1))
+  if (!lines.some(({ y }) => y.filter((loss) => !Number.isNaN(loss)).length > 1))
     return say("loss-chart", `Log loss over time takes two spans of time with ${LEAST_IN_BIN} predicted reviews each.`);
   const bars = {
     type: "bar",
     x,
-    y: most,
+    y: cut(most),
     yaxis: "y2",
     name: "reviews",
     marker: { color: cssColour("line") },
@@ -54,7 +58,7 @@ function plotLosses(predicted, arrays, passes) {
     hovermode: "x",
     margin: { l: 56, r: 56, t: 14, b: 44 },
     bargap: 0.2,
-    xaxis: dayAxis(predicted.has_dates, periods * predicted.period_days),
+    xaxis: dayAxis(predicted.has_dates, x.length * predicted.period_days),
     yaxis: axis({ title: { text: "log loss" }, overlaying: "y2", side: "left" }),
     yaxis2: axis({
       side: "right",

@@ -163,8 +163,8 @@ function drawMonths({ months, retention, has_dates: hasDates }) {
     ["mature", "#11a08a"],
   ];
   const enough = (kind) => months.filter((month) => month[kind] >= LEAST_IN_MONTH).length;
-  if (!kinds.some(([kind]) => enough(kind)))
-    return say("months-chart", `No month has ${LEAST_IN_MONTH} reviews of cards asked again on a later day yet.`);
+  if (!kinds.some(([kind]) => enough(kind) > 1))
+    return say("months-chart", `It takes two months with ${LEAST_IN_MONTH} reviews each of cards asked again on a later day.`);
   const x = months.map((month) => (hasDates ? month.name : plotText(month.name)));
   const traces = kinds
     .filter(([kind]) => enough(kind))

@@ -9,7 +9,8 @@ function drawComparison({ facts }) {
   const people = Math.max(...rows.map((row) => row.users)),
     of = people > 1 ? "Means over the people, weighted by reviews" : "Of one person";
   document.getElementById("comparison-title").textContent = people > 1 ? `Comparison of ${people} people` : "Comparison";
-  document.getElementById("comparison-note").textContent = `${of}; ± is a ${percent(facts.confidence, 0)} interval.`;
+  const hasWidths = rows.some((row) => Object.values(row.metrics).some((of) => of.half_width != null));
+  document.getElementById("comparison-note").textContent = `${of}${hasWidths ? `; ± is a ${percent(facts.confidence, 0)} interval` : ""}.`;
   const metrics = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
   const head = ["", "people", "reviews", ...metrics].map((text) => element("th", { textContent: text }));
   const best = metrics.map((metric) => {
