@@ -51,6 +51,7 @@ class ComparedUsers:
 class ComparedFolders:
     """What `compare` found, by algorithm and user. Users are named by number, with several folders also by folder.
 
+    without: why no review counts, of users who are not among them.
     scores: also of algorithms read from result files. counted: users that have all of them, who make the means.
     estimates: of the algorithms that ran here, by user.
     """
@@ -58,6 +59,7 @@ class ComparedFolders:
     model: Path
     notice: str | None
     users: Mapping[str, Comparison]
+    without: Mapping[str, str]
     left_out: int
     estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
     scores: Mapping[str, Mapping[str, Score]]
@@ -88,11 +90,9 @@ def compare_folders(
     files = {} if results is None else read_results(results)
     chosen = choose_model(model)
     parts = {of: compare_users(of, numbers, chosen.network, missing_notes) for of, numbers in wanted.items()}
-    people = {
-        str(one.user) if len(wanted) == 1 else f"{folder}: {one.user}": one
-        for folder, part in parts.items()
-        for one in part.users
-    }
+    label = "{user}".format if len(wanted) == 1 else "{folder}: {user}".format
+    people = {label(folder=of, user=one.user): one for of, part in parts.items() for one in part.users}
+    without = {label(folder=of, user=user): why for of, part in parts.items() for user, why in part.without.items()}
     if not people:
         raise _nobody(parts)
     own = {name: {label: one.scores()[name] for label, one in people.items()} for name in next(iter(people.values())).p}
@@ -107,6 +107,7 @@ def compare_folders(
         model=chosen.path,
         notice=chosen.notice,
         users=people,
+        without=without,
         left_out=sum(part.left_out for part in parts.values()),
         estimates={label: one.estimates() for label, one in people.items()},
         scores=scores,

@@ -20,7 +20,7 @@ def format_comparison(of: ComparedFolders) -> str:
     if len(of.counted) > 1:
         parts.append(format_estimates("weighted by reviews", of.means.weighted))
         parts.append(format_estimates("every user the same", of.means.unweighted))
-    if len(of.users) > 1:
+    if len(of.users) + len(of.without) > 1:
         parts.append(_users(of))
     if len(of.users) <= _MOST_USERS:
         parts += [format_estimates(f"user {label}", _estimates_of(of, label)) for label in of.users]
@@ -50,6 +50,7 @@ def comparison_fields(of: ComparedFolders) -> dict[str, object]:
             label: {"user": one.user, "size": len(one), "metrics": _plain(_estimates_of(of, label))}
             for label, one in of.users.items()
         },
+        "without": of.without,
         "counted": list(of.counted),
         "weighted": _plain(of.means.weighted),
         "unweighted": _plain(of.means.unweighted),
@@ -93,7 +94,7 @@ def _users(of: ComparedFolders) -> str:
     """A line for each user: LogLoss by every algorithm, the lowest marked."""
     names = list(of.scores)
     shown = list(of.users)[:_MOST_LINES]
-    width = _name_width(["LogLoss of each", *shown])
+    width = _name_width(["LogLoss of each", *shown, *of.without])
     widths = [max(_CELL, len(name) + 2) for name in names]
     heads = "".join(f"{name:>{size}}" for name, size in zip(names, widths, strict=True))
     lines = [f"{'LogLoss of each':<{width}}{'reviews':>{_CELL}}{heads}"]
@@ -105,6 +106,7 @@ def _users(of: ComparedFolders) -> str:
         lines.append(f"{label:<{width}}{len(of.users[label]):>{_CELL}}{cells}")
     if len(shown) < len(of.users):
         lines.append(f"... and {len(of.users) - len(shown)} more: --json has all")
+    lines += [f"{label:<{width}}{0:>{_CELL}}  {why}" for label, why in list(of.without.items())[:_MOST_LINES]]
     return "\n".join([*lines, "* the lowest of the line"])
 
 

@@ -77,7 +77,7 @@ class Learner:
     @property
     def end_s(self) -> float:
         """The moment of the last review, whether its card still exists or not."""
-        return float(self.times_s[-1])
+        return float(self.times_s.max())
 
     def now_s(self) -> float:
         """This moment; for a plain dataset folder the end of the last review."""

@@ -54,6 +54,7 @@ def run(root: Path, *arguments: str) -> int:
 
 def test_everything_meets_the_same_keys(root: Path, compared: ComparedFolders) -> None:
     assert list(compared.users) == ["1", "2", "3"]
+    assert list(compared.without) == [str(NO_KEYS_USER)]
     for of in compared.users.values():
         table = read_history(root / "dataset", of.user)
         keys = benchmark_keys(table, short=False, secs=False)
@@ -159,6 +160,7 @@ def test_several_users_have_a_line_each(compared: ComparedFolders) -> None:
     head, *lines = format_comparison(compared).split("LogLoss of each")[1].split("\n\n")[0].splitlines()
     assert head.split() == ["reviews", *ALGORITHMS]
     assert lines.pop() == "* the lowest of the line"
+    assert lines.pop().split() == [str(NO_KEYS_USER), "0", *compared.without[str(NO_KEYS_USER)].split()]
     for line, (label, of) in zip(lines, compared.users.items(), strict=True):
         losses = [recall_metrics(of.p[name], of.y, of.bins)["LogLoss"] for name in ALGORITHMS]
         cells = [f"{'*' if loss == min(losses) else ''}{loss:.4f}" for loss in losses]
