@@ -108,6 +108,19 @@ def test_a_wrong_use_is_told_in_json_too(arguments: list[str], capsys: pytest.Ca
     assert "--help" in read["error"]["next"]
 
 
+def test_what_the_system_refuses_is_told_in_json_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(out: Path) -> DemoTable:
+        raise PermissionError(13, "Permission denied", str(out))
+
+    monkeypatch.setattr("rwkv.commands.demo.demo", refused)
+    assert main(["demo", "--out", str(tmp_path), "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["exit_code"] == 1
+    assert json.loads(said.out)["error"]["what"] in said.err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_completion_scripts_know_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
