@@ -88,11 +88,13 @@ def read_revlog(database: sqlite3.Connection) -> RevlogRows:
 
 
 def read_cards(database: sqlite3.Connection) -> CardRows:
-    """All cards that exist."""
+    """All cards that exist; of several with one id, which only a damaged table has, the first."""
     # While a card is in a filtered deck, odid is its home, and odue its due day there where it has one.
     home = "CASE WHEN odid != 0 THEN odid ELSE did END"
     due = "CASE WHEN odid != 0 AND odue != 0 THEN odue ELSE due END"
-    return CardRows(*_integers(database, "cards", ("id", "nid", home, "type", "queue", due, "ivl")))
+    columns = _integers(database, "cards", ("id", "nid", home, "type", "queue", due, "ivl"))
+    _, first = np.unique(columns[0], return_index=True)
+    return CardRows(*columns[:, first])
 
 
 def read_notes(database: sqlite3.Connection, wanted: Ints) -> NoteNames:

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from rwkv.data.anki.protobuf import fields, float_field, float_list, message_fie
 from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.data.days import EARLIEST_S, LATEST_S
 from rwkv.errors import InputError
+
+Part = TypeVar("Part")
 
 _OLD_SCHEMA = 11
 _TABLES_SINCE, _NEWEST_SCHEMA = 15, 18
@@ -146,10 +148,16 @@ def _settings(
             creation_offset_s=_seconds_east("creationOffset", stated, corrections),
             names_old_scheduler=_is_old(stated["schedVer"], corrections),
             has_fsrs=stated["fsrs"] is True,
-            decks=tuple(sorted(decks, key=lambda deck: deck.deck_id)),
-            presets=tuple(sorted(presets, key=lambda preset: preset.preset_id)),
+            decks=_by_id((deck.deck_id, deck) for deck in decks),
+            presets=_by_id((preset.preset_id, preset) for preset in presets),
             corrections=tuple(corrections),
         )
+
+
+def _by_id(numbered: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
+    """In order of their ids; of several with one id the last."""
+    parts = dict(numbered)
+    return tuple(parts[number] for number in sorted(parts))
 
 
 def _deck(deck_id: object, name: object, kind: bytes, where: str) -> Iterable[Deck]:

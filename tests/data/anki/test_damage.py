@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rwkv.data.anki.archive import opened
 from rwkv.data.anki.read import read_anki
+from rwkv.data.collection import read_collection
 from rwkv.data.imported import ImportChoices, ImportedUser, facts_of, write_import
 from rwkv.data.revlogs import read_history
 from rwkv.errors import InputError
@@ -118,6 +119,24 @@ def test_ids_of_notes_that_are_none(tmp_path: Path) -> None:
     )
     user = imported(path)
     assert user.card_list.note.tolist()[:4] == ["", "", "", "note 4"]
+
+
+def test_ids_that_occur_twice(tmp_path: Path) -> None:
+    """In tables without a key, and in decks that say so of themselves: one of each is taken."""
+    decks = json.dumps({str(key): {"id": 1, "name": f"deck {key}"} for key in (1, 2)})
+    path = changed(
+        write_collection_file(tmp_path / "a.anki2", REVIEWS[:9]),
+        "CREATE TABLE other AS SELECT * FROM cards UNION ALL SELECT * FROM cards",
+        "DROP TABLE cards",
+        "ALTER TABLE other RENAME TO cards",
+        f"UPDATE col SET decks = '{decks}'",
+    )
+    user = imported(path)
+    assert user.card_list.card_id.tolist() == list(range(1, 10))
+    assert user.decks["deck_id"].tolist() == [1]
+    write_import(tmp_path / "out", 1, user, facts_of(user, "published", datetime.now(UTC)))
+    assert len(read_history(tmp_path / "out", 1)) == 9
+    assert len(read_collection(tmp_path / "out", 1).cards) == 9
 
 
 def test_a_schema_that_is_not_utf8(tmp_path: Path) -> None:
