@@ -177,25 +177,6 @@ def introducible(learner: Learner) -> Bools:
     return learner.cards.is_new & ~learner.cards.is_suspended
 
 
-def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str | None:
-    """Why none of the days has a card; None where one has."""
-    if any(len(day.card_id) for day in days):
-        return None
-    if askable(learner).any():
-        return f"no card is due within {len(days)} days: no curve falls to the desired retention"
-    cards = learner.cards
-    if len(cards) == 0:
-        return f"no card can be asked: all {learner.reviewed} cards with reviews were deleted"
-    counts = {
-        "suspended": int(cards.is_suspended.sum()),
-        "new": int(introducible(learner).sum()),
-        "without usable reviews": int((~learner.is_reviewed & ~cards.is_new & ~cards.is_suspended).sum()),
-    }
-    told = ", ".join(f"{count} are {name}" for name, count in counts.items() if count)
-    ask = "; --new N asks so many new cards a day" if counts["new"] and not pace.new else ""
-    return f"no card can be asked: of {len(cards)} cards {told}{ask}"
-
-
 class _Play:
     """The days ahead, played through once. Columns [cards] are by row of the learner's cards."""
 

@@ -16,7 +16,7 @@ from rwkv.commands.chosen_model import ChosenModel
 from rwkv.commands.learner import Learner
 from rwkv.commands.plain_json import as_json
 from rwkv.commands.predict import unknown_person
-from rwkv.commands.schedule import Pace, ScheduledDay, why_nothing
+from rwkv.commands.schedule import Pace, ScheduledDay, askable, introducible
 from rwkv.data.collection import Floats
 from rwkv.errors import InputError
 from rwkv.files import write_whole
@@ -62,6 +62,25 @@ def _doubt(days: list[ScheduledDay], retention: Floats) -> str | None:
     if asked < _FEWEST_FOR_DOUBT or again <= _DOUBTFUL * asked:
         return None
     return f"{again / asked:.0%} of the cards come back on the day after: {unknown_person(retention)}"
+
+
+def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str | None:
+    """Why none of the days has a card; None where one has."""
+    if any(len(day.card_id) for day in days):
+        return None
+    if askable(learner).any():
+        return f"no card is due within {len(days)} days: no curve falls to the desired retention"
+    cards = learner.cards
+    if len(cards) == 0:
+        return f"no card can be asked: all {learner.reviewed} cards with reviews were deleted"
+    counts = {
+        "suspended": int(cards.is_suspended.sum()),
+        "new": int(introducible(learner).sum()),
+        "without usable reviews": int((~learner.is_reviewed & ~cards.is_new & ~cards.is_suspended).sum()),
+    }
+    told = ", ".join(f"{count} are {name}" for name, count in counts.items() if count)
+    ask = "; --new N asks so many new cards a day" if counts["new"] and not pace.new else ""
+    return f"no card can be asked: of {len(cards)} cards {told}{ask}"
 
 
 def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from rwkv.commands import schedule
 from rwkv.commands.answer_times import median_answer_ms
 from rwkv.commands.learner import Learner, questions_at, read_learner
-from rwkv.commands.schedule import Pace, ScheduledDay, schedule_collection, schedule_learner, why_nothing
-from rwkv.commands.schedule_tables import schedule_of
+from rwkv.commands.schedule import Pace, ScheduledDay, schedule_collection, schedule_learner
+from rwkv.commands.schedule_tables import schedule_of, why_nothing
 from rwkv.data.collection import CardList
 from rwkv.data.days import local_time
 from rwkv.errors import InputError
