@@ -36,6 +36,7 @@ from rwkv.config_values import (
     whole,
 )
 from rwkv.errors import ConfigError
+from rwkv.files import check_input, open_descriptor
 from rwkv.vocab import STREAMS
 
 # Each: names of fields, what must hold of their values, and in words what the first must be.
@@ -254,6 +255,8 @@ def load_config(
 
 
 def _read_table(path: Path) -> dict[str, object]:
+    if open_descriptor(path) is None:  # what the shell gives as <(...) ends
+        check_input(path)
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rwkv.command_line.answer import Answer
 from rwkv.commands.plain_json import as_json
+from rwkv.errors import InputError
+from rwkv.files import check_output, is_stream
 
 Run = Callable[[argparse.Namespace], Answer]
 
@@ -106,6 +108,24 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     """DIR: where the users lie."""
     help = "what `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k"
     completed_by_folders(parser.add_argument("folder", type=Path, metavar="DIR", help=help))
+
+
+def add_out(parser: argparse.ArgumentParser, help: str, default: Path | None = None) -> None:
+    """--out: a file. A folder or a device is refused before any work is done for it."""
+    completed_by_files(parser.add_argument("--out", type=_output, default=default, metavar="FILE", help=help))
+
+
+def written(what: str, path: Path) -> str:
+    """A sentence for stdout; nothing where that itself, or another pipe, is what was written into."""
+    return "" if is_stream(path) else f"{what} written to {path}"
+
+
+def _output(text: str) -> Path:
+    try:
+        check_output(Path(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def completed_by_files(argument: argparse.Action) -> argparse.Action:

@@ -1,7 +1,6 @@
 """`rwkv predict`."""
 
 import argparse
-from pathlib import Path
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import (
@@ -9,9 +8,10 @@ from rwkv.command_line.options import (
     add_command,
     add_folder,
     add_model,
+    add_out,
     add_retention,
     add_when,
-    completed_by_files,
+    written,
 )
 from rwkv.errors import InputError
 from rwkv.runtime import log
@@ -58,7 +58,7 @@ def add_predict(commands: Commands) -> None:
     )
     help = "of the file or of stdout (default: that of the file's name, or text)"
     parser.add_argument("--format", choices=("text", "csv", "json", "parquet"), help=help)
-    completed_by_files(parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to a file"))
+    add_out(parser, "write the table to a file")
     parser.add_argument(
         "--rows", type=int, default=40, metavar="N", help="lines of the table of text, 0 for all (default: 40)"
     )
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> Answer:
         log.warning("%s", heading.doubt)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
-        return Answer(f"{len(cards)} cards written to {options.out}", {**vars(heading), "file": options.out})
+        return Answer(written(f"{len(cards)} cards", options.out), {**vars(heading), "file": options.out})
     fields = card_tables.as_fields(heading, cards) if options.json else {}
     text = "" if options.json else card_tables.written_as(heading, cards, format, options.rows or len(cards))
     return Answer(text, fields)

@@ -9,10 +9,12 @@ from rwkv.command_line.options import (
     Commands,
     add_command,
     add_model,
+    add_out,
     add_when,
     completed_by_files,
     completed_by_folders,
 )
+from rwkv.files import is_stream
 
 _DESCRIPTION = """\
 Write one HTML file to be looked at, which needs no network: how it goes, what to review today, which cards are weak and
@@ -38,7 +40,7 @@ def add_report(commands: Commands) -> None:
         parser.add_argument("--training", type=Path, action="append", default=[], metavar="PATH", help=help)
     )
     help = "the file to write (default: report.html)"
-    completed_by_files(parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help=help))
+    add_out(parser, help, Path("report.html"))
 
 
 def _run(options: argparse.Namespace) -> Answer:
@@ -56,4 +58,4 @@ def _run(options: argparse.Namespace) -> Answer:
     lines = [f"{done.path}: {done.size / 1e6:.1f} MB, open it in a browser"]
     if done.notice:
         lines.append(f"the model was {done.notice}")
-    return Answer("\n".join(lines), vars(done), done.exit_code)
+    return Answer("" if is_stream(done.path) else "\n".join(lines), vars(done), done.exit_code)

@@ -1,7 +1,6 @@
 """`rwkv schedule`."""
 
 import argparse
-from pathlib import Path
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import (
@@ -9,9 +8,10 @@ from rwkv.command_line.options import (
     add_command,
     add_folder,
     add_model,
+    add_out,
     add_retention,
     add_when,
-    completed_by_files,
+    written,
 )
 from rwkv.errors import InputError
 from rwkv.runtime import log
@@ -52,7 +52,7 @@ def add_schedule(commands: Commands) -> None:
     parser.add_argument(
         "--search", type=int, metavar="DAY", help="print only the cards of a day, as cid:1,2,3 for Anki"
     )
-    completed_by_files(parser.add_argument("--out", type=Path, metavar="FILE", help="write .json, .csv or .txt"))
+    add_out(parser, "write .json, .csv or .txt")
     add_model(parser)
 
 
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.out is not None:
         schedule_tables.write_schedule(options.out, schedule)
         _tell(schedule.reason)
-        return Answer(f"{len(days)} days written to {options.out}", fields)
+        return Answer(written(f"{len(days)} days", options.out), fields)
     if options.search is not None:
         search = days[options.search].search
         _tell(schedule.reason if search or schedule.reason else f"no card is due on day {options.search}")

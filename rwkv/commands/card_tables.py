@@ -17,9 +17,9 @@ from rwkv.commands.learner import Learner
 from rwkv.commands.moment import written
 from rwkv.commands.plain_json import as_json
 from rwkv.commands.predict import CardPredictions
-from rwkv.data.arrow import write_columns
+from rwkv.data.arrow import parquet_of
 from rwkv.errors import InputError
-from rwkv.files import file_errors, write_whole
+from rwkv.files import write_whole
 from rwkv.runtime import printable
 
 FORMATS = ("text", "csv", "json", "parquet")
@@ -121,8 +121,7 @@ def written_as(heading: Heading, cards: CardPredictions, format: str, most: int)
 def write_cards(path: Path, heading: Heading, cards: CardPredictions, format: str) -> None:
     """Write all cards to a file, which appears whole or not at all. Raises InputError where it cannot be written."""
     if format == "parquet":
-        with file_errors(path):
-            write_columns(path, _with_notice(heading, cards))
+        write_whole(path, parquet_of(_with_notice(heading, cards)))
     else:
         write_whole(path, f"{printable(written_as(heading, cards, format, len(cards)))}\n".encode())
 

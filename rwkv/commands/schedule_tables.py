@@ -19,7 +19,7 @@ from rwkv.commands.predict import unknown_person
 from rwkv.commands.schedule import Pace, ScheduledDay, askable, introducible
 from rwkv.data.collection import Floats
 from rwkv.errors import InputError
-from rwkv.files import write_whole
+from rwkv.files import is_stream, write_whole
 from rwkv.runtime import printable
 
 FORMATS = (".txt", ".json", ".csv")
@@ -150,7 +150,9 @@ def as_fields(schedule: Schedule) -> dict[str, object]:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's name says. Raises InputError where it says none."""
+    """The format that a file's name says, text of a pipe. Raises InputError where it says none."""
+    if is_stream(path) and not path.suffix:
+        return ".txt"
     if path.suffix.lower() not in FORMATS:
         hint = "give --out a name that ends so"
         expected = ", ".join(FORMATS)

@@ -31,6 +31,13 @@ _CSV_BLOCK_BYTES = 64 << 20
 _SHOWN_CHARACTERS = 80
 
 
+def parquet_of(columns: Columns) -> bytes:
+    """The bytes of a parquet file."""
+    stream = pa.BufferOutputStream()
+    pq.write_table(pa.table(dict(columns)), stream)
+    return stream.getvalue().to_pybytes()
+
+
 def write_columns(path: Path, columns: Columns) -> None:
     """One parquet file; it appears by a rename, so it is there whole or not at all."""
     # The path as bytes: names of files need not be UTF-8.

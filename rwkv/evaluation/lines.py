@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from rwkv.errors import InputError
-from rwkv.files import write_whole_parts
+from rwkv.files import check_input, write_whole_parts
 
 Parsed = TypeVar("Parsed")
 
@@ -32,6 +32,7 @@ class JsonLines:
     def __init__(self, folder: Path, name: str) -> None:
         # Not with_suffix, which would cut a name at its last dot.
         self.path = folder / f"{name}.jsonl"
+        check_input(self.path)
         with told(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self.users = {span.user for span in self._spans()}
@@ -118,6 +119,7 @@ def read_by_user(path: Path, parse: Callable[[dict[str, Any]], Parsed], what: st
 
     Raises InputError where the file is missing, or a line is not JSON or not what `parse` takes.
     """
+    check_input(path)
     found = {}
     with told(path), path.open("rb") as file:
         for number, line in enumerate(file, 1):
