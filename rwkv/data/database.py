@@ -1,5 +1,7 @@
 """The door to LMDB: opening, reading and atomic writing, with errors in words."""
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,10 @@ import lmdb
 
 from rwkv.data.lmdb_file import check_lmdb_file
 from rwkv.errors import StoreError
+
+_MOST_READERS = 1024
+# In LMDB's lock.mdb; more than that, with its header, makes room for more readers.
+_BYTES_OF_A_READER = 64
 
 
 class Database:
@@ -39,13 +45,25 @@ class Database:
             raise StoreError("There is no database.", where=str(path), hint=hint)
         if not is_checked:
             _check(path / "data.mdb", readonly)
+        is_new = not (readonly or (path / "data.mdb").exists())
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _allocate(path / "lock.mdb", _MOST_READERS * _BYTES_OF_A_READER)
             self._env = lmdb.open(
-                str(path), map_size=size, readonly=readonly, max_readers=1024, readahead=not readonly, sync=durable
+                str(path),
+                map_size=size,
+                readonly=readonly,
+                max_readers=_MOST_READERS,
+                readahead=not readonly,
+                sync=durable,
             )
         except (lmdb.Error, OSError) as error:
-            hint = "delete the folder, if nothing in it is wanted, and run again the command that makes it"
+            if is_new:  # what a full disk took of it would be a damaged database for ever
+                for name in ("data.mdb", "lock.mdb"):
+                    (path / name).unlink(missing_ok=True)
+            hint = "see to the free space and the permissions, and run the command again"
+            if not is_new:
+                hint = f"{hint}; or delete the folder, and run again the command that made it"
             raise StoreError("The database cannot be opened.", where=str(path), got=str(error), hint=hint) from error
 
     def get(self, key: str) -> bytes | None:
@@ -96,7 +114,12 @@ class Database:
                 hint=f"raise {self._size_key} and run the command again; it continues where it stopped",
             ) from error
         except lmdb.Error as error:
-            raise StoreError("The database cannot be written.", where=str(self.path), got=str(error)) from error
+            raise StoreError(
+                "The database cannot be written; what was written before is kept.",
+                where=str(self.path),
+                got=str(error),
+                hint="see to the free space, and run the command again; it continues where it stopped",
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         """All keys in byte order; bytes that are no text, which only foreign databases hold, come escaped."""
@@ -122,6 +145,21 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _allocate(file: Path, size: int) -> None:
+    """Give a file that LMDB maps its place on the disk, for a full one would end the process.
+
+    Where the file cannot be written to, LMDB is to judge. Raises OSError where the disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with file.open("ab") as table:
+            os.posix_fallocate(table.fileno(), 0, size)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
 
 
 def _check(file: Path, readonly: bool) -> None:
