@@ -184,7 +184,9 @@ def distinct_texts(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools]:
+def whole_numbers(
+    column: pa.ChunkedArray, name: str, where: str, expected: str = "a whole number"
+) -> tuple[Ints, Bools]:
     """(int64 values, which are missing) of a column of texts; missing values are 0.
 
     Raises InputError, naming row and column, where a text is no whole number of 64 bits.
@@ -192,7 +194,7 @@ def whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints,
     missing = pc.is_in(column, value_set=_MISSING)
     is_number = pc.or_(pc.match_substring_regex(column, r"^[+-]?[0-9]+(\.0*)?$"), missing).to_numpy()
     if not is_number.all():
-        raise bad_cell(column, int(np.argmin(is_number)), name, where, "a whole number")
+        raise bad_cell(column, int(np.argmin(is_number)), name, where, expected)
     texts = pc.if_else(missing, "0", pc.replace_substring_regex(column, r"^\+|\.0*$", ""))
     try:
         return texts.cast(pa.int64()).to_numpy(), missing.to_numpy()

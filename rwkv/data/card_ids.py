@@ -4,8 +4,11 @@ import re
 from collections.abc import Sequence
 
 _WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
+# Whole or not, short or long, in groups of thousands, or none.
 _NUMBER = re.compile(
-    r"[+-]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:inf|infinity|nan)", re.IGNORECASE
+    r"[+-]?(?:(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:E[+-]?[0-9]+)?|[0-9]{1,3}(?:[., '\u00a0\u202f][0-9]{3})+"
+    r"|inf|infinity|nan)",
+    re.IGNORECASE,
 )
 # As spreadsheets show long numbers, and cells that are too narrow or wrong.
 _SHORTENED = re.compile(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+|#(?:N/A|REF!|VALUE!|NAME\?|NUM!|NULL!|DIV/0!)")

@@ -38,6 +38,7 @@ _STATED_SEPARATOR = "sep="
 _ENDINGS = {".csv", ".tsv", ".txt", ".gz", ".bz2", ".xz"}
 # Databases and archives.
 _OF_ANKI = (b"SQLite format 3\x00", b"PK\x03\x04")
+_LONGEST_HEADER = 100_000
 _HEAD_BYTES = 4096
 # Control characters that no text has; the fields of Anki's notes are joined by the last of those that are left out.
 _NO_TEXT = set(range(32)) - set(b"\t\n\r\f\x1a\x1f")
@@ -94,6 +95,8 @@ def read_csv_text(path: Path, known: Iterable[str]) -> CsvText:
         header, rows = _first_line(rows)
     if not header:
         raise InputError("The file is empty.", where=where, expected="a header with the names of the columns, and rows")
+    if len(header) > _LONGEST_HEADER:
+        raise InputError("The file has no header.", where=where, got=f"a first line of {len(header):,} characters")
     separator = separator or _separator(header, set(known))
     if separator not in _USUAL_SEPARATORS:
         notices += (f"the columns are separated by {separator!r}",)

@@ -141,7 +141,7 @@ def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str,
     place, texts = distinct_texts(column)
     damaged = first_damaged(texts)
     if damaged is not None:
-        expected = "ids that nothing has shortened: whole numbers, or texts"
+        expected = "ids that nothing has shortened: whole numbers, or texts with a letter"
         _refuse_first(place == damaged, column, "card_id", where, expected)
     numbers, names = numbered(texts)
     several = len(numbers) - len(set(numbers))
@@ -152,7 +152,7 @@ def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str,
 
 
 def _times(column: TextColumn, where: str) -> Ints:
-    time_ms = _required(column, "review_time", where)
+    time_ms = _required(column, "review_time", where, "epoch milliseconds")
     for is_wrong, what, expected, hint in (
         (time_ms < _LEAST_MS, "too early", "after 1973", "multiply by 1000 if these are seconds"),
         (time_ms > _MOST_MS, "too late", "before the year 9000", "divide by 1000 if these are microseconds"),
@@ -180,9 +180,9 @@ def _durations(columns: dict[str, TextColumn], rows: int, where: str) -> tuple[I
     return np.maximum(0, np.rint(duration_ms)).astype(np.int64), duration_ms < 0
 
 
-def _required(column: TextColumn, name: str, where: str) -> Ints:
-    values, missing = whole_numbers(column, name, where)
-    _refuse_first(missing, column, name, where, "a whole number")
+def _required(column: TextColumn, name: str, where: str, expected: str = "a whole number") -> Ints:
+    values, missing = whole_numbers(column, name, where, expected)
+    _refuse_first(missing, column, name, where, expected)
     return values
 
 
