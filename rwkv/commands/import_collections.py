@@ -96,7 +96,11 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
     imported = read_source(file, choices)
     for notice in imported.notices:
         log.warning("%s: %s", file, notice)
-    info = facts_of(imported, choices.elapsed, datetime.now(UTC))
+    now = datetime.now(UTC)
+    if ahead := imported.counts.get("in_the_future"):
+        shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
+        log.warning("%s: %d entries are dated after now, %s by this computer: left out", file, ahead, shown)
+    info = facts_of(imported, choices.elapsed, now)
     same = same_import(out, info)
     if same is not None:
         log.warning("%s is user %d already: nothing is imported anew", file, same)

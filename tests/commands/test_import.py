@@ -163,7 +163,7 @@ def test_python_callers_meet_the_errors(tmp_path: Path) -> None:
         import_collections([tmp_path / "nowhere"], tmp_path / "out", ImportChoices())
 
 
-def test_what_is_counted(tmp_path: Path) -> None:
+def test_what_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Reviews of deleted cards and answers over 60 s; not those that a wrong clock dated into the future."""
     future_ms = 4_102_444_800_000
     path = write_collection_file(tmp_path / "a.anki2", [*FIRST[:2], *SECOND, (future_ms, 21, 3, 1)])
@@ -173,6 +173,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
         database.execute("UPDATE revlog SET time = 60000 WHERE id = ?", (FIRST[0][0],))
         database.execute("UPDATE revlog SET time = 60001 WHERE id = ?", (FIRST[1][0],))
     info = import_collections([path], tmp_path / "out").users[1]
+    assert "1 entries are dated after now" in caplog.text
     expected = {"of_deleted_cards": 2, "over_60_s": 1, "in_the_future": 1, "cards": 1, "suspended_cards": 1}
     assert expected.items() <= info.counts.items()
     history = read_history(tmp_path / "out", 1)
