@@ -32,6 +32,8 @@ def process_data(config: ProcessDataConfig) -> int:
         store.begin(settings)
         todo = [user for user in users if not store.has(user)]
         log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
+        if todo:
+            store.check_open_for_more()
         job = partial(_encode_user, config, settings)
         reviews = size = 0
 

@@ -108,12 +108,11 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
         raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
     if config.train_mode == "WS" and steps <= config.warmup_steps:
         log.warning(
-            "the run ends after %d steps, before the warm-up does: the learning rate only comes to %.2g of %.2g; "
-            "set WARMUP_STEPS to a small part of the %d steps, or raise EPOCHS",
+            "the run ends with step %d of its own, before the warm-up does: the learning rate only comes to %.2g of "
+            "%.2g; set WARMUP_STEPS to a small part of the run, or raise EPOCHS",
             steps,
             _rate(config, steps, steps),
             config.peak_lr,
-            steps,
         )
     return steps
 
@@ -121,7 +120,10 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
 def _exit_code(ended: Progress) -> int:
     """0, or 1 after saying why the model is of no use."""
     if faults := ended.faults():
-        log.error("the training is of no use: %s; lower PEAK_LR or use DTYPE float32, and begin anew", faults)
+        log.error(
+            "the training is of no use: %s; lower PEAK_LR or use DTYPE float32, and begin anew with RESUME = false",
+            faults,
+        )
     return int(bool(faults))
 
 

@@ -84,14 +84,6 @@ class ReviewStore:
         if self.settings is None:
             meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings), _CHECKSUM: _checksum(settings)}
             self.settings = self._settings(self.database.put_first(_META, json.dumps(meta).encode()))
-        if self._version != _VERSION:
-            raise StoreError(
-                "The store is of an older version, which is read but no longer added to.",
-                where=self._path,
-                got=f"version {self._version}",
-                expected=f"version {_VERSION}",
-                hint="give another LMDB_PATH, or delete the folder to make the store again",
-            )
         for name, there in asdict(self.settings).items():
             if there != (here := getattr(settings, name)):
                 raise StoreError(
@@ -110,8 +102,20 @@ class ReviewStore:
                 raise ValueError("the history or the bounds of its segments are lost")
         return halves.pop()
 
+    def check_open_for_more(self) -> None:
+        """Raise StoreError where users cannot be added, because the store is of a version without checksums."""
+        if self._version != _VERSION:
+            raise StoreError(
+                "The store is of an older version, which is read but no longer added to.",
+                where=self._path,
+                got=f"version {self._version}",
+                expected=f"version {_VERSION}",
+                hint="give another LMDB_PATH, or delete the folder to make the store again",
+            )
+
     def write(self, users: list[EncodedUser]) -> None:
-        """Store whole users in one transaction."""
+        """Store whole users in one transaction. Raises StoreError as `check_open_for_more` does."""
+        self.check_open_for_more()
         items = {}
         for user in users:
             items[_history_key(user.user)] = user.history

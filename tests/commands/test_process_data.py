@@ -1,5 +1,7 @@
 """`python -m rwkv.data_processing` from configuration to store, and all that can go wrong on the way."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -204,6 +206,23 @@ def test_a_store_of_another_version_is_an_error(filled: Workspace, capsys: pytes
     assert filled.process_data() == 2
     assert_said(capsys, "another version", str(filled.root / "store_db"), "version 99", "version 2")
     assert filled.users_stored() == [1]
+
+
+def test_a_store_without_checksums_is_done_but_not_added_to(
+    filled: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they were written once: the values alone."""
+    assert filled.process_data(USER_IDS=[1, 2]) == 0
+    stored = items(filled.root / "store_db")
+    meta = json.loads(stored.pop("meta"))
+    del meta["checksum"]
+    old = {"meta": json.dumps({**meta, "version": 1}).encode()}
+    filled.put("store_db", old | {key: value[16:] for key, value in stored.items()})
+    assert filled.process_data(USER_IDS=[1, 2]) == 0
+    assert_said(capsys, "2 users, 2 of them done before")
+    assert filled.process_data() == 2
+    assert_said(capsys, "older version", "version 1", "version 2", "another LMDB_PATH")
+    assert filled.users_stored() == [1, 2]
 
 
 def test_a_published_store_is_an_error(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,7 +214,7 @@ def test_a_run_that_ends_before_its_warm_up_is_warned_of(
     training: Training, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert training.run(EPOCHS=0.5, WARMUP_STEPS=20_000) == 0
-    assert_said(capsys, "ends after 2 steps, before the warm-up does", "1.5e-07 of 0.001", "WARMUP_STEPS")
+    assert_said(capsys, "ends with step 2 of its own, before the warm-up does", "1.5e-07 of 0.001", "WARMUP_STEPS")
     assert training.run(EPOCHS=0.5, WARMUP_STEPS=1, SAVE_MODEL_PREFIX="q") == 0
     assert "warm-up" not in capsys.readouterr().err
 
