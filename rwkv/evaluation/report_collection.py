@@ -15,6 +15,7 @@ from rwkv.evaluation.report_content import (
     Today,
     Workload,
 )
+from rwkv.vocab import SECONDS_PER_DAY
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Facts = dict[str, object]
@@ -37,9 +38,11 @@ def quantised(p: Floats) -> npt.NDArray[np.uint8]:
     return np.where(unknown, UNKNOWN, np.rint(np.where(unknown, 0, p) * RECALL_STEPS)).astype(np.uint8)
 
 
-def page_order(cards: CardsNow, decks: Sequence[str]) -> Ints:
-    """The cards' rows in the order of the page: by deck, then recall, unknown ones last."""
-    return np.lexsort((np.nan_to_num(cards.p_now, nan=2.0), _deck(cards, decks)))
+def page_order(cards: CardsNow, decks: Sequence[str], due: Today | None) -> Ints:
+    """The cards' rows in the order of the page: by deck, suspended and then new ones last, the soonest due first."""
+    left = np.where(due_cards(cards, due), -np.inf, cards.interval_days - cards.elapsed_s / SECONDS_PER_DAY)
+    last = cards.suspended + 2 * np.isnan(cards.p_now)
+    return np.lexsort((cards.p_now, left, last, _deck(cards, decks)))
 
 
 def _deck(cards: CardsNow, decks: Sequence[str]) -> Ints:
@@ -54,7 +57,7 @@ def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tupl
     anki_due, goal float32 [c], deck uint16, id int64, flags uint8 (1 suspended, 2 to be asked today, and the kind times
     4), notes: UTF-8, one line a card.
     """
-    order = page_order(cards, decks)
+    order = page_order(cards, decks, due)
     seen = ~np.isnan(cards.p_now)
     is_due = due_cards(cards, due)
     facts: Facts = {
@@ -116,7 +119,7 @@ def forecast_facts(cards: CardsNow, due: Today) -> Facts:
     """
     is_due = due_cards(cards, due)
     asked = ~np.isnan(cards.p_now) & ~cards.suspended
-    left = cards.interval_days - cards.elapsed_s / 86_400
+    left = cards.interval_days - cards.elapsed_s / SECONDS_PER_DAY
     ahead = np.maximum(1, np.ceil(left[asked & ~is_due] - 0.5))
     rwkv = _by_day(ahead)
     rwkv[0] = int(is_due.sum())

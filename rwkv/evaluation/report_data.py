@@ -80,7 +80,7 @@ def report_data(content: ReportContent) -> ReportData:
 
 def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tuple[Facts, Arrays]:
     """Days, months, buttons, hours and decks, and every card's own history with its lapses."""
-    order = page_order(cards, content.decks)
+    order = page_order(cards, content.decks, content.due)
     place = np.empty(len(cards), np.int64)
     place[order] = np.arange(len(cards))
     facts = past_facts(past, cards, content.today, content.retention)

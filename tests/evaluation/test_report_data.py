@@ -120,14 +120,18 @@ def test_recall_is_sent_to_a_five_hundredth() -> None:
     assert quantised(np.array([np.nan])).tolist() == [UNKNOWN]
 
 
-def test_cards_come_by_deck_and_recall_with_all_their_columns() -> None:
+def test_cards_come_by_deck_and_due_day_with_all_their_columns() -> None:
     facts, arrays = cards_data(CARDS, DECKS, CONTENT.due)
     row_of = {card: row for row, card in enumerate(CARDS.card_id.tolist())}
     rows = np.array([row_of[card] for card in arrays["id"].tolist()])
     assert arrays["deck"].tolist() == CARDS.deck[rows].tolist()
     assert arrays["recall"].tolist() == quantised(CARDS.p_now[rows]).tolist()
-    places = arrays["deck"].astype(int) * 256 + arrays["recall"]
-    assert (np.diff(places) >= 0).all()
+    last = np.isnan(CARDS.p_now[rows]) * 2 + CARDS.suspended[rows]
+    assert (np.diff(arrays["deck"].astype(int) * 4 + last) >= 0).all()
+    left = arrays["interval_days"] - arrays["elapsed_s"] / 86_400
+    later = (last == 0) & ((arrays["flags"] & 2) == 0)
+    same_deck = np.diff(arrays["deck"][later].astype(int)) == 0
+    assert (np.diff(left[later])[same_deck] >= -1e-3).all()  # days, of float32 seconds
     curves = np.cumsum(arrays["curves"].reshape(-1, len(CARDS)), axis=0, dtype=np.uint8).T
     assert (curves == quantised(CARDS.curves[rows])).all()
     notes = arrays["notes"].tobytes().decode().split("\n")

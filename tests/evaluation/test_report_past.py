@@ -118,7 +118,7 @@ def test_decks_hold_their_own_cards_and_reviews() -> None:
 
 def test_every_card_has_its_own_history() -> None:
     place = np.empty(len(CARDS), np.int64)
-    place[page_order(CARDS, DECKS)] = np.arange(len(CARDS))
+    place[page_order(CARDS, DECKS, None)] = np.arange(len(CARDS))
     arrays = history_arrays(PAST, place, 254)
     assert arrays["hist_first"][-1] == len(arrays["hist_day"]) == (PAST.card >= 0).sum()
     for card in (0, 17, int(PAST.card[100])):

@@ -32,20 +32,22 @@ function drawMap(data) {
   };
 }
 
-// Cards by deck, and within it in an order: those that are asked first, then suspended ones, then new ones.
+// Cards by deck, and within it in an order: those that are asked first, then suspended ones, then new ones. They come
+// in order of the day on which they are due.
 function cardsInOrder(order, data) {
   const { arrays, facts } = data,
+    cards = Uint32Array.from({ length: facts.cards.count }, (_, card) => card),
     keys = {
-      due: (card) => (isDue(card, data) ? -1e9 : 0) + daysLeft(card, data),
       recall: (card) => arrays.recall[card],
       age: (card) => firstDay(card, data),
     };
+  if (order === "due") return cards;
   const key = Float64Array.from(arrays.deck, (_, card) => {
     const value = keys[order](card);
     return Number.isNaN(value) ? Infinity : value;
   });
   const rank = Uint8Array.from(arrays.deck, (_, card) => (isSeen(card, data) ? 0 : 2) + (isSuspended(card, data) ? 1 : 0));
-  return Uint32Array.from({ length: facts.cards.count }, (_, card) => card).sort(
+  return cards.sort(
     (a, b) => arrays.deck[a] - arrays.deck[b] || rank[a] - rank[b] || (key[a] === key[b] ? 0 : key[a] - key[b]),
   );
 }
