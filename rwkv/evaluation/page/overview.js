@@ -52,7 +52,7 @@ function todayTile({ due, cards }) {
     big(wholeNumber(due.reviews)),
     line(due.reviews === 1 ? "card to review now" : "cards to review now", "what"),
     line(due.reviews ? minutes : "Nothing is due."),
-    due.recall === null ? null : line(`expected recall ${percent(due.recall, 0)} (RWKV-P)`),
+    due.recall === null ? null : line(`expected recall ${percent(due.recall, 0)} by RWKV\u2011P`),
     cards?.new ? line(`${wholeNumber(cards.new)} new cards wait besides`) : null,
   );
 }
