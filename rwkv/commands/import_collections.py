@@ -99,7 +99,8 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
     now = datetime.now(UTC)
     if ahead := imported.counts.get("in_the_future"):
         shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
-        log.warning("%s: %d entries are dated after now, %s by this computer: left out", file, ahead, shown)
+        what = "1 entry is" if ahead == 1 else f"{ahead:,} entries are"
+        log.warning("%s: %s dated after now, %s by this computer: left out", file, what, shown)
     info = facts_of(imported, choices.elapsed, now)
     same = same_import(out, info)
     if same is not None:

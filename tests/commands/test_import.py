@@ -173,7 +173,7 @@ def test_what_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         database.execute("UPDATE revlog SET time = 60000 WHERE id = ?", (FIRST[0][0],))
         database.execute("UPDATE revlog SET time = 60001 WHERE id = ?", (FIRST[1][0],))
     info = import_collections([path], tmp_path / "out").users[1]
-    assert "1 entries are dated after now" in caplog.text
+    assert "1 entry is dated after now" in caplog.text
     expected = {"of_deleted_cards": 2, "over_60_s": 1, "in_the_future": 1, "cards": 1, "suspended_cards": 1}
     assert expected.items() <= info.counts.items()
     history = read_history(tmp_path / "out", 1)

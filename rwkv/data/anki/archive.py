@@ -35,6 +35,7 @@ _NAME = "collection.anki2"
 
 # Version in the archive's "meta" -> the file that holds the collection, and whether it is compressed by zstd.
 _MEMBERS = {1: (_NAME, False), 2: ("collection.anki21", False), 3: ("collection.anki21b", True)}
+_NEW_NAMES = ("collection.anki21b", "collection.anki21")
 _META_BYTES = 1024
 
 # What zipfile and the decompressors raise. Some of it is of Python's own kinds: of numbers and names that do not fit.
@@ -57,7 +58,7 @@ _DAMAGE = (
 class OpenedSource:
     """source: the file itself, with its hash. database: the SQLite file. scratch: a folder of ours.
 
-    kind: "colpkg", "apkg", "anki2" or "csv"; "" for an archive whose name does not tell. name: for people.
+    kind: "colpkg", "apkg", "anki2" or "csv"; "" for what an archive without a telling name held. name: for people.
     is_new_form: collections of the new scheduler are packed so (collection.anki21 or .anki21b), or are tables of today.
     """
 
@@ -82,18 +83,21 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
         with source.open("rb") as file:
             start = file.read(_HEADER_BYTES)
         name = collection_name(source)
+        # Under these names it was unpacked from an archive, which is gone.
+        is_new_form = source.name in _NEW_NAMES
+        kind = "" if is_new_form else "anki2"
         if start.startswith(_MAGIC):
             _check_database(source, start)
-            yield OpenedSource(source, sha256, "anki2", name, False, source, scratch)
-        elif start.startswith(b"PK"):
-            database = scratch / _UNPACKED
-            member = _unpack(source, database, most_bytes)
-            yield OpenedSource(source, sha256, kind_by_name(source), name, member != _NAME, database, scratch)
+            yield OpenedSource(source, sha256, kind, name, is_new_form, source, scratch)
         elif start.startswith(_ZSTD_MAGIC):
             database = scratch / _UNPACKED
             with _damage_of_archives(str(source)), source.open("rb") as packed:
                 _copy(zstandard.ZstdDecompressor().stream_reader(packed), database, str(source), most_bytes)
-            yield OpenedSource(source, sha256, "anki2", name, True, database, scratch)
+            yield OpenedSource(source, sha256, kind, name, is_new_form, database, scratch)
+        elif start.startswith(b"PK"):
+            database = scratch / _UNPACKED
+            member = _unpack(source, database, most_bytes)
+            yield OpenedSource(source, sha256, kind_by_name(source), name, member in _NEW_NAMES, database, scratch)
         else:
             raise InputError(
                 "This is no Anki collection.",
@@ -105,9 +109,10 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
 
 
 def _in_folder(folder: Path) -> Path:
-    """The collection of a profile folder."""
-    if (folder / _NAME).is_file():
-        return folder / _NAME
+    """The collection of a profile folder, or of an archive that was unpacked: where it has several, the newest form."""
+    for name in (*_NEW_NAMES, _NAME):
+        if (folder / name).is_file():
+            return folder / name
     profiles = sorted(str(file.parent) for file in folder.glob(f"*/{_NAME}"))
     raise InputError(
         "The folder is no Anki profile.",

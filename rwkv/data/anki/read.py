@@ -66,7 +66,7 @@ def read_anki(
     has_old_days = settings.names_old_scheduler and bool(verdict.is_old.all())
     clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)
     if not opened.kind:
-        guesses.append(f"its name does not say what it is: by its contents {_KINDS[kind]}")
+        guesses.append(f"its name does not say of what it is an export: by its contents of {_KINDS[kind]}")
     notices += [*settings.corrections, *guesses, *(verdict.reasons if choices.grades == "auto" else ())]
     reviews, counts = _reviews(revlog, is_old, int(time.time() * 1000) if now_ms is None else now_ms, where, kind)
     return ImportedUser(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from anki.collection import Collection
 
 from rwkv.data.anki.archive import opened
@@ -127,6 +128,20 @@ def test_a_whole_collection_says_where_its_owner_is(tmp_path: Path, name: str) -
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, config)
     whole = imported(write_archive(tmp_path / name, {"collection.anki21": path.read_bytes()}))
     assert (whole.clock, whole.kind) == (DayClock("UTC-05:00", 4), "colpkg")
+
+
+@pytest.mark.parametrize("name", ["collection.anki21", "collection.anki21b"])
+def test_an_archive_that_was_unpacked(tmp_path: Path, name: str) -> None:
+    """Beside the collection lies one for old versions of Anki, which only says so; no name tells what was exported."""
+    config = {"schedVer": 1, "creationOffset": -120}
+    content = write_collection_file(tmp_path / "a.anki2", REVIEWS, config).read_bytes()
+    write_collection_file(tmp_path / "deck" / "collection.anki2", [])
+    (tmp_path / "deck" / name).write_bytes(zstandard.compress(content) if name.endswith("b") else content)
+    for path in (tmp_path / "deck", tmp_path / "deck" / name):
+        user = imported(path)
+        assert (user.clock, user.kind, user.name) == (DayClock("UTC+02:00", 4), "apkg", "deck")
+        assert user.reviews.rating.tolist() == [3]  # as recorded: the form is the new scheduler's
+        assert any("shared decks" in notice for notice in user.notices)
 
 
 def test_without_a_time_zone_it_was_four_o_clock_where_the_collection_was_made(tmp_path: Path) -> None:
