@@ -20,7 +20,7 @@ from rwkv.config import (
     TrainConfig,
     load_config,
 )
-from rwkv.errors import RwkvError
+from rwkv.errors import InputError, RwkvError
 from rwkv.files import write_whole
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
@@ -47,8 +47,13 @@ Keys = dict[str, object]
 def demo(out: Path) -> DemoTable:
     """Run the demo in the folder `out`; what is there from an earlier run is not done again.
 
-    Raises RwkvError where one of its steps fails, or another demo runs there.
+    Raises RwkvError where one of its steps fails, or another demo runs there, InputError where the name is not UTF-8.
     """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        what = "The folder's name is not UTF-8, in which the demo's configuration files are written."
+        raise InputError(what, where=str(out), hint="give another folder") from error
     with only_writer_in(out, "another folder"):
         return _demo(out)
 
@@ -151,7 +156,8 @@ def _last(out: Path, mode: str) -> Path:
 
 def _config(path: Path, cls: type[AnyConfig], keys: Keys) -> AnyConfig:
     """Write a configuration file and read it as the command would."""
-    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in keys.items())
+    path.write_text("".join(lines), encoding="utf-8")
     return load_config(path, cls)
 
 

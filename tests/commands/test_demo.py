@@ -9,6 +9,8 @@ import pytest
 
 from rwkv.cli import main
 from rwkv.commands import demo
+from rwkv.config import FindKeysConfig
+from rwkv.errors import InputError
 
 # In LogLoss. The demo's seed is fixed; it wins by about 0.01, and sums in another order move that by less than a third.
 LEAST_GAIN = 0.005
@@ -63,3 +65,20 @@ def test_a_step_that_fails_stops_it(
     monkeypatch.setattr(demo, "simulate", lambda *arguments: 1)
     assert main(["demo", "--out", str(tmp_path)]) == 1
     assert "A step of the demo failed" in capsys.readouterr().err
+
+
+def test_a_folder_that_no_configuration_can_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not UTF-8"):
+        demo.demo(tmp_path / "d\udce9")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_configurations_name_folders_in_every_script(tmp_path: Path) -> None:
+    """Such as those that JSON would write in two halves, which TOML does not know."""
+    keys = {
+        "DATA_PATH": str(tmp_path / '漢 😀 "x" \\ é'),
+        "LABEL_FILTER_LMDB_PATH": "keys",
+        "LABEL_FILTER_LMDB_SIZE": 10**8,
+    }
+    config = demo._config(tmp_path / "keys.toml", FindKeysConfig, keys | {"USER_START": 1, "USER_END": 2})
+    assert str(config.data_path) == keys["DATA_PATH"]
