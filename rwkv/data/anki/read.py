@@ -63,7 +63,7 @@ def read_anki(
     kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
     verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
     is_old = np.full(len(revlog.ease), choices.grades == "old") if choices.grades != "auto" else verdict.is_old
-    has_old_days = settings.names_old_scheduler and bool(verdict.is_old.all())
+    has_old_days = settings.names_old_scheduler and bool(verdict.is_old[-1:].all())  # days are the last one's
     clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)
     if not opened.kind:
         guesses.append(f"its name does not say of what it is an export: by its contents of {_KINDS[kind]}")

@@ -76,6 +76,18 @@ def test_every_rating_is_what_was_meant(tmp_path: Path, schedulers: list[str], g
     assert "--grades" in reason
 
 
+@pytest.mark.parametrize(
+    ("schedulers", "hour"), [([NEW, NEW, OLD, OLD], 4), ([OLD, OLD, NEW, NEW], 4), ([NEW, OLD], 9)]
+)
+def test_days_are_those_of_the_scheduler_in_use_last(tmp_path: Path, schedulers: list[str], hour: int) -> None:
+    """The old one's begin at the hour of the collection's creation, unless Anki recorded another."""
+    reviews, _ = history(schedulers)
+    moved = hour - 4 if schedulers[-1] == OLD else 3
+    config = {"schedVer": 1, "localOffset": 0}
+    path = write_collection_file(tmp_path / "a.anki2", reviews, config, created_s=CREATED_S + 3600 * moved)
+    assert imported(path).clock.rollover_hour == hour
+
+
 def test_what_was_decided_and_why_is_told(tmp_path: Path) -> None:
     reviews, _ = history([OLD] * 3 + [NEW] * 4)
     reason = imported(written(tmp_path / "a.anki2", reviews)).notices[-1]
