@@ -1,6 +1,7 @@
 """Evaluations in several runs: nothing is lost, nothing done twice, and the files end as if there had been one."""
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from torch import Tensor
 
 import rwkv.commands.evaluate
 from rwkv.batches.sliced import SlicedBatch
+from rwkv.evaluation.predict import Targets
+from rwkv.evaluation.results import UserPredictions
 from rwkv.model.network import Network
 from tests.commands.evaluation import AHEAD, IMM, NO_KEYS_USER, ROWS_TOGETHER, USERS, Evaluation
 from tests.commands.workspace import assert_said
@@ -110,23 +113,35 @@ def test_ctrl_c_says_what_to_do_and_loses_nothing(evaluation: Evaluation, undist
 
 
 def test_batches_depend_on_the_range_alone(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is done, the same users lie in the same batch."""
+    """Whoever is done, the same users lie in the same batch, and the heads are asked for the same ones.
+
+    What they say of one depends on how many others there are, by a rounding.
+    """
     seen: list[int] = []
-    last_rows = rwkv.commands.evaluate.last_rows
+    heads_seen: list[list[int]] = []
+    last_rows, predict_users = rwkv.commands.evaluate.last_rows, rwkv.commands.evaluate.predict_users
 
     def spy(network: Network, batch: SlicedBatch) -> Tensor:
         seen.append(len(batch))
         return last_rows(network, batch)
 
+    def heads_spy(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:
+        heads_seen.append([of.user for of in targets])
+        return predict_users(network, x, targets)
+
     monkeypatch.setattr(rwkv.commands.evaluate, "last_rows", spy)
+    monkeypatch.setattr(rwkv.commands.evaluate, "predict_users", heads_spy)
     assert evaluation.run(FILE_AHEAD="one", FILE_IMM="one-P") == 0
     fresh = seen.copy()
     assert len(fresh) == 3
+    assert heads_seen == [[1, 2], [3], [5]]
     assert max(fresh) <= ROWS_TOGETHER
     for name in ("one", "one-P"):
         path = evaluation.root / "result" / f"{name}.jsonl"
         _, of_2, _, of_5 = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(of_2 + of_5)
     seen.clear()
+    heads_seen.clear()
     assert evaluation.run(FILE_AHEAD="one", FILE_IMM="one-P") == 0
     assert seen == fresh[:2]
+    assert heads_seen == [[1, 2], [3]]
