@@ -108,7 +108,7 @@ def _user_of(line: bytes) -> int | None:
     """The user of a line; None where it is not a JSON object with one."""
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     user = content.get("user") if isinstance(content, dict) else None
     return user if type(user) is int else None
@@ -126,7 +126,7 @@ def read_by_user(path: Path, parse: Callable[[dict[str, Any]], Parsed], what: st
             try:
                 content = json.loads(line)
                 found[int(content["user"])] = parse(content)
-            except (ValueError, KeyError, TypeError, OverflowError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
                 raise InputError(what, where=where, got=got) from error
     return found

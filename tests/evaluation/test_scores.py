@@ -46,7 +46,17 @@ def test_foreign_lines_are_understood(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["nothing", "[1]", '{"user": 1}', '{"metrics": {"LogLoss": "low"}, "user": 1, "size": 2}', '{"metrics"']
+    "line",
+    [
+        "nothing",
+        "[1]",
+        '{"user": 1}',
+        '{"metrics": {"LogLoss": "low"}, "user": 1, "size": 2}',
+        '{"metrics"',
+        '{"metrics": {}, "user": 1e999, "size": 2}',
+        '{"a":' * 100_000,
+    ],
+    ids=lambda line: line[:20],
 )
 def test_what_is_no_result_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "X.jsonl"

@@ -67,10 +67,13 @@ def test_a_checkpoint_there_and_back(tmp_path: Path) -> None:
     assert_same(fresh, trained)
 
 
-def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path: Path) -> None:
-    """It makes its optimiser and schedulers as here, whatever rate was in force when ours was saved."""
+@pytest.mark.parametrize("is_of_a_gpu", [False, True])
+def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path: Path, is_of_a_gpu: bool) -> None:
+    """It makes its optimiser and schedulers as here, whatever rate was in force when ours was saved, and where."""
     network, optimizer = trained_network()
     set_peak_rate(optimizer, 7e-4)
+    for group in optimizer.param_groups if is_of_a_gpu else ():
+        group.update(lr=torch.zeros(()), fused=True, capturable=True)
     set_learning_rate(optimizer, 1.75e-6)
     files_of(tmp_path).save(2, network, optimizer)
     state = torch.load(tmp_path / "p_optim_6.pth", weights_only=True)
