@@ -12,7 +12,7 @@ from rwkv.data.collection import CollectionInfo, day_of, read_info
 from rwkv.data.csv_text import is_text, read_csv_text
 from rwkv.data.days import local_time
 from rwkv.data.imported import RULES, ImportChoices, ImportedUser, facts_of, next_user, remove_leftovers, write_import
-from rwkv.data.known_users import same_import, same_person
+from rwkv.data.known_users import same_import, same_person, unfinished_import
 from rwkv.data.reviews_csv import CSV_COLUMNS, user_of_csv
 from rwkv.data.source_file import unchanged
 from rwkv.errors import InputError, RwkvError
@@ -106,7 +106,7 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
     if same is not None:
         log.warning("%s is user %d already: nothing is imported anew", file, same)
         return same, read_info(out, same)
-    user = _place(file, out, imported, replaces)
+    user = unfinished_import(out, info) or _place(file, out, imported, replaces)
     write_import(out, user, imported, info)
     return user, info
 

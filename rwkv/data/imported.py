@@ -127,7 +127,8 @@ def write_import(root: Path, user: int, imported: ImportedUser, info: Collection
         for earlier in (root / "revlogs" / f"user_id={user}").glob("*.parquet"):
             earlier.unlink()
         files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
-        for file in sorted(files, key=lambda file: file.parts[0] == "revlogs"):
+        # The facts first, by which the number is known again after a kill from here on.
+        for file in sorted(files, key=lambda file: (file.parts[0] == "revlogs", file.suffix != ".json")):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (staging / file).replace(root / file)
 

@@ -10,6 +10,7 @@ from rwkv.data.arrow import integers, read_columns
 from rwkv.data.collection import CollectionInfo, list_collections, read_info
 from rwkv.data.history import Ints
 from rwkv.data.review_columns import TimedReviews
+from rwkv.data.revlogs import has_revlog
 from rwkv.errors import RwkvError
 
 # Counts that time changes.
@@ -18,8 +19,15 @@ _BY_NOW = {"in_the_future"}
 
 def same_import(root: Path, info: CollectionInfo) -> int | None:
     """The user whose import read the same file in the same way, if there is one."""
-    users = [user for user, theirs in _readable(root) if _is_same(theirs, info)]
+    users = [user for user, theirs in _readable(root, list_collections(root)) if _is_same(theirs, info)]
     return users[-1] if users else None
+
+
+def unfinished_import(root: Path, info: CollectionInfo) -> int | None:
+    """The number that an import of the same file had when it was killed while its tables appeared, if there is one."""
+    names = (path.parent.name.removeprefix("user_id=") for path in root.glob("collection/user_id=*/info.json"))
+    absent = [int(name) for name in names if name.isdecimal() and not has_revlog(root, int(name))]
+    return next((user for user, theirs in _readable(root, sorted(absent)) if _is_same(theirs, info)), None)
 
 
 def same_person(root: Path, reviews: TimedReviews) -> tuple[int, int, int] | None:
@@ -29,7 +37,7 @@ def same_person(root: Path, reviews: TimedReviews) -> tuple[int, int, int] | Non
     """
     ours = _marks(reviews.time_ms, reviews.rating)
     best: tuple[int, int, int] | None = None
-    for user, _ in _readable(root):
+    for user, _ in _readable(root, list_collections(root)):
         theirs = _marks_of(root, user)
         shared = int(np.isin(theirs, ours).sum())
         if 2 * shared > len(theirs) and (best is None or shared >= best[1]):
@@ -37,9 +45,9 @@ def same_person(root: Path, reviews: TimedReviews) -> tuple[int, int, int] | Non
     return best
 
 
-def _readable(root: Path) -> Iterator[tuple[int, CollectionInfo]]:
-    """The users whose facts can be read: the others are no reason to refuse a new one."""
-    for user in list_collections(root):
+def _readable(root: Path, users: list[int]) -> Iterator[tuple[int, CollectionInfo]]:
+    """Those of the users whose facts can be read: the others are no reason to refuse a new one."""
+    for user in users:
         try:
             info = read_info(root, user)
         except RwkvError:

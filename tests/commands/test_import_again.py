@@ -100,6 +100,33 @@ def test_a_later_state_takes_its_users_place(
     assert tables.items() <= files_below(out).items()
 
 
+def test_an_import_that_was_killed_while_its_tables_appeared_keeps_its_number(
+    collections: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, later, other = collections
+    out = tmp_path / "out"
+    import_collections([mine, other], out)
+    rename = Path.replace
+    for killed_at in range(1, 5):
+        renamed: list[Path] = []
+
+        def stopping(path: Path, target: Path, renamed: list[Path] = renamed, last: int = killed_at) -> Path:
+            if ".import-" in str(path) and ".import-" not in str(target):
+                if len(renamed) == last:
+                    raise KeyboardInterrupt
+                renamed.append(path)
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            import_collections([later], out, replaces=True)
+        monkeypatch.undo()
+        assert list_collections(out) == [2]
+        assert list(import_collections([later], out, replaces=True).users) == [1]
+        assert len(read_history(out, 1)) == len(WEEKS)
+        import_collections([mine], out, replaces=True)
+
+
 def test_without_being_asked_it_becomes_another_user_and_the_way_is_told(
     collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
