@@ -41,7 +41,7 @@ class Database:
         self.path = path
         self._size = size
         self._size_key = size_key
-        if readonly and not (path / "data.mdb").is_file():
+        if readonly and not _holds_something(path / "data.mdb"):
             raise StoreError("There is no database.", where=str(path), hint=hint)
         if not is_checked:
             _check(path / "data.mdb", readonly)
@@ -162,9 +162,16 @@ def _allocate(file: Path, size: int) -> None:
             raise
 
 
+def _holds_something(file: Path) -> bool:
+    """Whether a database was begun in the file; an empty one is what a full disk or a kill leaves."""
+    return file.is_file() and file.stat().st_size > 0
+
+
 def _check(file: Path, readonly: bool) -> None:
-    """Raise StoreError where LMDB would end the process."""
+    """Raise StoreError where LMDB would end the process, or wait for ever."""
     try:
+        if file.exists() and not file.is_file():
+            raise ValueError("it is no regular file")
         check_lmdb_file(file, to_write=not readonly)
     except FileNotFoundError:
         return

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,22 @@ def test_a_missing_database_says_what_to_do(tmp_path: Path) -> None:
     assert "run the other command first" in str(caught.value)
     assert str(tmp_path / "none") in str(caught.value)
     assert not (tmp_path / "none").exists()
+
+
+def test_an_empty_file_is_no_database_yet(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "data.mdb").touch()
+    with pytest.raises(StoreError, match="There is no database"):
+        Database(tmp_path / "db", SIZE, "LMDB_SIZE", readonly=True)
+    with open_database(tmp_path) as database:
+        database.put({"a": b"1"})
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    os.mkfifo(tmp_path / "db" / "data.mdb")
+    with pytest.raises(StoreError, match="no regular file"):
+        open_database(tmp_path)
 
 
 @pytest.mark.parametrize("readonly", [False, True])
