@@ -102,18 +102,18 @@ def _old_answers(revlog: RevlogRows, evidence: _Evidence, is_old_unless_disprove
 
 
 def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
-    new, old = int(evidence.only_new.sum()), int((evidence.only_old & is_old).sum())
+    new, steps, old = (int(flag.sum()) for flag in (evidence.only_new, evidence.is_step, evidence.only_old & is_old))
     says = "it names Anki's old scheduler, or none"
-    proof = f"{new:,} answers while learning are of the new one (button 4, or 3 with steps to go)"
+    proof = f"{new:,} of {steps:,} answers while learning can only be of the new one (button 4, or 3 with steps to go)"
     if is_old.all():
         return (
-            f"{says}, and no answer is against it, {old:,} for it (2 ended the learning): 2 and 3 while learning are "
-            "mapped to Good and Easy (--grades raw leaves them)"
+            f"{says}, and of {steps:,} answers while learning none is against it, {old:,} for it (2 ended the "
+            "learning): 2 and 3 are mapped to Good and Easy there (--grades raw leaves them)"
         )
     if is_old.any():
         return (
-            f"{says}: that one was in use {_spans(revlog, is_old)}, by {old:,} answers of 2 that ended the learning; "
-            f"{proof}, at other times: only the former are mapped (--grades raw or old decides for all)"
+            f"{says}: that one was in use {_spans(revlog, is_old)}, where a 2 ended the learning {old:,} times; {proof}"
+            ", at other times: only the former are mapped (--grades raw or old decides for all)"
         )
     if not new:
         proof = "nothing speaks for that one, and it has the form of the new one (as collection.anki21 in .apkg)"
