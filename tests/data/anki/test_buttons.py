@@ -91,8 +91,8 @@ def test_days_are_those_of_the_scheduler_in_use_last(tmp_path: Path, schedulers:
 def test_what_was_decided_and_why_is_told(tmp_path: Path) -> None:
     reviews, _ = history([OLD] * 3 + [NEW] * 4)
     reason = imported(written(tmp_path / "a.anki2", reviews)).notices[-1]
-    # 3 days of four cards with two such answers; 4 days of four cards with one step left, and of an Easy. Of 151 answers
-    # while learning four cards have 4 and 6 on a day of the old and the new one, and a fifth has one.
+    # 3 days of four cards with two such answers; 4 days of four cards with one step left, and of an Easy.
+    # While learning four cards have 4 answers on a day of the old one, 6 on one of the new one, and a fifth has one.
     assert "from 2020-09-14 to 2020-09-16, where a 2 ended the learning 24 times" in reason
     assert "20 of 151 answers while learning can only be of the new one" in reason
 
