@@ -36,7 +36,7 @@ def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
             p_now[part] = recall(outputs, torch.from_numpy(elapsed_s[part])).numpy()
             p_asked[part] = engine.predict_many(questions_at(learner, part, at_s)).p_imm
             curves[part] = recall_at(outputs, torch.from_numpy(CURVE_TIMES_S)).numpy()
-            interval_days[part] = intervals(outputs, cards.desired_retention[part]) / SECONDS_PER_DAY
+            interval_days[part] = intervals(outputs, cards.desired_retention[part], SECONDS_PER_DAY) / SECONDS_PER_DAY
             bar.update(len(part))
     interval_days[rows] = np.where(np.isnan(interval_days[rows]), np.inf, interval_days[rows])
     p_fsrs, fsrs_days = np.full(count, np.nan), np.full(count, np.nan)

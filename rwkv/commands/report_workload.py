@@ -1,15 +1,18 @@
 """What is to be done today and on the days ahead, for a report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from rwkv.commands.learner import Learner
 from rwkv.commands.schedule import ScheduledDay, askable, first_day, play_ahead
 from rwkv.data.collection import CardList, Floats
 from rwkv.data.history import Ints
-from rwkv.evaluation.report_content import CardsNow, Today, Workload
+from rwkv.evaluation.report_content import CURVE_TIMES_S, CardsNow, Today, Workload
 from rwkv.recurrent.engine import Engine
+from rwkv.vocab import SECONDS_PER_DAY
 
 WORKLOAD_RETENTIONS = (0.7, 0.8, 0.85, 0.9, 0.95)
 WORKLOAD_DAYS = 30
@@ -17,7 +20,7 @@ WORKLOAD_DAYS = 30
 # Answers that are played, in all. Where more are expected, a part of the cards stands for all.
 MOST_ANSWERS = 3000
 # Cards for each retention then, at least and at most.
-_FEWEST_CARDS, _MOST_CARDS = 20, 100
+_FEWEST_CARDS, _MOST_CARDS = 20, 200
 
 
 def today(engine: Engine, learner: Learner, at_s: float) -> Today:
@@ -35,19 +38,35 @@ def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> 
     states.
     """
     asked = np.flatnonzero(askable(learner))
-    answers = np.minimum(WORKLOAD_DAYS, WORKLOAD_DAYS / np.maximum(1, cards.interval_days[asked]))
-    retentions = np.array(WORKLOAD_RETENTIONS)
-    if answers.sum() * len(retentions) <= MOST_ANSWERS:
+    answers = [_expected_answers(cards.curves[asked], retention) for retention in WORKLOAD_RETENTIONS]
+    if sum(of.sum() for of in answers) <= MOST_ANSWERS:
         plays = [_played(engine, learner, at_s, wanted) for wanted in WORKLOAD_RETENTIONS]
-        return _workload(plays, [asked] * len(retentions), learner, asked)
-    each = int(np.clip(MOST_ANSWERS / answers.mean() / len(retentions), _FEWEST_CARDS, _MOST_CARDS))
-    order = asked[np.argsort(cards.interval_days[asked], kind="stable")]
-    groups = [order[_places(len(order), each, number, len(retentions))] for number in range(len(retentions))]
+        return _workload(plays, [asked] * len(plays), learner, asked)
+    budget, most = MOST_ANSWERS / len(answers), min(_MOST_CARDS, len(asked) // len(answers))
+    sizes = [int(np.clip(budget / of.mean(), _FEWEST_CARDS, most)) for of in answers]
+    groups = _groups(asked[np.argsort(cards.interval_days[asked], kind="stable")], sizes)
     wanted = learner.cards.desired_retention.copy()
     for rows, retention in zip(groups, WORKLOAD_RETENTIONS, strict=True):
         wanted[rows] = retention
     play = _played(engine, _only(learner, np.sort(np.concatenate(groups)), wanted), at_s, None)
-    return _workload([play] * len(retentions), groups, learner, asked)
+    return _workload([play] * len(groups), groups, learner, asked)
+
+
+def _expected_answers(curves: npt.NDArray[np.floating], retention: float) -> Floats:
+    """About how many answers each card [n] takes in WORKLOAD_DAYS, if its next intervals are as long as this one."""
+    is_below = (curves <= retention) & (CURVE_TIMES_S >= SECONDS_PER_DAY)
+    days = np.where(is_below.any(1), CURVE_TIMES_S[is_below.argmax(1)] / SECONDS_PER_DAY, np.inf)
+    return WORKLOAD_DAYS / np.maximum(1, days)
+
+
+def _groups(order: Ints, sizes: Sequence[int]) -> list[Ints]:
+    """Rows at equal distances in an order, so many of each group and none in two."""
+    groups = []
+    for size in sizes:
+        place = ((np.arange(size) + 0.5) * len(order) / size).astype(np.int64)
+        groups.append(order[place])
+        order = np.delete(order, place)
+    return groups
 
 
 def _played(engine: Engine, learner: Learner, at_s: float, retention: float | None) -> list[ScheduledDay]:
@@ -56,12 +75,6 @@ def _played(engine: Engine, learner: Learner, at_s: float, retention: float | No
         return play_ahead(branch, learner, at_s, retention, WORKLOAD_DAYS)
     finally:
         branch.close()
-
-
-def _places(count: int, each: int, number: int, groups: int) -> Ints:
-    """Of `count` places at most `each`, at equal distances; those of several groups are no one else's."""
-    taken = min(each, count // groups)
-    return ((np.arange(taken) * groups + number + 0.5) * count / (taken * groups)).astype(np.int64)
 
 
 def _only(learner: Learner, rows: Ints, retention: Floats) -> Learner:
@@ -86,4 +99,4 @@ def _workload(plays: list[list[ScheduledDay]], groups: list[Ints], learner: Lear
             is_own = np.isin(day.card_id, learner.cards.card_id[rows])
             reviews[i, day.day] = is_own.sum() * times
             minutes[i, day.day] = day.card_minutes[is_own].sum() * times
-    return Workload(np.array(WORKLOAD_RETENTIONS), reviews, minutes, len(groups[0]), len(asked))
+    return Workload(np.array(WORKLOAD_RETENTIONS), reviews, minutes, min(map(len, groups)), len(asked))

@@ -80,9 +80,9 @@ class CardsNow:
     unknown. kind: REVIEWED, NEW or NO_HISTORY. suspended: not asked by Anki.
     p_now: recall now by the forgetting curve, RWKV: what the page calls recall. p_asked: by RWKV-P, were it asked now.
     p_fsrs: by FSRS-6. elapsed_s: since the last review. curves: float [c, 64], recall by RWKV CURVE_TIMES_S after it.
-    interval_days: from the last review until recall by RWKV has fallen to the desired retention, infinite beyond the
-    curve's horizon; fsrs_days: by FSRS-6. retention: desired. anki_days, anki_due: Anki's interval, and how many days
-    from today its due day is; NaN where Anki says nothing.
+    interval_days: from the last review until recall by RWKV has fallen to the desired retention, a day at least, as
+    `rwkv predict` has it, infinite beyond the curve's horizon; fsrs_days: by FSRS-6. retention: desired. anki_days,
+    anki_due: Anki's interval, and how many days from today its due day is; NaN where Anki says nothing.
     """
 
     card_id: Ints
@@ -119,7 +119,7 @@ class Workload:
     """What would have to be reviewed at several desired retentions.
 
     retention [k]. reviews, minutes [k, d]: expected on each of the next d days, the first with what is due already.
-    played, cards: how many cards were played ahead, and for how many they stand.
+    played, cards: how many cards were played ahead at least, and for how many they stand.
     """
 
     retention: Floats

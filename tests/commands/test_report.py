@@ -12,6 +12,7 @@ from rwkv.commands import report_workload
 from rwkv.commands.compare import compare_users
 from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, questions_at, read_learner
+from rwkv.commands.predict import predict_learner
 from rwkv.commands.report_cards import cards_now
 from rwkv.commands.report_past import deck_names, past_reviews
 from rwkv.commands.report_predictions import (
@@ -28,6 +29,7 @@ from rwkv.commands.schedule import schedule_learner
 from rwkv.data.collection import CardList, Collection, write_collection
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.report_content import CURVE_TIMES_S
+from rwkv.evaluation.report_content import NEW as NEW_KIND
 from rwkv.evaluation.summary import means
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
@@ -112,6 +114,10 @@ def test_cards_are_as_the_engine_says(learner: Learner) -> None:
         assert cards.p_asked[row] == pytest.approx(engine.predict(question).p_imm, abs=TOLERANCE)
         assert cards.curves[row] == pytest.approx(engine.curve(number)(CURVE_TIMES_S), abs=TOLERANCE)
         assert cards.elapsed_s[row] == pytest.approx(question.elapsed_s, abs=1)
+    by_predict = predict_learner(learner, MODEL, at_s)
+    assert cards.interval_days == pytest.approx(by_predict.interval_days, rel=1e-4, nan_ok=True)
+    assert cards.p_now == pytest.approx(by_predict.p_curve, abs=TOLERANCE, nan_ok=True)
+    assert (cards.kind == NEW_KIND).tolist() == learner.cards.is_new.tolist()
     row_of = {card: row for row, card in enumerate(cards.card_id.tolist())}
     assert np.isnan(cards.p_now[row_of[id_of(NEW)]])
     assert np.flatnonzero(cards.suspended).tolist() == [row_of[id_of(SUSPENDED)]]

@@ -66,7 +66,7 @@ function drawWorkload({ facts }) {
     slider = document.getElementById("workload-slider");
   if (!cards) return;
   show("workload");
-  const sample = played < cards ? ` Played with ${wholeNumber(played)} of ${wholeNumber(cards)} cards, which stand for all.` : "";
+  const sample = played < cards ? ` Played with ${wholeNumber(played)} of ${wholeNumber(cards)} cards or more, which stand for all.` : "";
   document.getElementById("workload-note").textContent =
     `Minutes a day over ${reviews[0].length} days if every card is reviewed as its recall falls to the desired retention. New cards are not counted.${sample}`;
   if (slider.max === "" || Number(slider.max) !== retention.length - 1) {
