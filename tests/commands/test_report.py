@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from rwkv.commands.report_predictions import (
 )
 from rwkv.commands.report_workload import today, workload
 from rwkv.commands.schedule import schedule_learner
-from rwkv.data.collection import CardList, Collection, write_collection
+from rwkv.data.collection import CardList, Collection, read_collection, write_collection
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.report_content import CURVE_TIMES_S
 from rwkv.evaluation.report_content import NEW as NEW_KIND
@@ -323,6 +324,26 @@ def test_a_compared_user_who_cannot_be_read_is_told(
     assert facts["title"] == "user 1"
     assert facts["predicted"]["people"][facts["predicted"]["own"]] == "user 1"  # type: ignore[index]
     assert facts["past"]["reviews"] == len(read_learner(plain, 1).history)  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("few_plays")
+@pytest.mark.parametrize("are_deleted", [False, True])
+def test_nothing_to_ask(tmp_path: Path, model: Path, are_deleted: bool) -> None:
+    """All cards are suspended, or deleted: the past is shown, and nothing is due."""
+    root = make_student(tmp_path / "student")
+    collection = read_collection(root, 1)
+    rows = slice(0) if are_deleted else slice(None)
+    columns = {name: column[rows] for name, column in vars(collection.cards).items() if column is not None}
+    columns["is_suspended"] = np.ones(len(columns["card_id"]), bool)
+    write_collection(root, replace(collection, cards=CardList(**columns)))
+    out = tmp_path / "page.html"
+    assert (
+        cli.main(["report", str(root), "--model", str(model), "--at", "2030-01-02", "--out", str(out), "--quiet"]) == 0
+    )
+    facts = data_of(out.read_text()).facts
+    assert facts["due"] == {"reviews": 0, "minutes": 0, "recall": None}
+    assert facts["past"]["reviews"] > 0  # type: ignore[index]
+    assert ("cards" in facts) is not are_deleted
 
 
 def test_training_alone_needs_no_model(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,10 @@ function cardsTile(cards) {
 
 function weakTile(data) {
   const cards = weakestCards(data, MOST_WEAK);
-  if (!cards.length) return glance("Weakest cards", line("No card has been reviewed yet."));
+  if (!cards.length) {
+    const why = data.facts.cards.reviewed ? "All reviewed cards are suspended." : "No card has been reviewed yet.";
+    return Object.assign(glance("Weakest cards", line(why)), { id: "weak" });
+  }
   const list = element("ol", { className: "found weak" }, ...cardItems(cards, data, showCard));
   list.setAttribute("aria-label", "Weakest cards");
   return Object.assign(glance("Weakest cards", list), { id: "weak" });
