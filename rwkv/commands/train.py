@@ -48,6 +48,8 @@ Made = TypeVar("Made")
 _STEPS_BETWEEN_CHECKPOINTS = 500
 _FIRST_CHECKPOINT = 50
 _MOST_SKIPPED_STEPS = 100
+# The share of its peak at which a learning rate has decayed.
+_DECAYED = 0.1
 
 # Dropout takes the low 32 bits of a hash as its seed.
 _SEED_MASK = (1 << 32) - 1
@@ -106,13 +108,23 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
         got = f"{config.epochs}, with {groups} groups of segments, so the last step is number {total}"
         expected = f"at least {least} / {groups}, for STEP_OFFSET = {config.step_offset}"
         raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
+    last_rate = _rate(config, steps, steps)
     if config.train_mode == "WS" and steps <= config.warmup_steps:
         log.warning(
             "the run ends with step %d of its own, before the warm-up does: the learning rate only comes to %.2g of "
             "%.2g; set WARMUP_STEPS to a small part of the run, or raise EPOCHS",
             steps,
-            _rate(config, steps, steps),
+            last_rate,
             config.peak_lr,
+        )
+    if config.train_mode == "D" and config.step_offset > 1 and last_rate > _DECAYED * config.peak_lr:
+        log.warning(
+            "the run ends before the decay does: the learning rate only falls to %.2g of %.2g, for the decay takes the "
+            "%d steps of EPOCHS and the run %d of them; leave STEP_OFFSET at 1, or raise EPOCHS",
+            last_rate,
+            config.peak_lr,
+            total,
+            steps,
         )
     return steps
 

@@ -219,6 +219,17 @@ def test_a_run_that_ends_before_its_warm_up_is_warned_of(
     assert "warm-up" not in capsys.readouterr().err
 
 
+def test_a_run_that_ends_before_its_decay_is_warned_of(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first step has number 4 of 5, and so it takes two steps of a decay over five."""
+    assert training.run(TRAIN_MODE="D", EPOCHS=1.25, STEP_OFFSET=4) == 0
+    assert_said(
+        capsys, "ends before the decay does", "takes the 5 steps of EPOCHS and the run 2 of them", "STEP_OFFSET"
+    )
+    assert training.trained()[-1]["learning_rate"] == learning_rate("D", 2, 1e-3, 2, 5)
+    assert training.run(TRAIN_MODE="D", EPOCHS=0.5, SAVE_MODEL_PREFIX="q") == 0
+    assert "decay" not in capsys.readouterr().err
+
+
 def test_without_validation_users_there_is_a_warning(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.run(EPOCHS=0.25, VALIDATE_USERS_START=50, VALIDATE_USERS_END=60) == 0
     assert_said(capsys, "none of the validation users is in", "nothing is validated")
