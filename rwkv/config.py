@@ -26,6 +26,7 @@ from rwkv.config_values import (
     Place,
     Positive,
     Rule,
+    RunName,
     Size,
     Text,
     User,
@@ -139,7 +140,7 @@ class TrainConfig(Config):
     epochs: Positive
     peak_lr: Positive
     save_model_folder: Folder
-    save_model_prefix: Name
+    save_model_prefix: RunName
     device: Device
     dtype: Dtype
     threads: WorkersOrZero = 0

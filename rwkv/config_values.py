@@ -67,6 +67,8 @@ Size = Annotated[int, whole(1, 2**47, "a size in bytes")]  # no machine can map 
 Positive = Annotated[float, Rule("a number above 0 and below 1e9", (int, float), lambda x: 0 < x < 1e9, float)]
 Text = Annotated[str, text_like("text in quotes", _ANY)]
 Name = Annotated[str, NAME_RULE]
+# A run `y_optim` would write its weights over the states of the optimiser of a run `y`.
+RunName = Annotated[str, text_like('text in quotes, not empty, without "_optim" at its end', f"{_SOME}(?<!_optim)")]
 Place = Annotated[Path, text_like("a path in quotes, not empty", _SOME, _path)]
 Folder = Annotated[Path, text_like("a folder in quotes", _ANY, _path)]  # empty: the working directory
 Device = Annotated[str, text_like('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")]

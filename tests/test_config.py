@@ -246,6 +246,7 @@ WRONG: list[tuple[type[Config], str, object]] = [
     (TrainConfig, "LOSS_MODE", "none"),
     (TrainConfig, "NUM_FETCH_PROCESSES", -1),
     (TrainConfig, "SAVE_MODEL_PREFIX", ""),
+    (TrainConfig, "SAVE_MODEL_PREFIX", "run_optim"),
     (TrainConfig, "SEED", 2**64),
     (TrainConfig, "THREADS", -1),
     (TrainConfig, "THREADS", 2**31 - 1),
