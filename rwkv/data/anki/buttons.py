@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rwkv.data.anki.database import RevlogRows
-from rwkv.data.days import local_time
+from rwkv.data.days import EARLIEST_S, LATEST_S, local_time
 from rwkv.data.history import Bools, Ints
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -122,8 +122,9 @@ def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
 
 def _spans(revlog: RevlogRows, is_old: Bools) -> str:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_old, [False]))))
-    moments = [f"{local_time(time_ms / 1000, 'UTC'):%Y-%m-%d}" for time_ms in revlog.time_ms[_inner(edges)].tolist()]
-    spans = [f"from {since} to {until}" for since, until in zip(moments[::2], moments[1::2], strict=True)]
+    epoch_s = np.clip(revlog.time_ms[_inner(edges)] // 1000, EARLIEST_S, LATEST_S)
+    dates = [f"{local_time(second, 'UTC'):%Y-%m-%d}" for second in epoch_s.tolist()]
+    spans = [f"from {since} to {until}" for since, until in zip(dates[::2], dates[1::2], strict=True)]
     return ", ".join(spans[:_MOST_STRETCHES]) + (", ..." if len(spans) > _MOST_STRETCHES else "")
 
 

@@ -14,7 +14,7 @@ from rwkv.data.anki.database import RevlogRows, connected, read_cards, read_note
 from rwkv.data.anki.official import has_anki, read_by_anki
 from rwkv.data.anki.rules import kept_reviews
 from rwkv.data.anki.settings import Settings, read_settings
-from rwkv.data.days import EARLIEST_S
+from rwkv.data.days import EARLIEST_S, DayClock
 from rwkv.data.history import Bools
 from rwkv.data.imported import RULES, ImportChoices, ImportedUser
 from rwkv.data.review_columns import TimedReviews
@@ -60,14 +60,7 @@ def read_anki(
         notices.append(
             f"its notes are damaged ({notes.damage}): the reviews are kept, the names of some cards are lost"
         )
-    kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
-    verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
-    is_old = np.full(len(revlog.ease), choices.grades == "old") if choices.grades != "auto" else verdict.is_old
-    has_old_days = settings.names_old_scheduler and bool(verdict.is_old[-1:].all())  # days are the last one's
-    clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)
-    if not opened.kind:
-        guesses.append(f"its name does not say of what it is an export: by its contents of {_KINDS[kind]}")
-    notices += [*settings.corrections, *guesses, *(verdict.reasons if choices.grades == "auto" else ())]
+    kind, is_old, clock, said = _decided(opened, revlog, settings, choices)
     reviews, counts = _reviews(revlog, is_old, int(time.time() * 1000) if now_ms is None else now_ms, where, kind)
     return ImportedUser(
         source=opened.source.name,
@@ -83,7 +76,7 @@ def read_anki(
         has_fsrs=settings.has_fsrs,
         fsrs_params={preset.name: list(preset.fsrs_params) for preset in settings.presets if preset.fsrs_params},
         counts=counts,
-        notices=tuple(notices),
+        notices=(*notices, *said),
     )
 
 
@@ -92,6 +85,22 @@ def _opened_by_anki(opened: OpenedSource, by_anki: bool | None) -> tuple[Path, S
     if has_anki() if by_anki is None else by_anki:
         return read_by_anki(opened.database, opened.scratch, str(opened.source))
     return opened.database, None
+
+
+def _decided(
+    opened: OpenedSource, revlog: RevlogRows, settings: Settings, choices: ImportChoices
+) -> tuple[str, Bools, DayClock, list[str]]:
+    """(kind of the source, which answers have the old buttons, when days begin, what must be said of these)."""
+    kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
+    verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
+    has_old_days = settings.names_old_scheduler and bool(verdict.is_old[-1:].all())  # days are the last one's
+    clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)
+    if not opened.kind:
+        guesses.append(f"its name does not say of what it is an export: by its contents of {_KINDS[kind]}")
+    if choices.grades != "auto":
+        is_old = np.full(len(revlog.ease), choices.grades == "old")
+        return kind, is_old, clock, [*settings.corrections, *guesses]
+    return kind, verdict.is_old, clock, [*settings.corrections, *guesses, *verdict.reasons]
 
 
 def _reviews(

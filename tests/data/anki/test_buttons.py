@@ -166,3 +166,11 @@ def test_a_sitting_is_no_change_of_scheduler(tmp_path: Path) -> None:
     user = imported(written(tmp_path / "a.anki2", every))
     assert user.counts["mapped_ratings"] == 0
     assert len(user.reviews.rating) == len(meant) + len(inserted)
+
+
+def test_clocks_that_no_calendar_shows_do_not_matter(tmp_path: Path) -> None:
+    """An entry of the far future is dropped, not read as a date."""
+    reviews, meant = history([NEW] * 2 + [OLD] * 2)
+    user = imported(written(tmp_path / "a.anki2", [*reviews, (2**62, 301, 2, 0, 1)]))
+    assert user.reviews.rating.tolist() == meant
+    assert user.grades == "old scheduler, mapped in part"
