@@ -142,7 +142,7 @@ def _state_numbers(person: Person) -> dict[str, list[int]]:
 
 
 def _check_totals(totals: Totals) -> None:
-    _need(_is_count(totals.reviews) and _is_whole(totals.review_th, 0, 2**63), "reviews")
+    _need(_is_count(totals.reviews) and _is_whole(totals.review_th, totals.reviews, 2**63), "reviews")
     _need(all(_is_whole(new, 0, totals.reviews + 1) for new in (totals.new_cards, totals.new_cards_today)), "new cards")
     _need(_is_whole(totals.reviews_today, 0, totals.reviews + 1), "reviews today")
     days: tuple[Any, Any] = totals.first_day, totals.today
