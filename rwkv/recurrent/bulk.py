@@ -9,6 +9,7 @@ from torch import Tensor
 from rwkv.data.history import Ints, RevlogTable, order_by_card
 from rwkv.model.curve import immediate_recall, recall
 from rwkv.recurrent.features import Review, reviews_of
+from rwkv.recurrent.heap import large_blocks_apart
 from rwkv.recurrent.passes import After, Passes
 from rwkv.recurrent.person import Person, Taken
 from rwkv.recurrent.predict import Predictions, check_finite, nothing_said, p_logits
@@ -16,11 +17,12 @@ from rwkv.recurrent.rows import Look, Rows, rows_of
 from rwkv.recurrent.state_store import CURVE, Key
 
 # Reviews that go through the network together: large products, and states of bounded size.
-TOGETHER = 2048
+TOGETHER = 1024
 
 
 def feed_parts(passes: Passes, person: Person, table: RevlogTable) -> Iterator[Predictions]:
     """Take a checked history in; yields what was said of each part of at most TOGETHER reviews, once it is taken in."""
+    large_blocks_apart()
     for start in range(0, len(table), TOGETHER):
         part = table.part(slice(start, start + TOGETHER))
         yield _feed(passes, person, list(reviews_of(part)), order_by_card(part.card).previous)
@@ -36,11 +38,16 @@ def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints)
             looks.append(person.look(review))
             taken.append(person.take_in(review))
         rows = rows_of(looks, person.identities, person.calendar)
-        x, after = passes.many(rows.inputs, rows.is_query, rows.numbers, person.states)
+        states: dict[Key, Tensor] = {}
+        x = passes.many(
+            rows.inputs, rows.is_query, rows.numbers, person.states, lambda after: states.update(_apart(after))
+        )
         outputs = passes.read_out(x)
         check_finite(outputs)
         said = _said(person, reviews, looks, rows, outputs, previous)
-        states = _states_after(after, looks, outputs[~rows.is_query])
+        of_reviews = outputs[~rows.is_query]
+        curves = {(CURVE, found.numbers[0]): row for row, found in enumerate(looks)}
+        states.update({key: of_reviews[row : row + 1].clone() for key, row in curves.items()})
         done = True
     finally:
         if not done:
@@ -71,12 +78,8 @@ def _said(
     return said
 
 
-def _states_after(after: list[After], looks: list[Look], of_reviews: Tensor) -> dict[Key, Tensor]:
-    """Every entity's state, and every card's latest curve: copies, lest one keeps the others in memory."""
-    states = {
-        (of.stream, number): state.clone()
-        for of in after
-        for number, state in zip(of.entities, of.flat().split(1), strict=True)
+def _apart(after: After) -> dict[Key, Tensor]:
+    """The state of each entity: copies, lest one keeps the others in memory."""
+    return {
+        (after.stream, number): state.clone() for number, state in zip(after.entities, after.flat.split(1), strict=True)
     }
-    curves = {(CURVE, found.numbers[0]): row for row, found in enumerate(looks)}
-    return {**states, **{key: of_reviews[row : row + 1].clone() for key, row in curves.items()}}

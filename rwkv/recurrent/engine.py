@@ -42,10 +42,11 @@ class Engine:
     """Walks one person's history. Gives the numbers of `Network.forward` over the whole of it. States are float32.
 
     network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
-    identity codes instead. memory: bytes of states that are held, the others lie in a temporary database in `folder`.
-    compact: write those in CompactForm instead of exactly; what depends on which states were written (`undo`,
-    `restore`, another `memory`) is then the same but for the loss of that form. undo_limit: how many of the latest
-    reviews can be taken back. Raises InputError for a draw that cannot be.
+    identity codes instead. memory: bytes of states that are held, the others lie in a temporary file in `folder`; a pass
+    in bulk takes up to 250 MB beside them, and each review that can be undone 280 kB. compact: write those in the file
+    in CompactForm instead of exactly; what depends on which states were written (`undo`, `restore`, another `memory`)
+    is then the same but for the loss of that form. undo_limit: how many of the latest reviews can be taken back.
+    Raises InputError for a draw that cannot be.
     """
 
     def __init__(
@@ -207,7 +208,7 @@ class Engine:
         return twin
 
     def close(self) -> None:
-        """Delete the temporary database of states."""
+        """Free memory and disk of the states."""
         self._person.store.close()
 
     def _asked(self, question: Question, state: int = 0, duration_ms: float = 0) -> Review:

@@ -54,7 +54,7 @@ def _outlook(passes: Passes, person: Person, reviews: Sequence[Review], duration
     asked = slice(None, None, len(RATINGS))
     inputs = torch.from_numpy(np.concatenate([features.query[asked], features.review]))
     of_rows = torch.from_numpy(np.concatenate([numbers[asked], numbers]))
-    x, _ = passes.many(inputs, torch.ones(len(inputs), dtype=torch.bool), of_rows, person.states)
+    x = passes.many(inputs, torch.ones(len(inputs), dtype=torch.bool), of_rows, person.states)
     outputs = passes.read_out(x)
     check_finite(outputs)
     queries, after = outputs[: len(reviews)], outputs[len(reviews) :]

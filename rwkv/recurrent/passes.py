@@ -10,23 +10,22 @@ from rwkv.model.few_rows import FewRows
 from rwkv.model.network import Network
 from rwkv.model.packed import flat_state, state_size, unflat_state
 from rwkv.model.packing import pack_stream
+from rwkv.model.spec import StreamSpec
 from rwkv.model.state import StreamState
 
 # Gives the states of entities of a stream, [1, S] each, None of one without a review.
 Load = Callable[[str, Sequence[int]], list[Tensor | None]]
+# Takes the states of a stream.
+Keep = Callable[["After"], None]
 
 
 @dataclass(frozen=True)
 class After:
-    """The states [G] of the entities of a stream after rows; entities ascend."""
+    """The states of the entities of a stream after rows, as they are kept: [G, S]. Entities ascend."""
 
     stream: str
     entities: list[int]
-    states: StreamState
-
-    def flat(self) -> Tensor:
-        """The states as they are kept, [G, S]."""
-        return flat_state(self.states).cpu()
+    flat: Tensor
 
 
 class Passes:
@@ -38,24 +37,31 @@ class Passes:
         self._device = network.device
 
     @torch.inference_mode()
-    def many(self, inputs: Tensor, is_query: Tensor, numbers: Tensor, load: Load) -> tuple[Tensor, list[After]]:
-        """Rows in time order, [N, 92], of entities `numbers` [N, streams]. is_query [N].
+    def many(self, inputs: Tensor, is_query: Tensor, numbers: Tensor, load: Load, keep: Keep | None = None) -> Tensor:
+        """What the last stream says of each of many rows: [N, C].
 
-        Returns (what the last stream says of each row [N, C], by stream the states after the rows).
+        inputs [N, 92], in time order, of entities `numbers` [N, streams]. is_query [N]. keep: gets the states after the
+        rows, stream after stream, so that those of one are at work at a time.
         """
-        device, spec, after = self._device, self.network.spec, []
+        device, spec = self._device, self.network.spec
         x = self.network.features2card(inputs.to(device, self.network.dtype))
         for place, (stream, of) in enumerate(zip(self.network.streams, spec.streams, strict=True)):
             entities = numbers[:, place].unique().tolist()
-            loaded = load(of.name, entities)
-            seen = torch.tensor([state is not None for state in loaded])
-            empty = torch.zeros(1, state_size(spec, of))
-            flat = torch.cat([empty if state is None else state for state in loaded]).to(device)
+            before = self._loaded(load(of.name, entities), of)
             layout = pack_stream(numbers[:, place], is_query).to(device)
-            out, states = stream.resume(x[layout.order], layout, unflat_state(flat, seen.to(device), spec, of))
+            out, states = stream.resume(x[layout.order], layout, before)
             x = out[layout.inverse]
-            after.append(After(of.name, entities, states))
-        return x, after
+            del before
+            if keep is not None:
+                keep(After(of.name, entities, flat_state(states).cpu()))
+        return x
+
+    def _loaded(self, states: list[Tensor | None], stream: StreamSpec) -> StreamState:
+        spec = self.network.spec
+        seen = torch.tensor([state is not None for state in states])
+        empty = torch.zeros(1, state_size(spec, stream))
+        flat = torch.cat([empty if state is None else state for state in states])
+        return unflat_state(flat.to(self._device), seen.to(self._device), spec, stream)
 
     @torch.inference_mode()
     def read_out(self, x: Tensor) -> Tensor:

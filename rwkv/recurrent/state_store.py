@@ -1,6 +1,5 @@
-"""Where states live: the latest used in memory, up to a bound, the others in a database on disk."""
+"""Where states live: the latest used in memory, up to a bound, the others in a file on disk."""
 
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,13 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rwkv.data.database import Database
 from rwkv.recurrent.forms import ExactForm, StateForm
+from rwkv.recurrent.state_file import Key, StateFile
 
 DEFAULT_MEMORY = 1_000_000_000
-
-# (kind, number): a stream, or CURVE, and the number of an entity.
-Key = tuple[str, int]
 
 # The kind of what the heads said of a card's latest review row, [1, 260]; the other kinds are the streams.
 CURVE = "curve"
@@ -26,14 +22,12 @@ _WRITTEN_TOGETHER = 256
 # About what Python and torch need for an entry beside its numbers.
 _OVERHEAD = 400
 _EXACT = ExactForm()
-# Address space, not disk.
-_DATABASE_SIZE = 2**38
 
 
 class StateStore:
     """Flat states float32 [1, S] by key. A state that was put must not be changed afterwards.
 
-    memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary database;
+    memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary file;
     None takes the system's folder for such. form: how they are written there, all but the curves.
     Raises StoreError where the disk is full; what was put is then held in memory, beyond the bound.
     """
@@ -45,7 +39,7 @@ class StateStore:
         self._held: OrderedDict[Key, Tensor | None] = OrderedDict()
         self._unwritten: set[Key] = set()
         self._bytes = 0
-        self._database: Database | None = None
+        self._file: StateFile | None = None
         self._below: StateStore | None = None
 
     def like(self) -> "StateStore":
@@ -79,10 +73,8 @@ class StateStore:
     def all_keys(self) -> list[Key]:
         """All keys that have a state, ordered."""
         keys = {key for key, state in self._held.items() if state is not None}
-        if self._database is not None:
-            stored = (name.rpartition("/") for name in self._database)
-            on_disk = {(kind, int(number)) for kind, _, number in stored} - self._held.keys()
-            keys |= {key for key in on_disk if self._database.get(_name(key))}
+        if self._file is not None:
+            keys |= {key for key, size in self._file if size > 0 and key not in self._held}
         if self._below is not None:
             keys |= {key for key in self._below.all_keys() if key not in keys and self.get(key) is not None}
         return sorted(keys)
@@ -98,11 +90,11 @@ class StateStore:
 
     def close(self) -> None:
         """Delete what is on disk; the store is empty afterwards."""
-        if self._database is not None:
-            self._database.close()
+        if self._file is not None:
+            self._file.close()
         self._held.clear()
         self._unwritten.clear()
-        self._database, self._bytes = None, 0
+        self._file, self._bytes = None, 0
 
     def _hold(self, key: Key, state: Tensor | None) -> None:
         if key in self._held:
@@ -128,18 +120,18 @@ class StateStore:
                 self._unwritten.discard(key)
 
     def _write(self, states: Mapping[Key, Tensor | None]) -> None:
-        """Those taken away are kept as nothing, which hides what the database held before."""
-        encoded = {_name(key): b"" for key, state in states.items() if state is None}
+        """Those taken away are kept as nothing, which hides what the file held before."""
+        encoded = {key: b"" for key, state in states.items() if state is None}
         for kind in {kind for kind, _ in states}:
             there = {key: state for key, state in states.items() if key[0] == kind and state is not None}
             if there:
                 data = self._form_of(kind).encode(torch.cat(list(there.values())))
-                encoded |= dict(zip(map(_name, there), data, strict=True))
+                encoded |= dict(zip(there, data, strict=True))
         self._opened().put(encoded)
 
     def _stored(self, key: Key) -> Tensor | None:
-        """A state that is not held: from the database, or where that has never had it, from the store below."""
-        data = None if self._database is None else self._database.get(_name(key))
+        """A state that is not held: from the file, or where that has never had it, from the store below."""
+        data = None if self._file is None else self._file.get(key)
         if data is None:
             return None if self._below is None else self._below.get(key)
         return self._form_of(key[0]).decode(data) if data else None
@@ -147,20 +139,10 @@ class StateStore:
     def _form_of(self, kind: str) -> StateForm:
         return _EXACT if kind == CURVE else self._form
 
-    def _opened(self) -> Database:
-        if self._database is None:
-            if self._folder is not None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            # Its files lose their names at once: the system frees them when they are closed, however the process ends.
-            with tempfile.TemporaryDirectory(prefix="rwkv-states-", dir=self._folder) as place:
-                self._database = Database(
-                    Path(place), _DATABASE_SIZE, "the size of the database of states", durable=False
-                )
-        return self._database
-
-
-def _name(key: Key) -> str:
-    return f"{key[0]}/{key[1]}"
+    def _opened(self) -> StateFile:
+        if self._file is None:
+            self._file = StateFile(self._folder)
+        return self._file
 
 
 def _size(state: Tensor | None) -> int:

@@ -1,0 +1,44 @@
+"""What a pass in bulk takes beside the states that are held is bounded, also where every review is of a new card."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# As the docstring of Engine says it; before parts were of 1,024 reviews, and states in a plain file, it was 480.
+MOST_MB = 250
+_MEMORY_MB = 20
+
+_FEEDING = f"""
+import numpy as np, torch
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.spec import PUBLISHED
+from rwkv.recurrent.engine import Engine
+from tests.helpers import make_table, revlog_columns
+from tests.networks import recipe_network
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+torch.set_num_threads(1)
+table = make_table(revlog_columns(np.arange(3100), np.arange(3100) * 60))
+engine = Engine(recipe_network(PUBLISHED), draw_sequence(1), memory={_MEMORY_MB}_000_000)
+engine.feed(table.part(slice(10)))
+before = peak()
+engine.feed(table.part(slice(10, None)))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from /proc")
+def test_feeding_takes_no_more_than_is_said() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    found = subprocess.run(
+        [sys.executable, "-c", _FEEDING], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout) < _MEMORY_MB + MOST_MB
