@@ -104,6 +104,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     completed_by_files(parser.add_argument("--model", type=Path, metavar="PATH", help=help))
 
 
+def add_states(parser: argparse.ArgumentParser) -> None:
+    """--states: see rwkv.commands.fed_engine."""
+    help = "keep the network's states beside the collection if they take so much, 0: never (default: 100)"
+    parser.add_argument("--states", type=_bytes_of_megabytes, metavar="MB", help=help)
+
+
+def _bytes_of_megabytes(text: str) -> int:
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < 1e9:
+        raise argparse.ArgumentTypeError(f"a number of MB from 0 is expected, not {text!r}")
+    return round(1e6 * size)
+
+
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """DIR: where the users lie."""
     help = "what `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k"

@@ -10,6 +10,7 @@ from rwkv.command_line.options import (
     add_model,
     add_out,
     add_retention,
+    add_states,
     add_when,
     written,
 )
@@ -20,7 +21,7 @@ _ROWS = "a number of lines, 0 for all"
 _DESCRIPTION = """\
 What the model says of every card now: recall by RWKV-P and by the forgetting curve, the probabilities of the four
 ratings, and the interval after each button. Nothing is written to a collection; the network's states are kept beside an
-imported one, so that the next time takes seconds."""
+imported one, if they are not large (--states), so that the next time takes seconds."""
 
 _EPILOG = """\
 which cards (--cards), a part of the language of Anki's search box:
@@ -63,6 +64,7 @@ def add_predict(commands: Commands) -> None:
         "--rows", type=int, default=40, metavar="N", help="lines of the table of text, 0 for all (default: 40)"
     )
     add_model(parser)
+    add_states(parser)
 
 
 def _run(options: argparse.Namespace) -> Answer:
@@ -80,7 +82,9 @@ def _run(options: argparse.Namespace) -> Answer:
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
-    cards = predict_learner(learner, model, at_s, query, options.retention, options.least_days).least_likely_first()
+    cards = predict_learner(
+        learner, model, at_s, query, options.retention, options.least_days, options.states
+    ).least_likely_first()
     heading = card_tables.heading_of(learner, at_s, model, doubt_of(cards, options.least_days))
     if heading.doubt:
         log.warning("%s", heading.doubt)

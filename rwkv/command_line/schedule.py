@@ -10,6 +10,7 @@ from rwkv.command_line.options import (
     add_model,
     add_out,
     add_retention,
+    add_states,
     add_when,
     written,
 )
@@ -54,6 +55,7 @@ def add_schedule(commands: Commands) -> None:
     )
     add_out(parser, "write .json, .csv or .txt")
     add_model(parser)
+    add_states(parser)
 
 
 def _run(options: argparse.Namespace) -> Answer:
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace) -> Answer:
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1
-    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace)
+    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace, options.states)
     schedule = schedule_tables.schedule_of(learner, at_s, model, days, pace, options.retention)
     fields = schedule_tables.as_fields(schedule)
     if options.out is not None:

@@ -141,15 +141,17 @@ def predict_collection(
     query: Query = EVERYTHING,
     retention: float | None = None,
     least_days: float = 1.0,
+    states_bytes: int | None = None,
 ) -> CardPredictions:
     """Predict all cards that a query chooses, in the order of the collection.
 
     at_s: when, as the learner's times count, None for now; not before the last review. retention: desired of all cards;
     None for each card's own. least_days: no interval is shorter. Writes nothing but the engine's states beside an
-    imported collection. Raises HistoryError, InputError, CheckpointError.
+    imported collection, at most states_bytes (see `fed_engine`). Raises HistoryError, InputError, CheckpointError.
     """
     learner = read_learner(root, user)
-    return predict_learner(learner, model, learner.now_s() if at_s is None else at_s, query, retention, least_days)
+    at_s = learner.now_s() if at_s is None else at_s
+    return predict_learner(learner, model, at_s, query, retention, least_days, states_bytes)
 
 
 def predict_learner(
@@ -159,12 +161,13 @@ def predict_learner(
     query: Query = EVERYTHING,
     retention: float | None = None,
     least_days: float = 1.0,
+    states_bytes: int | None = None,
 ) -> CardPredictions:
     """The same of a learner who was read already."""
     known = card_columns(learner, at_s, retention)
     rows = np.arange(len(learner.cards)) if query.asks_model else np.flatnonzero(query.matches(known))
     wish = Wish(known["desired_retention"][rows], least_days)
-    engine = fed_engine(learner, model)
+    engine = fed_engine(learner, model, states_bytes)
     try:
         said = _said(engine, learner, rows, at_s, wish)
     finally:

@@ -106,14 +106,17 @@ def schedule_collection(
     at_s: float | None = None,
     seed: int = _DEFAULT_SEED,
     pace: Pace = Pace(),
+    states_bytes: int | None = None,
 ) -> list[ScheduledDay]:
     """The days ahead of a person, the first at `at_s` (None: now).
 
     retention: desired of all cards; None for each card's own. seed: of the answers that are drawn. Writes nothing but
-    the engine's states beside an imported collection. Raises HistoryError, InputError, CheckpointError.
+    the engine's states beside an imported collection, at most states_bytes (see `fed_engine`). Raises HistoryError,
+    InputError, CheckpointError.
     """
     learner = read_learner(root, user)
-    return schedule_learner(learner, model, learner.now_s() if at_s is None else at_s, retention, days, seed, pace)
+    at_s = learner.now_s() if at_s is None else at_s
+    return schedule_learner(learner, model, at_s, retention, days, seed, pace, states_bytes)
 
 
 def schedule_learner(
@@ -124,9 +127,10 @@ def schedule_learner(
     days: int = 30,
     seed: int = _DEFAULT_SEED,
     pace: Pace = Pace(),
+    states_bytes: int | None = None,
 ) -> list[ScheduledDay]:
     """The same of a learner who was read already."""
-    engine = fed_engine(learner, model)
+    engine = fed_engine(learner, model, states_bytes)
     try:
         return play_ahead(engine, learner, at_s, retention, days, seed, pace)
     finally:

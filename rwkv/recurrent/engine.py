@@ -42,8 +42,8 @@ class Engine:
     """Walks one person's history. Gives the numbers of `Network.forward` over the whole of it. States are float32.
 
     network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
-    identity codes instead. memory: bytes of states that are held, the others lie in a temporary file in `folder`; a pass
-    in bulk takes up to 250 MB beside them, and each review that can be undone 280 kB. compact: write those in the file
+    identity codes instead. memory: bytes of states that are held, the others lie in a temporary file in `folder`; a
+    pass in bulk takes up to 250 MB beside them, and each review that can be undone 280 kB. compact: write those there
     in CompactForm instead of exactly; what depends on which states were written (`undo`, `restore`, another `memory`)
     is then the same but for the loss of that form. undo_limit: how many of the latest reviews can be taken back.
     Raises InputError for a draw that cannot be.

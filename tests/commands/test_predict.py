@@ -240,10 +240,34 @@ def test_where_states_cannot_be_kept_the_numbers_come_all_the_same(
     assert "The disk is full." in caplog.text
 
 
-def test_of_a_large_collection_no_states_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fed_engine, "_MOST_CARDS", REVIEWED - 1)
-    root = make_person(tmp_path)
+def test_states_that_are_too_large_are_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "rwkv")
+    root, learner = make_person(tmp_path), read_learner(make_person(tmp_path), 1)
+    engine = fed_engine.fed_engine(learner, MODEL, 0)
+    size = engine.saved_bytes
+    engine.close()
+    assert not list(root.rglob("state.rwkv"))
+    assert "are not kept" in caplog.text
+    fed_engine.fed_engine(learner, MODEL, size).close()
+    (state,) = root.rglob("state.rwkv")
+    assert size < state.stat().st_size < size + 2000
+    assert "are kept" in caplog.text
+
+
+def test_states_that_are_there_are_kept_up_to_date(
+    tmp_path: Path, fed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has once asked for a large file keeps it, until a limit says otherwise."""
+    monkeypatch.setattr(fed_engine, "MOST_BYTES", 1)
+    root = make_person(tmp_path, reviews=60)
     predicted(root)
+    assert not list(root.rglob("state.rwkv"))
+    learner = read_learner(root, 1)
+    fed_engine.fed_engine(learner, MODEL, 10**9).close()
+    predicted(make_person(tmp_path))
+    predicted(root)
+    assert fed == [60, 60, 20]
+    fed_engine.fed_engine(read_learner(root, 1), MODEL, 0).close()
     assert not list(root.rglob("state.rwkv"))
 
 
