@@ -31,7 +31,7 @@ def text_like(expected: str, pattern: str, convert: Callable[[str], object] = st
     return Rule(expected, (str,), lambda text: re.fullmatch(pattern, text) is not None, convert)
 
 
-def _path(text: str) -> Path:
+def as_path(text: str) -> Path:
     """`~` is the home folder here, too: a shell replaces it at the beginning of a word only."""
     try:
         return Path(text).expanduser()
@@ -69,8 +69,8 @@ Text = Annotated[str, text_like("text in quotes", _ANY)]
 Name = Annotated[str, NAME_RULE]
 # A run `y_optim` would write its weights over the states of the optimiser of a run `y`.
 RunName = Annotated[str, text_like('text in quotes, not empty, without "_optim" at its end', f"{_SOME}(?<!_optim)")]
-Place = Annotated[Path, text_like("a path in quotes, not empty", _SOME, _path)]
-Folder = Annotated[Path, text_like("a folder in quotes", _ANY, _path)]  # empty: the working directory
+Place = Annotated[Path, text_like("a path in quotes, not empty", _SOME, as_path)]
+Folder = Annotated[Path, text_like("a folder in quotes", _ANY, as_path)]  # empty: the working directory
 Device = Annotated[str, text_like('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")]
 Dtype = Annotated[Literal["bfloat16", "float32"], one_of("bfloat16", "float32", float="float32")]
 MissingNotes = Annotated[Literal["own", "published"], one_of("own", "published")]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rwkv.command_line.configured import config_parser, configured
 from rwkv.config import Config, FindKeysConfig, TrainConfig, load_config
-from rwkv.errors import ConfigError
+from rwkv.errors import ConfigError, InputError
 from tests.test_config import COMMANDS, FOLDER, TABLES, parse
 
 
@@ -53,8 +54,15 @@ def test_odd_files_are_errors_in_a_few_words(tmp_path: Path, content: bytes) -> 
 
 
 def test_a_device_that_never_ends_is_no_configuration() -> None:
-    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+    with pytest.raises(InputError, match=r"This is no file(.|\n)*/dev/zero"):
         load_config(Path("/dev/zero"), TrainConfig)
+
+
+def test_the_files_path_may_begin_with_the_home_folder(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in --config=~/config.toml, which a shell leaves as it is."""
+    monkeypatch.setenv("HOME", str(found.parent))
+    options = config_parser("a command", None, "*.toml").parse_args([f"--config=~/{found.name}", "--set", "USER_END=3"])
+    assert configured(options, FindKeysConfig).users == range(1, 4)
 
 
 # --- Keys from the command line

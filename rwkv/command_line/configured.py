@@ -1,15 +1,15 @@
 """What the commands of the benchmark take on the command line: a configuration file, and keys that go before it."""
 
 import argparse
-from pathlib import Path
 
 from rwkv.config import AnyConfig, load_config
+from rwkv.config_values import as_path
 
 
 def config_parser(name: str, about: str | None, examples: str) -> argparse.ArgumentParser:
     """A parser with --config and --set. examples: which of the shipped files the command takes."""
     parser = argparse.ArgumentParser(prog=name, description=about)
-    parser.add_argument("--config", type=Path, required=True, help=f"a TOML file, see rwkv/{examples}")
+    parser.add_argument("--config", type=as_path, required=True, help=f"a TOML file, see rwkv/{examples}")
     parser.add_argument(
         "--set",
         type=_setting,
