@@ -12,7 +12,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from rwkv.errors import RwkvError
-from rwkv.stopping import Stopped, stoppable
+from rwkv.stopping import Stopped, asked_to_end, stoppable
 from rwkv.streams import standard_streams
 
 log = logging.getLogger("rwkv")
@@ -50,13 +50,14 @@ def run_command(command: Callable[[], int]) -> int:
         try:
             return _run_and_flush(command)
         except RwkvError as error:
+            if (stop := asked_to_end()) is not None:  # which has ended a worker, too, and that was noticed first
+                return _stopped(f"ended by {stop.name}", stop)
             _say(f"error: {error}")
             return error.exit_code
-        except KeyboardInterrupt as stop:
-            number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
-            what = f"ended by {number.name}" if isinstance(stop, Stopped) else "interrupted"
-            _say(f"{what}; nothing that was written is lost, and the same command does the rest")
-            return _SIGNALLED + number
+        except Stopped as stopped:
+            return _stopped(f"ended by {stopped.signal.name}", stopped.signal)
+        except KeyboardInterrupt:
+            return _stopped("interrupted", signal.SIGINT)
         except BrokenPipeError:  # of a pipe that was written into instead of stdout: --out /dev/stdout
             return 0
         except OSError as error:  # what no door below has put into words of its own
@@ -90,6 +91,11 @@ def _logging() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def _stopped(how: str, number: int) -> int:
+    _say(f"{how}; nothing that was written is lost, and the same command does the rest")
+    return _SIGNALLED + number
 
 
 def _say(text: str) -> None:

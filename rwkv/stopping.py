@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +13,9 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 # Those of them that the command under way hears of.
 _heard: set[signal.Signals] = set()
+# Those that have come, the latest last, and when.
+_arrived: dict[signal.Signals, float] = {}
+_TOGETHER_S = 1.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,11 +27,12 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP are raised as Stopped, and workers that are forked do not hear of Ctrl-C."""
+    """Inside, SIGTERM and SIGHUP are raised as Stopped. Workers that are forked hear of neither, nor of Ctrl-C."""
     if _heard or threading.current_thread() is not threading.main_thread():
         yield
         return
     _register_at_fork()
+    _arrived.clear()
     # Not those that are ignored, as nohup has it.
     _heard.update(number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL)
     for number in _heard:
@@ -66,11 +71,18 @@ def silent_start() -> Iterator[None]:
             signal.raise_signal(stop)
 
 
+def asked_to_end() -> signal.Signals | None:
+    """The latest of those signals that has come; its Stopped may have been lost, or overtaken by another error."""
+    return next(reversed(_arrived), None)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
-    # What tidies up is not to be stopped by a second signal, which `timeout` sends at once.
-    for other in _heard:
-        signal.signal(other, signal.SIG_IGN)
-    raise Stopped(number)
+    at_s = time.monotonic()
+    is_repeated = any(at_s - before_s < _TOGETHER_S for before_s in _arrived.values())
+    _arrived.pop(signal.Signals(number), None)
+    _arrived[signal.Signals(number)] = at_s
+    if not is_repeated:  # what tidies up is not to be stopped by the second signal that `timeout` sends at once
+        raise Stopped(number)
 
 
 @cache
@@ -79,8 +91,10 @@ def _register_at_fork() -> None:
 
 
 def _become_worker() -> None:
-    """In a child that was forked in the midst of a command."""
+    """In a child that was forked in the midst of a command: it ends when the command tells it, or is gone."""
     if _heard:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # PyTorch gives its workers a handler of SIGTERM, and takes it for an error if one ends by that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _heard)
     for number in _heard:
         signal.signal(number, signal.SIG_DFL)

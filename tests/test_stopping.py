@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from rwkv.stopping import Stopped, stoppable
+from rwkv.errors import RwkvError
+from rwkv.runtime import run_command
+from rwkv.stopping import Stopped, asked_to_end, stoppable
 from tests.commands.workspace import REPOSITORY, Workspace, add_users, block, wait_until
 
 COMMAND = "rwkv.find_equalize_test_reviews"
@@ -72,6 +75,31 @@ def test_a_second_signal_does_not_disturb_the_end() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_a_signal_that_was_lost_may_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised in a finalizer ends nothing."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with stoppable():
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert asked_to_end() == signal.SIGTERM
+        now += 2
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_worker_that_a_signal_ended_first_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped as stopped:
+            raise RwkvError("A worker process was killed.") from stopped
+        return 0
+
+    assert run_command(work) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.startswith("ended by SIGTERM; nothing that was written is lost")
+
+
 def test_what_is_ignored_stays_ignored() -> None:
     """As nohup has it of a terminal that is closed."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -84,19 +112,24 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def _handlers(queue: "multiprocessing.SimpleQueue[tuple[object, object]]") -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
     queue.put((signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)))
 
 
-@pytest.mark.parametrize("within", [True, False])
-def test_forked_workers_of_a_command_do_not_hear_of_ctrl_c(within: bool) -> None:
+def test_forked_workers_of_a_command_do_not_hear_of_its_end() -> None:
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     worker = context.Process(target=_handlers, args=(queue,))
-    if within:
-        with stoppable():
-            worker.start()
-    else:
+    with stoppable():
         worker.start()
-    expected = signal.SIG_IGN if within else signal.getsignal(signal.SIGINT)
-    assert queue.get() == (expected, signal.SIG_DFL)
-    worker.join()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert queue.get() == (signal.SIG_IGN, signal.SIG_DFL)
+
+
+def test_other_forks_are_left_alone() -> None:
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    worker.start()
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == -signal.SIGTERM
