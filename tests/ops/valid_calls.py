@@ -19,7 +19,7 @@ ROWS, CHANNELS, HEADS, WIDTH, INNER, RANK, BEFORE = 7, 32, 2, 16, 48, 5, 3
 FIRST_LAYER_WEIGHTS = 22
 
 # The Python functions make their arguments contiguous, for which PyTorch reads them, and take nothing but tensors.
-PUBLIC = ("strided", "without_memory", "something_else")
+PUBLIC = ("strided", "repeated", "without_memory", "something_else")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ namespace rwkv {
 // e^x to about one unit in the last place, without branches: 2^n e^r with |r| <= ln 2 / 2. x is held within what float
 // allows: below -87.3 the result is 1e-38, above 88.3 it is 2e38.
 RWKV_INLINE float exp_(float x) {
-  const float clamped = x < -87.3f ? -87.3f : (x > 88.3f ? 88.3f : x);
+  // What is not a number is held at a bound too, since it has no whole number, and comes back at the end.
+  const float clamped = x > -87.3f ? (x < 88.3f ? x : 88.3f) : -87.3f;
   // Rounded as a positive number, for want of which a branch would keep loops from vectorising.
   const float n = static_cast<float>(static_cast<int32_t>(clamped * 1.44269504f + 128.5f) - 128);
   const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
