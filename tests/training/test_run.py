@@ -95,6 +95,20 @@ def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path
     ] * 5
 
 
+@pytest.mark.parametrize("kind", ["weights", "optimizer"])
+def test_a_run_does_not_go_on_from_a_damaged_checkpoint(tmp_path: Path, kind: str) -> None:
+    """One bit of the largest tensor: torch reads such a file without a word."""
+    files = files_of(tmp_path)
+    files.save(3, *trained_network())
+    path: Path = getattr(files, kind)(3)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    torch.load(path, weights_only=True)
+    with pytest.raises(CheckpointError, match=path.name):
+        files.load(3, *fresh_network())
+
+
 @pytest.mark.parametrize(
     ("optimizer_name", "name"), [("p_optim_6.pth", "p_6"), ("p_6_optim.pth", "p_6"), ("RWKV_optim.pth", "RWKV")]
 )
