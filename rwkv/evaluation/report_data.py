@@ -25,7 +25,7 @@ from rwkv.evaluation.report_content import (
     ReportContent,
     TrainingRun,
 )
-from rwkv.evaluation.report_past import day_arrays, deck_facts, history_arrays, lapses, past_facts
+from rwkv.evaluation.report_past import day_arrays, deck_facts, history_arrays, lapses, past_facts, shown_in_history
 from rwkv.evaluation.report_predicted import predicted_data, trust_facts
 from rwkv.evaluation.summary import CONFIDENCE
 
@@ -83,9 +83,9 @@ def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tup
     order = page_order(cards, content.decks, content.due)
     place = np.empty(len(cards), np.int64)
     place[order] = np.arange(len(cards))
-    facts = past_facts(past, cards, content.today, content.retention)
+    facts = past_facts(past, content.today, content.retention)
     facts["decks"] = deck_facts(past, cards, due_cards(cards, content.due), content.decks, content.today)
-    facts["algorithms"] = list(past.p)
+    facts["algorithms"] = shown_in_history(past)
     arrays = day_arrays(past, content.today) | history_arrays(past, place, RECALL_STEPS)
     return facts, arrays | {"lapses": np.minimum(65_535, lapses(past, len(cards)))[order].astype(np.uint16)}
 

@@ -1,7 +1,6 @@
 """What the page shows of the past: days, months, buttons, hours, decks, cards that are forgotten again and again."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,8 @@ DECK_DAYS = 90
 # Of plain datasets, which have no dates, months are blocks of so many days.
 _BLOCK_DAYS = 30
 
-MOST_LEECHES = 100
+# Whose predictions are shown beside each review of a card.
+IN_HISTORY = ("RWKV", "RWKV-P", "FSRS-6")
 KINDS_OF_ANSWERS = ("learning", "young", "mature")
 
 
@@ -31,7 +31,7 @@ def is_retention(past: PastReviews) -> Bools:
     return past.elapsed_days >= 1
 
 
-def past_facts(past: PastReviews, cards: CardsNow, today: int, goal: float) -> Facts:
+def past_facts(past: PastReviews, today: int, goal: float) -> Facts:
     """All but the arrays. today: a day, as those of the reviews. goal: the desired retention."""
     counted, came = is_retention(past), past.rating > 1
     mature = counted & (past.elapsed_days >= MATURE_DAYS)
@@ -163,6 +163,11 @@ def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[s
     return rows
 
 
+def shown_in_history(past: PastReviews) -> list[str]:
+    """The algorithms of IN_HISTORY that have predicted."""
+    return [name for name in IN_HISTORY if name in past.p]
+
+
 def history_arrays(past: PastReviews, place: Ints, steps: int) -> Arrays:
     """The reviews of each card side by side, cards in the page's order.
 
@@ -179,12 +184,7 @@ def history_arrays(past: PastReviews, place: Ints, steps: int) -> Arrays:
         "hist_gap_s": past.elapsed_s[rows].astype(np.float32),
         "hist_tenths": np.minimum(65_535, past.duration_ms[rows] // 100).astype(np.uint16),
     }
-    for name, p in past.p.items():
+    for name, p in ((name, past.p[name]) for name in shown_in_history(past)):
         known = ~np.isnan(p[rows])
         arrays[f"hist_p_{name}"] = np.where(known, np.rint(np.where(known, p[rows], 0) * steps), 255).astype(np.uint8)
     return arrays
-
-
-def date_of(day: int) -> str:
-    """A day since 1970 as a date."""
-    return str((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date())

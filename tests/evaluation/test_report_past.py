@@ -82,7 +82,7 @@ def test_days_run_to_today_with_all_reviews_and_minutes() -> None:
 
 
 def test_buttons_and_hours_count_every_answer_once() -> None:
-    facts = past_facts(PAST, CARDS, TODAY, 0.9)
+    facts = past_facts(PAST, TODAY, 0.9)
     buttons = np.array(list(facts["buttons"].values()))  # type: ignore[attr-defined]
     assert buttons.sum(0).tolist() == [(PAST.rating == rating).sum() for rating in (1, 2, 3, 4)]
     assert buttons[0].sum() == (PAST.elapsed_days < 1).sum()
@@ -90,7 +90,7 @@ def test_buttons_and_hours_count_every_answer_once() -> None:
     assert sum(hours["reviews"]) == len(PAST)  # type: ignore[index]
     assert hours["counted"][19] == ((PAST.hour == 19) & (PAST.elapsed_days >= 1)).sum()  # type: ignore[index]
     unknown = replace(PAST, hour=np.full(len(PAST), -1, np.int8))
-    assert past_facts(unknown, CARDS, TODAY, 0.9)["hours"] is None
+    assert past_facts(unknown, TODAY, 0.9)["hours"] is None
 
 
 def test_a_leech_lapsed_on_later_days() -> None:

@@ -103,7 +103,7 @@ function dueText(days) {
 
 function fillHistory(reviews, past) {
   if (!reviews.length) return fillTable("card-history", ["No reviews are kept."], []);
-  const named = past.algorithms.filter((name) => ["RWKV", "RWKV-P", "FSRS-6"].includes(name));
+  const named = past.algorithms;
   fillTable(
     "card-history",
     ["", "after", "answer", "time", ...named],
