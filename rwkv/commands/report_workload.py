@@ -18,9 +18,9 @@ WORKLOAD_RETENTIONS = (0.7, 0.8, 0.85, 0.9, 0.95)
 WORKLOAD_DAYS = 30
 
 # Answers that are played, in all. Where more are expected, a part of the cards stands for all.
-MOST_ANSWERS = 3000
+MOST_ANSWERS = 2000
 # Cards for each retention then, at least and at most.
-_FEWEST_CARDS, _MOST_CARDS = 20, 200
+_FEWEST_CARDS, _MOST_CARDS = 12, 200
 
 
 def today(engine: Engine, learner: Learner, at_s: float) -> Today:
