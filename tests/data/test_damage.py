@@ -41,7 +41,7 @@ def _keys(user: int, count: int) -> BenchmarkKeys:
 
 
 def _write_histories(path: Path) -> None:
-    with Database(path, SIZE, "LMDB_SIZE") as database:
+    with Database(path, SIZE, "LMDB_SIZE", durable=False) as database:
         store = ReviewStore(database)
         store.begin(SETTINGS)
         for user, reviews in USERS.items():
@@ -49,7 +49,7 @@ def _write_histories(path: Path) -> None:
 
 
 def _write_keys(path: Path) -> None:
-    with Database(path, SIZE, "LMDB_SIZE") as database:
+    with Database(path, SIZE, "LMDB_SIZE", durable=False) as database:
         for prefix in PREFIXES:
             store = KeyStore(database, prefix)
             store.begin(KeySettings(bool(prefix), bool(prefix)))
@@ -61,7 +61,7 @@ def _write_keys(path: Path) -> None:
 
 def _histories(path: Path, readonly: bool) -> list[object]:
     """All that the store says; first, unless readonly, another user is added."""
-    with Database(path, SIZE, "LMDB_SIZE", readonly=readonly) as database:
+    with Database(path, SIZE, "LMDB_SIZE", readonly=readonly, durable=False) as database:
         store = ReviewStore(database)
         if not readonly:
             store.begin(SETTINGS)
@@ -76,7 +76,7 @@ def _histories(path: Path, readonly: bool) -> list[object]:
 
 def _all_keys(path: Path, readonly: bool) -> list[object]:
     """The same of the keys."""
-    with Database(path, SIZE, "LMDB_SIZE", readonly=readonly) as database:
+    with Database(path, SIZE, "LMDB_SIZE", readonly=readonly, durable=False) as database:
         said: list[object] = []
         for prefix, users in (*((prefix, USERS) for prefix in PREFIXES), ("published_", PUBLISHED)):
             store = KeyStore(database, prefix)
