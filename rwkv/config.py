@@ -27,6 +27,7 @@ from rwkv.config_values import (
     Positive,
     Rule,
     RunName,
+    Share,
     Size,
     Text,
     User,
@@ -118,7 +119,10 @@ class ProcessDataConfig(_Users):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
-    """Configuration of train_rwkv. max_train_global_len: rows a step. Source: spec 5, spec 8."""
+    """Configuration of train_rwkv. max_train_global_len: rows a step. dropout: share of the published rates.
+
+    Source: spec 5, spec 8.
+    """
 
     # The label_filter_* are accepted, not used: the stores themselves hold which rows count.
     relations = (
@@ -147,6 +151,7 @@ class TrainConfig(Config):
     num_fetch_processes: WorkersOrZero = 1
     max_train_global_len: Count = 66_000
     loss_mode: Annotated[Literal["all", "equalize"], one_of("all", "equalize")] = "all"
+    dropout: Share = 1.0
     step_offset: CountOrZero = 1
     resume: Flag = True
     seed: Annotated[int, whole(0, 2**63 - 1)] = 1234

@@ -65,6 +65,7 @@ WorkersOrZero = Annotated[int, whole(0, 1024)]
 User = Annotated[int, USER_RULE]
 Size = Annotated[int, whole(1, 2**47, "a size in bytes")]  # no machine can map a larger file
 Positive = Annotated[float, Rule("a number above 0 and below 1e9", (int, float), lambda x: 0 < x < 1e9, float)]
+Share = Annotated[float, Rule("a number from 0 to 1", (int, float), lambda x: 0 <= x <= 1, float)]
 Text = Annotated[str, text_like("text in quotes", _ANY)]
 Name = Annotated[str, NAME_RULE]
 # A run `y_optim` would write its weights over the states of the optimiser of a run `y`.

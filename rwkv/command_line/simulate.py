@@ -16,6 +16,13 @@ def add_simulate(commands: Commands) -> None:
     parser.add_argument("--reviews", type=int, required=True, help="reviews a learner, in the mean")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other learners (default: 1)")
     parser.add_argument("--first-user", type=int, default=1, help="number of the first learner (default: 1)")
+    parser.add_argument(
+        "--spread",
+        type=float,
+        default=0.7,
+        help="of the log of their numbers of reviews; people have 1.4 (default: 0.7)",
+    )
+    parser.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
     completed_by_folders(
         parser.add_argument("--out", type=Path, required=True, help="the dataset's folder, for DATA_PATH")
     )
@@ -24,6 +31,14 @@ def add_simulate(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.simulate import simulate
 
-    exit_code = simulate(options.users, options.reviews, options.seed, options.out, options.first_user)
+    exit_code = simulate(
+        options.users,
+        options.reviews,
+        options.seed,
+        options.out,
+        options.first_user,
+        options.spread,
+        options.processes,
+    )
     users = [options.first_user, options.first_user + options.users - 1]
     return Answer("", {"dataset": options.out, "first_user": users[0], "last_user": users[1]}, exit_code)

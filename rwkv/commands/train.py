@@ -31,6 +31,7 @@ from rwkv.locks import only_writer_of
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
+from rwkv.model.spec import PUBLISHED
 from rwkv.ops.kernels import has_gpu_kernels
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
@@ -143,7 +144,7 @@ def _starting_point(
     config: TrainConfig, files: RunFiles, done: int, device: torch.device
 ) -> tuple[Network, torch.optim.AdamW]:
     """Network and optimiser as they are before the first step that is left."""
-    network = new_network(config.seed).to(device)
+    network = new_network(config.seed, PUBLISHED.with_dropout(config.dropout)).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()))
     set_peak_rate(optimizer, config.peak_lr)
     if done:

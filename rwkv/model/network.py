@@ -84,11 +84,11 @@ class Network(Heads):
         return [empty_state(stream.layers, rows, spec.channels, spec.heads) for stream in spec.streams]
 
 
-def new_network(seed: int) -> Network:
+def new_network(seed: int, spec: NetworkSpec = PUBLISHED) -> Network:
     """A network with the initial weights that `seed` gives; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network()
+        return Network(spec)
 
 
 def frozen_network(weights: Mapping[str, Tensor], dtype: torch.dtype, spec: NetworkSpec = PUBLISHED) -> Network:

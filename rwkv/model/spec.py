@@ -1,6 +1,6 @@
 """The shape of the network (spec 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rwkv.vocab import FEATURE_NAMES
 
@@ -54,6 +54,16 @@ class NetworkSpec:
         StreamSpec("preset_id", 3, 2.0, 0.05),
         StreamSpec("user_id", 4, 2.0, 0.05),
     )
+
+    def with_dropout(self, share: float) -> "NetworkSpec":
+        """The same network, all rates of dropout times `share`."""
+        return replace(
+            self,
+            layer_dropout=share * self.layer_dropout,
+            head_dropout=share * self.head_dropout,
+            curve_dropout=share * self.curve_dropout,
+            streams=tuple(replace(stream, dropout=share * stream.dropout) for stream in self.streams),
+        )
 
     @property
     def head_width(self) -> int:

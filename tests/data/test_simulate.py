@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rwkv.data.simulate import SimulatedUser, simulate_users
-from rwkv.data.simulate_learners import QUIRKS
+from rwkv.data.simulate.learners import QUIRKS
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -79,12 +79,12 @@ def check_user(user: SimulatedUser) -> None:
         assert column.dtype == np.int64, name
         assert column.shape == (rows,), name
     assert np.isin(user.rating, (1, 2, 3, 4)).all()
-    assert np.isin(user.state, (0, 1, 2, 3)).all()
+    assert np.isin(user.state, (0, 1, 2, 3, 4)).all()
     assert (user.duration >= 0).all()
     assert (np.diff(user.day_offset) >= 0).all()
     is_first = np.zeros(rows, bool)
     is_first[np.unique(user.card_id, return_index=True)[1]] = True
-    np.testing.assert_array_equal(user.state == 0, is_first)
+    assert (user.state[is_first] == 0).all()  # and after a reset
     np.testing.assert_array_equal(user.elapsed_days == -1, is_first)
     np.testing.assert_array_equal(user.elapsed_seconds == -1, is_first)
     assert (user.elapsed_seconds >= -1).all()

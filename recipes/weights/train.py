@@ -1,0 +1,166 @@
+"""Makes the weights that the package ships: simulated learners, keys, stores, training (WS, then D), evaluation.
+
+    python -m recipes.weights.train --out work --users 20000 --reviews 15000 --stable-steps 22000 --decay-steps 8000
+
+Each stage goes on where it was stopped: the same command again does the rest. What every stage is given lies in
+work/configs. A second training of another kind over the same data is given another --name.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from rwkv.batches.plan import segment_places, training_groups
+from rwkv.commands.evaluate import evaluate
+from rwkv.commands.find_keys import find_keys
+from rwkv.commands.process_data import process_data, review_database
+from rwkv.commands.simulate import simulate
+from rwkv.commands.train import train
+from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig, load_config
+from rwkv.data.store import ReviewStore
+from rwkv.errors import RwkvError
+from rwkv.runtime import log, run_command
+
+# The first learners are held out: some to validate, all to evaluate.
+HELD_OUT, VALIDATED = 400, 40
+
+_MAP_SIZE = 200_000_000_000
+_WHOLE_HISTORY = 2**24
+
+Keys = dict[str, object]
+
+
+def main() -> int:
+    """Run all stages that are left."""
+    options = _options()
+    for stage in (_data, _train, _evaluate):
+        if options.only in (None, stage.__name__.removeprefix("_")):
+            stage(options)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument("--users", type=int, default=20_000, help="learners to train on")
+    parser.add_argument("--reviews", type=int, default=15_000, help="reviews a learner, in the mean")
+    parser.add_argument("--spread", type=float, default=1.2, help="of the log of their numbers of reviews")
+    parser.add_argument("--seed", type=int, default=1, help="of learners and training")
+    parser.add_argument("--segment-rows", type=int, default=65_536, help="rows of a training segment at most")
+    parser.add_argument("--rows", type=int, default=66_000, help="rows of a training step at most")
+    parser.add_argument("--stable-steps", type=int, default=22_000)
+    parser.add_argument("--decay-steps", type=int, default=8_000)
+    parser.add_argument("--warmup-steps", type=int, default=1_000)
+    parser.add_argument("--peak-lr", type=float, default=1e-3)
+    parser.add_argument("--dropout", type=float, default=0.0, help="share of the published rates")
+    parser.add_argument("--name", default="weights", help="of this training among several over the same data")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--processes", type=int, default=14)
+    parser.add_argument("--only", choices=("data", "train", "evaluate"), help="one of the stages")
+    return parser.parse_args()
+
+
+def _data(options: argparse.Namespace) -> None:
+    """Learners, keys and stores."""
+    out, users = options.out, options.users + HELD_OUT
+    (out / "configs").mkdir(parents=True, exist_ok=True)
+    dataset = out / "dataset"
+    _must(simulate(users, options.reviews, options.seed, dataset, 1, options.spread, options.processes))
+    shared: Keys = {"DATA_PATH": str(dataset), "PROCESSES": options.processes, "USER_START": 1} | _keys_database(out)
+    _must(find_keys(_config(out, "keys", FindKeysConfig, shared | {"USER_END": users})))
+    for kind, rows, last in (("train", options.segment_rows, users), ("test", _WHOLE_HISTORY, HELD_OUT)):
+        store = {"USER_END": last, "LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows}
+        _must(process_data(_config(out, f"store_{kind}", ProcessDataConfig, shared | store)))
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Warm-up and constant rate, then decay."""
+    users = range(HELD_OUT + 1, HELD_OUT + options.users + 1)
+    with review_database(options.out / "train_db", _MAP_SIZE, "LMDB_SIZE").open() as database:
+        groups = len(training_groups(segment_places(ReviewStore(database), users), options.rows))
+    log.info("%d steps an epoch", groups)
+    stable = {"TRAIN_MODE": "WS", "EPOCHS": _epochs(options.stable_steps, groups)} | _run(options, "stable")
+    _must(train(_config(options.out, f"{options.name}_stable", TrainConfig, _training(options) | stable)))
+    start = {
+        "LOAD_MODEL": True,
+        "LOAD_MODEL_FOLDER": str(_folder(options)),
+        "LOAD_MODEL_NAME": f"stable_{options.stable_steps}",
+    }
+    decay = {"TRAIN_MODE": "D", "EPOCHS": _epochs(options.decay_steps, groups)} | _run(options, "decay") | start
+    _must(train(_config(options.out, f"{options.name}_decay", TrainConfig, _training(options) | decay)))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Metrics on learners whom the training has not seen."""
+    keys: Keys = {
+        "FILE_AHEAD": f"RWKV-{options.name}",
+        "FILE_IMM": f"RWKV-P-{options.name}",
+        "MODEL_PATH": str(_folder(options) / f"decay_{options.decay_steps}.pth"),
+        "DEVICE": options.device,
+        "DTYPE": options.dtype,
+        "DATASET_LMDB_PATH": str(options.out / "test_db"),
+        "DATASET_LMDB_SIZE": _MAP_SIZE,
+        "USER_START": 1,
+        "USER_END": HELD_OUT,
+        "NUM_FETCH_PROCESSES": options.processes,
+        "RESULT_FOLDER": str(options.out / "result"),
+    }
+    _must(evaluate(_config(options.out, f"{options.name}_result", EvaluateConfig, keys | _keys_database(options.out))))
+
+
+def _training(options: argparse.Namespace) -> Keys:
+    return {
+        "TRAIN_USERS_START": HELD_OUT + 1,
+        "TRAIN_USERS_END": HELD_OUT + options.users,
+        "VALIDATE_USERS_START": 1,
+        "VALIDATE_USERS_END": VALIDATED,
+        "TRAIN_DATASET_LMDB_PATH": str(options.out / "train_db"),
+        "TRAIN_DATASET_LMDB_SIZE": _MAP_SIZE,
+        "VALIDATE_DATASET_LMDB_PATH": str(options.out / "test_db"),
+        "VALIDATE_DATASET_LMDB_SIZE": _MAP_SIZE,
+        "MAX_TRAIN_GLOBAL_LEN": options.rows,
+        "WARMUP_STEPS": options.warmup_steps,
+        "PEAK_LR": options.peak_lr,
+        "DROPOUT": options.dropout,
+        "SEED": options.seed,
+        "DEVICE": options.device,
+        "DTYPE": options.dtype,
+        "NUM_FETCH_PROCESSES": options.processes,
+    }
+
+
+def _run(options: argparse.Namespace, phase: str) -> Keys:
+    return {"SAVE_MODEL_FOLDER": str(_folder(options)), "SAVE_MODEL_PREFIX": phase}
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    folder: Path = options.out / "runs" / options.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _epochs(steps: int, groups: int) -> float:
+    """The fraction of epochs that makes so many steps: int() of it times groups must not lose one."""
+    return (steps + 0.5) / groups
+
+
+def _keys_database(out: Path) -> Keys:
+    return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": _MAP_SIZE}
+
+
+def _config(out: Path, name: str, cls: type[AnyConfig], keys: Keys) -> AnyConfig:
+    """Write a configuration file and read it as the command would."""
+    path = out / "configs" / f"{name}.toml"
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+    return load_config(path, cls)
+
+
+def _must(exit_code: int) -> None:
+    """Stop where a stage did not succeed."""
+    if exit_code != 0:
+        raise RwkvError("A stage failed.", hint="see above; the same command goes on from there")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

@@ -1,0 +1,168 @@
+"""What simulated learners study: cards, notes and decks in the order in which they are introduced."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.data.simulate.population import Person
+from rwkv.data.simulate.schedulers import NEVER, Bools
+from rwkv.data.simulate.sessions import Sessions
+from rwkv.data.simulate.shapes import Floats, Ints, bounds, heavy, logit, sigmoid
+
+NO_PARENT = -1
+MAX_PRESETS = 6
+CRAM_PRESET = MAX_PRESETS - 1
+_MOST_DECKS = 200
+_LESSON_CARDS = 12
+_MOST_EASE = 3.0
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Cards of a batch of users in the order in which they are introduced, user k's at first[k] to first[k + 1].
+
+    note, deck, preset: numbered across the batch. due_day: when the card is introduced. listed: has a row in `cards`.
+    ease: added to the log of its stability; deck_level: to the logit of recall. Decks: user k's at deck_first[k] to deck_first[k + 1]; deck_parent
+    (numbered within the user), deck_preset, deck_listed: [decks].
+    """
+
+    first: Ints
+    note: Ints
+    deck: Ints
+    preset: Ints
+    listed: Bools
+    ease: Floats
+    due_day: Ints
+    deck_first: Ints
+    deck_parent: Ints
+    deck_preset: Ints
+    deck_listed: Bools
+    deck_level: Floats
+
+
+@dataclass(frozen=True)
+class CollectionSizes:
+    """cards, decks: int64 [users]; new_cards: how many a session, float64 [users]."""
+
+    cards: Ints
+    decks: Ints
+    new_cards: Floats
+
+
+@dataclass(frozen=True)
+class _Decks:
+    """Decks of all users: first [users + 1], and of each deck its place within the user, parent, preset and ease."""
+
+    first: Ints
+    index: Ints
+    parent: Ints
+    preset: Ints
+    ease: Floats
+    level: Floats
+
+
+@dataclass(frozen=True)
+class CardDraws:
+    """Random numbers of a batch's cards and decks: uniform [cards, 4], normal [cards, 3], deck_uniform [decks, 4]."""
+
+    uniform: Floats
+    normal: Floats
+    deck_uniform: Floats
+
+
+def deck_counts(trait: Iterator[Floats], person: Person, quirk: npt.NDArray[np.str_], cards: Ints) -> Ints:
+    """Decks of each user: as people have them, but no more than one for some cards. One more holds a crammed card."""
+    most = np.minimum(_MOST_DECKS, 2 + cards // 8)
+    usual = person.decks * np.exp(-0.5 * np.abs(next(trait)))
+    return 1 + np.minimum(usual, most - 1).astype(np.int64) + (quirk == "crammed card")
+
+
+def draw_collection(
+    trait: Iterator[Floats],
+    person: Person,
+    quirk: npt.NDArray[np.str_],
+    sessions: Sessions,
+    sizes: CollectionSizes,
+    draws: CardDraws,
+) -> Collection:
+    """The cards of a batch of users, with the decks and notes in which they lie and when each is introduced."""
+    user = np.repeat(np.arange(len(quirk)), sizes.cards)
+    first = bounds(sizes.cards)
+    index = np.arange(len(user)) - first[user]
+    decks = _draw_decks(trait, person, quirk, sizes.decks, draws.deck_uniform)
+    root = _first_siblings(draws.uniform[:, 0] > person.note_share[user], draws.uniform[:, 1], index)
+    place = _places(trait, decks, user, index / np.maximum(sizes.cards[user], 1), draws.uniform[root, 2])
+    place = np.where((quirk == "crammed card")[user] & (index == 0), sizes.decks[user] - 1, place)
+    deck = decks.first[user] + place
+    missing_share = np.where(quirk == "cards missing", 0.15 + 0.04 * sigmoid(next(trait)), 0)
+    session = (index / sizes.new_cards[user]).astype(np.int64)
+    is_planned = session < np.diff(sessions.first)[user]
+    due_day = sessions.day[sessions.first[user] + np.where(is_planned, session, 0)]
+    owner = np.repeat(np.arange(len(quirk)), sizes.decks)
+    return Collection(
+        first=first,
+        note=(np.cumsum(root == np.arange(len(root))) - 1)[root],
+        deck=deck,
+        preset=decks.preset[deck] + MAX_PRESETS * user,
+        listed=draws.uniform[:, 3] >= missing_share[user],
+        ease=np.clip(_ease(trait, user, index, root, draws.normal) + decks.ease[deck], -_MOST_EASE, _MOST_EASE),
+        due_day=np.where(is_planned, due_day, NEVER),
+        deck_first=decks.first,
+        deck_parent=decks.parent,
+        deck_preset=decks.preset,
+        deck_level=decks.level,
+        deck_listed=(quirk != "decks missing")[owner] | (decks.index % 2 == 1),
+    )
+
+
+def _draw_decks(
+    trait: Iterator[Floats], person: Person, quirk: npt.NDArray[np.str_], counts: Ints, uniform: Floats
+) -> _Decks:
+    """Parents, presets and ease of all decks; a few are far easier or far harder than the others."""
+    presets = np.clip(person.presets, 1, MAX_PRESETS - 1).astype(np.int64)
+    nested, spread, odd_share = sigmoid(next(trait)), heavy(next(trait), 0.25), sigmoid(1.5 * next(trait) - 3)
+    level_spread = heavy(next(trait), 0.5, 0.7)
+    first = bounds(counts)
+    user = np.repeat(np.arange(len(counts)), counts)
+    index = np.arange(len(user)) - first[user]
+    crams = (quirk == "crammed card")[user] & (index == counts[user] - 1)
+    is_odd = uniform[:, 2] < 0.3 * odd_share[user]
+    return _Decks(
+        first=first,
+        index=index,
+        parent=np.where((uniform[:, 0] < nested[user]) & (index > 0), (index - 1) // 3, NO_PARENT),
+        preset=np.where(crams, CRAM_PRESET, index % presets[user]),
+        ease=spread[user] * 0.55 * logit(uniform[:, 1]) + is_odd * np.where(uniform[:, 3] < 0.5, -1.5, 1.5),
+        level=level_spread[user] * 0.55 * logit(uniform[:, 3]),
+    )
+
+
+def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats, uniform: Floats) -> Ints:
+    """Which deck of its user each card lies in: one deck after the other for some, all at once for others."""
+    counts = np.diff(decks.first)[user]
+    width = 0.05 + 0.95 * sigmoid(1.5 * next(trait))[user]
+    where = np.clip(progress * (1 - width) + width * uniform, 0, 1 - 1e-9)
+    skewed = where ** (1 + np.abs(next(trait)))[user]
+    return (counts * skewed).astype(np.int64)
+
+
+def _ease(trait: Iterator[Floats], user: Ints, index: Ints, root: Ints, normal: Floats) -> Floats:
+    """Ease of each card: its own, its note's, and its lesson's, a dozen cards introduced one after the other."""
+    own, note, lesson = heavy(next(trait), 0.6, 0.5), heavy(next(trait), 0.4, 0.5), heavy(next(trait), 0.2)
+    drift = 0.5 * next(trait)
+    start = np.arange(len(user)) - index % _LESSON_CARDS
+    later = np.minimum(index / 2000, 1)
+    spread = own[user] * normal[:, 0] + note[user] * normal[root, 1] + lesson[user] * normal[start, 2]
+    return spread + drift[user] * later
+
+
+def _first_siblings(is_sibling: Bools, lag: Floats, index: Ints) -> Ints:
+    """The first card of each card's note, int64 [cards]: a sibling belongs to the note of a card shortly before it."""
+    cards = np.arange(len(index))
+    back = 1 + (12 * lag**4).astype(np.int64)
+    root = np.where(is_sibling & (back <= index), cards - back, cards)
+    while np.any(root[root] != root):
+        root = root[root]
+    return root

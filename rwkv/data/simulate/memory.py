@@ -1,0 +1,166 @@
+"""The true memory of simulated learners: FSRS-5's states with noise, and what note, moment and mood add."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, next_stability, recall_after
+from rwkv.vocab import SECONDS_PER_DAY
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+DAY_MS = 1000 * SECONDS_PER_DAY
+
+# Indexed by rating 1..4, and 0 for a card without reviews.
+_FAST_STRENGTH = np.array([0, 0.5, 0.65, 0.75, 0.85])
+_SLIP = np.array([0, 0.06, 0.04, 0.01, 0.003])
+_BOND_STEP = np.array([0, -0.06, 0.02, 0.05, 0.06])
+
+_SAME_DAY = 0.4
+_BOND_RANGE = (-0.4, 0.6)
+_PRIMED_DAYS = 2.0
+_LOGIT_LIMIT = 6.0
+# How much of a card's ease shows in the growth of its stability, beside that in its first stability.
+_EASE_IN_GROWTH = 0.25
+_BUTTONS_BY_EASE = 0.5
+
+
+@dataclass(frozen=True)
+class MemoryTraits:
+    """What sets one learner's memory apart, one entry a user.
+
+    fsrs: [users, 19], parameters of FSRS-5. curve_power: exponent of power-law forgetting. level: logit added to recall.
+    growth_noise: spread of the log of each gain. fast_days: time constant of the short trace. knowledge: logit of knowing
+    an average new card. priming: strength of a sibling's help. best_hour, rhythm: hour of best recall and its logit.
+    fatigue: logit lost in 60 reviews of a session. hard, easy: how gladly these buttons are used, [users, 2] before
+    and after a change of habits. fails_hard: share of failures that are called Hard.
+    """
+
+    fsrs: Floats
+    curve_power: Floats
+    level: Floats
+    growth_noise: Floats
+    fast_days: Floats
+    knowledge: Floats
+    priming: Floats
+    best_hour: Floats
+    rhythm: Floats
+    fatigue: Floats
+    hard: Floats
+    easy: Floats
+    fails_hard: Floats
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and in what mood each question is asked, [n] each.
+
+    time_ms; position: reviews done before in the session; mood: logit added to recall by trend, day, lesson and luck;
+    habit: 0 before, 1 after the learner's change of habits; is_careless: the answer is Good whatever was recalled.
+    """
+
+    time_ms: Ints
+    position: Ints
+    mood: Floats
+    habit: Ints
+    is_careless: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """State of the memory when a question is asked, one entry a review: rating_p [n, 4] and what `learn` needs."""
+
+    rating_p: Floats
+    retrievability: Floats
+    gap_days: Floats
+    is_new: npt.NDArray[np.bool_]
+
+
+class Memory:
+    """All cards of a batch of learners. Cards are numbered across the batch, and so are notes and users.
+
+    note, ease: int64 and float64 [cards]; ease is added to the log of stability. Times are int64 milliseconds.
+    """
+
+    def __init__(self, traits: MemoryTraits, note: Ints, ease: Floats) -> None:
+        cards, notes = len(note), int(note.max(initial=-1)) + 1
+        self._traits = traits
+        self._note = note
+        self._ease = ease
+        self._stability_days = np.ones(cards)
+        self._difficulty = np.full(cards, 5.0)
+        self._last_rating = np.zeros(cards, np.int64)
+        self._last_ms = np.zeros(cards, np.int64)
+        self._note_bond = np.zeros(notes)
+        self._note_last_ms = np.zeros(notes, np.int64)
+        self._note_last_card = np.full(notes, -1)
+
+    def recall(self, card: Ints, user: Ints, moment: Moment) -> Recall:
+        """Probabilities of the four ratings if each card [n] is asked at its moment."""
+        traits, note, ease = self._traits, self._note[card], self._ease[card]
+        last_rating = self._last_rating[card]
+        is_new = last_rating == 0
+        gap_days = np.maximum(moment.time_ms - self._last_ms[card], 0) / DAY_MS
+        stability_days = self._stability_days[card] * np.exp(self._note_bond[note])
+        retrievability = recall_after(gap_days, stability_days, traits.curve_power[user])
+        slow = np.where(is_new, _sigmoid(traits.knowledge[user] + ease), retrievability)
+        fast = _FAST_STRENGTH[last_rating] * np.exp(-gap_days / traits.fast_days[user])
+        known = 1 - (1 - slow) * (1 - fast) * (1 - self._primed(card, user, moment.time_ms))
+        known *= 1 - _SLIP[last_rating]
+
+        hour = moment.time_ms % DAY_MS * (24 / DAY_MS)
+        rhythm = traits.rhythm[user] * np.cos((hour - traits.best_hour[user]) * (2 * np.pi / 24))
+        tired = traits.fatigue[user] * np.minimum(moment.position / 60, 2)
+        logit = np.log(np.maximum(known, 1e-9) / np.maximum(1 - known, 1e-9)) + traits.level[user] * ~is_new
+        recalled = _sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
+        return Recall(self._rating_p(recalled, ease, user, moment), retrievability, gap_days, is_new)
+
+    def _primed(self, card: Ints, user: Ints, time_ms: Ints) -> Floats:
+        """The help of a sibling that was seen shortly before."""
+        note = self._note[card]
+        other_card = self._note_last_card[note]
+        gap_days = (time_ms - self._note_last_ms[note]) / DAY_MS
+        is_primed = (other_card >= 0) & (other_card != card) & (gap_days >= 0)
+        return is_primed * self._traits.priming[user] * np.exp(-np.maximum(gap_days, 0) / _PRIMED_DAYS)
+
+    def learn(self, card: Ints, user: Ints, time_ms: Ints, rating: Ints, recall: Recall, luck: Floats) -> None:
+        """The answers change the memory: no card and no note may occur twice in one call.
+
+        luck: standard normals, of what an answer adds to stability.
+        """
+        traits, note, w = self._traits, self._note[card], self._traits.fsrs[user]
+        before, difficulty, ease = self._stability_days[card], self._difficulty[card], self._ease[card]
+        first, first_difficulty = first_state(w, rating)
+        same_day = recall.gap_days < _SAME_DAY
+        after = next_stability(w, before, difficulty, rating, recall.retrievability, same_day)
+        noise = np.exp(traits.growth_noise[user] * luck + _EASE_IN_GROWTH * ease)
+        is_gain = ~recall.is_new & ~same_day & (rating > 1)
+        after = np.where(is_gain, before + (after - before) * noise, after)
+        after = np.where(recall.is_new, first * np.exp(ease), after)
+
+        self._stability_days[card] = np.clip(after, 0.01, 36_500)
+        stepped = next_difficulty(w, difficulty, rating)
+        self._difficulty[card] = np.where(recall.is_new, first_difficulty, stepped)
+        self._last_rating[card] = rating
+        self._last_ms[card] = time_ms
+        self._note_bond[note] = np.clip(self._note_bond[note] + _BOND_STEP[rating], *_BOND_RANGE)
+        self._note_last_ms[note] = time_ms
+        self._note_last_card[note] = card
+
+    def _rating_p(self, recalled: Floats, ease: Floats, user: Ints, moment: Moment) -> Floats:
+        """Shares of Again, Hard, Good and Easy [n, 4]: a shaky recall is Hard more often, a sure one Easy."""
+        traits = self._traits
+        lean = np.exp(_BUTTONS_BY_EASE * np.clip(ease, -2, 2))
+        hard = np.minimum(traits.hard[user, moment.habit] * (1.3 - recalled) / lean, 0.95)
+        easy = np.minimum(traits.easy[user, moment.habit] * recalled**3 * lean, 1 - hard)
+        called_hard = (1 - recalled) * traits.fails_hard[user]
+        shares = (1 - recalled - called_hard, recalled * hard + called_hard)
+        shares += (recalled * (1 - hard - easy), recalled * easy)
+        careless = moment.is_careless[:, None]
+        return np.where(careless, np.array([0.02, 0.01, 0.96, 0.01]), np.stack(shares, axis=1))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return 1 / (1 + np.exp(-x))

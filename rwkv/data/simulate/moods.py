@@ -1,0 +1,46 @@
+"""What moves recall from review to review: waves of luck within a session, careless stretches, luck in learning."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.data.simulate.shapes import Floats, Ints, heavy, sigmoid
+
+_CARELESS_REVIEWS = 25
+_RIPPLE_REVIEWS = 2.5
+
+
+@dataclass(frozen=True)
+class Moods:
+    """One entry a review in the order of answering: wave, a logit; is_careless; luck, a standard normal."""
+
+    wave: npt.NDArray[np.float32]
+    is_careless: npt.NDArray[np.bool_]
+    luck: npt.NDArray[np.float32]
+
+
+def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews: Ints) -> Moods:
+    """reviews: how many each user makes, [users]."""
+    swell, length = heavy(next(trait), 0.9, 0.9), np.clip(heavy(next(trait), 70, 0.9), 2, 400)
+    ripple = heavy(next(trait), 0.4, 0.8)
+    careless_share = np.where(next(trait) > 1.3, 0.35 * sigmoid(1.5 * next(trait) - 1), 0)
+    waves, careless, luck = [], [], []
+    for user, (rng, rows) in enumerate(zip(rngs, reviews.tolist(), strict=True)):
+        slow, fast = _wave(rng, rows, float(length[user])), _wave(rng, rows, _RIPPLE_REVIEWS)
+        waves.append(swell[user] * slow + ripple[user] * fast)
+        stretches = rng.random(rows // _CARELESS_REVIEWS + 1) < careless_share[user]
+        careless.append(np.repeat(stretches, _CARELESS_REVIEWS)[:rows])
+        luck.append(rng.standard_normal(rows, np.float32))
+    return Moods(np.concatenate(waves), np.concatenate(careless), np.concatenate(luck))
+
+
+def _wave(rng: np.random.Generator, rows: int, length: float) -> npt.NDArray[np.float32]:
+    """A smooth random line of unit size, with a knot every `length` rows, float32 [rows]."""
+    knots = rng.standard_normal(int(rows / length) + 2)
+    place = np.arange(rows) / length
+    left = place.astype(np.int64)
+    part = place - left
+    line = (1 - part) * knots[left] + part * knots[left + 1]
+    return (line / np.sqrt((1 - part) ** 2 + part**2)).astype(np.float32)

@@ -1,0 +1,111 @@
+"""When simulated learners study, and in what form they are: planned sessions, breaks, exams, changes of habits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.data.simulate.memory import DAY_MS, Floats, Ints
+from rwkv.data.simulate.schedulers import Bools
+from rwkv.data.simulate.shapes import bounds, heavy, logit, sigmoid
+
+_HOUR_MS = DAY_MS // 24
+_MOST_MOOD = 3.0
+_EXAM_SESSIONS = 6
+_FORESEEN_DAYS = 30
+_MOST_IDLE_DAYS = 4000
+_NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Planned sessions, those of one user contiguous, user k's at first[k] to first[k + 1].
+
+    day, start_ms: int64, from the rollover of day 0. form: logit of recall then. habit: 0 before, 1 after a change of
+    habits. ahead_days: how far due dates are brought forward, before an exam. resets: cards are forgotten first.
+    """
+
+    first: Ints
+    day: Ints
+    start_ms: Ints
+    form: Floats
+    habit: Ints
+    ahead_days: Ints
+    resets: Bools
+
+
+def plan_sessions(
+    trait: Iterator[Floats], quirk: npt.NDArray[np.str_], counts: Ints, uniform: Floats, normal: Floats
+) -> Sessions:
+    """Days with pauses and breaks of months, some days with a second session in the evening.
+
+    counts: sessions of each user [users]. uniform, normal: [sessions, 4] and [sessions, 2].
+    """
+    user = np.repeat(np.arange(len(quirk)), counts)
+    first = bounds(counts)
+    index = np.arange(len(user)) - first[user]
+    day, is_second = _days(trait, quirk, counts, first, user, index, uniform)
+    usual_hour = (9 + 3 * next(trait))[user]
+    hour = np.clip(usual_hour, 1, 15) + 0.3 * logit(uniform[:, 2]) + 5 * is_second
+    hour = np.where((quirk == "one day")[user], 1 + 10 * index / counts[user], np.clip(hour, 0.2, 21))
+    change, reset = _moment(trait, 0.35, counts), _moment(trait, 0.04, counts)
+    return Sessions(
+        first=first,
+        day=day,
+        start_ms=day * DAY_MS + (hour * _HOUR_MS).astype(np.int64),
+        form=_form(trait, first, user, day, index / counts[user], normal),
+        habit=(index >= change[user]).astype(np.int64),
+        ahead_days=_FORESEEN_DAYS * _before_exam(trait, counts, user, index),
+        resets=index == reset[user],
+    )
+
+
+def _days(
+    trait: Iterator[Floats],
+    quirk: npt.NDArray[np.str_],
+    counts: Ints,
+    first: Ints,
+    user: Ints,
+    index: Ints,
+    uniform: Floats,
+) -> tuple[Ints, Bools]:
+    """(day, whether it is the day's second session) of each session."""
+    lazy = np.minimum(0.6 * np.exp(0.9 * next(trait)), _MOST_IDLE_DAYS / counts)[user]
+    twice_share = sigmoid(1.2 * next(trait) - 2)[user]
+    break_share = (np.exp(0.9 * next(trait)) / (0.5 * counts + 20))[user]
+    gap_days = 1 + np.floor(lazy * -np.log1p(-uniform[:, 0])).astype(np.int64)
+    has_break = uniform[:, 1] < break_share
+    gap_days += has_break * (20 + 160 * uniform[:, 1] / break_share).astype(np.int64)
+    is_gap_of_years = (index % np.maximum(4, counts // 6)[user] == 3) & (quirk == "years away")[user]
+    gap_days += is_gap_of_years * (400 + 1100 * uniform[:, 1]).astype(np.int64)
+    wants_second = (uniform[:, 2] < twice_share) & (index > 0)
+    is_second = wants_second & ~np.concatenate(([False], wants_second[:-1]))
+    gap_days[is_second | (index == 0) | (quirk == "one day")[user]] = 0
+    total_days = np.cumsum(gap_days)
+    return total_days - total_days[first[user]], is_second
+
+
+def _form(trait: Iterator[Floats], first: Ints, user: Ints, day: Ints, progress: Floats, normal: Floats) -> Floats:
+    """Logit of each session: the day's form, a walk over months, and a trend over the whole history."""
+    day_spread, walk_spread = heavy(next(trait), 0.3), heavy(next(trait), 0.06)
+    trend = 0.6 * next(trait)
+    gap_days = np.minimum(np.diff(day, prepend=0).clip(0), 60)
+    steps = walk_spread[user] * np.sqrt(gap_days) * normal[:, 1]
+    # Learner by learner, so that the rounding of one does not reach the next.
+    walk = np.concatenate([np.cumsum(steps[a:b]) for a, b in zip(first[:-1], first[1:], strict=True)])
+    mood = 1.6 * np.tanh(walk / 1.6) + trend[user] * (progress - 0.5) + day_spread[user] * normal[:, 0]
+    return np.clip(mood, -_MOST_MOOD, _MOST_MOOD)
+
+
+def _moment(trait: Iterator[Floats], share: float, counts: Ints) -> Ints:
+    """In which session something happens, to this share of the users; to the others it never does."""
+    u = sigmoid(1.702 * next(trait))
+    return np.where(u < share, (u / share * counts / 2).astype(np.int64) + 1, _NEVER)
+
+
+def _before_exam(trait: Iterator[Floats], counts: Ints, user: Ints, index: Ints) -> Bools:
+    """Whether a session lies shortly before one of a user's exams; most users have none."""
+    rhythm = next(trait)
+    every = np.maximum(12, counts * sigmoid(next(trait)) / 2).astype(np.int64)
+    return ((rhythm > 1)[user]) & (index % every[user] >= every[user] - _EXAM_SESSIONS)
