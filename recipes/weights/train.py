@@ -19,10 +19,10 @@ from rwkv.commands.train import train
 from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig, load_config
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError
-from rwkv.runtime import log, run_command
+from rwkv.runtime import run_command
 
 # The first learners are held out: some to validate, all to evaluate.
-HELD_OUT, VALIDATED = 400, 40
+HELD_OUT, VALIDATED = 400, 20
 
 _MAP_SIZE = 200_000_000_000
 _WHOLE_HISTORY = 2**24
@@ -33,7 +33,7 @@ Keys = dict[str, object]
 def main() -> int:
     """Run all stages that are left."""
     options = _options()
-    for stage in (_data, _train, _evaluate):
+    for stage in (_data, _stable, _decay, _evaluate):
         if options.only in (None, stage.__name__.removeprefix("_")):
             stage(options)
     return 0
@@ -57,7 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--processes", type=int, default=14)
-    parser.add_argument("--only", choices=("data", "train", "evaluate"), help="one of the stages")
+    parser.add_argument("--only", choices=("data", "stable", "decay", "evaluate"), help="one of the stages")
     return parser.parse_args()
 
 
@@ -74,21 +74,24 @@ def _data(options: argparse.Namespace) -> None:
         _must(process_data(_config(out, f"store_{kind}", ProcessDataConfig, shared | store)))
 
 
-def _train(options: argparse.Namespace) -> None:
-    """Warm-up and constant rate, then decay."""
-    users = range(HELD_OUT + 1, HELD_OUT + options.users + 1)
-    with review_database(options.out / "train_db", _MAP_SIZE, "LMDB_SIZE").open() as database:
-        groups = len(training_groups(segment_places(ReviewStore(database), users), options.rows))
-    log.info("%d steps an epoch", groups)
-    stable = {"TRAIN_MODE": "WS", "EPOCHS": _epochs(options.stable_steps, groups)} | _run(options, "stable")
-    _must(train(_config(options.out, f"{options.name}_stable", TrainConfig, _training(options) | stable)))
-    start = {
-        "LOAD_MODEL": True,
-        "LOAD_MODEL_FOLDER": str(_folder(options)),
-        "LOAD_MODEL_NAME": f"stable_{options.stable_steps}",
-    }
-    decay = {"TRAIN_MODE": "D", "EPOCHS": _epochs(options.decay_steps, groups)} | _run(options, "decay") | start
-    _must(train(_config(options.out, f"{options.name}_decay", TrainConfig, _training(options) | decay)))
+def _stable(options: argparse.Namespace) -> None:
+    """Warm-up and constant rate. May be stopped early: the decay then starts from the last checkpoint."""
+    run = {"TRAIN_MODE": "WS", "SAVE_MODEL_PREFIX": "stable"}
+    _must(
+        train(
+            _config(options.out, f"{options.name}_stable", TrainConfig, _training(options, options.stable_steps) | run)
+        )
+    )
+
+
+def _decay(options: argparse.Namespace) -> None:
+    """The rate falls to 0, from where the stable phase has come to."""
+    folder = _folder(options)
+    start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(folder), "LOAD_MODEL_NAME": _last(folder, "stable").stem}
+    run = {"TRAIN_MODE": "D", "SAVE_MODEL_PREFIX": "decay"} | start
+    _must(
+        train(_config(options.out, f"{options.name}_decay", TrainConfig, _training(options, options.decay_steps) | run))
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -96,7 +99,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     keys: Keys = {
         "FILE_AHEAD": f"RWKV-{options.name}",
         "FILE_IMM": f"RWKV-P-{options.name}",
-        "MODEL_PATH": str(_folder(options) / f"decay_{options.decay_steps}.pth"),
+        "MODEL_PATH": str(_last(_folder(options), "decay")),
         "DEVICE": options.device,
         "DTYPE": options.dtype,
         "DATASET_LMDB_PATH": str(options.out / "test_db"),
@@ -109,8 +112,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     _must(evaluate(_config(options.out, f"{options.name}_result", EvaluateConfig, keys | _keys_database(options.out))))
 
 
-def _training(options: argparse.Namespace) -> Keys:
+def _training(options: argparse.Namespace, steps: int) -> Keys:
+    users = range(HELD_OUT + 1, HELD_OUT + options.users + 1)
+    with review_database(options.out / "train_db", _MAP_SIZE, "LMDB_SIZE").open() as database:
+        groups = len(training_groups(segment_places(ReviewStore(database), users), options.rows))
     return {
+        # Half a step more, so that the whole part of it times the groups is not one less.
+        "EPOCHS": (steps + 0.5) / groups,
+        "SAVE_MODEL_FOLDER": str(_folder(options)),
         "TRAIN_USERS_START": HELD_OUT + 1,
         "TRAIN_USERS_END": HELD_OUT + options.users,
         "VALIDATE_USERS_START": 1,
@@ -130,19 +139,15 @@ def _training(options: argparse.Namespace) -> Keys:
     }
 
 
-def _run(options: argparse.Namespace, phase: str) -> Keys:
-    return {"SAVE_MODEL_FOLDER": str(_folder(options)), "SAVE_MODEL_PREFIX": phase}
-
-
 def _folder(options: argparse.Namespace) -> Path:
     folder: Path = options.out / "runs" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _epochs(steps: int, groups: int) -> float:
-    """The fraction of epochs that makes so many steps: int() of it times groups must not lose one."""
-    return (steps + 0.5) / groups
+def _last(folder: Path, phase: str) -> Path:
+    """The checkpoint with the highest step."""
+    return max(folder.glob(f"{phase}_[0-9]*.pth"), key=lambda path: int(path.stem.rpartition("_")[2]))
 
 
 def _keys_database(out: Path) -> Keys:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,7 @@ def _form(trait: Iterator[Floats], first: Ints, user: Ints, day: Ints, progress:
     gap_days = np.minimum(np.diff(day, prepend=0).clip(0), 60)
     steps = walk_spread[user] * np.sqrt(gap_days) * normal[:, 1]
     # Learner by learner, so that the rounding of one does not reach the next.
-    walk = np.concatenate([np.cumsum(steps[a:b]) for a, b in zip(first[:-1], first[1:], strict=True)])
+    walk = np.concatenate([np.cumsum(steps[a:b]) for a, b in pairwise(first)])
     mood = 1.6 * np.tanh(walk / 1.6) + trend[user] * (progress - 0.5) + day_spread[user] * normal[:, 0]
     return np.clip(mood, -_MOST_MOOD, _MOST_MOOD)
 

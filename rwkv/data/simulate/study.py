@@ -52,7 +52,8 @@ class Study:
         collection, rows = learners.collection, len(learners.noise)
         self._memory = Memory(learners.memory, collection.note, collection.ease)
         self._scheduler = Scheduler(learners.presets, learners.plans, collection.preset, collection.due_day)
-        self._owner = np.repeat(np.arange(len(learners.number)), np.diff(collection.first))
+        self._cards = np.diff(collection.first)
+        self._owner = np.repeat(np.arange(len(learners.number)), self._cards)
         self._next_row = learners.row_first[:-1].copy()
         self._claim = np.zeros(len(self._owner), np.int64)
         self._last_row = np.full(len(self._owner), -1)
@@ -123,8 +124,8 @@ class Study:
         today = np.where(here, sessions.day[session], -1)
         until = today + sessions.ahead_days[session] * here
         due_day = self._scheduler.due_day
-        card = np.flatnonzero(due_day <= until[self._owner])
-        card = card[self.seen[card] | (due_day[card] <= today[self._owner[card]])]
+        card = np.flatnonzero(due_day <= np.repeat(until, self._cards))
+        card = card[(self._last_row[card] >= 0) | (due_day[card] <= today[self._owner[card]])]
         note = learners.collection.note[card]
         self._claim[note] = card
         is_first = self._claim[note] == card
