@@ -27,7 +27,13 @@ def simulate(
     spread: of the log of their numbers of reviews. After a kill the same arguments go on where it stopped. Raises
     InputError where `out` holds another dataset or cannot be written.
     """
-    settings = {"users": users, "reviews": reviews, "seed": seed, "first_user": first_user, "spread": spread}
+    settings: dict[str, Any] = {
+        "users": users,
+        "reviews": reviews,
+        "seed": seed,
+        "first_user": first_user,
+        "spread": spread,
+    }
     simulate_users(**settings)  # refuses impossible numbers before anything is written
     try:
         with only_writer_in(out, "another folder"):

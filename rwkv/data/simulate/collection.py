@@ -24,8 +24,8 @@ class Collection:
     """Cards of a batch of users in the order in which they are introduced, user k's at first[k] to first[k + 1].
 
     note, deck, preset: numbered across the batch. due_day: when the card is introduced. listed: has a row in `cards`.
-    ease: added to the log of its stability; deck_level: to the logit of recall. Decks: user k's at deck_first[k] to deck_first[k + 1]; deck_parent
-    (numbered within the user), deck_preset, deck_listed: [decks].
+    ease: added to the log of its stability; deck_level: to the logit of recall. Decks: user k's at deck_first[k] to
+    deck_first[k + 1]; deck_parent (numbered within the user), deck_preset, deck_listed, deck_level: [decks].
     """
 
     first: Ints

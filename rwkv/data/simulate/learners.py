@@ -1,7 +1,8 @@
 """Who learns: the traits, collections and study plans of a batch of simulated learners."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ _QUIRK_EVERY = 5
 # Columns of the noise of each review.
 ORDER, RATING, DURATION, AWAY, DELAY, FUZZ = range(6)
 _REVIEW_NOISE = 6
+
+Number = TypeVar("Number", bound=np.floating)
+Draw = Callable[[np.random.Generator, int], npt.NDArray[Number]]
 
 _REVIEWS_PER_CARD = 7.0
 _MOST_REVIEWS = 400_000
@@ -119,7 +123,7 @@ def draw_learners(number: Ints, mean_reviews: int, spread: float, seed: int) -> 
     )
 
 
-def _drawn(rngs: list[np.random.Generator], counts: Ints, draw) -> npt.NDArray[np.floating]:  # type: ignore[no-untyped-def]
+def _drawn(rngs: list[np.random.Generator], counts: Ints, draw: Draw[Number]) -> npt.NDArray[Number]:
     """What `draw` makes for each user with its own generator, one after the other."""
     return np.concatenate([draw(rng, n) for rng, n in zip(rngs, counts, strict=True)])
 

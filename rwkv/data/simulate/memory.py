@@ -25,6 +25,8 @@ _LOGIT_LIMIT = 6.0
 # How much of a card's ease shows in the growth of its stability, beside that in its first stability.
 _EASE_IN_GROWTH = 0.25
 _BUTTONS_BY_EASE = 0.5
+# Of the four ratings, whatever was recalled.
+_CARELESS_SHARES = np.array([0.02, 0.01, 0.96, 0.01])
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ class Memory:
         is_primed = (other_card >= 0) & (other_card != card) & (gap_days >= 0)
         return is_primed * self._traits.priming[user] * np.exp(-np.maximum(gap_days, 0) / _PRIMED_DAYS)
 
-    def learn(self, card: Ints, user: Ints, time_ms: Ints, rating: Ints, recall: Recall, luck: Floats) -> None:
+    def learn(
+        self, card: Ints, user: Ints, time_ms: Ints, rating: Ints, recall: Recall, luck: npt.NDArray[np.floating]
+    ) -> None:
         """The answers change the memory: no card and no note may occur twice in one call.
 
         luck: standard normals, of what an answer adds to stability.
@@ -156,10 +160,10 @@ class Memory:
         hard = np.minimum(traits.hard[user, moment.habit] * (1.3 - recalled) / lean, 0.95)
         easy = np.minimum(traits.easy[user, moment.habit] * recalled**3 * lean, 1 - hard)
         called_hard = (1 - recalled) * traits.fails_hard[user]
-        shares = (1 - recalled - called_hard, recalled * hard + called_hard)
-        shares += (recalled * (1 - hard - easy), recalled * easy)
+        again, good = 1 - recalled - called_hard, recalled * (1 - hard - easy)
+        shares = np.stack((again, recalled * hard + called_hard, good, recalled * easy), axis=1)
         careless = moment.is_careless[:, None]
-        return np.where(careless, np.array([0.02, 0.01, 0.96, 0.01]), np.stack(shares, axis=1))
+        return np.where(careless, _CARELESS_SHARES, shares)
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -122,17 +122,17 @@ def _tables(learners: Learners, seen: Bools, user: int) -> tuple[Table, Table]:
     collection, first = learners.collection, learners.collection.first[user]
     own = slice(first, collection.first[user + 1])
     listed = collection.listed[own] & seen[own] & (learners.quirk[user] != "no tables")
-    decks = slice(collection.deck_first[user], collection.deck_first[user + 1])
-    deck_listed = collection.deck_listed[decks] & (learners.quirk[user] != "no tables")
-    parent = collection.deck_parent[decks][deck_listed]
+    own_decks = slice(collection.deck_first[user], collection.deck_first[user + 1])
+    deck_listed = collection.deck_listed[own_decks] & (learners.quirk[user] != "no tables")
+    parent = collection.deck_parent[own_decks][deck_listed]
     cards = {
         "card_id": np.flatnonzero(listed) + 1,
         "note_id": collection.note[own][listed] - collection.note[first] + 1,
-        "deck_id": collection.deck[own][listed] - decks.start + 1,
+        "deck_id": collection.deck[own][listed] - own_decks.start + 1,
     }
     decks = {
         "deck_id": np.flatnonzero(deck_listed) + 1,
         "parent_id": np.where(parent < 0, NO_PARENT, parent + 1),
-        "preset_id": collection.deck_preset[decks][deck_listed] + 1,
+        "preset_id": collection.deck_preset[own_decks][deck_listed] + 1,
     }
     return cards, decks
