@@ -44,7 +44,7 @@ sys.exit(main(["--config", sys.argv[2]]))
 def make_stores(root: Path) -> None:
     """Simulate the learners and run the commands of the data layer."""
     workspace = Workspace(root)
-    simulate(LEARNERS, REVIEWS, 5, workspace.dataset)
+    simulate(LEARNERS, REVIEWS, 30, workspace.dataset)
     assert workspace.find_keys("--short", "--secs") == 0
     assert workspace.process_data(LMDB_PATH=str(root / "train_db"), MAX_BATCH_SIZE=SEGMENT_ROWS) == 0
     assert workspace.process_data(LMDB_PATH=str(root / "test_db"), MAX_BATCH_SIZE=1 << 20) == 0
