@@ -10,6 +10,7 @@ from rwkv.command_line.compare import add_compare
 from rwkv.command_line.completion import add_completion
 from rwkv.command_line.demo import add_demo
 from rwkv.command_line.import_ import add_import
+from rwkv.command_line.info import add_info
 from rwkv.command_line.options import HelpFormatter, Parser
 from rwkv.command_line.predict import add_predict
 from rwkv.command_line.report import add_report
@@ -20,7 +21,7 @@ from rwkv.errors import RwkvError
 from rwkv.runtime import log_errors_only, printable, run_command
 
 # In the order of the help.
-_COMMANDS = (add_demo, add_simulate, add_import, add_predict, add_schedule, add_compare, add_report)
+_COMMANDS = (add_demo, add_simulate, add_import, add_predict, add_schedule, add_compare, add_report, add_info)
 
 _EPILOG = """\
 your own collection in three commands:

@@ -100,7 +100,7 @@ def add_retention(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """--model: see rwkv.commands.chosen_model."""
-    help = "weights, .pth or .safetensors (default: what `rwkv demo` trained in ./rwkv-demo, on simulated learners)"
+    help = "weights, .pth or .safetensors (default: those of the package, see `rwkv info`)"
     completed_by_files(parser.add_argument("--model", type=Path, metavar="PATH", help=help))
 
 

@@ -57,5 +57,5 @@ def _run(options: argparse.Namespace) -> Answer:
     done = write_report(asked, options.out)
     lines = [f"{done.path}: {done.size / 1e6:.1f} MB, open it in a browser"]
     if done.notice:
-        lines.append(f"the model was {done.notice}")
+        lines.append(f"the model is {done.notice}")
     return Answer("" if is_stream(done.path) else "\n".join(lines), vars(done), done.exit_code)

@@ -1,4 +1,4 @@
-"""The model that a command predicts with: the one that was asked for, or what the demo has trained."""
+"""The model that a command predicts with: the one that was asked for, or the weights of the package."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,43 +7,43 @@ import torch
 
 from rwkv.commands.compute import open_compute_device
 from rwkv.errors import InputError
+from rwkv.model.card import SHIPPED
 from rwkv.model.checkpoint import load_network
 from rwkv.model.network import Network
 from rwkv.runtime import log
 
-DEMO = Path("rwkv-demo")
-DEMO_NOTICE = "trained on simulated learners only: numbers for trying out, not for decisions"
+DEMO_NOTICE = "trained by the demo on few simulated learners: numbers for trying out, not for decisions"
+SHIPPED_NOTICE = "the package's own, trained on simulated learners alone; `rwkv compare` sets it beside FSRS-6 on your reviews"
 
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """network: ready to predict, float32 on the CPU. notice: what every output made with it must say, or None."""
+    """network: ready to predict, float32 on the CPU. notice: what the model is, for every output made with it, or None."""
 
     path: Path
     network: Network
-    is_demo: bool
     notice: str | None
 
 
 def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
-    """Load the weights at `path`; without one, what `rwkv demo` left in the current folder.
+    """Load the weights at `path`; without one, those that come with the package.
 
-    threads: of the CPU, 0 leaves it to PyTorch. Raises InputError where there is neither, CheckpointError where the
-    file is none of this network's.
+    threads: of the CPU, 0 leaves it to PyTorch. Raises InputError where the package lacks its weights, CheckpointError
+    where the file is none of this network's.
     """
-    chosen = demo_model(DEMO) if path is None else path
+    chosen = SHIPPED if path is None else path
     if path is None and not chosen.is_file():
-        raise InputError(
-            "No model was given, and there is none of a demo.",
-            where=str(chosen),
-            hint="run `rwkv demo` here to train one on simulated learners, or get published weights and give --model",
-        )
+        hint = "install the package again, or give weights with --model"
+        raise InputError("The package's own weights are missing.", where=str(chosen), hint=hint)
     device = open_compute_device("cpu", threads)
     network = load_network(chosen, device, torch.float32)
-    is_demo = _is_of_a_demo(chosen)
-    if is_demo:
-        log.warning("the model %s was %s", chosen, DEMO_NOTICE)
-    return ChosenModel(chosen, network, is_demo, DEMO_NOTICE if is_demo else None)
+    if chosen.resolve() == SHIPPED:
+        log.info("the model is %s", SHIPPED_NOTICE)
+        return ChosenModel(chosen, network, SHIPPED_NOTICE)
+    if _is_of_a_demo(chosen):
+        log.warning("the model %s is one %s", chosen, DEMO_NOTICE)
+        return ChosenModel(chosen, network, f"one {DEMO_NOTICE}")
+    return ChosenModel(chosen, network, None)
 
 
 def demo_model(folder: Path) -> Path:

@@ -115,7 +115,7 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
     content = ReportContent(
         title=learner.name,
         subtitle=f"As of {written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
-        notice=None if model.notice is None else f"The model was {model.notice}.",
+        notice=None if model.notice is None else f"The model is {model.notice}.",
         facts=_facts(folder, model, own, people),
         today=first_day(learner) + learner.day_of(at_s),
         decks=deck_names(learner),

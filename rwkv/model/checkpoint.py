@@ -78,17 +78,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name: content[name].detach().resolve_neg().to(torch.float32).contiguous() for name in _shapes()}
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a state_dict; the file appears whole or not at all.
 
-    In the published form, or, where the path says `.safetensors`, in that form with a checksum.
+    In the published form, or, where the path says `.safetensors`, in that form with a checksum and other metadata.
     """
     held = {name: weight.detach().cpu() for name, weight in weights.items()}
     if path.suffix.lower() != ".safetensors":
         write_whole(path, _saved(held))
         return
     dense = {name: weight.contiguous() for name, weight in held.items()}
-    write_whole(path, safetensors.torch.save(dense, {_CHECKSUM: weights_fingerprint(dense)}))
+    write_whole(path, safetensors.torch.save(dense, {**(metadata or {}), _CHECKSUM: weights_fingerprint(dense)}))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a `.safetensors` file says of itself; nothing for a file of another form."""
+    data = path.read_bytes()
+    if not _is_safetensors(data):
+        return {}
+    with _reading(path):
+        (length,) = struct.unpack_from("<Q", data)
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        return {str(key): str(value) for key, value in metadata.items()}
 
 
 def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:

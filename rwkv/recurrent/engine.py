@@ -8,6 +8,7 @@ import torch
 
 from rwkv.data.history import RevlogTable
 from rwkv.errors import InputError
+from rwkv.model.card import SHIPPED
 from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import EVALUATION_SEED, SequenceDraw, draw_sequence
 from rwkv.model.network import Network
@@ -69,7 +70,7 @@ class Engine:
     @classmethod
     def load(
         cls,
-        path: Path | str,
+        path: Path | str | None = None,
         *,
         user: int = 1,
         seed: int = EVALUATION_SEED,
@@ -77,11 +78,12 @@ class Engine:
         codes: CodeSource | None = None,
         memory: int = DEFAULT_MEMORY,
     ) -> "Engine":
-        """An engine without history from a file of weights, in float32 on the CPU. Raises CheckpointError.
+        """An engine without history from a file of weights, those of the package by default, in float32 on the CPU.
 
-        draw: the random encodings, None for those of `user` and `seed`. The others: as of an Engine.
+        draw: the random encodings, None for those of `user` and `seed`. The others: as of an Engine. Raises
+        CheckpointError.
         """
-        network = load_network(Path(path), torch.device("cpu"), torch.float32)
+        network = load_network(SHIPPED if path is None else Path(path), torch.device("cpu"), torch.float32)
         return cls(network, draw or draw_sequence(user, seed), codes=codes, memory=memory)
 
     @property

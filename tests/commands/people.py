@@ -38,7 +38,7 @@ SCALE = 0.2
 
 # Reviewed are cards 0 to 9; DELETED is one of them. Of those without a review, one shares a note with a reviewed card.
 REVIEWED, DELETED, NEW_SIBLING, NEW_ALONE, SUSPENDED = 10, 4, 10, 11, 7
-MODEL = ChosenModel(Path("random.pth"), recipe_network(NATIVE, SCALE), is_demo=False, notice=None)
+MODEL = ChosenModel(Path("random.pth"), recipe_network(NATIVE, SCALE), notice=None)
 
 
 def id_of(card: Numbers) -> Numbers:

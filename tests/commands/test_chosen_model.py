@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rwkv.commands.chosen_model import DEMO_NOTICE, choose_model, demo_model
+from rwkv.commands.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, choose_model, demo_model
 from rwkv.errors import CheckpointError, InputError
+from rwkv.model.card import SHIPPED
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.networks import recipe_network
@@ -31,30 +32,25 @@ def make_demo(folder: Path, weights: Path) -> Path:
 
 def test_a_model_of_ones_own_has_no_notice(weights: Path) -> None:
     model = choose_model(weights)
-    assert (model.path, model.is_demo, model.notice) == (weights, False, None)
+    assert (model.path, model.notice) == (weights, None)
     assert not any(weight.requires_grad for weight in model.network.parameters())
 
 
-def test_without_one_the_demo_of_this_folder(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    make_demo(tmp_path / "rwkv-demo", weights)
-    monkeypatch.chdir(tmp_path)
+def test_without_one_the_weights_of_the_package(caplog: pytest.LogCaptureFixture) -> None:
     model = choose_model(None)
-    assert (model.is_demo, model.notice) == (True, DEMO_NOTICE)
-    assert DEMO_NOTICE in caplog.text
+    assert (model.path, model.notice) == (SHIPPED, SHIPPED_NOTICE)
+    assert SHIPPED_NOTICE in caplog.text
 
 
 def test_weights_of_a_demo_say_so_also_when_they_are_named(weights: Path, tmp_path: Path) -> None:
     checkpoint = make_demo(tmp_path / "elsewhere", weights)
-    assert choose_model(checkpoint).notice == DEMO_NOTICE
-    assert choose_model(demo_model(tmp_path / "elsewhere")).notice == DEMO_NOTICE
+    assert choose_model(checkpoint).notice == f"one {DEMO_NOTICE}"
+    assert choose_model(demo_model(tmp_path / "elsewhere")).notice == f"one {DEMO_NOTICE}"
 
 
-def test_neither_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="rwkv demo") as caught:
+def test_a_package_without_its_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rwkv.commands.chosen_model.SHIPPED", tmp_path / "rwkv.safetensors")
+    with pytest.raises(InputError, match="--model"):
         choose_model(None)
-    assert "--model" in str(caught.value)
     with pytest.raises(CheckpointError, match="no file of weights"):
         choose_model(Path("nowhere.pth"))

@@ -209,7 +209,7 @@ def test_states_that_do_not_fit_are_not_used(tmp_path: Path, fed: list[int], cha
     root, model = make_person(tmp_path / "changed"), MODEL
     predicted(root)
     if change == "weights":
-        model = ChosenModel(Path("other.pth"), recipe_network(SMALL, 0.3), is_demo=False, notice=None)
+        model = ChosenModel(Path("other.pth"), recipe_network(SMALL, 0.3), notice=None)
     elif change == "history":
         make_person(root, reviews=50)
     else:
