@@ -1,6 +1,6 @@
 """Writes trained weights as the package ships them: bfloat16 in safetensors, with the model card of card.json.
 
-    python -m recipes.weights.export work/runs/weights/decay_8000.pth
+python -m recipes.weights.export work/runs/weights/decay_8000.pth
 """
 
 import json

@@ -13,12 +13,14 @@ from rwkv.model.network import Network
 from rwkv.runtime import log
 
 DEMO_NOTICE = "trained by the demo on few simulated learners: numbers for trying out, not for decisions"
-SHIPPED_NOTICE = "the package's own, trained on simulated learners alone; `rwkv compare` sets it beside FSRS-6 on your reviews"
+SHIPPED_NOTICE = (
+    "the package's own, trained on simulated learners alone; `rwkv compare` sets it beside FSRS-6 on your reviews"
+)
 
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """network: ready to predict, float32 on the CPU. notice: what the model is, for every output made with it, or None."""
+    """network: ready to predict, float32 on the CPU. notice: what every output says of the model, or None."""
 
     path: Path
     network: Network

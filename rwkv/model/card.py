@@ -31,22 +31,15 @@ def read_card(path: Path) -> Card | None:
         card = json.loads(text)
     except ValueError as error:
         raise CheckpointError("The model card is damaged.", where=str(path), got=str(error)) from error
-    if not isinstance(card, dict):
-        raise CheckpointError("The model card is no group of facts.", where=str(path))
+    if not isinstance(card, dict) or not all(isinstance(facts, dict) for facts in card.values()):
+        raise CheckpointError("The model card is damaged.", where=str(path), expected="groups of facts by title")
     return card
 
 
 def card_lines(card: Card) -> list[str]:
-    """A card for people: each title, then its facts or its table."""
+    """A card for people: each title, and its facts below it."""
     lines: list[str] = []
     for title, facts in card.items():
         lines += ["", title] if lines else [title]
-        rows = facts.items() if isinstance(facts, dict) else enumerate(facts) if isinstance(facts, list) else [("", facts)]
-        lines += [f"  {f'{name}: ' if isinstance(name, str) and name else ''}{_shown(value)}" for name, value in rows]
+        lines += [f"  {name}: {value}" for name, value in facts.items()]
     return lines
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

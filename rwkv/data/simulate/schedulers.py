@@ -1,4 +1,4 @@
-"""The schedulers of simulated learners, who see ratings and days only: SM-2, FSRS-5 and fixed steps, with learning steps."""
+"""The schedulers of simulated learners, which see ratings and days only: SM-2, FSRS-5 and fixed steps."""
 
 from dataclasses import dataclass
 
