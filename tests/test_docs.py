@@ -9,13 +9,9 @@ import pytest
 
 import rwkv
 from rwkv.cli import build_parser
-from rwkv.commands.chosen_model import demo_model
 from rwkv.config import Config, EvaluateConfig, FindKeysConfig, ProcessDataConfig, RecurrentConfig, TrainConfig
-from rwkv.model.checkpoint import write_weights
-from rwkv.model.spec import PUBLISHED
-from tests.commands.people import SCALE, make_person
+from tests.commands.people import make_person
 from tests.commands.workspace import REPOSITORY
-from tests.networks import recipe_network
 from tests.test_config import COMMANDS, SHIPPED
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -82,8 +78,6 @@ def test_the_python_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_person(tmp_path / "mine", reviews=30)
-    (tmp_path / "rwkv-demo").mkdir()
-    write_weights(demo_model(tmp_path / "rwkv-demo"), recipe_network(PUBLISHED, SCALE).state_dict())
     monkeypatch.chdir(tmp_path)
     (program,) = blocks(REPOSITORY / "README.md", "python")
     names: dict[str, object] = {}

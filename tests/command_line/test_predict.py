@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rwkv.cli import main
-from rwkv.commands.chosen_model import DEMO_NOTICE, demo_model
+from rwkv.commands.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, demo_model
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.commands.people import REVIEWED, SCALE, make_person
@@ -33,8 +33,9 @@ def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
-    """What a command prints on stdout and on stderr."""
-    assert main([*arguments]) == code
+    """What a command prints on stdout and on stderr, with the demo's weights unless others are given."""
+    model = () if "--model" in arguments else ("--model", "rwkv-demo/model.pth")
+    assert main([*arguments, *model]) == code
     captured = capsys.readouterr()
     return captured.out, captured.err
 
@@ -43,7 +44,7 @@ def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[st
     out, err = said(capsys, "predict", "mine", "--at", AT, "--rows", "3")
     lines = out.splitlines()
     assert lines[0] == f"Ada, {REVIEWED + 1} cards, 2026-02-01 18:00 (UTC+02:00), model rwkv-demo/model.pth"
-    assert lines[1] == f"NOTICE: {DEMO_NOTICE}"
+    assert lines[1] == f"NOTICE: one {DEMO_NOTICE}"
     assert sum("Wort" in line for line in lines) == 3
     assert "predictions" in err
 
@@ -81,7 +82,7 @@ def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFix
     )
     read = json.loads(out)
     assert err == ""
-    assert read["notice"] == DEMO_NOTICE
+    assert read["notice"] == f"one {DEMO_NOTICE}"
     assert len(read["cards"]) == 3
     assert all(0 < card["p_now"] < 1 for card in read["cards"])
     assert read["cards"] == sorted(read["cards"], key=lambda card: card["p_now"])
@@ -91,6 +92,11 @@ def test_a_model_that_is_given_has_no_notice(capsys: pytest.CaptureFixture[str])
     out, err = said(capsys, "predict", "mine", "--model", "my.pth", "--json", "--cards", "is:new")
     assert json.loads(out)["notice"] is None
     assert DEMO_NOTICE not in err
+
+
+def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new"]) == 0
+    assert json.loads(capsys.readouterr().out)["notice"] == SHIPPED_NOTICE
 
 
 def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -105,7 +111,7 @@ def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "schedule", "mine", "--at", AT, "--days", "3", "--retention", "0.9")
-    assert f"NOTICE: {DEMO_NOTICE}" in out
+    assert f"NOTICE: one {DEMO_NOTICE}" in out
     assert [line.split()[:2] for line in out.splitlines() if line.strip()[:1].isdigit()] == [
         ["0", "2026-02-01"],
         ["1", "2026-02-02"],
@@ -116,7 +122,7 @@ def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> 
 def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "2", "--quiet", "--retention", "0.9"]
     read = json.loads(said(capsys, *common, "--json")[0])
-    assert (len(read["days"]), read["notice"]) == (2, DEMO_NOTICE)
+    assert (len(read["days"]), read["notice"]) == (2, f"one {DEMO_NOTICE}")
     first = read["days"][0]
     assert first["search"] == "cid:" + ",".join(map(str, first["cards"]))
     assert first["reviews"] == len(first["cards"]) + len(first["repeats"]) > 0

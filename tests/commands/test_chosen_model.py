@@ -37,6 +37,7 @@ def test_a_model_of_ones_own_has_no_notice(weights: Path) -> None:
 
 
 def test_without_one_the_weights_of_the_package(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "rwkv")
     model = choose_model(None)
     assert (model.path, model.notice) == (SHIPPED, SHIPPED_NOTICE)
     assert SHIPPED_NOTICE in caplog.text

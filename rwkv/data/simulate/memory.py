@@ -35,9 +35,9 @@ class MemoryTraits:
 
     fsrs: [users, 19], parameters of FSRS-5. curve_power: exponent of power-law forgetting. level: logit added to
     recall. growth_noise: spread of the log of each gain. fast_days: time constant of the short trace. knowledge: logit
-    of knowing an average new card. priming: strength of a sibling's help. best_hour, rhythm: hour of best recall and its logit.
-    fatigue: logit lost in 60 reviews of a session. hard, easy: how gladly these buttons are used, [users, 2] before
-    and after a change of habits. fails_hard: share of failures that are called Hard.
+    of knowing an average new card. priming: strength of a sibling's help. best_hour, rhythm: hour of best recall and
+    its logit. fatigue: logit lost in 60 reviews of a session. hard, easy: how gladly these buttons are used,
+    [users, 2] before and after a change of habits. fails_hard: share of failures that are called Hard.
     """
 
     fsrs: Floats

@@ -1,0 +1,67 @@
+"""The weights of the package and what they say of themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rwkv.cli import main
+from rwkv.errors import CheckpointError
+from rwkv.model.card import CARD, SHIPPED, card_lines, read_card
+from rwkv.model.checkpoint import read_metadata, read_weights, write_weights
+from rwkv.model.spec import PUBLISHED
+from rwkv.recurrent.engine import Engine
+from tests.networks import recipe_network
+
+CARD_FACTS = {"weights": {"name": "mine"}, "trained on": {"learners": "three"}}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.safetensors"
+    write_weights(path, recipe_network(PUBLISHED).state_dict(), {CARD: json.dumps(CARD_FACTS)})
+    return path
+
+
+def test_the_package_brings_weights_with_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+    """Small enough for a package, and never without its limits."""
+    assert SHIPPED.stat().st_size < 6_000_000
+    read_weights(SHIPPED)
+    card = read_card(SHIPPED)
+    assert card is not None
+    assert {"weights", "trained on", "limits"} <= card.keys()
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert all(title in out for title in card)
+
+
+def test_the_engine_takes_them_by_default() -> None:
+    assert Engine.load().reviews == 0
+
+
+def test_a_card_comes_back(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_card(weights) == CARD_FACTS
+    assert card_lines(CARD_FACTS) == ["weights", "  name: mine", "", "trained on", "  learners: three"]
+    assert main(["info", "--model", str(weights), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"] == CARD_FACTS
+
+
+def test_weights_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("plain.pth", "plain.safetensors"):
+        write_weights(tmp_path / name, recipe_network(PUBLISHED).state_dict())
+        assert read_card(tmp_path / name) is None
+    assert main(["info", "--model", str(tmp_path / "plain.pth")]) == 0
+    assert "no model card" in capsys.readouterr().out
+    assert CARD not in read_metadata(tmp_path / "plain.pth")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"', '{"a": 1}'])
+def test_a_damaged_card_is_refused(weights: Path, text: str) -> None:
+    write_weights(weights, recipe_network(PUBLISHED).state_dict(), {CARD: text})
+    with pytest.raises(CheckpointError, match="card is damaged"):
+        read_card(weights)
+
+
+def test_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no file of weights"):
+        read_card(tmp_path / "none.safetensors")
