@@ -3,8 +3,8 @@
     python -m recipes.weights.fit_population users.npz
 
 The file holds published results of the spaced-repetition benchmark: `user`, `labels`, `logloss` (a column an
-algorithm), `algorithms`, `fsrs5` [users, 19] and `entities` (user, cards, notes, decks, presets). Only quantiles and rank
-correlations over all users are kept.
+algorithm), `algorithms`, `fsrs5` [users, 19] and `entities` (user, cards, notes, decks, presets). Only
+quantiles and rank correlations over all users are kept.
 """
 
 import json
