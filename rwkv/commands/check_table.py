@@ -1,0 +1,68 @@
+"""The realism ladder for people and for programs: a table of text, and fields for JSON."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from rwkv.evaluation.realism.figures import PERCENTILES, Spread
+from rwkv.evaluation.realism.ladder import GOAL, Ladder, Line, Ratio
+
+_NAME, _CELL = 26, 10
+
+
+def format_ladder(of: Ladder) -> str:
+    """Of each figure a line of the learners, one of people and one of how far they are apart; then the ratios."""
+    left_out = f" ({of.without} more have no counted reviews)" if of.without else ""
+    head = f"{of.learners} simulated learners{left_out}, 9,999 people; *: a goal, off by more than {GOAL:.0%}"
+    columns = "".join(f"{f'{percent} %':>{_CELL}}" for percent in PERCENTILES)
+    lines = [head, "", f"{'':<{_NAME}}{columns}{'mean':>{_CELL}}"]
+    for line in of.lines:
+        lines += _lines(line)
+    lines += ["", "mean LogLoss as a share of AVG's" + f"{'learners':>{_CELL}}{'people':>{_CELL}}{'off':>{_CELL}}"]
+    lines += [_ratio(ratio) for ratio in of.ratios]
+    goals = [line for line in of.lines if line.is_goal]
+    reached = ", ".join(f"{line.reached} of {len(PERCENTILES)} of {line.name}" for line in goals)
+    ratios = [f"{ratio.name} / AVG {'yes' if abs(ratio.off) <= GOAL else 'no'}" for ratio in of.ratios if ratio.is_goal]
+    lines += ["", f"quantiles within {GOAL:.0%} of people's: {reached}" + "".join(f"; {text}" for text in ratios)]
+    return "\n".join(lines)
+
+
+def ladder_fields(of: Ladder) -> dict[str, object]:
+    """The same for JSON."""
+    return {
+        "learners": of.learners,
+        "without": of.without,
+        "percentiles": PERCENTILES,
+        "goal": GOAL,
+        "figures": {
+            line.name: {name: value for name, value in asdict(line).items() if name != "name"} for line in of.lines
+        },
+        "ratios": {ratio.name: {**asdict(ratio), "off": ratio.off} for ratio in of.ratios},
+    }
+
+
+def _lines(line: Line) -> Iterator[str]:
+    yield f"{line.name:<{_NAME}}{_cells(line.simulated)}"
+    if line.people is not None:
+        yield f"{'  people':<{_NAME}}{_cells(line.people)}"
+    if line.off is not None:
+        mark = ["*" if line.is_goal and abs(share) > GOAL else "" for share in line.off]
+        cells = [f"{f'{share:+.0%}{star}':>{_CELL}}" for share, star in zip(line.off, mark, strict=True)]
+        yield f"{'  off':<{_NAME}}{''.join(cells)}"
+
+
+def _cells(spread: Spread) -> str:
+    values = (*(spread.quantiles or (None,) * len(PERCENTILES)), spread.mean)
+    return "".join(f"{_number(value):>{_CELL}}" for value in values)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _ratio(of: Ratio) -> str:
+    star = "*" if of.is_goal and abs(of.off) > GOAL else ""
+    width = len("mean LogLoss as a share of AVG's")
+    off = f"{of.off:+.0%}{star}"
+    return f"{of.name:<{width}}{of.simulated:>{_CELL}.4f}{of.people:>{_CELL}.4f}{off:>{_CELL}}"

@@ -1,0 +1,1 @@
+"""How far simulated learners are like people: cheap ways of predicting whose results for people are published."""

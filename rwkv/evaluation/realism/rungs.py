@@ -1,0 +1,48 @@
+"""The rungs of the ladder that are cheap to run: predictions of each, and scores of every learner."""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.evaluation.baselines import average_predictions, moving_average_predictions
+from rwkv.evaluation.realism.families import dash, fsrs5, hlr
+from rwkv.evaluation.realism.fit import fitted_predictions, start_predictions
+from rwkv.evaluation.realism.histories import Histories
+from rwkv.evaluation.realism.sm2 import sm2_predictions
+from rwkv.evaluation.scores import Score, score
+
+Floats = npt.NDArray[np.floating]
+
+# Each gives the recall before each tested review [T].
+RUNGS: Mapping[str, Callable[[Histories], Floats]] = {
+    "AVG": lambda histories: _by_learner(histories, average_predictions),
+    "MOVING-AVG": lambda histories: _by_learner(histories, moving_average_predictions),
+    "SM-2": sm2_predictions,
+    "HLR": lambda histories: fitted_predictions(histories.without_same_day(), hlr()),
+    "DASH": lambda histories: fitted_predictions(histories.without_same_day(), dash()),
+    "FSRS-5 default": lambda histories: start_predictions(histories, fsrs5()),
+    "FSRS-5": lambda histories: fitted_predictions(histories, fsrs5()),
+}
+
+
+def rung_scores(histories: Histories) -> list[dict[str, Score]]:
+    """Of each learner, by rung; empty for one of whom the benchmark tests nothing."""
+    tested = histories.fold > 0
+    user, came, bins = histories.user[tested], histories.recalled[tested].astype(np.int8), histories.bins[tested]
+    by_rung = {name: predict(histories) for name, predict in RUNGS.items()}
+    ends = np.searchsorted(user, np.arange(histories.users + 1))
+    own = [slice(*pair) for pair in pairwise(ends)]
+    return [
+        {name: score(p[rows], came[rows], bins[rows]) for name, p in by_rung.items() if rows.start < rows.stop}
+        for rows in own
+    ]
+
+
+def _by_learner(histories: Histories, predict: Callable[[npt.ArrayLike], Floats]) -> Floats:
+    """What `predict` says of the outcomes of each learner's counted reviews."""
+    counted = histories.fold >= 0
+    user, came = histories.user[counted], histories.recalled[counted].astype(np.int8)
+    ends = np.searchsorted(user, np.arange(1, histories.users))
+    return np.concatenate([predict(own) for own in np.split(came, ends)])
