@@ -23,6 +23,7 @@ from rwkv.config import (
 from rwkv.errors import InputError, RwkvError
 from rwkv.files import write_whole
 from rwkv.locks import only_writer_in
+from rwkv.model.card import SHIPPED
 from rwkv.runtime import log
 
 SEED = 1
@@ -87,13 +88,16 @@ def _demo(out: Path) -> DemoTable:
     model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float", "THREADS": _THREADS}
     evaluation = _config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
     _must(evaluate(evaluation))
+    package = {"MODEL_PATH": str(SHIPPED), "FILE_AHEAD": "RWKV-package", "FILE_IMM": "RWKV-P-package"}
+    packaged = _config(configs / "get_result_package.toml", EvaluateConfig, _evaluation(out) | model | package)
+    _must(evaluate(packaged))
 
     _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
     one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
     _must(run_single_user(_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
 
     _say("7. Comparison")
-    return compare_demo_users(out / "dataset", evaluation)
+    return compare_demo_users(out / "dataset", {"": evaluation, ", package": packaged})
 
 
 def _must(exit_code: int) -> None:
