@@ -10,6 +10,7 @@ import pytest
 
 from rwkv import cli
 from rwkv.commands import report_workload
+from rwkv.commands.chosen_model import DEMO_NOTICE
 from rwkv.commands.compare import compare_users
 from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, questions_at, read_learner
@@ -294,12 +295,12 @@ def test_a_person_a_model_and_a_training(
     said = json.loads(capsys.readouterr().out)
     assert said["path"] == str(out)
     assert said["size"] == out.stat().st_size
-    assert "simulated learners only" in said["notice"]
+    assert DEMO_NOTICE in said["notice"]
     data = data_of(out.read_text())
     facts = data.facts
     assert facts["title"] == "Ada"
     assert str(facts["subtitle"]).startswith("As of 2030-01-02 03:04 (UTC+02:00) · 61 cards · ")
-    assert "simulated learners only" in str(facts["notice"])
+    assert DEMO_NOTICE in str(facts["notice"])
     assert {"cards", "predicted", "workload", "past", "due", "forecast", "trust"} <= facts.keys()
     assert said["cards"] == len(data.arrays["id"]) == CARDS - 1
     assert said["predicted"] == facts["predicted"]["reviews"]  # type: ignore[index]
