@@ -66,7 +66,7 @@ def _run(arguments: list[str] | None) -> int:
             print(as_json({"error": {"what": error.what, **error.details}, "exit_code": error.exit_code}))
         raise
     except OSError as error:
-        if options.json and not isinstance(error, BrokenPipeError):
+        if options.json:
             print(as_json({"error": {"what": str(error)}, "exit_code": RwkvError.exit_code}))
         raise
     text = as_json(answer.fields) if options.json else printable(answer.text)

@@ -25,14 +25,9 @@ _MOST_LINKS = 40
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Inside, errors of the file system are raised as an InputError that names `path`.
-
-    Not that a pipe has lost its reader, which is no error of the file.
-    """
+    """Inside, errors of the file system are raised as an InputError that names `path`."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
         what = "The file cannot be read or written."
         raise InputError(what, where=str(path), got=error.strerror or str(error)) from error
@@ -78,7 +73,8 @@ def write_whole_parts(path: Path, parts: Iterable[bytes]) -> None:
     with file_errors(path):
         check_output(path)
         if is_stream(path):
-            with _open_stream(path) as stream:
+            # A reader that has had enough is no error, as with stdout.
+            with suppress(BrokenPipeError), _open_stream(path) as stream:
                 stream.writelines(parts)
             return
         with replacing(path) as temporary, temporary.open("wb") as file:

@@ -58,8 +58,6 @@ def run_command(command: Callable[[], int]) -> int:
             return _stopped(f"ended by {stopped.signal.name}", stopped.signal)
         except KeyboardInterrupt:
             return _stopped("interrupted", signal.SIGINT)
-        except BrokenPipeError:  # of a pipe that was written into instead of stdout: --out /dev/stdout
-            return 0
         except OSError as error:  # what no door below has put into words of its own
             _say(f"error: {error}\n  next: see to the path, its permissions and the free space")
             return RwkvError.exit_code

@@ -101,6 +101,13 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
+def test_a_pipe_without_a_reader_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    write_whole(Path(f"/dev/fd/{writer}"), b"lost")
+    os.close(writer)
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 def test_nothing_takes_the_place_of_dev_null(tmp_path: Path, is_link: bool) -> None:
     path = tmp_path / "null"

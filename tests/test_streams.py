@@ -1,5 +1,6 @@
 """stdout and stderr of whole commands: closed, without a reader, or on a full disk."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rwkv.data.revlogs import list_users
+from rwkv.runtime import run_command
 from tests.commands.workspace import REPOSITORY
 
 START_MS = 1_700_000_000_000
@@ -86,6 +88,16 @@ def test_without_stdout_the_work_is_done(files: Path) -> None:
     done = shell(files, "rwkv import good.csv --out mine --quiet >&-; echo code $?")
     assert (done.stdout, done.stderr) == ("code 0\n", "")
     assert list_users(files / "mine") == [1]
+
+
+def test_a_pipe_between_processes_that_broke_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker that was killed as it began is no reader that has had enough."""
+
+    def work() -> int:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    assert run_command(work) == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_no_file_takes_the_place_of_a_missing_stderr(tmp_path: Path) -> None:
