@@ -14,6 +14,11 @@ _NUMBER = re.compile(
 _SHORTENED = re.compile(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+|#(?:N/A|REF!|VALUE!|NAME\?|NUM!|NULL!|DIV/0!)")
 _NOTHING = {"NA", "N/A", "NULL", "null", "None", "<NA>", "\\N"}
 
+_KEPT_DIGITS = 15
+_LONG = re.compile(rf"[0-9]{{{_KEPT_DIGITS + 1},}}")
+# Fewer may end in zeros by chance.
+_LEAST_LONG = 3
+
 # Whole numbers beyond this are rounded once they were written with a decimal point.
 _MOST_EXACT = 2**53
 
@@ -40,6 +45,12 @@ def numbered(texts: Sequence[str]) -> tuple[list[int], list[str] | None]:
         texts = list(map(str, exact))
     number_of = {text: number for number, text in enumerate(dict.fromkeys(texts), 1)}
     return [number_of[text] for text in texts], list(number_of)
+
+
+def are_rounded(texts: Sequence[str]) -> bool:
+    """Whether all long numbers among several look as a spreadsheet writes them, which keeps 15 digits."""
+    long = {text for text in texts if _LONG.fullmatch(text)}
+    return len(long) >= _LEAST_LONG and all(not text[_KEPT_DIGITS:].strip("0") for text in long)
 
 
 def _exact(text: str) -> int | None:

@@ -1,5 +1,6 @@
 """CSV of reviews -> what is imported of it. Source: README of fsrs-optimizer, "Review Logs Schema"."""
 
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.data.arrow import TextColumn, bad_cell, decimal_numbers, distinct_texts, read_csv_columns, whole_numbers
-from rwkv.data.card_ids import first_damaged, numbered
+from rwkv.data.card_ids import are_rounded, first_damaged, numbered
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
 from rwkv.data.csv_clock import CLOCK_COLUMNS, clock_of
 from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
@@ -29,6 +30,8 @@ _NEW, _LEARNING, _REVIEW, _FILTERED = 0, 1, 2, 4
 # Earlier moments than 1973 are no milliseconds but seconds.
 _LEAST_MS = 100_000_000_000
 _MOST_MS = LATEST_S * 1000
+# It may be thousands of a spreadsheet, or a fraction. Where semicolons part the cells, commas begin fractions.
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 # What Anki's own field of a duration holds.
 _LONGEST_MS = 2**32 - 1
 
@@ -110,7 +113,7 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
     card_id, names, id_notices = _ids(columns["card_id"], csv.where)
     time_ms = _times(columns["review_time"], csv.where)
     rating = _required(columns["review_rating"], "review_rating", csv.where)
-    state, (duration_ms, is_negative) = np.zeros(len(rating), np.int64), _durations(columns, len(rating), csv.where)
+    state, (duration_ms, is_negative) = np.zeros(len(rating), np.int64), _durations(columns, len(rating), csv)
     if "review_state" in columns:
         state = _required(columns["review_state"], "review_state", csv.where)
         is_strange = (state < _NEW) | (state > _FILTERED)
@@ -144,11 +147,13 @@ def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str,
         expected = "ids that nothing has shortened: whole numbers, or texts with a letter"
         _refuse_first(place == damaged, column, "card_id", where, expected)
     numbers, names = numbered(texts)
-    several = len(numbers) - len(set(numbers))
-    notice = (
-        (f"{several} ids of cards are written in two ways, such as 160 and 160.0: taken as one",) if several else ()
-    )
-    return np.array(numbers, np.int64)[place], None if names is None else np.array(names, object), notice
+    notices: list[str] = []
+    if several := len(numbers) - len(set(numbers)):
+        notices.append(f"{several} ids of cards are written in two ways, such as 160 and 160.0: taken as one")
+    if are_rounded(texts):
+        what = "all ids of more than 15 digits end in zeros, as spreadsheets round them"
+        notices.append(f"{what}: several cards may have become one; if so, export the file anew")
+    return np.array(numbers, np.int64)[place], None if names is None else np.array(names, object), tuple(notices)
 
 
 def _times(column: TextColumn, where: str) -> Ints:
@@ -169,12 +174,16 @@ def _times(column: TextColumn, where: str) -> Ints:
     return time_ms
 
 
-def _durations(columns: dict[str, TextColumn], rows: int, where: str) -> tuple[Ints, Bools]:
+def _durations(columns: dict[str, TextColumn], rows: int, csv: CsvText) -> tuple[Ints, Bools]:
     """(milliseconds of each row, which of them were negative); 0 where there are none, or they are negative."""
     if "review_duration" not in columns:
         return np.zeros(rows, np.int64), np.zeros(rows, bool)
-    column = columns["review_duration"]
+    column, where = columns["review_duration"], csv.where
     duration_ms, _ = decimal_numbers(column, "review_duration", where)
+    if csv.separator != ";":
+        place, texts = distinct_texts(column)
+        is_ambiguous = np.array([_THOUSANDS.fullmatch(text) is not None for text in texts], bool)[place]
+        _refuse_first(is_ambiguous, column, "review_duration", where, "milliseconds without a comma between thousands")
     expected = f"milliseconds, 0 to {_LONGEST_MS}"
     _refuse_first(np.abs(duration_ms) > _LONGEST_MS, column, "review_duration", where, expected)
     return np.maximum(0, np.rint(duration_ms)).astype(np.int64), duration_ms < 0

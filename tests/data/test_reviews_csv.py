@@ -145,6 +145,19 @@ def test_durations_that_do_not_fit(tmp_path: Path, text: str) -> None:
         assert word in said
 
 
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_a_comma_before_three_digits_is_taken_for_no_fraction(tmp_path: Path, separator: str) -> None:
+    """But where semicolons part the cells: there people write fractions so."""
+    rows = (HEADER + ",review_duration", f'1,{START_MS},3,"0,512"', f'1,{START_MS + 1},3,"61,512"')
+    lines = [row.replace('"', "").replace(",", separator, 3) for row in rows]
+    if separator == ";":
+        assert read(tmp_path, *lines).reviews.duration_ms.tolist() == [1, 62]
+        return
+    lines = list(rows) if separator == "," else lines
+    for word in ("row 2 after the header", "column review_duration", "'61,512'", "thousands"):
+        assert word in refusal(tmp_path, *lines)
+
+
 def test_durations_of_every_kind(tmp_path: Path) -> None:
     durations = ("4.5", "", "nan", "-7", "1e3", "4294967295", '"2,6"')
     lines = [f"1,{START_MS + i},3,{text}" for i, text in enumerate(durations)]
@@ -197,6 +210,21 @@ def test_ids_of_several_forms(
     assert any("two ways" in notice for notice in user.notices) == (len(set(numbers)) < len(numbers))
     if names is not None:
         assert user.card_list.note.tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("ids", "is_told"),
+    [
+        (("9007199254740990", "9007199254740980", "1234567890123450000", "17"), True),
+        (("9007199254740990", "9007199254740980", "1234567890123450007"), False),
+        (("9007199254740990", "9007199254740980"), False),
+        (("160000000000000", "170000000000000", "180000000000000"), False),
+    ],
+)
+def test_long_ids_that_end_in_zeros_are_told(tmp_path: Path, ids: tuple[str, ...], is_told: bool) -> None:
+    user = read(tmp_path, HEADER, *(f"{name},{START_MS + i},3" for i, name in enumerate(ids)))
+    assert user.reviews.card_id.tolist() == list(map(int, ids))
+    assert any("as spreadsheets round them" in notice for notice in user.notices) == is_told
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.data())
