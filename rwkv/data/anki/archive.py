@@ -59,7 +59,8 @@ class OpenedSource:
     """source: the file itself, with its hash. database: the SQLite file. scratch: a folder of ours.
 
     kind: "colpkg", "apkg", "anki2" or "csv"; "" for what an archive without a telling name held. name: for people.
-    is_new_form: collections of the new scheduler are packed so (collection.anki21 or .anki21b), or are tables of today.
+    is_new_form: collections of the new scheduler are packed so (collection.anki21 or .anki21b), or have
+    their settings in tables of their own.
     """
 
     source: Path

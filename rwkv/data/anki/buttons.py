@@ -24,7 +24,6 @@ _LEARNING, _RELEARNING = 0, 2
 _LEAST_GRADUATIONS = 3
 _LEAST_MS = SECONDS_PER_DAY * 1000
 
-
 _MOST_STRETCHES = 3
 
 
@@ -116,7 +115,8 @@ def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
             ", at other times: only the former are mapped (--grades raw or old decides for all)"
         )
     if not new:
-        proof = "nothing speaks for that one, and it has the form of the new one (as collection.anki21 in .apkg)"
+        form = "collection.anki21 in .apkg, or tables without settings"
+        proof = f"nothing speaks for that one, and it has the form of the new one ({form})"
     return f"{says}, but {proof}: ratings are taken as recorded (--grades old maps them)"
 
 

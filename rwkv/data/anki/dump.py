@@ -36,7 +36,7 @@ REVLOG_COLUMNS = _TABLES["revlog"][0]
 _OLD_SCHEMA = 11
 _COLLECTION = "collection.anki2"
 _TIMEZONE, _ROLLOVER = "UTC", 4
-# Where the settings lie elsewhere, as in collections of today, the answers tell whose buttons they are.
+# Collections of today have them in tables of their own.
 _NO_SETTINGS = {"conf": "{}", "decks": "{}", "dconf": "{}", "models": "{}", "tags": "{}"}
 _INSERTED_TOGETHER = 20_000
 
@@ -67,8 +67,8 @@ def dumps_in(folder: Path) -> dict[str, Path]:
 def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> ImportedUser:
     """Read dumps of tables by name, among them revlog; source: the file or folder that was given.
 
-    Without `col`, days are UTC's from 4 o'clock and buttons are as recorded, unless they are chosen. Without `cards`,
-    the cards are those that have reviews. Raises InputError, which names file, row and column.
+    Without `col`, days are UTC's from 4 o'clock, unless they are chosen. Without `cards`, the cards are those that have
+    reviews. Raises InputError, which names file, row and column.
     """
     with ExitStack() as stack:
         hashes = [stack.enter_context(unchanged(file)) for file in files.values()]
@@ -82,10 +82,10 @@ def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> 
                 connection.execute(f"CREATE TABLE {table} ({', '.join(names)}{key})")
                 if table in files:
                     notices += _fill(connection, table, read_csv_text(files[table], names))
-            (has_col,) = connection.execute("SELECT count(*) FROM col").fetchone()
+            has_col, config = connection.execute("SELECT count(*), max(conf) FROM col").fetchone()
             settings_notices, choices = _settle(connection, bool(has_col), choices)
         digest = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
-        opened = OpenedSource(source, digest, "csv", name_without_endings(source), True, database, scratch)
+        opened = OpenedSource(source, digest, "csv", name_without_endings(source), not config, database, scratch)
         user = read_anki(opened, choices, by_anki=False)
     card_list = user.card_list
     if "cards" not in files:
@@ -130,16 +130,12 @@ def _settle(
     """Complete the settings, and choose what they do not say; returns what must be said of it."""
     if not has_col:
         connection.execute("INSERT INTO col (crt) VALUES (0)")
-    (config,) = connection.execute("SELECT conf FROM col").fetchone()
-    notices: tuple[str, ...] = ()
-    if not config and choices.grades == "auto":
-        notices = ("the tables say nothing of the scheduler: ratings are as recorded (see --grades)",)
     connection.execute(f"UPDATE col SET ver = {_OLD_SCHEMA}")
     for name, value in _NO_SETTINGS.items():
         connection.execute(f"UPDATE col SET {name} = ? WHERE ifnull({name}, '') = ''", (value,))
     if has_col or (choices.timezone and choices.rollover_hour is not None):
-        return notices, choices
-    notices += (
+        return (), choices
+    notices = (
         f"the tables say nothing of time zone and day: {_TIMEZONE}, from {_ROLLOVER} o'clock, is taken where nothing "
         "else is chosen (see --timezone and --rollover)",
     )
