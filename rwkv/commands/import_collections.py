@@ -67,7 +67,6 @@ def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
     if not file.exists():
         raise InputError("There is no such file.", where=str(file))
     check_input(file)
-    check_input(file)
     dumps = dumps_in(file)
     if dumps:
         return read_dumps(dumps, file, choices)

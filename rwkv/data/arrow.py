@@ -70,14 +70,14 @@ def read_file(file: Path, where: str, names: tuple[str, ...], optional: tuple[st
     """The named columns of one file, each of which must be there once, and those that it may have."""
     with reading(where), pa.OSFile(os.fsencode(file)) as source:
         parquet = pq.ParquetFile(source)
-        there = parquet.schema_arrow.names
-        lacking = [name for name in names if name not in there]
+        present = parquet.schema_arrow.names
+        lacking = [name for name in names if name not in present]
         if lacking:
-            raise HistoryError(f"A column is missing: {', '.join(lacking)}.", where=where, got=", ".join(there))
-        names += tuple(name for name in optional if name in there)
-        twice = [name for name in names if there.count(name) > 1]
+            raise HistoryError(f"A column is missing: {', '.join(lacking)}.", where=where, got=", ".join(present))
+        names += tuple(name for name in optional if name in present)
+        twice = [name for name in names if present.count(name) > 1]
         if twice:
-            raise HistoryError(f"A column occurs twice: {', '.join(twice)}.", where=where, got=", ".join(there))
+            raise HistoryError(f"A column occurs twice: {', '.join(twice)}.", where=where, got=", ".join(present))
         return parquet.read(list(names))
 
 

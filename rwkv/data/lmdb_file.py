@@ -170,9 +170,9 @@ class _Pages:
         """Note that these pages are in use."""
         if page + count - 1 > self._last:
             raise ValueError(f"page {page} is asked for, and the last is {self._last}")
-        there = len(self._taken)
-        if page + count > there:
-            raise ValueError(f"the file ends with page {there - 1}, and its contents go on to {page + count - 1}")
+        pages = len(self._taken)
+        if page + count > pages:
+            raise ValueError(f"the file ends with page {pages - 1}, and its contents go on to {page + count - 1}")
         if any(self._taken[page : page + count]):
             raise ValueError(f"page {page} is in use twice")
         self._taken[page : page + count] = b"\1" * count

@@ -23,13 +23,13 @@ def clock_of(settings: Settings, choices: ImportChoices, is_shared: bool, is_old
 
     is_shared: the source is of shared decks. is_old: its days are counted by the old scheduler.
     """
-    timezone, said = choices.timezone, list[str]()
+    timezone, notices = choices.timezone, list[str]()
     if timezone is None:
-        offset_s, said = _offset(settings, is_shared)
+        offset_s, notices = _offset(settings, is_shared)
         timezone = name_of_offset(offset_s)
     hour = settings.rollover_hour if choices.rollover_hour is None else choices.rollover_hour
     if hour is not None or not is_old:
-        return DayClock(timezone, DEFAULT_ROLLOVER if hour is None else hour), said
+        return DayClock(timezone, DEFAULT_ROLLOVER if hour is None else hour), notices
     # The old scheduler's days begin at the hour at which the collection was created, or, as seen from another zone, at
     # half past: then in the zone where that is a whole hour.
     offset_s = int(utc_offsets(np.array([settings.created_s]), timezone)[0])
@@ -37,9 +37,9 @@ def clock_of(settings: Settings, choices: ImportChoices, is_shared: bool, is_old
     if choices.timezone is None and half_s and half_s % _QUARTER_S == 0:
         offset_s -= half_s
         whole = name_of_offset(offset_s)
-        said.append(f"its days begin at half past by {timezone}: {whole} is taken, where that is a whole hour")
+        notices.append(f"its days begin at half past by {timezone}: {whole} is taken, where that is a whole hour")
         timezone = whole
-    return DayClock(timezone, (settings.created_s + offset_s) // SECONDS_PER_HOUR % 24), said
+    return DayClock(timezone, (settings.created_s + offset_s) // SECONDS_PER_HOUR % 24), notices
 
 
 def _offset(settings: Settings, is_shared: bool) -> tuple[int, list[str]]:

@@ -59,13 +59,13 @@ def readable_latex(text: str) -> str:
     """The same text with what is known of LaTeX written as people read it; what is not known loses its backslash."""
     text = _MARKS.sub(" ", text)
     for _ in range(_DEEPEST):
-        simpler = _FRACTION.sub(lambda found: f"{_joined(found[1])}/{_joined(found[2])}", text)
-        simpler = _STYLE.sub(r"\1", _ROOT.sub(lambda found: f"√{_joined(found[1])}", simpler))
-        simpler = re.sub(r"([_^])\{([^{}]*)\}", lambda found: found[1] + _joined(found[2]), simpler)
+        simpler = _FRACTION.sub(lambda match: f"{_joined(match[1])}/{_joined(match[2])}", text)
+        simpler = _STYLE.sub(r"\1", _ROOT.sub(lambda match: f"√{_joined(match[1])}", simpler))
+        simpler = re.sub(r"([_^])\{([^{}]*)\}", lambda match: match[1] + _joined(match[2]), simpler)
         if simpler == text:
             break
         text = simpler
-    text = _COMMAND.sub(lambda found: _sign(found[1]), re.sub(r"\\[,;:! ]", " ", text))
+    text = _COMMAND.sub(lambda match: _sign(match[1]), re.sub(r"\\[,;:! ]", " ", text))
     return re.sub(r"[{}]", "", text.replace("\\\\", " "))
 
 

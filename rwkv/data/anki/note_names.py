@@ -46,8 +46,8 @@ def plain_text(field: str) -> str:
 
 def _file_name(kind: re.Pattern[str], field: str) -> str:
     """The name of a field's first file of a kind; images that lie in the field itself have none."""
-    found = kind.search(field)
-    name = html.unescape(found[1].strip("\"'")) if found else ""
+    match = kind.search(field)
+    name = html.unescape(match[1].strip("\"'")) if match else ""
     return "" if name.startswith("data:") else _line(name)
 
 

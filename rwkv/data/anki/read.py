@@ -60,7 +60,7 @@ def read_anki(
         notices.append(
             f"its notes are damaged ({notes.damage}): the reviews are kept, the names of some cards are lost"
         )
-    kind, is_old, clock, said = _decided(opened, revlog, settings, choices)
+    kind, is_old, clock, reasons = _decided(opened, revlog, settings, choices)
     reviews, counts = _reviews(revlog, is_old, int(time.time() * 1000) if now_ms is None else now_ms, where, kind)
     return ImportedUser(
         source=opened.source.name,
@@ -76,7 +76,7 @@ def read_anki(
         has_fsrs=settings.has_fsrs,
         fsrs_params={preset.name: list(preset.fsrs_params) for preset in settings.presets if preset.fsrs_params},
         counts=counts,
-        notices=(*notices, *said),
+        notices=(*notices, *reasons),
     )
 
 

@@ -180,12 +180,12 @@ def _deck_of(deck: Mapping[str, Any]) -> Deck:
 
 def _preset(preset_id: object, name: object, config: bytes, where: str) -> Preset:
     known = fields(config, f"{where}, preset {preset_id}")
-    params = next((found for number in _FSRS_PARAMS if (found := float_list(known, number))), [])
+    params = next(filter(None, (float_list(known, number) for number in _FSRS_PARAMS)), [])
     return Preset(_id(preset_id), _text(name), _retention(float_field(known, _PRESET_RETENTION)), tuple(params))
 
 
 def _preset_of(preset: Mapping[str, Any]) -> Preset:
-    params: list[float] = next((found for name in _FSRS_PARAMS_JSON if (found := preset.get(name))), [])
+    params: list[float] = next(filter(None, map(preset.get, _FSRS_PARAMS_JSON)), [])
     retention = _retention(preset.get("desiredRetention"))
     return Preset(_id(preset["id"]), _text(preset["name"]), retention, tuple(map(float, params)))
 
