@@ -9,6 +9,7 @@ from rwkv.command_line.answer import Answer
 from rwkv.command_line.compare import add_compare
 from rwkv.command_line.completion import add_completion
 from rwkv.command_line.demo import add_demo
+from rwkv.command_line.finetune import add_finetune
 from rwkv.command_line.import_ import add_import
 from rwkv.command_line.info import add_info
 from rwkv.command_line.options import HelpFormatter, Parser
@@ -21,7 +22,17 @@ from rwkv.errors import RwkvError
 from rwkv.runtime import log_errors_only, printable, run_command
 
 # In the order of the help.
-_COMMANDS = (add_demo, add_simulate, add_import, add_predict, add_schedule, add_compare, add_report, add_info)
+_COMMANDS = (
+    add_demo,
+    add_simulate,
+    add_import,
+    add_predict,
+    add_schedule,
+    add_compare,
+    add_report,
+    add_finetune,
+    add_info,
+)
 
 _EPILOG = """\
 your own collection in three commands:

@@ -126,9 +126,10 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     completed_by_folders(parser.add_argument("folder", type=Path, metavar="DIR", help=help))
 
 
-def add_out(parser: argparse.ArgumentParser, help: str, default: Path | None = None) -> None:
+def add_out(parser: argparse.ArgumentParser, help: str, default: Path | None = None, required: bool = False) -> None:
     """--out: a file. A folder or a device is refused before any work is done for it."""
-    completed_by_files(parser.add_argument("--out", type=_output, default=default, metavar="FILE", help=help))
+    out = parser.add_argument("--out", type=_output, default=default, required=required, metavar="FILE", help=help)
+    completed_by_files(out)
 
 
 def written(what: str, path: Path) -> str:

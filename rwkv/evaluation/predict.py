@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,13 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.review_th)
+
+    def part(self, chosen: Bools) -> "Targets":
+        """Some of them."""
+        columns: dict[str, Any] = {
+            name: column[chosen] for name, column in vars(self).items() if isinstance(column, np.ndarray)
+        }
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)

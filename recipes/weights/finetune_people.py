@@ -1,0 +1,98 @@
+"""What finetuning is worth: the benchmark's five splits, each predicted by weights adapted to what lies before it.
+
+    python -m recipes.weights.finetune_people DATASET [--model WEIGHTS] [--users 1,4-6]
+
+Prints LogLoss by person. What `rwkv finetune` would not have written is not used: such a split is predicted by the
+weights as they were.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from rwkv.command_line.compare import user_numbers
+from rwkv.commands.chosen_model import choose_model
+from rwkv.commands.compare import AHEAD, IMM
+from rwkv.commands.users import users_in
+from rwkv.data.history import RevlogTable
+from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews, folds_of
+from rwkv.data.revlogs import read_history
+from rwkv.data.segments import whole_history
+from rwkv.evaluation.compare import baseline_predictions, trained_predictions
+from rwkv.evaluation.predict import Targets, find_targets, last_rows, predict_users, sliced_for, whole_histories
+from rwkv.evaluation.scores import score
+from rwkv.model.network import Network
+from rwkv.runtime import run_command
+from rwkv.training.finetune import FEWEST_JUDGED, adapt, judged_reviews
+
+_AFTER = " after"
+_COLUMNS = ("AVG", "FSRS-6", AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)
+
+
+def main() -> int:
+    """Print a line a person and the means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--users", type=user_numbers)
+    options = parser.parse_args()
+    network = choose_model(options.model).network
+    print(f"{'user':<6}{'reviews':>8}{'adapted':>9}" + "".join(f"{name:>14}" for name in _COLUMNS))
+    rows = []
+    for user in users_in(options.dataset, options.users):
+        table = read_history(options.dataset, user)
+        keys = benchmark_keys(table, short=False, secs=False)
+        if len(keys) == 0:
+            continue
+        losses, reviews, adapted = _losses(network, table, keys)
+        print(f"{user:<6}{reviews:>8}{adapted:>7}/5" + _cells(losses), flush=True)
+        rows.append(losses)
+    means = {name: float(np.mean([losses[name] for losses in rows])) for name in _COLUMNS}
+    print(f"{'mean':<23}" + _cells(means))
+    return 0
+
+
+def _cells(losses: dict[str, float]) -> str:
+    return "".join(f"{losses[name]:>14.4f}" for name in _COLUMNS)
+
+
+def _losses(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[dict[str, float], int, int]:
+    """LogLoss by column, of how many reviews, and how many of the splits adapted weights have predicted."""
+    segment = whole_history(table, keys.mark(table.review_th))
+    targets = find_targets(segment, keys)
+    x = last_rows(network, sliced_for(whole_histories([segment]), network.device))
+    predicted = np.isin(keys.review_ths, targets.review_th)
+    p = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+    p = {name: of[predicted] for name, of in p.items()}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS[2:]}
+    adapted = 0
+    for split in _splits(table, targets):
+        first = int(np.searchsorted(table.review_th, targets.review_th[split][0]))
+        learnt = _adapted(network, table.part(slice(first)))
+        adapted += learnt is not network
+        for ending, of in (("", network), (_AFTER, learnt)):
+            (found,) = predict_users(of, x, [targets.part(split)])
+            parts[AHEAD + ending].append(found.p_ahead)
+            parts[IMM + ending].append(found.p_imm)
+    p |= {name: np.concatenate(of) for name, of in parts.items()}
+    losses = {name: score(p[name], targets.y, targets.bins).metrics["LogLoss"] for name in _COLUMNS}
+    return {name: float("nan") if loss is None else loss for name, loss in losses.items()}, len(targets), adapted
+
+
+def _splits(table: RevlogTable, targets: Targets) -> list[np.ndarray]:
+    """Which targets lie in each of the five splits, those that hold none left out."""
+    candidates = candidate_reviews(table, short=False, secs=False).review_ths
+    splits = [np.isin(targets.review_th, candidates[fold]) for fold in folds_of(len(candidates))]
+    return [split for split in splits if split.any()]
+
+
+def _adapted(network: Network, before: RevlogTable) -> Network:
+    """What finetuning on a history leads to: other weights, or the same."""
+    if judged_reviews(before).sum() < FEWEST_JUDGED:
+        return network
+    return adapt(network, [before]).network
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
