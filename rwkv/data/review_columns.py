@@ -11,6 +11,9 @@ from rwkv.data.history import Ints, order_by_card
 # What elapsed_seconds counts: from answer to answer as in the published data, or to the moment a question was shown.
 ELAPSED = ("published", "start")
 
+# What Anki's own field of a duration holds.
+LONGEST_MS = 2**32 - 1
+
 
 @dataclass(frozen=True)
 class TimedReviews:

@@ -15,7 +15,7 @@ from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
 from rwkv.data.days import LATEST_S, DayClock
 from rwkv.data.history import Bools, Ints, order_by_card
 from rwkv.data.imported import ImportChoices, ImportedUser
-from rwkv.data.review_columns import TimedReviews
+from rwkv.data.review_columns import LONGEST_MS, TimedReviews
 from rwkv.data.source_file import unchanged
 from rwkv.errors import InputError
 from rwkv.vocab import RATINGS
@@ -32,8 +32,6 @@ _LEAST_MS = 100_000_000_000
 _MOST_MS = LATEST_S * 1000
 # It may be thousands of a spreadsheet, or a fraction. Where semicolons part the cells, commas begin fractions.
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
-# What Anki's own field of a duration holds.
-_LONGEST_MS = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -184,8 +182,8 @@ def _durations(columns: dict[str, TextColumn], rows: int, csv: CsvText) -> tuple
         place, texts = distinct_texts(column)
         is_ambiguous = np.array([_THOUSANDS.fullmatch(text) is not None for text in texts], bool)[place]
         _refuse_first(is_ambiguous, column, "review_duration", where, "milliseconds without a comma between thousands")
-    expected = f"milliseconds, 0 to {_LONGEST_MS}"
-    _refuse_first(np.abs(duration_ms) > _LONGEST_MS, column, "review_duration", where, expected)
+    expected = f"milliseconds, 0 to {LONGEST_MS}"
+    _refuse_first(np.abs(duration_ms) > LONGEST_MS, column, "review_duration", where, expected)
     return np.maximum(0, np.rint(duration_ms)).astype(np.int64), duration_ms < 0
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ from rwkv.data.anki.damage import part
 from rwkv.data.anki.note_names import note_name
 from rwkv.data.collection import Texts
 from rwkv.data.history import Ints
+from rwkv.data.review_columns import LONGEST_MS
 from rwkv.errors import InputError
 
 _TABLES = {"col", "revlog", "cards", "notes"}
 _ROWS = 20_000
+_LAST_KIND = 5
 
 # Old clients and add-ons have left fractions and nulls in columns of integers.
 _INTEGER = "CAST(ifnull({}, 0) AS INTEGER)"
@@ -83,8 +85,14 @@ def connected(path: Path, where: str) -> Iterator[sqlite3.Connection]:
 
 
 def read_revlog(database: sqlite3.Connection) -> RevlogRows:
-    """All rows, in order of time."""
-    return RevlogRows(*_integers(database, "revlog", ("id", "cid", "ease", "ivl", "factor", "time", "type")))
+    """All rows, in order of time. A kind or a duration that Anki's own fields cannot hold is 0, as Anki takes it.
+
+    Source: rslib/src/storage/revlog/mod.rs of Anki (row_to_revlog_entry).
+    """
+    rows = RevlogRows(*_integers(database, "revlog", ("id", "cid", "ease", "ivl", "factor", "time", "type")))
+    kind = rows.kind & 0xFF  # Anki reads the lowest byte
+    is_held = (rows.duration_ms >= 0) & (rows.duration_ms <= LONGEST_MS)
+    return replace(rows, kind=np.where(kind <= _LAST_KIND, kind, 0), duration_ms=np.where(is_held, rows.duration_ms, 0))
 
 
 def read_cards(database: sqlite3.Connection) -> CardRows:

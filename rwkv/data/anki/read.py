@@ -121,6 +121,6 @@ def _reviews(
         time_ms=time_ms,
         rating=kept.rating,
         state=kept.state,
-        duration_ms=np.maximum(0, revlog.duration_ms[kept.row]),
+        duration_ms=revlog.duration_ms[kept.row],
     )
     return reviews, counts

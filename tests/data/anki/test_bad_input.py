@@ -265,6 +265,23 @@ def test_odd_values(tmp_path: Path) -> None:
     assert user.card_list.desired_retention.tolist() == [0.9]
 
 
+@pytest.mark.parametrize(
+    ("kind", "state", "duration_ms", "taken_ms"),
+    [(99, 1, 2**32 - 1, 2**32 - 1), (257, 2, 2**32, 0), (-1, 1, -(2**63), 0), (258, 3, 2**63 - 1, 0), (2**62, 1, 0, 0)],
+)
+def test_what_has_no_room_in_fields_of_anki(
+    tmp_path: Path, kind: int, state: int, duration_ms: int, taken_ms: int
+) -> None:
+    """Anki reads the lowest byte of a kind, and takes 0 for what it does not know or cannot hold."""
+    start_ms = CREATED_S * 1000
+    path = write_collection_file(tmp_path / "a.anki2", [(start_ms, 1, 3, 0), (start_ms + 1, 1, 3, 1)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE revlog SET type = ?, time = ? WHERE type = 1", (kind, duration_ms))
+    user = imported(path)
+    assert user.reviews.state.tolist() == [0, state]
+    assert user.reviews.duration_ms.tolist() == [5000, taken_ms]
+
+
 def test_a_collection_that_only_anki_refuses(tmp_path: Path) -> None:
     """It is read from its tables, and that is told."""
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS)
