@@ -115,7 +115,8 @@ class Study:
         """Forget half of the cards that these users have seen."""
         if user.any():
             card = np.flatnonzero(user[self._owner] & self.seen)
-            card = card[(card % _RESET_EVERY == 0) & (self._scheduler.due_day[card] < NEVER)]
+            place = card - self._learners.collection.first[self._owner[card]]
+            card = card[(place % _RESET_EVERY == 0) & (self._scheduler.due_day[card] < NEVER)]
             self._scheduler.reset(card)
 
     def _due_cards(self, session: Ints, here: Bools) -> tuple[Ints, Ints]:
