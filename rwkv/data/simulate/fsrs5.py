@@ -7,8 +7,7 @@ Source: the algorithm FSRS-5 as published by open-spaced-repetition.
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from rwkv.data.simulate.shapes import Floats, Ints
 
 # fmt: off
 DEFAULT = np.array([

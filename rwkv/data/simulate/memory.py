@@ -6,10 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, next_stability, recall_after
+from rwkv.data.simulate.shapes import Floats, Ints, sigmoid
 from rwkv.vocab import SECONDS_PER_DAY
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 DAY_MS = 1000 * SECONDS_PER_DAY
 
@@ -107,7 +105,7 @@ class Memory:
         gap_days = np.maximum(moment.time_ms - self._last_ms[card], 0) / DAY_MS
         stability_days = self._stability_days[card] * np.exp(self._note_bond[note])
         retrievability = recall_after(gap_days, stability_days, traits.curve_power[user])
-        slow = np.where(is_new, _sigmoid(traits.knowledge[user] + ease), retrievability)
+        slow = np.where(is_new, sigmoid(traits.knowledge[user] + ease), retrievability)
         fast = _FAST_STRENGTH[last_rating] * np.exp(-gap_days / traits.fast_days[user])
         known = 1 - (1 - slow) * (1 - fast) * (1 - self._primed(card, user, moment.time_ms))
         known *= 1 - _SLIP[last_rating]
@@ -116,7 +114,7 @@ class Memory:
         rhythm = traits.rhythm[user] * np.cos((hour - traits.best_hour[user]) * (2 * np.pi / 24))
         tired = traits.fatigue[user] * np.minimum(moment.position / 60, 2)
         logit = np.log(np.maximum(known, 1e-9) / np.maximum(1 - known, 1e-9)) + traits.level[user] * ~is_new
-        recalled = _sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
+        recalled = sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
         return Recall(self._rating_p(recalled, ease, user, moment), retrievability, gap_days, is_new)
 
     def _primed(self, card: Ints, user: Ints, time_ms: Ints) -> Floats:
@@ -164,7 +162,3 @@ class Memory:
         shares = np.stack((again, recalled * hard + called_hard, good, recalled * easy), axis=1)
         careless = moment.is_careless[:, None]
         return np.where(careless, _CARELESS_SHARES, shares)
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return 1 / (1 + np.exp(-x))

@@ -10,9 +10,8 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from rwkv.data.simulate.shapes import Floats
 
 FSRS_PARAMETERS = 19
 

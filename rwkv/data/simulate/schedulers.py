@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.data.simulate.fsrs5 import first_state, interval_for, next_difficulty, next_stability, recall_after
+from rwkv.data.simulate.shapes import Floats, Ints
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NEW, LEARNING, REVIEW, RELEARNING, FILTERED = 0, 1, 2, 3, 4
