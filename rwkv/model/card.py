@@ -14,6 +14,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "rwkv.safetensors"
 CARD = "rwkv.card"
 
 Card = dict[str, Any]
+_FACTS = (str, int, float, bool, type(None))
 
 
 def read_card(path: Path) -> Card | None:
@@ -29,11 +30,20 @@ def read_card(path: Path) -> Card | None:
         return None
     try:
         card = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError("The model card is damaged.", where=str(path), got=str(error)) from error
-    if not isinstance(card, dict) or not all(isinstance(facts, dict) for facts in card.values()):
-        raise CheckpointError("The model card is damaged.", where=str(path), expected="groups of facts by title")
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(card, dict) or not all(map(_are_facts, card.values())):
+        raise _damaged(path, "JSON of another form")
     return card
+
+
+def _are_facts(facts: object) -> bool:
+    return isinstance(facts, dict) and all(isinstance(fact, _FACTS) for fact in facts.values())
+
+
+def _damaged(path: Path, got: str) -> CheckpointError:
+    expected, hint = "groups of facts by title", "get the file once more; its weights are checked apart from the card"
+    return CheckpointError("The model card is damaged.", where=str(path), got=got, expected=expected, hint=hint)
 
 
 def card_lines(card: Card) -> list[str]:

@@ -29,7 +29,7 @@ _MOST_NAMES = 5
 _MOST_LETTERS = 200
 # Ten times an optimiser's state in float32, which is the largest file of this network.
 _MOST_BYTES = 1 << 28
-# What other numbers would mean as weights, nobody has said.
+# Integers are no weights: nothing says how they are scaled.
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _DENSE = "dense tensors of " + ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
 _ZIP = b"PK\x03\x04"
@@ -92,14 +92,14 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a `.safetensors` file says of itself; nothing for a file of another form."""
-    data = path.read_bytes()
+    """What a `.safetensors` file says of itself; nothing for a file of another form. Raises CheckpointError."""
+    with file_errors(path):
+        _check_size(path.stat().st_size, path)
+        data = path.read_bytes()
     if not _is_safetensors(data):
         return {}
     with _reading(path):
-        (length,) = struct.unpack_from("<Q", data)
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        return {str(key): str(value) for key, value in metadata.items()}
+        return _metadata(data)
 
 
 def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
@@ -190,14 +190,19 @@ def _is_safetensors(data: bytes) -> bool:
     return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
 
 
+def _metadata(data: bytes) -> dict[str, str]:
+    (length,) = struct.unpack_from("<Q", data)
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return {str(key): str(value) for key, value in metadata.items()}
+
+
 def _from_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
     with _reading(path):
         weights = safetensors.torch.load(data)
-        (length,) = struct.unpack_from("<Q", data)
-        expected = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(_CHECKSUM)
+        expected = _metadata(data).get(_CHECKSUM)
         if expected is not None and not _differences(weights):
-            found = weights_fingerprint({name: weights[name] for name in _shapes()})
-            if found != expected:
+            fingerprint = weights_fingerprint({name: weights[name] for name in _shapes()})
+            if fingerprint != expected:
                 raise ValueError("the weights are not those of the checksum in the file's metadata")
     return weights
 

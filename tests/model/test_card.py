@@ -55,7 +55,10 @@ def test_weights_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert CARD not in read_metadata(tmp_path / "plain.pth")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '"text"', '{"a": 1}'])
+NESTED = '{"a": {"b": ' + "[" * 100_000 + "]" * 100_000 + "}}"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"', '{"a": 1}', '{"a": {"b": ["c"]}}', NESTED])
 def test_a_damaged_card_is_refused(weights: Path, text: str) -> None:
     write_weights(weights, recipe_network(PUBLISHED).state_dict(), {CARD: text})
     with pytest.raises(CheckpointError, match="card is damaged"):
