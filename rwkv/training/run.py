@@ -19,6 +19,8 @@ _FREE_PREFIXES = ("WANDB_", "USE_WANDB", "LABEL_FILTER_", "NUM_FETCH_PROCESSES",
 _FREE_SUFFIXES = ("_LMDB_SIZE",)
 
 Keys = Mapping[str, object]
+# Keys that came later, with what runs did before there were such.
+_LATER_KEYS: dict[str, object] = {"DROPOUT": 1.0}
 # What keys of a training hold.
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -82,7 +84,7 @@ class RunFiles:
         """
         if not self.note.is_file():
             return None
-        found, theirs, data = self._read_note()
+        progress, theirs, data = self._read_note()
         differing = [key for key in self._keys if key not in theirs or theirs[key] != self._keys[key]]
         if differing:
             raise ConfigError(
@@ -101,7 +103,7 @@ class RunFiles:
                 expected=data,
                 hint="give another SAVE_MODEL_PREFIX, or set RESUME = false to begin anew over it",
             )
-        return found
+        return progress
 
     def _read_note(self) -> tuple[Progress, Keys, str]:
         try:
@@ -110,7 +112,7 @@ class RunFiles:
             keys, progress = dict(content["config"]), Progress(**content["progress"])
             if not progress.is_possible() or not all(isinstance(value, _PLAIN) for value in keys.values()):
                 raise ValueError("values of other types")
-            return progress, keys, str(content["data"])
+            return progress, _LATER_KEYS | keys, str(content["data"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             hint = "move the file away to begin anew"
             raise InputError("The note of the run is damaged.", where=str(self.note), hint=hint) from error

@@ -196,6 +196,13 @@ def test_a_finished_run_is_not_given_up_for_another_configuration(tmp_path: Path
         files_of(tmp_path, SEED=2).progress()
 
 
+def test_a_note_from_before_a_key_holds_where_the_key_says_what_was_done_then(tmp_path: Path) -> None:
+    files_of(tmp_path).record(Progress(3, TOTAL, 0))
+    assert files_of(tmp_path, DROPOUT=1.0).progress() == Progress(3, TOTAL, 0)
+    with pytest.raises(ConfigError, match=r"DROPOUT = 0\.5(.|\n)*DROPOUT = 1\.0"):
+        files_of(tmp_path, DROPOUT=0.5).progress()
+
+
 def test_another_store_is_an_error(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     with pytest.raises(InputError, match=r"training store has changed(.|\n)*another store(.|\n)*a store"):
