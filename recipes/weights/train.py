@@ -18,7 +18,7 @@ from rwkv.commands.simulate import simulate
 from rwkv.commands.train import train
 from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig, load_config
 from rwkv.data.store import ReviewStore
-from rwkv.errors import RwkvError
+from rwkv.errors import InputError, RwkvError
 from rwkv.runtime import run_command
 
 # The first learners are held out: some to validate, all to evaluate.
@@ -76,22 +76,16 @@ def _data(options: argparse.Namespace) -> None:
 
 def _stable(options: argparse.Namespace) -> None:
     """Warm-up and constant rate. May be stopped early: the decay then starts from the last checkpoint."""
-    run = {"TRAIN_MODE": "WS", "SAVE_MODEL_PREFIX": "stable"}
-    _must(
-        train(
-            _config(options.out, f"{options.name}_stable", TrainConfig, _training(options, options.stable_steps) | run)
-        )
-    )
+    keys = _training(options, options.stable_steps) | {"TRAIN_MODE": "WS", "SAVE_MODEL_PREFIX": "stable"}
+    _must(train(_config(options.out, f"{options.name}_stable", TrainConfig, keys)))
 
 
 def _decay(options: argparse.Namespace) -> None:
     """The rate falls to 0, from where the stable phase has come to."""
     folder = _folder(options)
     start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(folder), "LOAD_MODEL_NAME": _last(folder, "stable").stem}
-    run = {"TRAIN_MODE": "D", "SAVE_MODEL_PREFIX": "decay"} | start
-    _must(
-        train(_config(options.out, f"{options.name}_decay", TrainConfig, _training(options, options.decay_steps) | run))
-    )
+    keys = _training(options, options.decay_steps) | {"TRAIN_MODE": "D", "SAVE_MODEL_PREFIX": "decay"} | start
+    _must(train(_config(options.out, f"{options.name}_decay", TrainConfig, keys)))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -146,8 +140,11 @@ def _folder(options: argparse.Namespace) -> Path:
 
 
 def _last(folder: Path, phase: str) -> Path:
-    """The checkpoint with the highest step."""
-    return max(folder.glob(f"{phase}_[0-9]*.pth"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    """The checkpoint with the highest step. Raises InputError where there is none."""
+    checkpoints = list(folder.glob(f"{phase}_[0-9]*.pth"))
+    if not checkpoints:
+        raise InputError(f"There is no checkpoint of {phase}.", where=str(folder), hint=f"run --only {phase} first")
+    return max(checkpoints, key=lambda path: int(path.stem.rpartition("_")[2]))
 
 
 def _keys_database(out: Path) -> Keys:

@@ -17,7 +17,7 @@ CURVE = "curve"
 
 # So much of the memory is left in use once it was full.
 _KEPT_SHARE = 0.75
-# So many states go in one transaction: more would take memory that the system has to give anew each time.
+# So many states are encoded and written at a time: more would take memory that the system has to give anew.
 _WRITTEN_TOGETHER = 256
 # About what Python and torch need for an entry beside its numbers.
 _OVERHEAD = 400
