@@ -29,9 +29,9 @@ def find_keys(config: FindKeysConfig) -> int:
         todo = [user for user in users if not store.has(user)]
         log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
 
-        def write(found: list[tuple[int, tuple[BenchmarkKeys, tuple[str, ...]]]]) -> None:
-            store.write({user: keys for user, (keys, _) in found})
-            for user, (keys, notices) in found:
+        def write(results: list[tuple[int, tuple[BenchmarkKeys, tuple[str, ...]]]]) -> None:
+            store.write({user: keys for user, (keys, _) in results})
+            for user, (keys, notices) in results:
                 for notice in notices:
                     log.info("user %d: %s", user, notice)
                 if len(keys) == 0:

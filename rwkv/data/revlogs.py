@@ -151,13 +151,13 @@ def _joined(
     columns = read_columns(root, kind, user, names)
     if columns is None:
         return [(np.zeros_like(ids), np.ones(len(ids), bool)) for _ in names[1:]]
-    found = _lookup(ids, missing, integers(columns[names[0]], names[0], where), f"{where}, column {names[0]}")
+    position = _lookup(ids, missing, integers(columns[names[0]], names[0], where), f"{where}, column {names[0]}")
     joined = []
     for name in names[1:]:
         values, absent = (
             np.append(column, fill) for column, fill in zip(numbers(columns[name], name, where), (0, 1), strict=True)
         )
-        joined.append((values[found], absent[found].astype(bool)))
+        joined.append((values[position], absent[position].astype(bool)))
     return joined
 
 

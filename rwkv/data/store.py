@@ -84,13 +84,13 @@ class ReviewStore:
         if self.settings is None:
             meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings), _CHECKSUM: _checksum(settings)}
             self.settings = self._settings(self.database.put_first(_META, json.dumps(meta).encode()))
-        for name, there in asdict(self.settings).items():
-            if there != (here := getattr(settings, name)):
+        for name, stated in asdict(self.settings).items():
+            if stated != (here := getattr(settings, name)):
                 raise StoreError(
                     f"The store was made with another {name.upper()}.",
                     where=self._path,
                     got=repr(here),
-                    expected=repr(there),
+                    expected=repr(stated),
                     hint="give another LMDB_PATH, or delete the folder to make the store again",
                 )
 

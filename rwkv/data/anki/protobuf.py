@@ -15,7 +15,7 @@ def fields(message: bytes, where: str) -> dict[int, list[Value]]:
 
     Raises InputError where it is no message.
     """
-    found: dict[int, list[Value]] = {}
+    values: dict[int, list[Value]] = {}
     place = 0
     while place < len(message):
         tag, place = _varint(message, place, where)
@@ -34,8 +34,8 @@ def fields(message: bytes, where: str) -> dict[int, list[Value]]:
             place += size
         if place > len(message):
             raise _damaged(where, "a value that ends outside")
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        values.setdefault(tag >> 3, []).append(value)
+    return values
 
 
 def message_field(message: dict[int, list[Value]], number: int) -> bytes | None:
