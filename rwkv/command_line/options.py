@@ -17,6 +17,8 @@ Run = Callable[[argparse.Namespace], Answer]
 # Completion of shtab: bash's and zsh's own completion of paths.
 _FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+# How argparse ends its message of an option that lacks its value.
+_NO_VALUE = "expected one argument"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -41,6 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
+        if message.endswith(_NO_VALUE):
+            message += "; one that begins with two minuses is written --option=--value"
         if "--json" in self._given:
             print(as_json({"error": {"what": message, "next": f"see {self.prog} --help"}, "exit_code": 2}))
         super().error(message)

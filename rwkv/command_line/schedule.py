@@ -84,9 +84,9 @@ def _run(options: argparse.Namespace) -> Answer:
         _tell(schedule.reason)
         return Answer(written(f"{len(days)} days", options.out), fields)
     if options.search is not None:
-        search = days[options.search].search
-        _tell(schedule.reason if search or schedule.reason else f"no card is due on day {options.search}")
-        return Answer(search, fields)
+        day = days[options.search]
+        _tell(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
+        return Answer(day.search, fields)
     return Answer(schedule_tables.as_text(schedule), fields)
 
 

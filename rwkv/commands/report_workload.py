@@ -21,6 +21,8 @@ WORKLOAD_DAYS = 30
 MOST_ANSWERS = 2000
 # Cards for each retention then, at least and at most.
 _FEWEST_CARDS, _MOST_CARDS = 12, 200
+# Taken for a card where no curve falls so far: next to none, but divisible by.
+_LEAST_ANSWERS = 1e-6
 
 
 def today(engine: Engine, learner: Learner, at_s: float) -> Today:
@@ -43,7 +45,7 @@ def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> 
         plays = [_played(engine, learner, at_s, wanted) for wanted in WORKLOAD_RETENTIONS]
         return _workload(plays, [asked] * len(plays), learner, asked)
     budget, most = MOST_ANSWERS / len(answers), min(_MOST_CARDS, len(asked) // len(answers))
-    sizes = [int(np.clip(budget / of.mean(), _FEWEST_CARDS, most)) for of in answers]
+    sizes = [int(np.clip(budget / max(of.mean(), _LEAST_ANSWERS), _FEWEST_CARDS, most)) for of in answers]
     groups = _groups(asked[np.argsort(cards.interval_days[asked], kind="stable")], sizes)
     wanted = learner.cards.desired_retention.copy()
     for rows, retention in zip(groups, WORKLOAD_RETENTIONS, strict=True):

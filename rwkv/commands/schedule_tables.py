@@ -83,6 +83,15 @@ def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str |
     return f"no card can be asked: of {len(cards)} cards {told}{ask}"
 
 
+def why_no_search(day: ScheduledDay) -> str:
+    """Why there is nothing to search for on a day."""
+    repeats = len(day.card_id)
+    if repeats == 0:
+        return f"no card is due on day {day.day}"
+    cards = "card is" if repeats == 1 else "cards are"
+    return f"no card is due on day {day.day} whatever is answered before: {repeats} {cards} expected to be back by then"
+
+
 def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:
     """The date of each day in the collection's time zone."""
     if learner.info is None:

@@ -60,12 +60,13 @@ def past_facts(past: PastReviews, today: int, goal: float) -> Facts:
 
 
 def retention_facts(past: PastReviews, today: int, goal: float) -> Facts:
-    """Reviews and recalls of the last month and of all before it; the month ends with the last review if none is in it.
+    """Reviews and recalls of the last month and of all before it. Where it has none, it ends with the latest.
 
     month_ends: days before today.
     """
     counted, came = is_retention(past), past.rating > 1
-    last = today if (past.day[counted] > today - MONTH_DAYS).any() else int(past.day.max(initial=0))
+    latest = int(past.day[counted].max()) if counted.any() else today
+    last = today if latest > today - MONTH_DAYS else latest
     in_month = past.day > last - MONTH_DAYS
     return {
         "goal": goal,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rwkv.commands import report_workload
 from tests.commands.evaluation import ROWS_TOGETHER, Evaluation, make_inputs
 from tests.commands.training import Training, make_stores, set_often
 from tests.commands.workspace import Workspace
@@ -58,3 +59,10 @@ def training(stores: Path, tmp_path: Path) -> Training:
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints every 2 steps."""
     set_often(monkeypatch)
+
+
+@pytest.fixture
+def few_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that plays few days."""
+    monkeypatch.setattr(report_workload, "WORKLOAD_RETENTIONS", (0.7, 0.9))
+    monkeypatch.setattr(report_workload, "WORKLOAD_DAYS", 3)

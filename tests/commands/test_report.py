@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from rwkv import cli
-from rwkv.commands import report_workload
 from rwkv.commands.chosen_model import DEMO_NOTICE
 from rwkv.commands.compare import compare_users
 from rwkv.commands.fed_engine import fed_engine
@@ -26,8 +25,6 @@ from rwkv.commands.report_predictions import (
     predict_past,
     who_is_ahead,
 )
-from rwkv.commands.report_workload import today, workload
-from rwkv.commands.schedule import schedule_learner
 from rwkv.data.collection import CardList, Collection, read_collection, write_collection
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.report_content import CURVE_TIMES_S
@@ -93,13 +90,7 @@ def predicted(learner: Learner) -> PersonPredicted:
     return predict_past(learner, said)
 
 
-@pytest.fixture
-def few_plays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_workload, "WORKLOAD_RETENTIONS", (0.7, 0.9))
-    monkeypatch.setattr(report_workload, "WORKLOAD_DAYS", 3)
-
-
-# --- Cards and workload
+# --- Cards
 
 
 def test_cards_are_as_the_engine_says(learner: Learner) -> None:
@@ -124,46 +115,6 @@ def test_cards_are_as_the_engine_says(learner: Learner) -> None:
     assert np.isnan(cards.p_now[row_of[id_of(NEW)]])
     assert np.flatnonzero(cards.suspended).tolist() == [row_of[id_of(SUSPENDED)]]
     assert [deck_names(learner)[deck] for deck in cards.deck] == learner.cards.deck.tolist()
-    engine.close()
-
-
-def test_today_is_what_schedule_asks(learner: Learner) -> None:
-    at_s = learner.end_s + 5 * DAY
-    engine = fed_engine(learner, MODEL)
-    due = today(engine, learner, at_s)
-    (day, *_) = schedule_learner(learner, MODEL, at_s, days=2)
-    assert sorted(learner.cards.card_id[due.row].tolist()) == sorted(day.card_id.tolist())
-    assert len(due.row) > 0
-    assert (due.minutes, due.recall) == pytest.approx((day.minutes, day.recall), rel=1e-4)
-    assert engine.reviews == len(learner.history)
-    engine.close()
-
-
-@pytest.mark.usefixtures("few_plays")
-def test_workload_is_that_of_schedule(learner: Learner) -> None:
-    """Each retention from the same start, which no play before it has changed."""
-    at_s = learner.end_s + DAY
-    engine = fed_engine(learner, MODEL)
-    found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
-    assert found.played == found.cards
-    for row, retention in enumerate(found.retention):
-        days = schedule_learner(learner, MODEL, at_s, retention, 3)
-        assert found.reviews[row].tolist() == [len(day.card_id) for day in days]
-        assert found.minutes[row].tolist() == pytest.approx([day.minutes for day in days], rel=1e-4)
-    assert found.reviews.sum() > 0
-    engine.close()
-
-
-@pytest.mark.usefixtures("few_plays")
-def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_workload, "MOST_ANSWERS", 10)
-    at_s = learner.end_s + 400 * DAY  # so long after it that all cards are due, whatever the retention
-    engine = fed_engine(learner, MODEL)
-    cards = cards_now(engine, learner, at_s)
-    found = workload(engine, learner, at_s, cards)
-    assert 0 < found.played < found.cards == 58
-    everything = today(engine, learner, at_s)
-    assert found.reviews[1, 0] == pytest.approx(len(everything.row), rel=0.2)  # a card more or less of the group
     engine.close()
 
 

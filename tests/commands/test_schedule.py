@@ -12,7 +12,7 @@ from rwkv.commands import schedule
 from rwkv.commands.answer_times import median_answer_ms
 from rwkv.commands.learner import Learner, questions_at, read_learner
 from rwkv.commands.schedule import Pace, ScheduledDay, schedule_collection, schedule_learner
-from rwkv.commands.schedule_tables import schedule_of, why_nothing
+from rwkv.commands.schedule_tables import schedule_of, why_no_search, why_nothing
 from rwkv.data.collection import CardList
 from rwkv.data.days import local_time
 from rwkv.errors import InputError
@@ -285,7 +285,11 @@ def test_a_search_for_anki() -> None:
     none = np.zeros(3, bool)
     day = ScheduledDay(0, np.array([3, 1, 2]), np.array([False, True, False]), none, np.full(3, 0.5), 0.9, 0)
     assert day.search == "cid:3,2"
-    assert ScheduledDay(0, np.array([1]), np.array([True]), none[:1], np.array([0.5]), 0.9, 0).search == ""
+    repeat = ScheduledDay(4, np.array([1]), np.array([True]), none[:1], np.array([0.5]), 0.9, 0)
+    assert repeat.search == ""
+    assert why_no_search(repeat).endswith("whatever is answered before: 1 card is expected to be back by then")
+    free = ScheduledDay(4, np.empty(0, int), none[:0], none[:0], np.empty(0), float("nan"), 0)
+    assert why_no_search(free) == "no card is due on day 4"
 
 
 def test_the_days_played_through_are_not_kept(tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def test_a_month_long_ago_ends_with_the_last_review() -> None:
     assert (facts["month_ends"], facts["month"], facts["before"]) == (460, [1, 0], [1, 1])
 
 
+def test_a_month_of_learning_alone_does_not_hide_the_retention_before_it() -> None:
+    """New cards that were answered today count in no retention."""
+    past = reviews([0, 5, 40, 499, 500], [3, 3, 1, 1, 3], [-1, 5, 35, -1, 0])
+    facts = retention_facts(past, today=500, goal=0.9)
+    assert (facts["month_ends"], facts["month"], facts["before"]) == (460, [1, 0], [1, 1])
+
+
+def test_without_a_retention_the_month_ends_today() -> None:
+    facts = retention_facts(reviews([3, 3], [1, 3], [-1, 0]), today=500, goal=0.9)
+    assert (facts["month_ends"], facts["month"], facts["before"]) == (0, [0, 0], [0, 0])
+
+
 def test_months_part_young_from_mature() -> None:
     past = reviews([NEW_YEAR - 1, NEW_YEAR, NEW_YEAR + 30, NEW_YEAR + 31], [3, 1, 3, 1], [20, 21, 30, 1])
     counted, mature = is_retention(past), past.elapsed_days >= 21

@@ -32,7 +32,7 @@ function drawOverview(data) {
 
 // Reviews of cards asked on a later day, of the last 30 days and before.
 function retentionTile({ goal, month, before, month_days: days, month_ends: ends }) {
-  const when = ends ? `${days} days up to the last review, ${wholeNumber(ends)} days ago` : `last ${days} days`;
+  const when = ends ? `${days} days up to the last of these reviews, ${wholeNumber(ends)} days ago` : `last ${days} days`;
   const title = "How it goes";
   if (!month[0] && !before[0]) return glance(title, big("–"), line("No card has been asked again on a later day yet."));
   return glance(

@@ -1,0 +1,70 @@
+"""What a report says of today and of the days ahead, against `rwkv schedule`."""
+
+import pytest
+
+from rwkv.commands import report_workload
+from rwkv.commands.fed_engine import fed_engine
+from rwkv.commands.learner import Learner, read_learner
+from rwkv.commands.report_cards import cards_now
+from rwkv.commands.report_workload import today, workload
+from rwkv.commands.schedule import schedule_learner
+from tests.commands.people import MODEL
+from tests.commands.test_report import DAY, make_student
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+    return read_learner(make_student(tmp_path_factory.mktemp("student")), 1)
+
+
+def test_today_is_what_schedule_asks(learner: Learner) -> None:
+    at_s = learner.end_s + 5 * DAY
+    engine = fed_engine(learner, MODEL)
+    due = today(engine, learner, at_s)
+    (day, *_) = schedule_learner(learner, MODEL, at_s, days=2)
+    assert sorted(learner.cards.card_id[due.row].tolist()) == sorted(day.card_id.tolist())
+    assert len(due.row) > 0
+    assert (due.minutes, due.recall) == pytest.approx((day.minutes, day.recall), rel=1e-4)
+    assert engine.reviews == len(learner.history)
+    engine.close()
+
+
+@pytest.mark.usefixtures("few_plays")
+def test_workload_is_that_of_schedule(learner: Learner) -> None:
+    """Each retention from the same start, which no play before it has changed."""
+    at_s = learner.end_s + DAY
+    engine = fed_engine(learner, MODEL)
+    found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
+    assert found.played == found.cards
+    for row, retention in enumerate(found.retention):
+        days = schedule_learner(learner, MODEL, at_s, retention, 3)
+        assert found.reviews[row].tolist() == [len(day.card_id) for day in days]
+        assert found.minutes[row].tolist() == pytest.approx([day.minutes for day in days], rel=1e-4)
+    assert found.reviews.sum() > 0
+    engine.close()
+
+
+@pytest.mark.usefixtures("few_plays")
+def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_workload, "MOST_ANSWERS", 10)
+    at_s = learner.end_s + 400 * DAY  # so long after it that all cards are due, whatever the retention
+    engine = fed_engine(learner, MODEL)
+    cards = cards_now(engine, learner, at_s)
+    found = workload(engine, learner, at_s, cards)
+    assert 0 < found.played < found.cards == 58
+    everything = today(engine, learner, at_s)
+    assert found.reviews[1, 0] == pytest.approx(len(everything.row), rel=0.2)  # a card more or less of the group
+    engine.close()
+
+
+@pytest.mark.usefixtures("few_plays")
+@pytest.mark.filterwarnings("error")
+def test_a_retention_that_no_curve_reaches_takes_no_work(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_workload, "WORKLOAD_RETENTIONS", (1e-9, 0.9))
+    monkeypatch.setattr(report_workload, "MOST_ANSWERS", 10)
+    at_s = learner.end_s + 10 * DAY
+    engine = fed_engine(learner, MODEL)
+    found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
+    assert found.reviews[0].tolist() == [0, 0, 0]
+    assert found.reviews[1].sum() > 0
+    engine.close()
