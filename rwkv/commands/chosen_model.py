@@ -56,4 +56,4 @@ def demo_model(folder: Path) -> Path:
 def _is_of_a_demo(path: Path) -> bool:
     """Whether weights lie where a demo has put them, named or not."""
     folder = path.resolve().parent
-    return any((of / "dataset" / "simulated.json").is_file() for of in (folder, folder.parent))
+    return any((place / "dataset" / "simulated.json").is_file() for place in (folder, folder.parent))

@@ -37,8 +37,8 @@ def fed_engine(learner: Learner, model: ChosenModel, states_bytes: int | None = 
     rest = learner.history.part(slice(engine.reviews, None))
     if len(rest) > 0:
         with progress((), len(learner.history), learner.name, "review", engine.reviews) as bar:
-            for said in engine.feeding(rest):
-                bar.update(len(said.p_imm))
+            for predictions in engine.feeding(rest):
+                bar.update(len(predictions.p_imm))
     if path is not None:
         _keep(engine, path, limit, is_new=len(rest) > 0)
     return engine

@@ -228,7 +228,7 @@ def _is_optimizer_state(content: object) -> bool:
     moments, groups = content["state"], content["param_groups"]
     return (
         isinstance(moments, dict)
-        and all(isinstance(of, dict) and _is_dense(of.values()) for of in moments.values())
+        and all(isinstance(pair, dict) and _is_dense(pair.values()) for pair in moments.values())
         and isinstance(groups, list)
         and all(isinstance(group, dict) and _is_numbered(group.get("params")) for group in groups)
     )

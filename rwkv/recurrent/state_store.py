@@ -123,10 +123,10 @@ class StateStore:
         """Those taken away are kept as nothing, which hides what the file held before."""
         encoded = {key: b"" for key, state in states.items() if state is None}
         for kind in {kind for kind, _ in states}:
-            there = {key: state for key, state in states.items() if key[0] == kind and state is not None}
-            if there:
-                data = self._form_of(kind).encode(torch.cat(list(there.values())))
-                encoded |= dict(zip(there, data, strict=True))
+            kept = {key: state for key, state in states.items() if key[0] == kind and state is not None}
+            if kept:
+                data = self._form_of(kind).encode(torch.cat(list(kept.values())))
+                encoded |= dict(zip(kept, data, strict=True))
         self._opened().put(encoded)
 
     def _stored(self, key: Key) -> Tensor | None:

@@ -67,7 +67,7 @@ def published_state(optimizer: torch.optim.AdamW) -> dict[str, Any]:
     """The optimiser's state_dict as the published trainer goes on from it, on whatever device it was made."""
     state = optimizer.state_dict()
     plain = {"fused": None, "capturable": False}
-    return {**state, "param_groups": [{**of, **plain, "lr": float(of["lr"])} for of in state["param_groups"]]}
+    return {**state, "param_groups": [{**group, **plain, "lr": float(group["lr"])} for group in state["param_groups"]]}
 
 
 def load_moments(optimizer: torch.optim.AdamW, state: dict[str, Any], where: str) -> None:
