@@ -156,9 +156,12 @@ def test_without_a_time_zone_it_was_four_o_clock_where_the_collection_was_made(t
 def test_without_any_trace_of_a_time_zone_that_of_this_computer_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rwkv.data.anki.clock._offset_here", lambda: -3 * 3600)
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, {"schedVer": 2, "rollover": 5}, CREATED_S + 123)
-    user = imported(path)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "<-03>3")
+        time.tzset()
+        user = imported(path)
+    time.tzset()
     assert user.clock == DayClock("UTC-03:00", 5)
     assert "UTC-03:00, of this computer, is a guess" in user.notices[0]
     assert imported(path, ImportChoices(timezone="UTC")).notices == ()
