@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.commands.compare import compare_folders  # loads torch
     from rwkv.commands.compare_table import comparison_fields, format_comparison
 
-    found = compare_folders(
+    comparison = compare_folders(
         options.folders, options.users, options.model, options.results, options.write, options.missing_notes
     )
-    return Answer(format_comparison(found), comparison_fields(found), found.exit_code)
+    return Answer(format_comparison(comparison), comparison_fields(comparison), comparison.exit_code)

@@ -89,10 +89,14 @@ def compare_folders(
         _check_numbers(wanted)
     files = {} if results is None else read_results(results)
     chosen = choose_model(model)
-    parts = {of: compare_users(of, numbers, chosen.network, missing_notes) for of, numbers in wanted.items()}
+    parts = {
+        folder: compare_users(folder, numbers, chosen.network, missing_notes) for folder, numbers in wanted.items()
+    }
     label = "{user}".format if len(wanted) == 1 else "{folder}: {user}".format
-    people = {label(folder=of, user=one.user): one for of, part in parts.items() for one in part.users}
-    without = {label(folder=of, user=user): why for of, part in parts.items() for user, why in part.without.items()}
+    people = {label(folder=folder, user=one.user): one for folder, part in parts.items() for one in part.users}
+    without = {
+        label(folder=folder, user=user): why for folder, part in parts.items() for user, why in part.without.items()
+    }
     if not people:
         raise _nobody(parts)
     own = {name: {label: one.scores()[name] for label, one in people.items()} for name in next(iter(people.values())).p}
@@ -176,10 +180,13 @@ def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int
     targets = find_targets(history, keys)
     p = {}
     if len(targets) > 0:
-        said = predict_history(network, history, targets)
+        predictions = predict_history(network, history, targets)
         baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
         predicted = np.isin(keys.review_ths, targets.review_th)
-        p = {name: of[predicted] for name, of in baselines.items()} | {AHEAD: said.p_ahead, IMM: said.p_imm}
+        p = {name: column[predicted] for name, column in baselines.items()} | {
+            AHEAD: predictions.p_ahead,
+            IMM: predictions.p_imm,
+        }
     return Comparison(table.user, targets.review_th, p, targets.y, targets.bins), targets.left_out
 
 
@@ -196,26 +203,28 @@ def _of_people(
     files: Mapping[str, Mapping[int, Score]], own: Mapping[str, object], people: Mapping[str, Comparison]
 ) -> dict[str, dict[str, Score]]:
     """The scores in result files of the people compared. An algorithm that ran here too is told apart by its name."""
-    found = {}
-    for name, of in files.items():
-        there = {label: one for label, one in people.items() if one.user in of}
-        if not there:
+    scores = {}
+    for name, by_user in files.items():
+        present = {label: one for label, one in people.items() if one.user in by_user}
+        if not present:
             log.warning("%s.jsonl is left out: it holds none of these users", name)
             continue
-        for one in there.values():
-            if of[one.user].size != len(one):
-                log.warning("%s.jsonl: user %d has %d reviews, not %d", name, one.user, of[one.user].size, len(one))
-        found[f"{name} (file)" if name in own else name] = {label: of[one.user] for label, one in there.items()}
-    return found
+        for one in present.values():
+            if by_user[one.user].size != len(one):
+                log.warning(
+                    "%s.jsonl: user %d has %d reviews, not %d", name, one.user, by_user[one.user].size, len(one)
+                )
+        scores[f"{name} (file)" if name in own else name] = {label: by_user[one.user] for label, one in present.items()}
+    return scores
 
 
 def _write_results(
     folder: Path, own: Mapping[str, Mapping[str, Score]], people: Mapping[str, Comparison], model: Path
 ) -> None:
-    for name, of in own.items():
+    for name, by_label in own.items():
         if name in (AHEAD, IMM):
             MadeBy(folder, name).note((one.user for one in people.values()), model_at(model))
-        write_scores(folder, name, {people[label].user: found for label, found in of.items()})
+        write_scores(folder, name, {people[label].user: score for label, score in by_label.items()})
 
 
 def _check_numbers(wanted: Mapping[Path, Iterable[int]]) -> None:

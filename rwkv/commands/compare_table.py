@@ -14,18 +14,18 @@ _WIDTH = 19
 _CELL = 8
 
 
-def format_comparison(of: ComparedFolders) -> str:
+def format_comparison(comparison: ComparedFolders) -> str:
     """Means, a line for each user, all metrics of each unless they are many, superiority and tests."""
-    parts = [_heading(of)]
-    if len(of.counted) > 1:
-        parts.append(format_estimates("weighted by reviews", of.means.weighted))
-        parts.append(format_estimates("every user the same", of.means.unweighted))
-    if len(of.users) + len(of.without) > 1:
-        parts.append(_users(of))
-    if len(of.users) <= _MOST_USERS:
-        parts += [format_estimates(f"user {label}", _estimates_of(of, label)) for label in of.users]
-    if len(of.counted) > 1:
-        parts += [_superiority(of.superiority), _signed_ranks(of.signed_ranks)]
+    parts = [_heading(comparison)]
+    if len(comparison.counted) > 1:
+        parts.append(format_estimates("weighted by reviews", comparison.means.weighted))
+        parts.append(format_estimates("every user the same", comparison.means.unweighted))
+    if len(comparison.users) + len(comparison.without) > 1:
+        parts.append(_users(comparison))
+    if len(comparison.users) <= _MOST_USERS:
+        parts += [format_estimates(f"user {label}", _estimates_of(comparison, label)) for label in comparison.users]
+    if len(comparison.counted) > 1:
+        parts += [_superiority(comparison.superiority), _signed_ranks(comparison.signed_ranks)]
     return "\n\n".join(parts)
 
 
@@ -33,45 +33,47 @@ def format_estimates(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> 
     """A line an algorithm: the metrics, with half the width of their intervals where there is one."""
     width = _name_width([title, *rows])
     lines = [f"{title:<{width}}" + "".join(f"{metric:<{_WIDTH}}" for metric in COLUMNS)]
-    for name, of in rows.items():
-        lines.append(f"{name:<{width}}" + "".join(f"{_cell(of[metric]):<{_WIDTH}}" for metric in COLUMNS))
+    for name, estimates in rows.items():
+        lines.append(f"{name:<{width}}" + "".join(f"{_cell(estimates[metric]):<{_WIDTH}}" for metric in COLUMNS))
     return "\n".join(line.rstrip() for line in lines)
 
 
-def comparison_fields(of: ComparedFolders) -> dict[str, object]:
+def comparison_fields(comparison: ComparedFolders) -> dict[str, object]:
     """The same for JSON, with everybody in it. Single predictions stay out; `rwkv.commands.compare` has them."""
     return {
-        "model": of.model,
-        "notice": of.notice,
+        "model": comparison.model,
+        "notice": comparison.notice,
         "confidence": CONFIDENCE,
-        "reviews": sum(map(len, of.users.values())),
-        "left_out": of.left_out,
+        "reviews": sum(map(len, comparison.users.values())),
+        "left_out": comparison.left_out,
         "users": {
-            label: {"user": one.user, "size": len(one), "metrics": _plain(_estimates_of(of, label))}
-            for label, one in of.users.items()
+            label: {"user": one.user, "size": len(one), "metrics": _plain(_estimates_of(comparison, label))}
+            for label, one in comparison.users.items()
         },
-        "without": of.without,
-        "counted": list(of.counted),
-        "weighted": _plain(of.means.weighted),
-        "unweighted": _plain(of.means.unweighted),
-        "superiority": of.superiority,
-        "signed_ranks": {a: {b: asdict(test) for b, test in tests.items()} for a, tests in of.signed_ranks.items()},
+        "without": comparison.without,
+        "counted": list(comparison.counted),
+        "weighted": _plain(comparison.means.weighted),
+        "unweighted": _plain(comparison.means.unweighted),
+        "superiority": comparison.superiority,
+        "signed_ranks": {
+            a: {b: asdict(test) for b, test in tests.items()} for a, tests in comparison.signed_ranks.items()
+        },
         "fewest_users_for_tests": FEWEST_USERS,
     }
 
 
-def _heading(of: ComparedFolders) -> str:
-    reviews = sum(map(len, of.users.values()))
+def _heading(comparison: ComparedFolders) -> str:
+    reviews = sum(map(len, comparison.users.values()))
     lines = [
-        f"{reviews} reviews of {_people(len(of.users))}, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
-        f"model: {of.model}" + (f", {of.notice}" if of.notice else ""),
+        f"{reviews} reviews of {_people(len(comparison.users))}, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
+        f"model: {comparison.model}" + (f", {comparison.notice}" if comparison.notice else ""),
     ]
-    if of.left_out:
-        lines.append(f"{of.left_out} reviews left out: nothing earlier in the history predicts them")
-    if len(of.counted) < FEWEST_USERS:
+    if comparison.left_out:
+        lines.append(f"{comparison.left_out} reviews left out: nothing earlier in the history predicts them")
+    if len(comparison.counted) < FEWEST_USERS:
         lines.append(f"no ± beside means: they need at least {FEWEST_USERS} users")
-    if len(of.counted) < len(of.users):
-        lines.append(f"means over the {len(of.counted)} users whom every algorithm has")
+    if len(comparison.counted) < len(comparison.users):
+        lines.append(f"means over the {len(comparison.counted)} users whom every algorithm has")
     return "\n".join(lines)
 
 
@@ -79,34 +81,37 @@ def _people(count: int) -> str:
     return "one user" if count == 1 else f"{count} users"
 
 
-def _estimates_of(of: ComparedFolders, label: str) -> dict[str, Mapping[str, Estimate]]:
+def _estimates_of(comparison: ComparedFolders, label: str) -> dict[str, Mapping[str, Estimate]]:
     """A user's metrics by every algorithm; those from result files have no interval."""
-    ran = of.estimates[label]
+    ran = comparison.estimates[label]
     read = {
         name: {metric: Estimate(value) for metric, value in scores[label].metrics.items()}
-        for name, scores in of.scores.items()
+        for name, scores in comparison.scores.items()
         if name not in ran and label in scores
     }
     return {**ran, **read}
 
 
-def _users(of: ComparedFolders) -> str:
+def _users(comparison: ComparedFolders) -> str:
     """A line for each user: LogLoss by every algorithm, the lowest marked."""
-    names = list(of.scores)
-    shown = list(of.users)[:_MOST_LINES]
-    width = _name_width(["LogLoss of each", *shown, *of.without])
+    names = list(comparison.scores)
+    shown = list(comparison.users)[:_MOST_LINES]
+    width = _name_width(["LogLoss of each", *shown, *comparison.without])
     widths = [max(_CELL, len(name) + 2) for name in names]
     heads = "".join(f"{name:>{size}}" for name, size in zip(names, widths, strict=True))
     lines = [f"{'LogLoss of each':<{width}}{'reviews':>{_CELL}}{heads}"]
     for label in shown:
-        losses = [of.scores[name][label].metrics["LogLoss"] if label in of.scores[name] else None for name in names]
+        losses = [
+            comparison.scores[name][label].metrics["LogLoss"] if label in comparison.scores[name] else None
+            for name in names
+        ]
         best = min(loss for loss in losses if loss is not None)
         marked = ["-" if loss is None else f"{'*' if loss == best else ''}{loss:.4f}" for loss in losses]
         cells = "".join(f"{cell:>{size}}" for cell, size in zip(marked, widths, strict=True))
-        lines.append(f"{label:<{width}}{len(of.users[label]):>{_CELL}}{cells}")
-    if len(shown) < len(of.users):
-        lines.append(f"... and {len(of.users) - len(shown)} more: --json has all")
-    lines += [f"{label:<{width}}{0:>{_CELL}}  {why}" for label, why in list(of.without.items())[:_MOST_LINES]]
+        lines.append(f"{label:<{width}}{len(comparison.users[label]):>{_CELL}}{cells}")
+    if len(shown) < len(comparison.users):
+        lines.append(f"... and {len(comparison.users) - len(shown)} more: --json has all")
+    lines += [f"{label:<{width}}{0:>{_CELL}}  {why}" for label, why in list(comparison.without.items())[:_MOST_LINES]]
     return "\n".join([*lines, "* the lowest of the line"])
 
 
@@ -137,10 +142,10 @@ def _name_width(names: Sequence[str]) -> int:
     return max(map(len, names)) + 2
 
 
-def _cell(of: Estimate) -> str:
-    if of.value is None:
+def _cell(estimate: Estimate) -> str:
+    if estimate.value is None:
         return "-"
-    return f"{of.value:.4f}" + ("" if of.half_width is None else f" ±{of.half_width:.4f}")
+    return f"{estimate.value:.4f}" + ("" if estimate.half_width is None else f" ±{estimate.half_width:.4f}")
 
 
 def _percent(share: float | None) -> str:
@@ -156,4 +161,4 @@ def _effect(test: SignedRank | None) -> str:
 
 
 def _plain(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, object]:
-    return {name: {metric: asdict(of[metric]) for metric in METRICS} for name, of in rows.items()}
+    return {name: {metric: asdict(estimates[metric]) for metric in METRICS} for name, estimates in rows.items()}

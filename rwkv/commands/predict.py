@@ -74,8 +74,8 @@ class Wish:
         """Seconds [N] until curves [N, 260], as many of each card, fall so far; infinite beyond their horizon."""
         retention = np.repeat(self.retention, len(curves) // max(1, len(self.retention)))
         least_s = max(LEAST_S, self.least_days * SECONDS_PER_DAY)
-        found = intervals(curves, retention, least_s)
-        return np.where(np.isnan(found), np.inf, found)
+        seconds = intervals(curves, retention, least_s)
+        return np.where(np.isnan(seconds), np.inf, seconds)
 
 
 @dataclass(frozen=True)

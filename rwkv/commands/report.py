@@ -103,9 +103,9 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
     compared = [learner.user] if asked.compared is None else users_in(folder, asked.compared)
     at_s = moment_of(asked.at, learner)
     model = choose_model(asked.model)
-    engine, said = feed_history(learner, model.network)
+    engine, predictions = feed_history(learner, model.network)
     try:
-        own = predict_past(learner, said)
+        own = predict_past(learner, predictions)
         cards = cards_now(engine, learner, at_s)
         due, work = today(engine, learner, at_s), workload(engine, learner, at_s, cards)
     finally:
@@ -133,16 +133,16 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
 
 def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Failures) -> list[PersonPredicted]:
     """Everybody beside the learner; those whose data is bad are told in the log."""
-    found = []
+    people = []
     for user in users:
         try:
             person = read_learner(folder, user)
-            engine, said = feed_history(person, model.network)
+            engine, predictions = feed_history(person, model.network)
             engine.close()
-            found.append(predict_past(person, said))
+            people.append(predict_past(person, predictions))
         except RwkvError as error:
             failures.add(user, error)
-    return found
+    return people
 
 
 def _facts(

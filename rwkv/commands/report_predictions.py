@@ -43,13 +43,13 @@ def feed_history(learner: Learner, network: Network) -> tuple[Engine, Prediction
     engine = Engine(network, draw_sequence(learner.user))
     parts = [nothing_said(0)]
     with progress((), len(learner.history), learner.name, "review") as bar:
-        for said in engine.feeding(learner.history):
-            parts.append(said)
-            bar.update(len(said.p_imm))
+        for part in engine.feeding(learner.history):
+            parts.append(part)
+            bar.update(len(part.p_imm))
     return engine, joined(parts)
 
 
-def predict_past(learner: Learner, said: Predictions) -> PersonPredicted:
+def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     """The reviews that the benchmark counts, and with SHORT and SECS its same-day reviews.
 
     RWKV and RWKV-P predict them all; the others, which know whole days only, no same-day reviews. Raises InputError
@@ -59,12 +59,12 @@ def predict_past(learner: Learner, said: Predictions) -> PersonPredicted:
     keys = benchmark_keys(table, short=False, secs=False)
     short = benchmark_keys(table, short=True, secs=True).review_ths
     same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
-    is_said = np.isfinite(said.p_imm) & np.isfinite(said.p_ahead)
-    row = np.flatnonzero(is_said & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
-    p: dict[str, Floats] = {IMM: said.p_imm, AHEAD: said.p_ahead}
+    is_predicted = np.isfinite(predictions.p_imm) & np.isfinite(predictions.p_ahead)
+    row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
+    p: dict[str, Floats] = {IMM: predictions.p_imm, AHEAD: predictions.p_ahead}
     if len(keys):
         others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
-        p |= {name: _placed(of, keys.review_ths, table.review_th) for name, of in reversed(others.items())}
+        p |= {name: _placed(column, keys.review_ths, table.review_th) for name, column in reversed(others.items())}
     is_key = np.isin(table.review_th[row], keys.review_ths)
     counted_row = row[is_key]
     bins = keys.rmse_bins[np.searchsorted(keys.review_ths, table.review_th[counted_row])]
@@ -72,7 +72,7 @@ def predict_past(learner: Learner, said: Predictions) -> PersonPredicted:
     counted = Comparison(
         table.user,
         table.review_th[counted_row],
-        {name: of[counted_row] for name, of in p.items()},
+        {name: column[counted_row] for name, column in p.items()},
         came[counted_row],
         bins,
     )
@@ -137,8 +137,8 @@ def comparison_rows(people: Sequence[PersonPredicted]) -> list[ComparisonRow]:
     if not counted:
         return []
     reviews = sum(map(len, counted))
-    found = counted[0].estimates() if len(counted) == 1 else means(_scores(counted), range(len(counted))).weighted
-    return [ComparisonRow(name, len(counted), reviews, _shown(of)) for name, of in found.items()]
+    estimates = counted[0].estimates() if len(counted) == 1 else means(_scores(counted), range(len(counted))).weighted
+    return [ComparisonRow(name, len(counted), reviews, _shown(metrics)) for name, metrics in estimates.items()]
 
 
 def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float]]:
@@ -146,8 +146,8 @@ def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float
     counted = [person.counted for person in people if len(person.counted)]
     if len(counted) < 2:
         return {}
-    found = superiority(_scores(counted))
-    return {a: {b: share for b, share in row.items() if share is not None} for a, row in found.items()}
+    shares = superiority(_scores(counted))
+    return {a: {b: share for b, share in row.items() if share is not None} for a, row in shares.items()}
 
 
 def losses_by_person(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float | None]]:
@@ -156,7 +156,7 @@ def losses_by_person(people: Sequence[PersonPredicted]) -> dict[str, dict[str, f
     if len(counted) < 2:
         return {}
     return {
-        name: {algorithm: found.metrics["LogLoss"] for algorithm, found in person.counted.scores().items()}
+        name: {algorithm: score.metrics["LogLoss"] for algorithm, score in person.counted.scores().items()}
         for name, person in zip(distinct_names(counted), counted, strict=True)
     }
 
@@ -170,8 +170,8 @@ def distinct_names(people: Sequence[PersonPredicted]) -> list[str]:
 
 def _scores(counted: Sequence[Comparison]) -> dict[str, dict[int, Score]]:
     scores: dict[str, dict[int, Score]] = {}
-    for number, of in enumerate(counted):
-        for name, score in of.scores().items():
+    for number, comparison in enumerate(counted):
+        for name, score in comparison.scores().items():
             scores.setdefault(name, {})[number] = score
     return scores
 

@@ -41,11 +41,11 @@ def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> 
     """
     asked = np.flatnonzero(askable(learner))
     answers = [_expected_answers(cards.curves[asked], retention) for retention in WORKLOAD_RETENTIONS]
-    if sum(of.sum() for of in answers) <= MOST_ANSWERS:
+    if sum(expected.sum() for expected in answers) <= MOST_ANSWERS:
         plays = [_played(engine, learner, at_s, wanted) for wanted in WORKLOAD_RETENTIONS]
         return _workload(plays, [asked] * len(plays), learner, asked)
     budget, most = MOST_ANSWERS / len(answers), min(_MOST_CARDS, len(asked) // len(answers))
-    sizes = [int(np.clip(budget / max(of.mean(), _LEAST_ANSWERS), _FEWEST_CARDS, most)) for of in answers]
+    sizes = [int(np.clip(budget / max(expected.mean(), _LEAST_ANSWERS), _FEWEST_CARDS, most)) for expected in answers]
     groups = _groups(asked[np.argsort(cards.interval_days[asked], kind="stable")], sizes)
     wanted = learner.cards.desired_retention.copy()
     for rows, retention in zip(groups, WORKLOAD_RETENTIONS, strict=True):

@@ -49,15 +49,15 @@ def users_in(folder: Path, wanted: Sequence[int] | None = None) -> list[int]:
     present = list_users(folder)
     if wanted is None:
         return present
-    there = set(present)
-    lacking = [user for user in wanted if user not in there]
+    known = set(present)
+    lacking = [user for user in wanted if user not in known]
     if len(lacking) == len(wanted):
         what = "The user is not in the folder." if len(wanted) == 1 else "None of the users is in the folder."
         got, expected = shown_users(lacking), f"one of: {shown_users(present)}"
         raise InputError(what, where=str(folder), got=got, expected=expected, hint="choose one that is there")
     if lacking:
         log.warning("%s has no user %s", folder, shown_users(lacking))
-    return [user for user in wanted if user in there]
+    return [user for user in wanted if user in known]
 
 
 def shown_users(users: Sequence[int]) -> str:

@@ -142,9 +142,11 @@ def interval_facts(cards: CardsNow) -> Facts:
     """Cards by the length of their interval, as each of RWKV, FSRS-6 and Anki has it."""
     columns = {"RWKV": cards.interval_days, "FSRS-6": cards.fsrs_days, "Anki": cards.anki_days}
     counts = {
-        name: np.bincount(np.searchsorted(INTERVAL_ENDS, np.round(of[~np.isnan(of)])), minlength=len(INTERVAL_NAMES))
-        for name, of in columns.items()
-        if (~np.isnan(of)).any()
+        name: np.bincount(
+            np.searchsorted(INTERVAL_ENDS, np.round(days[~np.isnan(days)])), minlength=len(INTERVAL_NAMES)
+        )
+        for name, days in columns.items()
+        if (~np.isnan(days)).any()
     }
     return {"names": INTERVAL_NAMES, "counts": {name: count.tolist() for name, count in counts.items()}}
 

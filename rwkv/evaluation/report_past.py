@@ -146,19 +146,19 @@ def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[s
     seen = ~np.isnan(cards.p_now)
     rows = []
     for number in sorted(set(cards.deck.tolist()), key=lambda index: decks[index] if index >= 0 else ""):
-        of, reviews = cards.deck == number, recent & (past.deck == number)
-        known = of & seen
+        in_deck, reviews = cards.deck == number, recent & (past.deck == number)
+        known = in_deck & seen
         rows.append(
             {
                 "name": decks[number] if number >= 0 else "(no deck)",
-                "cards": int(of.sum()),
+                "cards": int(in_deck.sum()),
                 "reviewed": int(known.sum()),
                 "recall": float(cards.p_now[known].mean()) if known.any() else None,
                 "fsrs": float(cards.p_fsrs[known].mean()) if known.any() else None,
                 "counted": int(reviews.sum()),
                 "recalled": int((reviews & (past.rating > 1)).sum()),
-                "due": int((of & due).sum()),
-                "leeches": int((of & leech).sum()),
+                "due": int((in_deck & due).sum()),
+                "leeches": int((in_deck & leech).sum()),
             }
         )
     return rows
