@@ -26,6 +26,7 @@ from rwkv.locks import only_writer_in
 from rwkv.model.card import SHIPPED
 from rwkv.runtime import log
 
+# Learners whose recall moves far in time: little training shows with them.
 SEED = 17
 USERS, REVIEWS = 72, 1000
 # The first learners are held out: to validate, to evaluate, and one of them to walk through.
