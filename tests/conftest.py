@@ -1,6 +1,7 @@
 """Settings of all tests, and the closing summary of the conformance tests."""
 
 import os
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -13,6 +14,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("rwkv", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("rwkv")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Reports travel between processes as UTF-8, also those of what was logged of names that are none."""
+    report = yield
+    report.sections = [(title, text.encode(errors="replace").decode()) for title, text in report.sections]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
