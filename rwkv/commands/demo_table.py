@@ -59,7 +59,7 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, raw: Mapping[str, R
         review_th=asked.review_th,
         p={
             "AVG": baselines["AVG"][predicted],
-            "FSRS-6": baselines["FSRS-6-default"][predicted],
+            "FSRS-6-default": baselines["FSRS-6-default"][predicted],
             **{name: predictions.p for name, predictions in raw.items()},
             "truth": read_truth(dataset, user)[asked.review_th - 1],
         },
@@ -71,7 +71,7 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, raw: Mapping[str, R
 def format_table(table: DemoTable) -> str:
     """A table of text: a line a way of predicting."""
     note = f"{table.learners} learners, {table.reviews} reviews, means weighted by reviews"
-    package = "RWKV, RWKV-P: trained by this demo; package: the weights that come with it (rwkv info)"
+    package = "RWKV, RWKV-P: after minutes of training by this demo; package: the weights that come with it (rwkv info)"
     truth = "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"
     return "\n".join([format_metrics(table.metrics), note, package, truth])
 

@@ -30,7 +30,7 @@ def log_losses(text: str) -> dict[str, float]:
     """The first column of the closing table, by name; the evaluation before it prints one of its own."""
     closing = text[text.rindex("LogLoss  RMSE(bins)") :]
     rows = re.findall(
-        r"^(AVG|FSRS-6|RWKV|RWKV-P|RWKV, package|RWKV-P, package|truth) +(\d\.\d+) +\d\.\d+ +\d\.\d+$",
+        r"^(AVG|FSRS-6-default|RWKV|RWKV-P|RWKV, package|RWKV-P, package|truth) +(\d\.\d+) +\d\.\d+ +\d\.\d+$",
         closing,
         re.MULTILINE,
     )
@@ -39,7 +39,7 @@ def log_losses(text: str) -> dict[str, float]:
 
 def test_it_visibly_learns(demo_output: tuple[Path, str]) -> None:
     found = log_losses(demo_output[1])
-    assert list(found) == ["AVG", "FSRS-6", "RWKV", "RWKV-P", "RWKV, package", "RWKV-P, package", "truth"]
+    assert list(found) == ["AVG", "FSRS-6-default", "RWKV", "RWKV-P", "RWKV, package", "RWKV-P, package", "truth"]
     assert found["RWKV-P"] < found["AVG"] - LEAST_GAIN
     assert found["RWKV"] < found["AVG"] - LEAST_GAIN
     assert found["RWKV, package"] < found["RWKV"] - LEAST_GAIN
