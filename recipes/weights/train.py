@@ -7,7 +7,6 @@ work/configs. A second training of another kind over the same data is given anot
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from rwkv.batches.plan import segment_places, training_groups
@@ -15,10 +14,10 @@ from rwkv.commands.evaluate import evaluate
 from rwkv.commands.find_keys import find_keys
 from rwkv.commands.process_data import process_data, review_database
 from rwkv.commands.simulate import simulate
+from rwkv.commands.stages import last_checkpoint, must_succeed, write_config
 from rwkv.commands.train import train
-from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig, load_config
+from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig
 from rwkv.data.store import ReviewStore
-from rwkv.errors import InputError, RwkvError
 from rwkv.runtime import run_command
 
 # The first learners are held out: some to validate, all to evaluate.
@@ -83,7 +82,11 @@ def _stable(options: argparse.Namespace) -> None:
 def _decay(options: argparse.Namespace) -> None:
     """The rate falls to 0, from where the stable phase has come to."""
     folder = _folder(options)
-    start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(folder), "LOAD_MODEL_NAME": _last(folder, "stable").stem}
+    start = {
+        "LOAD_MODEL": True,
+        "LOAD_MODEL_FOLDER": str(folder),
+        "LOAD_MODEL_NAME": last_checkpoint(folder, "stable").stem,
+    }
     keys = _training(options, options.decay_steps) | {"TRAIN_MODE": "D", "SAVE_MODEL_PREFIX": "decay"} | start
     _must(train(_config(options.out, f"{options.name}_decay", TrainConfig, keys)))
 
@@ -93,7 +96,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     keys: Keys = {
         "FILE_AHEAD": f"RWKV-{options.name}",
         "FILE_IMM": f"RWKV-P-{options.name}",
-        "MODEL_PATH": str(_last(_folder(options), "decay")),
+        "MODEL_PATH": str(last_checkpoint(_folder(options), "decay")),
         "DEVICE": options.device,
         "DTYPE": options.dtype,
         "DATASET_LMDB_PATH": str(options.out / "test_db"),
@@ -139,29 +142,16 @@ def _folder(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _last(folder: Path, phase: str) -> Path:
-    """The checkpoint with the highest step. Raises InputError where there is none."""
-    checkpoints = list(folder.glob(f"{phase}_[0-9]*.pth"))
-    if not checkpoints:
-        raise InputError(f"There is no checkpoint of {phase}.", where=str(folder), hint=f"run --only {phase} first")
-    return max(checkpoints, key=lambda path: int(path.stem.rpartition("_")[2]))
-
-
 def _keys_database(out: Path) -> Keys:
     return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": _MAP_SIZE}
 
 
 def _config(out: Path, name: str, cls: type[AnyConfig], keys: Keys) -> AnyConfig:
-    """Write a configuration file and read it as the command would."""
-    path = out / "configs" / f"{name}.toml"
-    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
-    return load_config(path, cls)
+    return write_config(out / "configs" / f"{name}.toml", cls, keys)
 
 
 def _must(exit_code: int) -> None:
-    """Stop where a stage did not succeed."""
-    if exit_code != 0:
-        raise RwkvError("A stage failed.", hint="see above; the same command goes on from there")
+    must_succeed(exit_code, "A stage failed.")
 
 
 if __name__ == "__main__":

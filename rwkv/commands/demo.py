@@ -1,6 +1,5 @@
 """The whole way of a benchmark in a few minutes: simulated learners, keys, store, training, evaluation, one person."""
 
-import json
 from pathlib import Path
 
 from rwkv.commands.chosen_model import demo_model
@@ -10,17 +9,16 @@ from rwkv.commands.find_keys import find_keys
 from rwkv.commands.process_data import process_data
 from rwkv.commands.simulate import simulate
 from rwkv.commands.single_user import run_single_user
+from rwkv.commands.stages import last_checkpoint, must_succeed, write_config
 from rwkv.commands.train import train
 from rwkv.config import (
-    AnyConfig,
     EvaluateConfig,
     FindKeysConfig,
     ProcessDataConfig,
     RecurrentConfig,
     TrainConfig,
-    load_config,
 )
-from rwkv.errors import InputError, RwkvError
+from rwkv.errors import InputError
 from rwkv.files import write_whole
 from rwkv.locks import only_writer_in
 from rwkv.model.card import SHIPPED
@@ -68,34 +66,34 @@ def _demo(out: Path) -> DemoTable:
     _must(simulate(USERS, REVIEWS, SEED, out / "dataset"))
 
     _say("2. Which reviews count")
-    keys = _config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2})
+    keys = write_config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2})
     _must(find_keys(keys))
 
     _say("3. Stores, with short segments for training and whole histories for the test")
     for kind, rows in (("train", _SEGMENT_ROWS), ("test", 2**21)):
         cut = {"LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows, "PROCESSES": 2}
-        store = _config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | cut)
+        store = write_config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | cut)
         _must(process_data(store))
 
     _say("4. Training: constant rate after a warm-up (WS), then decay (D)")
-    stable = _config(configs / "train_rwkv_stable.toml", TrainConfig, _training(out, "WS", _STABLE_EPOCHS))
+    stable = write_config(configs / "train_rwkv_stable.toml", TrainConfig, _training(out, "WS", _STABLE_EPOCHS))
     _must(train(stable))
     start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
-    decay = _config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
+    decay = write_config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
     _must(train(decay))
     write_whole(demo_model(out), _last(out, "D").read_bytes())
 
     _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, whom the training has not seen")
     model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float", "THREADS": _THREADS}
-    evaluation = _config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
+    evaluation = write_config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
     _must(evaluate(evaluation))
     package = {"MODEL_PATH": str(SHIPPED), "FILE_AHEAD": "RWKV-package", "FILE_IMM": "RWKV-P-package"}
-    packaged = _config(configs / "get_result_package.toml", EvaluateConfig, _evaluation(out) | model | package)
+    packaged = write_config(configs / "get_result_package.toml", EvaluateConfig, _evaluation(out) | model | package)
     _must(evaluate(packaged))
 
     _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
     one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
-    _must(run_single_user(_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
+    _must(run_single_user(write_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
 
     _say("7. Comparison")
     return compare_demo_users(out / "dataset", {"": evaluation, ", package": packaged})
@@ -103,8 +101,7 @@ def _demo(out: Path) -> DemoTable:
 
 def _must(exit_code: int) -> None:
     """Stop the demo where one of its steps did not succeed."""
-    if exit_code != 0:
-        raise RwkvError("A step of the demo failed.", hint="see above; the same command goes on from there")
+    must_succeed(exit_code, "A step of the demo failed.")
 
 
 def _label_filter(out: Path) -> Keys:
@@ -154,16 +151,7 @@ def _evaluation(out: Path) -> Keys:
 
 
 def _last(out: Path, mode: str) -> Path:
-    """The last checkpoint of a finished run: the one with the highest step."""
-    checkpoints = (out / "pretrain").glob(f"demo_{mode}_[0-9]*.pth")
-    return max(checkpoints, key=lambda path: int(path.stem.rpartition("_")[2]))
-
-
-def _config(path: Path, cls: type[AnyConfig], keys: Keys) -> AnyConfig:
-    """Write a configuration file and read it as the command would."""
-    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in keys.items())
-    path.write_text("".join(lines), encoding="utf-8")
-    return load_config(path, cls)
+    return last_checkpoint(out / "pretrain", f"demo_{mode}")
 
 
 def _say(text: str) -> None:

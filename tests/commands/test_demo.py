@@ -9,6 +9,7 @@ import pytest
 
 from rwkv.cli import main
 from rwkv.commands import demo
+from rwkv.commands.stages import write_config
 from rwkv.config import FindKeysConfig
 from rwkv.errors import InputError
 
@@ -86,5 +87,5 @@ def test_configurations_name_folders_in_every_script(tmp_path: Path) -> None:
         "LABEL_FILTER_LMDB_PATH": "keys",
         "LABEL_FILTER_LMDB_SIZE": 10**8,
     }
-    config = demo._config(tmp_path / "keys.toml", FindKeysConfig, keys | {"USER_START": 1, "USER_END": 2})
+    config = write_config(tmp_path / "keys.toml", FindKeysConfig, keys | {"USER_START": 1, "USER_END": 2})
     assert str(config.data_path) == keys["DATA_PATH"]

@@ -55,8 +55,8 @@ def simulate_users(
 ) -> Iterator[SimulatedUser]:
     """Simulate users first_user, first_user + 1, ... with log-normally many reviews, `reviews` in the mean.
 
-    A user depends on its number, `reviews` and `seed` alone. Users whose number ends in 4 or 9 have a quirk of spec 1.
-    Raises InputError where one of the numbers is out of its bounds.
+    spread: of the log of these numbers. A user depends on its own number, `reviews`, `seed` and `spread` alone. Users
+    whose number ends in 4 or 9 have a quirk of spec 1. Raises InputError where one of the numbers is out of its bounds.
     """
     for name, value, least, most in (
         ("users", users, 1, _MOST_USERS),
