@@ -168,14 +168,26 @@ def test_outside_things_have_one_door(thing: str) -> None:
     assert touching <= {DOORS[thing]}
 
 
-def test_the_commands_of_the_data_layer_do_without_torch() -> None:
-    """They run on machines and in workers where loading it would cost seconds and memory in every process."""
+def loaded_by(modules: str, packages: set[str]) -> str:
+    """What of some outside packages is loaded with some of our modules."""
     program = (
-        "import sys, rwkv.commands.process_data, rwkv.commands.find_keys, rwkv.commands.import_collections\n"
-        "sys.exit(','.join(sorted(name for name in sys.modules if name.split('.')[0] == 'torch'))[:200] or None)"
+        f"import sys, {modules}\n"
+        f"print(*sorted(name for name in sys.modules if name.split('.')[0] in {packages}), sep=', ', end='')"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_commands_of_the_data_layer_do_without_torch() -> None:
+    """They run on machines and in workers where loading it would cost seconds and memory in every process."""
+    modules = "rwkv.commands.process_data, rwkv.commands.find_keys, rwkv.commands.import_collections"
+    assert loaded_by(modules, {"torch"}) == ""
+
+
+def test_a_report_does_without_scipy() -> None:
+    """Loading it would take a tenth of the time of a report."""
+    assert loaded_by("rwkv.commands.report", {"scipy", "sklearn"}) == ""
 
 
 SMALL = sorted(

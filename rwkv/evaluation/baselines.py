@@ -1,5 +1,6 @@
 """What predictions are compared with: two averages, and FSRS-6 with given parameters."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from fsrs import Card, Rating, Scheduler
 from fsrs.scheduler import DEFAULT_PARAMETERS, STABILITY_MIN
-from scipy.special import expit
 
 from rwkv.data.keys import folds_of
 
@@ -45,7 +45,7 @@ def moving_average_predictions(y: npt.ArrayLike) -> Float32s:
     p = np.empty(len(y), np.float32)
     logit = _FIRST_LOGIT
     for row, came in enumerate(y.tolist()):
-        expected = float(expit(logit))
+        expected = 1 / (1 + math.exp(-logit))
         p[row] = expected
         logit += _STEP * (came - expected)
     return p[folds_of(len(y))[0].start :]

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from rwkv.data.history import Int32s, Ints, RevlogTable, cumsum_by_group, order_by_card
 from rwkv.data.keys import BenchmarkKeys, candidate_reviews
@@ -41,10 +41,10 @@ class Comparison:
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """By algorithm and metric, with intervals from a bootstrap over the reviews that the user's number seeds."""
         errors = standard_errors(list(self.p.values()), self.y, self.bins, seed=self.user)
-        z = norm.ppf((1 + CONFIDENCE) / 2)
+        z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
         return {
             name: {
-                metric: Estimate(value, None if of[metric] is None else float(z * of[metric]))
+                metric: Estimate(value, None if (error := of[metric]) is None else z * error)
                 for metric, value in found.metrics.items()
             }
             for (name, found), of in zip(self.scores().items(), errors, strict=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.evaluation.metrics import log_losses
 from rwkv.evaluation.report_content import Floats, Int32s, Ints, PredictedReviews
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -46,13 +47,6 @@ def interval_bands(elapsed_s: Ints, same_day: npt.NDArray[np.bool_]) -> npt.NDAr
     short = np.searchsorted(SAME_DAY_LIMITS_S, elapsed_s, "right")
     long = SAME_DAY_BANDS + np.searchsorted(np.multiply(LIMITS_DAYS, SECONDS_PER_DAY), elapsed_s, "right")
     return np.where(same_day, short, long).astype(np.uint8)
-
-
-def review_losses(p: Floats, y: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    """The term of each review in LogLoss, [n]: its mean is `recall_metrics`' LogLoss."""
-    p = np.asarray(p, np.float32).astype(np.float64)
-    eps = np.finfo(np.float64).eps
-    return -np.log(np.clip(np.where(y == 1, p, 1 - p), eps, 1 - eps))
 
 
 def predicted_data(
@@ -113,7 +107,7 @@ def _loss_cells(reviews: PredictedReviews, place: Ints, period: Ints) -> Arrays:
     sums, counts = np.empty((len(cell), len(reviews.p))), np.empty((len(cell), len(reviews.p)))
     for i, p in enumerate(reviews.p.values()):
         known = ~np.isnan(p)
-        losses = review_losses(p[known], reviews.y[known])
+        losses = log_losses(p[known], reviews.y[known])
         sums[:, i] = np.bincount(number[known], losses, len(cell))
         counts[:, i] = np.bincount(number[known], minlength=len(cell))
     place, period = np.divmod(cell, periods)
@@ -186,7 +180,7 @@ def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Fac
             f"and it takes {FEWEST_TO_JUDGE}.",
         }
     y = reviews.y[known]
-    loss = {name: review_losses(reviews.p[name][known], y) for name in present}
+    loss = {name: log_losses(reviews.p[name][known], y) for name in present}
     verdicts = {name: _verdict(loss[shown], loss[name]) for name in rivals}
     words = {"ahead": "ahead of", "behind": "behind", "level": "level with"}
     parts = [f"{words[verdict]} {rivals[name]}" for name, verdict in verdicts.items()]

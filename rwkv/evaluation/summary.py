@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata, t, wilcoxon
 
 from rwkv.evaluation.metrics import METRICS
 from rwkv.evaluation.scores import Score
@@ -88,8 +87,10 @@ def mean_of(values: Floats, weights: Floats) -> Estimate:
     mean = float(np.average(values, weights=weights))
     if n < FEWEST_USERS:
         return Estimate(mean)
+    from scipy.special import stdtrit  # SciPy is slow to load, and most means are of one person or few
+
     variance = n / (n - 1) * np.sum((weights * (values - mean)) ** 2) / np.sum(weights) ** 2
-    return Estimate(mean, float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.sqrt(variance)))
+    return Estimate(mean, float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * np.sqrt(variance)))
 
 
 def superiority(scores: Mapping[str, Mapping[User, Score]]) -> dict[str, dict[str, float | None]]:
@@ -124,6 +125,8 @@ def _share_below(a: Floats, b: Floats) -> float | None:
 
 
 def _signed_rank(a: Floats, b: Floats) -> SignedRank:
+    from scipy.stats import rankdata, wilcoxon  # takes a second to load
+
     gain = (b - a)[a != b]
     n = len(gain)
     if n < FEWEST_USERS:

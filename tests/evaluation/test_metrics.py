@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
-from rwkv.evaluation.metrics import recall_metrics
+from rwkv.evaluation.metrics import METRICS, PredictedAnswers, log_losses, recall_metrics
 
 NAMES = ["RMSE", "LogLoss", "RMSE(bins)", "AUC"]
 
@@ -88,11 +88,23 @@ def test_bins_of_single_reviews_give_rmse_and_one_bin_the_mean_error(rows: list[
 
 
 @given(reviews())
-def test_auc_is_that_of_the_ranks(rows: list[tuple[float, int, int]]) -> None:
+def test_log_loss_and_auc_are_those_of_scikit_learn(rows: list[tuple[float, int, int]]) -> None:
     p, y, bins = (np.array(column) for column in zip(*rows, strict=True))
+    ours = recall_metrics(p, y, bins)
+    assert ours["LogLoss"] == pytest.approx(log_loss(y, p, labels=[0, 1]), abs=ROUNDING)
+    assert log_losses(p, y).mean() == pytest.approx(log_loss(y, p, labels=[0, 1]))
     if len(set(y.tolist())) == 2:
         ranks = np.unique(p, return_inverse=True)[1]
-        assert recall_metrics(p, y, bins)["AUC"] == pytest.approx(roc_auc_score(y, ranks), abs=ROUNDING)
+        assert ours["AUC"] == pytest.approx(roc_auc_score(y, ranks), abs=ROUNDING)
+
+
+@given(reviews(), st.data())
+def test_counting_a_review_is_repeating_it(rows: list[tuple[float, int, int]], data: st.DataObject) -> None:
+    counts = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)).filter(any)))
+    p, y, bins = (np.array(column) for column in zip(*rows, strict=True))
+    again = np.repeat(np.arange(len(rows)), counts)
+    found = [None if math.isnan(value) else value for value in PredictedAnswers(p, y, bins).metrics(counts)]
+    assert_equal_metrics(dict(zip(METRICS, found, strict=True)), recall_metrics(p[again], y[again], bins[again]))
 
 
 def test_numbers_are_plain_and_rounded_to_six_places() -> None:

@@ -2,25 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from rwkv.evaluation.metrics import METRICS, recall_metrics
-from rwkv.evaluation.spread import _Metrics, standard_errors
+from rwkv.evaluation.metrics import METRICS
+from rwkv.evaluation.spread import standard_errors
 
 RNG = np.random.default_rng(11)
 TRUE = np.round(RNG.uniform(0.3, 0.98, 600), 2)
 Y = (RNG.random(600) < TRUE).astype(np.int8)
 BINS = RNG.integers(0, 12, 600)
-
-
-@pytest.mark.parametrize("p", [TRUE, np.where(Y == 1, 1.0, 0.0), 1.0 - Y])
-def test_weighing_a_review_is_repeating_it(p: np.ndarray) -> None:
-    counts = RNG.integers(0, 4, len(Y))
-    again = np.repeat(np.arange(len(Y)), counts)
-    expected = recall_metrics(p[again], Y[again], BINS[again])
-    found = dict(zip(METRICS, _Metrics(p, Y.astype(np.int64), BINS).at(counts), strict=True))
-    assert found == pytest.approx(expected, abs=1e-6)  # recall_metrics rounds
-    assert found["AUC"] == pytest.approx(roc_auc_score(Y, p, sample_weight=counts))
 
 
 def test_errors_are_those_of_a_mean() -> None:
