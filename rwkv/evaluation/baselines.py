@@ -2,24 +2,27 @@
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-from fsrs import Card, Rating, Scheduler
 from fsrs.scheduler import DEFAULT_PARAMETERS, STABILITY_MIN
 
+from rwkv.data.history import Ints
 from rwkv.data.keys import folds_of
+from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, recall_after, stability_on_later_day
+from rwkv.evaluation.realism.histories import layers
 
 Float32s = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 # MOVING-AVG: where the logit of recall begins, and how far a review moves it.
 _FIRST_LOGIT = 1.2
 _STEP = 0.3
 
-_NOW = datetime(2000, 1, 1, tzinfo=UTC)
-# As long as the longest stability. Clocks that jumped give longer intervals, which no date can express.
+# As long as the longest stability. Clocks that jumped give longer intervals.
 _MOST_DAYS = 36_500
+# The place of the curve's exponent among FSRS-6's parameters.
+_POWER = 20
 
 
 def average_predictions(y: npt.ArrayLike) -> Float32s:
@@ -57,30 +60,38 @@ def fsrs_predictions(
     """FSRS-6: the probability of recall before each review, given the card's earlier ones.
 
     card: any integers. rating: 1..4. day: whole days since any date, which may differ from card to card. All [R], in
-    time order. parameters: 21, the package's default ones if not given.
-    Returns float32 [R]; NaN at the first review of each card. Source: the package `fsrs`.
+    time order. parameters: 21, those of the package `fsrs` if not given.
+    Returns float32 [R]; NaN at the first review of each card. Source: the package `fsrs`, without learning steps.
     """
-    # Without learning steps and fuzz a memory state follows from ratings and whole days alone.
-    scheduler = Scheduler(parameters, learning_steps=(), relearning_steps=(), enable_fuzzing=False)
-    cards, ratings, days = (np.asarray(column).tolist() for column in (card, rating, day))
-    memory: dict[int, tuple[Card, int]] = {}
-    p = np.full(len(cards), np.nan, np.float32)
-    for row, of_card in enumerate(cards):
-        state, last_day = memory.get(of_card) or (Card(card_id=of_card, due=_NOW), None)
-        if last_day is not None:
-            state.last_review = _NOW - timedelta(days=min(days[row] - last_day, _MOST_DAYS))
-            p[row] = scheduler.get_card_retrievability(state, _NOW)
-        state, _ = scheduler.review_card(state, Rating(ratings[row]), _NOW)
-        memory[of_card] = state, days[row]
+    ratings, days = np.asarray(rating, np.int64), np.asarray(day, np.int64)
+    p = np.full(len(days), np.nan, np.float32)
+    rows_by_place = layers(np.unique(card, return_inverse=True)[1].astype(np.int64))
+    if not rows_by_place:
+        return p
+    last, *others = rows_by_place
+    w = np.broadcast_to(np.array(parameters, np.float64), (len(last), len(parameters)))
+    stability, difficulty = first_state(w, ratings[last])
+    for rows in others:
+        w, last = w[: len(rows)], last[: len(rows)]
+        elapsed = np.clip(days[rows] - days[last], 0, _MOST_DAYS)
+        stability, difficulty = stability[: len(rows)], difficulty[: len(rows)]
+        p[rows] = recall = recall_after(elapsed, stability, parameters[_POWER])
+        later = stability_on_later_day(w, stability, difficulty, ratings[rows], recall)
+        within_day = _stability_within_day(w, stability, ratings[rows])
+        stability = np.maximum(np.where(elapsed == 0, within_day, later), STABILITY_MIN)
+        difficulty, last = next_difficulty(w, difficulty, ratings[rows]), rows
     return p
+
+
+def _stability_within_day(w: Floats, stability: Floats, rating: Ints) -> Floats:
+    """After an answer on the day of the one before; only Again lowers it."""
+    growth = np.exp(w[:, 17] * (rating - 3 + w[:, 18])) * stability ** -w[:, 19]
+    return stability * np.where(rating == 1, growth, np.maximum(growth, 1))
 
 
 def recall_by_stability(
     stability: Sequence[float], since_days: Sequence[int], parameters: Sequence[float]
 ) -> npt.NDArray[np.float64]:
     """FSRS-6: recall [c] of cards of a stability in days, whole days after their last review. Source: `fsrs`."""
-    scheduler = Scheduler(parameters)
-    cards = [Card(card_id=0, due=_NOW, stability=max(value, STABILITY_MIN)) for value in stability]
-    for card, days in zip(cards, since_days, strict=True):
-        card.last_review = _NOW - timedelta(days=min(days, _MOST_DAYS))
-    return np.array([scheduler.get_card_retrievability(card, _NOW) for card in cards], np.float64)
+    days = np.minimum(np.array(since_days, np.float64), _MOST_DAYS)
+    return recall_after(days, np.maximum(np.array(stability, np.float64), STABILITY_MIN), parameters[_POWER])

@@ -1,15 +1,22 @@
-"""AVG against scikit-learn's folds, FSRS-6 against its formulas written out."""
+"""AVG against scikit-learn's folds, FSRS-6 against its formulas written out and against its authors' package."""
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from fsrs.scheduler import DEFAULT_PARAMETERS
+from fsrs import Card, Rating, Scheduler
+from fsrs.scheduler import DEFAULT_PARAMETERS, LOWER_BOUNDS_PARAMETERS, UPPER_BOUNDS_PARAMETERS
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
-from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
+from rwkv.evaluation.baselines import (
+    average_predictions,
+    fsrs_predictions,
+    moving_average_predictions,
+    recall_by_stability,
+)
 
 W = DEFAULT_PARAMETERS
 AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4
@@ -93,6 +100,33 @@ def test_fsrs_follows_its_formulas(reviews: list[tuple[int, int]]) -> None:
     ours = fsrs_predictions([5] * len(days), ratings, days)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, written_out(ratings, days), rtol=1e-5)
+
+
+NOW = datetime(2000, 1, 1, tzinfo=UTC)
+PARAMETERS = st.tuples(*map(st.floats, LOWER_BOUNDS_PARAMETERS, UPPER_BOUNDS_PARAMETERS))
+
+
+def by_the_package(ratings: list[int], days: list[int], parameters: tuple[float, ...]) -> tuple[list[float], Card]:
+    """The predictions for one card, and what is known of it in the end."""
+    scheduler = Scheduler(parameters, learning_steps=(), relearning_steps=(), enable_fuzzing=False)
+    card, p = Card(card_id=1, due=NOW), []
+    for rating, day in zip(ratings, days, strict=True):
+        now = NOW + timedelta(days=day)
+        p.append(scheduler.get_card_retrievability(card, now) if p else math.nan)
+        card, _ = scheduler.review_card(card, Rating(rating), now)
+    return p, card
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from([0, 1, 5, 400])), min_size=1, max_size=15), PARAMETERS)
+def test_fsrs_is_that_of_the_package(reviews: list[tuple[int, int]], parameters: tuple[float, ...]) -> None:
+    ratings, gaps = (list(column) for column in zip(*reviews, strict=True))
+    days = np.cumsum(gaps).tolist()
+    expected, card = by_the_package(ratings, days, parameters)
+    ours = fsrs_predictions([5] * len(days), ratings, days, parameters)
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)  # float32
+    scheduler = Scheduler(parameters)
+    later = scheduler.get_card_retrievability(card, NOW + timedelta(days=days[-1] + 30))
+    assert recall_by_stability([card.stability or 0], [30], parameters) == pytest.approx([later], rel=1e-12)
 
 
 @pytest.mark.parametrize("rating", [AGAIN, HARD, GOOD, EASY])

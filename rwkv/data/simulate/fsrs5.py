@@ -38,14 +38,19 @@ def next_stability(
     w: Floats, stability: Floats, difficulty: Floats, rating: Ints, recall: Floats, same_day: npt.NDArray[np.bool_]
 ) -> Floats:
     """Stability after an answer that was given when recall stood at `recall`."""
+    within_day = stability * np.exp(w[:, 17] * (rating - 3 + w[:, 18]))
+    after = np.where(same_day, within_day, stability_on_later_day(w, stability, difficulty, rating, recall))
+    return np.clip(after, _LEAST_DAYS, _MOST_DAYS)
+
+
+def stability_on_later_day(w: Floats, stability: Floats, difficulty: Floats, rating: Ints, recall: Floats) -> Floats:
+    """The same on another day than the answer before, without bounds. FSRS-6 has it too."""
     hard, easy = np.where(rating == 2, w[:, 15], 1), np.where(rating == 4, w[:, 16], 1)
     gain = np.exp(w[:, 8]) * (11 - difficulty) * stability ** -w[:, 9] * np.expm1(w[:, 10] * (1 - recall))
     grown = stability * (1 + gain * hard * easy)
     lapsed = w[:, 11] * difficulty ** -w[:, 12] * ((stability + 1) ** w[:, 13] - 1) * np.exp(w[:, 14] * (1 - recall))
     lapsed = np.minimum(lapsed, stability / np.exp(w[:, 17] * w[:, 18]))
-    within_day = stability * np.exp(w[:, 17] * (rating - 3 + w[:, 18]))
-    after = np.where(same_day, within_day, np.where(rating == 1, lapsed, grown))
-    return np.clip(after, _LEAST_DAYS, _MOST_DAYS)
+    return np.where(rating == 1, lapsed, grown)
 
 
 def next_difficulty(w: Floats, difficulty: Floats, rating: Ints) -> Floats:
