@@ -15,6 +15,8 @@ from tests.commands.workspace import REPOSITORY
 from tests.test_config import COMMANDS, SHIPPED
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+SPEC = REPOSITORY / "docs" / "spec"
+SPEC_PAGES = sorted(SPEC.glob("*.md"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -37,7 +39,7 @@ def test_pages_show_commands(page: str, least: int) -> None:
     assert len(commands(REPOSITORY / page)) >= least
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES + SPEC_PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_files_that_are_named_are_there(page: Path) -> None:
     """Links, pictures, and paths of the repository in backquotes."""
     text = page.read_text()
@@ -52,6 +54,18 @@ def test_the_readme_links_every_page() -> None:
     text = PAGES[0].read_text()
     assert all(f"](docs/{page.name})" in text for page in PAGES[1:])
     assert "docs/report.png" in text
+    assert "](docs/spec/README.md)" in text
+    parts = (SPEC / "README.md").read_text()
+    assert all(f"]({page.name})" in parts for page in SPEC_PAGES if page.name != "README.md")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_specification_lists_the_keys_of_every_published_file(command: type[Config]) -> None:
+    files = [name for name, (owner, _) in SHIPPED.items() if owner is command]
+    rows = [row.split("|") for row in (SPEC / "8-commands.md").read_text().splitlines() if f"| {files[0]}" in row]
+    (listed,) = (set(re.findall(r"[A-Z_]{3,}", row[3])) for row in rows)
+    published = {key for name in files for key in SHIPPED[name][1]}
+    assert published <= listed <= {field.name.upper() for field in fields(command)}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
