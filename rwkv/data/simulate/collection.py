@@ -65,7 +65,7 @@ class _Decks:
 
 @dataclass(frozen=True)
 class CardDraws:
-    """Random numbers of a batch's cards and decks: uniform [cards, 4], normal [cards, 3], deck_uniform [decks, 4]."""
+    """Random numbers of a batch's cards and decks: uniform [cards, 4], normal [cards, 3], deck_uniform [decks, 5]."""
 
     uniform: Floats
     normal: Floats
@@ -91,13 +91,14 @@ def draw_collection(
     user = np.repeat(np.arange(len(quirk)), sizes.cards)
     first = bounds(sizes.cards)
     index = np.arange(len(user)) - first[user]
+    haste, progress = np.exp(0.6 * next(trait)), index / np.maximum(sizes.cards[user], 1)
     decks = _draw_decks(trait, person, quirk, sizes.decks, draws.deck_uniform)
     root = _first_siblings(draws.uniform[:, 0] > person.note_share[user], draws.uniform[:, 1], index)
-    place = _places(trait, decks, user, index / np.maximum(sizes.cards[user], 1), draws.uniform[root, 2])
+    place = _places(trait, decks, user, progress, draws.uniform[root, 2])
     place = np.where((quirk == "crammed card")[user] & (index == 0), sizes.decks[user] - 1, place)
     deck = decks.first[user] + place
     missing_share = np.where(quirk == "cards missing", 0.15 + 0.04 * sigmoid(next(trait)), 0)
-    session = (index / sizes.new_cards[user]).astype(np.int64)
+    session = (progress ** haste[user] * (sizes.cards / sizes.new_cards)[user]).astype(np.int64)
     is_planned = session < np.diff(sessions.first)[user]
     due_day = sessions.day[sessions.first[user] + np.where(is_planned, session, 0)]
     owner = np.repeat(np.arange(len(quirk)), sizes.decks)
@@ -122,8 +123,8 @@ def _draw_decks(
 ) -> _Decks:
     """Parents, presets and ease of all decks; a few are far easier or far harder than the others."""
     presets = np.clip(person.presets, 1, MAX_PRESETS - 1).astype(np.int64)
-    nested, spread, odd_share = sigmoid(next(trait)), heavy(next(trait), 0.25), sigmoid(1.5 * next(trait) - 3)
-    level_spread = heavy(next(trait), 0.5, 0.7)
+    nested, spread, odd_share = sigmoid(next(trait)), heavy(next(trait), 0.35), sigmoid(1.5 * next(trait) - 3)
+    level_spread = heavy(next(trait), 0.35, 0.8)
     first = bounds(counts)
     user = np.repeat(np.arange(len(counts)), counts)
     index = np.arange(len(user)) - first[user]
@@ -134,7 +135,7 @@ def _draw_decks(
         index=index,
         parent=np.where((uniform[:, 0] < nested[user]) & (index > 0), (index - 1) // 3, NO_PARENT),
         preset=np.where(crams, CRAM_PRESET, index % presets[user]),
-        ease=spread[user] * 0.55 * logit(uniform[:, 1]) + is_odd * np.where(uniform[:, 3] < 0.5, -1.5, 1.5),
+        ease=spread[user] * 0.55 * logit(uniform[:, 1]) + is_odd * np.where(uniform[:, 4] < 0.5, -1.5, 1.5),
         level=level_spread[user] * 0.55 * logit(uniform[:, 3]),
     )
 
@@ -142,7 +143,7 @@ def _draw_decks(
 def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats, uniform: Floats) -> Ints:
     """Which deck of its user each card lies in: one deck after the other for some, all at once for others."""
     counts = np.diff(decks.first)[user]
-    width = 0.05 + 0.95 * sigmoid(1.5 * next(trait))[user]
+    width = 0.03 + 0.97 * sigmoid(1.5 * next(trait) - 0.8)[user]
     where = np.clip(progress * (1 - width) + width * uniform, 0, 1 - 1e-9)
     skewed = where ** (1 + np.abs(next(trait)))[user]
     return (counts * skewed).astype(np.int64)
@@ -150,8 +151,8 @@ def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats
 
 def _ease(trait: Iterator[Floats], user: Ints, index: Ints, root: Ints, normal: Floats) -> Floats:
     """Ease of each card: its own, its note's, and its lesson's, a dozen cards introduced one after the other."""
-    own, note, lesson = heavy(next(trait), 0.6, 0.5), heavy(next(trait), 0.4, 0.5), heavy(next(trait), 0.2)
-    drift = 0.5 * next(trait)
+    own, note, lesson = heavy(next(trait), 0.65, 0.5), heavy(next(trait), 0.45, 0.5), heavy(next(trait), 0.35)
+    drift = 0.7 * next(trait)
     start = np.arange(len(user)) - index % _LESSON_CARDS
     later = np.minimum(index / 2000, 1)
     spread = own[user] * normal[:, 0] + note[user] * normal[root, 1] + lesson[user] * normal[start, 2]

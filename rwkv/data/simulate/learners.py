@@ -41,12 +41,18 @@ _REVIEWS_PER_CARD = 7.0
 _MOST_REVIEWS = 400_000
 _TRAITS = 70
 
+# Medians of the first stabilities of people's fits, by rating.
+_FIRST_DAYS = np.array([0.46, 1.29, 3.7, 15.9])
+_FIRST_SPREAD = 1.2
+_FIRST_RANGE = (0.02, 400.0)
+
 
 @dataclass(frozen=True)
 class Habits:
     """One entry a user: most reviews in a session, log of the usual duration, its cap, share of double clicks.
 
-    buries: siblings wait for another session. order: 0 shuffled, 1 as introduced, 2 by day due, 3 deck by deck.
+    buries: siblings wait for another session. order: 0 shuffled, 1 as introduced, 2 by day due, 3 deck by deck,
+    4 short intervals first, 5 long ones first.
     """
 
     review_limit: Ints
@@ -101,7 +107,7 @@ def draw_learners(number: Ints, mean_reviews: int, spread: float, seed: int) -> 
     draws = CardDraws(
         uniform=_drawn(rngs, sizes.cards, lambda rng, n: rng.random((n, 4))),
         normal=_drawn(rngs, sizes.cards, lambda rng, n: rng.standard_normal((n, 3))),
-        deck_uniform=_drawn(rngs, decks, lambda rng, n: rng.random((n, 4))),
+        deck_uniform=_drawn(rngs, decks, lambda rng, n: rng.random((n, 5))),
     )
     session_u = _drawn(rngs, sizes.sessions, lambda rng, n: rng.random((n, 4)))
     session_z = _drawn(rngs, sizes.sessions, lambda rng, n: rng.standard_normal((n, 2)))
@@ -155,7 +161,7 @@ def _habits(trait: Iterator[Floats], quirk: npt.NDArray[np.str_], sizes: _Sizes)
         duration_cap_ms=np.where(next(trait) > 1.2, 600_000.0, 60_000.0),
         click_share=np.where(quirk == "double clicks", 0.06, 0),
         buries=next(trait) > -0.3,
-        order=np.clip(1.5 * next(trait) + 2.5, 0, 3.9).astype(np.int64),
+        order=np.clip(1.5 * next(trait) + 2.7, 0, 5.9).astype(np.int64),
     )
 
 
@@ -163,10 +169,12 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
     two_buttons = next(trait) < -0.7
     hard, easy = _button(next(trait), next(trait), 0.5), _button(next(trait), next(trait), 0.45)
     return MemoryTraits(
-        fsrs=person.fsrs,
+        fsrs=_memory_parameters(person),
         curve_power=0.08 + 0.52 * sigmoid(1.3 * next(trait)),
-        level=0.65 + 0.3 * person.retention_z + 0.15 * next(trait),
-        growth_noise=heavy(next(trait), 0.3, 0.5),
+        level=0.85 + 0.4 * person.retention_z + 0.25 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
+        ease_in_recall=heavy(next(trait), 0.6, 0.5),
+        lapse_keeps=1 + 0.5 * next(trait),
+        growth_noise=heavy(next(trait), 0.22, 0.5),
         fast_days=0.12 * np.exp(0.5 * next(trait)),
         knowledge=0.2 + 1.3 * next(trait) + 0.5 * person.retention_z,
         priming=sigmoid(0.8 * next(trait) - 1.2),
@@ -177,6 +185,13 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
         easy=np.where(two_buttons[:, None], 0, easy),
         fails_hard=np.where(next(trait) > 1.7, 0.7, np.where(next(trait) > 1, 0.08, 0)),
     )
+
+
+def _memory_parameters(person: Person) -> Floats:
+    """FSRS-5's parameters; first stabilities are wider apart than fits have them, which are drawn to their middle."""
+    w = person.fsrs.copy()
+    w[:, :4] = np.clip(_FIRST_DAYS * (w[:, :4] / _FIRST_DAYS) ** _FIRST_SPREAD, *_FIRST_RANGE)
+    return w
 
 
 def _button(trait: Floats, change: Floats, most: float) -> Floats:

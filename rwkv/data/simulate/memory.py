@@ -22,6 +22,7 @@ _PRIMED_DAYS = 2.0
 _LOGIT_LIMIT = 6.0
 # How much of a card's ease shows in the growth of its stability, beside that in its first stability.
 _EASE_IN_GROWTH = 0.25
+_EASE_IN_FIRST = 0.6
 _BUTTONS_BY_EASE = 0.5
 # Of the four ratings, whatever was recalled.
 _CARELESS_SHARES = np.array([0.02, 0.01, 0.96, 0.01])
@@ -32,15 +33,19 @@ class MemoryTraits:
     """What sets one learner's memory apart, one entry a user.
 
     fsrs: [users, 19], parameters of FSRS-5. curve_power: exponent of power-law forgetting. level: logit added to
-    recall. growth_noise: spread of the log of each gain. fast_days: time constant of the short trace. knowledge: logit
-    of knowing an average new card. priming: strength of a sibling's help. best_hour, rhythm: hour of best recall and
-    its logit. fatigue: logit lost in 60 reviews of a session. hard, easy: how gladly these buttons are used,
-    [users, 2] before and after a change of habits. fails_hard: share of failures that are called Hard.
+    recall. ease_in_recall: logit by which a unit of a card's ease moves recall, however long it waited. lapse_keeps:
+    log of the factor by which a lapse leaves more stability than FSRS-5 has it. growth_noise: spread of the log of each
+    gain. fast_days: time constant of the short trace. knowledge: logit of knowing an average new card. priming:
+    strength of a sibling's help. best_hour, rhythm: hour of best recall and its logit. fatigue: logit lost in 60
+    reviews of a session. hard, easy: how gladly these buttons are used, [users, 2] before and after a change of habits.
+    fails_hard: share of failures that are called Hard.
     """
 
     fsrs: Floats
     curve_power: Floats
     level: Floats
+    ease_in_recall: Floats
+    lapse_keeps: Floats
     growth_noise: Floats
     fast_days: Floats
     knowledge: Floats
@@ -113,7 +118,8 @@ class Memory:
         hour = moment.time_ms % DAY_MS * (24 / DAY_MS)
         rhythm = traits.rhythm[user] * np.cos((hour - traits.best_hour[user]) * (2 * np.pi / 24))
         tired = traits.fatigue[user] * np.minimum(moment.position / 60, 2)
-        logit = np.log(np.maximum(known, 1e-9) / np.maximum(1 - known, 1e-9)) + traits.level[user] * ~is_new
+        level = (traits.level[user] + traits.ease_in_recall[user] * ease) * ~is_new
+        logit = np.log(np.maximum(known, 1e-9) / np.maximum(1 - known, 1e-9)) + level
         recalled = sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
         return Recall(self._rating_p(recalled, ease, user, moment), retrievability, gap_days, is_new)
 
@@ -138,9 +144,11 @@ class Memory:
         same_day = recall.gap_days < _SAME_DAY
         after = next_stability(w, before, difficulty, rating, recall.retrievability, same_day)
         noise = np.exp(traits.growth_noise[user] * luck + _EASE_IN_GROWTH * ease)
-        is_gain = ~recall.is_new & ~same_day & (rating > 1)
-        after = np.where(is_gain, before + (after - before) * noise, after)
-        after = np.where(recall.is_new, first * np.exp(ease), after)
+        is_later = ~recall.is_new & ~same_day
+        after = np.where(is_later & (rating > 1), before + (after - before) * noise, after)
+        kept = np.minimum(after * np.exp(traits.lapse_keeps[user]), before)
+        after = np.where(is_later & (rating == 1), kept, after)
+        after = np.where(recall.is_new, first * np.exp(_EASE_IN_FIRST * ease), after)
 
         self._stability_days[card] = np.clip(after, 0.01, 36_500)
         stepped = next_difficulty(w, difficulty, rating)

@@ -85,7 +85,7 @@ class Scheduler:
         self.due_day = due_day.copy()
         self.state = np.full(cards, NEW)
         self._step = np.zeros(cards, np.int64)
-        self._interval_days = np.ones(cards)
+        self.interval_days = np.ones(cards)
         self._lapses = np.zeros(cards, np.int64)
         self._successes = np.zeros(cards, np.int64)
         self._ease = np.full(cards, _FIRST_EASE)
@@ -96,7 +96,7 @@ class Scheduler:
     def reset(self, card: Ints) -> None:
         """Make cards new again, as Anki's Forget does; they stay due when they were."""
         self.state[card], self._step[card], self._ease[card] = NEW, 0, _FIRST_EASE
-        self._interval_days[card], self._successes[card] = 1, 0
+        self.interval_days[card], self._successes[card] = 1, 0
 
     def answer(self, answers: Answers) -> tuple[Bools, Ints]:
         """Schedule answered cards [n]; returns which come again in this session, and after how many milliseconds."""
@@ -121,7 +121,7 @@ class Scheduler:
         self._lapses[card] = lapses
         self._step[card] = np.where(finished, 0, step)
         self._ease[card] = np.clip(self._ease[card] + in_review * _EASE_STEP[rating], *_EASE_RANGE)
-        self._interval_days[card] = interval
+        self.interval_days[card] = interval
         self.state[card] = np.where(finished, REVIEW, np.where(relearning, RELEARNING, LEARNING))
         self.due_day[card] = np.where(is_leech, NEVER, today + finished * interval.astype(np.int64))
 
@@ -158,7 +158,7 @@ class Scheduler:
         self, answers: Answers, preset: Ints, in_review: Bools, lapsed: Bools, relearning: Bools
     ) -> Floats:
         """SM-2: grown, shrunk by a lapse, kept, or a first interval."""
-        options, before, rating = self._presets, self._interval_days[answers.card], answers.rating
+        options, before, rating = self._presets, self.interval_days[answers.card], answers.rating
         ease = self._ease[answers.card]
         hard = options.hard_factor[preset]
         factor = np.where(rating == 2, hard, np.where(rating == 4, ease * _EASY_BONUS, ease))

@@ -143,7 +143,9 @@ class Study:
         user = self._owner[card]
         order = self._learners.habits.order[user]
         due_day, deck = self._scheduler.due_day[card], self._learners.collection.deck[card]
-        first_key = np.select([order == 2, order == 3], [due_day, deck], 0)
+        interval = self._scheduler.interval_days[card]
+        keys = [due_day, deck, interval, -interval]
+        first_key = np.select([order == kind for kind in (2, 3, 4, 5)], keys, 0)
         shuffle = np.where(order == 1, 0, self._learners.noise[row, ORDER])
         return card[np.lexsort((shuffle, first_key, user))], user, row
 
