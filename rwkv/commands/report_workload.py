@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.commands.due_days import due_days, moments_ahead
 from rwkv.commands.learner import Learner
 from rwkv.commands.schedule import ScheduledDay, askable, first_day, play_ahead
 from rwkv.data.collection import CardList, Floats
@@ -42,7 +43,8 @@ def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> 
     asked = np.flatnonzero(askable(learner))
     answers = [_expected_answers(cards.curves[asked], retention) for retention in WORKLOAD_RETENTIONS]
     if sum(expected.sum() for expected in answers) <= MOST_ANSWERS:
-        plays = [_played(engine, learner, at_s, wanted) for wanted in WORKLOAD_RETENTIONS]
+        due = _due(engine, learner, at_s, asked)
+        plays = [_played(engine, learner, at_s, *of) for of in zip(WORKLOAD_RETENTIONS, due, strict=True)]
         return _workload(plays, [asked] * len(plays), learner, asked)
     budget, most = MOST_ANSWERS / len(answers), min(_MOST_CARDS, len(asked) // len(answers))
     sizes = [int(np.clip(budget / max(expected.mean(), _LEAST_ANSWERS), _FEWEST_CARDS, most)) for expected in answers]
@@ -71,10 +73,21 @@ def _groups(order: Ints, sizes: Sequence[int]) -> list[Ints]:
     return groups
 
 
-def _played(engine: Engine, learner: Learner, at_s: float, retention: float | None) -> list[ScheduledDay]:
+def _due(engine: Engine, learner: Learner, at_s: float, asked: Ints) -> Ints:
+    """The day [k, c] on which each card is due at each of WORKLOAD_RETENTIONS if nothing is answered."""
+    moments_s = moments_ahead(learner, at_s, WORKLOAD_DAYS)
+    due = np.full((len(WORKLOAD_RETENTIONS), len(learner.cards)), WORKLOAD_DAYS)
+    retention = np.repeat(np.array(WORKLOAD_RETENTIONS)[:, None], len(asked), 1)
+    due[:, asked] = due_days(engine, learner.number[asked], learner.latest_s[asked], retention, moments_s)
+    return due
+
+
+def _played(
+    engine: Engine, learner: Learner, at_s: float, retention: float | None, due: Ints | None = None
+) -> list[ScheduledDay]:
     branch = engine.branch()
     try:
-        return play_ahead(branch, learner, at_s, retention, WORKLOAD_DAYS)
+        return play_ahead(branch, learner, at_s, retention, WORKLOAD_DAYS, due=due)
     finally:
         branch.close()
 

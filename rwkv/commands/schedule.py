@@ -18,22 +18,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rwkv.commands.answer_times import median_answer_ms
 from rwkv.commands.chosen_model import ChosenModel
+from rwkv.commands.due_days import due_days, moments_ahead
 from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, questions_at, read_learner
 from rwkv.data.collection import Floats
 from rwkv.data.history import Bools, Ints, RevlogTable
 from rwkv.errors import InputError
-from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.intervals import checked_retention
 from rwkv.recurrent.predict import Predictions
 from rwkv.runtime import progress
-from rwkv.vocab import RATINGS, SECONDS_PER_DAY
+from rwkv.vocab import RATINGS
 
 MOST_DAYS = 3650
 _MOST_CARDS = 1_000_000
@@ -41,8 +39,6 @@ _MOST_CARDS = 1_000_000
 _DEFAULT_SEED = 1
 _MS_PER_MINUTE = 60_000
 _NEW_STATE, _REVIEW_STATE = 0, 2
-# Curves that are looked at together.
-_TOGETHER = 1024
 
 
 @dataclass(frozen=True)
@@ -145,9 +141,13 @@ def play_ahead(
     days: int = 30,
     seed: int = _DEFAULT_SEED,
     pace: Pace = Pace(),
+    due: Ints | None = None,
 ) -> list[ScheduledDay]:
-    """The same with an engine that has read the learner's history; it also takes in the answers that are drawn."""
-    play = _play(engine, learner, at_s, retention, days, seed, pace)
+    """The same with an engine that has read the learner's history; it also takes in the answers that are drawn.
+
+    due [cards]: the days on which cards are due if none is answered, where `due_days` has said them already.
+    """
+    play = _play(engine, learner, at_s, retention, days, seed, pace, due)
     what = "days ahead" if retention is None else f"days ahead at {retention:.0%}"
     return list(progress(play.days(), days, what, "day"))
 
@@ -158,7 +158,14 @@ def first_day(engine: Engine, learner: Learner, at_s: float, retention: float | 
 
 
 def _play(
-    engine: Engine, learner: Learner, at_s: float, retention: float | None, days: int, seed: int, pace: Pace
+    engine: Engine,
+    learner: Learner,
+    at_s: float,
+    retention: float | None,
+    days: int,
+    seed: int,
+    pace: Pace,
+    due: Ints | None = None,
 ) -> "_Play":
     if not 1 <= days <= MOST_DAYS:
         what, expected = "So many days cannot be looked ahead.", f"1 to {MOST_DAYS}"
@@ -168,7 +175,7 @@ def _play(
         raise InputError("This is no seed.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
     own = learner.cards.desired_retention
     wanted = checked_retention(own if retention is None else np.full_like(own, retention))
-    return _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed), pace)
+    return _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed), pace, due)
 
 
 def askable(learner: Learner) -> Bools:
@@ -193,9 +200,10 @@ class _Play:
         days: int,
         rng: np.random.Generator,
         pace: Pace,
+        due: Ints | None,
     ) -> None:
         self._engine, self._learner, self._days, self._rng, self._pace = engine, learner, days, rng, pace
-        self._moments_s = [learner.days_later(at_s, day) for day in range(days)]
+        self._moments_s = moments_ahead(learner, at_s, days)
         self._answer_ms = np.array(median_answer_ms(learner.history))
         self._retention = retention
         # By row, as they are after the answers so far; due: the first day, as many as there are days where it is later.
@@ -204,7 +212,10 @@ class _Play:
         self._is_answered = np.zeros(len(learner.cards), bool)
         self._new = np.flatnonzero(introducible(learner)) if pace.new else np.empty(0, np.int64)
         rows = np.flatnonzero(askable(learner))
-        self._set_due(rows, 0)
+        if due is None:
+            self._set_due(rows, 0)
+        else:
+            self._due[rows] = due[rows]
         self._spread(rows[self._due[rows] == 0])
 
     def days(self) -> Iterator[ScheduledDay]:
@@ -279,19 +290,5 @@ class _Play:
 
     def _set_due(self, rows: Ints, from_day: int) -> None:
         """The first day, from `from_day` on, on which each of the cards is due; as many as there are days: later."""
-        for start in range(0, len(rows), _TOGETHER):
-            part = rows[start : start + _TOGETHER]
-            curves = torch.cat([self._engine.curve(number).outputs for number in self._learner.number[part].tolist()])
-            self._due[part] = self._first_day(curves, part, from_day)
-
-    def _first_day(self, curves: Tensor, rows: Ints, from_day: int) -> Ints:
-        due, is_open = np.full(len(rows), self._days), np.arange(len(rows))
-        for day in range(from_day, self._days):
-            if len(is_open) == 0:
-                break
-            elapsed_s = self._moments_s[day] + SECONDS_PER_DAY / 2 - self._latest_s[rows[is_open]]
-            p: Floats = recall(curves[is_open], torch.from_numpy(np.maximum(0, elapsed_s))).numpy()
-            is_due = p <= self._retention[rows[is_open]]
-            due[is_open[is_due]] = day
-            is_open = is_open[~is_due]
-        return due
+        number, latest_s, retention = self._learner.number[rows], self._latest_s[rows], self._retention[None, rows]
+        self._due[rows] = due_days(self._engine, number, latest_s, retention, self._moments_s, from_day)[0]

@@ -1,13 +1,15 @@
 """What a report says of today and of the days ahead, against `rwkv schedule`."""
 
+import numpy as np
 import pytest
 
 from rwkv.commands import report_workload
+from rwkv.commands.due_days import due_days, moments_ahead
 from rwkv.commands.fed_engine import fed_engine
 from rwkv.commands.learner import Learner, read_learner
 from rwkv.commands.report_cards import cards_now
 from rwkv.commands.report_workload import today, workload
-from rwkv.commands.schedule import schedule_learner
+from rwkv.commands.schedule import askable, schedule_learner
 from tests.commands.people import MODEL
 from tests.commands.test_report import DAY, make_student
 
@@ -26,6 +28,20 @@ def test_today_is_what_schedule_asks(learner: Learner) -> None:
     assert len(due.row) > 0
     assert (due.minutes, due.recall) == pytest.approx((day.minutes, day.recall), rel=1e-4)
     assert engine.reviews == len(learner.history)
+    engine.close()
+
+
+def test_retentions_that_are_looked_at_together_are_each_due_as_alone(learner: Learner) -> None:
+    engine = fed_engine(learner, MODEL)
+    rows = np.flatnonzero(askable(learner))
+    card, latest_s = learner.number[rows], learner.latest_s[rows]
+    retention = np.array([0.3, 0.9, 0.6])[:, None] + np.linspace(-0.05, 0.05, len(rows))
+    moments_s = moments_ahead(learner, learner.end_s + DAY, 12)
+    together = due_days(engine, card, latest_s, retention, moments_s, 2)
+    for row, wanted in enumerate(retention):
+        alone = due_days(engine, card, latest_s, wanted[None], moments_s, 2)
+        assert together[row].tolist() == alone[0].tolist()
+    assert 2 == together.min() < together.max() == 12
     engine.close()
 
 

@@ -277,7 +277,7 @@ def test_each_card_by_the_retention_of_its_preset(learner: Learner) -> None:
 
 def test_parts_of_curves_join(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [day.card_id.tolist() for day in play(learner)]
-    monkeypatch.setattr(schedule, "_TOGETHER", 3)
+    monkeypatch.setattr("rwkv.commands.due_days._TOGETHER", 3)
     assert [day.card_id.tolist() for day in play(learner)] == whole
 
 
