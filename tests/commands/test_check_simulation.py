@@ -57,7 +57,8 @@ def test_simulated_and_checked_with_results_of_models(
     found = json.loads(capsys.readouterr().out)
     assert found["ratios"]["RWKV-P"]["simulated"] == pytest.approx(0.25 / average["simulated"]["mean"])
 
-    write_scores(tmp_path, "mine", {1: Score({"LogLoss": 0.3}, 7)})
+    counted = next(user for user, size in sizes.items() if size)
+    write_scores(tmp_path, "mine", {counted: Score({"LogLoss": 0.3}, 7)})
     assert main(["simulate", *arguments, "--rwkv", str(tmp_path / "mine.jsonl")]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert "other reviews" in error["what"]
