@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard rwkv/ops/csrc/*)
+.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard rwkv/ops/cpu/csrc/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch numpy setuptools wheel ninja
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
@@ -29,7 +29,7 @@ conformance: install  ## the vectors in RWKV_CONFORMANCE (default ../shared/conf
 # ASan and the C++ library come first, so that errors of memory and exceptions both go through them; --capture=sys leaves
 # what they write to be seen.
 SANITIZED := build/sanitize/lib
-SANITIZED_TESTS := tests/ops tests/recurrent tests/model/test_few_rows.py tests/model/test_native_layer.py
+SANITIZED_TESTS := tests/ops tests/recurrent tests/model/test_native_step.py tests/model/test_native_layer.py
 
 sanitize: install  ## the tests of the kernels over a build with ASan and UBSan, minutes
 	rm -rf build/sanitize

@@ -56,8 +56,8 @@ setup(
     ext_modules=[
         CppExtension(
             "rwkv._native",
-            [f"rwkv/ops/csrc/{name}.cpp" for name in SOURCES],
-            depends=[f"rwkv/ops/csrc/{name}.h" for name in HEADERS],
+            [f"rwkv/ops/cpu/csrc/{name}.cpp" for name in SOURCES],
+            depends=[f"rwkv/ops/cpu/csrc/{name}.h" for name in HEADERS],
             extra_compile_args={"cxx": FLAGS + OPENMP},
             extra_link_args=OPENMP + SANITIZERS,
         )

@@ -13,12 +13,12 @@ from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
 from rwkv.batches.sliced import PlainSlices, plain_slices
-from rwkv.evaluation.predict import last_rows
+from rwkv.evaluation.history_predictions import last_rows
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_SLICE, slices
-from rwkv.ops.native import is_built
+from rwkv.ops.cpu.native import is_built
 
 _TOLERANCE = 2e-5
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def _evaluate(network: Network, batch: PlainSlices) -> list[Outputs]:
-    """What is said of all rows, in slices, as `rwkv.evaluation.predict` reads them out."""
+    """What is said of all rows, in slices, as `rwkv.evaluation.history_predictions` reads them out."""
     x = last_rows(network, batch)
     return [network.read_out(x[part]) for part in slices(len(x), ROWS_OF_A_SLICE)]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from bench.report import print_json, timed
 from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import segment_places
-from rwkv.commands.find_keys import find_keys
-from rwkv.commands.process_data import process_data
-from rwkv.commands.simulate import simulate
+from rwkv.benchmark.find_keys import find_keys
+from rwkv.benchmark.process_data import process_data
+from rwkv.benchmark.simulate import simulate
 from rwkv.config import FindKeysConfig, ProcessDataConfig
 from rwkv.data.database import Database
 from rwkv.data.store import ReviewStore

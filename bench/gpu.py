@@ -18,7 +18,7 @@ def need_gpu() -> None:
 @contextmanager
 def plain_gpu() -> Iterator[None]:
     """Within it, all that runs on a GPU runs in PyTorch's own ops, as where there is no Triton."""
-    with patch("rwkv.ops.kernels.has_triton", return_value=False):
+    with patch("rwkv.ops.backend.has_triton", return_value=False):
         yield
 
 

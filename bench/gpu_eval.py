@@ -17,7 +17,7 @@ from bench.limits import within
 from bench.report import print_json
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.device import TORCH_DTYPES
-from rwkv.evaluation.predict import last_rows, read_predictions, sliced_for
+from rwkv.evaluation.history_predictions import last_rows, read_predictions, sliced_for
 from rwkv.model.network import Network, frozen_network, new_network
 
 _TOGETHER = 4

@@ -24,7 +24,7 @@ from rwkv.ops.wkv_chunked import wkv_chunked
 
 _NAMES = ("r", "log_decay", "k_hat", "v", "b")
 _GPU = torch.device("cuda")
-# Distance from float64, relative to the norm: those of tests/ops/test_gpu_wkv.py.
+# Distance from float64, relative to the norm: those of tests/ops/triton/test_gpu_wkv.py.
 _LIMITS = {torch.float32: 1e-5, torch.bfloat16: 7e-3}
 
 Inputs = tuple[Tensor, ...]

@@ -8,7 +8,7 @@ import torch
 
 from bench.cases import Case
 from bench.report import timed
-from rwkv.commands.simulate import simulate
+from rwkv.benchmark.simulate import simulate
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
 from rwkv.model.network import Network, new_network

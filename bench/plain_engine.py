@@ -12,7 +12,7 @@ from rwkv.model.inputs import SequenceDraw, as_int64, cycles, encode_inputs, row
 from rwkv.model.network import Network
 from rwkv.model.state import LayerState, StreamState
 from rwkv.recurrent.features import PastCounters, Review
-from rwkv.recurrent.predict import Prediction
+from rwkv.recurrent.predictions import Prediction
 
 
 class PlainEngine:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rwkv.model import channel_mixer, time_mixer
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.wkv_reference import wkv_reference
+from rwkv.ops.wkv import wkv_reference
 
 
 @contextmanager

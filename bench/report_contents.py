@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rwkv.evaluation.report_content import (
+from rwkv.evaluation.summary import Estimate
+from rwkv.report.content import (
     CURVE_TIMES_S,
     NEW,
     REVIEWED,
@@ -15,7 +16,6 @@ from rwkv.evaluation.report_content import (
     TrainingRun,
     Workload,
 )
-from rwkv.evaluation.summary import Estimate
 
 DECKS = (
     "Spanish::Vocabulary",

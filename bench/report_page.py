@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.report import print_json, timed
 from bench.report_contents import made_up_content
-from rwkv.evaluation.report_data import report_data
-from rwkv.evaluation.report_page import report_html
+from rwkv.report.page.data import report_data
+from rwkv.report.page.html import report_html
 from tests.browser import OpenPage, browser
 
 _MOST_SECONDS = 2.0

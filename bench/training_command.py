@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rwkv.commands.find_keys import find_keys
-from rwkv.commands.process_data import process_data
-from rwkv.commands.simulate import simulate
+from rwkv.benchmark.find_keys import find_keys
+from rwkv.benchmark.process_data import process_data
+from rwkv.benchmark.simulate import simulate
 from rwkv.config import FindKeysConfig, ProcessDataConfig
 
 STORE_SIZE = 4_000_000_000

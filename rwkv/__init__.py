@@ -4,13 +4,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rwkv.commands.card_query import parse_query
-    from rwkv.commands.chosen_model import choose_model
-    from rwkv.commands.compare import compare_folders, compare_users
-    from rwkv.commands.import_collections import import_collections
-    from rwkv.commands.predict import predict_collection
-    from rwkv.commands.report import write_report
-    from rwkv.commands.schedule import Pace, schedule_collection
+    from rwkv.collection.card_predictions import predict_collection
+    from rwkv.collection.card_query import parse_query
+    from rwkv.collection.chosen_model import choose_model
+    from rwkv.collection.compare import compare_folders, compare_users
+    from rwkv.collection.import_collections import import_collections
+    from rwkv.collection.schedule import Pace, schedule_collection
     from rwkv.data.revlogs import read_history
     from rwkv.model.checkpoint import read_weights, write_weights
     from rwkv.model.inputs import SequenceDraw, draw_sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from rwkv.recurrent.engine import Engine
     from rwkv.recurrent.features import Place, Review
     from rwkv.recurrent.person import Question
+    from rwkv.report.write_report import write_report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,22 +47,22 @@ _MODULES = {
     "CODES": "rwkv.model.spec",
     "CodeSpec": "rwkv.model.spec",
     "Engine": "rwkv.recurrent.engine",
-    "Pace": "rwkv.commands.schedule",
+    "Pace": "rwkv.collection.schedule",
     "Place": "rwkv.recurrent.features",
     "Question": "rwkv.recurrent.person",
     "Review": "rwkv.recurrent.features",
     "SequenceDraw": "rwkv.model.inputs",
-    "choose_model": "rwkv.commands.chosen_model",
-    "compare_folders": "rwkv.commands.compare",
-    "compare_users": "rwkv.commands.compare",
+    "choose_model": "rwkv.collection.chosen_model",
+    "compare_folders": "rwkv.collection.compare",
+    "compare_users": "rwkv.collection.compare",
     "draw_sequence": "rwkv.model.inputs",
-    "import_collections": "rwkv.commands.import_collections",
-    "parse_query": "rwkv.commands.card_query",
-    "predict_collection": "rwkv.commands.predict",
+    "import_collections": "rwkv.collection.import_collections",
+    "parse_query": "rwkv.collection.card_query",
+    "predict_collection": "rwkv.collection.card_predictions",
     "read_history": "rwkv.data.revlogs",
     "read_weights": "rwkv.model.checkpoint",
-    "schedule_collection": "rwkv.commands.schedule",
-    "write_report": "rwkv.commands.report",
+    "schedule_collection": "rwkv.collection.schedule",
+    "write_report": "rwkv.report.write_report",
     "write_weights": "rwkv.model.checkpoint",
 }
 

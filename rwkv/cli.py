@@ -5,19 +5,18 @@ import sys
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
 
-from rwkv.command_line.answer import Answer
-from rwkv.command_line.compare import add_compare
-from rwkv.command_line.completion import add_completion
-from rwkv.command_line.demo import add_demo
-from rwkv.command_line.finetune import add_finetune
-from rwkv.command_line.import_ import add_import
-from rwkv.command_line.info import add_info
+from rwkv.command_line.answer import Answer, as_json
+from rwkv.command_line.compare_command import add_compare
+from rwkv.command_line.completion_command import add_completion
+from rwkv.command_line.demo_command import add_demo
+from rwkv.command_line.finetune_command import add_finetune
+from rwkv.command_line.import_command import add_import
+from rwkv.command_line.info_command import add_info
 from rwkv.command_line.options import HelpFormatter, Parser
-from rwkv.command_line.predict import add_predict
-from rwkv.command_line.report import add_report
-from rwkv.command_line.schedule import add_schedule
-from rwkv.command_line.simulate import add_simulate
-from rwkv.commands.plain_json import as_json
+from rwkv.command_line.predict_command import add_predict
+from rwkv.command_line.report_command import add_report
+from rwkv.command_line.schedule_command import add_schedule
+from rwkv.command_line.simulate_command import add_simulate
 from rwkv.errors import RwkvError
 from rwkv.runtime import log_errors_only, printable, run_command
 

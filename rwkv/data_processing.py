@@ -13,11 +13,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
-    from rwkv.command_line.configured import config_parser, configured
-    from rwkv.commands.process_data import NAME, process_data
+    from rwkv.benchmark.databases import PROCESS_DATA
+    from rwkv.benchmark.process_data import process_data
+    from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import ProcessDataConfig
 
-    parser = config_parser(NAME, __doc__, "data_processing_*.toml")
+    parser = config_parser(PROCESS_DATA, __doc__, "data_processing_*.toml")
     options = parser.parse_args(arguments)
     return process_data(configured(options, ProcessDataConfig))
 

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, what is written elsewhere, and errors of the file system in words."""
 
+import hashlib
 import os
 import re
 import stat
@@ -138,3 +139,20 @@ def _mode(path: Path) -> int:
     with suppress(OSError):
         return path.stat().st_mode
     return 0
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[str]:
+    """The file's SHA-256. Raises InputError at the end where the file is another one by then."""
+    before = _stamp(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    yield digest
+    if _stamp(path) != before:
+        hint = "close the program that writes to it and try again"
+        raise InputError("The file was changed while it was read.", where=str(path), hint=hint)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

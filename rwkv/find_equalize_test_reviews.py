@@ -13,11 +13,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
-    from rwkv.command_line.configured import config_parser, configured
-    from rwkv.commands.find_keys import NAME, delete_keys, find_keys
+    from rwkv.benchmark.databases import FIND_KEYS
+    from rwkv.benchmark.find_keys import delete_keys, find_keys
+    from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import FindKeysConfig
 
-    parser = config_parser(NAME, __doc__, "find_equalize_*.toml")
+    parser = config_parser(FIND_KEYS, __doc__, "find_equalize_*.toml")
     parser.add_argument("--short", action="store_true", help="count same-day reviews; the same as SHORT = true")
     parser.add_argument("--secs", action="store_true", help="intervals in fractions of a day; the same as SECS = true")
     parser.add_argument("--delete", action="store_true", help="delete all keys under LABEL_FILTER_KEY_PREFIX instead")

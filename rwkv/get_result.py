@@ -13,8 +13,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
-    from rwkv.command_line.configured import config_parser, configured
-    from rwkv.commands.evaluate import NAME, evaluate
+    from rwkv.benchmark.evaluate import NAME, evaluate
+    from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import EvaluateConfig
 
     parser = config_parser(NAME, __doc__, "get_result_config*.toml")

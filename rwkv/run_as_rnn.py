@@ -13,9 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
-    from rwkv.command_line.configured import config_parser, configured
-    from rwkv.commands.many_users import run_many_users
-    from rwkv.commands.single_user import NAME, run_single_user
+    from rwkv.benchmark.many_users import run_many_users
+    from rwkv.benchmark.single_user import NAME, run_single_user
+    from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import RecurrentConfig
 
     parser = config_parser(NAME, __doc__, "run_as_rnn_*.toml")

@@ -12,8 +12,8 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from rwkv.errors import RwkvError
+from rwkv.standard_streams import standard_streams
 from rwkv.stopping import Stopped, asked_to_end, stoppable
-from rwkv.streams import standard_streams
 
 log = logging.getLogger("rwkv")
 

@@ -13,8 +13,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     # These take a while, and Ctrl-C is heard by now.
-    from rwkv.command_line.configured import config_parser, configured
-    from rwkv.commands.train import NAME, train
+    from rwkv.benchmark.train import NAME, train
+    from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import TrainConfig
 
     parser = config_parser(NAME, __doc__, "train_rwkv_config*.toml")

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from rwkv.data.bins import number_by_appearance
-from rwkv.data.history import CardTable, RevlogTable
+from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
 from rwkv.data.revlogs import read_history
 from rwkv.errors import HistoryError
 

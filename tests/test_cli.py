@@ -8,7 +8,7 @@ import pytest
 
 from rwkv.cli import main
 from rwkv.data.revlogs import list_users, read_history
-from tests.commands.workspace import REPOSITORY, assert_said
+from tests.benchmark.workspace import REPOSITORY, assert_said
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

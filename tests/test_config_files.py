@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rwkv.command_line.configured import config_parser, configured
+from rwkv.command_line.config_options import config_parser, configured
 from rwkv.config import Config, FindKeysConfig, TrainConfig, load_config
 from rwkv.errors import ConfigError, InputError
 from tests.test_config import COMMANDS, FOLDER, TABLES, parse

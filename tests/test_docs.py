@@ -10,8 +10,8 @@ import pytest
 import rwkv
 from rwkv.cli import build_parser
 from rwkv.config import Config, EvaluateConfig, FindKeysConfig, ProcessDataConfig, RecurrentConfig, TrainConfig
-from tests.commands.people import make_person
-from tests.commands.workspace import REPOSITORY
+from tests.benchmark.workspace import REPOSITORY
+from tests.collection.people import make_person
 from tests.test_config import COMMANDS, SHIPPED
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

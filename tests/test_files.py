@@ -13,7 +13,7 @@ import pytest
 
 from rwkv.errors import InputError
 from rwkv.files import check_input, check_output, file_errors, replacing, write_whole, write_whole_parts
-from tests.commands.workspace import REPOSITORY
+from tests.benchmark.workspace import REPOSITORY
 
 
 def test_a_file_and_its_folder_appear(tmp_path: Path) -> None:

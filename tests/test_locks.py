@@ -16,7 +16,7 @@ import pytest
 
 from rwkv.errors import BusyError, InputError
 from rwkv.locks import only_writer_in, only_writer_of
-from tests.commands.workspace import REPOSITORY
+from tests.benchmark.workspace import REPOSITORY
 
 _HOLDING = """
 import sys, time

@@ -13,7 +13,7 @@ import pytest
 from rwkv.errors import RwkvError
 from rwkv.runtime import run_command
 from rwkv.stopping import Stopped, asked_to_end, stoppable
-from tests.commands.workspace import REPOSITORY, Workspace, add_users, block, wait_until
+from tests.benchmark.workspace import REPOSITORY, Workspace, add_users, block, wait_until
 
 COMMAND = "rwkv.find_equalize_test_reviews"
 

@@ -11,20 +11,27 @@ from pathlib import Path
 
 import numpy as np
 
-from rwkv.command_line.compare import user_numbers
-from rwkv.commands.chosen_model import choose_model
-from rwkv.commands.compare import AHEAD, IMM
-from rwkv.commands.users import users_in
+from rwkv.collection.chosen_model import choose_model
+from rwkv.collection.compare import AHEAD, IMM
+from rwkv.collection.users import users_in
+from rwkv.command_line.compare_command import user_numbers
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews, folds_of
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
-from rwkv.evaluation.compare import baseline_predictions, trained_predictions
-from rwkv.evaluation.predict import Targets, find_targets, last_rows, predict_users, sliced_for, whole_histories
+from rwkv.evaluation.comparison import baseline_predictions, trained_predictions
+from rwkv.evaluation.history_predictions import (
+    Targets,
+    find_targets,
+    last_rows,
+    predict_users,
+    sliced_for,
+    whole_histories,
+)
 from rwkv.evaluation.scores import score
 from rwkv.model.network import Network
 from rwkv.runtime import run_command
-from rwkv.training.finetune import FEWEST_JUDGED, adapt, judged_reviews
+from rwkv.training.adaptation import FEWEST_JUDGED, adapt, judged_reviews
 
 _AFTER = " after"
 _COLUMNS = ("AVG", "FSRS-6", AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)

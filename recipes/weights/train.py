@@ -10,12 +10,13 @@ import argparse
 from pathlib import Path
 
 from rwkv.batches.plan import segment_places, training_groups
-from rwkv.commands.evaluate import evaluate
-from rwkv.commands.find_keys import find_keys
-from rwkv.commands.process_data import process_data, review_database
-from rwkv.commands.simulate import simulate
-from rwkv.commands.stages import last_checkpoint, must_succeed, write_config
-from rwkv.commands.train import train
+from rwkv.benchmark.databases import review_database
+from rwkv.benchmark.evaluate import evaluate
+from rwkv.benchmark.find_keys import find_keys
+from rwkv.benchmark.process_data import process_data
+from rwkv.benchmark.simulate import simulate
+from rwkv.benchmark.stages import last_checkpoint, must_succeed, write_config
+from rwkv.benchmark.train import train
 from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig
 from rwkv.data.store import ReviewStore
 from rwkv.runtime import run_command

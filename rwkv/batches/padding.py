@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from rwkv.batches.collate import Batch, BatchLabels
-from rwkv.batches.one_piece import OnePiece, in_one_piece
+from rwkv.batches.single_buffer import OnePiece, in_one_piece
 from rwkv.model.packing import StreamLayout
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.wkv_triton_plan import CHUNK_LENGTH, RUNS, RunPlan, plan_runs
+from rwkv.ops.triton.run_plan import CHUNK_LENGTH, RUNS, RunPlan, plan_runs
 
 # Rows are filled up to a multiple of this share of a full batch.
 _ROW_STEPS = 8

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.one_piece import OnePiece, in_one_piece
+from rwkv.batches.single_buffer import OnePiece, in_one_piece
 from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
 from rwkv.model.packing import StreamPart, cut_stream
-from rwkv.ops.stored_rows import StoredRows
+from rwkv.ops.triton.arguments import StoredRows
 
 
 @dataclass(frozen=True)

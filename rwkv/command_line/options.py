@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rwkv.command_line.answer import Answer
-from rwkv.commands.plain_json import as_json
+from rwkv.command_line.answer import Answer, as_json
 from rwkv.errors import InputError
 from rwkv.files import check_output, is_stream
 
@@ -103,13 +102,13 @@ def add_retention(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model: see rwkv.commands.chosen_model."""
+    """--model: see rwkv.collection.chosen_model."""
     help = "weights, .pth or .safetensors (default: those of the package, see `rwkv info`)"
     completed_by_files(parser.add_argument("--model", type=Path, metavar="PATH", help=help))
 
 
 def add_states(parser: argparse.ArgumentParser) -> None:
-    """--states: see rwkv.commands.fed_engine."""
+    """--states: see rwkv.collection.engine_cache."""
     help = "keep the network's states beside the collection if they take so much, 0: never (default: 100)"
     parser.add_argument("--states", type=_bytes_of_megabytes, metavar="MB", help=help)
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.vocab import SECONDS_PER_DAY
+
 Ints = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
@@ -158,3 +160,32 @@ def review_context(table: RevlogTable, cards: CardOrder) -> ReviewContext:
         new_cards_today=new_cards - (new_cards - is_new)[day_start],
         reviews_today=rows - day_start,
     )
+
+
+def estimated_times(table: RevlogTable) -> Ints:
+    """Seconds [R] since the start of day_offset 0, ascending: the earliest that the record allows.
+
+    A review is on its day, after the one before it, and elapsed_s after its card's review before. Exact as far as the
+    intervals reach to the start of a day; an error is of hours, never of days.
+    """
+    previous = order_by_card(table.card).previous.tolist()
+    starts = (table.day_offset.astype(np.int64) * SECONDS_PER_DAY).tolist()
+    times: list[int] = []
+    latest = starts[0]
+    for before, start, elapsed_s in zip(previous, starts, table.elapsed_s.tolist(), strict=True):
+        earliest = start if before < 0 or elapsed_s < 0 else max(start, times[before] + elapsed_s)
+        latest = max(latest, min(earliest, start + SECONDS_PER_DAY - 1))
+        times.append(latest)
+    return np.array(times, np.int64)
+
+
+def number_by_appearance(ids: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Renumber ids 0, 1, ... in order of first appearance.
+
+    Returns (numbers [n], position of the first appearance of each number [distinct]).
+    """
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(first)
+    rank = np.empty_like(by_appearance)
+    rank[by_appearance] = np.arange(len(rank))
+    return rank[inverse], first[by_appearance]

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rwkv.data.database import Database
-from rwkv.data.decoding import decoding
 from rwkv.data.history import Int32s
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
-from rwkv.data.sealed import is_sealed, seal, unseal
-from rwkv.data.torch_values import MAGIC as TORCH_MAGIC
-from rwkv.data.torch_values import read_int32_tensor
+from rwkv.data.stored_bytes import TORCH_MAGIC, decoding, is_sealed, read_int32_tensor, seal, unseal
 from rwkv.errors import StoreError
 
 # Of values without a checksum, as they were written once.

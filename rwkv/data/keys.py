@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from rwkv.data.bins import rmse_bins
-from rwkv.data.history import Bools, Int32s, Ints, RevlogTable, cumsum_by_group
+from rwkv.data.history import Bools, Int32s, Ints, RevlogTable, cumsum_by_group, number_by_appearance
 from rwkv.vocab import SECONDS_PER_DAY
 
 MAX_REVIEWS_OF_A_CARD = 128
@@ -164,3 +164,23 @@ def _continuous(card: Int32s, repetition: Ints, usable: Bools) -> Bools:
     kept = np.zeros(len(card), bool)
     kept[row[broken == 0]] = True
     return kept
+
+
+def rmse_bins(lapses: npt.ArrayLike, interval_days: npt.ArrayLike, repetition: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """Number the bins of reviews.
+
+    lapses >= 0, interval_days > 0, repetition >= 1: [n]. Returns int32 [n], numbered in order of first appearance.
+    """
+    lapses = np.asarray(lapses, np.float64)
+    with np.errstate(divide="ignore"):
+        lapse_bin = np.where(lapses == 0, 0, np.round(1.65 * _power_below(lapses, 1.73), 0))
+    interval_bin = np.round(2.48 * _power_below(interval_days, 3.62), 2)
+    repetition_bin = np.round(1.99 * _power_below(repetition, 1.89), 0)
+    triples = np.stack([lapse_bin, interval_bin, repetition_bin], axis=1)
+    _, number = np.unique(triples, axis=0, return_inverse=True)
+    return number_by_appearance(number)[0].astype(np.int32)
+
+
+def _power_below(x: npt.ArrayLike, base: float) -> npt.NDArray[np.float64]:
+    """base ** floor(log_base(x))."""
+    return np.power(base, np.floor(np.log(np.asarray(x, np.float64)) / np.log(base)))

@@ -12,9 +12,8 @@ import numpy as np
 
 from rwkv.data.codec import StoredHistory, decode_history
 from rwkv.data.database import Database
-from rwkv.data.decoding import decoding
 from rwkv.data.history import Ints
-from rwkv.data.sealed import HEAD_SIZE, checksum, seal, stated_checksum, unseal
+from rwkv.data.stored_bytes import HEAD_SIZE, checksum, decoding, seal, stated_checksum, unseal
 from rwkv.errors import StoreError
 
 _FORMAT = "rwkv review store"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.evaluation.lines import JsonLines, read_by_user
-from rwkv.evaluation.made_by import MadeBy, Model
+from rwkv.evaluation.json_lines import JsonLines, read_by_user
+from rwkv.evaluation.model_note import MadeBy, Model
 from rwkv.evaluation.scores import Score, read_scores, result_line, score
 
 Float32s = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.evaluation.lines import JsonLines, read_by_user
+from rwkv.evaluation.json_lines import JsonLines, read_by_user
 from rwkv.evaluation.metrics import METRICS, recall_metrics
 
 

@@ -6,10 +6,9 @@ from rwkv.model.initial import channel_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
-from rwkv.ops.channel_mix import channel_mix
-from rwkv.ops.kernels import has_native
-from rwkv.ops.relu_square import relu_square
-from rwkv.ops.token_mix import token_mix
+from rwkv.ops.backend import has_native
+from rwkv.ops.cpu.mixers import channel_mix
+from rwkv.ops.mixers import relu_square, token_mix
 
 
 class ChannelMixer(nn.Module):

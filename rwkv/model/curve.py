@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rwkv.ops.curve_recall import curve_recall
-from rwkv.ops.kernels import has_native
+from rwkv.ops.backend import has_native
+from rwkv.ops.cpu.curve_recall import curve_recall
 
 FLOOR = 1e-5
 CURVES = 128

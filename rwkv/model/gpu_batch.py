@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rwkv.model.packing import StreamLayout, StreamPart, cut_stream
 from rwkv.model.spec import CODES
-from rwkv.ops.stored_rows import StoredRows
-from rwkv.ops.wkv_triton_plan import RunPlan
+from rwkv.ops.triton.arguments import StoredRows
+from rwkv.ops.triton.run_plan import RunPlan
 
 
 @dataclass(frozen=True)

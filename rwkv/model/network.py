@@ -12,7 +12,7 @@ from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
-from rwkv.ops.permute import permute
+from rwkv.ops.groups import permute
 
 # Numbers a tensor is filled up to, where many lie side by side: 16 bytes of bfloat16.
 _ALIGNED = 8

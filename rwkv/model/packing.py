@@ -131,3 +131,11 @@ def _latest_review(is_query: Tensor) -> Tensor:
     """Place of the latest review row up to and including each place [N], across groups; -1 before the first."""
     places = torch.where(is_query, -1, torch.arange(len(is_query)))
     return places.cummax(0).values if len(places) else places
+
+
+def last_review(x: Tensor, layout: StreamLayout, carried: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What a later batch is to carry: (x of each group's last review row [G, C], whether there is one [G])."""
+    here = layout.last_review >= 0
+    if carried is None or seen is None:
+        carried, seen = x.new_zeros(len(here), x.shape[1]), torch.zeros_like(here)
+    return torch.where(here[:, None], x[layout.last_review], carried.to(x.dtype)), here | seen

@@ -2,7 +2,7 @@
 
 Each stream runs over all rows before the next begins, slice by slice along its packed groups. Of all states only that
 of the group which a slice boundary cuts is carried on, so the result is that of `Network.forward`. The same by the
-kernels for GPUs: rwkv/model/fused_parts.py.
+kernels for GPUs: rwkv/model/gpu_network.py.
 """
 
 from collections.abc import Callable, Sequence

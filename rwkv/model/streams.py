@@ -7,13 +7,12 @@ from torch import Tensor, nn
 
 from rwkv.model.channel_mixer import ChannelMixer
 from rwkv.model.dropout import DropoutSource, add_dropped, dropout
-from rwkv.model.fused import run_fused
-from rwkv.model.packing import StreamLayout
+from rwkv.model.gpu_layer import run_fused
+from rwkv.model.packing import StreamLayout, last_review
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.time_mixer import TimeMixer
-from rwkv.model.token_shift import last_review
-from rwkv.ops.fused_layer import has_fused_layer
+from rwkv.ops.triton.layer import has_fused_layer
 
 
 class Layer(nn.Module):

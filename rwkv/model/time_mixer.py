@@ -9,13 +9,10 @@ from rwkv.model.initial import decay_bias, orthogonal, time_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
-from rwkv.ops.kernels import has_native
-from rwkv.ops.time_mix import time_mix
-from rwkv.ops.token_mix import token_mix
-from rwkv.ops.wkv import wkv
-from rwkv.ops.wkv_inputs import WkvInputs, wkv_inputs
-from rwkv.ops.wkv_output import GROUP_NORM_EPS, wkv_output
-from rwkv.ops.wkv_reference import wkv_read, wkv_write
+from rwkv.ops.backend import has_native
+from rwkv.ops.cpu.mixers import time_mix
+from rwkv.ops.mixers import GROUP_NORM_EPS, WkvInputs, token_mix, wkv_inputs, wkv_output
+from rwkv.ops.wkv import wkv, wkv_read, wkv_write
 
 
 class Projected(NamedTuple):
@@ -133,7 +130,7 @@ class TimeMixer(nn.Module):
         return self.finish(out, of), of.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
 
     def _weights(self, first: bool) -> list[Tensor]:
-        """In the order of rwkv/ops/csrc/time_mix.h. first: of the stream's first layer, which mixes no values."""
+        """In the order of rwkv/ops/cpu/csrc/time_mix.h. first: of the stream's first layer, which mixes no values."""
         decay, a, v_mix, norm = self.d_lora_mlp, self.a_lora_simple, self.v_lora_simple, self.out_group_norm
         weights = [self.layer_norm.weight, self.layer_norm.bias, self.rkvdag_lerp.view(8, -1)]
         weights += [self.W_r.weight, self.W_k.weight, self.W_v.weight]

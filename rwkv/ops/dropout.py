@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rwkv.ops.kernels import has_native, has_triton_for
-from rwkv.ops.native import native
+from rwkv.ops.backend import has_native, has_triton_for
+from rwkv.ops.cpu.native import native
 
 _MASK = (1 << 32) - 1
 _SITE_FACTOR, _INDEX_FACTOR = 0x9E3779B9, 0x9E3779B1
@@ -84,7 +84,7 @@ def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | N
     if has_native(x):
         return native().hash_dropout(x.contiguous(), threshold(rate), 1 / (1 - rate), seed, site, residual)
     if has_triton_for(x):
-        from rwkv.ops.dropout_triton import hash_dropout as on_gpu  # Triton is there with a GPU only
+        from rwkv.ops.triton.dropout import hash_dropout as on_gpu  # Triton is there with a GPU only
 
         return on_gpu(x.contiguous(), Drop(rate, seed, site), residual)
     return dropout_reference(x, rate, seed, site, residual)

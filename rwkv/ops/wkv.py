@@ -1,12 +1,15 @@
-"""The public WKV op: checks its arguments and picks the form that runs on their device."""
+"""The WKV recurrence: its definition, one row at a time, and the op that picks the form for its device.
+
+The definition runs in any dtype, slowly: it is the yardstick of every other form.
+"""
 
 import torch
 from torch import Tensor
 
+from rwkv.ops.backend import has_native, has_triton_for
+from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.kernels import has_native, has_triton_for
 from rwkv.ops.wkv_chunked import wkv_chunked
-from rwkv.ops.wkv_native import wkv_native
 
 
 def wkv(
@@ -36,7 +39,7 @@ def wkv(
         expected = (groups.groups, heads, width, width)
         raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}, expected {expected}")
     if has_triton_for(r, k_hat, v, b, head_width=width):
-        from rwkv.ops.wkv_triton import wkv_triton  # Triton is there with a GPU only
+        from rwkv.ops.triton.wkv import wkv_triton  # Triton is there with a GPU only
 
         return wkv_triton(r, log_decay, k_hat, v, b, groups.runs, initial_state)
     dtype = torch.promote_types(r.dtype, torch.float32)
@@ -46,3 +49,50 @@ def wkv(
     form = wkv_native if has_native(*wide, head_width=width) else wkv_chunked
     out, final_state = form(wide[0], wide[1], wide[2], wide[3], wide[4], groups, initial_state)
     return out.to(r.dtype), final_state
+
+
+def wkv_read(state: Tensor, r: Tensor, log_decay: Tensor, k_hat: Tensor, v: Tensor, b: Tensor) -> Tensor:
+    """What a row reads from the state before it, were it to write (which a query row does not): S_t r_t [..., H, K].
+
+    state [..., H, K (value), K (key)]; the other arguments [..., H, K]. Written as S_prev u + (b . r) v: reading
+    needs no new state. Source: spec 4, "A form worth using".
+    """
+    c = (b * r).sum(-1, keepdim=True)
+    u = log_decay.exp() * r - k_hat * c
+    return (state @ u.unsqueeze(-1)).squeeze(-1) + c * v
+
+
+def wkv_write(state: Tensor, log_decay: Tensor, k_hat: Tensor, v: Tensor, b: Tensor) -> Tensor:
+    """The state after a review row: S diag(w) - (S k_hat) b^T + v b^T. Shapes as in `wkv_read`."""
+    delta = v - (state @ k_hat.unsqueeze(-1)).squeeze(-1)
+    return state * log_decay.exp().unsqueeze(-2) + delta.unsqueeze(-1) * b.unsqueeze(-2)
+
+
+def wkv_reference(
+    r: Tensor,
+    log_decay: Tensor,
+    k_hat: Tensor,
+    v: Tensor,
+    b: Tensor,
+    offsets: Tensor,
+    is_query: Tensor,
+    initial_state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run packed groups of rows row by row.
+
+    r, log_decay, k_hat, v, b: [N, H, K], all of one dtype. offsets: int64 [G + 1], group g is rows offsets[g] to
+    offsets[g + 1] - 1. is_query: bool [N]; such rows read but do not write. initial_state: [G, H, K, K], zero if None.
+    Returns (out [N, H, K], final_state [G, H, K (value), K (key)]). Source: spec 4.
+    """
+    _, heads, width = r.shape
+    bounds = offsets.tolist()
+    if initial_state is None:
+        initial_state = r.new_zeros(len(bounds) - 1, heads, width, width)
+    out, final = [], []
+    for group, state in enumerate(initial_state):
+        for t in range(bounds[group], bounds[group + 1]):
+            out.append(wkv_read(state, r[t], log_decay[t], k_hat[t], v[t], b[t]))
+            if not is_query[t]:
+                state = wkv_write(state, log_decay[t], k_hat[t], v[t], b[t])
+        final.append(state)
+    return torch.stack(out) if out else torch.zeros_like(r), torch.stack(final) if final else initial_state

@@ -1,6 +1,8 @@
 """A whole history taken in by the parallel form, part by part: the numbers and states of one review at a time."""
 
+import ctypes
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -9,15 +11,19 @@ from torch import Tensor
 from rwkv.data.history import Ints, RevlogTable, order_by_card
 from rwkv.model.curve import immediate_recall, recall
 from rwkv.recurrent.features import Review, reviews_of
-from rwkv.recurrent.heap import large_blocks_apart
-from rwkv.recurrent.passes import After, Passes
+from rwkv.recurrent.forward import After, Passes
 from rwkv.recurrent.person import Person, Taken
-from rwkv.recurrent.predict import Predictions, check_finite, nothing_said, p_logits
+from rwkv.recurrent.predictions import Predictions, check_finite, nothing_said, p_logits
 from rwkv.recurrent.rows import Look, Rows, rows_of
 from rwkv.recurrent.state_store import CURVE, Key
 
 # Reviews that go through the network together: large products, and states of bounded size.
 TOGETHER = 1024
+
+# glibc's numbers of the options; from which size on blocks are the system's own, and how much may lie free at the end
+# of the heap. A layer's states take less: to get such a block from the system takes as long as to fill it.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+_LARGE, _SPARE = 16 << 20, 64 << 20
 
 
 def feed_parts(passes: Passes, person: Person, table: RevlogTable) -> Iterator[Predictions]:
@@ -83,3 +89,16 @@ def _apart(after: After) -> dict[Key, Tensor]:
     return {
         (after.stream, number): state.clone() for number, state in zip(after.entities, after.flat.split(1), strict=True)
     }
+
+
+@cache
+def large_blocks_apart() -> None:
+    """Have blocks of 16 megabytes and more returned to the system when they are freed, in this process from now on.
+
+    glibc otherwise raises that size with each large block that is freed, up to 32 MB: then states that stay lie between
+    what passes have used, which can no longer be returned. Other C libraries are left as they are.
+    """
+    option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if option is not None:
+        option(_MMAP_THRESHOLD, _LARGE)
+        option(_TRIM_THRESHOLD, _SPARE)

@@ -13,30 +13,30 @@ from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import EVALUATION_SEED, SequenceDraw, draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.bulk import feed_parts
-from rwkv.recurrent.buttons import buttons
 from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
 from rwkv.recurrent.features import Review
 from rwkv.recurrent.forms import CompactForm, ExactForm
+from rwkv.recurrent.forward import Passes
 from rwkv.recurrent.identities import CodeSource
-from rwkv.recurrent.outlook import Outlook, outlook
-from rwkv.recurrent.passes import Passes
-from rwkv.recurrent.person import Person, Question, keys_of
-from rwkv.recurrent.predict import (
+from rwkv.recurrent.intervals import Button, Curve
+from rwkv.recurrent.person import DEFAULT_LIMIT, Person, Question, UndoLog, keys_of
+from rwkv.recurrent.predictions import (
+    Outlook,
     Prediction,
     Predictions,
     ahead,
+    buttons,
     check_finite,
     joined,
     nothing_said,
+    outlook,
     predict_many,
     predict_one,
     said_of,
 )
 from rwkv.recurrent.rows import rows_of_one
-from rwkv.recurrent.schedule import Button, Curve
 from rwkv.recurrent.snapshot import person_bytes, read_person, write_person
 from rwkv.recurrent.state_store import CURVE, DEFAULT_MEMORY, StateStore
-from rwkv.recurrent.undo import DEFAULT_LIMIT, UndoLog
 
 
 class Engine:

@@ -41,8 +41,9 @@ _TOLERANCE = 2.0**-8
 class CompactForm:
     """In bfloat16, the state of each head as a sum of outer products: after n reviews its rank is at most n.
 
-    A state is flat as `rwkv.model.packed.flat_state` makes it. The bytes: the number of matrices, of outer products of
-    each, _WHOLE where the matrix itself is there; the shifts; the columns and the rows of the products; whole matrices.
+    A state is flat as `rwkv.model.native_step.flat_state` makes it. The bytes: the number of matrices, of outer
+    products of each, _WHOLE where the matrix itself is there; the shifts; the columns and the rows of the products;
+    whole matrices.
     The error of an entry is at most 2^-8 of the largest of its matrix, as if all were rounded.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rwkv.model.inputs import SequenceDraw
-from rwkv.model.packed import outputs_size, state_size
+from rwkv.model.native_step import outputs_size, state_size
 from rwkv.model.spec import CODES, CYCLE_DAYS, NetworkSpec
 from rwkv.recurrent.features import CardPast, Place, Totals
 from rwkv.recurrent.person import Person

@@ -11,7 +11,7 @@ from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import Group
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.data.store import ReviewStore
-from rwkv.evaluation.predict import last_rows, sliced_for, whole_histories
+from rwkv.evaluation.history_predictions import last_rows, sliced_for, whole_histories
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.slices import ROWS_OF_A_SLICE, slices
 from rwkv.training.loss import compute_loss

@@ -10,7 +10,7 @@ from torch import Tensor
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.model.packing import pack_stream
-from rwkv.ops.wkv_triton_plan import RunPlan
+from rwkv.ops.triton.run_plan import RunPlan
 from rwkv.vocab import STREAMS
 from tests.training.learners import some_batch
 

@@ -6,11 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from rwkv.batches.one_piece import OnePiece
+from rwkv.batches.single_buffer import OnePiece
 from rwkv.batches.sliced import gpu_slices, plain_slices, stored_rows
 from rwkv.model.gpu_batch import GpuBatch, gpu_batch
 from tests.ops.gpu import needs_gpu
-from tests.ops.stored_rows import plain_inputs
+from tests.ops.triton.stored_rows import plain_inputs
 from tests.training.learners import some_batch
 
 BATCH = some_batch(1, users=3, reviews=60)

@@ -13,7 +13,7 @@ from rwkv.cli import build_parser, main
 from rwkv.data.collection import list_collections, read_collection
 from rwkv.data.revlogs import read_history
 from rwkv.runtime import log, printable, progress
-from tests.data.anki.small import CREATED_S, write_collection_file
+from tests.data.imports.anki.small import CREATED_S, write_collection_file
 
 REVIEWS = [(CREATED_S * 1000 + 3_600_000, 11, 3, 0)]
 COMMANDS = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)).choices

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rwkv import cli
+from rwkv.benchmark.demo_table import DemoTable
 from rwkv.cli import build_parser, main
 from rwkv.command_line.answer import Answer
-from rwkv.commands.demo_table import DemoTable
 
 SUBPARSERS = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
 
@@ -46,7 +46,7 @@ def test_what_a_command_prints_under_way_is_no_part_of_its_json(
         print("still training")
         return table
 
-    monkeypatch.setattr("rwkv.commands.demo.demo", chatting)
+    monkeypatch.setattr("rwkv.benchmark.demo.demo", chatting)
     assert main(["demo", "--out", str(tmp_path), "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out) == {
@@ -123,7 +123,7 @@ def test_what_the_system_refuses_is_told_in_json_too(
     def refused(out: Path) -> DemoTable:
         raise PermissionError(13, "Permission denied", str(out))
 
-    monkeypatch.setattr("rwkv.commands.demo.demo", refused)
+    monkeypatch.setattr("rwkv.benchmark.demo.demo", refused)
     assert main(["demo", "--out", str(tmp_path), "--json"]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out)["exit_code"] == 1

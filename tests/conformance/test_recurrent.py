@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rwkv.model.curve import CURVES, curve_logits, immediate_recall, recall
-from rwkv.model.few_rows import FewRows
 from rwkv.model.heads import Outputs
+from rwkv.model.native_step import FewRows
 from rwkv.vocab import STREAMS
 from tests.conformance.model_vectors import (
     ModelRows,

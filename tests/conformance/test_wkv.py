@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.wkv import wkv
+from rwkv.ops.wkv import wkv, wkv_reference
 from rwkv.ops.wkv_chunked import wkv_chunked
-from rwkv.ops.wkv_native import wkv_native
-from rwkv.ops.wkv_reference import wkv_reference
 from tests.conformance.model_vectors import arrays_of, largest_difference
 from tests.ops.gpu import needs_gpu
 from tests.ops.groups import needs_native

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rwkv.data.bins import number_by_appearance
-from rwkv.data.history import Bools, RevlogTable
+from rwkv.data.history import Bools, RevlogTable, number_by_appearance
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.revlogs import list_users, read_history
 

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rwkv.data.bins import number_by_appearance
 from rwkv.data.codec import StoredHistory, decode_history, encode_history
-from rwkv.data.history import CardTable, RevlogTable
+from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
 from tests.helpers import assert_same_table, card_tables, make_table, plain_cards, random_revlog, tables
 
 INT32, INT64 = np.iinfo(np.int32), np.iinfo(np.int64)

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
-from rwkv.data.bins import rmse_bins
 from rwkv.data.history import RevlogTable
-from rwkv.data.keys import benchmark_keys, candidate_reviews
+from rwkv.data.keys import benchmark_keys, candidate_reviews, rmse_bins
 from tests.helpers import SECONDS_PER_DAY, Columns, make_table, random_revlog, revlog_columns, tables
 
 SETTINGS = [(False, False), (True, False), (False, True), (True, True)]

@@ -15,7 +15,7 @@ from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.segments import segment_bounds
 from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
-from rwkv.data.torch_values import read_int32_tensor
+from rwkv.data.stored_bytes import read_int32_tensor
 from rwkv.errors import StoreError
 from tests.helpers import assert_same_table, make_table, random_revlog
 

@@ -9,9 +9,9 @@ from sklearn.model_selection import TimeSeriesSplit
 
 from rwkv.data.keys import benchmark_keys, candidate_reviews
 from rwkv.errors import InputError
-from rwkv.evaluation.compare import trained_predictions
+from rwkv.evaluation.comparison import trained_predictions
 from rwkv.evaluation.fsrs_training import trained_fsrs_predictions
-from tests.commands.workspace import studied
+from tests.benchmark.workspace import studied
 from tests.helpers import make_table
 
 TABLE = make_table(studied(3, cards=120))

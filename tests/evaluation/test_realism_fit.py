@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from rwkv.commands.simulate import simulate
+from rwkv.benchmark.simulate import simulate
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.data.simulate.fsrs5 import DEFAULT
-from rwkv.evaluation.compare import baseline_predictions
+from rwkv.evaluation.comparison import baseline_predictions
 from rwkv.evaluation.realism import fit
 from rwkv.evaluation.realism.families import dash, fsrs5, hlr
 from rwkv.evaluation.realism.fit import Family, fitted_predictions, start_predictions

@@ -5,10 +5,10 @@ import torch
 
 from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
 from rwkv.model.packing import StreamLayout, cut_stream
-from rwkv.ops.wkv_triton_plan import plan_runs
+from rwkv.ops.triton.run_plan import plan_runs
 from rwkv.vocab import STREAMS
 from tests.networks import layouts_of, random_history
-from tests.ops.stored_rows import random_rows
+from tests.ops.triton.stored_rows import random_rows
 
 ROWS = 130
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from rwkv.model.fused_encoder import encode_fused
+from rwkv.model.gpu_network import encode_fused
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from tests.model.test_gpu_layer import distance
 from tests.ops.gpu import needs_gpu
-from tests.ops.stored_rows import plain_inputs, random_rows
+from tests.ops.triton.stored_rows import plain_inputs, random_rows
 
 pytestmark = needs_gpu
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rwkv.model.curve import correction_points, curve_logits
-from rwkv.model.fused_heads import ask_heads_fused
+from rwkv.model.gpu_heads import ask_heads_fused
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from tests.networks import recipe_network

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.batches.one_piece import in_one_piece
+from rwkv.batches.single_buffer import in_one_piece
 from rwkv.model.dropout import DropoutSource
-from rwkv.model.fused_parts import rows_before_heads_fused
 from rwkv.model.gpu_batch import gpu_batch
+from rwkv.model.gpu_network import rows_before_heads_fused
 from rwkv.model.network import Network
 from rwkv.model.packing import StreamLayout, pack_stream
 from rwkv.model.spec import PUBLISHED, NetworkSpec, StreamSpec
@@ -19,7 +19,7 @@ from rwkv.model.streams import Stream
 from rwkv.ops.dropout import dropout_reference, hash_dropout
 from tests.networks import layouts_of, random_history, recipe_network
 from tests.ops.gpu import needs_gpu
-from tests.ops.stored_rows import plain_inputs, random_rows
+from tests.ops.triton.stored_rows import plain_inputs, random_rows
 
 pytestmark = needs_gpu
 

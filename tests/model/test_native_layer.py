@@ -8,7 +8,7 @@ from rwkv.model.packing import pack_stream
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Stream
-from rwkv.ops.channel_mix import channel_mix
+from rwkv.ops.cpu.mixers import channel_mix
 from tests.model.test_gpu_layer import GROUPS, distance, layout, results, stream
 from tests.ops.groups import needs_native
 

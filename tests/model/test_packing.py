@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rwkv.model.packing import StreamLayout, pack_stream
-from rwkv.model.token_shift import last_review
+from rwkv.model.packing import StreamLayout, last_review, pack_stream
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=120)
 

@@ -8,11 +8,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rwkv.ops.cpu.native import is_built
+from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.native import is_built
+from rwkv.ops.wkv import wkv_reference
 from rwkv.ops.wkv_chunked import wkv_chunked
-from rwkv.ops.wkv_native import wkv_native
-from rwkv.ops.wkv_reference import wkv_reference
 
 needs_native = pytest.mark.skipif(not is_built(), reason="the native kernels were not built: no compiler")
 

@@ -10,7 +10,7 @@ from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Review, reviews_of
 from rwkv.recurrent.person import Question
-from rwkv.recurrent.predict import Prediction
+from rwkv.recurrent.predictions import Prediction
 from tests.helpers import make_table, random_revlog
 from tests.networks import native_network
 from tests.recurrent.parallel import Predictions, stack

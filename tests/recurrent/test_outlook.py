@@ -8,10 +8,9 @@ import pytest
 from rwkv.errors import InputError
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Place
-from rwkv.recurrent.intervals import intervals
-from rwkv.recurrent.outlook import Outlook
+from rwkv.recurrent.intervals import Curve, intervals
 from rwkv.recurrent.person import Question
-from rwkv.recurrent.schedule import Curve
+from rwkv.recurrent.predictions import Outlook
 from rwkv.vocab import RATINGS
 from tests.recurrent.engines import answered, everything, now, some_history
 
@@ -65,7 +64,7 @@ def test_buttons_are_those_of_one_card_at_a_time(engine: Engine) -> None:
 
 def test_parts_join_to_the_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = looked(engine)
-    monkeypatch.setattr("rwkv.recurrent.outlook._TOGETHER", 5)
+    monkeypatch.setattr("rwkv.recurrent.predictions._OUTLOOKS_TOGETHER", 5)
     parts = list(engine.outlook(questions(engine), DURATIONS))
     assert [len(part.p_imm) for part in parts] == [5, 5, 3]
     np.testing.assert_allclose(np.concatenate([part.p_imm for part in parts]), whole.p_imm, rtol=0, atol=TOLERANCE)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rwkv.errors import StoreError
-from rwkv.recurrent.state_file import StateFile
+from rwkv.recurrent.state_store import StateFile
 
 KEYS = st.tuples(st.sampled_from(["card_id", "curve"]), st.integers(0, 6))
 

@@ -1,0 +1,175 @@
+"""The whole way of a benchmark in a few minutes: simulated learners, keys, store, training, evaluation, one person."""
+
+from pathlib import Path
+
+from rwkv.benchmark.demo_table import DemoTable, compare_demo_users
+from rwkv.benchmark.evaluate import evaluate
+from rwkv.benchmark.find_keys import find_keys
+from rwkv.benchmark.process_data import process_data
+from rwkv.benchmark.simulate import simulate
+from rwkv.benchmark.single_user import run_single_user
+from rwkv.benchmark.stages import last_checkpoint, must_succeed, write_config
+from rwkv.benchmark.train import train
+from rwkv.collection.chosen_model import demo_model
+from rwkv.config import (
+    EvaluateConfig,
+    FindKeysConfig,
+    ProcessDataConfig,
+    RecurrentConfig,
+    TrainConfig,
+)
+from rwkv.errors import InputError
+from rwkv.files import write_whole
+from rwkv.locks import only_writer_in
+from rwkv.model.card import SHIPPED
+from rwkv.runtime import log
+
+# Learners whose recall moves far in time: little training shows with them.
+SEED = 17
+USERS, REVIEWS = 72, 1000
+# The first learners are held out: to validate, to evaluate, and one of them to walk through.
+HELD_OUT = 12
+VALIDATED = 2
+WALKED = 3
+
+_MAP_SIZE = 1_000_000_000
+# One thread is nearly as fast on batches this small, and does not suffer where other programs keep the cores busy.
+_THREADS = 1
+_SEGMENT_ROWS = 1024
+_ROWS_A_STEP = 2048
+_PEAK_LR = 3e-3
+_WARMUP_STEPS = 20
+_STABLE_EPOCHS, _DECAY_EPOCHS = 2, 2
+
+Keys = dict[str, object]
+
+
+def demo(out: Path) -> DemoTable:
+    """Run the demo in the folder `out`; what is there from an earlier run is not done again.
+
+    Raises RwkvError where one of its steps fails, or another demo runs there, InputError where the name is not UTF-8.
+    """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        what = "The folder's name is not UTF-8, in which the demo's configuration files are written."
+        raise InputError(what, where=str(out), hint="give another folder") from error
+    with only_writer_in(out, "another folder"):
+        return _demo(out)
+
+
+def _demo(out: Path) -> DemoTable:
+    configs = out / "configs"
+    configs.mkdir(parents=True, exist_ok=True)
+
+    _say("1. Simulated learners")
+    _must(simulate(USERS, REVIEWS, SEED, out / "dataset"))
+
+    _say("2. Which reviews count")
+    keys = write_config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2})
+    _must(find_keys(keys))
+
+    _say("3. Stores, with short segments for training and whole histories for the test")
+    for kind, rows in (("train", _SEGMENT_ROWS), ("test", 2**21)):
+        cut = {"LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows, "PROCESSES": 2}
+        store = write_config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | cut)
+        _must(process_data(store))
+
+    _say("4. Training: constant rate after a warm-up (WS), then decay (D)")
+    stable = write_config(configs / "train_rwkv_stable.toml", TrainConfig, _training(out, "WS", _STABLE_EPOCHS))
+    _must(train(stable))
+    start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
+    decay = write_config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
+    _must(train(decay))
+    write_whole(demo_model(out), _last(out, "D").read_bytes())
+
+    _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, whom the training has not seen")
+    model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float", "THREADS": _THREADS}
+    evaluation = write_config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
+    _must(evaluate(evaluation))
+    package = {"MODEL_PATH": str(SHIPPED), "FILE_AHEAD": "RWKV-package", "FILE_IMM": "RWKV-P-package"}
+    packaged = write_config(configs / "get_result_package.toml", EvaluateConfig, _evaluation(out) | model | package)
+    _must(evaluate(packaged))
+
+    _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
+    one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
+    _must(run_single_user(write_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
+
+    _say("7. Comparison")
+    return compare_demo_users(out / "dataset", {"": evaluation, ", package": packaged})
+
+
+def _must(exit_code: int) -> None:
+    """Stop the demo where one of its steps did not succeed."""
+    must_succeed(exit_code, "A step of the demo failed.")
+
+
+def _label_filter(out: Path) -> Keys:
+    return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": _MAP_SIZE}
+
+
+def _of_users(out: Path) -> Keys:
+    return {"DATA_PATH": str(out / "dataset"), "USER_START": 1, "USER_END": USERS} | _label_filter(out)
+
+
+def _training(out: Path, mode: str, epochs: int) -> Keys:
+    return {
+        "TRAIN_USERS_START": HELD_OUT + 1,
+        "TRAIN_USERS_END": USERS,
+        "VALIDATE_USERS_START": 1,
+        "VALIDATE_USERS_END": VALIDATED,
+        "TRAIN_DATASET_LMDB_PATH": str(out / "train_db"),
+        "TRAIN_DATASET_LMDB_SIZE": _MAP_SIZE,
+        "VALIDATE_DATASET_LMDB_PATH": str(out / "test_db"),
+        "VALIDATE_DATASET_LMDB_SIZE": _MAP_SIZE,
+        "MAX_TRAIN_GLOBAL_LEN": _ROWS_A_STEP,
+        "TRAIN_MODE": mode,
+        "WARMUP_STEPS": _WARMUP_STEPS,
+        "EPOCHS": epochs,
+        "PEAK_LR": _PEAK_LR,
+        "SAVE_MODEL_FOLDER": str(out / "pretrain"),
+        "SAVE_MODEL_PREFIX": f"demo_{mode}",
+        "DEVICE": "cpu",
+        "DTYPE": "float",
+        "THREADS": _THREADS,
+    }
+
+
+def _evaluation(out: Path) -> Keys:
+    return {
+        "FILE_AHEAD": "RWKV",
+        "FILE_IMM": "RWKV-P",
+        "DATASET_LMDB_PATH": str(out / "test_db"),
+        "DATASET_LMDB_SIZE": _MAP_SIZE,
+        "USER_START": VALIDATED + 1,
+        "USER_END": HELD_OUT,
+        "RAW": True,
+        "RAW_DB_PATH": str(out / "raw" / "result_db"),
+        "RESULT_FOLDER": str(out / "result"),
+        "RAW_FOLDER": str(out / "raw"),
+    } | _label_filter(out)
+
+
+def _last(out: Path, mode: str) -> Path:
+    return last_checkpoint(out / "pretrain", f"demo_{mode}")
+
+
+def _say(text: str) -> None:
+    log.info("--- %s", text)
+
+
+def what_next(out: Path) -> str:
+    """Where a demo has put everything, and what to do with it."""
+    return f"""
+Where everything lies
+  {out}/configs     the configuration of each command, ready to be run again or changed
+  {out}/dataset     the learners, in the layout of anki-revlogs-10k, with their true probabilities in truth/
+  {out}/pretrain    checkpoints and the log of the training; the last one is {demo_model(out)}
+  {out}/result      metrics by user; {out}/raw every single prediction
+
+What next
+  rwkv predict {out}/dataset --user {WALKED} --model {demo_model(out)}     what a learner would recall, card by card
+  python -m rwkv.run_as_rnn --config {out}/configs/run_as_rnn.toml     after adding VERBOSE = true: every review
+  rwkv simulate --users 1000 --reviews 2000 --out more                 more learners
+  python -m rwkv.find_equalize_test_reviews --config rwkv/find_equalize_test_reviews_config.toml
+                                                                       the real dataset, see the README"""

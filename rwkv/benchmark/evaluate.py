@@ -1,0 +1,164 @@
+"""Predict the benchmark's reviews of all configured users and write the result files (spec 6)."""
+
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+
+from rwkv.batches.loader import fetch, worker_errors
+from rwkv.batches.plan import Group, history_places, packed_groups
+from rwkv.benchmark.databases import PROCESS_DATA, key_database, review_database
+from rwkv.config import EvaluateConfig
+from rwkv.data.database import Database, DatabasePlace
+from rwkv.data.key_store import KeyStore
+from rwkv.data.store import ReviewStore
+from rwkv.errors import InputError
+from rwkv.evaluation.history_predictions import (
+    Question,
+    curve_weights,
+    last_rows,
+    make_question,
+    not_finite,
+    predict_users,
+)
+from rwkv.evaluation.model_note import model_at
+from rwkv.evaluation.results import ResultFiles
+from rwkv.evaluation.summary import common_users, format_means
+from rwkv.locks import only_writer_in, only_writer_of
+from rwkv.model.checkpoint import load_network, tensor_bytes
+from rwkv.model.network import Network
+from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
+from rwkv.ops.backend import compute_dtype, open_compute_device
+from rwkv.runtime import Failures, log, progress_by_size
+
+NAME = "python -m rwkv.get_result"
+
+# Short histories run together, up to so many rows; the configured range alone decides which.
+_ROWS_TOGETHER = 65_536
+# On a GPU as many as one slice holds, to hide the launches.
+_ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
+
+
+@worker_errors()
+def evaluate(config: EvaluateConfig) -> int:
+    """Evaluate the configured users who are not done yet, and print the means of all of them. Returns the exit code.
+
+    Raises ConfigError where another model made the results that one of them has, BusyError where another command
+    writes one of the files.
+    """
+    with ExitStack() as stack:
+        for folder in (config.result_folder, config.raw_folder)[: 1 + config.raw]:
+            for name in (config.file_ahead, config.file_imm):
+                stack.enter_context(only_writer_of(folder / name, "other names in FILE_AHEAD and FILE_IMM"))
+        if config.raw:
+            stack.enter_context(only_writer_in(config.raw_db_path, "another RAW_DB_PATH"))
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> int:
+    device = open_compute_device(config.device, config.threads, config.dtype)
+    network = load_network(config.model_path, device, compute_dtype(config.dtype, device))
+    groups = _groups(config)
+    _check_databases(config)
+    raw_folder = config.raw_folder if config.raw else None
+    results = ResultFiles(config.result_folder, raw_folder, config.file_ahead, config.file_imm)
+    done = results.done()
+    users = {place.user for group in groups for place in group}
+    results.claim(users, model_at(config.model_path))
+    log.info("%d users, %d of them done before", len(users), len(users & done))
+
+    todo = [group for group in groups if any(place.user not in done for place in group)]
+    rows = [sum(place.rows for place in group) for group in todo]
+    questions = fetch(partial(_question, config), todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
+    failures, left_out = Failures(), 0
+    for question in progress_by_size(questions, rows, "evaluation", "row"):
+        for user in sorted(question.problems.keys() - done):
+            failures.add(user, question.problems[user])
+        left_out += sum(of.left_out for of in question.targets if of.user not in done)
+        _answer(config, network, question, done, results, failures)
+    results.finish()
+    _print_means(results, set(config.users))
+    if left_out:
+        log.info("%d keys were left out: nothing earlier in the history predicts them", left_out)
+    return failures.exit_code()
+
+
+def _answer(
+    config: EvaluateConfig,
+    network: Network,
+    question: Question,
+    done: set[int],
+    results: ResultFiles,
+    failures: Failures,
+) -> None:
+    """Write the results of those in a batch who are not done. It does not run where none has a review to predict.
+
+    The heads are asked for the done ones too: what they say of a user depends, by a rounding, on how many are asked.
+    """
+    for of in question.targets:
+        if len(of) == 0 and of.user not in done:
+            log.info("user %d has no review to predict", of.user)
+    asked = [of for of in question.targets if len(of) > 0]
+    if question.batch is None or done.issuperset(of.user for of in asked):
+        return
+    x = last_rows(network, question.batch)
+    for of, predictions in zip(asked, predict_users(network, x, asked), strict=True):
+        if of.user in done:
+            continue
+        if not predictions.is_finite:
+            failures.add(of.user, not_finite(f"{config.model_path}, user {of.user}"))
+            continue
+        if config.raw:
+            with _weight_database(config, is_checked=True) as database:
+                database.put({f"{of.user}_w": tensor_bytes(curve_weights(network, x, of))})
+        results.append(predictions)
+
+
+def _print_means(results: ResultFiles, wanted: set[int]) -> None:
+    """The metrics of both predictions over the configured users who have results, whenever they were made."""
+    scores = results.scores()
+    users = [user for user in common_users(scores) if user in wanted]
+    if not users:
+        print("No user has a review to predict, so there are no metrics.")
+        return
+    print(format_means(scores, users))
+
+
+def _groups(config: EvaluateConfig) -> list[Group]:
+    """The configured users that are in the store, by the batch in which they run."""
+    with _store(config).open() as database:
+        places = history_places(ReviewStore(database), config.users)
+    if not places:
+        raise InputError(
+            "None of the configured users is in the store.",
+            where=str(config.dataset_lmdb_path),
+            got=f"users {config.users[0]} to {config.users[-1]}",
+            hint=f"correct USER_START and USER_END, or run `{PROCESS_DATA}` for these users",
+        )
+    if len(places) < len(config.users):
+        log.info("%d of %d configured users are not in the store", len(config.users) - len(places), len(config.users))
+    is_on_gpu = torch.device(config.device).type == "cuda"
+    return packed_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
+
+
+def _check_databases(config: EvaluateConfig) -> None:
+    """Raise StoreError now for what would otherwise go wrong with every user, or only after hours."""
+    with key_database(config).open() as database:
+        KeyStore(database, config.label_filter_key_prefix).check_begun()
+    if config.raw:
+        _weight_database(config).close()
+
+
+def _question(config: EvaluateConfig, group: Group) -> Question:
+    """In a worker process: read a group of users."""
+    keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
+    return make_question(ReviewStore(_store(config).shared()), keys, group, torch.device(config.device))
+
+
+def _store(config: EvaluateConfig) -> DatabasePlace:
+    return review_database(config.dataset_lmdb_path, config.dataset_lmdb_size, "DATASET_LMDB_SIZE")
+
+
+def _weight_database(config: EvaluateConfig, is_checked: bool = False) -> Database:
+    """The curve weights written under RAW. Never open while worker processes start, which would inherit it."""
+    return Database(config.raw_db_path, config.raw_db_size, "RAW_DB_SIZE", is_checked=is_checked)

@@ -1,0 +1,77 @@
+"""Fill the database of benchmark keys (spec 2)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from rwkv.benchmark.databases import key_database, users_with_history, write_outcomes
+from rwkv.config import FindKeysConfig
+from rwkv.data.database import Database
+from rwkv.data.key_store import KeySettings, KeyStore, delete_prefix
+from rwkv.data.keys import BenchmarkKeys, benchmark_keys
+from rwkv.data.revlogs import read_history
+from rwkv.errors import ConfigError
+from rwkv.locks import only_writer_in
+from rwkv.runtime import log
+
+
+def find_keys(config: FindKeysConfig) -> int:
+    """Find the keys of all configured users that are not there yet. Returns the exit code."""
+    _check_kind(config)
+    users = users_with_history(config.data_path, config.users)
+    with _written(config) as database:
+        store = KeyStore(database, config.label_filter_key_prefix)
+        store.begin(KeySettings(config.short, config.secs))
+        job = partial(_keys_of, config.data_path, config.short, config.secs)
+        todo = [user for user in users if not store.has(user)]
+        log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
+
+        def write(results: list[tuple[int, tuple[BenchmarkKeys, tuple[str, ...]]]]) -> None:
+            store.write({user: keys for user, (keys, _) in results})
+            for user, (keys, notices) in results:
+                for notice in notices:
+                    log.info("user %d: %s", user, notice)
+                if len(keys) == 0:
+                    log.info("user %d has no keys: too few reviews that count", user)
+
+        return write_outcomes(job, todo, config.processes, write, "keys").exit_code()
+
+
+def delete_keys(config: FindKeysConfig) -> int:
+    """Delete the keys of all users under the configured prefix; other prefixes stay. Returns the exit code."""
+    key_database(config).open().close()  # raises StoreError where there is none
+    with _written(config) as database:
+        count = delete_prefix(database, config.label_filter_key_prefix)
+    log.info("deleted %d entries under LABEL_FILTER_KEY_PREFIX %r", count, config.label_filter_key_prefix)
+    return 0
+
+
+def _check_kind(config: FindKeysConfig) -> None:
+    """Raise ConfigError where the prefix names a kind of keys, as the shipped one does, and others would be found."""
+    words = config.label_filter_key_prefix.split("_")
+    lacking = [name for name in ("short", "secs") if name in words and not getattr(config, name)]
+    if lacking:
+        raise ConfigError(
+            f"The prefix of these keys says that they are of the kind {' and '.join(lacking)}, and they would not be.",
+            where=f"LABEL_FILTER_KEY_PREFIX = {config.label_filter_key_prefix!r}",
+            got=", ".join(f"{name.upper()} = false" for name in lacking),
+            hint=f"give {' '.join(f'--{name}' for name in lacking)}, or another prefix",
+        )
+
+
+@contextmanager
+def _written(config: FindKeysConfig) -> Iterator[Database]:
+    """The database of keys, for this command alone to write to."""
+    path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
+    with (
+        only_writer_in(path, "another LABEL_FILTER_LMDB_PATH"),
+        Database(path, size, "LABEL_FILTER_LMDB_SIZE") as database,
+    ):
+        yield database
+
+
+def _keys_of(data_path: Path, short: bool, secs: bool, user: int) -> tuple[BenchmarkKeys, tuple[str, ...]]:
+    """The user's keys, and what is odd about the data."""
+    table = read_history(data_path, user)
+    return benchmark_keys(table, short, secs), table.notices

@@ -1,0 +1,60 @@
+"""Fill a review store: every user's history, compact, with its keys marked and cut into segments (spec 3)."""
+
+from functools import partial
+
+from rwkv.benchmark.databases import key_database, users_with_history, write_outcomes
+from rwkv.config import ProcessDataConfig
+from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.database import Database
+from rwkv.data.key_store import KeyStore
+from rwkv.data.revlogs import read_history
+from rwkv.data.segments import segment_bounds
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.locks import only_writer_in
+from rwkv.runtime import log
+
+
+def process_data(config: ProcessDataConfig) -> int:
+    """Store all configured users that are not there yet. Returns the exit code."""
+    users = users_with_history(config.data_path, config.users)
+    with key_database(config).open() as keys:
+        KeyStore(keys, config.label_filter_key_prefix).check_begun()
+    settings = StoreSettings(config.max_batch_size, config.missing_notes, config.label_filter_key_prefix)
+    with (
+        only_writer_in(config.lmdb_path, "another LMDB_PATH"),
+        Database(config.lmdb_path, config.lmdb_size, "LMDB_SIZE") as database,
+    ):
+        store = ReviewStore(database)
+        store.begin(settings)
+        todo = [user for user in users if not store.has(user)]
+        log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
+        if todo:
+            store.check_open_for_more()
+        job = partial(_encode_user, config, settings)
+        reviews = size = 0
+
+        def write(encoded: list[tuple[int, EncodedUser]]) -> None:
+            nonlocal reviews, size
+            store.write([user for _, user in encoded])
+            for number, user in encoded:
+                reviews += user.reviews
+                size += len(user.history)
+                for notice in user.notices:
+                    log.info("user %d: %s", number, notice)
+
+        failures = write_outcomes(job, todo, config.processes, write, "histories")
+        log.info("%d reviews stored, %.2f bytes each", reviews, size / max(1, reviews))
+    return failures.exit_code()
+
+
+def _encode_user(config: ProcessDataConfig, settings: StoreSettings, user: int) -> EncodedUser:
+    table = read_history(config.data_path, user, settings.missing_notes)
+    with key_database(config).open(is_checked=True) as database:
+        keys = KeyStore(database, settings.label_filter_key_prefix).read(user)
+    return EncodedUser(
+        user=user,
+        history=encode_history(StoredHistory(table, keys.mark(table.review_th))),
+        bounds=segment_bounds(table, settings.max_batch_size),
+        reviews=len(table),
+        notices=table.notices,
+    )

@@ -1,0 +1,291 @@
+"""Train the network: warm-up and constant rate (WS), or decay (D) (spec 5)."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from rwkv.batches.collate import Batch
+from rwkv.batches.loader import fetch, training_batch, worker_errors
+from rwkv.batches.padding import PaddedBatch, pad_batch
+from rwkv.batches.plan import (
+    Group,
+    fingerprint,
+    history_places,
+    packed_groups,
+    segment_places,
+    steps_from,
+    training_groups,
+)
+from rwkv.benchmark.databases import PROCESS_DATA, review_database
+from rwkv.config import TrainConfig, as_keys
+from rwkv.data.database import DatabasePlace
+from rwkv.data.store import ReviewStore
+from rwkv.errors import InputError, NonFiniteError
+from rwkv.locks import only_writer_of
+from rwkv.model.dropout import DropoutSource
+from rwkv.model.inputs import counter_hash
+from rwkv.model.network import Network, new_network
+from rwkv.model.spec import PUBLISHED
+from rwkv.ops.backend import compute_dtype, has_gpu_kernels, open_compute_device
+from rwkv.runtime import log, progress
+from rwkv.training.graphs import RecordedSteps
+from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate, set_peak_rate
+from rwkv.training.run import Progress, RunFiles, load_model
+from rwkv.training.staging import staged
+from rwkv.training.step import Launched, StepReport, reports, train_step
+from rwkv.training.tracking import Tracker, WandbSettings
+from rwkv.training.validate import HeldOut, validate, validation_batch
+
+NAME = "python -m rwkv.train_rwkv"
+
+Made = TypeVar("Made")
+
+_STEPS_BETWEEN_CHECKPOINTS = 500
+_FIRST_CHECKPOINT = 50
+_MOST_SKIPPED_STEPS = 100
+# The share of its peak at which a learning rate has decayed.
+_DECAYED = 0.1
+
+# Dropout takes the low 32 bits of a hash as its seed.
+_SEED_MASK = (1 << 32) - 1
+
+
+@worker_errors()
+def train(config: TrainConfig) -> int:
+    """Run the configured training to its end, or go on with it. Returns the exit code.
+
+    Raises BusyError where another command runs a training of the same name.
+    """
+    with only_writer_of(config.save_model_folder / config.save_model_prefix, "another SAVE_MODEL_PREFIX"):
+        return _train(config)
+
+
+def _train(config: TrainConfig) -> int:
+    device = open_compute_device(config.device, config.threads, config.dtype)
+    (groups, data), validation = _training_groups(config), _validation_groups(config)
+    keys = as_keys(config)
+    files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
+    before = (files.progress() if config.resume else None) or Progress(0, _steps_of_run(config, len(groups)), 0)
+    if before.finished:
+        log.info("this run is finished: %s; remove %s to begin anew", files.weights(before.total), files.note)
+        return _exit_code(before)
+    network, optimizer = _starting_point(config, files, before.done, device)
+    first, last = config.step_offset + before.done, config.step_offset + before.total - 1
+    log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
+
+    now = before
+    with Tracker(files.log, _wandb(config), keys, first) as tracker:
+        for n, report in _steps(config, network, optimizer, groups, before):
+            step = config.step_offset + n - 1
+            now = replace(now, done=n)
+            if report.loss is None:
+                now = replace(now, skipped=now.skipped + 1)
+                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, now.skipped)
+            figures = {"loss": report.loss, "gradient_norm": report.norm, **report.terms}
+            rate = _rate(config, n, before.total)
+            tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": now.skipped})
+            if _is_checkpoint(n, len(groups), before.total, config.step_offset):
+                files.save(n, network, optimizer)
+                log.info("step %d: saved %s", step, files.weights(n))
+                if validation and (means := _validate(config, network, validation)):
+                    now = replace(now, is_valid=all(map(math.isfinite, means.values())))
+                    tracker.write(step, means)
+                files.record(now)
+    return _exit_code(now)
+
+
+def _steps_of_run(config: TrainConfig, groups: int) -> int:
+    """How many steps the run takes: from number STEP_OFFSET to number EPOCHS * groups, both included."""
+    total = int(config.epochs * groups)
+    steps = total - config.step_offset + 1
+    if steps <= 0 or total == 0:
+        least = max(1, config.step_offset)
+        got = f"{config.epochs}, with {groups} groups of segments, so the last step is number {total}"
+        expected = f"at least {least} / {groups}, for STEP_OFFSET = {config.step_offset}"
+        raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
+    last_rate = _rate(config, steps, steps)
+    if config.train_mode == "WS" and steps <= config.warmup_steps:
+        log.warning(
+            "the run ends with step %d of its own, before the warm-up does: the learning rate only comes to %.2g of "
+            "%.2g; set WARMUP_STEPS to a small part of the run, or raise EPOCHS",
+            steps,
+            last_rate,
+            config.peak_lr,
+        )
+    if config.train_mode == "D" and config.step_offset > 1 and last_rate > _DECAYED * config.peak_lr:
+        log.warning(
+            "the run ends before the decay does: the learning rate only falls to %.2g of %.2g, for the decay takes the "
+            "%d steps of EPOCHS and the run %d of them; leave STEP_OFFSET at 1, or raise EPOCHS",
+            last_rate,
+            config.peak_lr,
+            total,
+            steps,
+        )
+    return steps
+
+
+def _exit_code(ended: Progress) -> int:
+    """0, or 1 after saying why the model is of no use."""
+    if faults := ended.faults():
+        log.error(
+            "the training is of no use: %s; lower PEAK_LR or use DTYPE float32, and begin anew with RESUME = false",
+            faults,
+        )
+    return int(bool(faults))
+
+
+def _starting_point(
+    config: TrainConfig, files: RunFiles, done: int, device: torch.device
+) -> tuple[Network, torch.optim.AdamW]:
+    """Network and optimiser as they are before the first step that is left."""
+    network = new_network(config.seed, PUBLISHED.with_dropout(config.dropout)).to(device)
+    optimizer = make_optimizer(dict(network.named_parameters()))
+    set_peak_rate(optimizer, config.peak_lr)
+    if done:
+        files.load(done, network, optimizer)
+        return network, optimizer
+    if config.load_model:
+        load_model(config.load_model_folder, config.load_model_name, network, optimizer)
+    files.begin()
+    return network, optimizer
+
+
+def _steps(
+    config: TrainConfig,
+    network: Network,
+    optimizer: torch.optim.AdamW,
+    groups: list[Group],
+    before: Progress,
+) -> Iterator[tuple[int, StepReport]]:
+    """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step.
+
+    On a GPU by replaying recorded steps, but for the plain form of the recurrence, which waits for the GPU.
+    """
+    visits = steps_from(before.done, before.total, len(groups), config.seed)
+    dtype = compute_dtype(config.dtype, network.device)
+    mode, processes = config.loss_mode, config.num_fetch_processes
+    if has_gpu_kernels(network.device):
+        padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
+        launch = RecordedSteps(network, optimizer, dtype, mode).launch
+        settles = partial(_is_checkpoint, groups=len(groups), steps=before.total, first=config.step_offset)
+        return _take_steps(config, optimizer, before, padded, launch, settles)
+
+    def take_step(batch: Batch, seed: int) -> Launched:
+        source = DropoutSource(torch.tensor([seed], device=network.device))
+        report = train_step(network, optimizer, batch.to(network.device), dtype, mode, source)
+        return lambda: report
+
+    batches = fetch(partial(_batch, config, groups), visits, processes)
+    return _take_steps(config, optimizer, before, batches, take_step, settles=lambda n: True)
+
+
+def _take_steps(
+    config: TrainConfig,
+    optimizer: torch.optim.AdamW,
+    before: Progress,
+    batches: Iterable[Made],
+    launch: Callable[[Made, int], Launched],
+    settles: Callable[[int], bool],
+) -> Iterator[tuple[int, StepReport]]:
+    """The same over batches made for `launch`, which also takes a seed for dropout. settles: see `reports`."""
+
+    def launched(batches: Iterable[Made]) -> Iterator[tuple[int, Launched]]:
+        for n, batch in enumerate(batches, before.done + 1):
+            set_learning_rate(optimizer, _rate(config, n, before.total))
+            yield n, launch(batch, counter_hash(config.seed, n) & _SEED_MASK)
+
+    skipped_in_a_row = 0
+    with progress(batches, before.total, "training", "step", before.done) as bar:
+        for n, report in reports(launched(bar), settles):
+            bar.set_postfix(loss="not finite" if report.loss is None else f"{report.loss:.4f}", refresh=False)
+            yield n, report
+            skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0
+            if skipped_in_a_row >= _MOST_SKIPPED_STEPS:
+                hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
+                what = f"{skipped_in_a_row} steps in a row were not finite."
+                raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
+
+
+def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
+    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes, _is_for_gpu(config))
+    means = validate(network, batches, compute_dtype(config.dtype, network.device))
+    stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    log.info("validation: %s", stated or "none of its users has a key, so there is no loss")
+    return {f"validation_{name}": value for name, value in means.items()}
+
+
+def _wandb(config: TrainConfig) -> WandbSettings | None:
+    if not config.use_wandb:
+        return None
+    return WandbSettings(config.wandb_project_name, config.wandb_resume_id if config.wandb_resume else "")
+
+
+def _rate(config: TrainConfig, n: int, steps: int) -> float:
+    """The rate at the run's step n, counted from 1; a decay ends where steps of number EPOCHS * groups do."""
+    return learning_rate(config.train_mode, n, config.peak_lr, config.warmup_steps, config.step_offset + steps - 1)
+
+
+def _is_checkpoint(n: int, groups: int, steps: int, first: int) -> bool:
+    """Every 500 steps of an epoch, at step number 50 and at the last; the run's first step has number `first`."""
+    in_epoch = (n - 1) % groups + 1
+    return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n == steps or first + n - 1 == _FIRST_CHECKPOINT
+
+
+def _training_groups(config: TrainConfig) -> tuple[list[Group], str]:
+    """The groups of segments to learn from, and a fingerprint of what they hold."""
+    with _training_store(config).open() as database:
+        store = ReviewStore(database)
+        places = segment_places(store, config.train_users)
+        data = fingerprint(store, places)
+    if not places:
+        raise InputError(
+            "None of the training users is in the store.",
+            where=str(config.train_dataset_lmdb_path),
+            got=f"users {config.train_users_start} to {config.train_users_end}",
+            hint=f"correct TRAIN_USERS_START and _END, or run `{PROCESS_DATA}` for these users",
+        )
+    if missing := len(config.train_users) - len({place.user for place in places}):
+        log.info("%d of %d training users are not in the store", missing, len(config.train_users))
+    return training_groups(places, config.max_train_global_len), data
+
+
+def _validation_groups(config: TrainConfig) -> list[Group]:
+    with _validation_store(config).open() as database:
+        places = history_places(ReviewStore(database), config.validate_users)
+    if not places:
+        log.warning("none of the validation users is in %s: nothing is validated", config.validate_dataset_lmdb_path)
+    return packed_groups(places, config.max_train_global_len)
+
+
+def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:
+    """In a worker process: one step's batch."""
+    epoch, group = visit
+    return training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
+
+
+def _padded_batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> PaddedBatch:
+    """The same, of one of a few sizes."""
+    return pad_batch(_batch(config, groups, visit), config.max_train_global_len)
+
+
+def _is_for_gpu(config: TrainConfig) -> bool:
+    return torch.device(config.device).type == "cuda"
+
+
+def _held_out(config: TrainConfig, group: Group) -> HeldOut:
+    store = ReviewStore(_validation_store(config).shared())
+    return validation_batch(store, group, torch.device(config.device))
+
+
+def _training_store(config: TrainConfig) -> DatabasePlace:
+    path, size = config.train_dataset_lmdb_path, config.train_dataset_lmdb_size
+    return review_database(path, size, "TRAIN_DATASET_LMDB_SIZE")
+
+
+def _validation_store(config: TrainConfig) -> DatabasePlace:
+    path, size = config.validate_dataset_lmdb_path, config.validate_dataset_lmdb_size
+    return review_database(path, size, "VALIDATE_DATASET_LMDB_SIZE")

@@ -1,0 +1,62 @@
+"""What is known of a learner's cards without a model: the columns that a query may ask for, and the table shows."""
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.collection.card_query import Columns
+from rwkv.collection.learner import Learner
+from rwkv.data.collection import Floats, days_of
+from rwkv.data.days import LATEST_S
+from rwkv.data.history import Ints
+from rwkv.vocab import RATINGS, SECONDS_PER_DAY
+
+# Ids below this are no epoch milliseconds: cards of a CSV file may be numbered in any way.
+_FIRST_TIME_MS = 100_000_000_000
+
+
+def card_columns(learner: Learner, at_s: float, retention: float | None) -> Columns:
+    """Columns [cards] by name, as of CardPredictions, and what only queries ask for.
+
+    tags: absent where they were not recorded. added_days, absent in a folder without dates: days since the card was
+    made, NaN where its id does not say. rated_days_1 to rated_days_4: days since it was last answered so, or NaN.
+    """
+    cards, today = learner.cards, learner.day_of(at_s)
+    own = cards.desired_retention
+    columns: dict[str, npt.NDArray[np.generic]] = {
+        "card_id": cards.card_id,
+        "note": cards.note,
+        "deck": cards.deck,
+        "preset": cards.preset,
+        "elapsed_days": np.maximum(0, at_s - learner.latest_s) / SECONDS_PER_DAY,
+        "due_day": cards.due_day,
+        "due_in_days": cards.due_day - today,
+        "anki_interval_days": cards.interval_days,
+        "desired_retention": own if retention is None else np.full_like(own, retention),
+        "is_new": cards.is_new,
+        "is_suspended": cards.is_suspended,
+    }
+    columns |= {f"rated_days_{rating}": today - _last_day_rated(learner, rating) for rating in RATINGS}
+    if cards.tags is not None:
+        columns["tags"] = cards.tags
+    if learner.info is not None:
+        columns["added_days"] = today - _days_made(learner)
+    return columns
+
+
+def _last_day_rated(learner: Learner, rating: int) -> Floats:
+    """The day_offset [cards] of the last answer with a button, NaN where there is none."""
+    history = learner.history
+    rows = np.flatnonzero(history.rating == rating)
+    by_number = np.full(len(learner.places.note), np.nan)
+    by_number[history.card[rows]] = history.day_offset[rows]
+    return by_number[learner.number]
+
+
+def _days_made(learner: Learner) -> Floats:
+    """The day_offset [cards] on which each card was made; Anki's ids are epoch milliseconds."""
+    card_id: Ints = learner.cards.card_id
+    is_time = (card_id >= _FIRST_TIME_MS) & (card_id < LATEST_S * 1000)
+    days = np.full(len(card_id), np.nan)
+    if learner.info is not None:
+        days[is_time] = days_of(learner.info, card_id[is_time] // 1000)
+    return days

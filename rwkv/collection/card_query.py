@@ -1,0 +1,269 @@
+"""Which cards: a small part of the language of Anki's search box, with properties that the model gives.
+
+    word  "some words"  wor*d   in the note's first field with text, upper and lower case alike
+    deck:NAME  preset:NAME      NAME may hold *; a deck with all that lies below it; deck:"Two words"
+    is:new  is:due  is:suspended
+    tag:NAME  tag:none          of the note; a tag with all that lies below it; NAME may hold *
+    added:N                     made within N days, today included, by the card's id
+    rated:N  rated:N:1          answered within N days, today included; with a button, 1 Again to 4 Easy
+    cid:1,2,3                   ids of cards
+    prop:r<0.9                  recall by the forgetting curve now, as Anki's prop:r
+    prop:p<0.8                  recall by RWKV-P now
+    prop:left<=0                days until the curve falls to the desired retention
+    prop:ivl>=21  prop:due<=0   Anki's interval; days until Anki's due day
+    a b   a or b   -a   ( )     both, one of both, not, together
+
+Operators of prop: < <= > >= = !=. A card without the property, such as a new one's curve, is not among them. Letters
+with marks are the same whether they are written in one character or in several.
+"""
+
+import operator
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.data.history import Bools
+from rwkv.errors import InputError
+
+# Of rwkv.collection.card_columns and of CardPredictions.
+Columns = Mapping[str, npt.NDArray[Any]]
+Match = Callable[[Columns], Bools]
+
+_TOKEN = re.compile(r"""\s*([()]|-?(?:[^\s"()]|"[^"]*")+|-)""")
+_PROPERTY = re.compile(r"(\w+)(<=|>=|!=|<|>|=)(-?\d+(?:\.\d+)?)")
+_OPERATORS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_PROPERTIES = {
+    "r": "p_curve",
+    "p": "p_now",
+    "left": "left_days",
+    "ivl": "anki_interval_days",
+    "due": "due_in_days",
+}
+_OF_MODEL = {"r", "p", "left"}
+_MOST_TOKENS = 200
+_INT64 = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True)
+class Query:
+    """matches: which cards of some columns, bool [n]. asks_model: whether it needs those that the model gives."""
+
+    matches: Match
+    asks_model: bool
+
+
+def parse_query(text: str) -> Query:
+    """The query that was written. Raises InputError, naming the term, where it is none."""
+    tokens = _tokens(text)
+    if len(tokens) > _MOST_TOKENS:
+        _refuse(f"{len(tokens)} terms", f"at most {_MOST_TOKENS}; ids of cards may be one term, cid:1,2,3")
+    parser = _Parser(tokens)
+    matches = parser.any_of()
+    if parser.tokens:
+        _refuse(parser.tokens[0], "what is opened before it is closed")
+    return Query(matches, parser.asks_model)
+
+
+def _tokens(text: str) -> list[str]:
+    tokens, place = [], 0
+    text = unicodedata.normalize("NFC", text).rstrip()
+    while place < len(text):
+        found = _TOKEN.match(text, place)
+        if found is None:
+            _refuse(text[place:].strip(), 'a closing "')
+        tokens.append(found[1])
+        place = found.end()
+    return tokens
+
+
+class _Parser:
+    """Takes tokens from the front: alternatives of terms that must all hold, each perhaps negated."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self.asks_model = False
+
+    def any_of(self) -> Match:
+        match = self._all_of()
+        while self.tokens and self.tokens[0].lower() == "or":
+            self.tokens.pop(0)
+            match = _either(match, self._all_of(must_be=True))
+        return match
+
+    def _all_of(self, must_be: bool = False) -> Match:
+        match: Match | None = None
+        while self.tokens and self.tokens[0] != ")" and self.tokens[0].lower() != "or":
+            token = self.tokens.pop(0)
+            if token.lower() != "and":
+                match = self._term(token) if match is None else _both(match, self._term(token))
+        if match is None and (must_be or self.tokens):
+            _refuse(self.tokens[0] if self.tokens else "or", "a term before and after it")
+        return match or _all_cards
+
+    def _term(self, token: str) -> Match:
+        if token.startswith("-"):
+            rest = token[1:] or (self.tokens.pop(0) if self.tokens else _refuse("-", "a term after it"))
+            return _not(self._term(rest))
+        if token == "(":
+            match = self.any_of()
+            if not self.tokens:
+                _refuse("(", "a closing )")
+            self.tokens.pop(0)
+            return match
+        return self._simple(token)
+
+    def _simple(self, token: str) -> Match:
+        kind, colon, value = token.replace('"', "").partition(":")
+        make = _KINDS.get(kind.lower())
+        if kind.lower() == "prop" and colon:
+            return self._property(token, value)
+        if make is not None and colon:
+            return make(value)
+        if colon and not token.startswith('"'):
+            _refuse(token, "deck:, preset:, tag:, is:, added:, rated:, cid: or prop:, or words in quotes")
+        return _note(kind + colon + value)
+
+    def _property(self, token: str, value: str) -> Match:
+        found = _PROPERTY.fullmatch(value)
+        if found is None or found[1] not in _PROPERTIES:
+            _refuse(token, "such as prop:r<0.9, of the properties " + ", ".join(_PROPERTIES))
+        name, compare, number = _PROPERTIES[found[1]], _OPERATORS[found[2]], float(found[3])
+        self.asks_model |= found[1] in _OF_MODEL
+        return lambda columns: compare(columns[name], number) & ~np.isnan(columns[name].astype(np.float64))
+
+
+def _all_cards(columns: Columns) -> Bools:
+    return np.ones(len(columns["card_id"]), bool)
+
+
+def _both(first: Match, second: Match) -> Match:
+    return lambda columns: first(columns) & second(columns)
+
+
+def _either(first: Match, second: Match) -> Match:
+    return lambda columns: first(columns) | second(columns)
+
+
+def _not(match: Match) -> Match:
+    return lambda columns: ~match(columns)
+
+
+def _note(words: str) -> Match:
+    return _text("note", f".*{_pattern(words)}.*")
+
+
+def _deck(name: str) -> Match:
+    return _text("deck", f"{_pattern(name)}(::.*)?")
+
+
+def _preset(name: str) -> Match:
+    return _text("preset", _pattern(name))
+
+
+def _pattern(text: str, anything: str = ".") -> str:
+    """A regular expression of a text in which * stands for anything. No part is looked for twice in one place."""
+    first, *rest = map(re.escape, text.split("*"))
+    if not rest:
+        return first
+    *middle, last = rest
+    return first + "".join(f"(?>{anything}*?{part})" for part in middle) + f"{anything}*{last}"
+
+
+def _text(column: str, pattern: str) -> Match:
+    """Cards whose text in a column is as the pattern says; every text is looked at once."""
+    expression = re.compile(pattern, re.IGNORECASE | re.DOTALL)
+
+    def match(columns: Columns) -> Bools:
+        distinct, place = np.unique(columns[column].astype(str), return_inverse=True)
+        texts = (unicodedata.normalize("NFC", text) for text in distinct.tolist())
+        return np.array([expression.fullmatch(text) is not None for text in texts], bool)[place]
+
+    return match
+
+
+def _tag(name: str) -> Match:
+    """Tags lie in one text with a space before and after each."""
+    one = _pattern(name, r"\S")
+    match = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{one}(::\S*)?\s.*")
+
+    def known(columns: Columns) -> Bools:
+        _need(columns, "tags", f"tag:{name}", "The tags of the cards are not known.", "import the collection again")
+        return match(columns)
+
+    return known
+
+
+def _added(days: str) -> Match:
+    within = _days("added", days)
+
+    def match(columns: Columns) -> Bools:
+        _need(columns, "added_days", f"added:{days}", "The folder has no dates, only days.", "leave the term out")
+        return columns["added_days"] < within
+
+    return match
+
+
+def _rated(value: str) -> Match:
+    days, colon, button = value.partition(":")
+    within = _days("rated", days)
+    if colon and button not in ("1", "2", "3", "4"):
+        _refuse(f"rated:{value}", "a button from 1 to 4, such as rated:7:1")
+    names = [f"rated_days_{number}" for number in (button or "1234")]
+    return lambda columns: np.any([columns[name] < within for name in names], axis=0)
+
+
+def _days(kind: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text) or int(text) == 0:
+        _refuse(f"{kind}:{text}", f"a number of days such as {kind}:7")
+    return int(text)
+
+
+def _need(columns: Columns, name: str, term: str, what: str, hint: str) -> None:
+    if name not in columns:
+        raise InputError(what, where="--cards", got=term, hint=hint)
+
+
+def _state(name: str) -> Match:
+    name = name.lower()
+    if name == "due":
+        return lambda columns: (columns["due_in_days"] <= 0) & ~columns["is_suspended"]
+    if name not in ("new", "suspended"):
+        _refuse(f"is:{name}", "is:new, is:due or is:suspended")
+    return lambda columns: columns[f"is_{name}"].astype(bool)
+
+
+def _cards(ids: str) -> Match:
+    if not re.fullmatch(r"-?\d{1,19}(,-?\d{1,19})*", ids):
+        _refuse(f"cid:{ids}", "ids of cards such as cid:1,2,3")
+    numbers = [int(number) for number in ids.split(",")]
+    wanted = np.array([number for number in numbers if _INT64.min <= number <= _INT64.max], np.int64)
+    return lambda columns: np.isin(columns["card_id"], wanted)
+
+
+def _refuse(got: str, expected: str) -> NoReturn:
+    hint = "see `rwkv predict --help` for what can be asked"
+    raise InputError("The cards that are asked for are not understood.", got=got, expected=expected, hint=hint)
+
+
+_KINDS: dict[str, Callable[[str], Match]] = {
+    "deck": _deck,
+    "preset": _preset,
+    "tag": _tag,
+    "is": _state,
+    "added": _added,
+    "rated": _rated,
+    "cid": _cards,
+}
+EVERYTHING = parse_query("")

@@ -1,0 +1,150 @@
+"""Collections of people -> users of a folder in the dataset's layout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from rwkv.data.collection import CollectionInfo, day_of, read_info
+from rwkv.data.csv_text import is_text, read_csv_text
+from rwkv.data.days import local_time
+from rwkv.data.imports.anki.archive import opened
+from rwkv.data.imports.anki.dump import REVLOG_COLUMNS, dumps_in, is_dump, read_dumps
+from rwkv.data.imports.anki.read import read_anki
+from rwkv.data.imports.csv.reviews import CSV_COLUMNS, user_of_csv
+from rwkv.data.imports.imported import (
+    RULES,
+    ImportChoices,
+    ImportedUser,
+    facts_of,
+    next_user,
+    remove_leftovers,
+    write_import,
+)
+from rwkv.data.imports.known_users import same_import, same_person, unfinished_import
+from rwkv.errors import InputError, RwkvError
+from rwkv.files import check_input, unchanged
+from rwkv.locks import only_writer_in
+from rwkv.runtime import log
+
+# Kinds of sources that say whether FSRS is on; shared decks and CSV do not.
+_SAYING_FSRS = ("colpkg", "anki2")
+
+
+@dataclass(frozen=True)
+class Imports:
+    """What came of an import: the users in the order of the files, and the files that were left out, with reasons."""
+
+    users: dict[int, CollectionInfo]
+    failed: dict[Path, RwkvError]
+
+
+def import_collections(
+    files: Sequence[Path], out: Path, choices: ImportChoices | None = None, replaces: bool = False
+) -> Imports:
+    """Import each file as the next user below `out`. One of several files that cannot be imported is left out.
+
+    A file that is a user there already, read in the same way, is not imported again. replaces: a later state of a
+    collection takes the place of the user that it was. Raises InputError where nothing could be imported,
+    BusyError where another command writes into `out`.
+    """
+    with only_writer_in(out, "another folder"):
+        remove_leftovers(out)
+        return _import_all(files, out, choices or ImportChoices(), replaces)
+
+
+def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replaces: bool) -> Imports:
+    imports = Imports({}, {})
+    for file in files:
+        try:
+            user, info = _import(file, out, choices, replaces)
+            imports.users[user] = info
+        except RwkvError as error:
+            if len(files) == 1:
+                raise
+            log.error("%s is left out: %s", file, error)
+            imports.failed[file] = error
+    if not imports.users:
+        raise InputError("None of the files could be imported.", got=", ".join(map(str, files)))
+    return imports
+
+
+def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
+    """Read one file or folder, whatever its name: its contents say what it is."""
+    if not file.exists():
+        raise InputError("There is no such file.", where=str(file))
+    check_input(file)
+    dumps = dumps_in(file)
+    if dumps:
+        return read_dumps(dumps, file, choices)
+    if file.is_file() and is_text(file):
+        return _read_text(file, choices)
+    with opened(file) as source:
+        return read_anki(source, choices)
+
+
+def _read_text(file: Path, choices: ImportChoices) -> ImportedUser:
+    with unchanged(file) as sha256:
+        csv = read_csv_text(file, (*CSV_COLUMNS, *REVLOG_COLUMNS))
+        if is_dump(csv):
+            return read_dumps({"revlog": file}, file, choices)
+        return user_of_csv(csv, file, sha256, choices)
+
+
+def format_imports(imports: Imports, out: Path) -> str:
+    """For each user what was imported, and what every rule met; then the files that were left out."""
+    failed = [f"{file} is left out: {error}" for file, error in imports.failed.items()]
+    return "\n\n".join([*(_summary(user, info, out) for user, info in imports.users.items()), *failed])
+
+
+def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo]:
+    log.info("reading %s", file)
+    imported = read_source(file, choices)
+    for notice in imported.notices:
+        log.warning("%s: %s", file, notice)
+    now = datetime.now(UTC)
+    if ahead := imported.counts.get("in_the_future"):
+        shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
+        what = "1 entry is" if ahead == 1 else f"{ahead:,} entries are"
+        log.warning("%s: %s dated after now, %s by this computer: left out", file, what, shown)
+    info = facts_of(imported, choices.elapsed, now)
+    same = same_import(out, info)
+    if same is not None:
+        log.warning("%s is user %d already: nothing is imported anew", file, same)
+        return same, read_info(out, same)
+    user = unfinished_import(out, info) or _place(file, out, imported, replaces)
+    write_import(out, user, imported, info)
+    return user, info
+
+
+def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int:
+    """The number of the user that a source becomes."""
+    known = same_person(out, imported.reviews)
+    if known is None:
+        return next_user(out)
+    user, shared, before = known
+    what = f"{shared:,} of the {before:,} reviews of user {user} are in {file}"
+    if replaces:
+        log.warning("%s, which takes that user's place", what)
+        return user
+    log.warning("%s, which becomes another user: --replace puts it in that user's place", what)
+    return next_user(out)
+
+
+def _summary(user: int, info: CollectionInfo, out: Path) -> str:
+    first, last = _first_and_last_day(info)
+    fsrs = f"; FSRS {'on' if info.has_fsrs else 'off'}" if info.kind in _SAYING_FSRS else ""
+    head = [
+        f"user {user} in {out}: {info.name} ({info.source})",
+        f"  from {first} to {last}; days begin at {info.rollover_hour}:00 {info.timezone}; "
+        f"elapsed time {info.elapsed}; ratings {info.grades}{fsrs}",
+    ]
+    width = max(len(f"{count:,}") for count in info.counts.values())
+    rows = [f"  {info.counts[name]:>{width},}  {text}" for name, text in RULES.items() if info.counts.get(name)]
+    return "\n".join(head + rows)
+
+
+def _first_and_last_day(info: CollectionInfo) -> tuple[date, date]:
+    """The dates of the days, as they begin at the rollover hour, of the first and the last review."""
+    first = local_time(info.day_start_s, info.timezone).date()
+    return first, first + timedelta(day_of(info, info.last_review_s))

@@ -1,0 +1,96 @@
+"""`rwkv predict`."""
+
+import argparse
+
+from rwkv.command_line.answer import Answer
+from rwkv.command_line.options import (
+    Commands,
+    add_command,
+    add_folder,
+    add_model,
+    add_out,
+    add_retention,
+    add_states,
+    add_when,
+    written,
+)
+from rwkv.errors import InputError
+from rwkv.runtime import log
+
+_ROWS = "a number of lines, 0 for all"
+_DESCRIPTION = """\
+What the model says of every card now: recall by RWKV-P and by the forgetting curve, the probabilities of the four
+ratings, and the interval after each button. Nothing is written to a collection; the network's states are kept beside an
+imported one, if they are not large (--states), so that the next time takes seconds."""
+
+_EPILOG = """\
+which cards (--cards), a part of the language of Anki's search box:
+  word "some words" wor*d   in the note's first field with text
+  deck:NAME preset:NAME     with the decks below; NAME may hold *; deck:"A B"
+  tag:NAME tag:none         with the tags below; NAME may hold *
+  is:new is:due is:suspended  as in Anki
+  added:7 rated:7 rated:7:1 made or answered within 7 days; answered Again
+  cid:1,2,3                 ids of cards
+  prop:r<0.9 prop:p<0.8     recall by the curve, and by RWKV-P
+  prop:left<=0              days until the curve falls to desired retention
+  prop:ivl>=21 prop:due<=0  Anki's interval, and days until Anki's due day
+  a b, a or b, -a, ( )      both, one of both, not, together
+
+examples:
+  rwkv predict mine
+  rwkv predict mine --cards 'deck:Spanish prop:r<0.8 -is:suspended'
+  rwkv predict mine --at 2026-02-01T18:00 --out cards.csv
+  rwkv predict mine --json | jq '.cards[] | select(.p_now < 0.5) | .card_id'"""
+
+
+def add_predict(commands: Commands) -> None:
+    """Predictions of cards."""
+    parser = add_command(commands, "predict", _run, "what would be recalled now, card by card", _DESCRIPTION, _EPILOG)
+    add_folder(parser)
+    add_when(parser)
+    parser.add_argument("--cards", default="", metavar="QUERY", help="which cards, see below (default: all)")
+    add_retention(parser)
+    parser.add_argument(
+        "--least-days",
+        type=float,
+        default=1.0,
+        metavar="DAYS",
+        help="no interval is shorter (default: 1, as in Anki; 0: also within the day)",
+    )
+    help = "of the file or of stdout (default: that of the file's name, or text)"
+    parser.add_argument("--format", choices=("text", "csv", "json", "parquet"), help=help)
+    add_out(parser, "write the table to a file")
+    parser.add_argument(
+        "--rows", type=int, default=40, metavar="N", help="lines of the table of text, 0 for all (default: 40)"
+    )
+    add_model(parser)
+    add_states(parser)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.collection.card_predictions import doubt_of, predict_learner
+    from rwkv.collection.card_query import parse_query
+    from rwkv.collection.chosen_model import choose_model
+    from rwkv.collection.learner import choose_user, read_learner
+    from rwkv.collection.moment import moment_of
+    from rwkv.command_line import card_tables
+
+    if options.rows < 0:
+        what, hint = "A table has no such number of lines.", "give 0 or more, or leave --rows out"
+        raise InputError(what, where="--rows", got=str(options.rows), expected=_ROWS, hint=hint)
+    format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
+    learner = read_learner(options.folder, choose_user(options.folder, options.user))
+    at_s = moment_of(options.at, learner)
+    model = choose_model(options.model)
+    cards = predict_learner(
+        learner, model, at_s, query, options.retention, options.least_days, options.states
+    ).least_likely_first()
+    heading = card_tables.heading_of(learner, at_s, model, doubt_of(cards, options.least_days))
+    if heading.doubt:
+        log.warning("%s", heading.doubt)
+    if options.out is not None:
+        card_tables.write_cards(options.out, heading, cards, format)
+        return Answer(written(f"{len(cards)} cards", options.out), {**vars(heading), "file": options.out})
+    fields = card_tables.as_fields(heading, cards) if options.json else {}
+    text = "" if options.json else card_tables.written_as(heading, cards, format, options.rows or len(cards))
+    return Answer(text, fields)

@@ -1,0 +1,96 @@
+"""`rwkv schedule`."""
+
+import argparse
+
+from rwkv.command_line.answer import Answer
+from rwkv.command_line.options import (
+    Commands,
+    add_command,
+    add_folder,
+    add_model,
+    add_out,
+    add_retention,
+    add_states,
+    add_when,
+    written,
+)
+from rwkv.errors import InputError
+from rwkv.runtime import log
+
+_DESCRIPTION = """\
+What to review on each of the days ahead, and what that would take. A card is due when its forgetting curve falls to the
+desired retention, rounded to days, whatever Anki's own due day is. The days are played through once: every due card is
+asked, its answer is drawn with the probabilities that RWKV-P gives, and the days after follow from it. Minutes are by
+your own median time for each button. Nothing is written to a collection."""
+
+_EPILOG = """\
+cards: due whatever is answered before; repeats: due because of an answer within these days, at most one a day;
+new: asked for the first time; waiting: due, but above the limit, for the days after
+
+A backlog lies on day 0 in full, unless it is spread over days or a day has a limit. With a limit those cards go first
+that are most likely recalled; the others wait.
+
+examples:
+  rwkv schedule mine --retention 0.9 --days 30
+  rwkv schedule mine --limit 100 --new 5
+  rwkv schedule mine --backlog-days 14
+  rwkv schedule mine --search 0     today's cards, for the search box of Anki
+  rwkv schedule mine --out days.json"""
+
+
+def add_schedule(commands: Commands) -> None:
+    """The days ahead."""
+    parser = add_command(commands, "schedule", _run, "what to review on the days ahead", _DESCRIPTION, _EPILOG)
+    add_folder(parser)
+    add_when(parser)
+    add_retention(parser)
+    parser.add_argument("--days", type=int, default=30, help="how many days (default: 30)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N cards a day (default: all that are due)")
+    parser.add_argument("--new", type=int, default=0, metavar="N", help="also N new cards a day (default: 0)")
+    help = "spread what is due already over so many days (default: 1)"
+    parser.add_argument("--backlog-days", type=int, default=1, metavar="N", help=help)
+    parser.add_argument("--seed", type=int, default=1, help="other answers are drawn with another seed (default: 1)")
+    parser.add_argument(
+        "--search", type=int, metavar="DAY", help="print only the cards of a day, as cid:1,2,3 for Anki"
+    )
+    add_out(parser, "write .json, .csv or .txt")
+    add_model(parser)
+    add_states(parser)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.collection.chosen_model import choose_model
+    from rwkv.collection.learner import choose_user, read_learner
+    from rwkv.collection.moment import moment_of
+    from rwkv.collection.schedule import MOST_DAYS, Pace, schedule_learner
+    from rwkv.command_line import schedule_tables
+
+    if options.search is not None and not 0 <= options.search < MOST_DAYS:
+        what, expected = "The days ahead have no such day.", f"0 for today, 1 for tomorrow, up to {MOST_DAYS - 1}"
+        hint = "give another one"
+        raise InputError(what, where="--search", got=str(options.search), expected=expected, hint=hint)
+    if options.out is not None:
+        schedule_tables.format_of(options.out)  # refused before the work
+    pace = Pace(options.limit, options.new, options.backlog_days)
+    learner = read_learner(options.folder, choose_user(options.folder, options.user))
+    at_s = moment_of(options.at, learner)
+    model = choose_model(options.model)
+    count = options.days if options.search is None else options.search + 1
+    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace, options.states)
+    schedule = schedule_tables.schedule_of(learner, at_s, model, days, pace, options.retention)
+    fields = schedule_tables.as_fields(schedule)
+    if options.out is not None:
+        schedule_tables.write_schedule(options.out, schedule)
+        _tell(schedule.reason)
+        return Answer(written(f"{len(days)} days", options.out), fields)
+    if options.search is not None:
+        day = days[options.search]
+        _tell(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
+        return Answer(day.search, fields)
+    return Answer(schedule_tables.as_text(schedule), fields)
+
+
+def _tell(reason: str | None) -> None:
+    """Why there is nothing, where stdout has no place for it."""
+    if reason:
+        log.warning(reason)

@@ -1,0 +1,276 @@
+"""Whatever Anki leaves on a disk -> the SQLite file within, unpacked where it must be. The source is never written to.
+
+Source: rslib/src/import_export/package/meta.rs of Anki says which file of an archive holds the collection.
+"""
+
+import errno
+import lzma
+import re
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from rwkv.data.imports.anki.protobuf import fields
+from rwkv.errors import InputError
+from rwkv.files import unchanged
+
+# Far above any real collection: a million cards with thirty million reviews take about 3 GiB.
+MOST_BYTES = 16 << 30
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_CHUNK_BYTES = 1 << 20
+_UNPACKED = "unpacked.anki2"
+_NAME = "collection.anki2"
+
+# Version in the archive's "meta" -> the file that holds the collection, and whether it is compressed by zstd.
+_MEMBERS = {1: (_NAME, False), 2: ("collection.anki21", False), 3: ("collection.anki21b", True)}
+_NEW_NAMES = ("collection.anki21b", "collection.anki21")
+_META_BYTES = 1024
+
+# What zipfile and the decompressors raise. Some of it is of Python's own kinds: of numbers and names that do not fit.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+)
+
+# Endings of a collection's file. What follows .apkg and .colpkg in a file's name was added by downloads and backups.
+_ENDING = re.compile(r"\.(?:(colpkg|apkg)\b.*|anki2|anki21b?|db|sqlite3?|zip|bak)$", re.IGNORECASE)
+# What programs write after a name or in its place: 2025-10-30-16.47.11, @16-47-11, 20251030, backup-12, (1).
+_DATE = r"(?:19|20)\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
+_TIME = r"[-_ @T]*\d\d[-.:_]?\d\d(?:[-.:_]?\d\d)?"
+_STAMP = re.compile(rf"(?:[-_ @]*{_DATE}(?:{_TIME})?|(?<=backup)-\d+| ?\(\d+\))$", re.IGNORECASE)
+_NO_NAMES = {"", "collection", "backup", "anki", "ankidroid", "export"}
+# Folders in which programs keep the collections of a folder above, or everybody's.
+_NO_FOLDERS = {"", "backup", "backups", "downloads", "desktop", "documents", "tmp"}
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """source: the file itself, with its hash. database: the SQLite file. scratch: a folder of ours.
+
+    kind: "colpkg", "apkg", "anki2" or "csv"; "" for what an archive without a telling name held. name: for people.
+    is_new_form: collections of the new scheduler are packed so (collection.anki21 or .anki21b), or have
+    their settings in tables of their own.
+    """
+
+    source: Path
+    sha256: str
+    kind: str
+    name: str
+    is_new_form: bool
+    database: Path
+    scratch: Path
+
+
+@contextmanager
+def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
+    """Open a .colpkg, .apkg, collection.anki2 or profile folder; what was unpacked is gone afterwards.
+
+    Raises InputError where it is none of these, damaged, encrypted, of a newer version, in use or above `most_bytes`.
+    """
+    source = _in_folder(path) if path.is_dir() else path
+    with unchanged(source) as sha256, tempfile.TemporaryDirectory(prefix="rwkv-import-") as folder:
+        scratch = Path(folder)
+        with source.open("rb") as file:
+            start = file.read(_HEADER_BYTES)
+        name = collection_name(source)
+        # Under these names it was unpacked from an archive, which is gone.
+        is_new_form = source.name in _NEW_NAMES
+        kind = "" if is_new_form else "anki2"
+        if start.startswith(_MAGIC):
+            _check_database(source, start)
+            yield OpenedSource(source, sha256, kind, name, is_new_form, source, scratch)
+        elif start.startswith(_ZSTD_MAGIC):
+            database = scratch / _UNPACKED
+            with _damage_of_archives(str(source)), source.open("rb") as packed:
+                _copy(zstandard.ZstdDecompressor().stream_reader(packed), database, str(source), most_bytes)
+            yield OpenedSource(source, sha256, kind, name, is_new_form, database, scratch)
+        elif start.startswith(b"PK"):
+            database = scratch / _UNPACKED
+            member = _unpack(source, database, most_bytes)
+            yield OpenedSource(source, sha256, kind_by_name(source), name, member in _NEW_NAMES, database, scratch)
+        else:
+            raise InputError(
+                "This is no Anki collection.",
+                where=str(source),
+                got="an empty file" if not start else f"a file that begins with {start[:8]!r}",
+                expected=".colpkg, .apkg, collection.anki2, a profile folder, or a .csv file",
+                hint="export from Anki with File > Export, `Anki collection package`",
+            )
+
+
+def _in_folder(folder: Path) -> Path:
+    """The collection of a profile folder, or of an archive that was unpacked: where it has several, the newest form."""
+    for name in (*_NEW_NAMES, _NAME):
+        if (folder / name).is_file():
+            return folder / name
+    profiles = sorted(str(file.parent) for file in folder.glob(f"*/{_NAME}"))
+    raise InputError(
+        "The folder is no Anki profile.",
+        where=str(folder),
+        got=f"{len(profiles)} profile{'s' * (len(profiles) > 1)} in it" if profiles else f"no {_NAME}",
+        hint=f"give one of: {', '.join(profiles)}" if profiles else "",
+    )
+
+
+def _check_database(path: Path, start: bytes) -> None:
+    """Refuse a bare collection that somebody is writing to, or of which a part is missing."""
+    for suffix in ("-wal", "-journal"):
+        if path.with_name(path.name + suffix).exists():
+            raise InputError(
+                "The collection is in use, or was not closed properly.",
+                where=str(path),
+                got=f"{path.name}{suffix} beside it",
+                hint="close Anki (if it is not running: open and close it once) and try again, or give an export",
+            )
+    _check_size(path.stat().st_size, start, str(path))
+
+
+def _check_size(size: int, start: bytes, where: str) -> None:
+    stated = _stated_bytes(start)
+    if len(start) < _HEADER_BYTES or (stated is not None and size < stated):
+        expected = f"{stated} bytes" if stated is not None else ""
+        raise InputError("The collection is truncated.", where=where, got=f"{size} bytes", expected=expected)
+
+
+def _stated_bytes(start: bytes) -> int | None:
+    """The size that a database's header states; None where it says nothing of it. Source: SQLite's file format."""
+    if start[24:28] != start[92:96]:
+        return None
+    page_bytes = int.from_bytes(start[16:18], "big")
+    pages = int.from_bytes(start[28:32], "big")
+    return (65536 if page_bytes == 1 else page_bytes) * pages
+
+
+def _unpack(source: Path, database: Path, most_bytes: int) -> str:
+    """Write the collection of an archive to `database`; no other file and no name of the archive is ever used.
+
+    Returns the name that the collection has in it.
+    """
+    where = str(source)
+    with _damage_of_archives(where), zipfile.ZipFile(source) as archive:
+        member, compressed = _member(archive, where)
+        with archive.open(member) as packed:
+            stream = zstandard.ZstdDecompressor().stream_reader(packed) if compressed else packed
+            _copy(stream, database, f"{where}, {member.filename}", most_bytes)
+        return member.filename
+
+
+@contextmanager
+def _damage_of_archives(where: str) -> Iterator[None]:
+    """The door for what damaged archives raise, whatever compresses them."""
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        # What unpacks bzip2 raises one without a number; a place before the file's beginning is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        hint = "export or download it again"
+        raise InputError("The archive is damaged or truncated.", where=where, got=str(error), hint=hint) from error
+
+
+def _member(archive: zipfile.ZipFile, where: str) -> tuple[zipfile.ZipInfo, bool]:
+    """The file that holds the collection, and whether it is compressed by zstd."""
+    members = {member.filename: member for member in archive.infolist()}
+    names = {name for name, _ in _MEMBERS.values()}
+    if not names & members.keys():
+        raise InputError(
+            "The archive holds no Anki collection.",
+            where=where,
+            got=", ".join(sorted(members)[:5]) or "nothing",
+            expected=" or ".join(sorted(names)),
+        )
+    if any(member.flag_bits & 1 for name, member in members.items() if name in names | {"meta"}):
+        raise InputError("The archive is encrypted.", where=where, hint="give an export as Anki writes it")
+    version = 2 if _MEMBERS[2][0] in members else 1
+    if "meta" in members:
+        with archive.open(members["meta"]) as file:
+            version = _meta_version(file.read(_META_BYTES), where)
+    name, compressed = _MEMBERS[version]
+    if name not in members:
+        raise InputError("The archive lacks its collection.", where=where, expected=name)
+    return members[name], compressed
+
+
+def _meta_version(meta: bytes, where: str) -> int:
+    version = fields(meta, where).get(1, [0])[-1]
+    if not isinstance(version, int) or version not in _MEMBERS:
+        raise InputError(
+            "The archive was written by a newer Anki.",
+            where=where,
+            got=f"package version {version!r}",
+            expected=f"at most {max(_MEMBERS)}",
+            hint="export again with `Support older Anki versions`",
+        )
+    return version
+
+
+def _copy(stream: IO[bytes], database: Path, where: str, most_bytes: int) -> None:
+    """Copy a SQLite file, never more of it than its own header states and `most_bytes` allow."""
+    start = stream.read(_CHUNK_BYTES)
+    if len(start) < _HEADER_BYTES:
+        raise InputError("The archive's collection is truncated.", where=where, got=f"{len(start)} bytes")
+    if not start.startswith(_MAGIC):
+        raise InputError("The archive's collection is no SQLite database.", where=where, got=repr(start[:16]))
+    stated = _stated_bytes(start)
+    free = shutil.disk_usage(database.parent).free
+    limit = min(most_bytes, free, most_bytes if stated is None else stated)
+    if stated is not None and stated > limit:
+        _refuse_size(where, stated, limit)
+    size, chunk = 0, start
+    with database.open("wb") as file:
+        while chunk:
+            size += len(chunk)
+            if size > limit:
+                _refuse_size(where, size, limit)
+            file.write(chunk)
+            chunk = stream.read(_CHUNK_BYTES)
+    _check_size(size, start[:_HEADER_BYTES], where)
+
+
+def _refuse_size(where: str, size: int, limit: int) -> None:
+    raise InputError(
+        "The archive unpacks to more than is allowed.",
+        where=where,
+        got=f"{size} bytes or more",
+        expected=f"at most {limit} bytes: what its header states, the limit, and the free space for temporary files",
+    )
+
+
+def collection_name(source: Path) -> str:
+    """The file's name without its ending and date; where nothing remains that tells one from others, its folder's."""
+    stem = _ENDING.sub("", source.name)
+    name = stem
+    while (shorter := _STAMP.sub("", name)) != name:
+        name = shorter
+    name = name.strip("-_ @.")
+    if name.lower() not in _NO_NAMES:
+        return name
+    folders = [folder.name for folder in source.resolve().parents if folder.name.lower() not in _NO_FOLDERS]
+    return folders[0] if folders else stem
+
+
+def kind_by_name(source: Path) -> str:
+    """ "colpkg" or "apkg" where the name of an archive says so, otherwise ""."""
+    ending = _ENDING.search(source.name)
+    return (ending[1] or "").lower() if ending else ""

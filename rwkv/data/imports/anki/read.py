@@ -1,0 +1,124 @@
+"""An Anki collection -> what is imported of it."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rwkv.data.days import EARLIEST_S, DayClock
+from rwkv.data.history import Bools
+from rwkv.data.imports.anki.archive import OpenedSource
+from rwkv.data.imports.anki.buttons import judged
+from rwkv.data.imports.anki.card_list import card_list, deck_columns
+from rwkv.data.imports.anki.clock import clock_of
+from rwkv.data.imports.anki.database import RevlogRows, connected, part, read_cards, read_notes, read_revlog
+from rwkv.data.imports.anki.official import has_anki, read_by_anki
+from rwkv.data.imports.anki.rules import kept_reviews
+from rwkv.data.imports.anki.settings import Settings, read_settings
+from rwkv.data.imports.imported import RULES, ImportChoices, ImportedUser, TimedReviews
+from rwkv.errors import InputError
+
+# How many of the answers are mapped: none, some, all.
+_GRADES = ("as recorded", "old scheduler, mapped in part", "old scheduler, mapped")
+# Of a whole collection the form tells nothing: today's Anki packs those of the old scheduler in the new form too.
+_TELLING_FORMS = ("apkg", "csv")
+_KINDS = {"apkg": "shared decks", "colpkg": "a whole collection"}
+
+_CLOCK_BEHIND = "see whether the clock of this computer is right"
+_NO_REVIEWS = "take a collection in which cards were learned; docs/formats.md says which entries count, and why"
+
+
+def read_anki(
+    opened: OpenedSource, choices: ImportChoices, by_anki: bool | None = None, now_ms: int | None = None
+) -> ImportedUser:
+    """Read a collection by the rules of docs/formats.md.
+
+    by_anki: read decks, presets and settings by the official package, or straight from the tables, which gives the
+    same. None: by the package where it is installed, and from the tables where it refuses the collection. now_ms: the
+    moment of the import in epoch milliseconds, None for this one.
+    Raises InputError where it cannot be read or has no reviews.
+    """
+    where = str(opened.source)
+    notices: list[str] = []
+    try:
+        database, settings = _opened_by_anki(opened, by_anki)
+    except InputError as error:
+        if by_anki:
+            raise
+        database, settings = opened.database, None
+        notices.append(f"Anki's own package refuses the collection; it is read from its tables. {error}")
+    with connected(database, where) as connection:
+        settings = settings or read_settings(connection, where)
+        with part(where, "table revlog"):
+            revlog = read_revlog(connection)
+        with part(where, "table cards"):
+            rows = read_cards(connection)
+        notes = read_notes(connection, rows.note_id)
+    if notes.damage:
+        notices.append(
+            f"its notes are damaged ({notes.damage}): the reviews are kept, the names of some cards are lost"
+        )
+    kind, is_old, clock, reasons = _decided(opened, revlog, settings, choices)
+    reviews, counts = _reviews(revlog, is_old, int(time.time() * 1000) if now_ms is None else now_ms, where, kind)
+    return ImportedUser(
+        source=opened.source.name,
+        sha256=opened.sha256,
+        kind=kind,
+        name=opened.name,
+        reviews=reviews,
+        clock=clock,
+        card_list=card_list(rows, notes, settings, clock, int(reviews.time_ms[0] // 1000)),
+        cards={"card_id": rows.card_id, "note_id": rows.note_id, "deck_id": rows.deck_id},
+        decks=deck_columns(settings.decks),
+        grades=_GRADES[bool(is_old.any()) + bool(is_old.all())],
+        has_fsrs=settings.has_fsrs,
+        fsrs_params={preset.name: list(preset.fsrs_params) for preset in settings.presets if preset.fsrs_params},
+        counts=counts,
+        notices=(*notices, *reasons),
+    )
+
+
+def _opened_by_anki(opened: OpenedSource, by_anki: bool | None) -> tuple[Path, Settings | None]:
+    """(database to read, settings), by Anki where that is wanted; (the source's database, None) otherwise."""
+    if has_anki() if by_anki is None else by_anki:
+        return read_by_anki(opened.database, opened.scratch, str(opened.source))
+    return opened.database, None
+
+
+def _decided(
+    opened: OpenedSource, revlog: RevlogRows, settings: Settings, choices: ImportChoices
+) -> tuple[str, Bools, DayClock, list[str]]:
+    """(kind of the source, which answers have the old buttons, when days begin, what must be said of these)."""
+    kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
+    verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
+    has_old_days = settings.names_old_scheduler and bool(verdict.is_old[-1:].all())  # days are the last one's
+    clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)
+    if not opened.kind:
+        guesses.append(f"its name does not say of what it is an export: by its contents of {_KINDS[kind]}")
+    if choices.grades != "auto":
+        is_old = np.full(len(revlog.ease), choices.grades == "old")
+        return kind, is_old, clock, [*settings.corrections, *guesses]
+    return kind, verdict.is_old, clock, [*settings.corrections, *guesses, *verdict.reasons]
+
+
+def _reviews(
+    revlog: RevlogRows, is_old: Bools, now_ms: int, where: str, kind: str
+) -> tuple[TimedReviews, dict[str, int]]:
+    kept, counts = kept_reviews(revlog, is_old, now_ms)
+    if len(kept.row) == 0:
+        met = "; ".join(f"{count:,} {RULES[name]}" for name, count in counts.items() if count)
+        hint = "export it with `Include scheduling information`" if kind == "apkg" else _NO_REVIEWS
+        hint = _CLOCK_BEHIND if counts["in_the_future"] else hint
+        raise InputError("The collection has no reviews.", where=where, got=met or "an empty revlog", hint=hint)
+    time_ms = revlog.time_ms[kept.row]
+    if time_ms[0] < EARLIEST_S * 1000:
+        got, hint = f"{time_ms[0]} milliseconds since 1970", "delete this entry, or export the collection again"
+        raise InputError("A review was in no year of a calendar.", where=f"{where}, table revlog", got=got, hint=hint)
+    reviews = TimedReviews(
+        card_id=revlog.card_id[kept.row],
+        time_ms=time_ms,
+        rating=kept.rating,
+        state=kept.state,
+        duration_ms=revlog.duration_ms[kept.row],
+    )
+    return reviews, counts

@@ -1,0 +1,90 @@
+"""Time zone and beginning of the day of a CSV file: the columns timezone and day_start of fsrs-optimizer's format."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from rwkv.data.arrow import TextColumn, bad_cell, distinct_texts, whole_numbers
+from rwkv.data.days import DayClock, utc_offsets
+from rwkv.data.history import Ints
+from rwkv.data.imports.imported import ImportChoices
+from rwkv.errors import InputError
+
+Value = TypeVar("Value", str, int)
+
+CLOCK_COLUMNS = ("timezone", "day_start")
+
+_TIMEZONE, _ROLLOVER = "UTC", 4
+_MOST_SHOWN = 5
+
+
+def clock_of(
+    columns: Mapping[str, TextColumn], order: Ints, choices: ImportChoices, where: str
+) -> tuple[DayClock, tuple[str, ...]]:
+    """(when days begin, what must be said of it): as chosen, else as the columns say, else UTC from 4 o'clock.
+
+    order: rows by time; of several values the latest counts, as one clock counts all days. Raises InputError, which
+    names the row, for what is no zone or hour.
+    """
+    zone, hour = choices.timezone, choices.rollover_hour
+    notices: tuple[str, ...] = ()
+    if zone is None:
+        zone, notices = _zone(columns, order, where)
+    if hour is None:
+        hour, further = _hour(columns, order, where)
+        notices += further
+    clock = DayClock(zone or _TIMEZONE, _ROLLOVER if hour is None else hour)
+    return clock, notices + _lacking(zone, hour)
+
+
+def _lacking(zone: str | None, hour: int | None) -> tuple[str, ...]:
+    """What is said where the file leaves something open."""
+    if zone is None and hour is None:
+        what, taken, options = (
+            "time zone and day",
+            f"{_TIMEZONE}, from {_ROLLOVER} o'clock,",
+            "--timezone and --rollover",
+        )
+    elif zone is None:
+        what, taken, options = "the time zone", _TIMEZONE, "--timezone"
+    elif hour is None:
+        what, taken, options = "when a day begins", f"{_ROLLOVER} o'clock", "--rollover"
+    else:
+        return ()
+    return (f"the file says nothing of {what}: {taken} is taken (see {options})",)
+
+
+def _zone(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[str | None, tuple[str, ...]]:
+    if "timezone" not in columns:
+        return None, ()
+    place, texts = distinct_texts(columns["timezone"])
+    for number, text in enumerate(texts):
+        try:
+            utc_offsets(np.array([0]), text or _TIMEZONE)
+        except InputError as error:
+            row = int(np.argmax(place == number))
+            expected = "a name such as Europe/Berlin, or UTC+02:00"
+            raise bad_cell(columns["timezone"], row, "timezone", where, expected) from error
+    stated = [texts[number] for number in place[order] if texts[number]]
+    return _latest(stated, "timezone")
+
+
+def _hour(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[int | None, tuple[str, ...]]:
+    if "day_start" not in columns:
+        return None, ()
+    hours, missing = whole_numbers(columns["day_start"], "day_start", where)
+    is_wrong = (hours < 0) | (hours > 23)
+    if is_wrong.any():
+        raise bad_cell(columns["day_start"], int(np.argmax(is_wrong)), "day_start", where, "an hour, 0 to 23")
+    return _latest(hours[order][~missing[order]].tolist(), "day_start")
+
+
+def _latest(values: list[Value], name: str) -> tuple[Value | None, tuple[str, ...]]:
+    if not values:
+        return None, ()
+    others = list(dict.fromkeys(value for value in values if value != values[-1]))
+    if not others:
+        return values[-1], ()
+    shown = ", ".join(map(str, others[:_MOST_SHOWN]))
+    return values[-1], (f"{name} has several values: the latest, {values[-1]}, is taken for all days, not {shown}",)

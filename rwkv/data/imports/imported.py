@@ -1,0 +1,214 @@
+"""What is read of one source of reviews, whatever its kind, and how it becomes a user of a folder."""
+
+import re
+import shutil
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from rwkv.data.arrow import Columns
+from rwkv.data.collection import CardList, Collection, CollectionInfo, Texts, write_collection
+from rwkv.data.days import DayClock
+from rwkv.data.history import Ints, order_by_card
+from rwkv.data.revlogs import has_revlog, write_tables
+
+# The rules of an import by name, in the order in which they are told, each with what became of what it met.
+RULES = {
+    "entries": "entries in the source",
+    "doubled_rows": "rows that occur twice: taken once",
+    "in_the_future": "reviews dated after the import, by a wrong clock: dropped",
+    "manual_entries": "manual entries (set due date, forget, rescheduling): dropped",
+    "impossible_ratings": "ratings other than 1 to 4: dropped",
+    "cram_answers": "answers in filtered decks that do not reschedule: dropped",
+    "forgotten": "reviews before a reset (forget) after which the card was not learned again: dropped",
+    "without_new_start": "reviews of cards without a learning step, whose beginning is missing: dropped",
+    "before_last_new_start": "reviews before their card's last new start: dropped",
+    "reviews": "reviews imported",
+    "mapped_ratings": "  the old scheduler's buttons while learning: mapped, 2 to Good, 3 to Easy",
+    "of_deleted_cards": "  of deleted cards: kept",
+    "negative_durations": "  with a duration below 0: taken as 0",
+    "over_60_s": "  that took over 60 s: kept as recorded",
+    "days_studied": "days with reviews",
+    "reviewed_cards": "cards with reviews",
+    "cards": "cards that exist",
+    "new_cards": "  new",
+    "reset_cards": "    that have reviews: forgotten by an old version of Anki, which left no entry of it",
+    "cards_without_history": "  not new, but without a review that counts",
+    "suspended_cards": "  suspended",
+    "decks": "decks with cards",
+    "presets": "presets of these decks",
+}
+
+_LONG_MS = 60_000
+_STAGING = ".import-"
+_UNSAYABLE = re.compile("[\ud800-\udfff]")
+
+# What elapsed_seconds counts: from answer to answer as in the published data, or to the moment a question was shown.
+ELAPSED = ("published", "start")
+# What Anki's own field of a duration holds.
+LONGEST_MS = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class TimedReviews:
+    """Reviews in order of time, int64 [n > 0]. Every card's first review here is a new start.
+
+    time_ms: end of the answer, in epoch milliseconds. rating, state: as in spec 1.
+    """
+
+    card_id: Ints
+    time_ms: Ints
+    rating: Ints
+    state: Ints
+    duration_ms: Ints
+
+
+@dataclass(frozen=True)
+class ImportChoices:
+    """What may be chosen; None takes what the source says. elapsed: see review_columns.
+
+    grades: "auto" decides by the answers whose buttons they have, "raw" takes all as recorded, "old" maps all as the
+    old scheduler's. Raises InputError where there is no such time zone or hour.
+    """
+
+    timezone: str | None = None
+    rollover_hour: int | None = None
+    elapsed: str = "published"
+    grades: str = "auto"
+
+    def __post_init__(self) -> None:
+        DayClock(self.timezone or "UTC", self.rollover_hour or 0)
+
+
+@dataclass(frozen=True)
+class ImportedUser:
+    """One source, read. cards: the table of spec 1 with a row for each of `card_list`, or none where notes and decks
+    are not known. counts: rules of the reader, names as in RULES. notices: what else should be said.
+    """
+
+    source: str
+    sha256: str
+    kind: str
+    name: str
+    reviews: TimedReviews
+    clock: DayClock
+    card_list: CardList
+    cards: Columns
+    decks: Columns
+    grades: str
+    has_fsrs: bool
+    fsrs_params: dict[str, list[float]]
+    counts: dict[str, int]
+    notices: tuple[str, ...]
+
+
+def facts_of(imported: ImportedUser, elapsed: str, now: datetime) -> CollectionInfo:
+    """What is recorded of an import."""
+    first_s, last_s = (int(imported.reviews.time_ms[place] // 1000) for place in (0, -1))
+    counts = imported.counts | _totals(imported)
+    return CollectionInfo(
+        source=writable(imported.source),
+        sha256=imported.sha256,
+        kind=imported.kind,
+        name=writable(imported.name),
+        day_start_s=imported.clock.day_start_s(first_s),
+        rollover_hour=imported.clock.rollover_hour,
+        timezone=imported.clock.timezone,
+        elapsed=elapsed,
+        grades=imported.grades,
+        has_fsrs=imported.has_fsrs,
+        fsrs_params={writable(name): params for name, params in imported.fsrs_params.items()},
+        counts={name: counts[name] for name in RULES if name in counts},
+        imported_at=now.isoformat(timespec="seconds"),
+        last_review_s=last_s,
+    )
+
+
+def write_import(root: Path, user: int, imported: ImportedUser, info: CollectionInfo) -> None:
+    """Write the user's tables beside those of others, or in place of an earlier import; its revlog appears last.
+
+    Where anything goes wrong before all is written, nothing has changed.
+    """
+    cards = imported.card_list
+    note, deck, preset = map(_writable_texts, (cards.note, cards.deck, cards.preset))
+    tags = None if cards.tags is None else _writable_texts(cards.tags)
+    cards = replace(cards, note=note, deck=deck, preset=preset, tags=tags)
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=_STAGING, dir=root) as folder:
+        staging = Path(folder)
+        write_collection(staging, Collection(user, info, cards))
+        revlog = review_columns(imported.reviews, imported.clock, info.elapsed)
+        write_tables(staging, user, revlog, imported.cards, imported.decks)
+        # Without its revlog a user is not there, so nobody sees tables of two imports together.
+        for earlier in (root / "revlogs" / f"user_id={user}").glob("*.parquet"):
+            earlier.unlink()
+        files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+        # The facts first, by which the number is known again after a kill from here on.
+        for file in sorted(files, key=lambda file: (file.parts[0] == "revlogs", file.suffix != ".json")):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (staging / file).replace(root / file)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what imports that were killed have left unfinished; for the only one that writes into `root`."""
+    for folder in root.glob(f"{_STAGING}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def writable(text: str) -> str:
+    """A name without what UTF-8 cannot say: names of files may be any bytes."""
+    return _UNSAYABLE.sub("\ufffd", text)
+
+
+def _writable_texts(texts: Texts) -> Texts:
+    return np.array([writable(text) for text in texts.tolist()], object)
+
+
+def next_user(root: Path) -> int:
+    """The number after the last user that is there whole."""
+    numbers = (folder.name.removeprefix("user_id=") for folder in root.glob("revlogs/user_id=*"))
+    users = (int(number) for number in numbers if number.isdecimal())
+    return max((user for user in users if has_revlog(root, user)), default=0) + 1
+
+
+def _totals(imported: ImportedUser) -> dict[str, int]:
+    """What is counted in the same way of every source."""
+    reviews, cards = imported.reviews, imported.card_list
+    is_reviewed = np.isin(cards.card_id, reviews.card_id)
+    return {
+        "reviews": len(reviews.card_id),
+        "of_deleted_cards": int((~np.isin(reviews.card_id, cards.card_id)).sum()),
+        "over_60_s": int((reviews.duration_ms > _LONG_MS).sum()),
+        "days_studied": len(np.unique(imported.clock.days(reviews.time_ms // 1000))),
+        "reviewed_cards": len(np.unique(reviews.card_id)),
+        "cards": len(cards),
+        "new_cards": int(cards.is_new.sum()),
+        "reset_cards": int((cards.is_new & is_reviewed).sum()),
+        "cards_without_history": int((~cards.is_new & ~is_reviewed).sum()),
+        "suspended_cards": int(cards.is_suspended.sum()),
+        "decks": len(set(cards.deck.tolist()) - {""}),
+        "presets": len(set(cards.preset.tolist()) - {""}),
+    }
+
+
+def review_columns(reviews: TimedReviews, clock: DayClock, elapsed: str) -> Columns:
+    """The columns of a revlog, and review_time. elapsed: one of ELAPSED."""
+    number = clock.days(reviews.time_ms // 1000)
+    # In a zone with summer time a rollover in the doubled hour could come twice.
+    day = np.maximum.accumulate(number) - number[0]
+    before = order_by_card(reviews.card_id).previous
+    asked_ms = reviews.time_ms - (reviews.duration_ms if elapsed == "start" else 0)
+    elapsed_s = np.maximum(0, asked_ms - reviews.time_ms[before]) // 1000
+    return {
+        "card_id": reviews.card_id,
+        "day_offset": day,
+        "rating": reviews.rating,
+        "state": reviews.state,
+        "duration": reviews.duration_ms,
+        "elapsed_days": np.where(before < 0, -1, day - day[before]),
+        "elapsed_seconds": np.where(before < 0, -1, elapsed_s),
+        "review_time": reviews.time_ms,
+    }

@@ -1,0 +1,146 @@
+"""A few rows that share one past, by the native step where it fits: weights and states in its flat form."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from rwkv.model.network import Network
+from rwkv.model.spec import NetworkSpec, StreamSpec
+from rwkv.model.state import LayerState, StreamState
+from rwkv.model.streams import Layer
+from rwkv.model.time_mixer import LoRA, TimeMixer
+from rwkv.ops.backend import has_native
+from rwkv.ops.cpu.network_step import NARROW_PANEL, PackedNetwork, flat_weights, network_step, pack_linear
+from rwkv.vocab import RATINGS
+
+
+def packs(network: Network) -> bool:
+    """Whether the native step runs this network: float32 on the CPU, of sizes that the kernels know."""
+    spec = network.spec
+    return has_native(network.prehead_norm.weight, head_width=spec.head_width) and spec.channels % NARROW_PANEL == 0
+
+
+def pack_network(network: Network) -> PackedNetwork:
+    """The weights as they are now; later changes of the network do not reach them."""
+    spec = network.spec
+    sizes = [spec.inputs, spec.input_hidden, spec.channels, spec.heads]
+    sizes += [spec.decay_rank, spec.a_rank, spec.v_rank, spec.gate_rank, spec.head_hidden, spec.curves]
+    for stream, of in zip(network.streams, spec.streams, strict=True):
+        sizes += [of.layers, stream.layers[0].channel_mixer.W_k.out_features]
+    return PackedNetwork(flat_weights(list(_weights(network))), tuple(sizes))
+
+
+def _weights(network: Network) -> Iterator[Tensor]:
+    encode = network.features2card
+    yield from (*_linear(encode[0]), *_norm(encode[2]), *_linear(encode[3]))
+    for stream in network.streams:
+        for layer, block in enumerate(stream.layers):
+            yield from _layer(block, first=layer == 0)
+    curve, ahead, ratings = network.head_w, network.head_ahead_logits, network.head_p
+    yield from _norm(network.prehead_norm)
+    yield from (*_linear(curve[0]), *_norm(curve[2]), *_linear(curve[4]), *_linear(network.w_linear))
+    yield from (*_linear(ahead[0]), *_linear(network.ahead_linear))
+    yield from (*_linear(ratings[0]), *_linear(network.p_linear))
+
+
+def _layer(block: Layer, first: bool) -> Iterator[Tensor]:
+    mixer, channels = block.time_mixer, block.channel_mixer
+    yield from _norm(mixer.layer_norm)
+    for lerp, maps in zip(mixer.rkvdag_lerp.view(8, -1), _maps(mixer, first), strict=True):
+        yield lerp
+        yield from maps
+    yield mixer.bonus
+    yield from (*_norm(mixer.out_group_norm), *_linear(mixer.W_o))
+    yield from (*_norm(channels.layer_norm), channels.lerp_k, *_linear(channels.W_k), *_linear(channels.W_v))
+
+
+def _maps(mixer: TimeMixer, first: bool) -> list[list[Tensor]]:
+    """The linear maps of each interpolation: r, k, v, d, a, g, k_scale, v_scale."""
+    return [
+        _linear(mixer.W_r),
+        _linear(mixer.W_k),
+        _linear(mixer.W_v) + ([] if first else _lora(mixer.v_lora_simple)),
+        _lora(mixer.d_lora_mlp),
+        _lora(mixer.a_lora_simple),
+        _linear(mixer.lora_A_g) + _linear(mixer.lora_B_g),
+        _linear(mixer.k_scale_linear),
+        _linear(mixer.v_scale_linear),
+    ]
+
+
+def _lora(lora: LoRA) -> list[Tensor]:
+    return _linear(lora.A) + _linear(lora.B_and_lamb)
+
+
+def _linear(module: nn.Module) -> list[Tensor]:
+    linear = cast(nn.Linear, module)
+    return pack_linear(linear.weight, linear.bias)
+
+
+def _norm(module: nn.Module) -> tuple[Tensor, Tensor]:
+    norm = cast(nn.LayerNorm, module)
+    return norm.weight, norm.bias
+
+
+def state_size(spec: NetworkSpec, stream: StreamSpec) -> int:
+    """S, the numbers of a flat state of one entity of a stream."""
+    return stream.layers * spec.channels * (2 + spec.head_width)
+
+
+def outputs_size(spec: NetworkSpec) -> int:
+    """The numbers that the heads say of a row: w_logits, ahead_logits and p_logits side by side."""
+    return 2 * spec.curves + len(RATINGS)
+
+
+def flat_state(state: StreamState) -> Tensor:
+    """States of G entities, float32 [G, S]: by layer time_shift, channel_shift and wkv [H, K (key), K (value)]."""
+    layers = [(layer.time_shift, layer.channel_shift, layer.wkv.mT.flatten(1)) for layer in state]
+    return torch.cat([part for layer in layers for part in layer], 1)
+
+
+def unflat_state(flat: Tensor, seen: Tensor, spec: NetworkSpec, stream: StreamSpec) -> StreamState:
+    """The states of flat ones [G, S], as views; seen: bool [G], of which entities there was a review row."""
+    channels, width = spec.channels, spec.head_width
+    layers: Sequence[Tensor] = flat.unflatten(1, (stream.layers, -1)).unbind(1)
+    return [
+        LayerState(
+            time_shift=layer[:, :channels],
+            channel_shift=layer[:, channels : 2 * channels],
+            wkv=layer[:, 2 * channels :].view(-1, spec.heads, width, width).mT,
+            seen=seen,
+        )
+        for layer in layers
+    ]
+
+
+class FewRows:
+    """A network that is ready to run; its weights must not change while it is in use."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._packed = pack_network(network) if packs(network) else None
+        self._empty = [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams]
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor, before: Sequence[Tensor | None], writes: int) -> tuple[Tensor, list[Tensor]]:
+        """inputs: [N, 92]. before: by stream the state [1, S] of the rows' entity, None where it has no review.
+
+        Returns what `network_step` does: (outputs [N, 260], by stream the states [writes, S] after the last rows).
+        """
+        seen = [state is not None for state in before]
+        states = [empty if state is None else state for state, empty in zip(before, self._empty, strict=True)]
+        if self._packed is not None:
+            return network_step(self._packed, inputs, states, seen, writes)
+        return self._step(inputs, states, seen, writes)
+
+    def _step(self, inputs: Tensor, before: list[Tensor], seen: list[bool], writes: int) -> tuple[Tensor, list[Tensor]]:
+        rows, spec, device = len(inputs), self._network.spec, self._network.device
+        states = [
+            unflat_state(flat.to(device).expand(rows, -1), torch.full((rows,), known, device=device), spec, stream)
+            for flat, known, stream in zip(before, seen, spec.streams, strict=True)
+        ]
+        outputs, after = self._network.step(inputs.to(device), states)
+        last = torch.arange(rows - writes, rows, device=device)
+        return torch.cat(outputs, 1).cpu(), [flat_state([layer[last] for layer in state]).cpu() for state in after]

@@ -1,0 +1,117 @@
+// The channel mixer, forward and backward, by blocks of rows. See rwkv/ops/cpu/mixers.py.
+
+#include <torch/library.h>
+
+#include <vector>
+
+#include "gemm.h"
+#include "shift.h"
+#include "simd.h"
+
+namespace rwkv {
+namespace {
+
+enum ChannelWeight { kNormWeight, kNormBias, kLerp, kK, kV, kChannelWeights };
+
+// y = max(0, h)^2; a NaN stays one.
+RWKV_CLONES void relu_square(const float *h, int64_t count, float *y) {
+  for (int64_t i = 0; i < count; ++i) y[i] = h[i] > 0 ? h[i] * h[i] : (h[i] == h[i] ? 0 : h[i]);
+}
+
+// In place, from the gradient of y to that of h.
+RWKV_CLONES void relu_square_back(const float *h, int64_t count, float *grad) {
+  for (int64_t i = 0; i < count; ++i) grad[i] *= h[i] > 0 ? 2 * h[i] : 0;
+}
+
+// The door of both passes. Returns the rows.
+ShiftedRows checked(const at::Tensor &x, at::TensorList weights, const at::Tensor &source, const at::Tensor &before) {
+  if (weights.size() != kChannelWeights) refuse("a channel mixer has ", int64_t{kChannelWeights}, " weights, got ", int64_t(weights.size()));
+  const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
+  rows.check_all();
+  check(weights[kLerp], "lerp", {rows.channels()});
+  check_dimensions(weights[kK], "W_k", 2);
+  const int64_t inner = weights[kK].size(0);
+  check_columns(inner, "the rows of W_k");
+  check(weights[kK], "W_k", {inner, rows.channels()});
+  check(weights[kV], "W_v", {rows.channels(), inner});
+  return rows;
+}
+
+Map packed(const at::Tensor &w, bool back) { return Map(read(w), w.size(0), w.size(1), back); }
+
+}  // namespace
+
+// Returns y [N, C], normalised x [N, C], and what is kept: h [N, inner] and statistics [N, 2].
+std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
+                                            const at::Tensor &before) {
+  const ShiftedRows shifted = checked(x, weights, source, before);
+  const int64_t rows = shifted.rows(), C = shifted.channels();
+  const Map to_inner = packed(weights[kK], false), to_outer = packed(weights[kV], false);
+  const int64_t inner = to_inner.out();
+  auto y = at::empty_like(x), normed = at::empty_like(x);
+  auto h = at::empty({rows, inner}, x.options()), statistics = at::empty({rows, 2}, x.options());
+  share(blocks_of(rows), [&](const Queue &queue) {
+    ShiftedBlock block(shifted);
+    std::vector<float> mixed(kBlockRows * C), squared(kBlockRows * inner);
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
+      float *of_block = write(h) + begin * inner;
+      block.load(begin, end, write(statistics) + 2 * begin);
+      std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
+      block.mix(read(weights[kLerp]), mixed.data());
+      to_inner.apply(mixed.data(), end - begin, nullptr, of_block);
+      relu_square(of_block, (end - begin) * inner, squared.data());
+      to_outer.apply(squared.data(), end - begin, nullptr, write(y) + begin * C);
+    });
+  });
+  return {y, normed, h, statistics};
+}
+
+// Returns the gradients of x and of the weights.
+std::vector<at::Tensor> channel_mix_backward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
+                                             const at::Tensor &h, const at::Tensor &statistics, const at::Tensor &grad) {
+  check_dimensions(x, "x", 2);
+  const auto before = x.slice(0, 0, 0);
+  const ShiftedRows shifted = checked(x, weights, source, before);
+  const int64_t rows = shifted.rows(), C = shifted.channels(), inner = weights[kK].size(0);
+  check(h, "h", {rows, inner});
+  check(statistics, "statistics", {rows, 2});
+  check(grad, "grad", {rows, C});
+  const Map to_inner = packed(weights[kK], true), to_outer = packed(weights[kV], true);
+  auto of_x = at::zeros_like(x), of_source = at::zeros_like(x);
+  GradientSums sums(weights);
+  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+    ShiftedBlock block(shifted);
+    std::vector<float> mixed(kBlockRows * C), of_mixed(kBlockRows * C), squared(kBlockRows * inner);
+    std::vector<float> of_h(kBlockRows * inner), panels(panel_size(kBlockRows, std::max(C, inner))), unused(2 * kBlockRows);
+    range.each([&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      const float *of_y = read(grad) + begin * C, *h_block = read(h) + begin * inner;
+      relu_square(h_block, n * inner, squared.data());
+      add_outer(of_y, squared.data(), n, C, inner, panels.data(), sums.at(range.thread, kV));
+      to_outer.apply_back(of_y, n, false, of_h.data());
+      relu_square_back(h_block, n * inner, of_h.data());
+      block.load(begin, end, unused.data());
+      block.mix(read(weights[kLerp]), mixed.data());
+      add_outer(of_h.data(), mixed.data(), n, inner, C, panels.data(), sums.at(range.thread, kK));
+      to_inner.apply_back(of_h.data(), n, false, of_mixed.data());
+      block.mix_back(read(weights[kLerp]), of_mixed.data(), sums.at(range.thread, kLerp), write(of_x) + begin * C,
+                     write(of_source) + begin * C);
+      sums.end_block(range.thread);
+    });
+  });
+  shift_back(shifted, read(statistics), read(of_source), write(of_x), sums, kNormWeight, kNormBias);
+  return sums.behind(of_x);
+}
+
+TORCH_LIBRARY_FRAGMENT(rwkv, m) {
+  m.def("channel_mix_forward(Tensor x, Tensor[] weights, Tensor source, Tensor before) -> Tensor[]");
+  m.def("channel_mix_backward(Tensor x, Tensor[] weights, Tensor source, Tensor h, Tensor statistics, Tensor grad) "
+        "-> Tensor[]");
+}
+
+TORCH_LIBRARY_IMPL(rwkv, CPU, m) {
+  m.impl("channel_mix_forward", &channel_mix_forward);
+  m.impl("channel_mix_backward", &channel_mix_backward);
+}
+
+}  // namespace rwkv

@@ -1,0 +1,81 @@
+// The time mixer over rows in places of a stream: what its forward and backward pass share. See rwkv/ops/cpu/mixers.py.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "formulas.h"
+#include "gemm.h"
+#include "shift.h"
+
+namespace rwkv {
+
+// The weights by place; the last three are missing in a stream's first layer. Maps are [out, in], lerps [8, C].
+enum TimeWeight {
+  kNormWeight, kNormBias, kLerps, kR, kK, kV, kDecayDown, kDecayUp, kDecayBias, kADown, kAUp, kABias, kGateDown, kGateUp,
+  kKScale, kKScaleBias, kVScale, kVScaleBias, kBonus, kOutWeight, kOutBias, kOut, kFirstLayerWeights,
+  kVMixDown = kFirstLayerWeights, kVMixUp, kVMixBias, kTimeWeights
+};
+
+// Those that are linear maps.
+constexpr TimeWeight kMaps[] = {kR, kK, kV, kDecayDown, kDecayUp, kADown, kAUp, kGateDown, kGateUp, kKScale, kVScale,
+                                kOut, kVMixDown, kVMixUp};
+
+// The interpolations, in the order of the lerps.
+enum Lerp { kLerpR, kLerpK, kLerpV, kLerpDecay, kLerpA, kLerpGate, kLerpKScale, kLerpVScale, kLerpCount };
+
+// What the forward pass leaves for the backward pass, by place. r, k, v, out [N, C]; low-rank activations [N, rank];
+// scales [N, H]; statistics of the LayerNorm [N, 2]; states of the recurrence. low_v_mix is empty in the first layer.
+enum Kept {
+  kKeptR, kKeptK, kKeptV, kLowDecay, kLowA, kLowGate, kLowVMix, kKeptKScale, kKeptVScale, kKeptOut, kStatistics,
+  kCheckpoints, kKeptCount
+};
+
+constexpr float kGroupNormEps = 64e-5f;
+
+// How many columns each of those has that have a row for each of x, in their order: all but the checkpoints.
+std::array<int64_t, kCheckpoints> kept_columns(at::TensorList weights);
+
+// The door of both passes. Returns the rows. v0 is missing in a stream's first layer.
+ShiftedRows checked(const at::Tensor &x, const std::optional<at::Tensor> &v0, at::TensorList weights,
+                    const at::Tensor &source, const at::Tensor &before, const at::Tensor &offsets,
+                    const at::Tensor &is_query);
+
+// The weights, which were checked, with their maps packed.
+struct TimeWeights {
+  at::TensorList weights;
+  std::vector<Map> maps;  // by TimeWeight
+  int64_t channels, heads;
+
+  // back: packed for the gradients of the maps' inputs; else for their outputs. channels: C.
+  TimeWeights(at::TensorList weights, int64_t channels, bool back);
+
+  bool first_layer() const { return weights.size() == kFirstLayerWeights; }
+  int64_t width() const { return channels / heads; }
+  const float *at(TimeWeight w) const { return weights[w].const_data_ptr<float>(); }
+};
+
+// Parts of a block of rows that are cheaper computed twice than kept: d, a, v_mix and gate [kBlockRows, C].
+class Expanded {
+ public:
+  // weights: packed for outputs.
+  Expanded(const TimeWeights &weights, at::TensorList kept, const float *v0);
+
+  void projections(int64_t begin, int64_t end);
+  void gates(int64_t begin, int64_t end);
+
+  // Of head h of row i, where the block begins at `begin`.
+  ProjectedHead head(int64_t begin, int64_t i, int64_t h) const;
+  const float *gate() const { return gate_.data(); }
+
+ private:
+  const TimeWeights &weights_;
+  at::TensorList kept_;
+  const float *k_, *v_, *v0_, *k_scale_, *v_scale_;
+  std::vector<float> d_, a_, v_mix_, gate_;
+};
+
+}  // namespace rwkv

@@ -1,0 +1,264 @@
+// The WKV recurrence on packed groups, forward and backward, float32. See rwkv/ops/wkv.py for the definition.
+//
+// The state is kept transposed, X[key][value] = S[value][key], so that both reads, X^T u and X^T k_hat, run over
+// contiguous values. A task is one head of one group. The backward pass keeps the state before every kCheckpoint-th row
+// of a group but its first, and recomputes those in between.
+
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "formulas.h"
+#include "rows.h"
+#include "wkv.h"
+
+namespace rwkv {
+namespace {
+
+constexpr int64_t kCheckpoint = 32;
+
+struct Rows {
+  const float *r, *log_decay, *k_hat, *v, *b;
+  const bool *is_query;
+  int64_t stride;  // from a head's row to its next row: H * K
+};
+
+template <int K>
+RWKV_CLONES void forward_rows(const Rows &rows, int64_t count, float *x, float *out, float *checkpoints,
+                              int64_t checkpoint_stride) {
+  float w[K], u[K], o[K], delta[K];
+  for (int64_t t = 0; t < count; ++t) {
+    if (checkpoints != nullptr && t > 0 && t % kCheckpoint == 0)
+      std::copy(x, x + K * K, checkpoints + (t / kCheckpoint - 1) * checkpoint_stride);
+    const int64_t at = t * rows.stride;
+    const float *r = rows.r + at, *k_hat = rows.k_hat + at, *v = rows.v + at, *b = rows.b + at;
+    decay_of<K>(rows.log_decay + at, w);
+    const float c = read_vector<K>(r, w, k_hat, b, u);
+    for (int j = 0; j < K; ++j) o[j] = c * v[j];
+    if (rows.is_query[t]) {
+      for (int i = 0; i < K; ++i)
+        for (int j = 0; j < K; ++j) o[j] += u[i] * x[i * K + j];
+    } else {
+      for (int j = 0; j < K; ++j) delta[j] = v[j];
+      for (int i = 0; i < K; ++i)
+        for (int j = 0; j < K; ++j) {
+          o[j] += u[i] * x[i * K + j];
+          delta[j] -= k_hat[i] * x[i * K + j];
+        }
+      for (int i = 0; i < K; ++i)
+        for (int j = 0; j < K; ++j) x[i * K + j] = w[i] * x[i * K + j] + b[i] * delta[j];
+    }
+    std::copy(o, o + K, out + at);
+  }
+}
+
+struct Gradients {
+  float *r, *log_decay, *k_hat, *v, *b;
+};
+
+// One row of the backward pass: x is the state before it, dx the gradient of the state after it and then before it.
+template <int K>
+RWKV_INLINE void backward_row(const Rows &rows, int64_t t, const float *x, const float *grad_out, float *dx,
+                              const Gradients &grad) {
+  float w[K], u[K], dv[K], delta[K], ddelta[K], du[K], dw[K], db[K], dk[K];
+  const int64_t at = t * rows.stride;
+  const float *r = rows.r + at, *k_hat = rows.k_hat + at, *v = rows.v + at, *b = rows.b + at;
+  const float *go = grad_out + at;
+  decay_of<K>(rows.log_decay + at, w);
+  const float c = read_vector<K>(r, w, k_hat, b, u);
+  float dc = 0;
+  for (int j = 0; j < K; ++j) {
+    dc += go[j] * v[j];
+    dv[j] = c * go[j];
+  }
+  for (int i = 0; i < K; ++i) {
+    float sum = 0;
+    for (int j = 0; j < K; ++j) sum += x[i * K + j] * go[j];
+    du[i] = sum;
+  }
+  if (rows.is_query[t]) {
+    for (int i = 0; i < K; ++i) dw[i] = db[i] = dk[i] = 0;
+    for (int i = 0; i < K; ++i)
+      for (int j = 0; j < K; ++j) dx[i * K + j] += u[i] * go[j];
+  } else {
+    for (int j = 0; j < K; ++j) {
+      delta[j] = v[j];
+      ddelta[j] = 0;
+    }
+    for (int i = 0; i < K; ++i)
+      for (int j = 0; j < K; ++j) {
+        delta[j] -= k_hat[i] * x[i * K + j];
+        ddelta[j] += b[i] * dx[i * K + j];
+      }
+    for (int i = 0; i < K; ++i) {
+      float of_b = 0, of_w = 0, of_k = 0;
+      for (int j = 0; j < K; ++j) {
+        const float d = dx[i * K + j], s = x[i * K + j];
+        of_b += d * delta[j];
+        of_w += d * s;
+        of_k += s * ddelta[j];
+        dx[i * K + j] = w[i] * d - k_hat[i] * ddelta[j] + u[i] * go[j];
+      }
+      db[i] = of_b;
+      dw[i] = of_w;
+      dk[i] = -of_k;
+    }
+    for (int j = 0; j < K; ++j) dv[j] += ddelta[j];
+  }
+  for (int i = 0; i < K; ++i) dc -= du[i] * k_hat[i];
+  for (int i = 0; i < K; ++i) {
+    grad.r[at + i] = du[i] * w[i] + dc * b[i];
+    grad.log_decay[at + i] = (dw[i] + du[i] * r[i]) * w[i];
+    grad.k_hat[at + i] = dk[i] - du[i] * c;
+    grad.b[at + i] = db[i] + dc * r[i];
+    grad.v[at + i] = dv[i];
+  }
+}
+
+template <int K>
+RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *initial, const float *checkpoints,
+                               int64_t checkpoint_stride, const float *grad_out, float *dx, float *states, const Gradients &grad) {
+  for (int64_t chunk = (count + kCheckpoint - 1) / kCheckpoint - 1; chunk >= 0; --chunk) {
+    const int64_t first = chunk * kCheckpoint, last = std::min(first + kCheckpoint, count);
+    const float *saved = chunk == 0 ? initial : checkpoints + (chunk - 1) * checkpoint_stride;
+    std::copy(saved, saved + K * K, states);
+    for (int64_t t = first; t + 1 < last; ++t) {
+      float *before = states + (t - first) * K * K, *after = before + K * K, w[K];
+      if (rows.is_query[t]) {
+        std::copy(before, before + K * K, after);
+        continue;
+      }
+      const int64_t at = t * rows.stride;
+      decay_of<K>(rows.log_decay + at, w);
+      write_row<K>(before, w, rows.k_hat + at, rows.v + at, rows.b + at, after);
+    }
+    for (int64_t t = last - 1; t >= first; --t)
+      backward_row<K>(rows, t, states + (t - first) * K * K, grad_out, dx, grad);
+  }
+}
+
+Rows rows_of(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor &k_hat, const at::Tensor &v,
+             const at::Tensor &b, const at::Tensor &offsets, const at::Tensor &is_query) {
+  check_dimensions(r, "r", 3);
+  check(r, "r", r.sizes());
+  check(log_decay, "log_decay", r.sizes());
+  check(k_hat, "k_hat", r.sizes());
+  check(v, "v", r.sizes());
+  check(b, "b", r.sizes());
+  check_head_width(r.size(2));
+  check_columns(r.size(1) * r.size(2), "the channels of all heads");
+  check_groups(offsets, is_query, r.size(0));
+  return {r.const_data_ptr<float>(),     log_decay.const_data_ptr<float>(), k_hat.const_data_ptr<float>(),
+          v.const_data_ptr<float>(),     b.const_data_ptr<float>(),         is_query.const_data_ptr<bool>(),
+          r.size(1) * r.size(2)};
+}
+
+Rows from(const Rows &rows, int64_t row, int64_t offset) {
+  const int64_t at = row * rows.stride + offset;
+  return {rows.r + at, rows.log_decay + at, rows.k_hat + at, rows.v + at, rows.b + at, rows.is_query + row, rows.stride};
+}
+
+// States of G groups that may be overwritten: those given, or zero.
+at::Tensor states_or_zero(const std::optional<at::Tensor> &states, const at::Tensor &r, int64_t groups) {
+  if (states.has_value()) return states->clone();
+  return at::zeros({groups, r.size(1), r.size(2), r.size(2)}, r.options());
+}
+
+template <int K>
+std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets,
+                                                       const std::optional<at::Tensor> &initial, bool keep) {
+  const int64_t heads = r.size(1), groups = offsets.numel() - 1;
+  auto out = at::empty_like(r), last = states_or_zero(initial, r, groups);
+  const auto starts = checkpoint_starts(offsets);
+  auto checkpoints = at::empty({keep ? starts[groups] : 0, heads, K, K}, r.options());
+  const int64_t *bound = offsets.const_data_ptr<int64_t>();
+  float *o = out.data_ptr<float>(), *x = last.data_ptr<float>(), *kept = checkpoints.data_ptr<float>();
+  share(groups * heads, [&](const Queue &queue) {
+    queue.each([&](int64_t task) {
+      const int64_t g = task / heads, h = task % heads;
+      forward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], x + task * K * K, o + bound[g] * rows.stride + h * K,
+                      keep ? kept + (starts[g] * heads + h) * K * K : nullptr, heads * K * K);
+    });
+  });
+  return {out, last, checkpoints};
+}
+
+template <int K>
+void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, const std::optional<at::Tensor> &initial,
+              const at::Tensor &checkpoints, const at::Tensor &grad_out, at::Tensor &grad_state, const Gradients &grad) {
+  const int64_t heads = r.size(1), groups = offsets.numel() - 1;
+  const auto starts = checkpoint_starts(offsets);
+  const int64_t *bound = offsets.const_data_ptr<int64_t>();
+  const float *kept = checkpoints.const_data_ptr<float>(), *go = grad_out.const_data_ptr<float>();
+  const std::vector<float> zero(K * K);
+  const float *first_states = initial.has_value() ? read(*initial) : nullptr;
+  float *dx = grad_state.data_ptr<float>();
+  share(groups * heads, [&](const Queue &queue) {
+    std::vector<float> states(kCheckpoint * K * K);
+    queue.each([&](int64_t task) {
+      const int64_t g = task / heads, h = task % heads, first = bound[g] * rows.stride + h * K;
+      const Gradients here{grad.r + first, grad.log_decay + first, grad.k_hat + first, grad.v + first, grad.b + first};
+      const float *before = first_states == nullptr ? zero.data() : first_states + task * K * K;
+      backward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], before,
+                       kept + (starts[g] * heads + h) * K * K, heads * K * K, go + first, dx + task * K * K, states.data(), here);
+    });
+  });
+}
+
+}  // namespace
+
+std::vector<int64_t> checkpoint_starts(const at::Tensor &offsets) {
+  const int64_t *bound = offsets.const_data_ptr<int64_t>();
+  std::vector<int64_t> starts(offsets.numel(), 0);
+  for (int64_t g = 1; g < offsets.numel(); ++g)
+    starts[g] = starts[g - 1] + std::max<int64_t>(0, bound[g] - bound[g - 1] - 1) / kCheckpoint;
+  return starts;
+}
+
+// States are [G, H, K (key), K (value)]: transposed against the public op. Returns out, final state, checkpoints.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> wkv_forward(const at::Tensor &r, const at::Tensor &log_decay,
+                                                           const at::Tensor &k_hat, const at::Tensor &v,
+                                                           const at::Tensor &b, const at::Tensor &offsets,
+                                                           const at::Tensor &is_query, const std::optional<at::Tensor> &initial,
+                                                           bool keep) {
+  const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
+  const int64_t K = r.size(2);
+  if (initial.has_value()) check(*initial, "initial", {offsets.numel() - 1, r.size(1), K, K});
+  return RWKV_FOR_WIDTH(K, forward<kWidth>(rows, r, offsets, initial, keep));
+}
+
+// Returns the gradients of r, log_decay, k_hat, v, b and of the initial state.
+std::vector<at::Tensor> wkv_backward(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor &k_hat,
+                                     const at::Tensor &v, const at::Tensor &b, const at::Tensor &offsets,
+                                     const at::Tensor &is_query, const std::optional<at::Tensor> &initial,
+                                     const at::Tensor &checkpoints, const at::Tensor &grad_out,
+                                     const std::optional<at::Tensor> &grad_final) {
+  const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
+  const int64_t K = r.size(2), heads = r.size(1);
+  check(checkpoints, "checkpoints", {checkpoint_starts(offsets).back(), heads, K, K});
+  check(grad_out, "grad_out", r.sizes());
+  for (const auto *states : {&initial, &grad_final})
+    if (states->has_value()) check(**states, "initial, grad_final", {offsets.numel() - 1, heads, K, K});
+  std::vector<at::Tensor> result;
+  for (int i = 0; i < 5; ++i) result.push_back(at::empty_like(r));
+  result.push_back(states_or_zero(grad_final, r, offsets.numel() - 1));
+  const Gradients grad{result[0].data_ptr<float>(), result[1].data_ptr<float>(), result[2].data_ptr<float>(),
+                       result[3].data_ptr<float>(), result[4].data_ptr<float>()};
+  RWKV_FOR_WIDTH(K, backward<kWidth>(rows, r, offsets, initial, checkpoints, grad_out, result[5], grad));
+  return result;
+}
+
+TORCH_LIBRARY_FRAGMENT(rwkv, m) {
+  m.def("wkv_forward(Tensor r, Tensor log_decay, Tensor k_hat, Tensor v, Tensor b, Tensor offsets, Tensor is_query, "
+        "Tensor? initial, bool keep) -> (Tensor, Tensor, Tensor)");
+  m.def("wkv_backward(Tensor r, Tensor log_decay, Tensor k_hat, Tensor v, Tensor b, Tensor offsets, Tensor is_query, "
+        "Tensor? initial, Tensor checkpoints, Tensor grad_out, Tensor? grad_final) -> Tensor[]");
+}
+
+TORCH_LIBRARY_IMPL(rwkv, CPU, m) {
+  m.impl("wkv_forward", &wkv_forward);
+  m.impl("wkv_backward", &wkv_backward);
+}
+
+}  // namespace rwkv

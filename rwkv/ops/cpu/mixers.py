@@ -1,0 +1,112 @@
+"""Whole mixers by the native CPU kernels: blocks of rows that stay in cache, and little kept for the gradient.
+
+What they compute is defined by rwkv/model/time_mixer.py and channel_mixer.py in plain ops, which run everywhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwkv.ops.cpu.native import native
+from rwkv.ops.groups import PackedGroups
+
+
+def time_mix(
+    x: Tensor,
+    v0: Tensor | None,
+    weights: Sequence[Tensor],
+    groups: PackedGroups,
+    source: Tensor,
+    before: Tensor | None = None,
+    state: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The time mixer's output [N, C], the stream's v0 [N, C], normalised x [N, C], and the final states [G, H, K, K].
+
+    x: [N, C], float32 on the CPU, where `has_native`. v0: None in the stream's first layer. weights: in the order of
+    rwkv/ops/cpu/csrc/time_mix.h. source, before: see `token_mix`. state: of the groups before these rows, zero if None.
+    The last two results take no gradient, and nothing does where rows continue an earlier batch.
+    """
+    y, normed, final, *own_v0 = _TimeMix.apply(x, v0, groups, source, before, state, *weights)
+    return y, own_v0[0] if v0 is None else v0, normed, final
+
+
+class _TimeMix(torch.autograd.Function):
+    """States are transposed: [G, H, K (key), K (value)]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        v0: Tensor | None,
+        groups: PackedGroups,
+        source: Tensor,
+        before: Tensor | None,
+        state: Tensor | None,
+        *weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        x, v0 = x.contiguous(), None if v0 is None else v0.contiguous()
+        weights = tuple(weight.contiguous() for weight in weights)
+        earlier = x[:0] if before is None else before.contiguous()
+        first = None if state is None else state.mT.contiguous()
+        rows = (source.contiguous(), earlier, groups.offsets, groups.is_query)
+        keep = any(ctx.needs_input_grad)
+        y, normed, last, *kept = native().time_mix_forward(x, v0, weights, *rows, first, keep)
+        final, of_first_layer = last.mT, () if v0 is not None else (kept[_V],)
+        ctx.mark_non_differentiable(normed, final)
+        if keep:
+            ctx.save_for_backward(x, v0, *rows, *kept, *weights)
+            ctx.kept, ctx.goes_on = len(kept), before is not None or state is not None
+            ctx.set_materialize_grads(False)
+        return y, normed, final, *of_first_layer
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if ctx.goes_on:
+            raise RuntimeError("rows that continue an earlier batch take no gradient")
+        x, v0, source, earlier, offsets, is_query, *others = ctx.saved_tensors
+        kept, weights = others[: ctx.kept], others[ctx.kept :]
+        of_y = torch.zeros_like(x) if gradients[0] is None else gradients[0].contiguous()
+        of_v = None if len(gradients) < 4 or gradients[3] is None else gradients[3].contiguous()
+        of_x, of_v0, *of_weights = native().time_mix_backward(
+            x, v0, weights, source, earlier, offsets, is_query, kept, of_y, of_v
+        )
+        return (of_x, None if v0 is None else of_v0, None, None, None, None, *of_weights)
+
+
+# The place of v among what is kept: in the first layer it is the stream's v0.
+_V = 2
+
+
+def channel_mix(
+    x: Tensor, weights: Sequence[Tensor], source: Tensor, before: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The channel mixer's output [N, C] and normalised x [N, C], which takes no gradient.
+
+    x: [N, C], float32 on the CPU, where `has_native`. weights: weight and bias of the LayerNorm, lerp [C], W_k, W_v.
+    source, before: see `token_mix`; nothing takes a gradient where rows continue an earlier batch.
+    """
+    y, normed = _ChannelMix.apply(x, source, before, *weights)
+    return y, normed
+
+
+class _ChannelMix(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, source: Tensor, before: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        x, source = x.contiguous(), source.contiguous()
+        weights = tuple(weight.contiguous() for weight in weights)
+        earlier = x[:0] if before is None else before.contiguous()
+        y, normed, h, statistics = native().channel_mix_forward(x, weights, source, earlier)
+        ctx.mark_non_differentiable(normed)
+        ctx.goes_on = before is not None
+        ctx.save_for_backward(x, source, h, statistics, *weights)
+        return y, normed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.goes_on:
+            raise RuntimeError("rows that continue an earlier batch take no gradient")
+        x, source, h, statistics, *weights = ctx.saved_tensors
+        of_x, *of_weights = native().channel_mix_backward(x, weights, source, h, statistics, gradients[0].contiguous())
+        return (of_x, None, None, *of_weights)

@@ -1,0 +1,1 @@
+"""Triton kernels for GPUs. What needs no Triton to be imported: arguments, run_plan, tuning."""

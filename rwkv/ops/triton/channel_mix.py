@@ -1,0 +1,140 @@
+"""The channel mixer with its residual and dropouts as one kernel forward, and one with two products backward, on a GPU.
+
+The definition: rwkv/model/channel_mixer.py within a layer of rwkv/model/streams.py. Nothing but x is kept for the
+gradient: the inner columns are made again, a block at a time.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.dropout import Drop
+from rwkv.ops.triton.arguments import ChannelWeights
+from rwkv.ops.triton.dropout import dropped
+from rwkv.ops.triton.reductions import sum_blocks
+from rwkv.ops.triton.shift import pair_of, shifted_pairs_backward
+from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.wkv_chunk import dot
+
+# Rows a program, inner columns at a time, and how it is compiled, by measurement on an H100.
+_SETTINGS = {"ROWS": 64, "INNER": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
+_PRECISE = {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2}
+
+
+@triton.jit
+def _load_block(weight, first, limit, row_stride, C: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr):
+    """INNER rows from `first` of W_k [inner, C]; or as many columns of W_v [C, inner], as rows, if TRANSPOSED."""
+    inner, column = first + tl.arange(0, INNER)[:, None], tl.arange(0, C)[None, :]
+    at = column * row_stride + inner if TRANSPOSED else inner * row_stride + column
+    return tl.load(weight + at, mask=inner < limit, other=0)
+
+
+@triton.jit(do_not_specialize=["rows", "site", "threshold", "layer_site", "layer_threshold"])
+def _channel_forward_kernel(
+    x, norm_weight, norm_bias, lerp, W_k, W_v, source, before, seed, layer_seed, z, rows, inner,
+    site, threshold, scale, layer_site, layer_threshold, layer_scale,
+    C: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row, column = tl.arange(0, ROWS), tl.arange(0, C)
+    inside = row < (rows - first).to(tl.int32)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C)
+    mixed = (own + tl.load(lerp + column).to(tl.float32)[None, :] * difference).to(W_k.dtype.element_ty)
+    total = tl.zeros((ROWS, C), tl.float32)
+    for begin in range(0, inner, INNER):
+        block = _load_block(W_k, begin, inner, C, C, INNER, False)
+        active = tl.maximum(dot(mixed, tl.trans(block), precision), 0.0)
+        total += dot(active * active, _load_block(W_v, begin, inner, inner, C, INNER, True), precision)
+    at = row[:, None] * C + column[None, :]
+    full = inside[:, None] & (column >= 0)[None, :]
+    result = tl.load(x + first * C + at, mask=full, other=0).to(tl.float32) + dropped(
+        total, first * C, at, seed, site, threshold, scale
+    )
+    tl.store(
+        z + first * C + at,
+        dropped(result, first * C, at, layer_seed, layer_site, layer_threshold, layer_scale),
+        mask=full,
+    )
+
+
+@triton.jit(do_not_specialize=["rows", "site", "threshold", "layer_site", "layer_threshold"])
+def _channel_backward_kernel(
+    x, norm_weight, norm_bias, lerp, W_k, W_v, source, seed, layer_seed, of_z,
+    mixed_out, of_mixer, active_out, of_inner, of_pair, sums, rows, inner,
+    site, threshold, scale, layer_site, layer_threshold, layer_scale,
+    C: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """Everything that the products for the weights and the LayerNorm's gradient need; sums float32 [blocks, C]."""
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row, column = tl.arange(0, ROWS), tl.arange(0, C)
+    inside = row < (rows - first).to(tl.int32)
+    at = row[:, None] * C + column[None, :]
+    full = inside[:, None] & (column >= 0)[None, :]
+    weight = tl.load(lerp + column).to(tl.float32)[None, :]
+    own, difference = pair_of(x, norm_weight, norm_bias, source, None, first, rows, ROWS, C)
+    mixed = (own + weight * difference).to(W_k.dtype.element_ty)
+    tl.store(mixed_out + first * C + at, mixed, mask=full)
+    grad = tl.load(of_z + first * C + at, mask=full, other=0).to(tl.float32)
+    grad = dropped(grad, first * C, at, layer_seed, layer_site, layer_threshold, layer_scale)
+    grad = dropped(grad, first * C, at, seed, site, threshold, scale).to(W_k.dtype.element_ty)
+    tl.store(of_mixer + first * C + at, grad, mask=full)
+    of_mixed = tl.zeros((ROWS, C), tl.float32)
+    for begin in range(0, inner, INNER):
+        place = begin + tl.arange(0, INNER)[None, :]
+        inner_at = row[:, None] * inner + place
+        there = inside[:, None] & (place < inner)
+        block = _load_block(W_k, begin, inner, C, C, INNER, False)
+        positive = tl.maximum(dot(mixed, tl.trans(block), precision), 0.0)
+        tl.store(active_out + first * inner + inner_at, positive * positive, mask=there)
+        values = _load_block(W_v, begin, inner, inner, C, INNER, True)
+        of_block = 2 * positive * dot(grad, tl.trans(values), precision)
+        tl.store(of_inner + first * inner + inner_at, of_block, mask=there)
+        of_mixed += dot(of_block.to(W_k.dtype.element_ty), block, precision)
+    pair_at = row[:, None] * 2 * C + column[None, :]
+    tl.store(of_pair + first * 2 * C + pair_at, of_mixed, mask=full)
+    tl.store(of_pair + first * 2 * C + pair_at + C, of_mixed * weight, mask=full)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, None, first, rows, ROWS, C)
+    tl.store(sums + tl.program_id(0).to(tl.int64) * C + column, tl.sum(of_mixed * difference, 0))
+
+
+def channel_mix_forward(
+    x: Tensor, weights: ChannelWeights, source: Tensor, before: Tensor | None, drop: Drop, layer_drop: Drop
+) -> Tensor:
+    """layer_drop(x + drop(ChannelMixer(x))), [N, C]. source, before: as in `token_mix`."""
+    z, rows, sizes = torch.empty_like(x), len(x), _sizes(x)
+    if rows:
+        _channel_forward_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](
+            x, *weights, source, before, drop.seed, layer_drop.seed, z, rows, weights.W_k.shape[0],
+            *drop.numbers, *layer_drop.numbers, **sizes,
+        )  # fmt: skip
+    return z
+
+
+def channel_mix_backward(
+    x: Tensor, weights: ChannelWeights, source: Tensor, drop: Drop, layer_drop: Drop, of_z: Tensor
+) -> tuple[Tensor, ChannelWeights]:
+    """The gradients of x and of the weights from that of the result."""
+    rows, channels = x.shape
+    inner, sizes = weights.W_k.shape[0], _sizes(x)
+    blocks = triton.cdiv(rows, sizes["ROWS"])
+    mixed, of_mixer, of_pair = torch.empty_like(x), torch.empty_like(x), x.new_empty(rows, 2 * channels)
+    active, of_inner = x.new_empty(rows, inner), x.new_empty(rows, inner)
+    sums = x.new_empty(blocks, channels, dtype=torch.float32)
+    if rows:
+        _channel_backward_kernel[(blocks,)](
+            x, *weights, source, drop.seed, layer_drop.seed, of_z,
+            mixed, of_mixer, active, of_inner, of_pair, sums, rows, inner,
+            *drop.numbers, *layer_drop.numbers, **sizes,
+        )  # fmt: skip
+    of_W_k, of_W_v = of_inner.T @ mixed, of_mixer.T @ active
+    del mixed, of_mixer, active, of_inner
+    of_x, of_weight, of_bias = shifted_pairs_backward(x, weights.norm_weight, source, of_pair, of_z, layer_drop)
+    return of_x, ChannelWeights(of_weight, of_bias, sum_blocks(sums, x.dtype), of_W_k, of_W_v)
+
+
+def _sizes(x: Tensor) -> dict[str, Any]:
+    return {"C": x.shape[1], **by_dtype(x.dtype, _SETTINGS, _PRECISE)}

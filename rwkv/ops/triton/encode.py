@@ -1,0 +1,192 @@
+"""From stored rows to the input of the first stream, as one kernel on a GPU, without gradients.
+
+The definition: rwkv/model/inputs.py, then `features2card` of rwkv/model/network.py. The inputs are made in three
+blocks of columns, features, codes and calendar, each with its own product. Nothing but x is written: the hidden
+columns, between whose products lies a LayerNorm, are made twice, a block at a time.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+import math
+from typing import Any
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
+from rwkv.ops.triton.reductions import join_moments
+from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
+
+# Rows a program, hidden columns at a time, and how it is compiled: with so few registers two programs share a core.
+_SIZES = {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
+_PRECISE = {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2}
+
+_HALF_PI = tl.constexpr(math.pi / 2)
+
+
+@triton.jit
+def _mix(z):
+    z = z + tl.full((), 0x9E3779B97F4A7C15, tl.uint64)
+    z = (z ^ (z >> 30)) * tl.full((), 0xBF58476D1CE4E5B9, tl.uint64)
+    z = (z ^ (z >> 27)) * tl.full((), 0x94D049BB133111EB, tl.uint64)
+    return z ^ (z >> 31)
+
+
+@triton.jit
+def _bits(x):
+    return x.to(tl.int64).to(tl.uint64, bitcast=True)
+
+
+# Addresses: a program's first row in 64 bits, and from there 32. What lies beyond the last column is finite, and meets
+# weights that are loaded as zero.
+@triton.jit
+def _features(features, first, row, inside, F: tl.constexpr, WIDTH: tl.constexpr):
+    column = tl.arange(0, WIDTH)
+    mask = inside[:, None] & (column < F)[None, :]
+    return tl.load(features + first * F + (row[:, None] * F + column[None, :]), mask=mask, other=0)
+
+
+@triton.jit
+def _codes(entities, prefix, first, row, inside, rows, stream, component, CODES: tl.constexpr, WIDTH: tl.constexpr):
+    """Identity codes [ROWS, WIDTH]. prefix: bits of each row's sequence. stream, component: of each column."""
+    column = tl.arange(0, WIDTH)
+    stream = tl.load(stream + column, mask=column < CODES, other=0)
+    component = tl.load(component + column, mask=column < CODES, other=0)
+    at = entities + first + stream.to(tl.int64)[None, :] * rows + row[:, None]
+    entity = tl.load(at, mask=inside[:, None], other=0)
+    of_entity = _mix(_mix(_bits(prefix)[:, None] ^ _bits(stream)[None, :]) ^ _bits(entity))
+    hashed = _mix(of_entity ^ _bits(component)[None, :])
+    return (hashed & 3).to(tl.int32).to(tl.float32) - 1.5
+
+
+@triton.jit
+def _calendar(
+    phases, day, first_day, sequence, first, row, inside, period, DAYS: tl.constexpr, CYCLES: tl.constexpr,
+    WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Cycles [ROWS, WIDTH]: of each period sine and cosine of the day, then those of the first day.
+
+    A cosine is the sine a quarter later, so the angle is (pi / 2) q / period with q an integer, exact up to here; in
+    float32, and within half a turn, its sine is right to 1e-6.
+    """
+    column = tl.arange(0, WIDTH)
+    number, is_first, is_cosine = column // 4, (column // 2) % 2 == 1, column % 2
+    there = column < CYCLES
+    days = tl.load(period + number, mask=there, other=1)[None, :]
+    today = tl.load(day + first + row, mask=inside, other=0)
+    began = tl.load(first_day + first + row, mask=inside, other=0)
+    at = sequence[:, None] * DAYS + number[None, :]
+    phase = tl.load(phases + at, mask=inside[:, None] & there[None, :], other=0).to(tl.int32)
+    # The remainder has the sign of the day; with the phase it lies between -days and 2 days.
+    turn = tl.where(is_first[None, :], began[:, None], today[:, None]) % days + phase
+    quarters = 4 * turn + (is_cosine * days)
+    quarters -= tl.where(quarters > 2 * days, 4 * days, 0)
+    quarters -= tl.where(quarters > 2 * days, 4 * days, 0)
+    quarters += tl.where(quarters < -2 * days, 4 * days, 0)
+    return tl.sin(quarters.to(tl.float32) * (_HALF_PI / days.to(tl.float32)))
+
+
+@triton.jit
+def _map(
+    weight, begin, limit, stride, FIRST: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
+    HIDDEN: tl.constexpr,
+):  # fmt: skip
+    """COLUMNS columns from FIRST of HIDDEN rows from `begin` of weight [limit, stride], transposed: [WIDTH, HIDDEN]."""
+    row, column = begin + tl.arange(0, HIDDEN), tl.arange(0, WIDTH)
+    mask = (row < limit)[:, None] & (column < COLUMNS)[None, :]
+    return tl.trans(tl.load(weight + (row[:, None] * stride + FIRST + column[None, :]), mask=mask, other=0))
+
+
+@triton.jit
+def _silu(x):
+    return x * tl.sigmoid(x)
+
+
+@triton.jit
+def _hidden(
+    features, codes, calendar, W_in, b_in, begin, limit, F: tl.constexpr, CODES: tl.constexpr, CYCLES: tl.constexpr,
+    F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, HIDDEN: tl.constexpr,
+    precision: tl.constexpr,
+):  # fmt: skip
+    """HIDDEN columns from `begin` after their activation, float32 [ROWS, HIDDEN]; zero from `limit` on."""
+    INPUTS: tl.constexpr = F + CODES + CYCLES
+    column = begin + tl.arange(0, HIDDEN)
+    total = dot(features, _map(W_in, begin, limit, INPUTS, 0, F, F_WIDTH, HIDDEN), precision)
+    total += dot(codes, _map(W_in, begin, limit, INPUTS, F, CODES, CODE_WIDTH, HIDDEN), precision)
+    total += dot(calendar, _map(W_in, begin, limit, INPUTS, F + CODES, CYCLES, CYCLE_WIDTH, HIDDEN), precision)
+    return _silu(total + tl.load(b_in + column, mask=column < limit, other=0).to(tl.float32)[None, :])
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _encode_kernel(
+    features, entities, sequence, prefix, phases, day, first_day, stream, component, period,
+    W_in, b_in, norm_weight, norm_bias, W_out, b_out, x, rows, hidden, eps,
+    F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, C: tl.constexpr, F_WIDTH: tl.constexpr,
+    CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr,
+    precision: tl.constexpr,
+):  # fmt: skip
+    CYCLES: tl.constexpr = 4 * DAYS
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    inside = row < (rows - first).to(tl.int32)
+    of_sequence = tl.load(sequence + first + row, mask=inside, other=0)
+    bits = tl.load(prefix + of_sequence, mask=inside, other=0)
+    own = _features(features, first, row, inside, F, F_WIDTH).to(W_in.dtype.element_ty)
+    codes = _codes(entities, bits, first, row, inside, rows, stream, component, CODES, CODE_WIDTH)
+    codes = codes.to(W_in.dtype.element_ty)
+    calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
+    calendar = calendar.to(W_in.dtype.element_ty)
+
+    mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
+    for begin in range(0, hidden, HIDDEN):
+        there = begin + tl.arange(0, HIDDEN) < hidden
+        h = _hidden(
+            own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
+            HIDDEN, precision,
+        )  # fmt: skip
+        count = tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
+        mean, deviations = join_moments(mean, deviations, begin, h, there, count)
+    rstd = 1.0 / tl.sqrt(deviations / hidden + eps)
+
+    total = tl.zeros((ROWS, C), tl.float32)
+    for begin in range(0, hidden, HIDDEN):
+        column = begin + tl.arange(0, HIDDEN)
+        h = _hidden(
+            own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
+            HIDDEN, precision,
+        )  # fmt: skip
+        weight = tl.load(norm_weight + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
+        bias = tl.load(norm_bias + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
+        normed = (h - mean[:, None]) * rstd[:, None] * weight + bias
+        out, there = tl.arange(0, C), column < hidden
+        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=there[None, :], other=0)
+        total += dot(normed, tl.trans(block), precision)
+    out = tl.arange(0, C)[None, :]
+    total = _silu(total + tl.load(b_out + out).to(tl.float32))
+    tl.store(x + first * C + (row[:, None] * C + out), total, mask=inside[:, None])
+
+
+def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> Tensor:
+    """x [N, C] of the rows, in the dtype of the weights."""
+    channels, hidden = weights.W_out.shape
+    x = weights.W_out.new_empty(len(rows), channels)
+    sizes = _sizes(rows, columns, weights)
+    if len(rows):
+        _encode_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
+            *vars(rows).values(), *columns, *weights[:-1], x, len(rows), hidden, weights.eps, **sizes
+        )
+    return x
+
+
+def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
+    features, codes, days = rows.features.shape[1], len(columns.stream), len(columns.period)
+    widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
+    return {
+        "F": features,
+        "CODES": codes,
+        "DAYS": days,
+        "C": len(weights.W_out),
+        **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
+        **by_dtype(weights.W_in.dtype, _SIZES, _PRECISE),
+    }

@@ -1,0 +1,213 @@
+"""The heads of chosen rows on a GPU, without gradients: recall by the corrected curve, and logits of the ratings.
+
+The definition: rwkv/model/heads.py, and `curve_logits` of rwkv/model/curve.py. Nothing but the result is written.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.triton.arguments import HeadWeights
+from rwkv.ops.triton.reductions import EPS, join_moments, standardised_rows
+from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
+
+# Rows a program, hidden columns at a time, and how it is compiled: by registers and traffic of weights, not by time.
+_RECALL = {"ROWS": 128, "INNER": 32, "num_warps": 8, "num_stages": 2}
+_RATINGS = {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2}
+_PRECISE = {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2}
+
+
+@triton.jit
+def _prehead(x, norm_weight, norm_bias, asked, inside, C: tl.constexpr):
+    """The rows of x at `asked` after the LayerNorm before the heads, [ROWS, C] in their dtype."""
+    column = tl.arange(0, C)
+    row = tl.load(asked, mask=inside, other=0).to(tl.int64)
+    unit, _ = standardised_rows(tl.load(x + row[:, None] * C + column[None, :]).to(tl.float32), C)
+    weight, bias = tl.load(norm_weight + column).to(tl.float32), tl.load(norm_bias + column).to(tl.float32)
+    return (unit * weight[None, :] + bias[None, :]).to(x.dtype.element_ty)
+
+
+@triton.jit
+def _transposed(weight, first_out, first_in, outputs, inputs, OUT: tl.constexpr, IN: tl.constexpr):
+    """OUT rows from first_out and IN columns from first_in of W [outputs, inputs], as [IN, OUT], zero outside it."""
+    column, out = first_in + tl.arange(0, IN)[:, None], first_out + tl.arange(0, OUT)[None, :]
+    return tl.load(weight + out * inputs + column, mask=(column < inputs) & (out < outputs), other=0)
+
+
+@triton.jit
+def _columns(values, first, outputs, OUT: tl.constexpr):
+    """OUT numbers from `first` of `outputs`, float32 [1, OUT], zero beyond."""
+    out = first + tl.arange(0, OUT)
+    return tl.load(values + out, mask=out < outputs, other=0).to(tl.float32)[None, :]
+
+
+@triton.jit
+def _active(
+    x, W, bias, begin, hidden, C: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """INNER columns from `begin` of relu(W x + bias), [ROWS, INNER] in the dtype of x [ROWS, C]."""
+    inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C), precision) + _columns(bias, begin, hidden, INNER)
+    # The maximum of 0 and what is no number would be 0.
+    return tl.where(inner < 0, 0.0, inner).to(x.dtype)
+
+
+@triton.jit
+def _mapped(
+    active, final, begin, outputs, hidden,
+    OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """What those columns add to final h, float32 [ROWS, OUT]."""
+    total = dot(active, _transposed(final, 0, begin, outputs, hidden, OUT, INNER), precision)
+    for term in tl.static_range(1, TERMS):
+        weight = final + term * outputs * hidden
+        total += dot(active, _transposed(weight, 0, begin, outputs, hidden, OUT, INNER), precision)
+    return total
+
+
+@triton.jit
+def _hidden_head(
+    x, W, bias, final, outputs, hidden,
+    C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
+    precision: tl.constexpr,
+):  # fmt: skip
+    """final h, float32 [ROWS, OUT], of h = relu(W x + bias), x [ROWS, C]."""
+    total = tl.zeros((ROWS, OUT), tl.float32)
+    for begin in range(0, hidden, INNER):
+        active = _active(x, W, bias, begin, hidden, C, INNER, precision)
+        total += _mapped(active, final, begin, outputs, hidden, OUT, INNER, TERMS, precision)
+    return total
+
+
+@triton.jit
+def _normed_head(
+    x, W, bias, final, final_sums,
+    C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
+    precision: tl.constexpr,
+):  # fmt: skip
+    """final (h less its mean and over its deviation), of as many hidden columns as x has; final_sums: over its rows."""
+    total = tl.zeros((ROWS, OUT), tl.float32)
+    mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
+    for begin in range(0, C, INNER):
+        active = _active(x, W, bias, begin, C, C, INNER, precision)
+        there, count = begin + tl.arange(0, INNER) < C, tl.minimum(C - begin, INNER).to(tl.float32)
+        mean, deviations = join_moments(mean, deviations, begin, active.to(tl.float32), there, count)
+        total += _mapped(active, final, begin, OUT, C, OUT, INNER, TERMS, precision)
+    rstd = 1.0 / tl.sqrt(deviations / C + EPS)
+    return (total - mean[:, None] * _columns(final_sums, 0, OUT, OUT)) * rstd[:, None]
+
+
+@triton.jit
+def _correction(logits, t, points, CURVES: tl.constexpr):
+    """Logits [ROWS, CURVES] at the points, float64 [CURVES], between them at times t, float64 [ROWS]."""
+    column = tl.arange(0, CURVES)
+    t = tl.minimum(t, tl.load(points + CURVES - 1))
+    before = (tl.load(points + column)[None, :] < t[:, None]).to(tl.int32)
+    right = tl.maximum(tl.minimum(tl.sum(before, 1), CURVES - 1), 1)
+    start = tl.load(points + right - 1)
+    share = ((t - start) / (tl.load(points + right) - start)).to(tl.float32)
+    at_left = tl.sum(tl.where(column[None, :] == (right - 1)[:, None], logits, 0.0), 1)
+    at_right = tl.sum(tl.where(column[None, :] == right[:, None], logits, 0.0), 1)
+    return at_left + share * (at_right - at_left)
+
+
+@triton.jit
+def _expm1(x, exp_x):
+    """e^x - 1 for x <= 0: near 0 by its series, of which eight terms leave 1e-8."""
+    series = 1.0 + x * (1.0 / 8)
+    for n in tl.static_range(7, 1, -1):
+        series = 1.0 + x * (1.0 / n) * series
+    return tl.where(x > -0.5, x * series, exp_x - 1.0)
+
+
+@triton.jit
+def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
+    """Logit of recall at times t, float64 [ROWS], by curves of weights softmax(w_logits), float32 [ROWS]."""
+    exponent = t.to(tl.float32)[:, None] * tl.load(rates + tl.arange(0, CURVES))[None, :]
+    weight = tl.exp(w_logits - tl.max(w_logits, 1)[:, None])
+    total = tl.sum(weight, 1)
+    each = tl.exp(exponent)
+    # Each from its own sum: a difference from 1 would lose what matters near 1.
+    kept = tl.sum(weight * each, 1) / total
+    lost = -tl.sum(weight * _expm1(exponent, each), 1) / total
+    return tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
+
+
+@triton.jit(do_not_specialize=["rows", "asked", "elapsed_s"])
+def _recall_kernel(
+    x, asked, elapsed_s, norm_weight, norm_bias, W_mix, bias_mix, final_mix, final_bias_mix, final_sums_mix,
+    W_ahead, bias_ahead, final_ahead, final_bias_ahead, rates, points, p, rows, hidden,
+    C: tl.constexpr, CURVES: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
+    FLOOR: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    inside = row < (rows - first).to(tl.int32)
+    values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C)
+    t = tl.maximum(tl.load(elapsed_s + first + row, mask=inside, other=1).to(tl.float64), 1.0)
+    ahead_logits = _hidden_head(
+        values, W_ahead, bias_ahead, final_ahead, CURVES, hidden, C, ROWS, CURVES, INNER, TERMS, precision
+    )
+    correction = _correction(ahead_logits + _columns(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
+    w_logits = _normed_head(
+        values, W_mix, bias_mix, final_mix, final_sums_mix, C, ROWS, CURVES, INNER, TERMS, precision
+    )
+    w_logits += _columns(final_bias_mix, 0, CURVES, CURVES)
+    raw = _mixed_logit(w_logits, t, rates, FLOOR, CURVES)
+    tl.store(p + first + row, tl.sigmoid(raw + FLOOR + (1 - 2 * FLOOR) * correction), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows", "asked"])
+def _ratings_kernel(
+    x, asked, norm_weight, norm_bias, W, bias, final, final_bias, logits, rows, hidden,
+    C: tl.constexpr, RATINGS: tl.constexpr, OUT: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr,
+    TERMS: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row, column = tl.arange(0, ROWS), tl.arange(0, OUT)
+    inside = row < (rows - first).to(tl.int32)
+    values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C)
+    result = _hidden_head(values, W, bias, final, RATINGS, hidden, C, ROWS, OUT, INNER, TERMS, precision)
+    result += _columns(final_bias, 0, RATINGS, OUT)
+    at = row[:, None] * RATINGS + column[None, :]
+    tl.store(logits + first * RATINGS + at, result, mask=inside[:, None] & (column < RATINGS)[None, :])
+
+
+def recall_at_rows(
+    x: Tensor, rows: Tensor, elapsed_s: Tensor, weights: HeadWeights, grid: tuple[Tensor, Tensor], floor: float
+) -> Tensor:
+    """Probability of recall by the corrected curve `elapsed_s` seconds after rows [n] of x [N, C], float32 [n].
+
+    grid: ln of recall by each curve after a second, float32 [curves], and the points of the corrections, float64.
+    The exponent is within 2e-7 of itself, and so, but for the sums, are what the curves keep and what they lose.
+    """
+    p = x.new_empty(len(rows), dtype=torch.float32)
+    if len(rows):
+        sizes = _sizes(x, _RECALL, weights.ahead.final)
+        _recall_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
+            x, rows, elapsed_s, weights.norm_weight, weights.norm_bias, *weights.mixture, *weights.ahead, *grid,
+            p, len(rows), len(weights.ahead.W), CURVES=len(grid[0]), FLOOR=floor, **sizes,
+        )  # fmt: skip
+    return p
+
+
+def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tensor:
+    """p_logits of rows [n] of x [N, C], float32 [n, ratings]."""
+    ratings = weights.ratings.final.shape[1]
+    logits = x.new_empty(len(rows), ratings, dtype=torch.float32)
+    if len(rows):
+        sizes = _sizes(x, _RATINGS, weights.ratings.final)
+        out = max(LEAST_PRODUCT, triton.next_power_of_2(ratings))
+        _ratings_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
+            x, rows, weights.norm_weight, weights.norm_bias, *weights.ratings, logits, len(rows),
+            len(weights.ratings.W), RATINGS=ratings, OUT=out, **sizes,
+        )  # fmt: skip
+    return logits
+
+
+def _sizes(x: Tensor, settings: dict[str, int], final: Tensor) -> dict[str, Any]:
+    return {"C": x.shape[1], "TERMS": len(final), **by_dtype(x.dtype, settings, _PRECISE)}

@@ -1,0 +1,172 @@
+"""From a layer's input to the arguments of the WKV recurrence and the gate, on a GPU, in one kernel.
+
+LayerNorm and token shift make a pair of each row, see shift.py; the stacked projections make y of it, whose
+columns are [r | k | v | hidden]; hidden is what the low-rank maps have inside, [d | a | gate | v_mix], then k_scale and
+v_scale, one a head. The definition: rwkv/ops/mixers.py, after the maps in rwkv/model/time_mixer.py.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any, NamedTuple, cast
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.mixers import NORM_CLAMP
+from rwkv.ops.triton.arguments import Rows, TimeWeights
+from rwkv.ops.triton.shift import pair_of
+from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
+
+# Rows a program and how it is compiled, by measurement on an H100.
+_SETTINGS = {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
+_PRECISE = {"ROWS": 16, "num_warps": 4, "num_stages": 1}
+
+# ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
+DECAY = tl.constexpr(0.6065306597126334)
+LEAST_LENGTH = tl.constexpr(NORM_CLAMP)
+
+
+@triton.jit
+def length(x):
+    """Of rows, as the division of a unit vector takes it, [ROWS, 1]."""
+    return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)[:, None]
+
+
+@triton.jit
+def bias_of(bias, channel):
+    """Some channels of a bias, float32 [1, K]."""
+    return tl.load(bias + channel).to(tl.float32)[None, :]
+
+
+@triton.jit
+def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
+    """Hidden columns after their activations, tanh of d and sigmoid of the gate, and the slopes of these."""
+    is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
+    share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
+    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
+    return value, tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
+
+
+@triton.jit
+def _projected(own, difference, weight, row, C: tl.constexpr, precision: tl.constexpr):
+    """Those rows of the stacked projections applied to pairs, float32 [ROWS, len(row)]."""
+    at = weight + row[:, None] * 2 * C + tl.arange(0, C)[None, :]
+    return dot(own, tl.trans(tl.load(at)), precision) + dot(difference, tl.trans(tl.load(at + C)), precision)
+
+
+@triton.jit
+def _raised(active, whole, row, column, RANKS: tl.constexpr, precision: tl.constexpr):
+    """Those rows of the maps from hidden columns to channels, see UpWeights: float32 [ROWS, len(row)]."""
+    weight = tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
+    return dot(active, tl.trans(weight), precision)
+
+
+@triton.jit
+def _place(head, row, inside, K: tl.constexpr, C: tl.constexpr):
+    """A head's channels [K], where they lie in rows [ROWS, K], and which of them are inside."""
+    channel = head * K + tl.arange(0, K)
+    return channel, row[:, None] * C + channel[None, :], inside[:, None] & (channel >= 0)[None, :]
+
+
+@triton.jit
+def _column(x, column, wanted):
+    return tl.sum(tl.where(column[None, :] == wanted, x, 0.0), 1)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _inputs_kernel(
+    x, norm_weight, norm_bias, source, before, projections, v0, bias_d, bias_a, bias_v, bias_k_scale, bias_v_scale,
+    whole, r, y, log_decay, k_hat, scaled_v, b, gate, made_v, rows, r_stride, D,
+    HEADS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr,
+    A_RANK: tl.constexpr, G_RANK: tl.constexpr, V_RANK: tl.constexpr, WIDTH: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """r: those columns of y, if y is asked for. made_v: in the first layer only."""
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row, column = tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    inside = row < (rows - first).to(tl.int32)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C)
+    own, difference = own.to(projections.dtype.element_ty), difference.to(projections.dtype.element_ty)
+
+    there = column < D - 3 * C
+    last = tl.minimum(3 * C + column, D - 1)  # what lies beyond is not read
+    hidden = _projected(own, difference, projections, last, C, precision)
+    GATE: tl.constexpr = D_RANK + A_RANK
+    SCALES: tl.constexpr = GATE + G_RANK + V_RANK
+    active, _ = activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
+    active = active.to(projections.dtype.element_ty)
+    if y is not None:
+        y_first = y + first * D
+        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & there[None, :])
+
+    # v with v_mix, k with a, r with d, then the gate: a loop each, so that few numbers are held at a time.
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        values = _projected(own, difference, projections, 2 * C + channel, C, precision)
+        if y is not None:
+            tl.store(y_first + 2 * C + row[:, None] * D + channel[None, :], values, mask=mask)
+        if v0 is None:
+            tl.store(made_v + first * C + at, values, mask=mask)
+        else:
+            raised = _raised(active, whole, 3 * C + channel, column, SCALES, precision)
+            mix = tl.sigmoid(raised + bias_of(bias_v, channel))
+            values += mix * (tl.load(v0 + first * C + at, mask=mask, other=0).to(tl.float32) - values)
+        scale = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
+        tl.store(scaled_v + first * C + at, tl.sigmoid(scale)[:, None] * values / length(values), mask=mask)
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        keys = _projected(own, difference, projections, C + channel, C, precision)
+        raised = _raised(active, whole, C + channel, column, SCALES, precision)
+        if y is not None:
+            tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
+        scale = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
+        unit = tl.sigmoid(scale)[:, None] * keys / length(keys)
+        tl.store(k_hat + first * C + at, unit, mask=mask)
+        tl.store(b + first * C + at, tl.sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        read = _projected(own, difference, projections, channel, C, precision)
+        raised = _raised(active, whole, channel, column, SCALES, precision)
+        tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
+        tl.store(log_decay + first * C + at, -DECAY * tl.sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
+    for head in range(HEADS):
+        channel, at, mask = _place(head, row, inside, K, C)
+        tl.store(gate + first * C + at, _raised(active, whole, 2 * C + channel, column, SCALES, precision), mask=mask)
+
+
+class TimeInputs(NamedTuple):
+    """r [N, C], whose rows may lie apart. others: log_decay (float32), k_hat, v, b and the gate, [N, C] each.
+
+    v0: the stream's first layer's v. y: all projections [N, D], if they are kept.
+    """
+
+    r: Tensor
+    others: tuple[Tensor, ...]
+    v0: Tensor
+    y: Tensor | None
+
+
+def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: Rows, keep: bool) -> TimeInputs:
+    """x: [N, C], a layer's input. v0: [N, C], None in the first layer. keep: y for a backward pass."""
+    count, channels = x.shape
+    columns, heads = weights.projections.shape[0], weights.output.bonus.shape[0]
+    y = x.new_empty(count, columns) if keep else None
+    r = torch.empty_like(x) if y is None else y[:, :channels]
+    others = (torch.empty_like(x, dtype=torch.float32), *x.new_empty(4, count, channels).unbind())
+    made_v = torch.empty_like(x) if v0 is None else None
+    sizes, up = _sizes(x, weights), weights.up
+    if count:
+        _inputs_kernel[(triton.cdiv(count, sizes["ROWS"]),)](
+            x, weights.norm_weight, weights.norm_bias, rows.source, rows.before, weights.projections, v0, up.d_bias,
+            up.a_bias, up.v_mix_bias, up.k_scale_bias, up.v_scale_bias, up.whole, r, y, *others, made_v, count,
+            r.stride(0), columns, HEADS=heads, K=channels // heads, **sizes,
+        )  # fmt: skip
+    return TimeInputs(r, others, cast(Tensor, made_v if v0 is None else v0), y)
+
+
+def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
+    ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
+    hidden = len(weights.projections) - 3 * x.shape[1]
+    width = max(LEAST_PRODUCT, triton.next_power_of_2(hidden))
+    return {"C": x.shape[1], "WIDTH": width, **ranks, **by_dtype(x.dtype, _SETTINGS, _PRECISE)}

@@ -1,0 +1,226 @@
+"""WKV backward: the adjoint of the state runs back through the same maps, transposed, and gives each chunk's gradients.
+
+Per chunk, with d for a gradient, R the read matrix and z = -(I + L)^-T dY:
+    dY = R^T dO + B_end dX_after,   dX_before = P_end dX_after + U_in^T dO + K_in^T z,
+so over a run dX_before = A^T dX_after + G, where G is what the run's own outputs contribute.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.triton.run_plan import CHUNK_LENGTH, RunPlan
+from rwkv.ops.triton.tuning import launch, options
+from rwkv.ops.triton.wkv_chunk import (
+    chunk_factors,
+    dot,
+    load_inverse,
+    load_rows,
+    load_writes,
+    read_factors,
+    state_offsets,
+    store_rows,
+    strictly_lower,
+    transposed_offsets,
+)
+from rwkv.ops.triton.wkv_forward import Kept
+from rwkv.ops.triton.wkv_scan import scan_runs
+
+
+@triton.jit
+def _run_adjoint_kernel(
+    r,
+    log_decay,
+    k_hat,
+    b,
+    is_query,
+    inverse,
+    grad_out,
+    offsets,
+    runs,
+    slot_run,
+    additions,
+    r_stride,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+):
+    """G of every run that follows another, into additions float32 [slots, H, K, K]. One program a slot and head."""
+    slot = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    run = runs + tl.load(slot_run + slot) * 5
+    first, end, chunk, group = tl.load(run), tl.load(run + 1), tl.load(run + 2), tl.load(run + 3)
+    if first == tl.load(offsets + group):
+        return
+    grad_state = tl.zeros((K, K), tl.float32)
+    count = ((end - first + T - 1) // T).to(tl.int32)
+    for step in range(count):
+        i = count - 1 - step
+        row = first + i * T
+        inside = tl.arange(0, T) < (end - row).to(tl.int32)
+        writes = load_writes(is_query, row, inside, T)[:, None]
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
+        solved = load_inverse(inverse, chunk + i, head, heads, T)
+
+        k_in, b_scaled, _, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
+        u_in, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
+        read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
+        grad_y = dot(b_scaled * p_end[None, :], grad_state, precision) + dot(tl.trans(read), grad, precision)
+        z = -dot(tl.trans(solved), grad_y, precision)
+        grad_state = p_end[:, None] * grad_state + dot(tl.trans(u_in), grad, precision)
+        grad_state += dot(tl.trans(k_in), z, precision)
+    tl.store(additions + state_offsets(slot.to(tl.int64), head, heads, K), grad_state)
+
+
+@triton.jit
+def _gradient_kernel(
+    r,
+    log_decay,
+    k_hat,
+    v,
+    b,
+    is_query,
+    inverse,
+    states,
+    grad_out,
+    offsets,
+    runs,
+    grad_ends,
+    grad_final,
+    grad_r,
+    grad_log_decay,
+    grad_k_hat,
+    grad_v,
+    grad_b,
+    grad_initial,
+    r_stride,
+    grad_r_stride,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+):
+    """Walk one run of one head backwards from the gradient of the state after it: all gradients of its rows.
+
+    What grad_r, grad_v and grad_b hold is added to.
+    """
+    run = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    at = runs + run.to(tl.int64) * 5
+    first, end, chunk, group, slot = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4)
+    grad_state = tl.zeros((K, K), tl.float32)
+    if slot >= 0:
+        grad_state = tl.load(grad_ends + state_offsets(slot, head, heads, K))
+    elif grad_final is not None:
+        grad_state = tl.load(grad_final + transposed_offsets(group, head, heads, K))
+
+    count = ((end - first + T - 1) // T).to(tl.int32)
+    for step in range(count):
+        i = count - 1 - step
+        row = first + i * T
+        inside = tl.arange(0, T) < (end - row).to(tl.int32)
+        writes = load_writes(is_query, row, inside, T)[:, None]
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
+        solved = load_inverse(inverse, chunk + i, head, heads, T)
+        state = tl.load(states + state_offsets(chunk + i, head, heads, K)).to(tl.float32)
+
+        # The chunk's forward pass.
+        k_in, b_scaled, log_p, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
+        u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
+        read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
+        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
+
+        # Back to what its products were made of.
+        grad_y = dot(b_scaled * p_end[None, :], grad_state, precision) + dot(tl.trans(read), grad, precision)
+        z = -dot(tl.trans(solved), grad_y, precision)
+        given = load_rows(grad_v, row, inside, head, heads * K, K, T)
+        store_rows(grad_v, given + c * grad - z, row, inside, head, heads * K, K, T)
+        grad_after = grad_state
+        grad_state = p_end[:, None] * grad_after + dot(tl.trans(u_in), grad, precision)
+        grad_state += dot(tl.trans(k_in), z, precision)
+        grad_p_end = tl.sum(state * grad_after, 1)
+        grad_system = strictly_lower(dot(z, tl.trans(y), precision), T)
+        grad_read = strictly_lower(dot(grad, tl.trans(y), precision), T)
+        grad_b_scaled = dot(tl.trans(grad_system), k_in, precision) + dot(tl.trans(grad_read), u_in, precision)
+        grad_b_end = dot(y, tl.trans(grad_after), precision)
+        # A product of T x K comes last: Triton then shares out columns, of which there are more, among the warps.
+        grad_k_in = dot(grad_system, b_scaled, precision) + dot(z, tl.trans(state), precision)
+        grad_u_in = dot(grad_read, b_scaled, precision) + dot(grad, tl.trans(state), precision)
+
+        # Back to the inputs.
+        w = tl.exp(log_w)
+        p_inverse = tl.where(writes, tl.exp(-log_p), 0.0)
+        grad_u = grad_u_in * p_before
+        grad_k = grad_k_in * p_before - grad_u * c
+        grad_w = grad_u * r_rows * w
+        # log P of a row enters as P_before of all later rows, as 1 / P of its own, and in what is left at the end.
+        grad_before = grad_k * k + grad_w
+        grad_b_end *= p_end[None, :] * p_inverse
+        grad_b_scaled *= p_inverse
+        ended = grad_b_end * b_rows
+        grad_log_p = tl.cumsum(grad_before - grad_b_scaled * b_rows - ended, 0, reverse=True) - grad_before
+        grad_end = tl.sum(ended, 0) + grad_p_end * p_end
+        grad_decay = tl.where(writes, grad_log_p + grad_end[None, :], 0.0)
+        grad_c = (tl.sum(grad * v_rows, 1) - tl.sum(grad_u * k, 1))[:, None]
+        store_rows(grad_log_decay, grad_decay + grad_w, row, inside, head, heads * K, K, T)
+        given = load_rows(grad_r, row, inside, head, grad_r_stride, K, T)
+        store_rows(grad_r, given + grad_u * w + grad_c * b_rows, row, inside, head, grad_r_stride, K, T)
+        store_rows(grad_k_hat, grad_k, row, inside, head, heads * K, K, T)
+        given = load_rows(grad_b, row, inside, head, heads * K, K, T)
+        store_rows(grad_b, given + grad_b_scaled + grad_b_end + grad_c * r_rows, row, inside, head, heads * K, K, T)
+
+    if grad_initial is not None:  # noqa: SIM102 (decided when compiled)
+        if first == tl.load(offsets + group):
+            tl.store(grad_initial + transposed_offsets(group, head, heads, K), grad_state)
+
+
+def wkv_backward(
+    inputs: tuple[Tensor, ...],
+    plan: RunPlan,
+    kept: Kept,
+    grad_out: Tensor,
+    grad_final: Tensor | None,
+    grads: tuple[Tensor, ...],
+    needs_initial: bool,
+) -> Tensor | None:
+    """Write the gradients of r, log_decay, k_hat, v, b into `grads`; return that of the initial state, if needed.
+
+    inputs: r, log_decay, k_hat, v, b as they went forward. grad_out, grad_final: contiguous, like out and final_state.
+    grads: like inputs; what those of r, v and b hold is added to, since these have other uses than the recurrence.
+    """
+    r, log_decay, k_hat, _, b = inputs
+    _, heads, width = r.shape
+    slots = len(plan.slot_run)
+    shape = (plan.groups, heads, width, width)
+    grad_initial = r.new_empty(shape, dtype=torch.float32) if needs_initial else None
+    additions = r.new_empty((slots, *shape[1:]), dtype=torch.float32)
+
+    def run(name: str, kernel: Any, programs: int, *arguments: Any) -> None:
+        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **options(name, width, r.dtype))
+
+    run(
+        "adjoint", _run_adjoint_kernel, slots * heads,
+        r, log_decay, k_hat, b, plan.is_query, kept.inverse, grad_out,
+        plan.offsets, plan.runs, plan.slot_run, additions, r.stride(0),
+    )  # fmt: skip
+    grad_ends = scan_runs(plan, kept.transition.mT, additions, grad_final, reverse=True)
+    run(
+        "gradient", _gradient_kernel, len(plan.runs) * heads,
+        *inputs, plan.is_query, kept.inverse, kept.states, grad_out,
+        plan.offsets, plan.runs, grad_ends, grad_final, *grads, grad_initial, r.stride(0), grads[0].stride(0),
+    )  # fmt: skip
+    return grad_initial

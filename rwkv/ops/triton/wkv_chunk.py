@@ -1,0 +1,152 @@
+"""What the WKV kernels share: loading rows, the decays of a chunk, and the inverse of a chunk's triangular system.
+
+Letters as in wkv_chunked.py: X = S^T [K (key), K (value)], P the decay since the chunk's start, and within a chunk
+    (I + L) y = v - K_in X,   L = strictly lower part of K_in B^T,   K_in = k_hat P_before,   B = b / P.
+A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the model's is at least -0.61.
+"""
+# Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+import triton
+import triton.language as tl
+
+from rwkv.ops.mixers import GROUP_NORM_EPS
+
+GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
+
+# How many terms a product of matrices sums up at least, and how many columns it gives.
+LEAST_PRODUCT = 16
+
+
+@triton.jit
+def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
+    """One head of T rows from `row` of [N, H, K], `stride` apart, float32 [T, K]; zero where not inside."""
+    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
+    return tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32)
+
+
+@triton.jit
+def store_rows(x, value, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
+    """Write float32 [T, K] to one head of T rows from `row` of [N, H, K], `stride` apart, in the dtype of x."""
+    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
+    tl.store(x + row * stride + head * K + at, value.to(x.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
+def load_channels(x, head, K: tl.constexpr):
+    """One head of [H, K], float32 [1, K]."""
+    return tl.load(x + head * K + tl.arange(0, K)).to(tl.float32)[None, :]
+
+
+@triton.jit
+def standardised(x, K: tl.constexpr):
+    """Rows [.., K] less their mean and over their deviation, as the GroupNorm has them, and 1 / deviation [.., 1]."""
+    centred = x - tl.sum(x, 1)[:, None] / K
+    rstd = 1 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / K + GROUP_NORM)
+    return centred * rstd, rstd
+
+
+@triton.jit
+def load_writes(is_query, row, inside, T: tl.constexpr):
+    """Which of T rows from `row` change the state, bool [T]."""
+    return inside & (tl.load(is_query + row + tl.arange(0, T), mask=inside, other=1) == 0)
+
+
+@triton.jit
+def state_offsets(index, head, heads, K: tl.constexpr):
+    """Where X of [.., H, K (key), K (value)] lies, [K, K]."""
+    return (index * heads + head) * K * K + (tl.arange(0, K)[:, None] * K + tl.arange(0, K)[None, :])
+
+
+@triton.jit
+def transposed_offsets(index, head, heads, K: tl.constexpr):
+    """Where X lies in a tensor of S, [.., H, K (value), K (key)]."""
+    return (index * heads + head) * K * K + (tl.arange(0, K)[None, :] * K + tl.arange(0, K)[:, None])
+
+
+@triton.jit
+def load_inverse(inverse, chunk, head, heads, T: tl.constexpr):
+    """(I + L)^-1 of a chunk, float32 [T, T]."""
+    t = tl.arange(0, T)
+    return tl.load(inverse + (chunk * heads + head) * T * T + (t[:, None] * T + t[None, :]))
+
+
+@triton.jit
+def dot(x, y, precision: tl.constexpr):
+    """x @ y summed in float32, of factors rounded to bfloat16 or as Triton's input_precision of that name does."""
+    if precision == "bf16":
+        return tl.dot(x.to(tl.bfloat16), y.to(tl.bfloat16))
+    else:
+        return tl.dot(x, y, input_precision=precision)
+
+
+@triton.jit
+def strictly_lower(x, T: tl.constexpr):
+    """x [T, T] with zeros on and above the diagonal."""
+    t = tl.arange(0, T)
+    return tl.where(t[:, None] > t[None, :], x, 0.0)
+
+
+@triton.jit
+def chunk_factors(log_decay, k, b, writes):
+    """K_in and B of a chunk [T, K], and its decays: ln P, P_before [T, K] and P at its end [K]."""
+    decay = tl.where(writes, log_decay, 0.0)
+    log_p = tl.cumsum(decay, 0)
+    p_before = tl.exp(log_p - decay)
+    b_scaled = tl.where(writes, b, 0.0) * tl.exp(-log_p)
+    return k * p_before, b_scaled, log_p, p_before, tl.exp(tl.sum(decay, 0))
+
+
+@triton.jit
+def read_factors(r, log_decay, k, b, p_before):
+    """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + what the chunk's rows before it wrote + c v."""
+    c = tl.sum(b * r, 1)[:, None]
+    return (tl.exp(log_decay) * r - k * c) * p_before, c
+
+
+@triton.jit
+def unit_lower_inverse(lower, T: tl.constexpr, precision: tl.constexpr):
+    """(I + lower)^-1 from the inverses of diagonal blocks of 2, 4, 8 ... rows, each time joining two.
+
+    This is forward substitution in blocks: no power of L is formed, which with repeated keys would grow out of range.
+    """
+    i = tl.arange(0, T)[:, None]
+    j = tl.arange(0, T)[None, :]
+    inverse = tl.where(i == j, 1.0, tl.where(i // 2 == j // 2, -lower, 0.0))
+    for level in tl.static_range(1, T.bit_length() - 1):
+        size = 1 << level
+        between = tl.where((i // (2 * size) == j // (2 * size)) & (i // size != j // size), lower, 0.0)
+        step = dot(inverse, between, precision)
+        inverse -= dot(step, inverse, precision)
+    return inverse
+
+
+@triton.jit
+def chunk_inverse_kernel(
+    log_decay,
+    k_hat,
+    b,
+    is_query,
+    chunks,
+    inverse,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+):
+    """(I + L)^-1 of every chunk and head, into inverse float32 [B, H, T, T]. One program each."""
+    chunk = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    row = tl.load(chunks + chunk * 2)
+    inside = tl.arange(0, T) < (tl.load(chunks + chunk * 2 + 1) - row).to(tl.int32)
+    writes = load_writes(is_query, row, inside, T)[:, None]
+    k_in, b_scaled, _, _, _ = chunk_factors(
+        load_rows(log_decay, row, inside, head, heads * K, K, T),
+        load_rows(k_hat, row, inside, head, heads * K, K, T),
+        load_rows(b, row, inside, head, heads * K, K, T),
+        writes,
+    )
+    lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)
+    solved = unit_lower_inverse(lower, T, precision)
+    t = tl.arange(0, T)
+    tl.store(inverse + (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :]), solved)

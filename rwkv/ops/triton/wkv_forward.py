@@ -1,0 +1,230 @@
+"""WKV forward: the affine map of each run in a group of several, a scan over them, then every run's outputs."""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.triton.arguments import OutputWeights
+from rwkv.ops.triton.run_plan import CHUNK_LENGTH, RunPlan
+from rwkv.ops.triton.tuning import launch, options
+from rwkv.ops.triton.wkv_chunk import (
+    chunk_factors,
+    chunk_inverse_kernel,
+    dot,
+    load_channels,
+    load_inverse,
+    load_rows,
+    load_writes,
+    read_factors,
+    standardised,
+    state_offsets,
+    store_rows,
+    strictly_lower,
+    transposed_offsets,
+)
+from rwkv.ops.triton.wkv_scan import scan_runs
+
+
+@triton.jit
+def _run_map_kernel(
+    log_decay,
+    k_hat,
+    v,
+    b,
+    is_query,
+    inverse,
+    runs,
+    slot_run,
+    maps,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+):
+    """X after a run = A X before it + B: [A | B] into maps float32 [slots, H, K, 2 K]. One program a slot and head."""
+    slot = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    run = runs + tl.load(slot_run + slot) * 5
+    first, end, chunk = tl.load(run), tl.load(run + 1), tl.load(run + 2)
+    key = tl.arange(0, K)
+    column = tl.arange(0, 2 * K)
+    # A chunk acts on the columns of A as on those of a state, but with v = 0.
+    state = tl.where(key[:, None] == column[None, :], 1.0, 0.0)
+    for i in range(((end - first + T - 1) // T).to(tl.int32)):
+        row = first + i * T
+        inside = tl.arange(0, T) < (end - row).to(tl.int32)
+        writes = load_writes(is_query, row, inside, T)[:, None]
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
+        v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0).to(tl.float32)
+        solved = load_inverse(inverse, chunk + i, head, heads, T)
+
+        k_in, b_scaled, _, _, p_end = chunk_factors(log_w, k, b_rows, writes)
+        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
+        state = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
+    tl.store(maps + (slot.to(tl.int64) * heads + head) * 2 * K * K + (key[:, None] * 2 * K + column[None, :]), state)
+
+
+@triton.jit
+def _output_kernel(
+    r,
+    log_decay,
+    k_hat,
+    v,
+    b,
+    is_query,
+    inverse,
+    offsets,
+    runs,
+    starts,
+    initial_state,
+    gate,
+    bonus,
+    norm_weight,
+    norm_bias,
+    out,
+    gated,
+    final_state,
+    states,
+    initial_groups,
+    final_first,
+    r_stride,
+    heads,
+    K: tl.constexpr,
+    T: tl.constexpr,
+    precision: tl.constexpr,
+    reading: tl.constexpr,
+):
+    """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state.
+
+    Groups from initial_groups on start from zero; of those before final_first no final state is kept. gated: what
+    wkv_output.py defines, if asked for.
+    """
+    run = tl.program_id(0) // heads
+    head = tl.program_id(0) % heads
+    at = runs + run.to(tl.int64) * 5
+    first, end, chunk, group, slot = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4)
+    state = tl.zeros((K, K), tl.float32)
+    if slot >= 0:
+        state = tl.load(starts + state_offsets(slot, head, heads, K))
+    elif initial_state is not None:
+        place = transposed_offsets(group, head, heads, K)
+        state = tl.load(initial_state + place, mask=(place >= 0) & (group < initial_groups), other=0.0)
+
+    for i in range(((end - first + T - 1) // T).to(tl.int32)):
+        row = first + i * T
+        inside = tl.arange(0, T) < (end - row).to(tl.int32)
+        writes = load_writes(is_query, row, inside, T)[:, None]
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        solved = load_inverse(inverse, chunk + i, head, heads, T)
+        if states is not None:
+            tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
+
+        k_in, b_scaled, _, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
+        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
+        state_after = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
+        u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
+        read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
+        result = c * v_rows + dot(u_in, state, reading) + dot(read, y, reading)
+        if out is not None:
+            store_rows(out, result, row, inside, head, heads * K, K, T)
+        if gated is not None:
+            unit, _ = standardised(result, K)
+            share = tl.sum(r_rows * load_channels(bonus, head, K) * b_rows, 1)[:, None]
+            scaled = unit * load_channels(norm_weight, head, K) + load_channels(norm_bias, head, K)
+            gates = load_rows(gate, row, inside, head, heads * K, K, T)
+            store_rows(gated, gates * (scaled + share * v_rows), row, inside, head, heads * K, K, T)
+        state = state_after
+
+    if final_state is not None:  # noqa: SIM102 (decided when compiled)
+        if (group >= final_first) & (end == tl.load(offsets + group + 1)):
+            tl.store(final_state + transposed_offsets(group - final_first, head, heads, K), state)
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs of the forward pass.
+
+    inverse float32 [B, H, T, T]: the chunks' solved systems. transition float32 [slots, H, K, K]: the runs' A.
+    states [B, H, K (key), K (value)]: the state before each chunk, in the dtype of r; None if not asked for. out
+    [N, H, K]: what was read, where it was gated.
+    """
+
+    inverse: Tensor
+    transition: Tensor
+    states: Tensor | None
+    out: Tensor | None
+
+
+class Gating(NamedTuple):
+    """What turns the recurrence's output into a time mixer's: the gate [N, H, K], and the weights of the output."""
+
+    gate: Tensor
+    weights: OutputWeights
+
+
+class Forward(NamedTuple):
+    """result [N, H, K]: what was read, gated if that was asked for. final_state: of the last groups."""
+
+    result: Tensor
+    final_state: Tensor
+    kept: Kept
+
+
+def wkv_forward(
+    inputs: tuple[Tensor, ...],
+    plan: RunPlan,
+    initial_state: Tensor | None,
+    final_groups: int,
+    keep: bool,
+    gating: Gating | None = None,
+) -> Forward:
+    """Run the forward kernels.
+
+    inputs: r, log_decay, k_hat, v, b, as in `wkv_triton`. They and initial_state are contiguous, but for the rows of r,
+    and start at multiples of 16 bytes, on the plan's device. initial_state: of the first groups, float32
+    [any, H, K (value), K (key)]; the others start from zero. final_groups: of how many groups, the last ones, final
+    states are asked for. keep: for a backward pass.
+    """
+    r, log_decay, k_hat, v, b = inputs
+    rows, heads, width = r.shape
+    new = r.new_empty
+    chunks, slots, runs = (of.shape[0] for of in (plan.chunks, plan.slot_run, plan.runs))
+    result = new(rows, heads, width)
+    out = new(rows, heads, width) if keep and gating is not None else None
+    finish = (None,) * 4 if gating is None else (gating.gate, *gating.weights)
+    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
+    maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
+    final_state = new(final_groups, heads, width, width, dtype=torch.float32)
+    initial_groups = 0 if initial_state is None else initial_state.shape[0]
+    states = new(chunks, heads, width, width) if keep else None
+
+    def run(name: str, kernel: Any, programs: int, *arguments: Any, **more: Any) -> None:
+        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **more, **options(name, width, r.dtype))
+
+    run(
+        "inverse", chunk_inverse_kernel, chunks * heads,
+        log_decay, k_hat, b, plan.is_query, plan.chunks, inverse,
+    )  # fmt: skip
+    run(
+        "map", _run_map_kernel, slots * heads,
+        log_decay, k_hat, v, b, plan.is_query, inverse, plan.runs, plan.slot_run, maps,
+    )  # fmt: skip
+    starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
+    run(
+        "output", _output_kernel, runs * heads,
+        *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state, *finish,
+        *((result, None) if gating is None else (out, result)), final_state if final_groups else None, states,
+        initial_groups, plan.groups - final_groups, r.stride(0),
+        reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
+    )  # fmt: skip
+    return Forward(result, final_state, Kept(inverse, maps[..., :width], states, out))

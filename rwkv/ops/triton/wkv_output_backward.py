@@ -1,0 +1,103 @@
+"""Back through GroupNorm, bonus and gate on a GPU, which forward are part of the recurrence's last kernel.
+
+See rwkv/ops/mixers.py for the definition.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.triton.arguments import OutputWeights
+from rwkv.ops.triton.reductions import sum_blocks
+from rwkv.ops.triton.wkv_chunk import standardised
+
+# Rows a program, of one head, and warps, by measurement on an H200.
+_BACKWARD = {"ROWS": 32, "num_warps": 4}
+
+
+class OutputInputs(NamedTuple):
+    """What the output of a time mixer is made of: out, r, v, b and the gate, [N, C] each; rows of r may lie apart."""
+
+    out: Tensor
+    r: Tensor
+    v: Tensor
+    b: Tensor
+    gate: Tensor
+
+
+# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
+@triton.jit
+def _load(x, first, at, mask):
+    return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _gate_backward_kernel(
+    out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
+    rows, C, r_stride, grad_r_stride, grad_gate_stride, ROWS: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """sums float32 [blocks, 3, C]: of each block of rows, the gradients of bonus, weight and bias."""
+    block = tl.program_id(0)
+    first = block.to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    channel = tl.program_id(1) * K + tl.arange(0, K)
+    mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
+    at = row[:, None] * C + channel[None, :]
+    unit, rstd = standardised(_load(out, first * C, at, mask), K)
+    of_r, of_b = (
+        _load(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask),
+        _load(b, first * C, at, mask),
+    )
+    of_v, of_gate = _load(v, first * C, at, mask), _load(gate, first * C, at, mask)
+    of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
+    of_weight = tl.load(weight + channel).to(tl.float32)[None, :]
+    share = tl.sum(of_r * of_bonus * of_b, 1)[:, None]
+    # Loaded before the first store, across which no load is moved.
+    g = _load(grad, first * C, at, mask)
+    ungated = unit * of_weight + tl.load(bias + channel).to(tl.float32)[None, :] + share * of_v
+    tl.store(y + first * C + at, of_gate * ungated, mask=mask)
+    tl.store(
+        grad_gate + first * grad_gate_stride + row[:, None] * grad_gate_stride + channel[None, :],
+        g * ungated,
+        mask=mask,
+    )
+    g *= of_gate
+    tl.store(grad_v + first * C + at, g * share, mask=mask)
+    of_share = tl.sum(g * of_v, 1)[:, None]
+    tl.store(
+        grad_r + first * grad_r_stride + row[:, None] * grad_r_stride + channel[None, :],
+        of_share * of_bonus * of_b,
+        mask=mask,
+    )
+    tl.store(grad_b + first * C + at, of_share * of_bonus * of_r, mask=mask)
+    scaled = g * of_weight
+    level, along = tl.sum(scaled, 1)[:, None] / K, tl.sum(scaled * unit, 1)[:, None] / K
+    tl.store(grad_out + first * C + at, rstd * (scaled - level - unit * along), mask=mask)
+    total = sums + block.to(tl.int64) * 3 * C + channel
+    tl.store(total, tl.sum(of_share * of_r * of_b, 0))
+    tl.store(total + C, tl.sum(g * unit, 0))
+    tl.store(total + 2 * C, tl.sum(g, 0))
+
+
+def wkv_output_backward(
+    inputs: OutputInputs, weights: OutputWeights, grad: Tensor, grad_r: Tensor, grad_gate: Tensor
+) -> tuple[Tensor, OutputInputs, OutputWeights]:
+    """The output once more, and all gradients from its own. Those of r and gate are written to the given [N, C]."""
+    rows, channels = grad.shape
+    heads, width = weights.bonus.shape
+    y = torch.empty_like(grad)
+    of_out, of_v, of_b = (torch.empty_like(grad) for _ in range(3))
+    grads = OutputInputs(of_out, grad_r, of_v, of_b, grad_gate)
+    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
+    sums = grad.new_empty(blocks, 3, channels, dtype=torch.float32)
+    if rows:
+        strides = inputs.r.stride(0), grad_r.stride(0), grad_gate.stride(0)
+        _gate_backward_kernel[(blocks, heads)](
+            *inputs, *weights, grad, y, *grads, sums, rows, channels, *strides, **_BACKWARD, K=width
+        )
+    of_bonus, of_weight, of_bias = sum_blocks(sums, grad.dtype)
+    return y, grads, OutputWeights(of_bonus.view(heads, width), of_weight, of_bias)

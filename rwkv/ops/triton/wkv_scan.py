@@ -1,0 +1,162 @@
+"""Scanning affine maps X -> A X + B along groups of runs, in one level or two. Forward and, with A^T, backward.
+
+The columns of X are independent, so each program takes a block of them. All products here are of full float32
+precision, whatever the inputs' dtype: along a long group their errors would add up.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.triton.tuning import launch
+
+COLUMNS = 16
+SETTINGS = {"COLUMNS": COLUMNS, "num_warps": 2, "num_stages": 3}
+
+
+@triton.jit
+def _compose_kernel(
+    transition,
+    addition,
+    spans,
+    composed,
+    heads,
+    transition_item,
+    transition_row,
+    transition_column,
+    addition_item,
+    addition_row,
+    K: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    REVERSE: tl.constexpr,
+):
+    """The maps of one span joined into one, [K, A | B], into composed [spans, H, K, 2 K]; one block of its columns."""
+    blocks: tl.constexpr = 2 * K // COLUMNS
+    span = tl.program_id(0) // (heads * blocks)
+    head = tl.program_id(0) // blocks % heads
+    column = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    first = tl.load(spans + span * 2)
+    end = tl.load(spans + span * 2 + 1)
+    key = tl.arange(0, K)[:, None]
+    a_at = transition + key * transition_row + tl.arange(0, K)[None, :] * transition_column
+    b_at = addition + key * addition_row + (column - K)
+    # The columns of A start from the identity and have nothing added.
+    x = tl.where(key == column, 1.0, 0.0)
+    added = (key >= 0) & (column >= K)
+    step = -heads if REVERSE else heads
+    item = (end - 1 if REVERSE else first) * heads + head
+    next_b = tl.load(b_at + item * addition_item, mask=added, other=0.0)
+    for i in range((end - first).to(tl.int32)):
+        a = tl.load(a_at + (item + i * step) * transition_item)
+        b = next_b
+        next_b = tl.load(b_at + (item + (i + 1) * step) * addition_item, mask=added & (first + i + 1 < end), other=0.0)
+        x = tl.dot(a, x, b, input_precision="tf32x3")
+    tl.store(composed + ((span.to(tl.int64) * heads + head) * K + key) * 2 * K + column, x)
+
+
+@triton.jit
+def _expand_kernel(
+    transition,
+    addition,
+    ranges,
+    first_state,
+    first_index,
+    states,
+    heads,
+    transition_item,
+    transition_row,
+    transition_column,
+    addition_item,
+    addition_row,
+    first_row,
+    first_column,
+    first_count,
+    K: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    REVERSE: tl.constexpr,
+):
+    """The state before each item of one range, into states [items, H, K, K]; one block of its columns.
+
+    It starts from first_state at first_index (at the range's own number if None); from zero where that is first_count
+    or more.
+    """
+    blocks: tl.constexpr = K // COLUMNS
+    number = tl.program_id(0) // (heads * blocks)
+    head = tl.program_id(0) // blocks % heads
+    column = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    first = tl.load(ranges + number * 2)
+    end = tl.load(ranges + number * 2 + 1)
+    key = tl.arange(0, K)[:, None]
+    a_at = transition + key * transition_row + tl.arange(0, K)[None, :] * transition_column
+    b_at = addition + key * addition_row + column
+    x_at = states + key * K + column
+    if first_state is None:
+        x = tl.zeros((K, COLUMNS), tl.float32)
+    else:
+        start = number.to(tl.int64)
+        if first_index is not None:
+            start = tl.load(first_index + number)
+        at = (start * heads + head) * K * K + key * first_row + column * first_column
+        x = tl.load(first_state + at, mask=(at >= 0) & (start < first_count), other=0.0)
+    step = -heads if REVERSE else heads
+    item = (end - 1 if REVERSE else first) * heads + head
+    steps = (end - first).to(tl.int32) - 1
+    next_b = tl.load(b_at + item * addition_item)
+    for i in range(steps):
+        a = tl.load(a_at + (item + i * step) * transition_item)
+        b = next_b
+        next_b = tl.load(b_at + (item + (i + 1) * step) * addition_item)
+        tl.store(x_at + (item + i * step) * K * K, x)
+        x = tl.dot(a, x, b, input_precision="tf32x3")
+    tl.store(x_at + (item + steps * step) * K * K, x)
+
+
+def scan_runs(plan: RunPlan, transition: Tensor, addition: Tensor, first: Tensor | None, reverse: bool) -> Tensor:
+    """The state before each slot of the plan (after it, in time, if reverse): float32 [slots, H, K (key), K (value)].
+
+    transition, addition: float32 [slots, H, K, K], any strides; those of a group's last slot (its first, if reverse)
+    do not matter. first: the states the first groups start from, float32 [any, H, K (value), K (key)], the others zero.
+    """
+    if first is not None:
+        first = first.mT
+    if not plan.spans.shape[0]:
+        return _expand(transition, addition, plan.group_scan, first, plan.scanned_group, reverse)
+    composed = _compose(transition, addition, plan.spans, reverse)
+    width = transition.shape[-1]
+    a, b = composed[..., :width], composed[..., width:]
+    starts = _expand(a, b, plan.group_scan, first, plan.scanned_group, reverse)
+    return _expand(transition, addition, plan.spans, starts, None, reverse)
+
+
+def _compose(transition: Tensor, addition: Tensor, spans: Tensor, reverse: bool) -> Tensor:
+    _, heads, width, _ = transition.shape
+    composed = torch.empty(len(spans), heads, width, 2 * width, device=transition.device)
+    launch(
+        _compose_kernel, len(spans) * heads * (2 * width // COLUMNS),
+        (transition, addition, spans, composed, heads, *_strides(transition, addition)),
+        K=width, REVERSE=reverse, **SETTINGS,
+    )  # fmt: skip
+    return composed
+
+
+def _expand(
+    transition: Tensor, addition: Tensor, ranges: Tensor, first: Tensor | None, index: Tensor | None, reverse: bool
+) -> Tensor:
+    items, heads, width, _ = transition.shape
+    states = torch.empty(items, heads, width, width, device=transition.device)
+    launch(
+        _expand_kernel, len(ranges) * heads * (width // COLUMNS),
+        (
+            transition, addition, ranges, first, index, states, heads,
+            *_strides(transition, addition), *((0, 0, 0) if first is None else (*first.stride()[2:], len(first))),
+        ),
+        K=width, REVERSE=reverse, **SETTINGS,
+    )  # fmt: skip
+    return states
+
+
+def _strides(transition: Tensor, addition: Tensor) -> tuple[int, ...]:
+    return *transition.stride()[1:], *addition.stride()[1:3]

@@ -1,0 +1,78 @@
+"""A person's cards at a moment, by RWKV, RWKV-P and FSRS-6, for a report."""
+
+import numpy as np
+import torch
+
+from rwkv.collection.learner import Learner, questions_at
+from rwkv.data.history import Ints
+from rwkv.evaluation.comparison import days_since_first, fsrs_parameters
+from rwkv.evaluation.fsrs_training import FsrsCards, fsrs_now
+from rwkv.model.curve import recall, recall_at
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.intervals import intervals
+from rwkv.report.content import CURVE_TIMES_S, NEW, NO_HISTORY, REVIEWED, CardsNow
+from rwkv.report.past_reviews import decks_of_cards
+from rwkv.runtime import progress
+from rwkv.vocab import SECONDS_PER_DAY
+
+_TOGETHER = 1024
+
+
+def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
+    """All cards that exist, by an engine that has read the learner's history.
+
+    Raises CheckpointError where predictions are not finite, InputError where FSRS-6's package is missing.
+    """
+    cards, count = learner.cards, len(learner.cards)
+    p_now, p_asked, interval_days = (np.full(count, np.nan) for _ in range(3))
+    curves = np.full((count, len(CURVE_TIMES_S)), np.nan)
+    elapsed_s = np.maximum(0, at_s - learner.latest_s)
+    is_reviewed = learner.is_reviewed & ~cards.is_new
+    rows = np.flatnonzero(is_reviewed)
+    with progress((), len(rows), "cards", "card") as bar:
+        for start in range(0, len(rows), _TOGETHER):
+            part = rows[start : start + _TOGETHER]
+            outputs = torch.cat([engine.curve(number).outputs for number in learner.number[part].tolist()])
+            p_now[part] = recall(outputs, torch.from_numpy(elapsed_s[part])).numpy()
+            p_asked[part] = engine.predict_many(questions_at(learner, part, at_s)).p_imm
+            curves[part] = recall_at(outputs, torch.from_numpy(CURVE_TIMES_S)).numpy()
+            interval_days[part] = intervals(outputs, cards.desired_retention[part], SECONDS_PER_DAY) / SECONDS_PER_DAY
+            bar.update(len(part))
+    interval_days[rows] = np.where(np.isnan(interval_days[rows]), np.inf, interval_days[rows])
+    p_fsrs, fsrs_days = np.full(count, np.nan), np.full(count, np.nan)
+    if len(rows):
+        by_fsrs = _fsrs(learner, rows, at_s)
+        p_fsrs[rows], fsrs_days[rows] = by_fsrs.p, by_fsrs.interval_days
+    return CardsNow(
+        card_id=cards.card_id,
+        note=cards.note.tolist(),
+        deck=decks_of_cards(learner)[learner.number],
+        kind=np.where(is_reviewed, REVIEWED, np.where(cards.is_new, NEW, NO_HISTORY)).astype(np.uint8),
+        suspended=cards.is_suspended,
+        p_now=p_now,
+        p_asked=p_asked,
+        p_fsrs=p_fsrs,
+        elapsed_s=np.where(is_reviewed, elapsed_s, np.nan),
+        curves=curves,
+        retention=cards.desired_retention,
+        interval_days=interval_days,
+        fsrs_days=fsrs_days,
+        anki_days=np.where(cards.interval_days > 0, cards.interval_days, np.nan),
+        anki_due=cards.due_day - learner.day_of(at_s),
+    )
+
+
+def _fsrs(learner: Learner, rows: Ints, at_s: float) -> FsrsCards:
+    """FSRS-6, with the parameters that it learns from all of the learner's reviews, of reviewed cards `rows`."""
+    table = learner.history
+    order = np.argsort(table.card, kind="stable")
+    ends = np.cumsum(np.bincount(table.card, minlength=learner.reviewed))
+    ratings, days = table.rating[order].tolist(), days_since_first(table)[order].tolist()
+    spans = [(int(ends[number - 1]) if number else 0, int(ends[number])) for number in learner.number[rows].tolist()]
+    since = np.maximum(0, learner.day_of(at_s) - learner.latest_day[rows]).astype(int).tolist()
+    return fsrs_now(
+        [(ratings[start:end], days[start:end]) for start, end in spans],
+        since,
+        learner.cards.desired_retention[rows].tolist(),
+        fsrs_parameters(table),
+    )

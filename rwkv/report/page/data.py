@@ -1,0 +1,115 @@
+"""From a report's content to what the page draws: facts, and compact columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rwkv.evaluation.summary import CONFIDENCE
+from rwkv.report.content import (
+    CardsNow,
+    ComparisonRow,
+    Floats,
+    Ints,
+    PastReviews,
+    ReportContent,
+    TrainingRun,
+)
+from rwkv.report.page.collection_data import (
+    RECALL_STEPS,
+    cards_data,
+    due_cards,
+    forecast_facts,
+    interval_facts,
+    page_order,
+    today_facts,
+    workload_facts,
+)
+from rwkv.report.page.past_data import day_arrays, deck_facts, history_arrays, lapses, past_facts, shown_in_history
+from rwkv.report.page.prediction_data import predicted_data, trust_facts
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+Facts = dict[str, object]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the page gets: facts that JSON can hold, and arrays by name."""
+
+    facts: Facts
+    arrays: Arrays
+
+
+def report_data(content: ReportContent) -> ReportData:
+    """Compute all that the page shows. Raises ValueError where columns of the content do not fit together."""
+    facts: Facts = {
+        "title": content.title,
+        "subtitle": content.subtitle,
+        "notice": content.notice,
+        "facts": [list(pair) for pair in content.facts],
+        "retention": content.retention,
+        "comparison": comparison_facts(content.comparison),
+        "confidence": CONFIDENCE,
+        "compared": {name: dict(row) for name, row in content.compared.items()},
+        "superiority": {name: dict(row) for name, row in content.superiority.items()},
+        "training": [training_facts(run) for run in content.training],
+    }
+    arrays: Arrays = {}
+    if content.reviews is not None:
+        facts["trust"] = trust_facts(content.reviews, content.own)
+    if content.reviews is not None and len(content.reviews):
+        facts["predicted"], of_reviews = predicted_data(
+            content.reviews, content.decks_of_reviews, content.people, content.own
+        )
+        arrays |= of_reviews
+    if content.cards is not None and len(content.cards):
+        facts["cards"], of_cards = cards_data(content.cards, content.decks, content.due)
+        facts["intervals"] = interval_facts(content.cards)
+        arrays |= of_cards
+    if content.cards is not None and content.due is not None:
+        facts["due"] = today_facts(content.due)
+        facts["forecast"] = forecast_facts(content.cards, content.due)
+    if content.workload is not None:
+        facts["workload"] = workload_facts(content.workload)
+    if content.past is not None and content.cards is not None:
+        facts["past"], of_past = past_data(content, content.past, content.cards)
+        arrays |= of_past
+    return ReportData(facts, arrays)
+
+
+def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tuple[Facts, Arrays]:
+    """Days, months, buttons, hours and decks, and every card's own history with its lapses."""
+    order = page_order(cards, content.decks, content.due)
+    place = np.empty(len(cards), np.int64)
+    place[order] = np.arange(len(cards))
+    facts = past_facts(past, content.today, content.retention)
+    facts["decks"] = deck_facts(past, cards, due_cards(cards, content.due), content.decks, content.today)
+    facts["algorithms"] = shown_in_history(past)
+    arrays = day_arrays(past, content.today) | history_arrays(past, place, RECALL_STEPS)
+    return facts, arrays | {"lapses": np.minimum(65_535, lapses(past, len(cards)))[order].astype(np.uint16)}
+
+
+def comparison_facts(rows: Sequence[ComparisonRow]) -> list[Facts]:
+    """The table, row by row."""
+    return [
+        {
+            "name": row.name,
+            "users": row.users,
+            "reviews": row.reviews,
+            "metrics": {name: asdict(estimate) for name, estimate in row.metrics.items()},
+        }
+        for row in rows
+    ]
+
+
+def training_facts(run: TrainingRun, most: int = 2000) -> Facts:
+    """A run's curves; of more than `most` steps, the means of equal parts."""
+    return {"name": run.name, "curves": {name: _thinned(*curve, most) for name, curve in run.curves.items()}}
+
+
+def _thinned(steps: Ints, values: Floats, most: int) -> Mapping[str, list[float]]:
+    starts = np.arange(0, len(steps), max(1, -(-len(steps) // most)))
+    sizes = np.diff(starts, append=len(steps))
+    step_means, value_means = (np.add.reduceat(column, starts) / sizes for column in (steps, values))
+    return {"step": step_means.round(1).tolist(), "value": [float(f"{value:.6g}") for value in value_means.tolist()]}

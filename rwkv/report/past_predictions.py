@@ -1,0 +1,179 @@
+"""Predictions of past reviews for a report: what the benchmark counts, and same-day reviews beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from rwkv.collection.compare import AHEAD, IMM
+from rwkv.collection.learner import Learner
+from rwkv.data.history import Int32s, Ints
+from rwkv.data.keys import benchmark_keys
+from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
+from rwkv.evaluation.scores import Score
+from rwkv.evaluation.summary import COLUMNS, Estimate, means, superiority
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.predictions import Predictions, joined, nothing_said
+from rwkv.report.content import ComparisonRow, Floats, PredictedReviews, ReportContent
+from rwkv.report.past_reviews import deck_names, decks_of_cards, first_day
+from rwkv.runtime import progress
+
+
+@dataclass(frozen=True)
+class PersonPredicted:
+    """One person: p[name] [R], recall of all reviews as predicted before them, NaN where nothing was; which of them
+    the report shows, row [n], and those among these that the benchmark counts.
+    """
+
+    learner: Learner
+    p: Mapping[str, Floats]
+    row: Ints
+    counted: Comparison
+
+
+def feed_history(learner: Learner, network: Network) -> tuple[Engine, Predictions]:
+    """An engine after all of the learner's reviews, and what it said of each before its answer.
+
+    Whoever asks for it closes it. Raises CheckpointError where predictions are not finite.
+    """
+    engine = Engine(network, draw_sequence(learner.user))
+    parts = [nothing_said(0)]
+    with progress((), len(learner.history), learner.name, "review") as bar:
+        for part in engine.feeding(learner.history):
+            parts.append(part)
+            bar.update(len(part.p_imm))
+    return engine, joined(parts)
+
+
+def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
+    """The reviews that the benchmark counts, and with SHORT and SECS its same-day reviews.
+
+    RWKV and RWKV-P predict them all; the others, which know whole days only, no same-day reviews. Raises InputError
+    where FSRS-6's package is missing.
+    """
+    table = learner.history
+    keys = benchmark_keys(table, short=False, secs=False)
+    short = benchmark_keys(table, short=True, secs=True).review_ths
+    same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
+    is_predicted = np.isfinite(predictions.p_imm) & np.isfinite(predictions.p_ahead)
+    row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
+    p: dict[str, Floats] = {IMM: predictions.p_imm, AHEAD: predictions.p_ahead}
+    if len(keys):
+        others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+        p |= {name: _placed(column, keys.review_ths, table.review_th) for name, column in reversed(others.items())}
+    is_key = np.isin(table.review_th[row], keys.review_ths)
+    counted_row = row[is_key]
+    bins = keys.rmse_bins[np.searchsorted(keys.review_ths, table.review_th[counted_row])]
+    came = (table.rating > 1).astype(np.int8)
+    counted = Comparison(
+        table.user,
+        table.review_th[counted_row],
+        {name: column[counted_row] for name, column in p.items()},
+        came[counted_row],
+        bins,
+    )
+    return PersonPredicted(learner, p, row, counted)
+
+
+def _placed(p: Floats, review_ths: Int32s, wanted: Int32s) -> Floats:
+    """Predictions of reviews at the wanted ones, NaN where there is none."""
+    placed = np.full(len(wanted), np.nan, np.float32)
+    is_known = np.isin(wanted, review_ths)
+    placed[is_known] = p[np.searchsorted(review_ths, wanted[is_known])]
+    return placed
+
+
+# --- Several people
+
+
+def with_predictions(content: ReportContent, own: PersonPredicted, people: Sequence[PersonPredicted]) -> ReportContent:
+    """A person's report with the predicted reviews of all people and the person's own, who comes first."""
+    everybody = [own, *(person for person in people if person is not own)]
+    decks = [deck_names(person.learner) for person in everybody]
+    reviews = joined_reviews(everybody, decks)
+    return replace(content, reviews=reviews, decks_of_reviews=[*chain(*decks)], people=distinct_names(everybody), own=0)
+
+
+def joined_reviews(people: Sequence[PersonPredicted], decks: Sequence[Sequence[str]]) -> PredictedReviews:
+    """The reviews of at least one person. decks: the names of each person's decks; the joined indexes count on."""
+    starts = np.cumsum([0, *map(len, decks)])
+    parts = [
+        _reviews(person, number, start) for number, (person, start) in enumerate(zip(people, starts, strict=False))
+    ]
+    has_dates = all(person.learner.info is not None for person in people)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not has_dates and len(people) > 1:  # then everybody's first day is day 0
+        columns["day"] = np.concatenate([part["day"] - part["day"].min(initial=0) for part in parts])
+    names = max((list(person.p) for person in people), key=len)
+    p = {name: np.concatenate([_predicted(person, name) for person in people]) for name in names}
+    return PredictedReviews(p=p, has_dates=has_dates, **columns)
+
+
+def _predicted(person: PersonPredicted, name: str) -> Floats:
+    """By one algorithm, of the person's rows; NaN where it had too little to go by."""
+    return person.p[name][person.row] if name in person.p else np.full(len(person.row), np.nan)
+
+
+def _reviews(person: PersonPredicted, number: int, first_deck: int) -> dict[str, np.ndarray]:
+    table, row = person.learner.history, person.row
+    deck = decks_of_cards(person.learner)[table.card[row]]
+    return {
+        "y": (table.rating[row] > 1).astype(np.int8),
+        "elapsed_s": table.elapsed_s[row],
+        "same_day": table.elapsed_days[row] == 0,
+        "deck": np.where(deck < 0, -1, deck + first_deck).astype(np.int32),
+        "person": np.full(len(row), number, np.int32),
+        "day": table.day_offset[row].astype(np.int64) + first_day(person.learner),
+    }
+
+
+def comparison_rows(people: Sequence[PersonPredicted]) -> list[ComparisonRow]:
+    """The table: of one person with intervals by bootstrap, of several the means weighted by reviews."""
+    counted = [person.counted for person in people if len(person.counted)]
+    if not counted:
+        return []
+    reviews = sum(map(len, counted))
+    estimates = counted[0].estimates() if len(counted) == 1 else means(_scores(counted), range(len(counted))).weighted
+    return [ComparisonRow(name, len(counted), reviews, _shown(metrics)) for name, metrics in estimates.items()]
+
+
+def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float]]:
+    """Superiority of each algorithm over each other, where there are several people."""
+    counted = [person.counted for person in people if len(person.counted)]
+    if len(counted) < 2:
+        return {}
+    shares = superiority(_scores(counted))
+    return {a: {b: share for b, share in row.items() if share is not None} for a, row in shares.items()}
+
+
+def losses_by_person(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float | None]]:
+    """LogLoss by person's name and algorithm, where there are several people."""
+    counted = [person for person in people if len(person.counted)]
+    if len(counted) < 2:
+        return {}
+    return {
+        name: {algorithm: score.metrics["LogLoss"] for algorithm, score in person.counted.scores().items()}
+        for name, person in zip(distinct_names(counted), counted, strict=True)
+    }
+
+
+def distinct_names(people: Sequence[PersonPredicted]) -> list[str]:
+    """What each person is called; of the same name, also by number."""
+    names = [person.learner.name for person in people]
+    numbers = [person.learner.user for person in people]
+    return [f"{name} ({user})" if names.count(name) > 1 else name for name, user in zip(names, numbers, strict=True)]
+
+
+def _scores(counted: Sequence[Comparison]) -> dict[str, dict[int, Score]]:
+    scores: dict[str, dict[int, Score]] = {}
+    for number, comparison in enumerate(counted):
+        for name, score in comparison.scores().items():
+            scores.setdefault(name, {})[number] = score
+    return scores
+
+
+def _shown(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: metrics[name] for name in COLUMNS}

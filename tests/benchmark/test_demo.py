@@ -1,0 +1,91 @@
+"""The demo, whole: it runs, says where things lie, and the network visibly learns."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from rwkv.benchmark import demo
+from rwkv.benchmark.stages import write_config
+from rwkv.cli import main
+from rwkv.config import FindKeysConfig
+from rwkv.errors import InputError
+
+# In LogLoss. The demo's seed is fixed; it wins by about 0.01, and sums in another order move that by less than a third.
+LEAST_GAIN = 0.005
+
+
+@pytest.fixture(scope="module")
+def demo_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the printed text of a demo."""
+
+    out, text = tmp_path_factory.mktemp("demo") / "rwkv-demo", io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(["demo", "--out", str(out)]) == 0
+    return out, text.getvalue()
+
+
+def log_losses(text: str) -> dict[str, float]:
+    """The first column of the closing table, by name; the evaluation before it prints one of its own."""
+    closing = text[text.rindex("LogLoss  RMSE(bins)") :]
+    rows = re.findall(
+        r"^(AVG|FSRS-6-default|RWKV|RWKV-P|RWKV, package|RWKV-P, package|truth) +(\d\.\d+) +\d\.\d+ +\d\.\d+$",
+        closing,
+        re.MULTILINE,
+    )
+    return {name: float(value) for name, value in rows}
+
+
+def test_it_visibly_learns(demo_output: tuple[Path, str]) -> None:
+    found = log_losses(demo_output[1])
+    assert list(found) == ["AVG", "FSRS-6-default", "RWKV", "RWKV-P", "RWKV, package", "RWKV-P, package", "truth"]
+    assert found["RWKV-P"] < found["AVG"] - LEAST_GAIN
+    assert found["RWKV"] < found["AVG"] - LEAST_GAIN
+    assert found["RWKV, package"] < found["RWKV"] - LEAST_GAIN
+    assert found["RWKV-P, package"] < found["RWKV-P"] - LEAST_GAIN
+    assert found["truth"] < min(found[name] for name in found if name != "truth")
+
+
+def test_everything_it_names_is_there(demo_output: tuple[Path, str]) -> None:
+    out, text = demo_output
+    for name in ("configs", "dataset", "pretrain", "result", "raw"):
+        assert f"{out}/{name}" in text
+        assert (out / name).is_dir()
+    named = re.findall(rf"{re.escape(str(out))}/\S+\.(?:toml|pth)", text)
+    assert named
+    assert all(Path(path).is_file() for path in named)
+
+
+def test_a_second_run_does_nothing_again(demo_output: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    out, text = demo_output
+    checkpoints = {path: path.stat().st_mtime_ns for path in (out / "pretrain").glob("*.pth")}
+    assert main(["demo", "--out", str(out)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "pretrain").glob("*.pth")} == checkpoints
+    assert log_losses(capsys.readouterr().out) == log_losses(text)
+
+
+def test_a_step_that_fails_stops_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "simulate", lambda *arguments: 1)
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert "A step of the demo failed" in capsys.readouterr().err
+
+
+def test_a_folder_that_no_configuration_can_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not UTF-8"):
+        demo.demo(tmp_path / "d\udce9")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_configurations_name_folders_in_every_script(tmp_path: Path) -> None:
+    """Such as those that JSON would write in two halves, which TOML does not know."""
+    keys = {
+        "DATA_PATH": str(tmp_path / '漢 😀 "x" \\ é'),
+        "LABEL_FILTER_LMDB_PATH": "keys",
+        "LABEL_FILTER_LMDB_SIZE": 10**8,
+    }
+    config = write_config(tmp_path / "keys.toml", FindKeysConfig, keys | {"USER_START": 1, "USER_END": 2})
+    assert str(config.data_path) == keys["DATA_PATH"]

@@ -1,0 +1,150 @@
+"""A folder with stores of simulated learners, in which the training command is run."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rwkv.train_rwkv
+from rwkv.benchmark.simulate import simulate
+from rwkv.training.step import StepReport, train_step
+from tests.benchmark.workspace import REPOSITORY, Workspace
+
+SIZE = 1 << 24
+# Learners 1 and 2 are trained on, 3 validates. Few rows: the published network is large.
+LEARNERS, REVIEWS = 3, 45
+SEGMENT_ROWS = 60
+
+# The command with checkpoints every 2 steps, as a process of its own that stands still where it is to be killed.
+_DRIVER = """
+import itertools, sys, time
+import torch
+import rwkv.benchmark.train as command
+from rwkv.train_rwkv import main
+torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5  # workers look sooner whether the command is gone
+command._FIRST_CHECKPOINT = command._STEPS_BETWEEN_CHECKPOINTS = 2
+owner, name, calls = {"step": (command, "train_step", 4), "validation": (command, "validate", 2)}[sys.argv[1]]
+real, call = getattr(owner, name), itertools.count(1)
+def stand_still(*arguments):
+    if next(call) == calls:
+        print("standing still", flush=True)
+        time.sleep(600)
+    return real(*arguments)
+setattr(owner, name, stand_still)
+sys.exit(main(["--config", sys.argv[2]]))
+"""
+
+
+def make_stores(root: Path) -> None:
+    """Simulate the learners and run the commands of the data layer."""
+    workspace = Workspace(root)
+    simulate(LEARNERS, REVIEWS, 30, workspace.dataset)
+    assert workspace.find_keys("--short", "--secs") == 0
+    assert workspace.process_data(LMDB_PATH=str(root / "train_db"), MAX_BATCH_SIZE=SEGMENT_ROWS) == 0
+    assert workspace.process_data(LMDB_PATH=str(root / "test_db"), MAX_BATCH_SIZE=1 << 20) == 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """stores: where `make_stores` was. out: where checkpoints go."""
+
+    stores: Path
+    out: Path
+
+    def config(self, **changed: object) -> str:
+        """The configuration file; None leaves a key out."""
+        keys = {
+            "TRAIN_USERS_START": 1,
+            "TRAIN_USERS_END": 2,
+            "VALIDATE_USERS_START": 3,
+            "VALIDATE_USERS_END": 3,
+            "TRAIN_DATASET_LMDB_PATH": str(self.stores / "train_db"),
+            "TRAIN_DATASET_LMDB_SIZE": SIZE,
+            "VALIDATE_DATASET_LMDB_PATH": str(self.stores / "test_db"),
+            "VALIDATE_DATASET_LMDB_SIZE": SIZE,
+            "MAX_TRAIN_GLOBAL_LEN": 2 * SEGMENT_ROWS,
+            "TRAIN_MODE": "WS",
+            "WARMUP_STEPS": 2,
+            "EPOCHS": 2,
+            "PEAK_LR": 1e-3,
+            "SAVE_MODEL_FOLDER": str(self.out),
+            "SAVE_MODEL_PREFIX": "p",
+            "DEVICE": "cpu",
+            "DTYPE": "float",
+            "THREADS": 1,
+        }
+        foreign = dict.fromkeys(("DATA_PATH", "USER_START", "USER_END"))
+        return Workspace(self.out.parent, foreign).write_config(keys | changed)
+
+    def run(self, **changed: object) -> int:
+        """Run the command in this process; its exit code."""
+        return rwkv.train_rwkv.main(["--config", self.config(**changed)])
+
+    def kill(self, where: str) -> None:
+        """Run the command as a process of its own and end it by SIGKILL at its fourth "step" or second "validation"."""
+        command = [sys.executable, "-c", _DRIVER, where, self.config()]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=REPOSITORY, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "standing still\n", "the command ended before it could be killed"
+        process.kill()
+        process.communicate(timeout=60)  # returns when its workers, who share its output, have ended too
+        assert process.returncode == -signal.SIGKILL
+
+    def steps(self) -> list[int]:
+        """The numbers of the checkpoints, each of which has its optimiser's state."""
+        numbers = sorted(int(path.stem.removeprefix("p_")) for path in self.out.glob("p_[0-9]*.pth"))
+        optimizers = {path.name for path in self.out.glob("p_optim_*.pth")}
+        assert optimizers == {f"p_optim_{number}.pth" for number in numbers}
+        return numbers
+
+    def weights(self, step: int) -> dict[str, torch.Tensor]:
+        return torch.load(self.out / f"p_{step}.pth", weights_only=True)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log, the lines of steps and those of validations."""
+        return [json.loads(line) for line in (self.out / "p.log.jsonl").read_text().splitlines()]
+
+    def trained(self) -> list[dict[str, Any]]:
+        """The log's lines of steps."""
+        return [line for line in self.log() if "loss" in line]
+
+    def files(self) -> dict[str, bytes]:
+        """All that the run left, byte for byte, but for the note, which holds its place."""
+        return {path.name: path.read_bytes() for path in self.out.iterdir() if path.suffix != ".run"}
+
+
+def is_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    assert ours.keys() == theirs.keys()
+    return all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+
+
+OFTEN = pytest.mark.usefixtures("often")
+
+
+def set_often(patch: pytest.MonkeyPatch) -> None:
+    """Checkpoints every 2 steps."""
+    patch.setattr("rwkv.benchmark.train._FIRST_CHECKPOINT", 2)
+    patch.setattr("rwkv.benchmark.train._STEPS_BETWEEN_CHECKPOINTS", 2)
+
+
+def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """The next runs are stopped by Ctrl-C in the step after so many."""
+    taken = 0
+
+    def step(*arguments: object) -> StepReport:
+        nonlocal taken
+        taken += 1
+        if taken > steps:
+            raise KeyboardInterrupt
+        return train_step(*arguments)  # type: ignore[arg-type]
+
+    patch.setattr("rwkv.benchmark.train.train_step", step)

@@ -1,0 +1,310 @@
+"""`rwkv compare` from folders of histories to tables, JSON and result files."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rwkv import cli
+from rwkv.collection.compare import ComparedFolders, compare_folders, compare_users, why_none_counts
+from rwkv.command_line.compare_table import format_comparison
+from rwkv.data.keys import RARE_CARDS, benchmark_keys
+from rwkv.data.revlogs import read_history
+from rwkv.evaluation.metrics import METRICS, recall_metrics
+from rwkv.evaluation.scores import Score, read_scores, write_scores
+from rwkv.model.checkpoint import load_network, write_weights
+from rwkv.model.spec import PUBLISHED
+from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
+from tests.benchmark.workspace import Workspace, add_users, assert_said, revlog_file, studied
+from tests.helpers import revlog_columns, write_history
+from tests.networks import recipe_network
+
+ALGORITHMS = ["AVG", "MOVING-AVG", "FSRS-6-default", "FSRS-6", "RWKV", "RWKV-P"]
+USERS = (1, 2, 3)
+# Reviews without keys, and a history that cannot be read.
+NO_KEYS_USER, BAD_USER = 4, 5
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset, a model, and no databases."""
+    root = tmp_path_factory.mktemp("compare")
+    add_users(root / "dataset", USERS)
+    write_history(root / "dataset", NO_KEYS_USER, revlog_columns([1, 2, 1], [0, 10, 90_000]))
+    write_weights(root / "model.pth", recipe_network(PUBLISHED).state_dict())
+    return root
+
+
+@pytest.fixture(scope="module")
+def compared(root: Path) -> ComparedFolders:
+    """All users, written to root/written."""
+    return compare_folders([root / "dataset"], model=root / "model.pth", write=root / "written")
+
+
+def run(root: Path, *arguments: str) -> int:
+    return cli.main(["compare", str(root / "dataset"), "--model", str(root / "model.pth"), *arguments])
+
+
+# --- What is compared
+
+
+def test_everything_meets_the_same_keys(root: Path, compared: ComparedFolders) -> None:
+    assert list(compared.users) == ["1", "2", "3"]
+    assert list(compared.without) == [str(NO_KEYS_USER)]
+    for of in compared.users.values():
+        table = read_history(root / "dataset", of.user)
+        keys = benchmark_keys(table, short=False, secs=False)
+        assert list(of.p) == ALGORITHMS
+        assert all(len(p) == len(of) == len(keys) > 50 for p in of.p.values())
+        assert all(np.all((p > 0) & (p <= 1)) for p in of.p.values())
+        np.testing.assert_array_equal(of.review_th, keys.review_ths)
+        np.testing.assert_array_equal(of.y, table.rating[keys.review_ths - 1] > 1)
+    assert compared.left_out == 0
+
+
+def test_rwkv_is_what_get_result_says(root: Path, compared: ComparedFolders, tmp_path: Path) -> None:
+    """By way of keys, store and batches of several users."""
+    inputs = tmp_path / "inputs"
+    shutil.copytree(root, inputs)
+    workspace = Workspace(inputs)
+    assert workspace.find_keys() == 0
+    assert workspace.process_data() == 0
+    evaluation = Evaluation(inputs, tmp_path)
+    assert evaluation.run() == 0
+    for name in (AHEAD, IMM):
+        theirs, ours = evaluation.lines("result", name), read_scores(root / "written" / f"{name}.jsonl")
+        assert list(ours) == list(theirs) == list(USERS)
+        for user, of in ours.items():
+            assert of.size == theirs[user]["size"]
+            # Rows in a batch of another size: float32 sums in another order, and rounding to six places.
+            assert of.metrics == pytest.approx(theirs[user]["metrics"], abs=5e-6)
+
+
+def test_a_key_without_an_earlier_review_is_left_out_for_all(root: Path, tmp_path: Path) -> None:
+    """The only review of a card whose beginning is missing, with an interval that is common after one review."""
+    revlog = {name: np.array(column) for name, column in studied(7).items()}
+    row = len(revlog["card_id"]) - 5
+    for name, value in {"card_id": 9999, "rating": 3, "elapsed_days": 1, "elapsed_seconds": 86_400}.items():
+        revlog[name][row] = value
+    write_history(tmp_path, 7, revlog)
+    keys = benchmark_keys(read_history(tmp_path, 7), short=False, secs=False)
+    assert row + 1 in keys.review_ths
+    found = compare_users(tmp_path, [7], load_network(root / "model.pth", torch.device("cpu"), torch.float32))
+    assert found.left_out == 1
+    np.testing.assert_array_equal(found.users[0].review_th, keys.review_ths[keys.review_ths != row + 1])
+    assert all(np.isfinite(p).all() and len(p) == len(keys) - 1 for p in found.users[0].p.values())
+
+
+def test_some_users_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "--users", "2-3,4,77", "--json") == 0
+    out, err = capsys.readouterr()
+    fields = json.loads(out)
+    assert list(fields["users"]) == ["2", "3"]
+    assert "user 4 has no review that the benchmark counts" in err
+    assert "has no user 77" in err
+
+
+def test_several_folders(root: Path, compared: ComparedFolders, tmp_path: Path) -> None:
+    shutil.copytree(root / "dataset", tmp_path / "again")
+    folders = [root / "dataset", tmp_path / "again"]
+    both = compare_folders(folders, users=[1], model=root / "model.pth")
+    assert list(both.users) == [f"{folder}: 1" for folder in folders]
+    assert both.scores["AVG"][f"{folders[0]}: 1"] == both.scores["AVG"][f"{folders[1]}: 1"]
+
+
+# --- What is said
+
+
+def test_tables(compared: ComparedFolders) -> None:
+    text = format_comparison(compared)
+    assert f"{sum(map(len, compared.users.values()))} reviews of 3 users" in text
+    weighted = text.split("weighted by reviews")[1].split("\n\n")[0].splitlines()[1:]
+    assert [line.split()[0] for line in weighted] == ALGORITHMS
+    sizes = [len(of) for of in compared.users.values()]
+    for line, name in zip(weighted, ALGORITHMS, strict=True):
+        metrics = [recall_metrics(of.p[name], of.y, of.bins) for of in compared.users.values()]
+        expected = [np.average([of[key] for of in metrics], weights=sizes) for key in ("LogLoss", "RMSE(bins)", "AUC")]
+        np.testing.assert_allclose([float(cell) for cell in line.split()[1:]], expected, atol=5.1e-5)
+    of_user = text.split("user 2 ")[1].split("\n\n")[0].splitlines()[-1].split()
+    log_loss = compared.estimates["2"]["RWKV-P"]["LogLoss"]
+    assert of_user[:3] == ["RWKV-P", f"{log_loss.value:.4f}", f"±{log_loss.half_width:.4f}"]
+    assert "3 users are too few to tell" in text
+    assert "superiority" in text
+
+
+def test_json_holds_the_same(compared: ComparedFolders, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "--json", "--quiet") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    fields = json.loads(out)
+    assert fields["notice"] is None
+    assert fields["confidence"] == 0.99
+    for label, of in compared.users.items():
+        assert fields["users"][label]["size"] == len(of)
+        assert list(fields["users"][label]["metrics"]) == ALGORITHMS
+        for name, p in of.p.items():
+            found = fields["users"][label]["metrics"][name]
+            assert {metric: found[metric]["value"] for metric in METRICS} == recall_metrics(p, of.y, of.bins)
+            assert all(found[metric]["half_width"] > 0 for metric in METRICS)
+    assert fields["superiority"]["AVG"]["RWKV"] + fields["superiority"]["RWKV"]["AVG"] == pytest.approx(1)
+    assert fields["signed_ranks"]["AVG"]["RWKV"] == {"n": 3, "p": None, "effect": None}
+    assert set(fields["weighted"]) == set(fields["unweighted"]) == set(ALGORITHMS)
+
+
+def test_several_users_have_a_line_each(compared: ComparedFolders) -> None:
+    """Reviews and LogLoss by every algorithm, with the lowest marked."""
+    head, *lines = format_comparison(compared).split("LogLoss of each")[1].split("\n\n")[0].splitlines()
+    assert head.split() == ["reviews", *ALGORITHMS]
+    assert lines.pop() == "* the lowest of the line"
+    assert lines.pop().split() == [str(NO_KEYS_USER), "0", *compared.without[str(NO_KEYS_USER)].split()]
+    for line, (label, of) in zip(lines, compared.users.items(), strict=True):
+        losses = [recall_metrics(of.p[name], of.y, of.bins)["LogLoss"] for name in ALGORITHMS]
+        cells = [f"{'*' if loss == min(losses) else ''}{loss:.4f}" for loss in losses]
+        assert line.split() == [label, str(len(of)), *cells]
+
+
+def test_many_users_have_a_line_each_too(compared: ComparedFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rwkv.command_line.compare_table._MOST_USERS", 2)
+    text = format_comparison(compared)
+    assert "user 2 " not in text
+    assert [line.split()[0] for line in text.split("LogLoss of each")[1].splitlines()[1:4]] == ["1", "2", "3"]
+    monkeypatch.setattr("rwkv.command_line.compare_table._MOST_LINES", 1)
+    assert "... and 2 more: --json has all" in format_comparison(compared)
+
+
+def test_one_user_has_no_means(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "--users", "3", "--quiet") == 0
+    text = capsys.readouterr().out
+    assert "reviews of one user, no same-day reviews" in text
+    assert "user 3" in text
+    assert "weighted" not in text
+    assert "superiority" not in text
+
+
+# --- Result files
+
+
+def test_files_are_the_benchmark_s(root: Path, compared: ComparedFolders) -> None:
+    for name in ALGORITHMS:
+        lines = [json.loads(line) for line in (root / "written" / f"{name}.jsonl").read_text().splitlines()]
+        for line, of in zip(lines, compared.users.values(), strict=True):
+            assert line == {"metrics": recall_metrics(of.p[name], of.y, of.bins), "user": of.user, "size": len(of)}
+    noted = {path.name for path in (root / "written").glob("*.json")}
+    assert noted == {"RWKV.model.json", "RWKV-P.model.json"}
+
+
+def test_other_algorithms_come_from_files(
+    root: Path, compared: ComparedFolders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def scores(log_loss: float, size: int) -> Score:
+        return Score({"RMSE": 0.1, "LogLoss": log_loss, "RMSE(bins)": 0.01, "AUC": 0.9}, size)
+
+    sizes = {of.user: len(of) for of in compared.users.values()}
+    write_scores(tmp_path, "LSTM", {1: scores(0.001, sizes[1]), 3: scores(9, sizes[3] + 1), 99: scores(9, 1)})
+    write_scores(tmp_path, "AVG", {user: scores(0.5, size) for user, size in sizes.items()})
+    write_scores(tmp_path, "GRU", {99: scores(9, 1)})
+    assert run(root, "--results", str(tmp_path), "--json") == 0
+    out, err = capsys.readouterr()
+    assert "GRU.jsonl is left out" in err
+    assert f"LSTM.jsonl: user 3 has {sizes[3] + 1} reviews, not {sizes[3]}" in err
+    fields: dict[str, Any] = json.loads(out)
+    assert fields["counted"] == ["1", "3"]
+    assert list(fields["weighted"]) == [*ALGORITHMS, "AVG (file)", "LSTM"]
+    assert fields["unweighted"]["LSTM"]["LogLoss"]["value"] == pytest.approx((0.001 + 9) / 2)
+    assert fields["superiority"]["LSTM"]["RWKV"] == 0.5
+    assert fields["users"]["1"]["metrics"]["LSTM"]["AUC"] == {"value": 0.9, "half_width": None}
+    assert "LSTM" not in fields["users"]["2"]["metrics"]
+
+
+@pytest.mark.parametrize("option", ["--results", "--write"])
+def test_users_of_one_number_cannot_share_files(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    write_scores(tmp_path / "files", "X", {1: Score({"LogLoss": 0.1}, 5)})
+    shutil.copytree(root / "dataset", tmp_path / "again")
+    folders = [str(root / "dataset"), str(tmp_path / "again")]
+    assert cli.main(["compare", *folders, option, str(tmp_path / "files")]) == 2
+    assert_said(capsys, "share", "user 1", str(tmp_path / "again"))
+
+
+def test_without_files_there_is_nothing_to_read(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "--results", str(tmp_path)) == 2
+    assert_said(capsys, "no result files", str(tmp_path))
+
+
+# --- Bad input
+
+
+def test_bad_users_are_skipped_and_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(root, tmp_path / "copy")
+    add_users(tmp_path / "copy" / "dataset", [BAD_USER])
+    path = revlog_file(tmp_path / "copy" / "dataset", BAD_USER)
+    path.write_bytes(path.read_bytes()[:-50])
+    assert run(tmp_path / "copy", "--users", f"1,{BAD_USER}", "--json") == 1
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)["users"]) == ["1"]
+    assert "1 users were skipped" in err
+
+
+def test_why_nothing_counts_is_true(tmp_path: Path) -> None:
+    """Too few on later days; or enough of those, but too few cards of a kind."""
+    write_history(tmp_path, 1, revlog_columns([1, 2, 1], [0, 10, 90_000]))
+    why = why_none_counts(read_history(tmp_path, 1), 0)
+    assert why == "of 3 reviews 1 lie on a later day than the card's review before, and 6 are needed"
+    cards, days = np.meshgrid(np.arange(8), np.arange(25))
+    write_history(tmp_path, 2, revlog_columns(cards.ravel(), days.ravel() * 86_400 + cards.ravel()))
+    few = read_history(tmp_path, 2)
+    assert len(benchmark_keys(few, short=False, secs=False)) == 0
+    why = why_none_counts(few, 0)
+    assert "of 200 reviews 192 lie on a later day" in why
+    assert "where 19 cards or fewer had the same first button, every interval is rare" in why
+    card, interval = np.meshgrid(np.arange(30), np.array([0, 101, 202]))
+    write_history(tmp_path, 3, revlog_columns(card.ravel(), interval.ravel() * 86_400 + card.ravel()))
+    seldom = read_history(tmp_path, 3)
+    assert len(benchmark_keys(seldom, short=False, secs=False)) == 0
+    assert "or longer than 100 days (365 after Easy), do not count" in why_none_counts(seldom, 0)
+    assert "predicts the 3 that" in why_none_counts(few, 3)
+
+
+@pytest.mark.parametrize("cards", [19, 20])
+def test_how_many_cards_of_a_kind_are_too_few(tmp_path: Path, cards: int) -> None:
+    card, day = np.meshgrid(np.arange(cards), np.arange(8))
+    write_history(tmp_path, 1, revlog_columns(card.ravel(), day.ravel() * 86_400 + card.ravel()))
+    assert (len(benchmark_keys(read_history(tmp_path, 1), short=False, secs=False)) > 0) == (cards > RARE_CARDS)
+
+
+def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "--users", str(NO_KEYS_USER)) == 2
+    assert_said(capsys, "no review to compare on", "of 3 reviews 1 lie on a later day", "6 are needed")
+    assert run(root, "--users", "77") == 2
+    assert_said(capsys, "The user is not in the folder.", "got: 77", "one of: 1, 2, 3, 4\n")
+    assert run(root, "--users", "77,78") == 2
+    assert_said(capsys, "None of the users is in the folder.", "got: 77, 78")
+    assert cli.main(["compare", str(tmp_path), "--model", str(root / "model.pth")]) == 2
+    assert_said(capsys, "no reviews to read", str(tmp_path), "next: import a collection")
+
+
+@pytest.mark.parametrize("users", ["", "1-", "a", "1,,2", "-3", "6-4", "1-3-5", "\u0663"])
+def test_users_that_are_no_numbers(root: Path, users: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(root, f"--users={users}")
+    assert caught.value.code == 2
+    assert "is not like 1,4-6" in capsys.readouterr().err
+
+
+def test_more_users_than_there_can_be_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(root, "--users", "1-999999999999")
+    assert "names more than 1000000 users" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_said_first(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "fsrs_rs_python", None)
+    assert run(root) == 2
+    assert_said(capsys, "fsrs-rs-python", "pip install")

@@ -1,0 +1,193 @@
+"""`rwkv finetune` from a folder of histories to a file of weights, or to a sentence why there is none."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rwkv import cli
+from rwkv.collection import finetune as command
+from rwkv.collection.finetune import finetune, format_finetuned
+from rwkv.data.history import RevlogTable
+from rwkv.errors import BusyError, CheckpointError, InputError
+from rwkv.locks import only_writer_of
+from rwkv.model.card import read_card
+from rwkv.model.checkpoint import read_weights, write_weights
+from rwkv.model.network import Network
+from rwkv.model.spec import PUBLISHED
+from rwkv.training import adaptation as training
+from rwkv.training.adaptation import Adapted
+from tests.helpers import random_revlog, revlog_columns, write_history
+from tests.networks import recipe_network
+
+USERS = (1, 2)
+SHORT_USER, BAD_USER = 3, 4
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people, one with too few reviews, one whose history cannot be read, and weights that know nothing."""
+    root = tmp_path_factory.mktemp("finetune")
+    for user in USERS:
+        write_history(root / "people", user, random_revlog(user, 220, cards=25, same_day=0.1))
+    write_history(root / "people", SHORT_USER, revlog_columns([1, 2, 1], [0, 10, 90_000]))
+    write_history(root / "bad", BAD_USER, random_revlog(4, 220, cards=25))
+    write_history(root / "bad", 1, random_revlog(1, 220, cards=25))
+    (root / "bad" / "revlogs" / f"user_id={BAD_USER}" / "data.parquet").write_bytes(b"no parquet")
+    write_weights(root / "model.pth", recipe_network(PUBLISHED).state_dict())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MOST_ROUNDS", 2)
+    monkeypatch.setattr(training, "ROWS", 64)
+    monkeypatch.setattr(command, "FEWEST_JUDGED", 100)
+
+
+@pytest.fixture
+def worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learnt is worse on the part kept aside."""
+
+    def adapt(network: Network, tables: list[RevlogTable], tell: training.Tell) -> Adapted:
+        found = training.adapt(network, tables, tell)
+        return replace(found, network=network, better=())
+
+    monkeypatch.setattr(command, "adapt", adapt)
+
+
+def run(root: Path, out: Path, *arguments: str) -> int:
+    return cli.main(
+        ["finetune", str(root / "people"), "--model", str(root / "model.pth"), "--out", str(out), *arguments]
+    )
+
+
+def test_better_weights_are_written_and_say_what_they_are(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "mine.safetensors"
+    found = finetune(root / "people", out, [1, 1, 2], root / "model.pth")
+    assert (found.out, found.exit_code, [one.user for one in found.adapted.people]) == (out, 0, [1, 2])
+    assert found.adapted.better
+    assert all(found.adapted.after[name] < found.adapted.before[name] for name in found.adapted.better)
+    written = read_weights(out)
+    assert all(torch.equal(written[name], weight) for name, weight in found.adapted.network.state_dict().items())
+    card = read_card(out)
+    assert card is not None
+    assert "model.pth, fingerprint " in card["adapted"]["from"]
+    assert card["adapted"]["to"] == "users 1, 2"
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_the_same_again_gives_the_same_weights(root: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for out in files:
+        assert run(root, out, "--user", "1", "--quiet") == 0
+    first, second = map(read_weights, files)
+    assert all(torch.equal(first[name], weight) for name, weight in second.items())
+    assert read_card(files[0]) == read_card(files[1])
+
+
+@pytest.mark.usefixtures("worse")
+def test_worse_weights_are_not_written(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mine.safetensors"
+    out.write_bytes(b"of an earlier run")
+    assert run(root, out, "--user", "1") == 1
+    assert out.read_bytes() == b"of an earlier run"
+    said = capsys.readouterr().out
+    assert "No weights were written" in said
+    assert str(root / "model.pth") in said
+
+
+def test_nothing_gained_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MOST_ROUNDS", 0)
+    out = tmp_path / "mine.safetensors"
+    found = finetune(root / "people", out, [1], root / "model.pth")
+    assert "nothing was gained" in format_finetuned(found)
+    assert not out.exists()
+
+
+def test_all_of_a_folder_those_with_enough_reviews(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, tmp_path / "mine.safetensors", "--json") == 0
+    said = capsys.readouterr()
+    read = json.loads(said.out)
+    assert [one["user"] for one in read["people"]] == list(USERS)
+    assert list(read["without"]) == [str(SHORT_USER)]
+    assert read["after"]["RWKV"] == pytest.approx(np.mean([one["after"]["RWKV"] for one in read["people"]]))
+    assert f"user {SHORT_USER} is left out: 1 of its 3 reviews" in said.err
+
+
+def test_a_bad_history_is_told_and_the_others_used(root: Path, tmp_path: Path) -> None:
+    found = finetune(root / "bad", tmp_path / "mine.safetensors", None, root / "model.pth")
+    assert found.out is not None
+    assert list(found.failures.errors) == [BAD_USER]
+    assert found.exit_code == 1
+
+
+def test_a_run_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "adapt", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(root / "people", tmp_path / "new" / "mine.safetensors", [1], root / "model.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- What is refused before any work
+
+
+def test_only_safetensors(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.safetensors"):
+        finetune(root / "people", tmp_path / "mine.pth", None, root / "model.pth")
+
+
+def test_a_folder_is_no_file(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").mkdir()
+    with pytest.raises(InputError, match="a folder"):
+        finetune(root / "people", tmp_path / "mine.safetensors", None, root / "model.pth")
+
+
+def test_the_weights_to_begin_with_are_kept(root: Path, tmp_path: Path) -> None:
+    model = tmp_path / "mine.safetensors"
+    write_weights(model, recipe_network(PUBLISHED).state_dict())
+    with pytest.raises(InputError, match="would be written over"):
+        finetune(root / "people", model, None, model)
+
+
+def test_a_person_with_too_few_reviews(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not enough reviews") as caught:
+        finetune(root / "people", tmp_path / "mine.safetensors", [SHORT_USER], root / "model.pth")
+    assert "100, and 60 of each person" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_people_with_too_few_reviews_together(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "FEWEST_JUDGED", 500)
+    with pytest.raises(InputError, match="not enough reviews") as caught:
+        finetune(root / "people", tmp_path / "mine.safetensors", USERS, root / "model.pth")
+    assert " of 2 people" in str(caught.value)
+
+
+def test_nobody_of_that_number(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="The user is not in the folder"):
+        finetune(root / "people", tmp_path / "mine.safetensors", [99], root / "model.pth")
+
+
+def test_no_histories_there(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no reviews to read"):
+        finetune(root, tmp_path / "mine.safetensors", None, root / "model.pth")
+
+
+def test_no_such_weights(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no file of weights"):
+        finetune(root / "people", tmp_path / "mine.safetensors", [1], root / "other.pth")
+
+
+def test_one_writer_at_a_time(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    with only_writer_of(out, "another"), pytest.raises(BusyError):
+        finetune(root / "people", out, [1], root / "model.pth")

@@ -1,0 +1,308 @@
+"""The days ahead: who is due when, what it takes, and that answers are taken in as the engine takes them in."""
+
+from dataclasses import fields, replace
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from rwkv.collection import schedule
+from rwkv.collection.learner import Learner, median_answer_ms, questions_at, read_learner
+from rwkv.collection.schedule import Pace, ScheduledDay, schedule_collection, schedule_learner
+from rwkv.command_line.schedule_tables import schedule_of, why_no_search, why_nothing
+from rwkv.data.collection import CardList
+from rwkv.data.days import local_time
+from rwkv.errors import InputError
+from rwkv.model.inputs import draw_sequence
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.features import Review, reviews_of
+from rwkv.vocab import SECONDS_PER_DAY
+from tests.collection.people import MODEL, NEW_ALONE, NEW_SIBLING, SUSPENDED, id_of, make_person
+
+# In probability, as between all forms of the network (spec 7).
+TOLERANCE = 2e-5
+RETENTION, DAYS = 0.5, 15
+FREELY = Pace()
+EASY = 4
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+    return read_learner(make_person(tmp_path_factory.mktemp("person")), 1)
+
+
+def play(
+    learner: Learner, retention: float | None = RETENTION, days: int = DAYS, seed: int = 1, pace: Pace = FREELY
+) -> list[ScheduledDay]:
+    return schedule_learner(learner, MODEL, learner.end_s + SECONDS_PER_DAY, retention, days, seed, pace)
+
+
+def fed(learner: Learner) -> Engine:
+    engine = Engine(MODEL.network, draw_sequence(learner.user))
+    for review in reviews_of(learner.history):
+        engine.answer(review)
+    return engine
+
+
+def row_of(learner: Learner, card_id: int) -> int:
+    return int(np.flatnonzero(learner.cards.card_id == card_id)[0])
+
+
+def test_cards_are_due_when_their_curves_have_fallen(learner: Learner) -> None:
+    """The first time, which no answer changes: half a day after the day's moment, by the curve as it is now."""
+    engine, days = fed(learner), play(learner)
+    found = {card: day.day for day in days for card in day.card_id[~day.is_repeat].tolist()}
+    askable = [card for card in range(10) if id_of(card) in learner.cards.card_id and card != SUSPENDED]
+    expected = {}
+    for card in askable:
+        first_s = learner.end_s + SECONDS_PER_DAY - learner.latest_s[row_of(learner, id_of(card))]
+        recalls = engine.curve(card)(first_s + (np.arange(DAYS) + 0.5) * SECONDS_PER_DAY)
+        if (recalls <= RETENTION).any():
+            expected[id_of(card)] = int((recalls <= RETENTION).argmax())
+    assert found == expected
+    assert len(set(found.values())) > 1
+
+
+def test_suspended_and_new_cards_are_not_asked_and_none_twice_a_day(learner: Learner) -> None:
+    days = play(learner)
+    for day in days:
+        assert len(set(day.card_id.tolist())) == len(day.card_id)
+        assert not {id_of(card) for card in (SUSPENDED, NEW_ALONE, NEW_SIBLING)} & set(day.card_id.tolist())
+    assert any(day.is_repeat.any() for day in days)
+
+
+def test_recall_and_minutes_of_the_first_day(learner: Learner) -> None:
+    """Means over what RWKV-P says of each card then."""
+    (day, *_), engine = play(learner), fed(learner)
+    rows = np.array([row_of(learner, card) for card in day.card_id.tolist()])
+    said = engine.predict_many(questions_at(learner, rows, learner.end_s + SECONDS_PER_DAY))
+    assert day.recall == pytest.approx(said.p_imm.mean(), abs=TOLERANCE)
+    minutes = (said.p_all * np.array(median_answer_ms(learner.history)) / 60_000).sum()
+    assert day.minutes == pytest.approx(minutes, rel=1e-4)
+    assert np.all(np.diff(said.p_imm) >= -TOLERANCE)
+
+
+class AlwaysEasy:
+    """Draws the last rating."""
+
+    def random(self, count: int) -> np.ndarray:
+        return np.full(count, 1.0)
+
+
+def test_answers_are_taken_in_one_after_another(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody answers Easy: a second engine, told so review by review, has the same days."""
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: AlwaysEasy())
+    days, engine = play(learner), fed(learner)
+    times, duration_ms = learner.latest_s.copy(), median_answer_ms(learner.history)[EASY - 1]
+    review_th = int(learner.history.review_th[-1])
+    expected = []
+    for day in range(DAYS):
+        now_s = learner.end_s + (1 + day) * SECONDS_PER_DAY
+        rows = [
+            row
+            for row, card in enumerate(learner.number.tolist())
+            if card < learner.reviewed
+            and card != SUSPENDED
+            and engine.curve(card)(max(0.0, now_s + SECONDS_PER_DAY / 2 - times[row])) <= RETENTION
+        ]
+        expected.append(sorted(learner.cards.card_id[rows].tolist()))
+        ahead = Learner(**vars(learner) | {"latest_s": times, "latest_day": days_of(learner, times)})
+        questions = questions_at(ahead, np.array(rows, np.int64), now_s)
+        order = [learner.cards.card_id.tolist().index(card) for card in days[day].card_id.tolist()]
+        assert sorted(order) == rows
+        for question in questions:
+            review_th += 1
+            when = question.day_offset, question.elapsed_days, question.elapsed_s
+            assert question.place is not None
+            engine.answer(Review(review_th, question.card, *question.place, *when, EASY, 2, duration_ms))
+        times[rows] = now_s
+    assert [sorted(day.card_id.tolist()) for day in days] == expected
+    assert sum(map(len, expected)) > 10
+
+
+def days_of(learner: Learner, times_s: np.ndarray) -> np.ndarray:
+    return np.array([np.nan if np.isnan(at_s) else learner.day_of(at_s) for at_s in times_s])
+
+
+# --- The pace
+
+
+def test_a_limit_lets_the_likeliest_go_first_and_the_others_wait(learner: Learner) -> None:
+    freely, limited = play(learner, 0.9), play(learner, 0.9, pace=Pace(limit=2))
+    first = freely[0].card_id
+    assert len(first) > 4
+    # Least likely first, so the likeliest are the last.
+    assert limited[0].card_id.tolist() == first[-2:].tolist()
+    assert limited[0].waiting == len(first) - 2
+    assert all(len(day.card_id) <= 2 for day in limited)
+    assert all(len(day.card_id) == 2 for day in limited if day.waiting)
+    assert [day.waiting for day in freely] == [0] * DAYS
+    asked = {card for day in limited for card in day.card_id.tolist()}
+    assert asked <= {card for day in freely for card in day.card_id.tolist()}
+
+
+def test_a_backlog_is_spread_over_days(learner: Learner) -> None:
+    """As many each day, everybody once; what falls due later comes on its own day."""
+    backlog = play(learner, 0.9, days=1)[0].card_id.tolist()
+    spread = play(learner, 0.9, days=3, pace=Pace(backlog_days=3))
+    parts = [[card for card in day.card_id[~day.is_repeat].tolist() if card in backlog] for day in spread]
+    assert sorted(card for part in parts for card in part) == sorted(backlog)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert parts[0] == backlog[-len(parts[0]) :]
+
+
+def test_new_cards_are_asked_on_request_and_then_come_again(learner: Learner) -> None:
+    """In order of their ids, so many a day; an engine that is told of each by hand says the same of them."""
+    days = play(learner, 0.9, pace=Pace(new=1))
+    assert [day.card_id[day.is_new].tolist() for day in days[:3]] == [[id_of(NEW_SIBLING)], [id_of(NEW_ALONE)], []]
+    assert any(id_of(NEW_ALONE) in day.card_id[day.is_repeat].tolist() for day in days)
+    assert id_of(NEW_SIBLING) in [int(card) for card in days[0].search.removeprefix("cid:").split(",")]
+    alone = play(replace(learner, cards=nobody_but(learner, NEW_SIBLING)), 0.9, days=1, pace=Pace(new=1))[0]
+    row = np.array([row_of(learner, id_of(NEW_SIBLING))])
+    said = fed(learner).predict_many(questions_at(learner, row, learner.end_s + SECONDS_PER_DAY))
+    assert alone.recall == pytest.approx(said.p_imm[0], abs=TOLERANCE)
+
+
+def test_new_cards_come_last_within_the_limit(learner: Learner) -> None:
+    days = play(learner, 0.9, pace=Pace(limit=1, new=2))
+    assert not any(day.is_new.any() for day in days if day.waiting)
+    assert sum(len(day.card_id) for day in play(learner, 0.9, days=1, pace=Pace(limit=50, new=5))) > 2
+
+
+def test_a_card_that_is_new_in_anki_is_not_asked_whatever_its_history(learner: Learner) -> None:
+    is_new = learner.cards.is_new.copy()
+    is_new[row_of(learner, id_of(3))] = True
+    reset = replace(learner, cards=replace(learner.cards, is_new=is_new))
+    assert id_of(3) not in {card for day in play(reset, 0.9) for card in day.card_id.tolist()}
+
+
+@pytest.mark.parametrize("pace", [{"limit": 0}, {"new": -1}, {"backlog_days": 0}, {"limit": 10**9}])
+def test_a_pace_that_nobody_keeps(pace: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=str(next(iter(pace.values())))):
+        Pace(**pace)
+
+
+def nobody_but(learner: Learner, card: int) -> CardList:
+    return replace(learner.cards, is_suspended=learner.cards.card_id != id_of(card))
+
+
+# --- Days and reasons
+
+
+@pytest.mark.parametrize("hours_after_rollover", [0.5, 12, 23.5])
+def test_every_day_is_one_of_anki_s(learner: Learner, hours_after_rollover: float) -> None:
+    """Also where clocks are set forward and back; the time of day stays."""
+    zone = "Europe/Berlin"
+    assert learner.info is not None
+    there = replace(learner, info=replace(learner.info, timezone=zone))
+    for month, day in ((3, 29), (10, 25)):
+        at_s = datetime(2024, month, day, 4, tzinfo=ZoneInfo(zone)).timestamp() + hours_after_rollover * 3600
+        moments = [there.days_later(at_s, days) for days in range(4)]
+        assert [there.day_of(moment) - there.day_of(at_s) for moment in moments] == [0, 1, 2, 3]
+        assert len({f"{local_time(moment, zone):%H:%M}" for moment in moments}) == 1
+        assert moments[-1] - at_s in (3 * 86_400 - 3600, 3 * 86_400 + 3600)
+
+
+def test_dates_are_those_of_anki_s_days(learner: Learner) -> None:
+    """Half an hour after days begin, on the day on which clocks are set forward."""
+    assert learner.info is not None
+    there = replace(learner, info=replace(learner.info, timezone="America/Los_Angeles"))
+    at_s = datetime(2027, 3, 14, 4, 30, tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
+    days = schedule_learner(there, MODEL, at_s, 0.9, days=2)
+    assert schedule_of(there, at_s, MODEL, days, FREELY, 0.9).dates == ["2027-03-14", "2027-03-15"]
+
+
+def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(schedule, "questions_at", lambda *of: asked.append(of[0].day_of(of[2])) or questions_at(*of))
+    assert learner.info is not None
+    there = replace(learner, info=replace(learner.info, timezone="Europe/Berlin"))
+    at_s = datetime(2024, 10, 26, 4, 30, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    schedule_learner(there, MODEL, at_s, 0.9, days=3)
+    first = there.day_of(at_s)
+    assert sorted(set(asked)) == [first, first + 1, first + 2]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("is_suspended", True, "of 11 cards 11 are suspended"),
+        ("is_new", True, "of 11 cards 1 are suspended, 10 are new; --new N asks so many new cards a day"),
+    ],
+)
+def test_why_nothing_is_asked(learner: Learner, column: str, value: bool, words: str) -> None:
+    cards = replace(learner.cards, **{column: np.full(len(learner.cards), value)})
+    if column == "is_suspended":
+        cards = replace(cards, is_new=np.zeros(len(cards), bool))
+    nobody = replace(learner, cards=cards)
+    assert words in (why_nothing(nobody, play(nobody, 0.9, days=2), FREELY) or "")
+
+
+def test_why_nothing_is_asked_of_deleted_cards_and_of_none_that_is_due(learner: Learner) -> None:
+    none = CardList(**{field.name: getattr(learner.cards, field.name)[:0] for field in fields(CardList)})
+    deleted = replace(learner, cards=none, number=learner.number[:0])
+    deleted = replace(deleted, latest_s=learner.latest_s[:0], latest_day=learner.latest_day[:0])
+    reason = why_nothing(deleted, play(deleted, 0.9, days=2), FREELY)
+    assert reason == "no card can be asked: all 10 cards with reviews were deleted"
+    days = play(learner, 1e-9, days=2)
+    assert "no curve falls to the desired retention" in (why_nothing(learner, days, FREELY) or "")
+    assert why_nothing(learner, play(learner, 0.9, days=2), FREELY) is None
+
+
+def test_the_answers_follow_the_seed(learner: Learner) -> None:
+    def cards(seed: int) -> list[list[int]]:
+        return [day.card_id.tolist() for day in play(learner, days=30, seed=seed)]
+
+    assert cards(1) == cards(1)
+    assert any(cards(1) != cards(seed) for seed in (2, 3, 4))
+
+
+def test_a_higher_retention_takes_more_reviews(learner: Learner) -> None:
+    reviews = [sum(len(day.card_id) for day in play(learner, retention)) for retention in (0.2, 0.4, 0.6, 0.8)]
+    assert reviews == sorted(reviews)
+    assert reviews[0] < reviews[-1]
+
+
+def test_each_card_by_the_retention_of_its_preset(learner: Learner) -> None:
+    """0.8 and 0.9, as one retention for all would not be."""
+    own = play(learner, None, days=1)[0]
+    due = {retention: set(play(learner, retention, days=1)[0].card_id.tolist()) for retention in (0.8, 0.9)}
+    of_cards = dict(zip(learner.cards.card_id.tolist(), learner.cards.desired_retention.tolist(), strict=True))
+    expected = {card for wanted, cards in due.items() for card in cards if of_cards[card] == wanted}
+    assert set(own.card_id.tolist()) == expected
+
+
+def test_parts_of_curves_join(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [day.card_id.tolist() for day in play(learner)]
+    monkeypatch.setattr("rwkv.collection.due_days._TOGETHER", 3)
+    assert [day.card_id.tolist() for day in play(learner)] == whole
+
+
+def test_a_search_for_anki() -> None:
+    none = np.zeros(3, bool)
+    day = ScheduledDay(0, np.array([3, 1, 2]), np.array([False, True, False]), none, np.full(3, 0.5), 0.9, 0)
+    assert day.search == "cid:3,2"
+    repeat = ScheduledDay(4, np.array([1]), np.array([True]), none[:1], np.array([0.5]), 0.9, 0)
+    assert repeat.search == ""
+    assert why_no_search(repeat).endswith("whatever is answered before: 1 card is expected to be back by then")
+    free = ScheduledDay(4, np.empty(0, int), none[:0], none[:0], np.empty(0), float("nan"), 0)
+    assert why_no_search(free) == "no card is due on day 4"
+
+
+def test_the_days_played_through_are_not_kept(tmp_path: Path) -> None:
+    """The states beside the collection are those of the reviews that were."""
+    root = make_person(tmp_path)
+    first = schedule_collection(root, 1, MODEL, RETENTION, days=5, at_s=read_learner(root, 1).end_s)
+    state = root / "collection" / "user_id=1" / "state.rwkv"
+    before = state.read_bytes()
+    again = schedule_collection(root, 1, MODEL, RETENTION, days=5, at_s=read_learner(root, 1).end_s)
+    assert state.read_bytes() == before
+    assert [day.card_id.tolist() for day in first] == [day.card_id.tolist() for day in again]
+
+
+@pytest.mark.parametrize(("retention", "days", "word"), [(0.9, 0, "days"), (1.0, 5, "retention"), (0.9, 9999, "days")])
+def test_impossible_wishes(learner: Learner, retention: float, days: int, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        play(learner, retention, days)

@@ -1,0 +1,186 @@
+"""`rwkv predict` and `rwkv schedule` as they are called: what is on stdout, what on stderr, and the exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rwkv.cli import main
+from rwkv.collection.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, demo_model
+from rwkv.model.checkpoint import write_weights
+from rwkv.model.spec import PUBLISHED
+from tests.collection.people import REVIEWED, SCALE, make_person
+from tests.networks import recipe_network
+
+AT = "2026-02-01T18:00"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection in mine, and a demo whose weights are random, to be the current folder."""
+    root = tmp_path_factory.mktemp("folder")
+    make_person(root / "mine", reviews=40)
+    (root / "rwkv-demo" / "dataset").mkdir(parents=True)
+    (root / "rwkv-demo" / "dataset" / "simulated.json").write_text("{}")
+    write_weights(demo_model(root / "rwkv-demo"), recipe_network(PUBLISHED, SCALE).state_dict())
+    (root / "my.pth").write_bytes(demo_model(root / "rwkv-demo").read_bytes())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """What a command prints on stdout and on stderr, with the demo's weights unless others are given."""
+    model = () if "--model" in arguments else ("--model", "rwkv-demo/model.pth")
+    assert main([*arguments, *model]) == code
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(capsys, "predict", "mine", "--at", AT, "--rows", "3")
+    lines = out.splitlines()
+    assert lines[0] == f"Ada, {REVIEWED + 1} cards, 2026-02-01 18:00 (UTC+02:00), model rwkv-demo/model.pth"
+    assert lines[1] == f"NOTICE: one {DEMO_NOTICE}"
+    assert sum("Wort" in line for line in lines) == 3
+    assert "predictions" in err
+
+
+def test_a_model_that_does_not_know_the_person_is_told_everywhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In the text, in JSON and in each line of CSV, and on stderr."""
+    words = "of your intervals are at the floor of 3e+03 d, also after Easy: this model does not know you"
+    common = ["predict", "mine", "--at", AT, "--least-days", "3000", "--retention", "0.94"]
+    out, err = said(capsys, *common)
+    assert words in out.splitlines()[2]
+    assert words in err
+    assert words in json.loads(said(capsys, *common, "--json")[0])["doubt"]
+    said(capsys, *common, "--out", str(tmp_path / "cards.csv"))
+    assert all(words in line for line in (tmp_path / "cards.csv").read_text().splitlines()[1:])
+
+
+def test_a_schedule_whose_cards_come_back_at_once_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
+    out, _ = said(capsys, *common, "--retention", "0.999999")
+    assert "of the cards come back on the day after: this model does not know you, or a desired retention" in out
+    assert "come back" not in said(capsys, *common, "--retention", "0.1")[0]
+
+
+def test_a_table_of_no_card_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = said(capsys, "predict", "mine", "--cards", "deck:Nowhere")
+    assert out.splitlines()[0].startswith("Ada, 0 cards")
+    assert out.splitlines()[-1] == "no card is one of those that are asked for, and still exists"
+
+
+def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(
+        capsys, "predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new or cid:1600000000000"
+    )
+    read = json.loads(out)
+    assert err == ""
+    assert read["notice"] == f"one {DEMO_NOTICE}"
+    assert len(read["cards"]) == 3
+    assert all(0 < card["p_now"] < 1 for card in read["cards"])
+    assert read["cards"] == sorted(read["cards"], key=lambda card: card["p_now"])
+
+
+def test_a_model_that_is_given_has_no_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(capsys, "predict", "mine", "--model", "my.pth", "--json", "--cards", "is:new")
+    assert json.loads(out)["notice"] is None
+    assert DEMO_NOTICE not in err
+
+
+def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new"]) == 0
+    assert json.loads(capsys.readouterr().out)["notice"] == SHIPPED_NOTICE
+
+
+def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for ending in ("csv", "json", "parquet", "txt"):
+        path = tmp_path / f"cards.{ending}"
+        out, _ = said(capsys, "predict", "mine", "--quiet", "--out", str(path))
+        assert str(path) in out
+        assert path.stat().st_size > 500
+    csv, _ = said(capsys, "predict", "mine", "--quiet", "--format", "csv", "--at", AT)
+    assert csv.startswith("card_id,note,deck")
+
+
+def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = said(capsys, "schedule", "mine", "--at", AT, "--days", "3", "--retention", "0.9")
+    assert f"NOTICE: one {DEMO_NOTICE}" in out
+    assert [line.split()[:2] for line in out.splitlines() if line.strip()[:1].isdigit()] == [
+        ["0", "2026-02-01"],
+        ["1", "2026-02-02"],
+        ["2", "2026-02-03"],
+    ]
+
+
+def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    common = ["schedule", "mine", "--at", AT, "--days", "2", "--quiet", "--retention", "0.9"]
+    read = json.loads(said(capsys, *common, "--json")[0])
+    assert (len(read["days"]), read["notice"]) == (2, f"one {DEMO_NOTICE}")
+    first = read["days"][0]
+    assert first["search"] == "cid:" + ",".join(map(str, first["cards"]))
+    assert first["reviews"] == len(first["cards"]) + len(first["repeats"]) > 0
+    assert said(capsys, *common, "--search", "0")[0] == first["search"] + "\n"
+    said(capsys, *common, "--out", str(tmp_path / "days.csv"))
+    lines = (tmp_path / "days.csv").read_text().splitlines()
+    assert lines[0] == "day,date,reviews,new,waiting,minutes,recall,search,notice"
+    assert first["search"] in lines[1]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "nowhere"), ("nowhere",)),
+        (("predict", "mine", "--at", "yesterday"), ("no moment", "yesterday")),
+        (("predict", "mine", "--cards", "is:old"), ("is:old",)),
+        (("predict", "mine", "--user", "7"), ("not in the folder", "7")),
+        (("predict", "mine", "--retention", "1.5"), ("retention", "1.5")),
+        (("predict", "mine", "--least-days", "1e9"), ("shortest interval",)),
+        (("predict", "mine", "--model", "none.pth"), ("none.pth",)),
+        (("predict", "mine", "--retention", "nan"), ("retention", "nan")),
+        (("predict", "mine", "--least-days", "nan"), ("shortest interval", "nan")),
+        (("predict", "mine", "--least-days", "-1"), ("shortest interval", "-1")),
+        (("predict", "mine", "--user", "99999999999999999999"), ("not in the folder",)),
+        (("predict", "mine", "--at", "0001-01-01"), ("--at", "before the last review")),
+        (("predict", "mine", "--at", "9999-12-31T23:59"), ("--at", "too far ahead")),
+        (("predict", "mine", "--at", "-3d"), ("no moment", "-3d")),
+        (("predict", "mine", "--cards", "-"), ("a term after it",)),
+        (("schedule", "mine", "--days", str(10**20)), ("--days", "3650")),
+        (("schedule", "mine", "--search", "99999"), ("99999", "3649")),
+        (("schedule", "mine", "--limit", "0"), ("--limit", "got: 0")),
+        (("schedule", "mine", "--new", "-1"), ("--new", "got: -1")),
+        (("schedule", "mine", "--backlog-days", str(10**12)), ("--backlog-days",)),
+        (("schedule", "mine", "--retention", "inf"), ("retention", "inf")),
+        (("predict", "mine", "--out", "cards.xlsx"), ("cards.xlsx",)),
+        (("predict", "mine", "--format", "parquet"), ("--out",)),
+        (("predict", "mine", "--rows", "-3"), ("--rows", "got: -3")),
+        (("predict", "mine", "--at", "+99999999d"), ("--at", "too far ahead")),
+        (("predict", "mine", "--at", f"+{10**25}d"), ("--at", "too far ahead")),
+        (("schedule", "mine", "--days", "0"), ("0",)),
+        (("schedule", "mine", "--seed", "-1"), ("seed", "got: -1")),
+        (("schedule", "mine", "--search", "-1"), ("--search", "got: -1")),
+        (("schedule", "mine", "--out", "days.xlsx"), ("days.xlsx",)),
+    ],
+)
+def test_bad_input_is_told_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """Exit code 2, and the message on stderr; stdout is empty, with --json the same in one object."""
+    out, err = said(capsys, *arguments, "--quiet", code=2)
+    assert out == ""
+    assert err.startswith("error: ")
+    for word in (*words, "next: "):
+        assert word in err
+    out, again = said(capsys, *arguments, "--json", "--quiet", code=2)
+    assert again == err
+    read = json.loads(out)
+    assert read["exit_code"] == 2
+    assert "\n".join(f"  {name}: {text}" for name, text in read["error"].items() if name != "what") in err
+    assert read["error"]["what"] in err

@@ -1,0 +1,281 @@
+"""From histories to predictions of the keys: which rows say what, against plain loops over the rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rwkv.batches.collate import Batch, collate
+from rwkv.batches.plan import Group, SegmentPlace
+from rwkv.batches.sliced import plain_slices
+from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.database import Database
+from rwkv.data.history import RevlogTable
+from rwkv.data.key_store import KeySettings, KeyStore
+from rwkv.data.keys import NO_KEYS, BenchmarkKeys
+from rwkv.data.segments import Segment, segment_bounds, whole_history
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.errors import CheckpointError
+from rwkv.evaluation.history_predictions import (
+    Targets,
+    curve_weights,
+    find_targets,
+    last_rows,
+    make_question,
+    predict_history,
+    predict_users,
+)
+from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.heads import Outputs
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.network import Network
+from tests.helpers import make_table, random_revlog, revlog_columns, tables
+from tests.networks import small_network
+
+CPU = torch.device("cpu")
+
+# Float32 sums over batches of another size.
+TOLERANCE = 3e-6
+
+
+def history(table: RevlogTable) -> Segment:
+    return whole_history(table, np.zeros(len(table), bool))
+
+
+def keys_of(review_ths: list[int]) -> BenchmarkKeys:
+    """Keys with bins by which each can be told."""
+    ths = np.array(review_ths, np.int32)
+    return BenchmarkKeys(ths, 1000 + ths)
+
+
+def rows_by_hand(segment: Segment, review_th: int) -> tuple[int, int] | None:
+    """The card's review row before a review, and its query row; None where the history lacks one of them."""
+    query = [row for row in range(len(segment)) if segment.review_th[row] == review_th and segment.is_query[row]]
+    if not query:
+        return None
+    cards = segment.ids["card_id"]
+    before = [row for row in range(query[0]) if cards[row] == cards[query[0]] and not segment.is_query[row]]
+    return (before[-1], query[0]) if before else None
+
+
+# --- Which rows
+
+
+@given(st.data())
+def test_targets_are_those_of_a_plain_search(data: st.DataObject) -> None:
+    table = data.draw(tables())
+    known = table.review_th.tolist()
+    unknown = sorted({*range(1, known[-1] + 3)} - {*known})
+    wanted = sorted(data.draw(st.sets(st.sampled_from(known + unknown))))
+    start = data.draw(st.integers(0, 1000))
+    segment = history(table)
+    expected = {th: rows for th in wanted if (rows := rows_by_hand(segment, th)) is not None}
+
+    targets = find_targets(segment, keys_of(wanted), start)
+    review = [known.index(th) for th in expected]
+    assert targets.user == table.user
+    assert targets.review_th.tolist() == list(expected)
+    assert targets.bins.tolist() == [1000 + th for th in expected]
+    assert targets.ahead_row.tolist() == [start + ahead for ahead, _ in expected.values()]
+    assert targets.imm_row.tolist() == [start + imm for _, imm in expected.values()]
+    assert targets.y.tolist() == [int(table.rating[row] > 1) for row in review]
+    assert targets.elapsed_s.tolist() == [int(table.elapsed_s[row]) for row in review]
+    assert len(targets) == len(expected)
+    assert targets.left_out == len(wanted) - len(expected)
+
+
+def lost_beginning() -> RevlogTable:
+    """Card 1 at 1, 3 and 5; card 2 at 2 and 4, whose first review says that there were others before."""
+    columns = revlog_columns([1, 2, 1, 2, 1], [0, 10, 90_000, 180_000, 190_000], rating=[3, 3, 1, 4, 2])
+    columns["elapsed_days"][1], columns["elapsed_seconds"][1] = 4, 350_000
+    return make_table(columns)
+
+
+def test_keys_that_nothing_predicts_are_left_out_and_counted() -> None:
+    """A first review, one whose beginning is missing, and two that are not in the history."""
+    targets = find_targets(history(lost_beginning()), keys_of([1, 2, 3, 4, 5, 6, 99]))
+    assert targets.review_th.tolist() == [3, 4, 5]
+    assert targets.y.tolist() == [0, 1, 1]
+    assert targets.elapsed_s.tolist() == [90_000, 179_990, 100_000]
+    assert targets.left_out == 4
+
+
+def test_no_keys_make_no_targets() -> None:
+    targets = find_targets(history(lost_beginning()), NO_KEYS)
+    assert len(targets) == 0
+    assert targets.left_out == 0
+
+
+# --- What they say
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Two users in one batch, what is asked of the second, and what the network says of all rows at once."""
+
+    network: Network
+    batch: Batch
+    targets: Targets
+    outputs: Outputs
+
+
+@pytest.fixture(scope="module")
+def asked() -> Asked:
+    segments = [history(make_table(random_revlog(seed, 60, 9), user=seed)) for seed in (1, 2)]
+    batch = collate(segments, [draw_sequence(segment.user) for segment in segments])
+    targets = find_targets(segments[1], keys_of(list(range(10, 61))), len(segments[0]))
+    assert len(targets) > 40
+    network = small_network()
+    with torch.no_grad():
+        return Asked(network, batch, targets, network(batch.inputs(), batch.layouts))
+
+
+COLUMNS = ("review_th", "bins", "ahead_row", "imm_row", "y", "elapsed_s")
+
+# Slices of 16 cut the targets, too.
+SLICES = pytest.mark.parametrize("slice_rows", [16, 16_384])
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    return lambda rows: monkeypatch.setattr("rwkv.evaluation.history_predictions.rows_of_a_slice", lambda device: rows)
+
+
+@SLICES
+def test_predictions_are_those_of_a_plain_loop(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
+    cut(slice_rows)
+    of, outputs = asked.targets, asked.outputs
+    x = last_rows(asked.network, plain_slices(asked.batch, slice_rows))
+    (predictions,) = predict_users(asked.network, x, [of])
+    for name in ("user", "review_th", "y", "bins"):
+        assert getattr(predictions, name) is getattr(of, name)
+    assert predictions.label_elapsed_seconds is of.elapsed_s
+    assert [p.dtype for p in (predictions.p_ahead, predictions.p_imm, predictions.p_all)] == [np.float32] * 3
+    assert predictions.p_all.shape == (len(of), 4)
+    for j in range(len(of)):
+        ahead, imm = of.ahead_row[j : j + 1], of.imm_row[j : j + 1]
+        elapsed_s = torch.from_numpy(of.elapsed_s[j : j + 1])
+        curve = curve_logits(outputs.w_logits[ahead], outputs.ahead_logits[ahead], elapsed_s)
+        assert predictions.p_ahead[j] == pytest.approx(curve.corrected.sigmoid().item(), abs=TOLERANCE)
+        assert predictions.p_imm[j] == pytest.approx(immediate_recall(outputs.p_logits[imm]).item(), abs=TOLERANCE)
+        assert predictions.p_all[j] == pytest.approx(outputs.p_logits[imm][0].softmax(0).numpy(), abs=TOLERANCE)
+    assert np.std(predictions.p_ahead) > 1e-3
+    assert np.std(predictions.p_imm) > 1e-3
+    assert predictions.is_finite
+
+
+@SLICES
+def test_curve_weights_are_those_of_the_row_that_predicts(
+    asked: Asked, slice_rows: int, cut: Callable[[int], None]
+) -> None:
+    cut(slice_rows)
+    of = asked.targets
+    weights = curve_weights(asked.network, last_rows(asked.network, plain_slices(asked.batch, slice_rows)), of)
+    assert weights.dtype == torch.float32
+    assert weights.shape == (len(of), 128)
+    torch.testing.assert_close(weights.sum(1), torch.ones(len(of)))
+    for j, row in enumerate(of.ahead_row):
+        expected = asked.outputs.w_logits[row].softmax(0)
+        torch.testing.assert_close(weights[j], expected, rtol=0, atol=TOLERANCE)
+    assert weights.std(0).max() > 1e-4
+
+
+def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
+    x = last_rows(asked.network, plain_slices(asked.batch, 16)).clone()
+    x[asked.targets.imm_row[3]] = torch.nan
+    (predictions,) = predict_users(asked.network, x, [asked.targets])
+    assert not predictions.is_finite
+
+
+@SLICES
+def test_several_users_at_once_are_each_alone(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
+    cut(slice_rows)
+    x = last_rows(asked.network, plain_slices(asked.batch, slice_rows))
+    other = replace(asked.targets, user=3, **{name: getattr(asked.targets, name)[5:12] for name in COLUMNS})
+    targets = [other, asked.targets, other]
+    for of, ours in zip(targets, predict_users(asked.network, x, targets), strict=True):
+        (alone,) = predict_users(asked.network, x, [of])
+        assert ours.user == of.user
+        for name in ("review_th", "y", "bins", "label_elapsed_seconds"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
+        for name in ("p_ahead", "p_imm", "p_all"):
+            np.testing.assert_allclose(getattr(ours, name), getattr(alone, name), rtol=0, atol=TOLERANCE)
+
+
+def test_a_whole_history_at_once() -> None:
+    """What the network says of all its rows, and an error instead of what is no number."""
+    segment, network = history(make_table(random_revlog(2, 60, 9), user=2)), small_network()
+    targets = find_targets(segment, keys_of(list(range(10, 61))))
+    said = predict_history(network, segment, targets)
+    with torch.no_grad():
+        batch = collate([segment], [draw_sequence(2)])
+        p_logits = network(batch.inputs(), batch.layouts).p_logits[torch.from_numpy(targets.imm_row)]
+    np.testing.assert_allclose(said.p_imm, immediate_recall(p_logits).numpy(), rtol=0, atol=TOLERANCE)
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    with pytest.raises(CheckpointError, match="not finite"):
+        predict_history(network, segment, targets)
+
+
+# --- From the databases
+
+
+def place_of(table: RevlogTable) -> SegmentPlace:
+    return SegmentPlace(table.user, 0, 0, len(table), len(history(table)))
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[ReviewStore, KeyStore, Group]:
+    """Users 1 to 4 in a store with segments of 20 rows; of user 2 there are no keys, user 3's history is damaged."""
+    tables = [make_table(random_revlog(user, 30, 5), user=user) for user in (1, 2, 3, 4)]
+    store = ReviewStore(Database(tmp_path / "store", 1 << 20, ""))
+    store.begin(StoreSettings(20, "own", ""))
+    for of in tables:
+        encoded = encode_history(StoredHistory(of, np.zeros(len(of), bool)))
+        damaged = encoded if of.user != 3 else encoded[:-9]
+        store.write([EncodedUser(of.user, damaged, segment_bounds(of, 20), len(of), ())])
+    keys = KeyStore(Database(tmp_path / "keys", 1 << 20, ""), "")
+    keys.begin(KeySettings(True, True))
+    keys.write({user: keys_of([20, 25, 30]) for user in (1, 3, 4)})
+    return store, keys, tuple(map(place_of, tables))
+
+
+def test_users_who_cannot_be_read_leave_the_others_as_they_are(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
+    store, keys, group = stored
+    question = make_question(store, keys, group, CPU)
+    assert question.problems.keys() == {2, 3}
+    assert "keys of user 2 are missing" in str(question.problems[2])
+    assert "user 3" in str(question.problems[3])
+    sound = make_question(store, keys, (group[0], group[3]), CPU)
+    assert sound.problems == {}
+    assert question.batch is not None
+    assert sound.batch is not None
+    assert len(question.batch) == group[0].rows + group[3].rows
+    torch.testing.assert_close(question.batch.rows.inputs(), sound.batch.rows.inputs(), rtol=0, atol=0)
+    assert [of.user for of in question.targets] == [1, 4]
+    starts = (0, group[0].rows)
+    for ours, start in zip(question.targets, starts, strict=True):
+        expected = find_targets(history(store.read(ours.user).table), keys.read(ours.user), start)
+        np.testing.assert_array_equal(ours.ahead_row, expected.ahead_row)
+        np.testing.assert_array_equal(ours.imm_row, expected.imm_row)
+
+
+def test_a_history_in_segments_is_one_sequence(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
+    store, keys, group = stored
+    question = make_question(store, keys, group[:1], CPU)
+    segment = history(store.read(1).table)
+    assert question.batch is not None
+    torch.testing.assert_close(question.batch.rows.features, torch.from_numpy(segment.features), rtol=0, atol=0)
+    assert set(question.batch.rows.sequence.tolist()) == {0}
+
+
+def test_a_batch_of_nobody_is_none(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
+    store, keys, group = stored
+    question = make_question(store, keys, group[1:3], CPU)
+    assert question.batch is None
+    assert question.targets == ()

@@ -1,0 +1,133 @@
+"""A few rows by the native kernel are those of Network.step, whose weights and states they share."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from rwkv.model.native_step import FewRows, flat_state, pack_network, packs, state_size, unflat_state
+from rwkv.model.network import Network
+from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.ops.cpu.native import is_built
+from rwkv.ops.cpu.network_step import network_step
+from tests.networks import NATIVE, native_network, random_inputs, recipe_network, small_network
+
+# Every rank in turn is the widest of all that a linear map makes.
+WIDE = [replace(NATIVE, **{name: 300}) for name in ("decay_rank", "a_rank", "v_rank", "gate_rank")]
+NETWORKS = {"published": recipe_network(PUBLISHED), "native": native_network(), "small": small_network()}
+
+# Float32 sums in another order, relative to the largest number: errors of single sums are some 1e-7, and 16 layers and
+# the products of the heads pass them on. Against float64 both forms are equally far off.
+TOLERANCE = 5e-6
+
+ALL, NONE, SOME = [True] * 5, [False] * 5, [True, False, True, False, True]
+
+
+def random_states(network: Network, seed: int) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    sizes = [state_size(network.spec, stream) for stream in network.spec.streams]
+    return [0.3 * torch.randn(1, size, generator=rng) for size in sizes]
+
+
+@torch.no_grad()
+def by_step(network: Network, inputs: Tensor, before: list[Tensor], seen: list[bool]) -> tuple[Tensor, list[Tensor]]:
+    """Outputs [N, 2 * curves + 4] and states after each row."""
+    rows, spec = len(inputs), network.spec
+    states = [
+        unflat_state(flat.expand(rows, -1), torch.full((rows,), known), spec, stream)
+        for flat, known, stream in zip(before, seen, spec.streams, strict=True)
+    ]
+    outputs, after = network.step(inputs, states)
+    return torch.cat(outputs, 1), [flat_state(state) for state in after]
+
+
+def relative_difference(ours: Tensor, expected: Tensor) -> float:
+    assert ours.shape == expected.shape
+    return float((ours - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("seen", [ALL, NONE, SOME], ids=["all", "none", "some"])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equals_step(name: str, rows: int, seen: list[bool]) -> None:
+    network = NETWORKS[name]
+    inputs, writes = random_inputs(rows, rows), min(rows, 2)
+    before = random_states(network, 7)
+    # Whatever the memory holds, a state without review is empty.
+    known = [state if there else torch.zeros_like(state) for state, there in zip(before, seen, strict=True)]
+    expected, states = by_step(network, inputs, known, seen)
+    given = [state if there else None for state, there in zip(before, seen, strict=True)]
+    outputs, after = FewRows(network)(inputs, given, writes)
+    assert relative_difference(outputs, expected) < TOLERANCE
+    for ours, theirs in zip(after, states, strict=True):
+        assert relative_difference(ours, theirs[-writes:]) < TOLERANCE
+
+
+@pytest.mark.parametrize("spec", WIDE, ids=["decay", "a", "v", "gate"])
+def test_ranks_may_be_wider_than_all_else(spec: NetworkSpec) -> None:
+    network = recipe_network(replace(spec, curves=16))
+    inputs, before = random_inputs(6, 3), random_states(network, 6)
+    expected, states = by_step(network, inputs, before, ALL)
+    outputs, after = FewRows(network)(inputs, before, 1)
+    assert relative_difference(outputs, expected) < TOLERANCE
+    for ours, theirs in zip(after, states, strict=True):
+        assert relative_difference(ours, theirs[-1:]) < TOLERANCE
+
+
+@pytest.mark.skipif(not is_built(), reason="the native kernels are not built")
+def test_the_kernel_is_used() -> None:
+    assert {name: packs(network) for name, network in NETWORKS.items()} == {
+        "published": True,
+        "native": True,
+        "small": False,  # its heads have 8 channels
+    }
+    assert not packs(recipe_network(NETWORKS["native"].spec).to(torch.bfloat16))
+
+
+def test_the_state_before_is_left_alone() -> None:
+    network = NETWORKS["native"]
+    before = random_states(network, 3)
+    copies = [state.clone() for state in before]
+    FewRows(network)(random_inputs(3, 2), before, 1)
+    assert all(torch.equal(state, copy) for state, copy in zip(before, copies, strict=True))
+
+
+def test_a_row_does_not_depend_on_those_beside_it() -> None:
+    """One pass serves the query row and the review row: each as if alone."""
+    network = NETWORKS["native"]
+    run, before, inputs = FewRows(network), random_states(network, 4), random_inputs(4, 2)
+    both, after = run(inputs, before, 1)
+    query, none = run(inputs[:1], before, 0)
+    review, alone = run(inputs[1:], before, 1)
+    assert relative_difference(both, torch.cat([query, review])) < TOLERANCE
+    assert all(len(state) == 0 for state in none)
+    for state, other in zip(after, alone, strict=True):
+        assert relative_difference(state, other) < TOLERANCE
+
+
+def test_flat_states_come_back() -> None:
+    spec = NETWORKS["native"].spec
+    for stream in spec.streams:
+        flat = torch.randn(3, state_size(spec, stream), generator=torch.Generator().manual_seed(1))
+        seen = torch.tensor([True, False, True])
+        state = unflat_state(flat, seen, spec, stream)
+        assert torch.equal(flat_state(state), flat)
+        assert all(layer.wkv.shape == (3, spec.heads, spec.head_width, spec.head_width) for layer in state)
+
+
+@pytest.mark.skipif(not is_built(), reason="the native kernels are not built")
+def test_the_kernel_refuses_what_does_not_fit() -> None:
+    network = NETWORKS["native"]
+    packed, before, inputs = pack_network(network), random_states(network, 5), random_inputs(5, 2)
+    cut = type(packed)(packed.weights[:-16], packed.sizes)
+    more = type(packed)(torch.cat([packed.weights, packed.weights[:1]]), packed.sizes)
+    for broken in (cut, more):
+        with pytest.raises(RuntimeError, match="packed weights"):
+            network_step(broken, inputs, before, ALL, 1)
+    with pytest.raises(RuntimeError, match="writes"):
+        network_step(packed, inputs, before, ALL, 3)
+    with pytest.raises(RuntimeError, match="inputs"):
+        network_step(packed, inputs[:, :-1].contiguous(), before, ALL, 1)
+    with pytest.raises(RuntimeError, match="a state"):
+        network_step(packed, inputs, [before[0][:, 1:].contiguous(), *before[1:]], ALL, 1)

@@ -1,0 +1,85 @@
+"""Calls that are not valid end in an exception with a sentence, never in a signal or in numbers from other memory."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rwkv.ops.cpu.native import _OPS
+from rwkv.ops.dropout import hash_dropout
+from rwkv.ops.groups import plan_chunks
+from tests.ops.cpu.valid_calls import Call, valid_calls
+from tests.ops.groups import needs_native
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CSRC = REPOSITORY / "rwkv" / "ops" / "cpu" / "csrc"
+
+pytestmark = needs_native
+
+
+def call_of(name: str) -> Call:
+    return next(call for call in valid_calls() if call.name == name)
+
+
+def refusal(name: str, **changed: object) -> str:
+    call = call_of(name)
+    with pytest.raises(RuntimeError) as caught:
+        call.run(*(call.arguments | changed).values())
+    return str(caught.value)
+
+
+def test_every_operator_is_called() -> None:
+    assert {call.name.split(" ")[0] for call in valid_calls()} >= set(_OPS)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_spoiled_calls_raise(seed: int) -> None:
+    """Hundreds of each operator, in a process of their own, whose last line names what ended it."""
+    command = [sys.executable, "-m", "tests.ops.cpu.invalid_calls", str(seed), "400"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    lines = done.stdout.splitlines()
+    accepted = [lines[i - 1] for i, line in enumerate(lines) if line == "accepted"]
+    assert not accepted
+    assert (done.returncode, lines[-1]) == (0, "all made"), done.stderr[-2000:]
+
+
+def test_a_refusal_says_what_it_got() -> None:
+    """Where the compiler links a C++ library of its own, a number that goes through a stream ends the process."""
+    sizes = call_of("network_step").arguments["sizes"]
+    assert "writes must be 0 to 3, got 4" in refusal("network_step", writes=4)
+    assert "at most 4096 rows, got 5000" in refusal("network_step", inputs=torch.zeros(5000, 92))
+    assert "must be 1 to 65536, got 70000" in refusal("network_step", sizes=[70_000, *sizes[1:]])
+    assert "source[0] = 12345 is neither" in refusal("channel_mix_forward", source=torch.full((7,), 12_345))
+    assert "[7, 32] of Float, got [7, 31] of Float" in refusal("time_mix_backward", of_y=torch.zeros(7, 31))
+    assert "0 to 7 rows, got 0 to 8" in refusal("wkv_forward", offsets=torch.tensor([0, 8]))
+    assert "twice 4 columns, at least 4, got 7" in refusal("curve_recall", curves=torch.zeros(6, 7))
+    assert "below 2^32, got 4294967296" in refusal("hash_dropout", threshold=2**32)
+
+
+def test_heads_of_other_widths_are_refused() -> None:
+    rows = {name: torch.zeros(7, 2, 8) for name in ("r", "log_decay", "k_hat", "v", "b")}
+    assert "a head must have 16, 32 or 64 channels, got 8" in refusal("wkv_forward", **rows)
+
+
+def test_only_the_checks_speak_to_pytorch() -> None:
+    """Every message goes through `refuse`, which uses no stream: see checks.h."""
+    users = {
+        path.name for path in CSRC.iterdir() if re.search(r"\b(TORCH_CHECK\w*|AT_ERROR|throw)\s*\(", path.read_text())
+    }
+    assert users <= {"checks.cpp"}
+
+
+@pytest.mark.parametrize("offsets", [[0, 3], [1, 4], [0, 3, 2, 4], [-1, 4], []])
+def test_offsets_of_the_plain_form_are_checked_too(offsets: list[int]) -> None:
+    with pytest.raises(ValueError, match="offsets must go from 0 to 4 rows"):
+        plan_chunks(torch.tensor(offsets, dtype=torch.int64), torch.zeros(4, dtype=torch.bool), 16)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rates_of_dropout_that_keep_nothing_are_refused(rate: float, dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        hash_dropout(torch.ones(4, dtype=dtype), rate, torch.tensor([1]), 1)

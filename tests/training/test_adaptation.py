@@ -1,0 +1,206 @@
+"""Adapting weights: what is learnt from, what is not, and that nothing worse is called better."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from rwkv.data.history import RevlogTable
+from rwkv.model.network import Network, frozen_network
+from rwkv.training import adaptation
+from rwkv.training.adaptation import HeadRows, Judged, adapt, cuts_of, head_rows, judged_reviews, learning
+from tests.helpers import make_table, random_revlog
+from tests.networks import NATIVE, native_network
+
+REVIEWS = 260
+JUDGE = adaptation._judge
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adaptation, "MOST_ROUNDS", 3)
+    monkeypatch.setattr(adaptation, "ROWS", 128)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return frozen_network(native_network().state_dict(), torch.float32, NATIVE)
+
+
+def history(seed: int = 1, reviews: int = REVIEWS) -> RevlogTable:
+    return make_table(random_revlog(seed, reviews, cards=30))
+
+
+def with_ratings(table: RevlogTable, first: int, rating: int) -> RevlogTable:
+    """The same with one rating from a review on."""
+    changed = table.rating.copy()
+    changed[first:] = rating
+    return replace(table, rating=changed)
+
+
+def weights_of(network: Network) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in network.state_dict().items()}
+
+
+def assert_same(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert [name for name, weight in ours.items() if not torch.equal(weight, expected[name])] == []
+
+
+@pytest.fixture
+def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Network]:
+    """Gets what was learnt, before it is judged; so many rounds are taken whether they gain something or not."""
+    monkeypatch.setattr(adaptation, "_best_rounds", lambda *given: {"RWKV": 2, "RWKV-P": 3})
+    found: list[Network] = []
+
+    def judge(before: Network, after: Network, table: RevlogTable, first: int) -> Judged:
+        found.append(after)
+        return JUDGE(before, after, table, first)
+
+    monkeypatch.setattr(adaptation, "_judge", judge)
+    return found
+
+
+# --- What is learnt from
+
+
+def test_a_history_is_cut_by_time() -> None:
+    table = history()
+    cuts = cuts_of(table)
+    assert cuts is not None
+    judged = judged_reviews(table)
+    shares = [judged[: cuts.stop].mean(), judged[: cuts.kept].sum() / judged.sum()]
+    assert 0 < cuts.stop < cuts.kept < len(table)
+    assert judged[: cuts.stop].sum() / judged.sum() == pytest.approx(adaptation.LEARNT_SHARE, abs=1 / judged.sum())
+    assert shares[1] == pytest.approx(1 - adaptation.KEPT_SHARE, abs=1 / judged.sum())
+
+
+def test_a_short_history_is_not_cut() -> None:
+    assert cuts_of(history(reviews=adaptation.FEWEST_OF_A_PERSON)) is None
+
+
+@pytest.mark.parametrize("rating", [1, 4])
+def test_nothing_is_learnt_from_what_is_kept_aside(network: Network, learnt: list[Network], rating: int) -> None:
+    table = history()
+    cuts = cuts_of(table)
+    assert cuts is not None
+    plain = adapt(network, [table])
+    changed = adapt(network, [with_ratings(table, cuts.kept, rating)])
+    assert_same(weights_of(learnt[1]), weights_of(learnt[0]))
+    assert changed.people[0].before != plain.people[0].before
+
+
+def test_what_comes_before_is_learnt_from(network: Network, learnt: list[Network]) -> None:
+    table = history()
+    cuts = cuts_of(table)
+    assert cuts is not None
+    for of in (table, with_ratings(table, cuts.kept - 9, 1)):
+        adapt(network, [of])
+    assert not torch.equal(learnt[0].p_linear.bias, learnt[1].p_linear.bias)
+
+
+def test_the_search_for_where_to_stop_learns_nothing_from_there_on(network: Network) -> None:
+    """Labels are taken away by the review that they name, on whichever row they stand."""
+    table = history()
+    cuts = cuts_of(table)
+    assert cuts is not None
+    first = int(table.review_th[cuts.stop])
+
+    def after_a_round(of: RevlogTable) -> dict[str, torch.Tensor]:
+        return weights_of(next(learning(network, [head_rows(network, of).labelled_before(first)])))
+
+    assert_same(after_a_round(with_ratings(table, cuts.stop, 1)), after_a_round(table))
+    rows = head_rows(network, table)
+    assert rows.labels.has_label.numpy()[rows.labelled >= first].any()
+    assert not rows.labelled_before(first).labels.has_label.numpy()[rows.labelled >= first].any()
+
+
+# --- What moves
+
+
+def test_only_the_heads_move_and_not_the_network_given(network: Network, learnt: list[Network]) -> None:
+    before = weights_of(network)
+    adapt(network, [history(), history(2)])
+    assert_same(weights_of(network), before)
+    moved = {name for name, weight in weights_of(learnt[0]).items() if not torch.equal(weight, before[name])}
+    assert {"p_linear.bias", "w_linear.bias", "ahead_linear.bias"} <= moved
+    assert not [name for name in moved if name.startswith(("rwkv_modules", "features2card", "prehead_norm"))]
+
+
+def test_learning_lowers_the_loss_on_what_is_learnt(network: Network) -> None:
+    table = history()
+    rows = head_rows(network, table)
+
+    def loss(of: Network) -> float:
+        return sum(rows.loss_from(of, 1)[0].values())
+
+    *_, learnt = islice(learning(network, [rows]), 8)
+    assert loss(learnt) < loss(network)
+
+
+# --- What is called better
+
+
+@pytest.mark.parametrize(
+    ("after", "better"),
+    [
+        ((0.29, 0.30), ["RWKV"]),
+        ((0.30, 0.29), ["RWKV-P"]),
+        ((0.30, 0.30), []),
+        ((0.20, 0.20), ["RWKV", "RWKV-P"]),
+        ((0.31, 0.31), []),
+        ((float("nan"), 0.31), []),
+    ],
+)
+def test_heads_are_taken_only_where_they_do_better(
+    network: Network, monkeypatch: pytest.MonkeyPatch, after: tuple[float, float], better: list[str]
+) -> None:
+    def judge(before: Network, after_it: Network, table: RevlogTable, first: int) -> Judged:
+        return Judged(1, 9, {"RWKV": 0.3, "RWKV-P": 0.3}, dict(zip(("RWKV", "RWKV-P"), after, strict=True)))
+
+    monkeypatch.setattr(adaptation, "_best_rounds", lambda *given: {"RWKV": 2, "RWKV-P": 3})
+    monkeypatch.setattr(adaptation, "_judge", judge)
+    found = adapt(network, [history()])
+    assert list(found.better) == better
+    before = weights_of(network)
+    moved = {name.split(".")[0] for name, of in weights_of(found.network).items() if not torch.equal(of, before[name])}
+    assert ("p_linear" in moved, "w_linear" in moved) == ("RWKV-P" in better, "RWKV" in better)
+
+
+def test_the_mean_over_people_decides(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {1: (0.5, 0.4), 2: (0.2, 0.25)}
+
+    def judge(before: Network, after: Network, table: RevlogTable, first: int) -> Judged:
+        return Judged(table.user, 9, *(dict.fromkeys(("RWKV", "RWKV-P"), loss) for loss in losses[table.user]))
+
+    monkeypatch.setattr(adaptation, "_best_rounds", lambda *given: {"RWKV": 1, "RWKV-P": 1})
+    monkeypatch.setattr(adaptation, "_judge", judge)
+    one, other = history(), replace(history(2), user=2)
+    assert adapt(network, [one, other]).better == ("RWKV", "RWKV-P")
+    assert adapt(network, [other]).better == ()
+
+
+def test_a_model_that_gets_worse_is_refused(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is kept aside came otherwise than what was learnt from."""
+    table = history()
+    cuts = cuts_of(table)
+    assert cuts is not None
+    turned = replace(table, rating=np.where(np.arange(len(table)) < cuts.kept, 4, 1).astype(np.int8))
+    found = adapt(network, [turned])
+    assert min(found.steps.values()) > 0
+    assert all(found.after[name] > found.before[name] for name in ("RWKV", "RWKV-P"))
+    assert found.better == ()
+    assert_same(weights_of(found.network), weights_of(network))
+
+
+def test_where_nothing_is_gained_the_weights_stay(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmoved(of: Network, known: list[HeadRows]) -> Iterator[Network]:
+        while True:
+            yield of
+
+    monkeypatch.setattr(adaptation, "learning", unmoved)
+    found = adapt(network, [history()])
+    assert (found.steps, found.better) == ({"RWKV": 0, "RWKV-P": 0}, ())
+    assert_same(weights_of(found.network), weights_of(network))
