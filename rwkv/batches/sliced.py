@@ -6,9 +6,8 @@ import torch
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.single_buffer import OnePiece, in_one_piece
-from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
+from rwkv.model.gpu_batch import GpuBatch, StoredRows, coded_entities, gpu_batch
 from rwkv.model.packing import StreamPart, cut_stream
-from rwkv.ops.triton.arguments import StoredRows
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.groups import PackedGroups
+from rwkv.ops.triton.run_plan import extended
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,22 @@ class StreamLayout:
         """The same with all its tensors changed, those of its groups' plans included."""
         tensors = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
         return StreamLayout(**tensors, groups=self.groups.map(change))
+
+    def padded(self, rows: int, groups: int) -> "StreamLayout":
+        """The same with query rows up to `rows`, in a group of their own, and empty groups up to `groups`.
+
+        Each added row keeps its place, and is its own token shift's source.
+        """
+        added = torch.arange(len(self.order), rows)
+        return StreamLayout(
+            order=torch.cat([self.order, added]),
+            inverse=torch.cat([self.inverse, added]),
+            groups=self.groups.padded(rows, groups),
+            previous_review=extended(self.previous_review, rows, -1),
+            source=torch.cat([self.source, added]),
+            group=extended(self.group, rows, self.groups.groups),
+            last_review=extended(self.last_review, groups, -1),
+        )
 
 
 def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.triton.run_plan import RunPlan, plan_runs
+from rwkv.ops.triton.run_plan import RunPlan, extended, plan_runs
 
 DEFAULT_CHUNK_LENGTH = 16
 
@@ -77,12 +77,14 @@ class PackedGroups:
     """Rows side by side, group after group; a group may have any number of rows, also none.
 
     offsets int64 [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1. is_query bool [N]: rows that only read.
-    Plans are made when first asked for, and move along.
+    Plans are made when first asked for, unless they are given, and move along.
     """
 
     offsets: Tensor
     is_query: Tensor
     chunk_length: int = DEFAULT_CHUNK_LENGTH
+    given_chunks: ChunkPlan | None = None
+    given_runs: RunPlan | None = None
 
     @property
     def groups(self) -> int:
@@ -91,20 +93,34 @@ class PackedGroups:
     @cached_property
     def chunks(self) -> ChunkPlan:
         """The plan of the chunked form in plain PyTorch."""
-        return plan_chunks(self.offsets, self.is_query, self.chunk_length)
+        return self.given_chunks or plan_chunks(self.offsets, self.is_query, self.chunk_length)
 
     @cached_property
     def runs(self) -> RunPlan:
         """The plan of the kernels for GPUs."""
-        return plan_runs(self.offsets, self.is_query)
+        return self.given_runs or plan_runs(self.offsets, self.is_query)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "PackedGroups":
         """The same with all its tensors changed, those of the plans that were made included."""
-        changed = PackedGroups(change(self.offsets), change(self.is_query), self.chunk_length)
-        for name in ("chunks", "runs"):
-            if name in vars(self):
-                vars(changed)[name] = vars(self)[name].map(change)
-        return changed
+        chunks, runs = vars(self).get("chunks", self.given_chunks), vars(self).get("runs", self.given_runs)
+        return PackedGroups(
+            change(self.offsets),
+            change(self.is_query),
+            self.chunk_length,
+            chunks and chunks.map(change),
+            runs and runs.map(change),
+        )
+
+    def padded(self, rows: int, groups: int) -> "PackedGroups":
+        """The same followed by one group of query rows up to `rows`, and by empty ones up to `groups`, at least one.
+
+        Runs that do nothing belong to the last group. See `RunPlan.padded` for the plan.
+        """
+        filled, is_query = torch.cat([self.offsets, torch.tensor([rows])]), extended(self.is_query, rows, True)
+        offsets = extended(filled, groups + 1, rows)
+        return PackedGroups(
+            offsets, is_query, self.chunk_length, given_runs=plan_runs(filled, is_query).padded(offsets, is_query)
+        )
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:

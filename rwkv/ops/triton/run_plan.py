@@ -18,6 +18,9 @@ RUNS_OF_A_GROUP = 256
 # Up to this many runs are scanned one after another; more are scanned in two levels.
 LONGEST_SCAN = 24
 
+# Slots of a padded plan's scan are filled up to one of these.
+_SLOTS = (0, 128, 512, 2048)
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -48,6 +51,38 @@ class RunPlan:
     def map(self, change: Callable[[Tensor], Tensor]) -> "RunPlan":
         """The same with all its tensors changed."""
         return replace(self, **{name: change(x) for name, x in vars(self).items()})
+
+    def padded(self, offsets: Tensor, is_query: Tensor) -> "RunPlan":
+        """The same with chunks and runs without rows, and slots, spans and ranges of slots that nobody reads.
+
+        offsets, is_query: as `PackedGroups.padded` has them, of whose groups the last have no rows. Plans of equally
+        many rows and groups have one of a few sizes.
+        """
+        rows, groups = len(is_query), len(offsets) - 1
+        runs = groups + 2 * RUNS
+        wanted = len(self.slot_run) and len(self.slot_run) + 1
+        slots = next(size for size in _SLOTS if size >= wanted)
+        spans = slots // 2 if len(self.spans) else 0
+        idle_slots = torch.tensor([slots - 1, slots])
+        idle = torch.tensor([spans - 1, spans]) if spans else idle_slots
+        return RunPlan(
+            is_query=is_query,
+            offsets=offsets,
+            chunks=extended(self.chunks, rows // CHUNK_LENGTH + groups, 0),
+            runs=extended(self.runs, runs, torch.tensor([0, 0, 0, groups - 1, -1])),
+            slot_run=extended(self.slot_run, slots, runs - 1),
+            scanned_group=extended(self.scanned_group, slots // 2, groups - 1),
+            group_scan=extended(self.group_scan, slots // 2, idle),
+            spans=extended(self.spans, spans, idle_slots),
+        )
+
+
+def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
+    """x [n, ...] followed by copies of a value up to `length` entries."""
+    if len(x) > length:
+        raise ValueError(f"{len(x)} entries do not fit into {length}")
+    added = torch.as_tensor(value, dtype=x.dtype).expand(length - len(x), *x.shape[1:])
+    return torch.cat([x, added])
 
 
 def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
