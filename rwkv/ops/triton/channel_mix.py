@@ -17,12 +17,8 @@ from rwkv.ops.triton.arguments import ChannelWeights
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.shift import pair_of, shifted_pairs_backward
-from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.tuning import product_sizes
 from rwkv.ops.triton.wkv_chunk import dot
-
-# Rows a program, inner columns at a time, and how it is compiled, by measurement on an H100.
-_SETTINGS = {"ROWS": 64, "INNER": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
-_PRECISE = {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2}
 
 
 @triton.jit
@@ -137,4 +133,4 @@ def channel_mix_backward(
 
 
 def _sizes(x: Tensor) -> dict[str, Any]:
-    return {"C": x.shape[1], **by_dtype(x.dtype, _SETTINGS, _PRECISE)}
+    return {"C": x.shape[1], **product_sizes("channel_mix", x.dtype)}

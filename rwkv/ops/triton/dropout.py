@@ -7,8 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.dropout import Drop
-
-_BLOCK = 1024
+from rwkv.ops.triton.tuning import other_sizes
 
 
 @triton.jit
@@ -47,8 +46,8 @@ def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK
 
 def hash_dropout(x: Tensor, drop: Drop, residual: Tensor | None) -> Tensor:
     """drop(x) + residual, the last if there is one."""
-    y = torch.empty_like(x)
-    grid = (triton.cdiv(x.numel(), _BLOCK),)
+    y, sizes = torch.empty_like(x), other_sizes("dropout")
+    grid = (triton.cdiv(x.numel(), sizes["BLOCK"]),)
     if x.numel():
-        _dropout_kernel[grid](x, residual, y, drop.seed, x.numel(), *drop.numbers, BLOCK=_BLOCK)
+        _dropout_kernel[grid](x, residual, y, drop.seed, x.numel(), *drop.numbers, **sizes)
     return y

@@ -15,12 +15,8 @@ from torch import Tensor
 
 from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
 from rwkv.ops.triton.reductions import join_moments
-from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.tuning import product_sizes
 from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
-
-# Rows a program, hidden columns at a time, and how it is compiled: with so few registers two programs share a core.
-_SIZES = {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128}
-_PRECISE = {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2}
 
 _HALF_PI = tl.constexpr(math.pi / 2)
 
@@ -188,5 +184,5 @@ def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> 
         "DAYS": days,
         "C": len(weights.W_out),
         **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
-        **by_dtype(weights.W_in.dtype, _SIZES, _PRECISE),
+        **product_sizes("encode", weights.W_in.dtype),
     }

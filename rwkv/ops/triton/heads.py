@@ -13,13 +13,8 @@ from torch import Tensor
 
 from rwkv.ops.triton.arguments import HeadWeights
 from rwkv.ops.triton.reductions import EPS, join_moments, standardised_rows
-from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.tuning import product_sizes
 from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
-
-# Rows a program, hidden columns at a time, and how it is compiled: by registers and traffic of weights, not by time.
-_RECALL = {"ROWS": 128, "INNER": 32, "num_warps": 8, "num_stages": 2}
-_RATINGS = {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2}
-_PRECISE = {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2}
 
 
 @triton.jit
@@ -187,7 +182,7 @@ def recall_at_rows(
     """
     p = x.new_empty(len(rows), dtype=torch.float32)
     if len(rows):
-        sizes = _sizes(x, _RECALL, weights.ahead.final)
+        sizes = _sizes(x, "recall", weights.ahead.final)
         _recall_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
             x, rows, elapsed_s, weights.norm_weight, weights.norm_bias, *weights.mixture, *weights.ahead, *grid,
             p, len(rows), len(weights.ahead.W), CURVES=len(grid[0]), FLOOR=floor, **sizes,
@@ -200,7 +195,7 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
     ratings = weights.ratings.final.shape[1]
     logits = x.new_empty(len(rows), ratings, dtype=torch.float32)
     if len(rows):
-        sizes = _sizes(x, _RATINGS, weights.ratings.final)
+        sizes = _sizes(x, "ratings", weights.ratings.final)
         out = max(LEAST_PRODUCT, triton.next_power_of_2(ratings))
         _ratings_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
             x, rows, weights.norm_weight, weights.norm_bias, *weights.ratings, logits, len(rows),
@@ -209,5 +204,5 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
     return logits
 
 
-def _sizes(x: Tensor, settings: dict[str, int], final: Tensor) -> dict[str, Any]:
-    return {"C": x.shape[1], "TERMS": len(final), **by_dtype(x.dtype, settings, _PRECISE)}
+def _sizes(x: Tensor, kernel: str, final: Tensor) -> dict[str, Any]:
+    return {"C": x.shape[1], "TERMS": len(final), **product_sizes(kernel, x.dtype)}

@@ -7,6 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops import mixers
+from rwkv.ops.triton.tuning import other_sizes
 
 EPS = tl.constexpr(mixers.EPS)
 
@@ -32,9 +33,6 @@ def join_moments(mean, deviations, before, values, there, count):
     return mean + step * (count / (before + count)), deviations
 
 
-_SIZES = {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8}
-
-
 @triton.jit(do_not_specialize=["blocks"])
 def _sum_kernel(sums, total, blocks, columns, BLOCKS: tl.constexpr, COLUMNS: tl.constexpr):
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -48,8 +46,8 @@ def _sum_kernel(sums, total, blocks, columns, BLOCKS: tl.constexpr, COLUMNS: tl.
 
 def sum_blocks(sums: Tensor, dtype: torch.dtype) -> Tensor:
     """sums: float32 [blocks, ...], contiguous -> [...] in `dtype`, added up in float32, always in the same order."""
-    blocks, *shape = sums.shape
+    (blocks, *shape), sizes = sums.shape, other_sizes("sum_blocks")
     total = sums.new_empty(shape, dtype=dtype)
-    grid = (triton.cdiv(total.numel(), _SIZES["COLUMNS"]),)
-    _sum_kernel[grid](sums, total, blocks, total.numel(), **_SIZES)
+    grid = (triton.cdiv(total.numel(), sizes["COLUMNS"]),)
+    _sum_kernel[grid](sums, total, blocks, total.numel(), **sizes)
     return total

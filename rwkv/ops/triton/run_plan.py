@@ -11,12 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-CHUNK_LENGTH = 16
-# A run costs a step of the scan, so a long group gets long runs; but with four heads, this many fill a large GPU.
-RUNS = 512
-RUNS_OF_A_GROUP = 256
-# Up to this many runs are scanned one after another; more are scanned in two levels.
-LONGEST_SCAN = 24
+from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP
 
 # Slots of a padded plan's scan are filled up to one of these.
 _SLOTS = (0, 128, 512, 2048)

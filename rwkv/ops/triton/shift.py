@@ -13,10 +13,7 @@ from torch import Tensor
 from rwkv.ops.dropout import Drop
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import standardised_rows, sum_blocks
-
-# Rows a program and warps, by measurement on an H100.
-_FORWARD = {"ROWS": 16, "num_warps": 8}
-_BACKWARD = {"ROWS": 32, "num_warps": 4}
+from rwkv.ops.triton.tuning import other_sizes
 
 
 # Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
@@ -99,12 +96,10 @@ def _shift_backward_kernel(
 
 def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Tensor:
     """[x' | s - x'], [N, 2 C]. x: [N, C]; weight, bias: [C]; source: int64 [N], as in `token_mix`."""
-    rows, channels = x.shape
+    (rows, channels), sizes = x.shape, other_sizes("shift")
     pair = x.new_empty(rows, 2 * channels)
     if rows:
-        _pair_kernel[(triton.cdiv(rows, _FORWARD["ROWS"]),)](
-            x, weight, bias, source, pair, rows, C=channels, **_FORWARD
-        )
+        _pair_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](x, weight, bias, source, pair, rows, C=channels, **sizes)
     return pair
 
 
@@ -115,14 +110,14 @@ def shifted_pairs_backward(
 
     of_sum: [N, C], the gradient of what that gives.
     """
-    rows, channels = x.shape
+    (rows, channels), sizes = x.shape, other_sizes("shift_backward")
     grad_x = torch.empty_like(x)
-    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
+    blocks = triton.cdiv(rows, sizes["ROWS"])
     sums = x.new_empty(blocks, 2, channels, dtype=torch.float32)
     if rows:
         _shift_backward_kernel[(blocks,)](
             x, weight, source, of_pair, of_sum, drop.seed, grad_x, sums, rows, *drop.numbers,
-            C=channels, **_BACKWARD,
+            C=channels, **sizes,
         )  # fmt: skip
     of_weight, of_bias = sum_blocks(sums, weight.dtype)
     return grad_x, of_weight, of_bias

@@ -16,12 +16,8 @@ from torch import Tensor
 from rwkv.ops.mixers import NORM_CLAMP
 from rwkv.ops.triton.arguments import Rows, TimeWeights
 from rwkv.ops.triton.shift import pair_of
-from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.tuning import product_sizes
 from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
-
-# Rows a program and how it is compiled, by measurement on an H100.
-_SETTINGS = {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128}
-_PRECISE = {"ROWS": 16, "num_warps": 4, "num_stages": 1}
 
 # ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
 DECAY = tl.constexpr(0.6065306597126334)
@@ -169,4 +165,4 @@ def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
     hidden = len(weights.projections) - 3 * x.shape[1]
     width = max(LEAST_PRODUCT, triton.next_power_of_2(hidden))
-    return {"C": x.shape[1], "WIDTH": width, **ranks, **by_dtype(x.dtype, _SETTINGS, _PRECISE)}
+    return {"C": x.shape[1], "WIDTH": width, **ranks, **product_sizes("time_inputs", x.dtype)}

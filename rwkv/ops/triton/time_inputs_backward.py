@@ -14,13 +14,8 @@ from torch import Tensor
 from rwkv.ops.triton.arguments import UpWeights
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, activated, bias_of, length
-from rwkv.ops.triton.tuning import by_dtype
+from rwkv.ops.triton.tuning import other_sizes, product_sizes
 from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
-
-# Rows a program and warps, by measurement on an H100.
-_BACKWARD = {"ROWS": 16, "num_warps": 2, "maxnreg": 96}
-_PRECISE = {"ROWS": 16, "num_warps": 2}
-_HIDDEN = {"ROWS": 64, "num_warps": 4}
 
 
 # Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
@@ -181,11 +176,11 @@ def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) 
     channels, ranks = len(up.d), sum(up.ranks)
     of_active = grad_up @ cast(Tensor, up.whole)
     active = torch.empty_like(of_active)
-    rows = len(active)
+    rows, sizes = len(active), other_sizes("hidden_backward")
     if rows:
-        _hidden_backward_kernel[(triton.cdiv(rows, _HIDDEN["ROWS"]),)](
+        _hidden_backward_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](
             y, of_active, grad_y, active, rows, y.shape[1], 3 * channels, D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
-            RANKS=ranks, WIDTH=triton.next_power_of_2(ranks), **_HIDDEN,
+            RANKS=ranks, WIDTH=triton.next_power_of_2(ranks), **sizes,
         )  # fmt: skip
     return active
 
@@ -213,4 +208,4 @@ def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
 def _sizes(y: Tensor, up: UpWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), up.ranks, strict=True))
     rank = max(LEAST_PRODUCT, triton.next_power_of_2(max(up.ranks)))
-    return {"C": len(up.d), "R": rank, **ranks, **by_dtype(y.dtype, _BACKWARD, _PRECISE)}
+    return {"C": len(up.d), "R": rank, **ranks, **product_sizes("time_inputs_backward", y.dtype)}

@@ -23,7 +23,7 @@ def wkv_triton(
 
     r, log_decay, k_hat, v, b: [N, H, K], bfloat16 or float32 (each its own), K 16, 32 or 64; log_decay at least -5.
     initial_state: float32 [G, H, K (value), K (key)], zero if None. Returns (out in the dtype of r, final_state).
-    Products round as wkv_triton_launch.py says if r is bfloat16; else all is float32. The same bits every time.
+    Products round as tuning.py says if r is bfloat16; else all is float32. The same bits every time.
     """
     if initial_state is not None:
         initial_state = initial_state.float()

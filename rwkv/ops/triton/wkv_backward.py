@@ -13,11 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rwkv.ops.triton.run_plan import CHUNK_LENGTH, RunPlan
-from rwkv.ops.triton.tuning import launch, options
+from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
     dot,
+    launch,
     load_inverse,
     load_rows,
     load_writes,
@@ -210,7 +211,7 @@ def wkv_backward(
     additions = r.new_empty((slots, *shape[1:]), dtype=torch.float32)
 
     def run(name: str, kernel: Any, programs: int, *arguments: Any) -> None:
-        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **options(name, width, r.dtype))
+        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **wkv_options(name, width, r.dtype))
 
     run(
         "adjoint", _run_adjoint_kernel, slots * heads,

@@ -7,6 +7,8 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 # Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from typing import Any
+
 import triton
 import triton.language as tl
 
@@ -16,6 +18,12 @@ GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
 
 # How many terms a product of matrices sums up at least, and how many columns it gives.
 LEAST_PRODUCT = 16
+
+
+def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], **settings: Any) -> None:
+    """Run a Triton kernel with `programs` programs; none, and nothing is run. settings: its constants and options."""
+    if programs:
+        kernel[(programs,)](*arguments, **settings)
 
 
 @triton.jit

@@ -9,12 +9,13 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import OutputWeights
-from rwkv.ops.triton.run_plan import CHUNK_LENGTH, RunPlan
-from rwkv.ops.triton.tuning import launch, options
+from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
     chunk_inverse_kernel,
     dot,
+    launch,
     load_channels,
     load_inverse,
     load_rows,
@@ -209,7 +210,7 @@ def wkv_forward(
     states = new(chunks, heads, width, width) if keep else None
 
     def run(name: str, kernel: Any, programs: int, *arguments: Any, **more: Any) -> None:
-        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **more, **options(name, width, r.dtype))
+        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **more, **wkv_options(name, width, r.dtype))
 
     run(
         "inverse", chunk_inverse_kernel, chunks * heads,

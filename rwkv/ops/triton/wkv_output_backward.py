@@ -13,10 +13,8 @@ from torch import Tensor
 
 from rwkv.ops.triton.arguments import OutputWeights
 from rwkv.ops.triton.reductions import sum_blocks
+from rwkv.ops.triton.tuning import other_sizes
 from rwkv.ops.triton.wkv_chunk import standardised
-
-# Rows a program, of one head, and warps, by measurement on an H200.
-_BACKWARD = {"ROWS": 32, "num_warps": 4}
 
 
 class OutputInputs(NamedTuple):
@@ -88,16 +86,16 @@ def wkv_output_backward(
 ) -> tuple[Tensor, OutputInputs, OutputWeights]:
     """The output once more, and all gradients from its own. Those of r and gate are written to the given [N, C]."""
     rows, channels = grad.shape
-    heads, width = weights.bonus.shape
+    (heads, width), sizes = weights.bonus.shape, other_sizes("wkv_output_backward")
     y = torch.empty_like(grad)
     of_out, of_v, of_b = (torch.empty_like(grad) for _ in range(3))
     grads = OutputInputs(of_out, grad_r, of_v, of_b, grad_gate)
-    blocks = triton.cdiv(rows, _BACKWARD["ROWS"])
+    blocks = triton.cdiv(rows, sizes["ROWS"])
     sums = grad.new_empty(blocks, 3, channels, dtype=torch.float32)
     if rows:
         strides = inputs.r.stride(0), grad_r.stride(0), grad_gate.stride(0)
         _gate_backward_kernel[(blocks, heads)](
-            *inputs, *weights, grad, y, *grads, sums, rows, channels, *strides, **_BACKWARD, K=width
+            *inputs, *weights, grad, y, *grads, sums, rows, channels, *strides, **sizes, K=width
         )
     of_bonus, of_weight, of_bias = sum_blocks(sums, grad.dtype)
     return y, grads, OutputWeights(of_bonus.view(heads, width), of_weight, of_bias)

@@ -11,10 +11,8 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.run_plan import RunPlan
-from rwkv.ops.triton.tuning import launch
-
-COLUMNS = 16
-SETTINGS = {"COLUMNS": COLUMNS, "num_warps": 2, "num_stages": 3}
+from rwkv.ops.triton.tuning import other_sizes
+from rwkv.ops.triton.wkv_chunk import launch
 
 
 @triton.jit
@@ -132,12 +130,12 @@ def scan_runs(plan: RunPlan, transition: Tensor, addition: Tensor, first: Tensor
 
 
 def _compose(transition: Tensor, addition: Tensor, spans: Tensor, reverse: bool) -> Tensor:
-    _, heads, width, _ = transition.shape
+    (_, heads, width, _), sizes = transition.shape, other_sizes("scan")
     composed = torch.empty(len(spans), heads, width, 2 * width, device=transition.device)
     launch(
-        _compose_kernel, len(spans) * heads * (2 * width // COLUMNS),
+        _compose_kernel, len(spans) * heads * (2 * width // sizes["COLUMNS"]),
         (transition, addition, spans, composed, heads, *_strides(transition, addition)),
-        K=width, REVERSE=reverse, **SETTINGS,
+        K=width, REVERSE=reverse, **sizes,
     )  # fmt: skip
     return composed
 
@@ -145,15 +143,15 @@ def _compose(transition: Tensor, addition: Tensor, spans: Tensor, reverse: bool)
 def _expand(
     transition: Tensor, addition: Tensor, ranges: Tensor, first: Tensor | None, index: Tensor | None, reverse: bool
 ) -> Tensor:
-    items, heads, width, _ = transition.shape
+    (items, heads, width, _), sizes = transition.shape, other_sizes("scan")
     states = torch.empty(items, heads, width, width, device=transition.device)
     launch(
-        _expand_kernel, len(ranges) * heads * (width // COLUMNS),
+        _expand_kernel, len(ranges) * heads * (width // sizes["COLUMNS"]),
         (
             transition, addition, ranges, first, index, states, heads,
             *_strides(transition, addition), *((0, 0, 0) if first is None else (*first.stride()[2:], len(first))),
         ),
-        K=width, REVERSE=reverse, **SETTINGS,
+        K=width, REVERSE=reverse, **sizes,
     )  # fmt: skip
     return states
 
