@@ -38,11 +38,10 @@ def main() -> None:
     parser.add_argument("--reviews", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--compact", action="store_true", help="states on disk in their compact form")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     network = random_network()
-    where = {"memory": options.memory, "folder": options.folder, "compact": options.compact}
+    where = {"memory": options.memory, "folder": options.folder}
     small = _measure(network, _SMALL_CARDS, _SMALL_NOTES, options.reviews, {})
     large = _measure(network, options.cards, options.notes, options.reviews, where)
     share = large["reviews_per_s"] / small["reviews_per_s"]
@@ -50,7 +49,6 @@ def main() -> None:
         "native": is_built(),
         "threads": options.threads,
         "memory": options.memory,
-        "compact": options.compact,
         "in_memory": small,
         "on_disk": large,
         "share_of_in_memory_rate": share,

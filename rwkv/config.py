@@ -215,8 +215,7 @@ def _one_or_many(user: int | None, ids: tuple[int, ...] | None, start: int | Non
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig(_Users):
     """Configuration of run_as_rnn: one USER, or many. memory: bytes of states that a process holds, the others lie on
-    disk. compact: there in a few per cent of their size, with a small loss. threads: of each process. Source: spec 7,
-    spec 8.
+    disk. threads: of each process. Source: spec 7, spec 8.
     """
 
     relations = (
@@ -238,7 +237,6 @@ class RecurrentConfig(_Users):
     verbose: Flag = False
     missing_notes: MissingNotes = "own"
     memory: Size = 1_000_000_000
-    compact: Flag = False
 
     @property
     def users(self) -> Sequence[int]:

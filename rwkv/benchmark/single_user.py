@@ -80,12 +80,7 @@ def read_user(config: RecurrentConfig, user: int) -> tuple[RevlogTable, Benchmar
 
 def walk(config: RecurrentConfig, table: RevlogTable) -> Iterator[Predictions]:
     """What the model says of each review from those before it, part by part."""
-    engine = Engine(
-        network_of(config),
-        draw_sequence(table.user),
-        memory=config.memory,
-        compact=config.compact,
-    )
+    engine = Engine(network_of(config), draw_sequence(table.user), memory=config.memory)
     try:
         yield from engine.feeding(table)
     except CheckpointError as error:

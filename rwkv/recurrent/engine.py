@@ -15,7 +15,6 @@ from rwkv.model.network import Network
 from rwkv.recurrent.bulk import feed_parts
 from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
 from rwkv.recurrent.features import Review
-from rwkv.recurrent.forms import CompactForm, ExactForm
 from rwkv.recurrent.forward import Passes
 from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.intervals import Button, Curve
@@ -44,10 +43,8 @@ class Engine:
 
     network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
     identity codes instead. memory: bytes of states that are held, the others lie in a temporary file in `folder`; a
-    pass in bulk takes up to 250 MB beside them, and each review that can be undone 280 kB. compact: write those there
-    in CompactForm instead of exactly; what depends on which states were written (`undo`, `restore`, another `memory`)
-    is then the same but for the loss of that form. undo_limit: how many of the latest reviews can be taken back.
-    Raises InputError for a draw that cannot be.
+    pass in bulk takes up to 250 MB beside them, and each review that can be undone 280 kB. undo_limit: how many of
+    the latest reviews can be taken back. Raises InputError for a draw that cannot be.
     """
 
     def __init__(
@@ -58,13 +55,11 @@ class Engine:
         codes: CodeSource | None = None,
         memory: int = DEFAULT_MEMORY,
         folder: Path | None = None,
-        compact: bool = False,
         undo_limit: int = DEFAULT_LIMIT,
     ) -> None:
         check_draw(draw)
-        form = CompactForm(network.spec.channels, network.spec.heads) if compact else ExactForm()
         self._passes = Passes(network)
-        self._person = Person(draw, StateStore(memory, folder, form), codes)
+        self._person = Person(draw, StateStore(memory, folder), codes)
         self._undo = UndoLog(undo_limit)
 
     @classmethod
@@ -179,7 +174,7 @@ class Engine:
         return outlook(self._passes, self._person, reviews, checked_durations(duration_ms))
 
     def undo(self, count: int = 1) -> None:
-        """Take the latest reviews back, bit for bit unless `compact`. Raises InputError where so many cannot be."""
+        """Take the latest reviews back, bit for bit. Raises InputError where so many cannot be."""
         self._undo.undo(self._person, count)
 
     def save(self, path: Path | str) -> None:
@@ -192,7 +187,7 @@ class Engine:
         return person_bytes(self._person, self._passes.network)
 
     def restore(self, path: Path | str, history: RevlogTable | None = None) -> None:
-        """Become the engine that was saved, bit for bit unless `compact`, codes and draw included.
+        """Become the engine that was saved, bit for bit, codes and draw included.
 
         history: what the saved reviews must have been, perhaps with more after them. Raises SnapshotError, and changes
         nothing, where the file is damaged, or of other weights or another history.

@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rwkv.errors import StoreError
-from rwkv.recurrent.forms import ExactForm, StateForm
 
 DEFAULT_MEMORY = 1_000_000_000
 
@@ -24,7 +24,6 @@ _KEPT_SHARE = 0.75
 _WRITTEN_TOGETHER = 256
 # About what Python and torch need for an entry beside its numbers.
 _OVERHEAD = 400
-_EXACT = ExactForm()
 
 # (kind, number): a stream, or CURVE, and the number of an entity.
 Key = tuple[str, int]
@@ -119,14 +118,13 @@ class StateStore:
     """Flat states float32 [1, S] by key. A state that was put must not be changed afterwards.
 
     memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary file;
-    None takes the system's folder for such. form: how they are written there, all but the curves.
+    None takes the system's folder for such.
     Raises StoreError where the disk is full; what was put is then held in memory, beyond the bound.
     """
 
-    def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None, form: StateForm = _EXACT) -> None:
+    def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None) -> None:
         self._memory = memory
         self._folder = folder
-        self._form = form
         self._held: OrderedDict[Key, Tensor | None] = OrderedDict()
         self._unwritten: set[Key] = set()
         self._bytes = 0
@@ -135,7 +133,7 @@ class StateStore:
 
     def like(self) -> "StateStore":
         """An empty store of the same size in the same place."""
-        return StateStore(self._memory, self._folder, self._form)
+        return StateStore(self._memory, self._folder)
 
     def branch(self) -> "StateStore":
         """A store that begins with these states, to go its own way; this one must not be put to before it is closed."""
@@ -212,12 +210,7 @@ class StateStore:
 
     def _write(self, states: Mapping[Key, Tensor | None]) -> None:
         """Those taken away are kept as nothing, which hides what the file held before."""
-        encoded = {key: b"" for key, state in states.items() if state is None}
-        for kind in {kind for kind, _ in states}:
-            kept = {key: state for key, state in states.items() if key[0] == kind and state is not None}
-            if kept:
-                data = self._form_of(kind).encode(torch.cat(list(kept.values())))
-                encoded |= dict(zip(kept, data, strict=True))
+        encoded = {key: b"" if state is None else state.numpy().tobytes() for key, state in states.items()}
         self._opened().put(encoded)
 
     def _stored(self, key: Key) -> Tensor | None:
@@ -225,10 +218,7 @@ class StateStore:
         data = None if self._file is None else self._file.get(key)
         if data is None:
             return None if self._below is None else self._below.get(key)
-        return self._form_of(key[0]).decode(data) if data else None
-
-    def _form_of(self, kind: str) -> StateForm:
-        return _EXACT if kind == CURVE else self._form
+        return torch.from_numpy(np.frombuffer(bytearray(data), np.float32)[None]) if data else None
 
     def _opened(self) -> StateFile:
         if self._file is None:
