@@ -1,6 +1,7 @@
 """The edge of every command: exit codes, logging and progress bars."""
 
 import logging
+import os
 import re
 import signal
 import sys
@@ -21,6 +22,9 @@ Item = TypeVar("Item")
 
 # Control characters but line ends and tabs, marks that turn the direction of writing around, and halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# So many turns of a waiting loop GCC's OpenMP makes before a thread sleeps.
+_SPINS = "2000"
 
 # What shells add to the number of the signal that ended a command.
 _SIGNALLED = 128
@@ -46,6 +50,7 @@ def run_command(command: Callable[[], int]) -> int:
 
     The parsing of arguments is a part of it, for what that prints may find no reader either.
     """
+    _let_others_run()
     with standard_streams(), stoppable(), _logging():
         try:
             return _run_and_flush(command)
@@ -61,6 +66,16 @@ def run_command(command: Callable[[], int]) -> int:
         except OSError as error:  # what no door below has put into words of its own
             _say(f"error: {error}\n  next: see to the path, its permissions and the free space")
             return RwkvError.exit_code
+
+
+def _let_others_run() -> None:
+    """Have PyTorch's threads wait for one another awake for 0.1 ms only, unless the user has said something else.
+
+    OpenMP's 20 ms keep a busy machine from what they wait for: commands then take several times as long. It reads this
+    when PyTorch is loaded, here and in workers.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def log_errors_only() -> None:

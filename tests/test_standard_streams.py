@@ -107,3 +107,14 @@ def test_no_file_takes_the_place_of_a_missing_stderr(tmp_path: Path) -> None:
     )
     done = shell(tmp_path, f'"{sys.executable}" -c "{program}" <&- 2>&-')
     assert int(done.stdout) > 2
+
+
+@pytest.mark.parametrize(
+    ("said", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_that_wait_let_others_run_unless_the_user_says_otherwise(
+    said: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(said))
+    assert run_command(lambda: 0) == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
