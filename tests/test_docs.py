@@ -44,7 +44,7 @@ def test_files_that_are_named_are_there(page: Path) -> None:
     """Links, pictures, and paths of the repository in backquotes."""
     text = page.read_text()
     linked = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r'src="([^":]+)"', text)
-    named = re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|md|toml))`", text)
+    named = re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|cpp|md|toml))`", text)
     assert [path for path in linked if not (page.parent / path).exists()] == []
     folders = REPOSITORY, REPOSITORY / "rwkv"
     assert [path for path in named if not any((folder / path).exists() for folder in folders)] == []

@@ -55,7 +55,7 @@ def wkv_read(state: Tensor, r: Tensor, log_decay: Tensor, k_hat: Tensor, v: Tens
     """What a row reads from the state before it, were it to write (which a query row does not): S_t r_t [..., H, K].
 
     state [..., H, K (value), K (key)]; the other arguments [..., H, K]. Written as S_prev u + (b . r) v: reading
-    needs no new state. Source: spec 4, "A form worth using".
+    needs no new state. Source: spec 4, "Reading without writing".
     """
     c = (b * r).sum(-1, keepdim=True)
     u = log_decay.exp() * r - k_hat * c

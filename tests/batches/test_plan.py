@@ -1,4 +1,4 @@
-"""Which segments make a batch: the grouping law of spec 5, orders of epochs, and going on in the middle."""
+"""Which segments make a batch: the grouping law (spec 5, "Batches"), orders of epochs, and going on in the middle."""
 
 from collections import Counter
 from itertools import pairwise

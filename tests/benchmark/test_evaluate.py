@@ -126,7 +126,7 @@ def test_curve_weights_are_those_of_the_card_s_review_before(evaluation: Evaluat
 
 @pytest.mark.parametrize("user", [2, LOST_USER])
 def test_run_as_rnn_says_the_same(evaluation: Evaluation, capsys: pytest.CaptureFixture[str], user: int) -> None:
-    """One model, two forms: every prediction within the tolerance of spec 7, the printed metrics to four places."""
+    """One model, two forms: every prediction within the tolerance (spec 7), the printed metrics to four places."""
     assert evaluation.run(RAW=True) == 0
     table = history(evaluation, user)
     engine = Engine(recipe_network(PUBLISHED), draw_sequence(user))

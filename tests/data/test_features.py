@@ -1,4 +1,4 @@
-"""The 24 columns against a plain rendering of spec 3, one row at a time."""
+"""The 24 columns against a plain rendering of the specification (spec 3), one row at a time."""
 
 import math
 

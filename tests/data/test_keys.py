@@ -1,4 +1,4 @@
-"""Benchmark keys against a plain rendering of spec 2, one card and one review at a time."""
+"""Benchmark keys against a plain rendering of the specification (spec 2), one card and one review at a time."""
 
 import math
 from collections import Counter, defaultdict

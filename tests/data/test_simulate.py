@@ -1,4 +1,4 @@
-"""Simulated learners: one consistent timeline, calibrated truth, every quirk of spec 1, reproducible from a seed."""
+"""Simulated learners: one consistent timeline, calibrated truth, every quirk (spec 1), reproducible from a seed."""
 
 from dataclasses import fields
 
