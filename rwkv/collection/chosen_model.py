@@ -10,7 +10,6 @@ from rwkv.model.card import SHIPPED
 from rwkv.model.checkpoint import load_network
 from rwkv.model.network import Network
 from rwkv.ops.backend import open_compute_device
-from rwkv.runtime import log
 
 DEMO_NOTICE = "trained by the demo on few simulated learners: numbers for trying out, not for decisions"
 SHIPPED_NOTICE = (
@@ -40,10 +39,8 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
     device = open_compute_device("cpu", threads)
     network = load_network(chosen, device, torch.float32)
     if chosen.resolve() == SHIPPED:
-        log.info("the model is %s", SHIPPED_NOTICE)
         return ChosenModel(chosen, network, SHIPPED_NOTICE)
     if _is_of_a_demo(chosen):
-        log.warning("the model %s is one %s", chosen, DEMO_NOTICE)
         return ChosenModel(chosen, network, f"one {DEMO_NOTICE}")
     return ChosenModel(chosen, network, None)
 

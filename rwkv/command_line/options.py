@@ -135,9 +135,11 @@ def add_out(parser: argparse.ArgumentParser, help: str, default: Path | None = N
     completed_by_files(out)
 
 
-def written(what: str, path: Path) -> str:
-    """A sentence for stdout; nothing where that itself, or another pipe, is what was written into."""
-    return "" if is_stream(path) else f"{what} written to {path}"
+def written(what: str, path: Path, notice: str | None = None) -> str:
+    """A sentence for stdout, and a line of a notice; nothing where that itself, or another pipe, was written into."""
+    if is_stream(path):
+        return ""
+    return f"{what} written to {path}" + (f"\nNOTICE: {notice}" if notice else "")
 
 
 def _output(text: str) -> Path:

@@ -90,7 +90,8 @@ def _run(options: argparse.Namespace) -> Answer:
         log.warning("%s", heading.doubt)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
-        return Answer(written(f"{len(cards)} cards", options.out), {**vars(heading), "file": options.out})
+        said = written(f"{len(cards)} cards", options.out, model.notice)
+        return Answer(said, {**vars(heading), "file": options.out})
     fields = card_tables.as_fields(heading, cards) if options.json else {}
     text = "" if options.json else card_tables.written_as(heading, cards, format, options.rows or len(cards))
     return Answer(text, fields)

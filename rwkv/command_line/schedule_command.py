@@ -82,9 +82,11 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.out is not None:
         schedule_tables.write_schedule(options.out, schedule)
         _tell(schedule.reason)
-        return Answer(written(f"{len(days)} days", options.out), fields)
+        return Answer(written(f"{len(days)} days", options.out, model.notice), fields)
     if options.search is not None:
         day = days[options.search]
+        if model.notice:
+            log.info("NOTICE: %s", model.notice)
         _tell(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
         return Answer(day.search, fields)
     return Answer(schedule_tables.as_text(schedule), fields)

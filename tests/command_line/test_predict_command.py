@@ -99,6 +99,22 @@ def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["notice"] == SHIPPED_NOTICE
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "mine"],
+        ["schedule", "mine", "--days", "2"],
+        ["schedule", "mine", "--search", "0"],
+        ["predict", "mine", "--out", "cards.csv"],
+        ["schedule", "mine", "--days", "2", "--out", "days.csv"],
+    ],
+    ids=" ".join,
+)
+def test_a_notice_is_said_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(capsys, *arguments)
+    assert (out + err).count(SHIPPED_NOTICE) + (out + err).count(DEMO_NOTICE) == 1
+
+
 def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for ending in ("csv", "json", "parquet", "txt"):
         path = tmp_path / f"cards.{ending}"
