@@ -201,13 +201,19 @@ def _take_steps(
     skipped_in_a_row = 0
     with progress(batches, before.total, "training", "step", before.done) as bar:
         for n, report in reports(launched(bar), settles):
-            bar.set_postfix(loss="not finite" if report.loss is None else f"{report.loss:.4f}", refresh=False)
+            bar.set_postfix(loss=_shown(report), refresh=False)
             yield n, report
             skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0
             if skipped_in_a_row >= _MOST_SKIPPED_STEPS:
                 hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
                 what = f"{skipped_in_a_row} steps in a row were not finite."
                 raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
+
+
+def _shown(report: StepReport) -> str:
+    if report.loss is None:
+        return "not finite"
+    return f"{report.loss:.4f}" if report.rows else "none"
 
 
 def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:

@@ -21,12 +21,14 @@ from rwkv.training.optimizer import CLIP_NORM
 class StepReport:
     """What a step did. loss: None where it was skipped, because the loss or a gradient was not finite.
 
-    terms: the unscaled terms of the loss. norm: of all gradients before clipping.
+    terms: the unscaled terms of the loss. norm: of all gradients before clipping. rows: with a label that the loss is
+    taken over; where there is none it is 0.
     """
 
     loss: float | None
     terms: dict[str, float]
     norm: float
+    rows: int
 
 
 # Waits for a step that was begun.
@@ -74,7 +76,7 @@ def train_step(
 def clipped_gradients(
     network: Network, batch: Batch, dtype: torch.dtype, mode: str, source: DropoutSource | None
 ) -> Tensor:
-    """Leave clipped gradients in the weights. Returns figures [8] for `read_report`, on the device: nothing waits."""
+    """Leave clipped gradients in the weights. Returns figures [9] for `read_report`, on the device: nothing waits."""
     loss = batch_loss(network, batch, dtype, mode, source)
     parameters = list(network.parameters())
     # Not by backward(), which copies each gradient that is a part of a larger tensor.
@@ -82,14 +84,16 @@ def clipped_gradients(
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = None if gradient is None else gradient.contiguous()
     norm = clip_grad_norm_(parameters, CLIP_NORM)
-    return torch.stack([loss.total.detach(), norm, *(loss.terms[name].detach() for name in TERM_WEIGHTS)])
+    rows = loss.counts["ahead"] + loss.counts["imm"]
+    terms = [loss.terms[name].detach() for name in TERM_WEIGHTS]
+    return torch.stack([loss.total.detach(), norm, *terms, rows.to(norm.dtype)])
 
 
 def read_report(figures: Tensor) -> StepReport:
     """What `clipped_gradients` found, as numbers."""
-    total, norm, *terms = figures.tolist()
+    total, norm, *terms, rows = figures.tolist()
     is_finite = math.isfinite(total) and math.isfinite(norm)
-    return StepReport(total if is_finite else None, dict(zip(TERM_WEIGHTS, terms, strict=True)), norm)
+    return StepReport(total if is_finite else None, dict(zip(TERM_WEIGHTS, terms, strict=True)), norm, int(rows))
 
 
 def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, source: DropoutSource | None) -> Loss:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from rwkv.benchmark.train import _is_checkpoint
+from rwkv.benchmark.train import _is_checkpoint, _shown
 from rwkv.model.checkpoint import read_weights
 from rwkv.training.optimizer import learning_rate
+from rwkv.training.step import StepReport
 from tests.benchmark.training import OFTEN, SEGMENT_ROWS, Training, interrupt_after, is_same, set_often
 from tests.benchmark.workspace import Workspace, assert_said
 
@@ -60,6 +61,11 @@ def test_training_learns(undisturbed: Training) -> None:
     """Both epochs see the same segments."""
     losses = [line["loss"] for line in undisturbed.trained()]
     assert np.mean(losses[GROUPS:]) < np.mean(losses[:GROUPS]) - 0.05
+
+
+def test_the_progress_shows_a_loss_where_there_is_one() -> None:
+    shown = [_shown(StepReport(loss, {}, 1.0, rows)) for loss, rows in ((0.25, 9), (None, 9), (0.0, 0))]
+    assert shown == ["0.2500", "not finite", "none"]
 
 
 def test_checkpoints_come_at_step_50_every_500_of_an_epoch_and_last() -> None:

@@ -192,13 +192,21 @@ def test_the_report_says_what_was_optimised() -> None:
     assert report.loss == pytest.approx(sum(weights[name] * value for name, value in report.terms.items()), rel=1e-5)
 
 
+def test_the_report_counts_the_rows_of_the_loss() -> None:
+    batch = some_batch()
+    labels = replace(batch.labels, has_label=torch.zeros_like(batch.labels.has_label))
+    assert step_with(small_network(), batch).rows == int(batch.labels.has_label.sum()) > 0
+    without = step_with(small_network(), replace(batch, labels=labels))
+    assert (without.rows, without.loss) == (0, 0)
+
+
 def test_a_report_is_read_when_the_next_step_has_begun_unless_it_settles() -> None:
     seen = []
 
     def launched() -> Iterator[tuple[int, Callable[[], StepReport]]]:
         for n in range(1, 6):
             seen.append(f"begun {n}")
-            yield n, lambda n=n: StepReport(float(n), {}, 0.0)
+            yield n, lambda n=n: StepReport(float(n), {}, 0.0, 1)
 
     for n, report in reports(launched(), lambda n: n == 3):
         assert report.loss == n
