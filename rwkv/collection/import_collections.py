@@ -1,7 +1,7 @@
 """Collections of people -> users of a folder in the dataset's layout."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -45,12 +45,16 @@ def import_collections(
     """Import each file as the next user below `out`. One of several files that cannot be imported is left out.
 
     A file that is a user there already, read in the same way, is not imported again. replaces: a later state of a
-    collection takes the place of the user that it was. Raises InputError where nothing could be imported,
-    BusyError where another command writes into `out`.
+    collection takes the place of the user that it was. Raises InputError where nothing could be imported, or one name
+    is chosen for several files, BusyError where another command writes into `out`.
     """
+    choices = choices or ImportChoices()
+    if choices.name is not None and len(files) > 1:
+        what, hint = "One name cannot be that of several people.", "import the files one by one, each with its --name"
+        raise InputError(what, where="--name", got=f"{len(files)} files", hint=hint)
     with only_writer_in(out, "another folder"):
         remove_leftovers(out)
-        return _import_all(files, out, choices or ImportChoices(), replaces)
+        return _import_all(files, out, choices, replaces)
 
 
 def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replaces: bool) -> Imports:
@@ -100,6 +104,8 @@ def format_imports(imports: Imports, out: Path) -> str:
 def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo]:
     log.info("reading %s", file)
     imported = read_source(file, choices)
+    if choices.name is not None:
+        imported = replace(imported, name=choices.name.strip())
     for notice in imported.notices:
         log.warning("%s: %s", file, notice)
     now = datetime.now(UTC)
@@ -108,7 +114,7 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
         what = "1 entry is" if ahead == 1 else f"{ahead:,} entries are"
         log.warning("%s: %s dated after now, %s by this computer: left out", file, what, shown)
     info = facts_of(imported, choices.elapsed, now)
-    same = same_import(out, info)
+    same = same_import(out, info, by_name=choices.name is not None)
     if same is not None:
         log.warning("%s is user %d already: nothing is imported anew", file, same)
         return same, read_info(out, same)

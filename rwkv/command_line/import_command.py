@@ -35,7 +35,12 @@ def add_import(commands: Commands) -> None:
     parser.add_argument(
         "--rollover", type=int, metavar="HOUR", help="hour at which days begin (default: the collection's; CSV: 4)"
     )
-    help = "a later state of a collection that is a user of the folder takes that user's place"
+    help = "what the person is called (default: as the file or its folder), for one file"
+    parser.add_argument("--name", metavar="TEXT", help=help)
+    help = (
+        "a later state of a collection takes the place of the user that it was. It takes no number: that user is known "
+        "by the reviews, more than half of which the file must hold; without one the file becomes a new user"
+    )
     parser.add_argument("--replace", action="store_true", help=help)
     parser.add_argument("--elapsed", choices=("published", "start"), default="published", help=_ELAPSED)
     parser.add_argument("--grades", choices=("auto", "raw", "old"), default="auto", help=_GRADES)
@@ -45,7 +50,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.collection.import_collections import format_imports, import_collections
     from rwkv.data.imports.imported import ImportChoices
 
-    choices = ImportChoices(options.timezone, options.rollover, options.elapsed, options.grades)
+    choices = ImportChoices(options.timezone, options.rollover, options.elapsed, options.grades, options.name)
     imports = import_collections(options.files, options.out, choices, options.replace)
     fields = {
         "folder": options.out,

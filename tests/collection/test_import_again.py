@@ -100,6 +100,28 @@ def test_a_later_state_takes_its_users_place(
     assert tables.items() <= files_below(out).items()
 
 
+def test_a_name_is_given_at_once_or_with_replace_later(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    mine, out = collections[0], tmp_path / "out"
+    command = ["import", str(mine), "--out", str(out)]
+    assert main([*command, "--name", " Ada "]) == 0
+    assert read_info(out, 1).name == "Ada"
+    assert main(command) == main([*command, "--name", "Ada"]) == 0
+    assert main([*command, "--name", "Ada Lovelace", "--replace"]) == 0
+    assert list_collections(out) == [1]
+    assert read_info(out, 1).name == "Ada Lovelace"
+
+
+def test_a_name_that_cannot_be(
+    collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, _, other = collections
+    assert main(["import", str(mine), str(other), "--out", str(tmp_path / "out"), "--name", "Ada"]) == 2
+    assert "each with its --name" in capsys.readouterr().err
+    assert main(["import", str(mine), "--out", str(tmp_path / "out"), "--name", " "]) == 2
+    assert "The name is blank." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_import_that_was_killed_while_its_tables_appeared_keeps_its_number(
     collections: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from rwkv.data.collection import CardList, Collection, CollectionInfo, Texts, wr
 from rwkv.data.days import DayClock
 from rwkv.data.history import Ints, order_by_card
 from rwkv.data.revlogs import has_revlog, write_tables
+from rwkv.errors import InputError
 
 # The rules of an import by name, in the order in which they are told, each with what became of what it met.
 RULES = {
@@ -71,16 +72,21 @@ class ImportChoices:
     """What may be chosen; None takes what the source says. elapsed: see review_columns.
 
     grades: "auto" decides by the answers whose buttons they have, "raw" takes all as recorded, "old" maps all as the
-    old scheduler's. Raises InputError where there is no such time zone or hour.
+    old scheduler's. name: what the person is called. Raises InputError where there is no such time zone or hour, or
+    the name is blank.
     """
 
     timezone: str | None = None
     rollover_hour: int | None = None
     elapsed: str = "published"
     grades: str = "auto"
+    name: str | None = None
 
     def __post_init__(self) -> None:
         DayClock(self.timezone or "UTC", self.rollover_hour or 0)
+        if self.name is not None and not self.name.strip():
+            hint = "give a name, or leave --name out"
+            raise InputError("The name is blank.", where="--name", got=repr(self.name), hint=hint)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from rwkv.errors import RwkvError
 _BY_NOW = {"in_the_future"}
 
 
-def same_import(root: Path, info: CollectionInfo) -> int | None:
-    """The user whose import read the same file in the same way, if there is one."""
-    users = [user for user, theirs in _readable(root, list_collections(root)) if _is_same(theirs, info)]
+def same_import(root: Path, info: CollectionInfo, by_name: bool) -> int | None:
+    """The user whose import read the same file in the same way, if there is one. by_name: and who is called so."""
+    known = _readable(root, list_collections(root))
+    users = [user for user, theirs in known if _is_same(theirs, info) and not (by_name and theirs.name != info.name)]
     return users[-1] if users else None
 
 
