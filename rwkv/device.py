@@ -1,6 +1,7 @@
 """Devices and number formats: from the words of a configuration to what torch calls them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import torch
@@ -9,6 +10,8 @@ from rwkv.errors import DeviceError
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bfloat16": torch.bfloat16, "float32": torch.float32})
 
+# A pass of so many rows takes about as long on one thread as on two.
+_FEW_ROWS = 64
 
 # Some of torch's messages list all backends there are.
 _MOST_LETTERS = 80
@@ -35,6 +38,20 @@ def open_device(name: str, threads: int) -> torch.device:
             hint='set DEVICE = "cpu" to do without',
         ) from error
     return device
+
+
+@contextmanager
+def threads_for(rows: int) -> Iterator[None]:
+    """Few rows on one CPU thread: several would wait for one another longer than they work."""
+    threads = torch.get_num_threads()
+    if rows >= _FEW_ROWS or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _present_devices() -> list[str]:

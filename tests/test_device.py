@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rwkv.device import TORCH_DTYPES, open_device
+from rwkv.device import TORCH_DTYPES, open_device, threads_for
 from rwkv.errors import DeviceError
 
 
@@ -26,6 +26,14 @@ def test_threads_are_set_only_where_they_are_given(threads: int) -> None:
     assert torch.get_num_threads() == threads
     open_device("cpu", threads=threads + 1)
     assert torch.get_num_threads() == threads + 1
+
+
+def test_few_rows_have_one_thread(threads: int) -> None:
+    torch.set_num_threads(2)
+    for rows, expected in ((1, 1), (10_000, 2)):
+        with threads_for(rows):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 2
 
 
 # A word torch does not know; devices that no build here has; one that holds no values.

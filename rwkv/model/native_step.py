@@ -115,6 +115,34 @@ def unflat_state(flat: Tensor, seen: Tensor, spec: NetworkSpec, stream: StreamSp
     ]
 
 
+def split_states(state: StreamState) -> list[Tensor]:
+    """The flat state [1, S] of each of G entities, each in memory of its own, lest one keeps the others there."""
+    layers = [(layer.time_shift, layer.channel_shift, layer.wkv.mT.flatten(1)) for layer in state]
+    of_entities = zip(*(part.cpu().split(1) for layer in layers for part in layer), strict=True)
+    return [torch.cat(parts, 1) for parts in of_entities]
+
+
+def join_states(
+    states: Sequence[Tensor | None], device: torch.device, spec: NetworkSpec, stream: StreamSpec
+) -> StreamState:
+    """The states of entities with flat ones [1, S], None without a review, on a device: as the mixers take them."""
+    channels, width = spec.channels, spec.head_width
+    seen = torch.tensor([state is not None for state in states], device=device)
+    empty = torch.zeros(1, state_size(spec, stream))
+    sizes = [2 * channels, channels * width] * stream.layers
+    of_entities = ((empty if state is None else state).split(sizes, 1) for state in states)
+    shifts_and_wkv = [torch.cat(parts).to(device) for parts in zip(*of_entities, strict=True)]
+    return [
+        LayerState(
+            time_shift=shifts[:, :channels],
+            channel_shift=shifts[:, channels:],
+            wkv=wkv.view(-1, spec.heads, width, width).mT,
+            seen=seen,
+        )
+        for shifts, wkv in zip(shifts_and_wkv[::2], shifts_and_wkv[1::2], strict=True)
+    ]
+
+
 class FewRows:
     """A network that is ready to run; its weights must not change while it is in use."""
 

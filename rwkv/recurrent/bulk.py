@@ -45,9 +45,12 @@ def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints)
             taken.append(person.take_in(review))
         rows = rows_of(looks, person.identities, person.calendar)
         states: dict[Key, Tensor] = {}
-        x = passes.many(
-            rows.inputs, rows.is_query, rows.numbers, person.states, lambda after: states.update(_apart(after))
-        )
+
+        def keep(after: After) -> None:
+            keys = ((after.stream, number) for number in after.entities)
+            states.update(zip(keys, after.states, strict=True))
+
+        x = passes.many(rows.inputs, rows.is_query, rows.numbers, person.states, keep)
         outputs = passes.read_out(x)
         check_finite(outputs)
         said = _said(person, reviews, looks, rows, outputs, previous)
@@ -82,13 +85,6 @@ def _said(
         where = [i for i, _ in earlier]
         said.p_ahead[where] = recall(torch.cat([curve for _, curve in earlier]), elapsed_s[where]).numpy()
     return said
-
-
-def _apart(after: After) -> dict[Key, Tensor]:
-    """The state of each entity: copies, lest one keeps the others in memory."""
-    return {
-        (after.stream, number): state.clone() for number, state in zip(after.entities, after.flat.split(1), strict=True)
-    }
 
 
 @cache

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwkv.model.native_step import FewRows, flat_state, state_size, unflat_state
+from rwkv.device import threads_for
+from rwkv.model.native_step import FewRows, join_states, split_states
 from rwkv.model.network import Network
 from rwkv.model.packing import pack_stream
-from rwkv.model.spec import StreamSpec
-from rwkv.model.state import StreamState
 
 # Gives the states of entities of a stream, [1, S] each, None of one without a review.
 Load = Callable[[str, Sequence[int]], list[Tensor | None]]
@@ -20,11 +19,11 @@ Keep = Callable[["After"], None]
 
 @dataclass(frozen=True)
 class After:
-    """The states of the entities of a stream after rows, as they are kept: [G, S]. Entities ascend."""
+    """The states of the entities of a stream after rows, as they are kept: [1, S] each. Entities ascend."""
 
     stream: str
     entities: list[int]
-    flat: Tensor
+    states: list[Tensor]
 
 
 class Passes:
@@ -42,25 +41,22 @@ class Passes:
         inputs [N, 92], in time order, of entities `numbers` [N, streams]. is_query [N]. keep: gets the states after the
         rows, stream after stream, so that those of one are at work at a time.
         """
+        with threads_for(len(inputs)):
+            return self._many(inputs, is_query, numbers, load, keep)
+
+    def _many(self, inputs: Tensor, is_query: Tensor, numbers: Tensor, load: Load, keep: Keep | None) -> Tensor:
         device, spec = self._device, self.network.spec
         x = self.network.features2card(inputs.to(device, self.network.dtype))
         for place, (stream, of) in enumerate(zip(self.network.streams, spec.streams, strict=True)):
             entities = numbers[:, place].unique().tolist()
-            before = self._loaded(load(of.name, entities), of)
+            before = join_states(load(of.name, entities), device, spec, of)
             layout = pack_stream(numbers[:, place], is_query).to(device)
             out, states = stream.resume(x[layout.order], layout, before)
             x = out[layout.inverse]
             del before
             if keep is not None:
-                keep(After(of.name, entities, flat_state(states).cpu()))
+                keep(After(of.name, entities, split_states(states)))
         return x
-
-    def _loaded(self, states: list[Tensor | None], stream: StreamSpec) -> StreamState:
-        spec = self.network.spec
-        seen = torch.tensor([state is not None for state in states])
-        empty = torch.zeros(1, state_size(spec, stream))
-        flat = torch.cat([empty if state is None else state for state in states])
-        return unflat_state(flat.to(self._device), seen.to(self._device), spec, stream)
 
     @torch.inference_mode()
     def read_out(self, x: Tensor) -> Tensor:

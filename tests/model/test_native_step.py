@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.model.native_step import FewRows, flat_state, pack_network, packs, state_size, unflat_state
+from rwkv.model.native_step import (
+    FewRows,
+    flat_state,
+    join_states,
+    pack_network,
+    packs,
+    split_states,
+    state_size,
+    unflat_state,
+)
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.ops.cpu.native import is_built
@@ -104,6 +113,21 @@ def test_a_row_does_not_depend_on_those_beside_it() -> None:
     assert all(len(state) == 0 for state in none)
     for state, other in zip(after, alone, strict=True):
         assert relative_difference(state, other) < TOLERANCE
+
+
+def test_states_are_joined_and_split() -> None:
+    """As the flat ones of all entities together; those of nobody are empty."""
+    generator = torch.Generator().manual_seed(3)
+    for stream in PUBLISHED.streams:
+        own = [torch.randn(1, state_size(PUBLISHED, stream), generator=generator) for _ in range(3)]
+        states = [own[0], None, *own[1:]]
+        joined = join_states(states, torch.device("cpu"), PUBLISHED, stream)
+        assert [bool(seen) for seen in joined[0].seen] == [True, False, True, True]
+        whole = torch.cat([torch.zeros_like(own[0]) if state is None else state for state in states])
+        assert torch.equal(flat_state(joined), whole)
+        split = split_states(joined)
+        assert torch.equal(torch.cat(split), whole)
+        assert all(state.untyped_storage().nbytes() == 4 * state.numel() for state in split)
 
 
 def test_flat_states_come_back() -> None:
