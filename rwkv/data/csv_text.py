@@ -4,6 +4,8 @@ import bz2
 import csv
 import gzip
 import lzma
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
+_ZIP = b"PK\x03\x04"
 _UNPACKING_ERRORS = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+# Some of what zipfile raises is of Python's own kinds: of numbers and names that do not fit, or of a password.
+_ZIP_ERRORS = (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, LookupError)
 
 # Marks at the beginning, the longer ones first: UTF-32's begins with UTF-16's.
 _MARKS = {
@@ -35,9 +40,10 @@ _MARKS = {
 _SEPARATORS, _USUAL_SEPARATORS = ",;\t|", ",\t"
 # A spreadsheet's own first line, which is no part of the table.
 _STATED_SEPARATOR = "sep="
-_ENDINGS = {".csv", ".tsv", ".txt", ".gz", ".bz2", ".xz"}
+TEXT_ENDINGS = (".csv", ".tsv", ".txt")
+_ENDINGS = {*TEXT_ENDINGS, ".gz", ".bz2", ".xz"}
 # Databases and archives.
-_OF_ANKI = (b"SQLite format 3\x00", b"PK\x03\x04")
+_OF_ANKI = (b"SQLite format 3\x00", _ZIP)
 _LONGEST_HEADER = 100_000
 _HEAD_BYTES = 4096
 # Control characters that no text has; the fields of Anki's notes are joined by the last of those that are left out.
@@ -60,7 +66,7 @@ class CsvText:
 
 def name_without_endings(path: Path) -> str:
     """The file's name without .csv, .tsv.gz and the like."""
-    while path.suffix.lower() in _ENDINGS:
+    while path.suffix.lower() in {*_ENDINGS, ".zip"}:
         path = path.with_suffix("")
     return path.name
 
@@ -110,14 +116,27 @@ def _read(path: Path, most: int) -> bytes:
         start = file.read(longest)
         file.seek(0)
         unpack = next((unpack for magic, unpack in _PACKED.items() if start.startswith(magic)), None)
-        if unpack is None:
-            return file.read(most)
+        packed = unpack(file) if unpack is not None else _text_in_zip(file) if start.startswith(_ZIP) else None
         try:
-            data: bytes = unpack(file).read(most)
+            data: bytes = (packed or file).read(most)
             return data
-        except _UNPACKING_ERRORS as error:
+        except (*_UNPACKING_ERRORS, *_ZIP_ERRORS) as error:
             what, hint = "The packed file is damaged or truncated.", "get it once more, or unpack it yourself"
             raise InputError(what, where=str(path), got=str(error), hint=hint) from error
+
+
+def _text_in_zip(file: IO[bytes]) -> IO[bytes] | None:
+    """The only file of an archive, where it is named as a text: None also where the archive is damaged."""
+    try:
+        archive = zipfile.ZipFile(file)
+        # macOS adds a folder of its own.
+        members = [of for of in archive.infolist() if not of.is_dir() and not of.filename.startswith("__MACOSX/")]
+        if len(members) == 1 and members[0].filename.lower().endswith(TEXT_ENDINGS):
+            return archive.open(members[0])
+    except (*_ZIP_ERRORS, OSError):
+        pass
+    file.seek(0)
+    return None
 
 
 def _as_utf8(data: bytes, where: str) -> tuple[bytes, tuple[str, ...]]:

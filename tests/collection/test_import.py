@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import zipfile
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -180,3 +181,24 @@ def test_what_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert len(history) == 3
     assert history.cards.note_missing.sum() == 1
     assert 60_001 in history.duration_ms
+
+
+def zip_of(path: Path, texts: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_a_csv_alone_in_a_zip_is_read(tmp_path: Path) -> None:
+    text = f"card_id,review_time,review_rating\n1,{START_MS},3\n1,{START_MS + 90_000_000},3\n"
+    packed = zip_of(tmp_path / "mine.csv.zip", {"my/reviews.csv": text, "__MACOSX/my/._reviews.csv": "of macOS"})
+    imports = import_collections([packed], tmp_path / "out")
+    assert (imports.users[1].name, imports.users[1].kind, imports.users[1].counts["reviews"]) == ("mine", "csv", 2)
+
+    packed.write_bytes(packed.read_bytes()[:100])
+    with pytest.raises(InputError, match="damaged or truncated"):
+        import_collections([packed], tmp_path / "out")
+    several = zip_of(tmp_path / "several.zip", {"a.csv": text, "b.csv": text})
+    with pytest.raises(InputError, match="unpack it"):
+        import_collections([several], tmp_path / "out")

@@ -19,6 +19,7 @@ from typing import IO
 
 import zstandard
 
+from rwkv.data.csv_text import TEXT_ENDINGS
 from rwkv.data.imports.anki.protobuf import fields
 from rwkv.errors import InputError
 from rwkv.files import unchanged
@@ -199,6 +200,7 @@ def _member(archive: zipfile.ZipFile, where: str) -> tuple[zipfile.ZipInfo, bool
             where=where,
             got=", ".join(sorted(members)[:5]) or "nothing",
             expected=" or ".join(sorted(names)),
+            hint="unpack it, and give the folder or one file of it" if any(map(_is_text, members)) else "",
         )
     if any(member.flag_bits & 1 for name, member in members.items() if name in names | {"meta"}):
         raise InputError("The archive is encrypted.", where=where, hint="give an export as Anki writes it")
@@ -210,6 +212,10 @@ def _member(archive: zipfile.ZipFile, where: str) -> tuple[zipfile.ZipInfo, bool
     if name not in members:
         raise InputError("The archive lacks its collection.", where=where, expected=name)
     return members[name], compressed
+
+
+def _is_text(name: str) -> bool:
+    return name.lower().endswith(TEXT_ENDINGS)
 
 
 def _meta_version(meta: bytes, where: str) -> int:
