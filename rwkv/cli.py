@@ -1,46 +1,9 @@
-"""The `rwkv` command: parse, run, say what came of it. What each command takes is in rwkv.command_line."""
+"""The `rwkv` command. What it takes is in rwkv.command_line."""
 
-import argparse
 import sys
-from contextlib import nullcontext, redirect_stdout
 from functools import partial
 
-from rwkv.command_line.answer import Answer, as_json
-from rwkv.command_line.compare_command import add_compare
-from rwkv.command_line.completion_command import add_completion
-from rwkv.command_line.demo_command import add_demo
-from rwkv.command_line.finetune_command import add_finetune
-from rwkv.command_line.import_command import add_import
-from rwkv.command_line.info_command import add_info
-from rwkv.command_line.options import HelpFormatter, Parser
-from rwkv.command_line.predict_command import add_predict
-from rwkv.command_line.report_command import add_report
-from rwkv.command_line.schedule_command import add_schedule
-from rwkv.command_line.simulate_command import add_simulate
-from rwkv.errors import RwkvError
-from rwkv.runtime import log_errors_only, printable, run_command
-
-# In the order of the help.
-_COMMANDS = (
-    add_demo,
-    add_simulate,
-    add_import,
-    add_predict,
-    add_schedule,
-    add_compare,
-    add_report,
-    add_finetune,
-    add_info,
-)
-
-_EPILOG = """\
-your own collection in three commands:
-  rwkv import collection.colpkg --out mine
-  rwkv predict mine
-  rwkv report mine
-
-exit codes: 0 done; 1 failed, or done but for some users, who are listed; 2 bad input, and what to do about it;
-130 interrupted, 143 ended by SIGTERM: the same command goes on"""
+from rwkv.runtime import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,41 +11,10 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(partial(_run, arguments))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    parser = Parser(
-        prog="rwkv",
-        description="RWKV for spaced repetition.",
-        epilog=_EPILOG,
-        formatter_class=HelpFormatter,
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in _COMMANDS:
-        add(commands)
-    add_completion(commands, parser)
-    return parser
-
-
 def _run(arguments: list[str] | None) -> int:
-    options = build_parser().parse_args(arguments)
-    if options.quiet:
-        log_errors_only()
-    try:
-        # What a command prints under way is no part of its JSON.
-        with redirect_stdout(sys.stderr) if options.json else nullcontext():
-            answer: Answer = options.run(options)
-    except RwkvError as error:
-        if options.json:
-            print(as_json({"error": {"what": error.what, **error.details}, "exit_code": error.exit_code}))
-        raise
-    except OSError as error:
-        if options.json:
-            print(as_json({"error": {"what": str(error)}, "exit_code": RwkvError.exit_code}))
-        raise
-    text = as_json(answer.fields) if options.json else printable(answer.text)
-    if text:
-        print(text)
-    return answer.exit_code
+    from rwkv.command_line.parser import run  # takes a while, and Ctrl-C is heard by now
+
+    return run(arguments)
 
 
 if __name__ == "__main__":

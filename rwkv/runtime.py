@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, TypeVar
 
 from rwkv.errors import RwkvError
 from rwkv.standard_streams import standard_streams
 from rwkv.stopping import Stopped, asked_to_end, stoppable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger("rwkv")
 
@@ -39,6 +40,8 @@ class _ProgressHandler(logging.Handler):
     """Log lines that do not tear progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
         tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
@@ -128,6 +131,8 @@ def progress(
 
     None is shown where the log is quiet.
     """
+    from tqdm import tqdm  # Ctrl-C is heard sooner without it
+
     return tqdm(
         items,
         total=total,

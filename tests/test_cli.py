@@ -1,5 +1,6 @@
 """The command `rwkv`: what its help says, what it refuses, and `simulate` from the command line."""
 
+import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +135,24 @@ def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(
     (tmp_path / "file").write_text("")
     assert main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 2
     assert_said(capsys, "error: ", str(tmp_path / "file"), "permissions")
+
+
+def test_ctrl_c_is_heard_before_anything_large_is_loaded() -> None:
+    """What takes a while to load is loaded inside the command: an interrupt before it would end in a traceback."""
+    program = (
+        "import sys, rwkv.cli; print(*sorted({'numpy', 'torch', 'tqdm', 'rwkv.command_line'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_ctrl_c_while_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(name: str, *arguments: object) -> object:
+        if name == "rwkv.command_line.parser":
+            raise KeyboardInterrupt
+        return load(name, *arguments)
+
+    load = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err.startswith("interrupted; ")

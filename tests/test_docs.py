@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rwkv
-from rwkv.cli import build_parser
+from rwkv.command_line.parser import build_parser
 from rwkv.config import Config, EvaluateConfig, FindKeysConfig, ProcessDataConfig, RecurrentConfig, TrainConfig
 from tests.benchmark.workspace import REPOSITORY
 from tests.collection.people import make_person

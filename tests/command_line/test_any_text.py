@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rwkv.cli import build_parser, main
+from rwkv.cli import main
+from rwkv.command_line.parser import build_parser
 from rwkv.data.collection import list_collections, read_collection
 from rwkv.data.revlogs import read_history
 from rwkv.runtime import log, printable, progress

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rwkv import cli
 from rwkv.benchmark.demo_table import DemoTable
-from rwkv.cli import build_parser, main
+from rwkv.cli import main
 from rwkv.command_line.answer import Answer
+from rwkv.command_line.parser import build_parser
 
 SUBPARSERS = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
 
@@ -72,7 +72,7 @@ def test_the_exit_code_of_an_answer_is_that_of_the_command(monkeypatch: pytest.M
         made.set_defaults(run=lambda options: Answer("", {}, 1), json=False, quiet=False)
         return made
 
-    monkeypatch.setattr(cli, "build_parser", parser)
+    monkeypatch.setattr("rwkv.command_line.parser.build_parser", parser)
     assert main([]) == 1
 
 
