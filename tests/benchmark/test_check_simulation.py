@@ -10,6 +10,7 @@ from rwkv.cli import main
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.evaluation.realism import fit
+from rwkv.evaluation.realism.rungs import RUNGS
 from rwkv.evaluation.scores import Score, write_scores
 
 USERS = 4
@@ -34,6 +35,15 @@ def test_a_dataset_is_checked(dataset: Path, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     for part in ("simulated learners", "AVG LogLoss", "FSRS-5 default AUC", "state review", "MOVING-AVG", "within 5%"):
         assert part in said
+
+
+def test_the_progress_of_few_learners_moves(
+    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("tqdm.tqdm.update", lambda bar, count: seen.append(count))
+    assert main(["simulate", "--check", "--out", str(dataset)]) == 0
+    assert seen == [USERS] * len(RUNGS)
 
 
 def test_simulated_and_checked_with_results_of_models(

@@ -1,6 +1,6 @@
 """The rungs of the ladder that are cheap to run: predictions of each, and scores of every learner."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -27,11 +27,11 @@ RUNGS: Mapping[str, Callable[[Histories], Floats]] = {
 }
 
 
-def rung_scores(histories: Histories) -> list[dict[str, Score]]:
+def rung_scores(histories: Histories, rungs: Sequence[str] = tuple(RUNGS)) -> list[dict[str, Score]]:
     """Of each learner, by rung; empty for one of whom the benchmark tests nothing."""
     tested = histories.fold > 0
     user, came, bins = histories.user[tested], histories.recalled[tested].astype(np.int8), histories.bins[tested]
-    by_rung = {name: predict(histories) for name, predict in RUNGS.items()}
+    by_rung = {name: RUNGS[name](histories) for name in rungs}
     ends = np.searchsorted(user, np.arange(histories.users + 1))
     own = [slice(*pair) for pair in pairwise(ends)]
     return [
