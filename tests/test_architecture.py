@@ -16,6 +16,7 @@ MOST_LINES = 400
 # What everything may import, and what these may import of one another and of what is outside.
 FOUNDATION = {
     "rwkv.errors",
+    "rwkv.arrays",
     "rwkv.vocab",
     "rwkv.runtime",
     "rwkv.stopping",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rwkv.evaluation.realism.figures import PERCENTILES, Floats, Spread, spread_of
+from rwkv.arrays import Floats
+from rwkv.evaluation.realism.figures import PERCENTILES, Spread, spread_of
 
 _OUT = Path("rwkv/evaluation/realism/published.json")
 _SOURCE = (

@@ -3,11 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Floats, Ints
 from rwkv.collection.card_query import Columns
 from rwkv.collection.learner import Learner
-from rwkv.data.collection import Floats, days_of
+from rwkv.data.collection import days_of
 from rwkv.data.days import LATEST_S
-from rwkv.data.history import Ints
 from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
 # Ids below this are no epoch milliseconds: cards of a CSV file may be numbered in any way.

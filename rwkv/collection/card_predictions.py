@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.collection.card_columns import card_columns
 from rwkv.collection.card_query import EVERYTHING, Query
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, median_answer_ms, questions_at, read_learner
-from rwkv.data.collection import Floats, Texts
-from rwkv.data.history import Bools, Ints
+from rwkv.data.collection import Texts
 from rwkv.errors import InputError
 from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine

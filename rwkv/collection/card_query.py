@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.data.history import Bools
+from rwkv.arrays import Bools
 from rwkv.errors import InputError
 
 # Of rwkv.collection.card_columns and of CardPredictions.

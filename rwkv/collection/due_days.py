@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rwkv.arrays import Floats, Ints
 from rwkv.collection.learner import Learner
-from rwkv.data.collection import Floats
-from rwkv.data.history import Ints
 from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
 from rwkv.vocab import SECONDS_PER_DAY

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyInts, Bools, Floats, Ints
 from rwkv.collection.users import shown_users, users_in
 from rwkv.data.collection import (
     DEFAULT_RETENTION,
     CardList,
     CollectionInfo,
-    Floats,
     day_of,
     list_collections,
     read_collection,
     review_times,
 )
 from rwkv.data.days import local_time
-from rwkv.data.history import Bools, CardTable, Ints, RevlogTable, estimated_times
+from rwkv.data.history import CardTable, RevlogTable, estimated_times
 from rwkv.data.revlogs import Roster, read_history, read_roster
 from rwkv.errors import InputError
 from rwkv.recurrent.features import Place
@@ -126,7 +126,7 @@ def _until_now(info: CollectionInfo, history: RevlogTable, times_s: Floats) -> s
     return present
 
 
-def _by_number(count: int, number: npt.NDArray[np.integer], values: npt.NDArray[np.number]) -> Floats:
+def _by_number(count: int, number: AnyInts, values: npt.NDArray[np.number]) -> Floats:
     """Values [n] of numbers [n] by number [count], the last of each; NaN where there is none."""
     by_number = np.full(count, np.nan)
     by_number[number] = values

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.due_days import due_days, moments_ahead
 from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, median_answer_ms, questions_at, read_learner
-from rwkv.data.collection import Floats
-from rwkv.data.history import Bools, Ints, RevlogTable
+from rwkv.data.history import RevlogTable
 from rwkv.errors import InputError
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.intervals import checked_retention

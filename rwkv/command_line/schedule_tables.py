@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.arrays import Floats
 from rwkv.collection.card_predictions import unknown_person
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.learner import Learner
 from rwkv.collection.schedule import Pace, ScheduledDay, askable, introducible
 from rwkv.command_line.answer import as_json
 from rwkv.command_line.card_tables import Heading, heading_of
-from rwkv.data.collection import Floats
 from rwkv.errors import InputError
 from rwkv.files import is_stream, write_whole
 from rwkv.runtime import printable

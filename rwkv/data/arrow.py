@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.csv_text import CsvText
-from rwkv.data.history import Bools, Ints
 from rwkv.errors import HistoryError, InputError
 from rwkv.files import replacing
 
@@ -105,7 +105,7 @@ def numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools
     return floats.astype(np.int64), missing
 
 
-def reals(column: pa.ChunkedArray, name: str, where: str) -> npt.NDArray[np.float64]:
+def reals(column: pa.ChunkedArray, name: str, where: str) -> Floats:
     """float64 values of a column that may be stored as any number type; NaN where one is missing."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
         raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="numbers")
@@ -203,7 +203,7 @@ def whole_numbers(
         raise bad_cell(column, row, name, where, "a number of 64 bits") from error
 
 
-def decimal_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[npt.NDArray[np.float64], Bools]:
+def decimal_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Floats, Bools]:
     """(float64 values, all finite, which are missing) of a column of texts; missing values are 0. Errors as above."""
     missing = pc.is_in(column, value_set=_MISSING)
     pattern = r"^[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?$"

@@ -8,10 +8,10 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
-from rwkv.data.history import Bools, CardTable, Ints, RevlogTable, order_by_card
+from rwkv.arrays import Bools, Int32s, Ints
+from rwkv.data.history import CardTable, RevlogTable, order_by_card
 from rwkv.vocab import SECONDS_PER_DAY
 
 _LEVEL = 9
@@ -96,24 +96,24 @@ def _card_columns(cards: CardTable) -> list[Ints]:
     return [_to_appearance(cards.note), cards.deck.astype(np.int64), cards.preset.astype(np.int64), missing]
 
 
-def _steps(values: npt.NDArray[np.int32]) -> Ints:
+def _steps(values: Int32s) -> Ints:
     return np.diff(values.astype(np.int64), prepend=0).astype(np.int64)
 
 
-def _expected_days(day: Ints, card: npt.NDArray[np.int32]) -> Ints:
+def _expected_days(day: Ints, card: Int32s) -> Ints:
     """The elapsed_days that the calendar alone gives: -1 for a card's first row."""
     previous = order_by_card(card).previous
     return np.where(previous >= 0, day - day[previous], -1)
 
 
-def _to_appearance(number: npt.NDArray[np.int32]) -> Ints:
+def _to_appearance(number: Int32s) -> Ints:
     """Numbers in order of first appearance as 0 for a new one, else its distance from the newest, counted from 1."""
     newest = np.maximum.accumulate(number)
     is_new = np.diff(newest, prepend=-1) > 0
     return np.where(is_new, 0, newest - number + 1).astype(np.int64)
 
 
-def _from_appearance(distance: Ints) -> npt.NDArray[np.int32]:
+def _from_appearance(distance: Ints) -> Int32s:
     newest = np.cumsum(distance == 0) - 1
     return np.where(distance == 0, newest, newest - distance + 1).astype(np.int32)
 

@@ -12,14 +12,13 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.arrow import flags, integers, read_columns, read_file, reals, texts, write_columns
 from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock
-from rwkv.data.history import Bools, Ints
 from rwkv.data.revlogs import has_revlog
 from rwkv.errors import HistoryError, InputError
 from rwkv.files import file_errors, replacing
 
-Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 
 FORMAT_VERSION = 1

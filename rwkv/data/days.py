@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
-from rwkv.data.history import Ints
+from rwkv.arrays import Ints
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
 

@@ -3,10 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Float32s, Floats, Ints
 from rwkv.data.history import ReviewContext
 from rwkv.vocab import FEATURE_NAMES, RATINGS, SECONDS_PER_DAY
-
-Floats = npt.NDArray[np.float64]
 
 # Columns that tell how the review went, unknown in its query row.
 _ANSWER_COLUMNS = [FEATURE_NAMES.index(name) for name in ("scaled_duration", "scaled_state")] + [
@@ -38,13 +37,13 @@ def log_count(count: npt.ArrayLike) -> Floats:
     return np.log(3 + np.asarray(count, np.float64))
 
 
-def time_of_day(elapsed_s: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+def time_of_day(elapsed_s: Ints) -> tuple[Floats, Floats]:
     """Sine and cosine of the phase of `elapsed_s` within a day; the modulus is floored, so -1 is 86399."""
     angle = 2 * np.pi * np.mod(elapsed_s, SECONDS_PER_DAY) / SECONDS_PER_DAY
     return np.sin(angle), np.cos(angle)
 
 
-def review_features(context: ReviewContext, day: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def review_features(context: ReviewContext, day: Ints) -> Float32s:
     """The columns of review rows.
 
     context: columns [R]. day [R]: day_offset relative to the first day of the sequence.
@@ -79,7 +78,7 @@ def review_features(context: ReviewContext, day: npt.NDArray[np.int64]) -> npt.N
     return features
 
 
-def query_features(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def query_features(features: Float32s) -> Float32s:
     """The query rows of the same reviews: [R, 24] with everything about the answer blanked."""
     query = features.copy()
     query[:, _ANSWER_COLUMNS] = 0

@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyInts, Bools, Int32s, Ints
 from rwkv.vocab import SECONDS_PER_DAY
-
-Ints = npt.NDArray[np.int64]
-Int32s = npt.NDArray[np.int32]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class CardOrder:
     following: Ints
 
 
-def order_by_card(card: npt.NDArray[np.integer]) -> CardOrder:
+def order_by_card(card: AnyInts) -> CardOrder:
     """Sort reviews by (card, time): `order` [R] lists rows, `is_start` [R] marks the first of each card in it."""
     order = np.argsort(card, kind="stable")
     grouped = card[order]
@@ -137,7 +134,7 @@ def review_context(table: RevlogTable, cards: CardOrder) -> ReviewContext:
     day_diff = np.diff(day, prepend=day[:1])
     day_start = np.maximum.accumulate(np.where(day_diff != 0, rows, 0))
 
-    def cumulative(values: npt.NDArray[np.integer]) -> Ints:
+    def cumulative(values: AnyInts) -> Ints:
         sums = np.empty(len(values), np.int64)
         sums[cards.order] = cumsum_by_group(values[cards.order].astype(np.int64), cards.is_start)
         return sums
@@ -179,7 +176,7 @@ def estimated_times(table: RevlogTable) -> Ints:
     return np.array(times, np.int64)
 
 
-def number_by_appearance(ids: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def number_by_appearance(ids: npt.NDArray[np.generic]) -> tuple[Ints, Ints]:
     """Renumber ids 0, 1, ... in order of first appearance.
 
     Returns (numbers [n], position of the first appearance of each number [distinct]).

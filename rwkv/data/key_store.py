@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rwkv.arrays import Int32s
 from rwkv.data.database import Database
-from rwkv.data.history import Int32s
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.stored_bytes import TORCH_MAGIC, decoding, is_sealed, read_int32_tensor, seal, unseal
 from rwkv.errors import StoreError

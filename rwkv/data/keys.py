@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.data.history import Bools, Int32s, Ints, RevlogTable, cumsum_by_group, number_by_appearance
+from rwkv.arrays import Bools, Floats, Int32s, Ints
+from rwkv.data.history import RevlogTable, cumsum_by_group, number_by_appearance
 from rwkv.vocab import SECONDS_PER_DAY
 
 MAX_REVIEWS_OF_A_CARD = 128
@@ -166,7 +167,7 @@ def _continuous(card: Int32s, repetition: Ints, usable: Bools) -> Bools:
     return kept
 
 
-def rmse_bins(lapses: npt.ArrayLike, interval_days: npt.ArrayLike, repetition: npt.ArrayLike) -> npt.NDArray[np.int32]:
+def rmse_bins(lapses: npt.ArrayLike, interval_days: npt.ArrayLike, repetition: npt.ArrayLike) -> Int32s:
     """Number the bins of reviews.
 
     lapses >= 0, interval_days > 0, repetition >= 1: [n]. Returns int32 [n], numbered in order of first appearance.
@@ -181,6 +182,6 @@ def rmse_bins(lapses: npt.ArrayLike, interval_days: npt.ArrayLike, repetition: n
     return number_by_appearance(number)[0].astype(np.int32)
 
 
-def _power_below(x: npt.ArrayLike, base: float) -> npt.NDArray[np.float64]:
+def _power_below(x: npt.ArrayLike, base: float) -> Floats:
     """base ** floor(log_base(x))."""
     return np.power(base, np.floor(np.log(np.asarray(x, np.float64)) / np.log(base)))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Bools, Floats, Int32s, Ints
 from rwkv.data.arrow import Columns, integers, numbers, read_columns, read_file, write_columns
-from rwkv.data.history import Bools, CardTable, Ints, RevlogTable, number_by_appearance
+from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
 from rwkv.errors import HistoryError, InputError
 from rwkv.vocab import RATINGS
 
@@ -115,7 +116,7 @@ def has_revlog(root: Path, user: int) -> bool:
     return any((root / "revlogs" / f"user_id={user}").glob("*.parquet"))
 
 
-def read_truth(root: Path, user: int) -> npt.NDArray[np.float64]:
+def read_truth(root: Path, user: int) -> Floats:
     """The true recall probability [R] of each review of a simulated learner, row review_th - 1."""
     path = root / "truth" / f"user_id={user}.parquet"
     return read_file(path, str(path), ("p_recall",))["p_recall"].to_numpy()
@@ -178,7 +179,7 @@ def read_card_table(root: Path, user: int, card_id: Ints, missing_notes: str = "
     )
 
 
-def _number_notes(note: Ints, missing: Bools, card_id: Ints, missing_notes: str) -> npt.NDArray[np.int32]:
+def _number_notes(note: Ints, missing: Bools, card_id: Ints, missing_notes: str) -> Int32s:
     if missing_notes == "published":
         keys = np.where(missing, (_PUBLISHED_NOTE_PLACEHOLDER + card_id).astype(np.float64), note.astype(np.float64))
         return number_by_appearance(keys)[0].astype(np.int32)
@@ -187,7 +188,7 @@ def _number_notes(note: Ints, missing: Bools, card_id: Ints, missing_notes: str)
     return number_by_appearance(np.where(missing, own, known))[0].astype(np.int32)
 
 
-def _number_with_placeholder(ids: Ints, missing: Bools) -> npt.NDArray[np.int32]:
+def _number_with_placeholder(ids: Ints, missing: Bools) -> Int32s:
     """Dense numbers in which all missing ids are one entity of their own."""
     known, _ = number_by_appearance(ids)
     return number_by_appearance(np.where(missing, -1, known))[0].astype(np.int32)

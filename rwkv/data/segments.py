@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Bools, Float32s, Int32s, Ints
 from rwkv.data.features import query_features, review_features
-from rwkv.data.history import Bools, Int32s, Ints, ReviewContext, RevlogTable, order_by_card, review_context
+from rwkv.data.history import ReviewContext, RevlogTable, order_by_card, review_context
 from rwkv.vocab import STREAMS
 
 
@@ -38,7 +39,7 @@ class Segment:
 
     user: int
     number: int
-    features: npt.NDArray[np.float32]
+    features: Float32s
     is_query: Bools
     review_th: Int32s
     ids: dict[str, Int32s]

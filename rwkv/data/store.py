@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from rwkv.arrays import Ints
 from rwkv.data.codec import StoredHistory, decode_history
 from rwkv.data.database import Database
-from rwkv.data.history import Ints
 from rwkv.data.stored_bytes import HEAD_SIZE, checksum, decoding, seal, stated_checksum, unseal
 from rwkv.errors import StoreError
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from rwkv.data.history import Int32s
+from rwkv.arrays import Int32s
 from rwkv.errors import StoreError
 
 # What JSON, zip, pickle, Zstandard and NumPy raise for damaged or foreign bytes.

@@ -7,13 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from fsrs.scheduler import DEFAULT_PARAMETERS, STABILITY_MIN
 
-from rwkv.data.history import Ints
+from rwkv.arrays import Float32s, Floats, Ints
 from rwkv.data.keys import folds_of
 from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, recall_after, stability_on_later_day
 from rwkv.evaluation.realism.histories import layers
-
-Float32s = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
 
 # MOVING-AVG: where the logit of recall begins, and how far a review moves it.
 _FIRST_LOGIT = 1.2
@@ -89,9 +86,7 @@ def _stability_within_day(w: Floats, stability: Floats, rating: Ints) -> Floats:
     return stability * np.where(rating == 1, growth, np.maximum(growth, 1))
 
 
-def recall_by_stability(
-    stability: Sequence[float], since_days: Sequence[int], parameters: Sequence[float]
-) -> npt.NDArray[np.float64]:
+def recall_by_stability(stability: Sequence[float], since_days: Sequence[int], parameters: Sequence[float]) -> Floats:
     """FSRS-6: recall [c] of cards of a stability in days, whole days after their last review. Source: `fsrs`."""
     days = np.minimum(np.array(since_days, np.float64), _MOST_DAYS)
     return recall_after(days, np.maximum(np.array(stability, np.float64), STABILITY_MIN), parameters[_POWER])

@@ -7,15 +7,14 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.data.history import Int32s, Ints, RevlogTable, cumsum_by_group, order_by_card
+from rwkv.arrays import AnyFloats, Int32s, Ints
+from rwkv.data.history import RevlogTable, cumsum_by_group, order_by_card
 from rwkv.data.keys import BenchmarkKeys, candidate_reviews
 from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
 from rwkv.evaluation.bootstrap import standard_errors
 from rwkv.evaluation.fsrs_training import learnt_parameters, trained_fsrs_predictions
 from rwkv.evaluation.scores import Score, score
 from rwkv.evaluation.summary import CONFIDENCE, Estimate, means
-
-Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Comparison:
 
     user: int
     review_th: Int32s
-    p: Mapping[str, Floats]
+    p: Mapping[str, AnyFloats]
     y: npt.NDArray[np.int8]
     bins: Int32s
 
@@ -51,7 +50,7 @@ class Comparison:
         }
 
 
-def baseline_predictions(table: RevlogTable, keys: BenchmarkKeys, short: bool, secs: bool) -> dict[str, Floats]:
+def baseline_predictions(table: RevlogTable, keys: BenchmarkKeys, short: bool, secs: bool) -> dict[str, AnyFloats]:
     """AVG, MOVING-AVG and FSRS-6-default at the user's keys, [keys] each; NaN where FSRS-6 has no earlier review.
 
     short, secs: what the keys were found with.
@@ -66,7 +65,7 @@ def baseline_predictions(table: RevlogTable, keys: BenchmarkKeys, short: bool, s
     }
 
 
-def trained_predictions(table: RevlogTable) -> dict[str, Floats]:
+def trained_predictions(table: RevlogTable) -> dict[str, AnyFloats]:
     """FSRS-6 optimised on the user's own reviews, at the keys without SHORT and SECS, [keys].
 
     It knows whole days only, so it has no other keys.

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import AnyInts, Float32s, Floats
 from rwkv.data.keys import folds_of
 from rwkv.errors import InputError
-from rwkv.evaluation.baselines import Float32s, fsrs_predictions, recall_by_stability
-
-Rows = npt.NDArray[np.integer]
+from rwkv.evaluation.baselines import fsrs_predictions, recall_by_stability
 
 # As the benchmark rounds them. float32 values of the package would also lie beyond its own bounds.
 _PLACES = 4
@@ -30,7 +28,7 @@ def trainer() -> ModuleType:
     return fsrs_rs_python
 
 
-def trained_fsrs_predictions(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> Float32s:
+def trained_fsrs_predictions(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> Float32s:
     """FSRS-6 optimised on the user: each fold of the benchmark by parameters learnt from the candidates before it.
 
     card, rating, day: as of `fsrs_predictions`. candidates: their rows [m], in time order.
@@ -51,7 +49,7 @@ def trained_fsrs_predictions(card: Rows, rating: Rows, day: Rows, candidates: Ro
     return np.concatenate(parts)
 
 
-def learnt_parameters(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[float]:
+def learnt_parameters(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> list[float]:
     """The 21 parameters of FSRS-6 learnt from all candidates [m]; the package's defaults for none."""
     if len(candidates) == 0:
         return list(trainer().DEFAULT_PARAMETERS)
@@ -62,7 +60,7 @@ def _learnt(items: list[object]) -> list[float]:
     return [round(value, _PLACES) for value in trainer().FSRS([]).benchmark(items)]
 
 
-def _items(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[object]:
+def _items(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> list[object]:
     """Each candidate as the package takes it: all reviews of its card up to this one, with the days between them."""
     package = trainer()
     is_candidate = np.zeros(len(card), bool)
@@ -84,8 +82,8 @@ def _items(card: Rows, rating: Rows, day: Rows, candidates: Rows) -> list[object
 class FsrsCards:
     """FSRS-6 of some cards now, [c] each. p: recall. interval_days: from the last review to the desired retention."""
 
-    p: npt.NDArray[np.float64]
-    interval_days: npt.NDArray[np.float64]
+    p: Floats
+    interval_days: Floats
 
 
 def fsrs_now(

@@ -9,18 +9,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rwkv.arrays import Bools, Float32s, Int32s, Ints
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import Group
 from rwkv.batches.single_buffer import OnePiece
 from rwkv.batches.sliced import SlicedBatch, gpu_slices, plain_slices
-from rwkv.data.history import Bools, Int32s, Ints
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import Segment
 from rwkv.data.store import ReviewStore
 from rwkv.errors import CheckpointError, StoreError
-from rwkv.evaluation.results import Float32s, UserPredictions
+from rwkv.evaluation.results import UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.gpu_heads import ask_heads_fused
 from rwkv.model.gpu_network import rows_before_heads_fused

@@ -5,15 +5,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Floats, Ints
+
 METRICS = ("RMSE", "LogLoss", "RMSE(bins)", "AUC")
 
 _PLACES = 6
 
 # The published numbers are of float32 values clipped at float64's eps.
 _EPS = np.finfo(np.float64).eps
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 def recall_metrics(p: npt.ArrayLike, y: npt.ArrayLike, bins: npt.ArrayLike) -> dict[str, float | None]:

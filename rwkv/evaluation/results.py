@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Float32s, Int32s, Ints
 from rwkv.evaluation.json_lines import JsonLines, read_by_user
 from rwkv.evaluation.model_note import MadeBy, Model
 from rwkv.evaluation.scores import Score, read_scores, result_line, score
-
-Float32s = npt.NDArray[np.float32]
-Int32s = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class UserPredictions:
     p_ahead: Float32s
     p_imm: Float32s
     p_all: Float32s
-    label_elapsed_seconds: npt.NDArray[np.int64]
+    label_elapsed_seconds: Ints
 
     def __len__(self) -> int:
         return len(self.review_th)

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import Floats
 from rwkv.evaluation.metrics import METRICS
 from rwkv.evaluation.scores import Score
 
-Floats = npt.NDArray[np.float64]
 User = TypeVar("User", bound=Hashable)
 
 # What the benchmark gives for its means, and at which level it calls two algorithms different.

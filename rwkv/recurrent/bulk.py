@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwkv.data.history import Ints, RevlogTable, order_by_card
+from rwkv.arrays import Ints
+from rwkv.data.history import RevlogTable, order_by_card
 from rwkv.model.curve import immediate_recall, recall
 from rwkv.recurrent.features import Review, reviews_of
 from rwkv.recurrent.forward import After, Passes

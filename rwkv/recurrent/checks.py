@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rwkv.data.history import Ints, RevlogTable
+from rwkv.arrays import Ints
+from rwkv.data.history import RevlogTable
 from rwkv.errors import HistoryError, InputError
 from rwkv.model.inputs import SequenceDraw
 from rwkv.model.spec import CYCLE_DAYS

@@ -6,13 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rwkv.arrays import Float32s
 from rwkv.errors import InputError
 from rwkv.model.inputs import SequenceDraw, as_int64, cycles, identity_codes
 from rwkv.model.spec import CODES, CodeSpec
 from rwkv.recurrent.features import Review
 from rwkv.vocab import STREAMS
-
-Floats = npt.NDArray[np.float32]
 
 # Gives the code [width] of a stream's entity with a number, which grows by one from call to call of a stream.
 CodeSource = Callable[[CodeSpec, int], npt.ArrayLike]
@@ -35,7 +34,7 @@ class Identities:
         # The first of the notes that share one code.
         self.shared_note: int | None = None
         # By stream: the codes of at least all numbers that were asked for, [n, width].
-        self._codes: dict[str, Floats] = {code.stream: np.empty((0, code.width), np.float32) for code in CODES}
+        self._codes: dict[str, Float32s] = {code.stream: np.empty((0, code.width), np.float32) for code in CODES}
         self._drawn = dict.fromkeys(self._codes, 0)
 
     def copy(self) -> "Identities":
@@ -80,18 +79,18 @@ class Identities:
             else:
                 self.numbers[place].popitem()
 
-    def codes(self, stream: str, numbers: Sequence[int]) -> Floats:
+    def codes(self, stream: str, numbers: Sequence[int]) -> Float32s:
         """The codes [n, width] of numbers."""
         most = max(numbers, default=-1)
         if most >= self._drawn[stream]:
             self._draw(next(code for code in CODES if code.stream == stream), most + 1)
         return self._codes[stream][np.asarray(numbers, np.int64)]
 
-    def known(self, stream: str) -> Floats:
+    def known(self, stream: str) -> Float32s:
         """The codes of all entities that were taken in."""
         return self.codes(stream, range(len(self.numbers[stream])))
 
-    def restore(self, stream: str, entities: Sequence[int], codes: Floats | None) -> None:
+    def restore(self, stream: str, entities: Sequence[int], codes: Float32s | None) -> None:
         """Become what another was: entities in order of their numbers, with their codes where the stream has any."""
         self.numbers[stream] = {entity: number for number, entity in enumerate(entities)}
         if codes is not None:
@@ -112,7 +111,7 @@ class Identities:
         self._codes[code.stream], self._drawn[code.stream] = held, drawn + len(new)
 
 
-def _own_code(source: CodeSource, code: CodeSpec, number: int) -> Floats:
+def _own_code(source: CodeSource, code: CodeSpec, number: int) -> Float32s:
     values = np.asarray(source(code, number), np.float32)
     if values.shape != (code.width,) or not np.isfinite(values).all():
         where = f"number {number} of {code.stream}"
@@ -129,9 +128,9 @@ class Calendar:
 
     def __init__(self, phases: Sequence[int]) -> None:
         self._phases = torch.tensor([phases])
-        self._of_day: dict[int, Floats] = {}
+        self._of_day: dict[int, Float32s] = {}
 
-    def rows(self, days: Sequence[int], first_days: Sequence[int]) -> Floats:
+    def rows(self, days: Sequence[int], first_days: Sequence[int]) -> Float32s:
         """Calendar columns [n, 28] of rows with these days and first days."""
         missing = sorted({*days, *first_days} - self._of_day.keys())
         if missing:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rwkv.arrays import Floats
 from rwkv.errors import InputError
 from rwkv.model.curve import correction_points, recall, recall_at
 
@@ -20,8 +21,6 @@ _LOOKS_BETWEEN = 2
 _HALVINGS = 40
 # Curves that are looked at together.
 _TOGETHER = 1024
-
-Floats = npt.NDArray[np.float64]
 
 
 def intervals(outputs: Tensor, retention: npt.ArrayLike, least_s: float = LEAST_S) -> Floats:

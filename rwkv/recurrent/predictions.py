@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rwkv.arrays import Float32s, Floats
 from rwkv.errors import CheckpointError
 from rwkv.model.curve import CURVES, immediate_recall, recall
 from rwkv.model.native_step import outputs_size
@@ -19,8 +19,6 @@ from rwkv.recurrent.person import Person
 from rwkv.recurrent.rows import Features, Look, features_of
 from rwkv.recurrent.state_store import CURVE
 from rwkv.vocab import RATINGS, STREAMS
-
-Floats = npt.NDArray[np.float64]
 
 # Cards that are predicted together: large products, and states of bounded size.
 _TOGETHER = 1024
@@ -42,7 +40,7 @@ class Prediction:
 
     p_ahead: float | None
     p_imm: float | None
-    p_all: npt.NDArray[np.float32] | None
+    p_all: Float32s | None
 
 
 @dataclass(frozen=True)

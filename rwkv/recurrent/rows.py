@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rwkv.arrays import Bools, Float32s
 from rwkv.data.features import query_features, review_features
-from rwkv.data.history import Bools
 from rwkv.data.segments import has_query
 from rwkv.model.spec import CODES
 from rwkv.recurrent.features import Counts, Days, PastCounters, Review, context_of
@@ -45,8 +44,8 @@ def look(review: Review, past: PastCounters, identities: Identities) -> Look:
 class Features:
     """The rows of R reviews. review [R, 92], query [R, 92] float32; queried bool [R]: has a query row in a history."""
 
-    review: npt.NDArray[np.float32]
-    query: npt.NDArray[np.float32]
+    review: Float32s
+    query: Float32s
     queried: Bools
 
 

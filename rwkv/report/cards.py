@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from rwkv.arrays import Ints
 from rwkv.collection.learner import Learner, questions_at
-from rwkv.data.history import Ints
 from rwkv.evaluation.comparison import days_since_first, fsrs_parameters
 from rwkv.evaluation.fsrs_training import FsrsCards, fsrs_now
 from rwkv.model.curve import recall, recall_at

@@ -6,13 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Bools, Int32s, Ints
 from rwkv.evaluation.summary import Estimate
 from rwkv.vocab import SECONDS_PER_DAY
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
-Int32s = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.floating]
 
 # Seconds since a card's last review at which its forgetting curve is shown: a minute to twenty years. Between them it
 # is drawn straight over log time: off by 0.006 in the mean, at most 0.06, for the unsteady curves of a demo's model.
@@ -30,7 +26,7 @@ class PredictedReviews:
     """
 
     y: npt.NDArray[np.int8]
-    p: Mapping[str, Floats]
+    p: Mapping[str, AnyFloats]
     elapsed_s: Ints
     same_day: Bools
     deck: Int32s
@@ -61,7 +57,7 @@ class PastReviews:
     duration_ms: Ints
     day: Ints
     hour: npt.NDArray[np.int8]
-    p: Mapping[str, Floats]
+    p: Mapping[str, AnyFloats]
     has_dates: bool
 
     def __len__(self) -> int:
@@ -90,16 +86,16 @@ class CardsNow:
     deck: Int32s
     kind: npt.NDArray[np.uint8]
     suspended: Bools
-    p_now: Floats
-    p_asked: Floats
-    p_fsrs: Floats
-    elapsed_s: Floats
-    curves: Floats
-    retention: Floats
-    interval_days: Floats
-    fsrs_days: Floats
-    anki_days: Floats
-    anki_due: Floats
+    p_now: AnyFloats
+    p_asked: AnyFloats
+    p_fsrs: AnyFloats
+    elapsed_s: AnyFloats
+    curves: AnyFloats
+    retention: AnyFloats
+    interval_days: AnyFloats
+    fsrs_days: AnyFloats
+    anki_days: AnyFloats
+    anki_due: AnyFloats
 
     def __len__(self) -> int:
         return len(self.card_id)
@@ -122,9 +118,9 @@ class Workload:
     played, cards: how many cards were played ahead at least, and for how many they stand.
     """
 
-    retention: Floats
-    reviews: Floats
-    minutes: Floats
+    retention: AnyFloats
+    reviews: AnyFloats
+    minutes: AnyFloats
     played: int
     cards: int
 
@@ -144,7 +140,7 @@ class TrainingRun:
     """A run's log. curves[name]: (steps, values), both [n], by the names of the log."""
 
     name: str
-    curves: Mapping[str, tuple[Ints, Floats]]
+    curves: Mapping[str, tuple[Ints, AnyFloats]]
 
 
 @dataclass(frozen=True)

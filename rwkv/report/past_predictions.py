@@ -6,9 +6,9 @@ from itertools import chain
 
 import numpy as np
 
+from rwkv.arrays import AnyFloats, Int32s, Ints
 from rwkv.collection.compare import AHEAD, IMM
 from rwkv.collection.learner import Learner
-from rwkv.data.history import Int32s, Ints
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.scores import Score
@@ -17,7 +17,7 @@ from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, joined, nothing_said
-from rwkv.report.content import ComparisonRow, Floats, PredictedReviews, ReportContent
+from rwkv.report.content import ComparisonRow, PredictedReviews, ReportContent
 from rwkv.report.past_reviews import deck_names, decks_of_cards, first_day
 from rwkv.runtime import progress
 
@@ -29,7 +29,7 @@ class PersonPredicted:
     """
 
     learner: Learner
-    p: Mapping[str, Floats]
+    p: Mapping[str, AnyFloats]
     row: Ints
     counted: Comparison
 
@@ -60,7 +60,7 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
     is_predicted = np.isfinite(predictions.p_imm) & np.isfinite(predictions.p_ahead)
     row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
-    p: dict[str, Floats] = {IMM: predictions.p_imm, AHEAD: predictions.p_ahead}
+    p: dict[str, AnyFloats] = {IMM: predictions.p_imm, AHEAD: predictions.p_ahead}
     if len(keys):
         others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
         p |= {name: _placed(column, keys.review_ths, table.review_th) for name, column in reversed(others.items())}
@@ -78,7 +78,7 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     return PersonPredicted(learner, p, row, counted)
 
 
-def _placed(p: Floats, review_ths: Int32s, wanted: Int32s) -> Floats:
+def _placed(p: AnyFloats, review_ths: Int32s, wanted: Int32s) -> AnyFloats:
     """Predictions of reviews at the wanted ones, NaN where there is none."""
     placed = np.full(len(wanted), np.nan, np.float32)
     is_known = np.isin(wanted, review_ths)
@@ -112,7 +112,7 @@ def joined_reviews(people: Sequence[PersonPredicted], decks: Sequence[Sequence[s
     return PredictedReviews(p=p, has_dates=has_dates, **columns)
 
 
-def _predicted(person: PersonPredicted, name: str) -> Floats:
+def _predicted(person: PersonPredicted, name: str) -> AnyFloats:
     """By one algorithm, of the person's rows; NaN where it had too little to go by."""
     return person.p[name][person.row] if name in person.p else np.full(len(person.row), np.nan)
 

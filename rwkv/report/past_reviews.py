@@ -6,16 +6,17 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Int32s
 from rwkv.collection.learner import Learner
 from rwkv.data.days import SECONDS_PER_HOUR, local_time, utc_offsets
-from rwkv.data.history import CardTable, Int32s
-from rwkv.report.content import Floats, PastReviews
+from rwkv.data.history import CardTable
+from rwkv.report.content import PastReviews
 
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 _HOURS = 24
 
 
-def past_reviews(learner: Learner, p: Mapping[str, Floats]) -> PastReviews:
+def past_reviews(learner: Learner, p: Mapping[str, AnyFloats]) -> PastReviews:
     """All reviews of a learner. p[name] [R]: recall as predicted before each."""
     table = learner.history
     row_of_card = np.full(len(learner.places.deck), -1, np.int64)

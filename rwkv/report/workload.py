@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Floats, Ints
 from rwkv.collection.due_days import due_days, moments_ahead
 from rwkv.collection.learner import Learner
 from rwkv.collection.schedule import ScheduledDay, askable, first_day, play_ahead
-from rwkv.data.collection import CardList, Floats
-from rwkv.data.history import Ints
+from rwkv.data.collection import CardList
 from rwkv.recurrent.engine import Engine
 from rwkv.report.content import CURVE_TIMES_S, CardsNow, Today, Workload
 from rwkv.vocab import SECONDS_PER_DAY
@@ -56,7 +55,7 @@ def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> 
     return _workload([play] * len(groups), groups, learner, asked)
 
 
-def _expected_answers(curves: npt.NDArray[np.floating], retention: float) -> Floats:
+def _expected_answers(curves: AnyFloats, retention: float) -> Floats:
     """About how many answers each card [n] takes in WORKLOAD_DAYS, if its next intervals are as long as this one."""
     is_below = (curves <= retention) & (CURVE_TIMES_S >= SECONDS_PER_DAY)
     days = np.where(is_below.any(1), CURVE_TIMES_S[is_below.argmax(1)] / SECONDS_PER_DAY, np.inf)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from rwkv.arrays import Bools, Int32s
 from rwkv.batches.collate import BatchLabels
-from rwkv.data.history import Bools, Int32s, RevlogTable, order_by_card
+from rwkv.data.history import RevlogTable, order_by_card
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import whole_history
 from rwkv.evaluation.history_predictions import (

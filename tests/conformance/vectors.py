@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rwkv.data.history import Bools, RevlogTable, number_by_appearance
+from rwkv.arrays import Bools
+from rwkv.data.history import RevlogTable, number_by_appearance
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.revlogs import list_users, read_history
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.arrays import Ints
 from rwkv.data.arrow import integers, read_columns
 from rwkv.data.collection import CollectionInfo, list_collections, read_info
-from rwkv.data.history import Ints
 from rwkv.data.imports.imported import TimedReviews
 from rwkv.data.revlogs import has_revlog
 from rwkv.errors import RwkvError

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.simulate.population import Person
-from rwkv.data.simulate.schedulers import NEVER, Bools
+from rwkv.data.simulate.schedulers import NEVER
 from rwkv.data.simulate.sessions import Sessions
-from rwkv.data.simulate.shapes import Floats, Ints, bounds, heavy, logit, sigmoid
+from rwkv.data.simulate.shapes import bounds, heavy, logit, sigmoid
 
 NO_PARENT = -1
 MAX_PRESETS = 6

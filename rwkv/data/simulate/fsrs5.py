@@ -5,9 +5,8 @@ Source: the algorithm FSRS-5 as published by open-spaced-repetition.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from rwkv.data.simulate.shapes import Floats, Ints
+from rwkv.arrays import Bools, Floats, Ints
 
 # fmt: off
 DEFAULT = np.array([
@@ -35,7 +34,7 @@ def first_state(w: Floats, rating: Ints) -> tuple[Floats, Floats]:
 
 
 def next_stability(
-    w: Floats, stability: Floats, difficulty: Floats, rating: Ints, recall: Floats, same_day: npt.NDArray[np.bool_]
+    w: Floats, stability: Floats, difficulty: Floats, rating: Ints, recall: Floats, same_day: Bools
 ) -> Floats:
     """Stability after an answer that was given when recall stood at `recall`."""
     within_day = stability * np.exp(w[:, 17] * (rating - 3 + w[:, 18]))

@@ -7,14 +7,15 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Bools, Float32s, Floats, Ints
 from rwkv.data.simulate.collection import CardDraws, Collection, CollectionSizes, deck_counts, draw_collection
 from rwkv.data.simulate.memory import MemoryTraits
 from rwkv.data.simulate.moods import Moods, draw_moods
 from rwkv.data.simulate.plans import draw_plans, draw_presets
 from rwkv.data.simulate.population import VARIABLES, Person, draw_people
-from rwkv.data.simulate.schedulers import Bools, Plans, Presets
+from rwkv.data.simulate.schedulers import Plans, Presets
 from rwkv.data.simulate.sessions import Sessions, plan_sessions
-from rwkv.data.simulate.shapes import Floats, Ints, bounds, heavy, sigmoid
+from rwkv.data.simulate.shapes import bounds, heavy, sigmoid
 
 # What can be odd about a learner's data (spec 1). Every fifth learner has one, in turn, by number.
 QUIRKS = (
@@ -80,7 +81,7 @@ class Learners:
     sessions: Sessions
     collection: Collection
     row_first: Ints
-    noise: npt.NDArray[np.float32]
+    noise: Float32s
     moods: Moods
 
 

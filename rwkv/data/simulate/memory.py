@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Bools, Floats, Ints
 from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, next_stability, recall_after
-from rwkv.data.simulate.shapes import Floats, Ints, sigmoid
+from rwkv.data.simulate.shapes import sigmoid
 from rwkv.vocab import SECONDS_PER_DAY
 
 DAY_MS = 1000 * SECONDS_PER_DAY
@@ -70,7 +70,7 @@ class Moment:
     position: Ints
     mood: Floats
     habit: Ints
-    is_careless: npt.NDArray[np.bool_]
+    is_careless: Bools
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Recall:
     rating_p: Floats
     retrievability: Floats
     gap_days: Floats
-    is_new: npt.NDArray[np.bool_]
+    is_new: Bools
 
 
 class Memory:
@@ -131,9 +131,7 @@ class Memory:
         is_primed = (other_card >= 0) & (other_card != card) & (gap_days >= 0)
         return is_primed * self._traits.priming[user] * np.exp(-np.maximum(gap_days, 0) / _PRIMED_DAYS)
 
-    def learn(
-        self, card: Ints, user: Ints, time_ms: Ints, rating: Ints, recall: Recall, luck: npt.NDArray[np.floating]
-    ) -> None:
+    def learn(self, card: Ints, user: Ints, time_ms: Ints, rating: Ints, recall: Recall, luck: AnyFloats) -> None:
         """The answers change the memory: no card and no note may occur twice in one call.
 
         luck: standard normals, of what an answer adds to stability.

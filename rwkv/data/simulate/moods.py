@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from rwkv.data.simulate.shapes import Floats, Ints, heavy, sigmoid
+from rwkv.arrays import Bools, Float32s, Floats, Ints
+from rwkv.data.simulate.shapes import heavy, sigmoid
 
 _CARELESS_REVIEWS = 25
 _RIPPLE_REVIEWS = 2.5
@@ -17,9 +17,9 @@ _MOST_SWELL = 2.5
 class Moods:
     """One entry a review in the order of answering: wave, a logit; is_careless; luck, a standard normal."""
 
-    wave: npt.NDArray[np.float32]
-    is_careless: npt.NDArray[np.bool_]
-    luck: npt.NDArray[np.float32]
+    wave: Float32s
+    is_careless: Bools
+    luck: Float32s
 
 
 def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews: Ints) -> Moods:
@@ -37,7 +37,7 @@ def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews
     return Moods(np.concatenate(waves), np.concatenate(careless), np.concatenate(luck))
 
 
-def _wave(rng: np.random.Generator, rows: int, length: float) -> npt.NDArray[np.float32]:
+def _wave(rng: np.random.Generator, rows: int, length: float) -> Float32s:
     """A smooth random line of unit size, with a knot every `length` rows, float32 [rows]."""
     knots = rng.standard_normal(int(rows / length) + 2)
     place = np.arange(rows) / length

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from rwkv.data.simulate.shapes import Floats
+from rwkv.arrays import Floats
 
 FSRS_PARAMETERS = 19
 

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Bools, Floats, Ints
 from rwkv.data.simulate.fsrs5 import first_state, interval_for, next_difficulty, next_stability, recall_after
-from rwkv.data.simulate.shapes import Floats, Ints
-
-Bools = npt.NDArray[np.bool_]
 
 NEW, LEARNING, REVIEW, RELEARNING, FILTERED = 0, 1, 2, 3, 4
 SM2, FSRS, FIXED = 0, 1, 2
@@ -72,7 +69,7 @@ class Answers:
     rating: Ints
     today: Ints
     habit: Ints
-    fuzz: npt.NDArray[np.floating]
+    fuzz: AnyFloats
 
 
 class Scheduler:

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.simulate.memory import DAY_MS
-from rwkv.data.simulate.schedulers import Bools
-from rwkv.data.simulate.shapes import Floats, Ints, bounds, heavy, logit, sigmoid
+from rwkv.data.simulate.shapes import bounds, heavy, logit, sigmoid
 
 _HOUR_MS = DAY_MS // 24
 _MOST_MOOD = 3.0

@@ -1,10 +1,8 @@
 """Small functions that turn random numbers into traits."""
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from rwkv.arrays import Floats, Ints
 
 
 def bounds(counts: Ints) -> Ints:

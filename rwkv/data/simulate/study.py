@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import Bools, Float32s, Floats, Ints
 from rwkv.data.simulate.learners import AWAY, DELAY, DURATION, FUZZ, ORDER, RATING, Learners
 from rwkv.data.simulate.memory import Memory, Moment
-from rwkv.data.simulate.schedulers import FILTERED, NEVER, Answers, Bools, Scheduler
-from rwkv.data.simulate.shapes import Floats, Ints
+from rwkv.data.simulate.schedulers import FILTERED, NEVER, Answers, Scheduler
 
 # A card still in its steps after so many rounds waits for the next session.
 _MAX_ROUNDS = 8
@@ -180,7 +179,7 @@ class Study:
         clicked = noise[:, AWAY] > 1 - learners.habits.click_share[user]
         return np.flatnonzero(comes_again | clicked), np.where(clicked, 0, delay_ms)
 
-    def _durations(self, asked: _Round, rating: Ints, forgotten: Floats, noise: npt.NDArray[np.float32]) -> Ints:
+    def _durations(self, asked: _Round, rating: Ints, forgotten: Floats, noise: Float32s) -> Ints:
         """Milliseconds to answer: log-logistic, longer when unsure or tired, rarely very long, short for a click."""
         habits, user = self._learners.habits, asked.user
         spread = np.clip(noise[:, DURATION], 1e-5, 1 - 1e-5)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.simulate.collection import NO_PARENT
 from rwkv.data.simulate.learners import Learners, draw_learners
-from rwkv.data.simulate.shapes import Floats, Ints
-from rwkv.data.simulate.study import Bools, Study
+from rwkv.data.simulate.study import Study
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
 

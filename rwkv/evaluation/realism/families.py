@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwkv.data.history import Ints, cumsum_by_group, order_by_card
+from rwkv.arrays import Ints
+from rwkv.data.history import cumsum_by_group, order_by_card
 from rwkv.data.simulate.fsrs5 import DEFAULT
 from rwkv.evaluation.realism.fit import Family
 from rwkv.evaluation.realism.fsrs5 import CardWalk

@@ -7,12 +7,10 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
+from rwkv.arrays import Floats
 from rwkv.data.history import RevlogTable
 from rwkv.vocab import RATINGS
-
-Floats = npt.NDArray[np.float64]
 
 PERCENTILES = (5, 25, 50, 75, 95)
 STATES = ("new", "learning", "review", "relearning", "filtered")

@@ -4,15 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
+from rwkv.arrays import AnyFloats
 from rwkv.data.keys import TEST_SPLITS
 from rwkv.evaluation.realism.histories import Histories
-
-Floats = npt.NDArray[np.floating]
 
 # Each split goes on from the parameters of the one before, of whose reviews it has all, so that it needs fewer steps.
 _FIRST_STEPS, _LATER_STEPS = 25, 8
@@ -37,14 +35,14 @@ class Family:
     is_log: Tensor
 
 
-def start_predictions(histories: Histories, family: Family) -> Floats:
+def start_predictions(histories: Histories, family: Family) -> AnyFloats:
     """The recall before each tested review [T], by the parameters that nobody fitted."""
     with torch.no_grad():
         w = family.start.expand(histories.users, -1)
         return family.walk(histories)(w).numpy()[histories.fold > 0]
 
 
-def fitted_predictions(histories: Histories, family: Family) -> Floats:
+def fitted_predictions(histories: Histories, family: Family) -> AnyFloats:
     """The recall before each tested review [T], by parameters fitted, for each split, to what lies before it."""
     fold = histories.fold[histories.fold > 0]
     p = np.full(len(fold), np.nan, np.float32)

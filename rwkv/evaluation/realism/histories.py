@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rwkv.data.history import Bools, Ints, RevlogTable, cumsum_by_group, order_by_card
+from rwkv.arrays import Bools, Ints
+from rwkv.data.history import RevlogTable, cumsum_by_group, order_by_card
 from rwkv.data.keys import MAX_REVIEWS_OF_A_CARD, TEST_SPLITS, candidate_reviews, folds_of
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rwkv.evaluation.realism.figures import Floats, Spread, published, spread_of
+from rwkv.arrays import Floats
+from rwkv.evaluation.realism.figures import Spread, published, spread_of
 from rwkv.evaluation.scores import Score
 
 # How far from people's a quantile or a ratio may be, and of which figures it is asked.

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats
 from rwkv.evaluation.baselines import average_predictions, moving_average_predictions
 from rwkv.evaluation.realism.families import dash, fsrs5, hlr
 from rwkv.evaluation.realism.fit import fitted_predictions, start_predictions
@@ -13,10 +14,8 @@ from rwkv.evaluation.realism.histories import Histories
 from rwkv.evaluation.realism.sm2 import sm2_predictions
 from rwkv.evaluation.scores import Score, score
 
-Floats = npt.NDArray[np.floating]
-
 # Each gives the recall before each tested review [T].
-RUNGS: Mapping[str, Callable[[Histories], Floats]] = {
+RUNGS: Mapping[str, Callable[[Histories], AnyFloats]] = {
     "AVG": lambda histories: _by_learner(histories, average_predictions),
     "MOVING-AVG": lambda histories: _by_learner(histories, moving_average_predictions),
     "SM-2": sm2_predictions,
@@ -40,7 +39,7 @@ def rung_scores(histories: Histories, rungs: Sequence[str] = tuple(RUNGS)) -> li
     ]
 
 
-def _by_learner(histories: Histories, predict: Callable[[npt.ArrayLike], Floats]) -> Floats:
+def _by_learner(histories: Histories, predict: Callable[[npt.ArrayLike], AnyFloats]) -> AnyFloats:
     """What `predict` says of the outcomes of each learner's counted reviews."""
     counted = histories.fold >= 0
     user, came = histories.user[counted], histories.recalled[counted].astype(np.int8)

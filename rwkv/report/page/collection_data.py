@@ -5,16 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.report.content import (
-    CURVE_TIMES_S,
-    NEW,
-    NO_HISTORY,
-    CardsNow,
-    Floats,
-    Ints,
-    Today,
-    Workload,
-)
+from rwkv.arrays import AnyFloats, Bools, Ints
+from rwkv.report.content import CURVE_TIMES_S, NEW, NO_HISTORY, CardsNow, Today, Workload
 from rwkv.vocab import SECONDS_PER_DAY
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -32,7 +24,7 @@ SUSPENDED, DUE = 1, 2
 _KIND_SHIFT = 2
 
 
-def quantised(p: Floats) -> npt.NDArray[np.uint8]:
+def quantised(p: AnyFloats) -> npt.NDArray[np.uint8]:
     """Probabilities in RECALL_STEPS equal steps, in the shape of p; UNKNOWN for NaN."""
     unknown = np.isnan(p)
     return np.where(unknown, UNKNOWN, np.rint(np.where(unknown, 0, p) * RECALL_STEPS)).astype(np.uint8)
@@ -97,7 +89,7 @@ def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tupl
     }
 
 
-def due_cards(cards: CardsNow, due: Today | None) -> npt.NDArray[np.bool_]:
+def due_cards(cards: CardsNow, due: Today | None) -> Bools:
     """Which cards [c] are to be asked today."""
     is_due = np.zeros(len(cards), bool)
     if due is not None:
@@ -128,7 +120,7 @@ def forecast_facts(cards: CardsNow, due: Today) -> Facts:
     return {"days": FORECAST_DAYS, "rwkv": rwkv, "anki": anki, "anki_backlog": int((anki_due < 0).sum())}
 
 
-def _by_day(day: Floats) -> list[int]:
+def _by_day(day: AnyFloats) -> list[int]:
     near = day[day < FORECAST_DAYS].astype(np.int64)
     return np.bincount(near, minlength=FORECAST_DAYS).tolist()
 

@@ -6,16 +6,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Ints
 from rwkv.evaluation.summary import CONFIDENCE
-from rwkv.report.content import (
-    CardsNow,
-    ComparisonRow,
-    Floats,
-    Ints,
-    PastReviews,
-    ReportContent,
-    TrainingRun,
-)
+from rwkv.report.content import CardsNow, ComparisonRow, PastReviews, ReportContent, TrainingRun
 from rwkv.report.page.collection_data import (
     RECALL_STEPS,
     cards_data,
@@ -108,7 +101,7 @@ def training_facts(run: TrainingRun, most: int = 2000) -> Facts:
     return {"name": run.name, "curves": {name: _thinned(*curve, most) for name, curve in run.curves.items()}}
 
 
-def _thinned(steps: Ints, values: Floats, most: int) -> Mapping[str, list[float]]:
+def _thinned(steps: Ints, values: AnyFloats, most: int) -> Mapping[str, list[float]]:
     starts = np.arange(0, len(steps), max(1, -(-len(steps) // most)))
     sizes = np.diff(starts, append=len(steps))
     step_means, value_means = (np.add.reduceat(column, starts) / sizes for column in (steps, values))

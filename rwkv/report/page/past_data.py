@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.report.content import Bools, CardsNow, Ints, PastReviews
+from rwkv.arrays import AnyInts, Bools, Ints
+from rwkv.report.content import CardsNow, PastReviews
 from rwkv.vocab import RATINGS
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -110,7 +111,7 @@ def _month_name(month: int, has_dates: bool) -> str:
     return str(np.datetime64(month, "M")) if has_dates else f"day {month * _BLOCK_DAYS}"
 
 
-def _counts(values: npt.NDArray[np.integer], length: int) -> list[int]:
+def _counts(values: AnyInts, length: int) -> list[int]:
     return np.bincount(values.astype(np.int64), minlength=length).tolist()
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rwkv.arrays import AnyFloats, Bools, Int32s, Ints
 from rwkv.evaluation.metrics import log_losses
-from rwkv.report.content import Floats, Int32s, Ints, PredictedReviews
+from rwkv.report.content import PredictedReviews
 from rwkv.vocab import SECONDS_PER_DAY
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -42,7 +43,7 @@ PERIOD_DAYS = (1, 7, 30, 91, 365)
 MOST_PERIODS = 60
 
 
-def interval_bands(elapsed_s: Ints, same_day: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+def interval_bands(elapsed_s: Ints, same_day: Bools) -> npt.NDArray[np.uint8]:
     """The index into BAND_NAMES of each interval, [n]."""
     short = np.searchsorted(SAME_DAY_LIMITS_S, elapsed_s, "right")
     long = SAME_DAY_BANDS + np.searchsorted(np.multiply(LIMITS_DAYS, SECONDS_PER_DAY), elapsed_s, "right")
@@ -83,7 +84,7 @@ def predicted_data(
     return facts, arrays | {f"loss_{name}": column for name, column in _loss_cells(reviews, place, period).items()}
 
 
-def _bin_cells(p: Floats, y: npt.NDArray[np.int8], place: Ints, algorithm: int) -> Arrays:
+def _bin_cells(p: AnyFloats, y: npt.NDArray[np.int8], place: Ints, algorithm: int) -> Arrays:
     known = ~np.isnan(p)
     p, y, place = p[known], y[known], place[known]
     bins = np.clip(np.searchsorted(BIN_EDGES, p, "right") - 1, 0, BINS - 1)
@@ -194,7 +195,7 @@ def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Fac
     }
 
 
-def _verdict(ours: Floats, other: Floats) -> str:
+def _verdict(ours: AnyFloats, other: AnyFloats) -> str:
     gain = other - ours
     error = float(gain.std() / np.sqrt(len(gain)))
     if abs(gain.mean()) <= _CLEAR * error:

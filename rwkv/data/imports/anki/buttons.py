@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rwkv.arrays import Bools, Ints
 from rwkv.data.days import EARLIEST_S, LATEST_S, local_time
-from rwkv.data.history import Bools, Ints
 from rwkv.data.imports.anki.database import RevlogRows
 from rwkv.vocab import SECONDS_PER_DAY
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from rwkv.arrays import Floats, Ints
 from rwkv.data.arrow import Columns
-from rwkv.data.collection import DEFAULT_RETENTION, CardList, Floats, Texts
+from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
 from rwkv.data.days import LATEST_S, DayClock, utc_offsets
-from rwkv.data.history import Ints
 from rwkv.data.imports.anki.database import CardRows, NoteNames
 from rwkv.data.imports.anki.settings import Deck, Settings
 from rwkv.vocab import SECONDS_PER_DAY

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.arrays import Ints
 from rwkv.data.collection import Texts
-from rwkv.data.history import Ints
 from rwkv.data.imports.anki.note_names import note_name
 from rwkv.data.imports.imported import LONGEST_MS
 from rwkv.errors import InputError

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.arrays import Bools
 from rwkv.data.days import EARLIEST_S, DayClock
-from rwkv.data.history import Bools
 from rwkv.data.imports.anki.archive import OpenedSource
 from rwkv.data.imports.anki.buttons import judged
 from rwkv.data.imports.anki.card_list import card_list, deck_columns

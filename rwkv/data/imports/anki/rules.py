@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rwkv.data.history import Bools, Ints, order_by_card
+from rwkv.arrays import Bools, Ints
+from rwkv.data.history import order_by_card
 from rwkv.data.imports.anki.database import RevlogRows
 from rwkv.vocab import RATINGS
 

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from rwkv.arrays import Ints
 from rwkv.data.arrow import TextColumn, bad_cell, distinct_texts, whole_numbers
 from rwkv.data.days import DayClock, utc_offsets
-from rwkv.data.history import Ints
 from rwkv.data.imports.imported import ImportChoices
 from rwkv.errors import InputError
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.arrays import Bools, Ints
 from rwkv.data.arrow import TextColumn, bad_cell, decimal_numbers, distinct_texts, read_csv_columns, whole_numbers
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
 from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
 from rwkv.data.days import LATEST_S, DayClock
-from rwkv.data.history import Bools, Ints, order_by_card
+from rwkv.data.history import order_by_card
 from rwkv.data.imports.csv.card_ids import are_rounded, first_damaged, numbered
 from rwkv.data.imports.csv.clock import CLOCK_COLUMNS, clock_of
 from rwkv.data.imports.imported import LONGEST_MS, ImportChoices, ImportedUser, TimedReviews
