@@ -24,7 +24,7 @@ def standard_errors(
     resamples = min(max(_REVIEWS_DRAWN // len(y), _FEWEST_RESAMPLES), _MOST_RESAMPLES)
     values = np.empty((resamples, len(answers), len(METRICS)))
     for draw in range(resamples):
-        counts = np.bincount(rng.integers(0, len(y), len(y)), minlength=len(y))
+        counts = np.bincount(rng.integers(0, len(y), len(y)), minlength=len(y)).astype(np.float64)
         values[draw] = [of.metrics(counts) for of in answers]
     # A resample may lack one of the classes, and with it the AUC; where the reviews do, all resamples lack it.
     lacking = np.asarray(np.isnan(values).all(axis=0))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.arrays import Floats, Ints
+from rwkv.arrays import Floats
 
 METRICS = ("RMSE", "LogLoss", "RMSE(bins)", "AUC")
 
@@ -23,7 +23,7 @@ def recall_metrics(p: npt.ArrayLike, y: npt.ArrayLike, bins: npt.ArrayLike) -> d
     Raises ValueError where a p is not within 0..1. Source: spec 6.
     """
     reviews = PredictedAnswers(p, y, bins)
-    values = zip(METRICS, reviews.metrics(np.ones(len(reviews), np.int64)), strict=True)
+    values = zip(METRICS, reviews.metrics(np.ones(len(reviews))), strict=True)
     return {name: None if math.isnan(value) else round(value, _PLACES) for name, value in values}
 
 
@@ -43,14 +43,14 @@ class PredictedAnswers:
         p, y = _rounded(p), np.asarray(y, np.int64)
         if not ((p >= 0) & (p <= 1)).all():
             raise ValueError("a prediction is not within 0..1")
-        self._y, self._residual, self._loss = y, y - p, log_losses(p, y)
+        self._y, self._residual, self._loss = y.astype(np.float64), y - p, log_losses(p, y)
         self._bin = np.unique(bins, return_inverse=True)[1]
         self._rank = np.unique(p, return_inverse=True)[1]
 
     def __len__(self) -> int:
         return len(self._y)
 
-    def metrics(self, counts: Ints) -> list[float]:
+    def metrics(self, counts: Floats) -> list[float]:
         """In the order of METRICS, when review i counts counts[i] times [n]; NaN for an AUC without both classes."""
         total = counts.sum()
         residual = counts * self._residual
@@ -62,13 +62,13 @@ class PredictedAnswers:
             self._auc(counts),
         ]
 
-    def _auc(self, counts: Ints) -> float:
+    def _auc(self, counts: Floats) -> float:
         """The share of pairs, one recalled and one forgotten, in which the recalled has the higher p; ties half."""
         recalled, reviews = np.bincount(self._rank, counts * self._y), np.bincount(self._rank, counts)
         forgotten = reviews - recalled
         pairs = recalled.sum() * forgotten.sum()
-        below = np.cumsum(forgotten) - forgotten / 2
-        return float(recalled @ below / pairs) if pairs else math.nan
+        below = recalled @ np.cumsum(forgotten) - recalled @ forgotten / 2
+        return float(below / pairs) if pairs else math.nan
 
 
 def _rounded(p: npt.ArrayLike) -> Floats:

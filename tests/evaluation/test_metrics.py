@@ -103,7 +103,9 @@ def test_counting_a_review_is_repeating_it(rows: list[tuple[float, int, int]], d
     counts = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)).filter(any)))
     p, y, bins = (np.array(column) for column in zip(*rows, strict=True))
     again = np.repeat(np.arange(len(rows)), counts)
-    found = [None if math.isnan(value) else value for value in PredictedAnswers(p, y, bins).metrics(counts)]
+    found = [
+        None if math.isnan(value) else value for value in PredictedAnswers(p, y, bins).metrics(counts.astype(float))
+    ]
     assert_equal_metrics(dict(zip(METRICS, found, strict=True)), recall_metrics(p[again], y[again], bins[again]))
 
 
