@@ -96,7 +96,7 @@ def test_tested_are_the_benchmark_keys(tmp_path: Path, monkeypatch: pytest.Monke
     """Same reviews and scores as the project's own keys and baselines; learners without keys have no scores."""
     monkeypatch.setattr(fit, "_FIRST_STEPS", 2)
     monkeypatch.setattr(fit, "_LATER_STEPS", 1)
-    simulate(6, 250, 2, tmp_path)
+    simulate(6, 350, 2, tmp_path)
     tables = [read_history(tmp_path, user) for user in range(1, 7)]
     found = rung_scores(histories_of(tables))
     assert [bool(of) for of in found] == [len(benchmark_keys(table, False, False)) > 0 for table in tables]
