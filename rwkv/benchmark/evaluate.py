@@ -14,10 +14,10 @@ from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
 from rwkv.errors import InputError
 from rwkv.evaluation.history_predictions import (
-    Question,
+    EvaluationBatch,
     curve_weights,
+    evaluation_batch,
     last_rows,
-    make_question,
     not_finite,
     predict_users,
 )
@@ -69,13 +69,13 @@ def _evaluate(config: EvaluateConfig) -> int:
 
     todo = [group for group in groups if any(place.user not in done for place in group)]
     rows = [sum(place.rows for place in group) for group in todo]
-    questions = fetch(partial(_question, config), todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
+    batches = fetch(partial(_read_users, config), todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
     failures, left_out = Failures(), 0
-    for question in progress_by_size(questions, rows, "evaluation", "row"):
-        for user in sorted(question.problems.keys() - done):
-            failures.add(user, question.problems[user])
-        left_out += sum(of.left_out for of in question.targets if of.user not in done)
-        _answer(config, network, question, done, results, failures)
+    for batch in progress_by_size(batches, rows, "evaluation", "row"):
+        for user in sorted(batch.problems.keys() - done):
+            failures.add(user, batch.problems[user])
+        left_out += sum(targets.left_out for targets in batch.targets if targets.user not in done)
+        _evaluate_batch(config, network, batch, done, results, failures)
     results.finish()
     _print_means(results, set(config.users))
     if left_out:
@@ -83,34 +83,35 @@ def _evaluate(config: EvaluateConfig) -> int:
     return failures.exit_code()
 
 
-def _answer(
+def _evaluate_batch(
     config: EvaluateConfig,
     network: Network,
-    question: Question,
+    batch: EvaluationBatch,
     done: set[int],
     results: ResultFiles,
     failures: Failures,
 ) -> None:
-    """Write the results of those in a batch who are not done. It does not run where none has a review to predict.
+    """Write the results of the users in a batch who are not done.
 
-    The heads are asked for the done ones too: what they say of a user depends, by a rounding, on how many are asked.
+    The heads predict the done users too, since the rounding of a prediction depends on the size of the batch.
     """
-    for of in question.targets:
-        if len(of) == 0 and of.user not in done:
-            log.info("user %d has no review to predict", of.user)
-    asked = [of for of in question.targets if len(of) > 0]
-    if question.batch is None or done.issuperset(of.user for of in asked):
+    for targets in batch.targets:
+        if len(targets) == 0 and targets.user not in done:
+            log.info("user %d has no review to predict", targets.user)
+    predictable = [targets for targets in batch.targets if len(targets) > 0]
+    if batch.batch is None or done.issuperset(targets.user for targets in predictable):
         return
-    x = last_rows(network, question.batch)
-    for of, predictions in zip(asked, predict_users(network, x, asked), strict=True):
-        if of.user in done:
+    x = last_rows(network, batch.batch)
+    for targets, predictions in zip(predictable, predict_users(network, x, predictable), strict=True):
+        user = targets.user
+        if user in done:
             continue
         if not predictions.is_finite:
-            failures.add(of.user, not_finite(f"{config.model_path}, user {of.user}"))
+            failures.add(user, not_finite(f"{config.model_path}, user {user}"))
             continue
         if config.raw:
             with _weight_database(config, is_checked=True) as database:
-                database.put({f"{of.user}_w": tensor_bytes(curve_weights(network, x, of))})
+                database.put({f"{user}_w": tensor_bytes(curve_weights(network, x, targets))})
         results.append(predictions)
 
 
@@ -149,10 +150,10 @@ def _check_databases(config: EvaluateConfig) -> None:
         _weight_database(config).close()
 
 
-def _question(config: EvaluateConfig, group: Group) -> Question:
+def _read_users(config: EvaluateConfig, group: Group) -> EvaluationBatch:
     """In a worker process: read a group of users."""
     keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
-    return make_question(ReviewStore(_store(config).shared()), keys, group, torch.device(config.device))
+    return evaluation_batch(ReviewStore(_store(config).shared()), keys, group, torch.device(config.device))
 
 
 def _store(config: EvaluateConfig) -> DatabasePlace:

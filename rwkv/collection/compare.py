@@ -23,7 +23,7 @@ from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.history_predictions import find_targets, predict_history
-from rwkv.evaluation.model_note import MadeBy, model_at
+from rwkv.evaluation.model_note import ModelNote, model_at
 from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
 from rwkv.model.network import Network
@@ -223,7 +223,7 @@ def _write_results(
 ) -> None:
     for name, by_label in own.items():
         if name in (AHEAD, IMM):
-            MadeBy(folder, name).note((one.user for one in people.values()), model_at(model))
+            ModelNote(folder, name).note((one.user for one in people.values()), model_at(model))
         write_scores(folder, name, {people[label].user: score for label, score in by_label.items()})
 
 

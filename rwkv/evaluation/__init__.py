@@ -1,1 +1,1 @@
-"""Predictions of whole histories, their metrics, the result files, and what they are compared with."""
+"""Predictions of whole histories, their metrics, the result files, and baselines to compare them with."""

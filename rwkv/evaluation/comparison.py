@@ -19,9 +19,14 @@ from rwkv.evaluation.summary import CONFIDENCE, Estimate, means
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions p[name] [n] of the same n reviews of one user, by algorithm. All arrays [n], in review_th order.
+    """Several algorithms' predictions of the same n reviews of one user, in review_th order.
 
-    y: 1 recalled, 0 forgotten. bins: those of RMSE(bins).
+    Attributes:
+        user: Number of the user.
+        review_th: Numbers of the reviews, int32 [n].
+        p: Probability of recall [n] by algorithm.
+        y: Outcomes, int8 [n]: 1 recalled, 0 forgotten.
+        bins: Bins of RMSE(bins), int32 [n].
     """
 
     user: int
@@ -34,64 +39,73 @@ class Comparison:
         return len(self.y)
 
     def scores(self) -> dict[str, Score]:
-        """By algorithm."""
+        """The score of each algorithm."""
         return {name: score(p, self.y, self.bins) for name, p in self.p.items()}
 
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """By algorithm and metric, with intervals from a bootstrap over the reviews that the user's number seeds."""
+        """Each algorithm's metrics with confidence intervals from a bootstrap, seeded by the user's number."""
         errors = standard_errors(list(self.p.values()), self.y, self.bins, seed=self.user)
         z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-        return {
-            name: {
-                metric: Estimate(value, None if (error := of[metric]) is None else z * error)
-                for metric, value in found.metrics.items()
+        estimates: dict[str, dict[str, Estimate]] = {}
+        for (name, user_score), error in zip(self.scores().items(), errors, strict=True):
+            half_widths = {metric: None if value is None else z * value for metric, value in error.items()}
+            estimates[name] = {
+                metric: Estimate(value, half_widths[metric]) for metric, value in user_score.metrics.items()
             }
-            for (name, found), of in zip(self.scores().items(), errors, strict=True)
-        }
+        return estimates
 
 
 def baseline_predictions(table: RevlogTable, keys: BenchmarkKeys, short: bool, secs: bool) -> dict[str, AnyFloats]:
-    """AVG, MOVING-AVG and FSRS-6-default at the user's keys, [keys] each; NaN where FSRS-6 has no earlier review.
+    """Predict the user's keys by AVG, MOVING-AVG and FSRS-6 with default parameters.
 
-    short, secs: what the keys were found with.
+    Args:
+        table: The user's history.
+        keys: The reviews to predict.
+        short: SHORT of the run that found the keys.
+        secs: SECS of that run.
+
+    Returns:
+        The probability of recall [keys] by algorithm; NaN where FSRS-6 has no earlier review of the card.
     """
-    came = table.rating[_candidate_rows(table, short, secs)] > 1
+    recalled = table.rating[_candidate_rows(table, short, secs)] > 1
+    fsrs = fsrs_predictions(table.card, table.rating, days_since_first(table))
     return {
-        "AVG": average_predictions(came),
-        "MOVING-AVG": moving_average_predictions(came),
-        "FSRS-6-default": fsrs_predictions(table.card, table.rating, days_since_first(table))[
-            _rows_of(table, keys.review_ths)
-        ],
+        "AVG": average_predictions(recalled),
+        "MOVING-AVG": moving_average_predictions(recalled),
+        "FSRS-6-default": fsrs[_rows_of(table, keys.review_ths)],
     }
 
 
 def trained_predictions(table: RevlogTable) -> dict[str, AnyFloats]:
-    """FSRS-6 optimised on the user's own reviews, at the keys without SHORT and SECS, [keys].
+    """Predict the user's keys by FSRS-6 optimised on the user's own reviews, [keys] by algorithm.
 
-    It knows whole days only, so it has no other keys.
+    The keys are those without SHORT and SECS, since FSRS-6 knows only whole days.
     """
     candidates = _candidate_rows(table, short=False, secs=False)
     return {"FSRS-6": trained_fsrs_predictions(table.card, table.rating, days_since_first(table), candidates)}
 
 
 def fsrs_parameters(table: RevlogTable) -> list[float]:
-    """FSRS-6's parameters, learnt from all of the user's reviews that it can learn from."""
+    """The parameters of FSRS-6 optimised on all candidate reviews of the user."""
     candidates = _candidate_rows(table, short=False, secs=False)
     return learnt_parameters(table.card, table.rating, days_since_first(table), candidates)
 
 
 def weighted_metrics(users: Sequence[Comparison]) -> dict[str, dict[str, float]]:
-    """By name of the prediction: each metric's mean over the users, weighted by their reviews.
+    """The mean of each metric over the users, weighted by their reviews, by algorithm and metric.
 
-    A user without an AUC, for want of one of the classes, does not count in it. Raises ValueError for no users.
+    A user with only one class has no AUC and is left out of its mean.
+
+    Raises:
+        ValueError: There are no users.
     """
     scores: dict[str, dict[int, Score]] = {}
-    for number, of in enumerate(users):
-        for name, found in of.scores().items():
-            scores.setdefault(name, {})[number] = found
+    for number, comparison in enumerate(users):
+        for name, user_score in comparison.scores().items():
+            scores.setdefault(name, {})[number] = user_score
     weighted = means(scores, range(len(users))).weighted
     return {
-        name: {metric: np.nan if of.value is None else of.value for metric, of in metrics.items()}
+        name: {metric: np.nan if mean.value is None else mean.value for metric, mean in metrics.items()}
         for name, metrics in weighted.items()
     }
 
@@ -101,12 +115,12 @@ def _candidate_rows(table: RevlogTable, short: bool, secs: bool) -> Ints:
 
 
 def _rows_of(table: RevlogTable, review_ths: Int32s) -> Ints:
-    """Where in the table these reviews stand."""
+    """The rows of these reviews in the table."""
     return np.searchsorted(table.review_th, review_ths).astype(np.int64)
 
 
 def days_since_first(table: RevlogTable) -> Ints:
-    """Days since each card's first review, as the sum of its intervals: what FSRS is told [R]."""
+    """Days [R] from the first review of the card to each review, the sum of its intervals: the clock of FSRS."""
     cards = order_by_card(table.card)
     elapsed = np.where(cards.previous < 0, 0, np.maximum(0, table.elapsed_days)).astype(np.int64)
     days = np.empty_like(elapsed)

@@ -1,4 +1,4 @@
-"""The door to the package fsrs-rs-python: FSRS-6 with parameters learnt from a person's own reviews."""
+"""The only user of the package fsrs-rs-python: FSRS-6 with parameters learnt from a person's own reviews."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,21 @@ from rwkv.data.keys import folds_of
 from rwkv.errors import InputError
 from rwkv.evaluation.baselines import fsrs_predictions, recall_by_stability
 
-# As the benchmark rounds them. float32 values of the package would also lie beyond its own bounds.
+# Decimals of a parameter, as in the benchmark. Unrounded float32 values can exceed the package's own bounds.
 _PLACES = 4
 
 
 def trainer() -> ModuleType:
-    """The package. Raises InputError where it is not installed."""
+    """Import the package.
+
+    Raises:
+        InputError: The package is not installed.
+    """
     try:
         import fsrs_rs_python
     except ImportError as error:
         raise InputError(
-            "FSRS-6 with parameters of one's own needs the package fsrs-rs-python, which is not installed.",
+            "Optimising FSRS-6 requires the package fsrs-rs-python, which is not installed.",
             got=str(error),
             hint='run `pip install "rwkv-srs[compare]"` or `pip install fsrs-rs-python`',
         ) from error
@@ -29,39 +33,46 @@ def trainer() -> ModuleType:
 
 
 def trained_fsrs_predictions(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> Float32s:
-    """FSRS-6 optimised on the user: each fold of the benchmark by parameters learnt from the candidates before it.
+    """Predict each fold by FSRS-6 with parameters learnt from the candidates before it.
 
-    card, rating, day: as of `fsrs_predictions`. candidates: their rows [m], in time order.
-    Returns float32 [5 * (m // 6)], for the reviews of the five folds. Source: the benchmark's FSRS-rs, which trains as
-    Anki does, with recent reviews counting more; spec 2, step 12.
+    Args:
+        card: Card ids [R] of the reviews in time order.
+        rating: Ratings 1..4, [R].
+        day: Whole days [R], counted from any date, which may differ from card to card.
+        candidates: Rows [m] of the candidates, in time order.
+
+    Returns:
+        The probability of recall, float32 [5 * (m // 6)], for the reviews of the five folds.
+
+    Source: FSRS-rs of the benchmark, which weights recent reviews more, as Anki does; spec 2, step 12.
     """
     items = _items(card, rating, day, candidates)
     parts = [np.empty(0, np.float32)]
     for fold in folds_of(len(candidates)):
-        wanted = candidates[fold]
-        if len(wanted) == 0:
+        fold_rows = candidates[fold]
+        if len(fold_rows) == 0:
             continue
-        learnt = _learnt(items[: fold.start])
-        rows = np.flatnonzero(np.isin(card[: wanted[-1] + 1], card[wanted]))
-        p = np.full(wanted[-1] + 1, np.nan, np.float32)
-        p[rows] = fsrs_predictions(card[rows], rating[rows], day[rows], learnt)
-        parts.append(p[wanted])
+        parameters = _optimised(items[: fold.start])
+        rows = np.flatnonzero(np.isin(card[: fold_rows[-1] + 1], card[fold_rows]))
+        p = np.full(fold_rows[-1] + 1, np.nan, np.float32)
+        p[rows] = fsrs_predictions(card[rows], rating[rows], day[rows], parameters)
+        parts.append(p[fold_rows])
     return np.concatenate(parts)
 
 
 def learnt_parameters(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> list[float]:
-    """The 21 parameters of FSRS-6 learnt from all candidates [m]; the package's defaults for none."""
+    """The 21 parameters of FSRS-6 optimised on all candidates [m]; the package's defaults if there are none."""
     if len(candidates) == 0:
         return list(trainer().DEFAULT_PARAMETERS)
-    return _learnt(_items(card, rating, day, candidates))
+    return _optimised(_items(card, rating, day, candidates))
 
 
-def _learnt(items: list[object]) -> list[float]:
+def _optimised(items: list[object]) -> list[float]:
     return [round(value, _PLACES) for value in trainer().FSRS([]).benchmark(items)]
 
 
 def _items(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> list[object]:
-    """Each candidate as the package takes it: all reviews of its card up to this one, with the days between them."""
+    """Each candidate as an item of the package: the card's reviews up to it, with the days between them."""
     package = trainer()
     is_candidate = np.zeros(len(card), bool)
     is_candidate[candidates] = True
@@ -69,18 +80,23 @@ def _items(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) ->
     last_day: dict[int, int] = {}
     items = []
     reviews = zip(card.tolist(), rating.tolist(), day.tolist(), is_candidate.tolist(), strict=True)
-    for of_card, of_rating, now, is_wanted in reviews:
-        history = histories.setdefault(of_card, [])
-        history.append(package.FSRSReview(of_rating, now - last_day.get(of_card, now)))
-        last_day[of_card] = now
-        if is_wanted:
+    for card_id, button, today, counts in reviews:
+        history = histories.setdefault(card_id, [])
+        history.append(package.FSRSReview(button, today - last_day.get(card_id, today)))
+        last_day[card_id] = today
+        if counts:
             items.append(package.FSRSItem(history))
     return items
 
 
 @dataclass(frozen=True)
 class FsrsCards:
-    """FSRS-6 of some cards now, [c] each. p: recall. interval_days: from the last review to the desired retention."""
+    """The present state of cards by FSRS-6.
+
+    Attributes:
+        p: Probability of recall now, float64 [c].
+        interval_days: Days from the last review until recall falls to the desired retention, float64 [c].
+    """
 
     p: Floats
     interval_days: Floats
@@ -92,18 +108,24 @@ def fsrs_now(
     retention: Sequence[float],
     parameters: Sequence[float],
 ) -> FsrsCards:
-    """What FSRS-6 says of cards with at least one review.
+    """The present recall and the intervals of cards by FSRS-6.
 
-    histories [c]: of each card its ratings, and the whole days since any date on which they were given. since_days:
-    since the last review. retention: desired. Source: the package's memory states, intervals and forgetting curve.
+    Args:
+        histories: For each of the c cards its ratings and the days on which they were given, at least one.
+        since_days: Whole days since the last review of each card.
+        retention: Desired retention of each card, 0..1.
+        parameters: The 21 parameters.
+
+    Source: The package's memory states, intervals and forgetting curve.
     """
     package = trainer()
     scheduler = package.FSRS(list(parameters))
     items = []
     for ratings, days in histories:
         gaps = np.diff(days, prepend=days[0]).tolist()
-        items.append(package.FSRSItem([package.FSRSReview(*of) for of in zip(ratings, gaps, strict=True)]))
+        items.append(package.FSRSItem([package.FSRSReview(*review) for review in zip(ratings, gaps, strict=True)]))
     stability = [state.stability for state in scheduler.memory_state_batch(items)]
     p = recall_by_stability(stability, since_days, parameters)
-    days = [scheduler.next_interval(*of, 3) for of in zip(stability, retention, strict=True)]
-    return FsrsCards(p, np.array(days, np.float64))
+    good = 3
+    interval_days = [scheduler.next_interval(*card, good) for card in zip(stability, retention, strict=True)]
+    return FsrsCards(p, np.array(interval_days, np.float64))

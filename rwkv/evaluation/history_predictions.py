@@ -1,4 +1,4 @@
-"""From whole histories to predictions of the benchmark's reviews (spec 6)."""
+"""Predictions of the benchmark's reviews from whole histories (spec 6)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,10 +32,17 @@ from rwkv.ops.backend import has_gpu_kernels
 
 @dataclass(frozen=True)
 class Targets:
-    """The keys of one user that can be predicted, in review_th order. All arrays [n].
+    """The n keys of one user that can be predicted, in review_th order.
 
-    ahead_row: the card's review row before; imm_row: the query row, both as places in the batch. y, elapsed_s: what
-    came of it, and how many seconds after ahead_row. left_out: how many keys have no such rows.
+    Attributes:
+        user: Number of the user.
+        review_th: Numbers of the reviews, int32 [n].
+        bins: Bins of RMSE(bins), int32 [n].
+        ahead_row: Row in the batch of the card's previous review, int64 [n].
+        imm_row: Row in the batch of the query, int64 [n].
+        y: Outcomes, int8 [n]: 1 recalled, 0 forgotten.
+        elapsed_s: Seconds from the card's previous review, int64 [n].
+        left_out: Number of keys without such rows.
     """
 
     user: int
@@ -51,7 +58,7 @@ class Targets:
         return len(self.review_th)
 
     def part(self, chosen: Bools) -> "Targets":
-        """Some of them."""
+        """The targets where `chosen` [n] holds."""
         columns: dict[str, Any] = {
             name: column[chosen] for name, column in vars(self).items() if isinstance(column, np.ndarray)
         }
@@ -59,23 +66,33 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Question:
-    """Histories in one batch and what is asked of each user. problems: users whose data or keys cannot be read.
+class EvaluationBatch:
+    """The histories of some users in one batch, with the targets of each.
 
-    batch: None where no user is left.
+    Attributes:
+        batch: The batch, cut into slices; None if no history could be read.
+        targets: The targets of each user in the batch.
+        problems: The error of each user whose history or keys could not be read.
     """
 
     batch: SlicedBatch | None
     targets: tuple[Targets, ...]
     problems: dict[int, StoreError]
 
-    def pin_memory(self) -> "Question":
-        """The same in memory from which copies to a GPU do not wait."""
+    def pin_memory(self) -> "EvaluationBatch":
+        """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
         return replace(self, batch=None if self.batch is None else self.batch.pin_memory())
 
 
-def make_question(store: ReviewStore, keys: KeyStore, group: Group, device: torch.device) -> Question:
-    """Read the histories of a group of users and find the rows that predict their keys. device: of the network."""
+def evaluation_batch(store: ReviewStore, keys: KeyStore, group: Group, device: torch.device) -> EvaluationBatch:
+    """Read the histories of a group of users and find the rows that predict their keys.
+
+    Args:
+        store: The review store.
+        keys: The benchmark's keys.
+        group: The users' histories to read.
+        device: Device of the network, which decides the form of the batch.
+    """
     segments: list[Segment] = []
     targets, problems, start = [], {}, 0
     for place in group:
@@ -88,11 +105,17 @@ def make_question(store: ReviewStore, keys: KeyStore, group: Group, device: torc
             segments.append(segment)
             start += len(segment)
     batch = sliced_for(whole_histories(segments), device) if segments else None
-    return Question(batch, tuple(targets), problems)
+    return EvaluationBatch(batch, tuple(targets), problems)
 
 
 def find_targets(segment: Segment, keys: BenchmarkKeys, start: int = 0) -> Targets:
-    """The rows of a whole history that predict the user's keys; the history's first row has place `start`."""
+    """Find the rows of a whole history that predict the user's keys.
+
+    Args:
+        segment: The whole history.
+        keys: The keys to predict.
+        start: Row in the batch of the first row of the history.
+    """
     labels = segment.labels
     ahead = labels.has_label & ~segment.is_query
     ahead_row = _row_of(labels.review_th, ahead, keys.review_ths)
@@ -112,68 +135,89 @@ def find_targets(segment: Segment, keys: BenchmarkKeys, start: int = 0) -> Targe
 
 
 def _row_of(label_review_th: Int32s, mask: Bools, wanted: Int32s) -> Ints:
-    """Among the rows where `mask` holds, the one that predicts each wanted review; -1 where there is none."""
+    """Among the rows where `mask` holds, the one that predicts each wanted review; -1 if there is none."""
     rows = np.flatnonzero(mask)
     rows = rows[np.argsort(label_review_th[rows], kind="stable")]
-    found = np.searchsorted(label_review_th[rows], wanted)
-    rows, there = np.append(rows, -1), np.append(label_review_th[rows], -1)
-    return np.where(there[found] == wanted, rows[found], -1)
+    position = np.searchsorted(label_review_th[rows], wanted)
+    rows, review_th = np.append(rows, -1), np.append(label_review_th[rows], -1)
+    return np.where(review_th[position] == wanted, rows[position], -1)
 
 
 def whole_histories(segments: list[Segment]) -> Batch:
-    """Whole histories with the codes of evaluation."""
+    """Collate whole histories with the random encodings of evaluation."""
     return collate(segments, [draw_sequence(segment.user) for segment in segments])
 
 
 def sliced_for(batch: Batch, device: torch.device) -> SlicedBatch:
-    """A batch cut up for the network's device."""
+    """Cut a batch into slices for the network's device."""
     cut = gpu_slices if has_gpu_kernels(device) else plain_slices
     return cut(batch, rows_of_a_slice(device))
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
-    """The batch's rows before the heads: [N, C] on the network's device, from dropout-free streams."""
+    """Run the streams without dropout: the rows before the heads, [N, C] on the network's device."""
     if isinstance(batch, OnePiece):
         return rows_before_heads_fused(network, batch.to(network.device).batch)
     rows = batch.rows.to(network.device)
     return rows_before_heads(network, rows.inputs, batch.parts, len(batch), rows_of_a_slice(network.device))
 
 
-def predict_history(network: Network, segment: Segment, of: Targets) -> UserPredictions:
-    """Both predictions of at least one target of a whole history. Raises CheckpointError where they are not finite."""
+def predict_history(network: Network, segment: Segment, targets: Targets) -> UserPredictions:
+    """Predict at least one target of a whole history.
+
+    Raises:
+        CheckpointError: A prediction is not finite.
+    """
     batch = sliced_for(whole_histories([segment]), network.device)
-    (predictions,) = predict_users(network, last_rows(network, batch), [of])
+    (predictions,) = predict_users(network, last_rows(network, batch), [targets])
     if not predictions.is_finite:
         raise not_finite(f"user {segment.user}")
     return predictions
 
 
 def predict_users(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:
-    """Both predictions of the targets of at least one user, asked of the batch's last rows x [N, C] all at once.
+    """Predict the targets of at least one user from the rows before the heads.
 
-    The results come to the CPU in one copy.
+    Args:
+        network: The network, ready to predict.
+        x: The batch's rows before the heads, [N, C] on the network's device.
+        targets: The targets of each user, with rows of this batch.
+
+    Returns:
+        The predictions of each user, in the order of the targets.
     """
-    ends = np.cumsum([len(of) for of in targets])
-    asked = np.concatenate([np.stack([of.ahead_row, of.elapsed_s, of.imm_row]) for of in targets], 1)
-    p_ahead, p_imm, p_all = read_predictions(network, x, *torch.from_numpy(asked).to(x.device))
-    found = torch.cat([p_ahead, p_imm, p_all.flatten()]).cpu().numpy()
+    ends = np.cumsum([len(part) for part in targets])
+    columns = np.concatenate([np.stack([part.ahead_row, part.elapsed_s, part.imm_row]) for part in targets], 1)
+    p_ahead, p_imm, p_all = read_predictions(network, x, *torch.from_numpy(columns).to(x.device))
+    # One copy to the CPU.
+    flat = torch.cat([p_ahead, p_imm, p_all.flatten()]).cpu().numpy()
     n = len(p_ahead)
-    parts = (np.split(of, ends[:-1]) for of in (found[:n], found[n : 2 * n], found[2 * n :].reshape(n, -1)))
-    return [_user_predictions(*of) for of in zip(targets, *parts, strict=True)]
+    by_user = (np.split(p, ends[:-1]) for p in (flat[:n], flat[n : 2 * n], flat[2 * n :].reshape(n, -1)))
+    return [_user_predictions(*user) for user in zip(targets, *by_user, strict=True)]
 
 
-def _user_predictions(of: Targets, p_ahead: Float32s, p_imm: Float32s, p_all: Float32s) -> UserPredictions:
-    return UserPredictions(of.user, of.review_th, of.y, of.bins, p_ahead, p_imm, p_all, of.elapsed_s)
+def _user_predictions(targets: Targets, p_ahead: Float32s, p_imm: Float32s, p_all: Float32s) -> UserPredictions:
+    return UserPredictions(
+        targets.user, targets.review_th, targets.y, targets.bins, p_ahead, p_imm, p_all, targets.elapsed_s
+    )
 
 
 @torch.inference_mode()
 def read_predictions(
     network: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From a batch's last rows x [N, C], float32 on its device: p_ahead [n], p_imm [m] and p_all [m, 4].
+    """Read predictions from the rows before the heads.
 
-    p_ahead: recall by RWKV elapsed_s [n] seconds after rows ahead_row [n]. p_imm, p_all: by RWKV-P, of recall and of
-    the ratings, from the query rows imm_row [m].
+    Args:
+        network: The network, ready to predict.
+        x: Rows before the heads, [N, C].
+        ahead_row: Review rows from which RWKV predicts, int64 [n].
+        elapsed_s: Seconds after these rows, [n].
+        imm_row: Query rows from which RWKV-P predicts, int64 [m].
+
+    Returns:
+        Three float32 tensors on x's device: p_ahead [n], recall by RWKV; p_imm [m], recall by RWKV-P; p_all [m, 4],
+        the ratings Again, Hard, Good and Easy by RWKV-P.
     """
     ask = ask_heads_fused if has_gpu_kernels(x.device) else _ask_heads
     p_ahead, p_logits = ask(network, x, ahead_row, elapsed_s, imm_row)
@@ -183,7 +227,7 @@ def read_predictions(
 def _ask_heads(
     network: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The heads in plain ops, slice by slice: p_ahead [n] and p_logits [m, 4]."""
+    """Run the heads in plain ops, slice by slice: p_ahead [n] and p_logits [m, 4]."""
     p_ahead = [
         curve_logits(*network.read_curve(x[ahead_row[part]]), elapsed_s[part]).corrected.sigmoid()
         for part in slices(len(ahead_row), rows_of_a_slice(x.device))
@@ -193,17 +237,22 @@ def _ask_heads(
 
 
 def not_finite(where: str) -> CheckpointError:
-    """The error to raise where a model's predictions are no numbers."""
+    """The error to raise if predictions are NaN or infinite."""
     hint = 'use another model, or DTYPE = "float"'
     return CheckpointError("The model's predictions are not finite.", where=where, hint=hint)
 
 
 @torch.inference_mode()
-def curve_weights(network: Network, x: Tensor, of: Targets) -> Tensor:
-    """The weights of the 128 curves in the rows that predict a user's targets: float32 [n, 128] on the CPU.
+def curve_weights(network: Network, x: Tensor, targets: Targets) -> Tensor:
+    """The weights of the 128 curves behind a user's p_ahead, float32 [n, 128] on the CPU.
 
-    In plain ops, which in bfloat16 on a GPU round otherwise than what p_ahead is made of.
+    They are computed in plain ops, which in bfloat16 on a GPU round differently from the kernel that gives p_ahead.
+
+    Args:
+        network: The network, ready to predict.
+        x: Rows before the heads, [N, C].
+        targets: The user's targets.
     """
-    rows = torch.from_numpy(of.ahead_row).to(x.device)
-    parts = slices(len(of), rows_of_a_slice(x.device))
+    rows = torch.from_numpy(targets.ahead_row).to(x.device)
+    parts = slices(len(targets), rows_of_a_slice(x.device))
     return torch.cat([network.read_curve(x[rows[part]])[0].softmax(-1).cpu() for part in parts])

@@ -1,4 +1,4 @@
-"""A file of JSON lines, one a user, that a kill at any moment leaves whole: the form of all result files (spec 6)."""
+"""Files of JSON lines, one for each user, that survive a kill at any moment: the form of all result files (spec 6)."""
 
 import json
 import os
@@ -16,7 +16,7 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True)
 class _Span:
-    """Where a user's line lies in a file, in bytes, its end excluded."""
+    """The bytes of a user's line in a file, start included, end excluded."""
 
     user: int
     start: int
@@ -24,34 +24,39 @@ class _Span:
 
 
 class JsonLines:
-    """path: folder/name.jsonl, each line an object with a user. users: those who have a line.
+    """The file folder/name.jsonl, in which each line is a JSON object with a user number.
 
-    Raises InputError where the file cannot be read or written, or holds a line that is no result.
+    Attributes:
+        path: Path of the file.
+        users: The users who have a line.
+
+    Raises:
+        InputError: The file cannot be read or written, or a line is not a result.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        # Not with_suffix, which would cut a name at its last dot.
+        # with_suffix would drop what follows the last dot of the name.
         self.path = folder / f"{name}.jsonl"
         check_input(self.path)
-        with told(self.path):
+        with result_file_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self.users = {span.user for span in self._spans()}
 
     def repair(self) -> None:
-        """Drop a last line that a kill cut in the middle; where only its line feed is missing, supply it."""
+        """Remove a last line that a kill truncated; add the line feed if only that is missing."""
         if not self._ends_whole():
             self._rewrite(self._spans())
 
     def append(self, lines: Mapping[int, Mapping[str, object]]) -> None:
-        """Add lines by user and wait until they are on disk."""
-        with told(self.path), self.path.open("ab") as file:
+        """Append a line for each user and wait until they are on disk."""
+        with result_file_errors(self.path), self.path.open("ab") as file:
             file.writelines(json.dumps(line).encode() + b"\n" for line in lines.values())
             file.flush()
             os.fsync(file.fileno())
         self.users.update(lines)
 
     def sort(self) -> None:
-        """Sort by user; of several lines of a user the last stays."""
+        """Sort the lines by user and keep only the last line of each."""
         spans = self._spans()
         latest = {span.user: span for span in spans}
         ordered = [latest[user] for user in sorted(latest)]
@@ -59,10 +64,10 @@ class JsonLines:
             self._rewrite(ordered)
 
     def _spans(self) -> list[_Span]:
-        """The whole lines of the file. Raises InputError for a line that is no result, unless it is a cut last one."""
+        """The complete lines of the file; a truncated last line is ignored."""
         spans: list[_Span] = []
         start = 0
-        with told(self.path):
+        with result_file_errors(self.path):
             if not self.path.exists():
                 return []
             with self.path.open("rb") as file:
@@ -72,18 +77,18 @@ class JsonLines:
                         spans.append(_Span(user, start, start + len(line)))
                     elif line.endswith(b"\n"):
                         raise InputError(
-                            "A line of a result file is no result of a user.",
+                            "A line of the result file is not a user's result.",
                             where=f"{self.path}, line {number}",
                             got=repr(line[:60]),
                             expected='a JSON object with a number "user"',
-                            hint="correct or remove the line, or move the file away; it was left as it is",
+                            hint="correct or remove the line, or move the file away; the file was not changed",
                         )
                     start += len(line)
         return spans
 
     def _ends_whole(self) -> bool:
-        """Whether the file is missing, empty or ends with a line feed."""
-        with told(self.path):
+        """Whether the file is missing, is empty or ends with a line feed."""
+        with result_file_errors(self.path):
             if not self.path.exists() or self.path.stat().st_size == 0:
                 return True
             with self.path.open("rb") as file:
@@ -91,13 +96,13 @@ class JsonLines:
                 return file.read() == b"\n"
 
     def _rewrite(self, spans: list[_Span]) -> None:
-        """Replace the file by these of its lines, in this order, at once."""
-        with told(self.path), self.path.open("rb") as old:
+        """Atomically replace the file by these of its lines, in this order."""
+        with result_file_errors(self.path), self.path.open("rb") as old:
             write_whole_parts(self.path, _cut(old, spans))
 
 
 def _cut(file: BinaryIO, spans: Iterable[_Span]) -> Iterator[bytes]:
-    """The lines at these places; a missing line feed is supplied."""
+    """The lines at these spans; a missing line feed is added."""
     for span in spans:
         file.seek(span.start)
         line = file.read(span.end - span.start)
@@ -105,7 +110,7 @@ def _cut(file: BinaryIO, spans: Iterable[_Span]) -> Iterator[bytes]:
 
 
 def _user_of(line: bytes) -> int | None:
-    """The user of a line; None where it is not a JSON object with one."""
+    """The user of a line; None if it is not a JSON object with a user."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
@@ -114,33 +119,42 @@ def _user_of(line: bytes) -> int | None:
     return user if type(user) is int else None
 
 
-def read_by_user(path: Path, parse: Callable[[dict[str, Any]], Parsed], what: str) -> dict[int, Parsed]:
-    """parse(line) by user, of the latest line of each. what: the sentence that says that a line is something else.
+def read_by_user(path: Path, parse: Callable[[dict[str, Any]], Parsed], message: str) -> dict[int, Parsed]:
+    """Read a file of JSON lines.
 
-    Raises InputError where the file is missing, or a line is not JSON or not what `parse` takes.
+    Args:
+        path: The file.
+        parse: Turns the object of a line into a value; may raise ValueError, KeyError, TypeError or OverflowError.
+        message: The error message for a line that is not JSON or that `parse` refuses.
+
+    Returns:
+        The value of the last line of each user.
+
+    Raises:
+        InputError: The file is missing or a line is refused.
     """
     check_input(path)
-    found = {}
-    with told(path), path.open("rb") as file:
+    parsed = {}
+    with result_file_errors(path), path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 content = json.loads(line)
-                found[int(content["user"])] = parse(content)
+                parsed[int(content["user"])] = parse(content)
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
-                raise InputError(what, where=where, got=got) from error
-    return found
+                raise InputError(message, where=where, got=got) from error
+    return parsed
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Inside, errors of the file system are raised as an InputError that names the result file."""
+def result_file_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into an InputError that names the result file."""
     try:
         yield
     except OSError as error:
         raise InputError(
-            "A result file cannot be read or written; what was written before is kept.",
+            "Cannot read or write the result file; everything written before is kept.",
             where=str(path),
             got=str(error),
-            hint="see to the folder and its free space; the same command continues where it stopped",
+            hint="check the folder's permissions and free space, then rerun to continue",
         ) from error

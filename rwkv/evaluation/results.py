@@ -1,4 +1,4 @@
-"""The door to the result files: JSON lines, one a user, of metrics and of single predictions (spec 6)."""
+"""The result files: JSON lines, one for each user, of metrics and of single predictions (spec 6)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,17 +10,23 @@ import numpy.typing as npt
 
 from rwkv.arrays import Float32s, Int32s, Ints
 from rwkv.evaluation.json_lines import JsonLines, read_by_user
-from rwkv.evaluation.model_note import MadeBy, Model
+from rwkv.evaluation.model_note import Model, ModelNote
 from rwkv.evaluation.scores import Score, read_scores, result_line, score
 
 
 @dataclass(frozen=True)
 class UserPredictions:
-    """What the model says about the benchmark's reviews of one user, in review_th order. All arrays [n], n >= 1.
+    """The model's predictions of n >= 1 benchmark reviews of one user, in review_th order.
 
-    y: 1 recalled, 0 forgotten. bins: those of RMSE(bins). p_ahead: probability of recall by RWKV, from the card's
-    review before. p_imm: by RWKV-P, from the query row. p_all [n, 4]: by RWKV-P, of Again, Hard, Good, Easy.
-    label_elapsed_seconds: since the card's review before.
+    Attributes:
+        user: Number of the user.
+        review_th: Numbers of the reviews, int32 [n].
+        y: Outcomes, int8 [n]: 1 recalled, 0 forgotten.
+        bins: Bins of RMSE(bins), int32 [n].
+        p_ahead: Probability of recall by RWKV, from the card's previous review, float32 [n].
+        p_imm: Probability of recall by RWKV-P, from the query row, float32 [n].
+        p_all: Probability of Again, Hard, Good and Easy by RWKV-P, float32 [n, 4].
+        label_elapsed_seconds: Seconds from the card's previous review, int64 [n].
     """
 
     user: int
@@ -37,13 +43,19 @@ class UserPredictions:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all probabilities are numbers."""
+        """Whether all probabilities are finite."""
         return all(np.isfinite(p).all() for p in (self.p_ahead, self.p_imm, self.p_all))
 
 
 @dataclass(frozen=True)
 class RawPredictions:
-    """One user's line of a raw file. All arrays [n]: review_th, p the probability of recall, y 1.0 recalled or 0.0."""
+    """One user's line of a raw file.
+
+    Attributes:
+        review_th: Numbers of the reviews, int32 [n].
+        p: Probability of recall, float32 [n].
+        y: Outcomes, float32 [n]: 1.0 recalled, 0.0 forgotten.
+    """
 
     review_th: Int32s
     p: Float32s
@@ -51,85 +63,104 @@ class RawPredictions:
 
 
 def read_raw(path: Path) -> dict[int, RawPredictions]:
-    """The single predictions in a raw file, by user. Raises InputError where it is missing or holds something else."""
-    return read_by_user(path, _raw_predictions, "The file holds no single predictions.")
+    """Read the single predictions in a raw file, by user.
+
+    Raises:
+        InputError: The file is missing or is not a raw file.
+    """
+    return read_by_user(path, _raw_predictions, "A line of the file does not hold single predictions.")
 
 
-def _raw_predictions(of: dict[str, Any]) -> RawPredictions:
-    review_th, p, y = np.array(of["review_th"], np.int32), np.array(of["p"], np.float32), np.array(of["y"], np.float32)
-    if not review_th.shape == p.shape == y.shape == (of["size"],):
-        raise ValueError(f"{len(review_th)} review_th, {len(p)} p, {len(y)} y, size {of['size']}")
+def _raw_predictions(line: dict[str, Any]) -> RawPredictions:
+    review_th, size = np.array(line["review_th"], np.int32), line["size"]
+    p, y = (np.array(line[name], np.float32) for name in ("p", "y"))
+    if not review_th.shape == p.shape == y.shape == (size,):
+        raise ValueError(f"{len(review_th)} review_th, {len(p)} p, {len(y)} y, size {size}")
     return RawPredictions(review_th, p, y)
 
 
 class ResultFiles:
-    """The files of one evaluation: FILE_AHEAD.jsonl and FILE_IMM.jsonl in the result folder, and in the raw folder.
+    """The files of one evaluation: FILE_AHEAD.jsonl and FILE_IMM.jsonl in the result folder and in the raw folder.
 
-    raw_folder: None without RAW. One run at a time writes them. A kill at any moment loses no line; opening them again
-    puts right what it left behind. Lines of users outside the run stay as they are, byte for byte.
-    Raises InputError where a file cannot be read or written. One that holds a line that is no result is left as it is,
-    and so are the others. Source: spec 6.
+    Only one run may write them at a time. A kill at any moment loses no complete line, and opening the files again
+    repairs them. Lines of users outside the run are kept byte for byte.
+
+    Args:
+        result_folder: Folder of the metrics.
+        raw_folder: Folder of the single predictions; None without RAW.
+        file_ahead: Name of the files of RWKV, without ending.
+        file_imm: Name of the files of RWKV-P, without ending.
+
+    Raises:
+        InputError: A file cannot be read or written, or holds a line that is not a result. No file is changed then.
+
+    Source: Spec 6.
     """
 
     def __init__(self, result_folder: Path, raw_folder: Path | None, file_ahead: str, file_imm: str) -> None:
         self._ahead, self._imm = JsonLines(result_folder, file_ahead), JsonLines(result_folder, file_imm)
         self._raw = None if raw_folder is None else (JsonLines(raw_folder, file_ahead), JsonLines(raw_folder, file_imm))
         self._files = [*(self._raw or ()), self._ahead, self._imm]
-        self._made_by = {MadeBy(result_folder, file_ahead): self._ahead, MadeBy(result_folder, file_imm): self._imm}
+        self._notes = {ModelNote(result_folder, file_ahead): self._ahead, ModelNote(result_folder, file_imm): self._imm}
         for file in self._files:
             file.repair()
 
     def done(self) -> set[int]:
-        """The users that need no run: those in every file."""
+        """The users with a line in every file, who need no run."""
         return set.intersection(*(file.users for file in self._files))
 
     def claim(self, users: Iterable[int], model: Model) -> None:
-        """Note, beside the result files, that `model` is to make the lines of those of the users who are not done.
+        """Record `model` as the maker of the lines of those users who are not done.
 
-        Raises ConfigError, and notes nothing, where another model made a line that one of the users has.
+        Raises:
+            ConfigError: Another model made a line of one of the users. Nothing is recorded then.
         """
         users = set(users)
-        for made_by, file in self._made_by.items():
-            made_by.check(users & file.users, model)
-        for made_by in self._made_by:
-            made_by.note(users - self.done(), model)
+        for note, file in self._notes.items():
+            note.check(users & file.users, model)
+        for note in self._notes:
+            note.note(users - self.done(), model)
 
     def append(self, predictions: UserPredictions) -> None:
-        """Write the lines of a user who is not done; any that he has already are superseded.
+        """Write the lines of a user who is not done; they supersede earlier lines of that user.
 
-        What else belongs to his result, such as his curve weights, must be on disk before.
+        Anything else of the result, such as the curve weights, must already be on disk.
         """
-        of = predictions
-        lines = [(self._ahead, _result_line(of, of.p_ahead)), (self._imm, _result_line(of, of.p_imm))]
+        user, p_ahead, p_imm = predictions.user, predictions.p_ahead, predictions.p_imm
+        lines = [(self._ahead, _result_line(predictions, p_ahead)), (self._imm, _result_line(predictions, p_imm))]
         if self._raw is not None:
-            # Each in a list of its own, as the published code has them.
-            seconds = of.label_elapsed_seconds.astype(np.float64)[:, None].tolist()
-            more = {"label_elapsed_seconds": seconds, "p_all": of.p_all.tolist()}
+            # Shape [n, 1], as in the published code.
+            seconds = predictions.label_elapsed_seconds.astype(np.float64)[:, None].tolist()
+            imm_only = {"label_elapsed_seconds": seconds, "p_all": predictions.p_all.tolist()}
             raw_ahead, raw_imm = self._raw
-            lines = [(raw_ahead, _raw_line(of, of.p_ahead)), (raw_imm, _raw_line(of, of.p_imm) | more), *lines]
-        # Files that lack the user come last: he is done only when every file holds his new line.
-        for file, line in sorted(lines, key=lambda pair: of.user not in pair[0].users):
-            file.append({of.user: line})
+            raw_lines = [
+                (raw_ahead, _raw_line(predictions, p_ahead)),
+                (raw_imm, _raw_line(predictions, p_imm) | imm_only),
+            ]
+            lines = raw_lines + lines
+        # Files that lack the user come last: a user is done only when every file holds the new line.
+        for file, line in sorted(lines, key=lambda pair: user not in pair[0].users):
+            file.append({user: line})
 
     def scores(self) -> dict[str, dict[int, Score]]:
-        """What stands in the two result files, by file and user."""
-        return {made_by.name: read_scores(file.path) if file.users else {} for made_by, file in self._made_by.items()}
+        """The scores in the two result files, by file and user."""
+        return {note.name: read_scores(file.path) if file.users else {} for note, file in self._notes.items()}
 
     def finish(self) -> None:
-        """Leave every file sorted by user, the latest line of each."""
+        """Sort every file by user and keep only the last line of each."""
         for file in self._files:
             file.sort()
 
 
-def _result_line(of: UserPredictions, p: Float32s) -> dict[str, object]:
-    return result_line(of.user, score(p, of.y, of.bins))
+def _result_line(predictions: UserPredictions, p: Float32s) -> dict[str, object]:
+    return result_line(predictions.user, score(p, predictions.y, predictions.bins))
 
 
-def _raw_line(of: UserPredictions, p: Float32s) -> dict[str, object]:
+def _raw_line(predictions: UserPredictions, p: Float32s) -> dict[str, object]:
     return {
-        "user": of.user,
-        "size": len(of),
+        "user": predictions.user,
+        "size": len(predictions),
         "p": p.astype(np.float32).tolist(),
-        "y": of.y.astype(np.float64).tolist(),
-        "review_th": of.review_th.tolist(),
+        "y": predictions.y.astype(np.float64).tolist(),
+        "review_th": predictions.review_th.tolist(),
     }

@@ -1,4 +1,4 @@
-"""What came of one algorithm for one user, in the benchmark's result files and out of them (spec 6)."""
+"""The score of one algorithm for one user, and its line in the benchmark's result files (spec 6)."""
 
 import math
 from collections.abc import Mapping
@@ -15,41 +15,48 @@ from rwkv.evaluation.metrics import METRICS, recall_metrics
 
 @dataclass(frozen=True)
 class Score:
-    """The metrics of one user by name, None where one is not defined, over `size` reviews."""
+    """The metrics of one user.
+
+    Attributes:
+        metrics: Value by metric; None where it is not defined.
+        size: Number of reviews.
+    """
 
     metrics: Mapping[str, float | None]
     size: int
 
 
 def score(p: npt.ArrayLike, y: npt.NDArray[np.integer], bins: npt.ArrayLike) -> Score:
-    """The score of predictions [n], see `recall_metrics`."""
+    """Score predictions [n]; see `recall_metrics`."""
     metrics = recall_metrics(p, y, bins)
     return Score(metrics, len(y))
 
 
-def result_line(user: int, of: Score) -> dict[str, object]:
+def result_line(user: int, user_score: Score) -> dict[str, object]:
     """A user's line in a result file."""
-    return {"metrics": dict(of.metrics), "user": user, "size": of.size}
+    return {"metrics": dict(user_score.metrics), "user": user, "size": user_score.size}
 
 
 def read_scores(path: Path) -> dict[int, Score]:
-    """The scores in a result file by user, of whichever program wrote it: further metrics and fields are passed over,
-    and those of ours that it lacks are None.
+    """Read a result file, of this program or another: the scores by user.
 
-    Raises InputError where it is missing or holds something else.
+    Unknown metrics and fields are ignored; metrics that the file lacks are None.
+
+    Raises:
+        InputError: The file is missing or is not a result file.
     """
-    return read_by_user(path, _score_of, "A line of a result file is no result of a user.")
+    return read_by_user(path, _score_of, "A line of the result file is not a user's result.")
 
 
 def write_scores(folder: Path, name: str, scores: Mapping[int, Score]) -> None:
-    """Put scores by user into folder/name.jsonl, in the place of these users' lines; the others' lines stay."""
+    """Write scores by user into folder/name.jsonl; they replace these users' lines, and other lines are kept."""
     file = JsonLines(folder, name)
     file.repair()
-    file.append({user: result_line(user, of) for user, of in scores.items()})
+    file.append({user: result_line(user, user_score) for user, user_score in scores.items()})
     file.sort()
 
 
 def _score_of(line: dict[str, Any]) -> Score:
-    found = {name: line["metrics"].get(name) for name in METRICS}
-    metrics = {name: None if value is None or math.isnan(value) else float(value) for name, value in found.items()}
+    values = {name: line["metrics"].get(name) for name in METRICS}
+    metrics = {name: None if value is None or math.isnan(value) else float(value) for name, value in values.items()}
     return Score(metrics, int(line["size"]))

@@ -1,4 +1,4 @@
-"""Several algorithms over several users: means, how sure they are, and who beats whom (spec 6)."""
+"""Several algorithms over several users: means with confidence intervals, and pairwise tests (spec 6)."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from rwkv.evaluation.scores import Score
 
 User = TypeVar("User", bound=Hashable)
 
-# What the benchmark gives for its means, and at which level it calls two algorithms different.
+# The benchmark's confidence level of means, and its significance level of differences.
 CONFIDENCE = 0.99
 SIGNIFICANT = 1 - CONFIDENCE
 
-# Of fewer users nothing is said about users in general. With fewer who differ, the smallest p of a two-sided
-# signed-rank test, 2 / 2**n, is not below that level either.
+# Fewer users give no interval and no test. With fewer than 8 who differ, the smallest possible p of a two-sided
+# signed-rank test, 2 / 2**n, is above the significance level.
 FEWEST_USERS = 8
 
 COLUMNS = ("LogLoss", "RMSE(bins)", "AUC")
@@ -25,7 +25,7 @@ COLUMNS = ("LogLoss", "RMSE(bins)", "AUC")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the half width of its confidence interval; None where there is none."""
+    """A value and the half width of its confidence interval; None where one is not defined."""
 
     value: float | None
     half_width: float | None = None
@@ -33,7 +33,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Means:
-    """Means by algorithm and metric. weighted: by the users' reviews; unweighted: every user counts the same."""
+    """Means by algorithm and metric.
+
+    Attributes:
+        weighted: Each user counts by the number of reviews.
+        unweighted: Each user counts the same.
+    """
 
     weighted: dict[str, dict[str, Estimate]]
     unweighted: dict[str, dict[str, Estimate]]
@@ -41,10 +46,12 @@ class Means:
 
 @dataclass(frozen=True)
 class SignedRank:
-    """A Wilcoxon signed-rank test of two algorithms' LogLoss over n users who differ.
+    """A Wilcoxon signed-rank test of two algorithms' LogLoss.
 
-    p: of equal LogLoss, two-sided. effect: r = z / sqrt(n), above 0 where the first is better. Both None where
-    n < FEWEST_USERS, too small a number to tell.
+    Attributes:
+        n: Number of users whose two LogLosses differ.
+        p: Two-sided p-value; None if n < FEWEST_USERS.
+        effect: Effect size r = z / sqrt(n), positive if the first algorithm is better; None if n < FEWEST_USERS.
     """
 
     n: int
@@ -53,32 +60,36 @@ class SignedRank:
 
 
 def common_users(scores: Mapping[str, Mapping[User, Score]]) -> list[User]:
-    """The users of whom there is a score by every algorithm, in the order of the first."""
+    """The users with a score by every algorithm, in the order of the first algorithm's."""
     first, *rest = scores.values()
-    return [user for user in first if all(user in of for of in rest)]
+    return [user for user in first if all(user in by_user for by_user in rest)]
 
 
 def means(scores: Mapping[str, Mapping[User, Score]], users: Sequence[User]) -> Means:
-    """Means over these users, of whom every algorithm has a score. Raises ValueError for no users.
+    """Average the scores of users whom every algorithm has scored.
 
-    A user without an AUC, for want of one of the classes, does not count in it.
+    A user with only one class has no AUC and is left out of its mean.
+
+    Raises:
+        ValueError: There are no users.
     """
     if not users:
-        raise ValueError("there is nobody to compare")
+        raise ValueError("there are no users to compare")
     weighted, unweighted = {}, {}
-    for name, of in scores.items():
-        sizes = np.array([of[user].size for user in users], np.float64)
-        columns = {metric: _column(of, users, metric) for metric in METRICS}
+    for name, by_user in scores.items():
+        sizes = np.array([by_user[user].size for user in users], np.float64)
+        columns = {metric: _column(by_user, users, metric) for metric in METRICS}
         weighted[name] = {metric: mean_of(values, sizes) for metric, values in columns.items()}
         unweighted[name] = {metric: mean_of(values, np.ones_like(sizes)) for metric, values in columns.items()}
     return Means(weighted, unweighted)
 
 
 def mean_of(values: Floats, weights: Floats) -> Estimate:
-    """The weighted mean of values [n] over those that are not NaN, and half the width of its interval.
+    """The weighted mean of the values [n] that are not NaN, with the half width of its confidence interval.
 
-    The interval is Student's, from the standard error of a weighted mean; of less than FEWEST_USERS there is none.
-    Source: Cochran, Sampling Techniques, 6.4, for a ratio of two means.
+    The interval is Student's, from the standard error of a weighted mean. Fewer than FEWEST_USERS values have none.
+
+    Source: Cochran, Sampling Techniques, section 6.4, on the ratio of two means.
     """
     known = ~np.isnan(values)
     values, weights = values[known], weights[known]
@@ -88,37 +99,39 @@ def mean_of(values: Floats, weights: Floats) -> Estimate:
     mean = float(np.average(values, weights=weights))
     if n < FEWEST_USERS:
         return Estimate(mean)
-    from scipy.special import stdtrit  # SciPy is slow to load, and most means are of one person or few
+    from scipy.special import stdtrit  # slow to load, and most means are over one person or few
 
     variance = n / (n - 1) * np.sum((weights * (values - mean)) ** 2) / np.sum(weights) ** 2
     return Estimate(mean, float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * np.sqrt(variance)))
 
 
 def superiority(scores: Mapping[str, Mapping[User, Score]]) -> dict[str, dict[str, float | None]]:
-    """[a][b]: the share of users for whom a has a lower LogLoss than b, of those who have both; a tie is half a user.
+    """[a][b]: the share of users with both scores for whom a has the lower LogLoss; a tie counts as half a user.
 
-    None where nobody has both. Source: the benchmark's matrix of superiority.
+    None if no user has both scores.
+
+    Source: The benchmark's superiority matrix.
     """
     return {a: {b: _share_below(*_log_losses(scores, a, b)) for b in scores if b != a} for a in scores}
 
 
 def signed_ranks(scores: Mapping[str, Mapping[User, Score]]) -> dict[str, dict[str, SignedRank]]:
-    """[a][b]: whether a and b differ over the users who have both."""
+    """[a][b]: the signed-rank test of a against b over the users with both scores."""
     return {a: {b: _signed_rank(*_log_losses(scores, a, b)) for b in scores if b != a} for a in scores}
 
 
-def _column(of: Mapping[User, Score], users: Sequence[User], metric: str) -> Floats:
-    """A metric of each user; NaN where it has none."""
-    values = [of[user].metrics[metric] for user in users]
+def _column(by_user: Mapping[User, Score], users: Sequence[User], metric: str) -> Floats:
+    """A metric of each user; NaN where it is not defined."""
+    values = [by_user[user].metrics[metric] for user in users]
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _log_losses(scores: Mapping[str, Mapping[User, Score]], a: str, b: str) -> tuple[Floats, Floats]:
-    """The LogLoss of two algorithms, of the users who have both."""
+    """The LogLoss of two algorithms for the users with both scores."""
     users = common_users({a: scores[a], b: scores[b]})
-    of_a, of_b = (_column(scores[name], users, "LogLoss") for name in (a, b))
-    known = ~np.isnan(of_a + of_b)
-    return of_a[known], of_b[known]
+    loss_a, loss_b = (_column(scores[name], users, "LogLoss") for name in (a, b))
+    known = ~np.isnan(loss_a + loss_b)
+    return loss_a[known], loss_b[known]
 
 
 def _share_below(a: Floats, b: Floats) -> float | None:
@@ -138,7 +151,7 @@ def _signed_rank(a: Floats, b: Floats) -> SignedRank:
 
 
 def format_metrics(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    """rows: by way of predicting, its metrics by name; None and NaN where one is not defined."""
+    """A table of metrics, one row for each way of predicting; None and NaN are printed as a dash."""
     width = max(10, *(len(name) + 1 for name in rows))
     lines = [" " * width + "".join(f"{column:>12}" for column in COLUMNS)]
     for name, metrics in rows.items():
@@ -147,12 +160,15 @@ def format_metrics(rows: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def format_means(scores: Mapping[str, Mapping[int, Score]], users: Sequence[int]) -> str:
-    """The means over these users, at least one, weighted by reviews, and how many they are.
+    """A table of the means over at least one user, weighted by reviews, with the number of users and reviews.
 
-    scores: by way of predicting, those of every user.
+    Args:
+        scores: The score of every user, by way of predicting.
+        users: The users to average.
     """
     weighted = means(scores, users).weighted
-    table = format_metrics({name: {metric: of.value for metric, of in row.items()} for name, row in weighted.items()})
+    rows = {name: {metric: mean.value for metric, mean in row.items()} for name, row in weighted.items()}
+    table = format_metrics(rows)
     reviews = sum(next(iter(scores.values()))[user].size for user in users)
     return f"{table}\n{len(users)} users, {reviews} reviews, means weighted by reviews"
 

@@ -1,4 +1,4 @@
-"""AVG against scikit-learn's folds, FSRS-6 against its formulas written out and against its authors' package."""
+"""AVG against scikit-learn's folds; FSRS-6 against its formulas and against its authors' package."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -41,9 +41,9 @@ def test_average_by_hand() -> None:
 def test_moving_average_by_hand() -> None:
     logit, expected = 1.2, []
     y = [1, 1, 0, 1, 0, 1, 1]
-    for came in y:
+    for outcome in y:
         expected.append(1 / (1 + math.exp(-logit)))
-        if came:
+        if outcome:
             logit += 0.3 / (math.exp(logit) + 1)
         else:
             logit -= 0.3 * math.exp(logit) / (math.exp(logit) + 1)
@@ -53,7 +53,7 @@ def test_moving_average_by_hand() -> None:
     assert len(moving_average_predictions(y[:5])) == 0
 
 
-# --- FSRS-6 as its authors describe it
+# --- The formulas of FSRS-6, as its authors publish them
 
 
 def recall(elapsed_days: int, stability: float) -> float:
@@ -83,7 +83,7 @@ def next_stability(stability: float, difficulty: float, elapsed_days: int, ratin
 
 
 def written_out(ratings: list[int], days: list[int]) -> list[float]:
-    """The predictions for one card."""
+    """The predictions of one card by the formulas."""
     p = [math.nan]
     stability, difficulty = W[ratings[0] - 1], min(max(first_difficulty(ratings[0]), 1), 10)
     for before, day, rating in zip(days, days[1:], ratings[1:], strict=False):
@@ -107,7 +107,7 @@ PARAMETERS = st.tuples(*map(st.floats, LOWER_BOUNDS_PARAMETERS, UPPER_BOUNDS_PAR
 
 
 def by_the_package(ratings: list[int], days: list[int], parameters: tuple[float, ...]) -> tuple[list[float], Card]:
-    """The predictions for one card, and what is known of it in the end."""
+    """The package's predictions of one card, and the card's final state."""
     scheduler = Scheduler(parameters, learning_steps=(), relearning_steps=(), enable_fuzzing=False)
     card, p = Card(card_id=1, due=NOW), []
     for rating, day in zip(ratings, days, strict=True):
@@ -118,7 +118,7 @@ def by_the_package(ratings: list[int], days: list[int], parameters: tuple[float,
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from([0, 1, 5, 400])), min_size=1, max_size=15), PARAMETERS)
-def test_fsrs_is_that_of_the_package(reviews: list[tuple[int, int]], parameters: tuple[float, ...]) -> None:
+def test_fsrs_equals_the_package(reviews: list[tuple[int, int]], parameters: tuple[float, ...]) -> None:
     ratings, gaps = (list(column) for column in zip(*reviews, strict=True))
     days = np.cumsum(gaps).tolist()
     expected, card = by_the_package(ratings, days, parameters)
@@ -136,7 +136,7 @@ def test_fsrs_after_one_review_predicts_by_the_first_stability(rating: int) -> N
     assert ours[1] == pytest.approx((1 + (0.9 ** (-1 / W[20]) - 1) * 7 / W[rating - 1]) ** -W[20], rel=1e-6)
 
 
-def test_fsrs_cards_do_not_touch_one_another() -> None:
+def test_fsrs_cards_are_independent() -> None:
     rng = np.random.default_rng(3)
     card, rating, day = rng.integers(0, 6, 200), rng.integers(1, 5, 200), np.sort(rng.integers(0, 300, 200))
     together = fsrs_predictions(card, rating.astype(np.int8), day)
@@ -149,18 +149,18 @@ def test_fsrs_cards_do_not_touch_one_another() -> None:
 
 def test_fsrs_takes_other_parameters() -> None:
     other = [*W[:2], 5.0, *W[3:]]
-    before, after = (fsrs_predictions([1, 1], [GOOD, GOOD], [0, 9], of)[1] for of in (W, other))
+    before, after = (fsrs_predictions([1, 1], [GOOD, GOOD], [0, 9], parameters)[1] for parameters in (W, other))
     assert after == pytest.approx((1 + (0.9 ** (-1 / W[20]) - 1) * 9 / 5) ** -W[20], rel=1e-6)
     assert after > before
 
 
 def test_fsrs_survives_clocks_that_jump() -> None:
-    """No date lies so many days away; a hundred years are as good as more."""
+    """Intervals beyond a hundred years are clipped."""
     far = fsrs_predictions([1, 1, 1], [GOOD, GOOD, GOOD], [0, 2**31, 2**33])
     near = fsrs_predictions([1, 1, 1], [GOOD, GOOD, GOOD], [0, 36_500, 73_000])
     np.testing.assert_array_equal(far, near)
     assert 0 < far[1] < far[2] < 1
 
 
-def test_fsrs_of_nothing() -> None:
+def test_fsrs_without_reviews() -> None:
     assert len(fsrs_predictions([], [], [])) == 0

@@ -1,4 +1,4 @@
-"""Several predictions of the same reviews side by side."""
+"""Comparisons of several algorithms on the same reviews."""
 
 import math
 
@@ -17,14 +17,14 @@ METRICS = ["RMSE", "LogLoss", "RMSE(bins)", "AUC"]
 
 
 def with_gaps() -> tuple[RevlogTable, BenchmarkKeys]:
-    """A history of which every fifth review was dropped, and its keys by day, without same-day reviews."""
+    """A history without every fifth review, and its keys without SHORT and SECS."""
     columns = studied(5)
     review_th = np.flatnonzero(np.arange(3 * len(columns["card_id"])) % 5 < 4)[: len(columns["card_id"])] + 1
     table = make_table(columns, review_th=review_th)
     return table, benchmark_keys(table, short=False, secs=False)
 
 
-def test_baselines_stand_at_the_keys() -> None:
+def test_baselines_predict_the_keys() -> None:
     table, keys = with_gaps()
     assert len(keys) > 50
     assert np.any(np.diff(table.review_th) > 1)
@@ -38,9 +38,9 @@ def test_baselines_stand_at_the_keys() -> None:
     rating_of = dict(zip(table.review_th.tolist(), table.rating.tolist(), strict=True))
     candidates = candidate_reviews(table, short=False, secs=False).review_ths.tolist()
     assert candidates[-len(keys) :] == keys.review_ths.tolist()
-    came = [rating_of[th] > 1 for th in candidates]
-    np.testing.assert_array_equal(predicted["AVG"], average_predictions(came))
-    np.testing.assert_array_equal(predicted["MOVING-AVG"], moving_average_predictions(came))
+    recalled = [rating_of[th] > 1 for th in candidates]
+    np.testing.assert_array_equal(predicted["AVG"], average_predictions(recalled))
+    np.testing.assert_array_equal(predicted["MOVING-AVG"], moving_average_predictions(recalled))
 
 
 def user(p: dict[str, list[float]], y: list[int]) -> Comparison:
@@ -61,28 +61,28 @@ ONLY_RECALLED = user({"a": [0.8, 0.9, 0.7], "b": [0.5, 0.6, 0.7]}, [1, 1, 1])
 def test_means_are_weighted_by_reviews() -> None:
     means = weighted_metrics([ONE, TWO])
     assert list(means) == ["a", "b"]
-    for name, of_name in means.items():
-        assert list(of_name) == METRICS
-        one, two = (recall_metrics(of.p[name], of.y, of.bins) for of in (ONE, TWO))
-        for metric, mean in of_name.items():
+    for name, metrics in means.items():
+        assert list(metrics) == METRICS
+        one, two = (recall_metrics(comparison.p[name], comparison.y, comparison.bins) for comparison in (ONE, TWO))
+        for metric, mean in metrics.items():
             assert mean == pytest.approx((4 * one[metric] + 2 * two[metric]) / 6)
 
 
-def test_one_user_is_his_own_mean() -> None:
+def test_the_mean_over_one_user_is_that_user() -> None:
     assert weighted_metrics([ONE])["a"] == recall_metrics(ONE.p["a"], ONE.y, ONE.bins)
 
 
-def test_users_without_an_auc_do_not_count_in_it() -> None:
+def test_users_without_an_auc_are_left_out_of_its_mean() -> None:
     means, without = weighted_metrics([ONE, ONLY_RECALLED]), weighted_metrics([ONE])
     assert means["a"]["AUC"] == without["a"]["AUC"]
     assert means["a"]["LogLoss"] != without["a"]["LogLoss"]
     assert math.isnan(weighted_metrics([ONLY_RECALLED])["a"]["AUC"])
 
 
-def test_nobody_cannot_be_compared() -> None:
-    with pytest.raises(ValueError, match="nobody"):
+def test_no_users_are_an_error() -> None:
+    with pytest.raises(ValueError, match="no users"):
         weighted_metrics([])
 
 
-def test_its_length_is_the_number_of_reviews() -> None:
-    assert [len(of) for of in (ONE, TWO, ONLY_RECALLED)] == [4, 2, 3]
+def test_the_length_of_a_comparison_is_the_number_of_reviews() -> None:
+    assert [len(comparison) for comparison in (ONE, TWO, ONLY_RECALLED)] == [4, 2, 3]

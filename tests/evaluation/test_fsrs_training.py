@@ -1,4 +1,4 @@
-"""FSRS-6 optimised on a user, against the package's own memory states."""
+"""FSRS-6 optimised on a user, against the package's memory states."""
 
 import builtins
 
@@ -18,15 +18,15 @@ TABLE = make_table(studied(3, cards=120))
 ROWS = np.searchsorted(TABLE.review_th, candidate_reviews(TABLE, short=False, secs=False).review_ths)
 
 
-def item(row: int, with_it: bool) -> package.FSRSItem:
-    """A review with all earlier ones of its card, or these alone."""
-    of_card = [i for i in range(row + with_it) if TABLE.card[i] == TABLE.card[row]]
+def item(row: int, inclusive: bool) -> package.FSRSItem:
+    """The card's reviews before a row, and if `inclusive` that row's review."""
+    card_rows = [i for i in range(row + inclusive) if TABLE.card[i] == TABLE.card[row]]
     return package.FSRSItem(
-        [package.FSRSReview(int(TABLE.rating[i]), max(0, int(TABLE.elapsed_days[i]))) for i in of_card]
+        [package.FSRSReview(int(TABLE.rating[i]), max(0, int(TABLE.elapsed_days[i]))) for i in card_rows]
     )
 
 
-def test_each_fold_is_predicted_by_what_was_learnt_before_it() -> None:
+def test_each_fold_is_predicted_by_parameters_learnt_before_it() -> None:
     expected = []
     for before, fold in TimeSeriesSplit(n_splits=5).split(ROWS):
         w = package.FSRS([]).benchmark([item(row, True) for row in ROWS[before].tolist()])
@@ -40,8 +40,8 @@ def test_each_fold_is_predicted_by_what_was_learnt_before_it() -> None:
     np.testing.assert_allclose(ours, expected, atol=2e-3)
 
 
-def test_what_is_learnt_differs_from_fold_to_fold_and_from_the_default() -> None:
-    """A card in every fold with the same history gets another prediction in each."""
+def test_parameters_differ_between_folds_and_from_the_default() -> None:
+    """Cards with the same history get a different prediction in each fold."""
     reviews = 60
     card = np.repeat(np.arange(reviews), 2)
     day = np.stack([np.arange(reviews), np.arange(reviews) + 4], axis=1).ravel()
@@ -51,14 +51,14 @@ def test_what_is_learnt_differs_from_fold_to_fold_and_from_the_default() -> None
     p = trained_fsrs_predictions(card[order], rating[order], day[order], np.flatnonzero(is_second[order]))
     assert [len(set(p[start : start + 10].tolist())) for start in range(0, 50, 10)] == [1] * 5
     assert len(set(p.tolist())) == 5
-    assert abs(p[-1] - 2 / 3) < 0.1  # it has learnt how much this user recalls after four days
+    assert abs(p[-1] - 2 / 3) < 0.1  # this user's recall after four days
 
 
-def test_few_candidates_are_no_fold() -> None:
+def test_few_candidates_make_no_fold() -> None:
     assert len(trained_fsrs_predictions(np.zeros(6, int), np.full(6, 3), np.arange(6) * 3, np.arange(1, 6))) == 0
 
 
-def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = builtins.__import__
 
     def without(name: str, *rest: object, **named: object) -> object:

@@ -1,4 +1,4 @@
-"""From histories to predictions of the keys: which rows say what, against plain loops over the rows."""
+"""Predictions of the keys from whole histories, against plain loops over the rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ from rwkv.errors import CheckpointError
 from rwkv.evaluation.history_predictions import (
     Targets,
     curve_weights,
+    evaluation_batch,
     find_targets,
     last_rows,
-    make_question,
     predict_history,
     predict_users,
 )
@@ -39,7 +39,7 @@ from tests.networks import small_network
 
 CPU = torch.device("cpu")
 
-# Float32 sums over batches of another size.
+# float32 sums in another order, in batches of another size.
 TOLERANCE = 3e-6
 
 
@@ -48,13 +48,13 @@ def history(table: RevlogTable) -> Segment:
 
 
 def keys_of(review_ths: list[int]) -> BenchmarkKeys:
-    """Keys with bins by which each can be told."""
+    """Keys with a distinct bin for each review."""
     ths = np.array(review_ths, np.int32)
     return BenchmarkKeys(ths, 1000 + ths)
 
 
 def rows_by_hand(segment: Segment, review_th: int) -> tuple[int, int] | None:
-    """The card's review row before a review, and its query row; None where the history lacks one of them."""
+    """The row of the card's previous review and the query row; None if the history lacks one of them."""
     query = [row for row in range(len(segment)) if segment.review_th[row] == review_th and segment.is_query[row]]
     if not query:
         return None
@@ -63,7 +63,7 @@ def rows_by_hand(segment: Segment, review_th: int) -> tuple[int, int] | None:
     return (before[-1], query[0]) if before else None
 
 
-# --- Which rows
+# --- The rows that predict
 
 
 @given(st.data())
@@ -90,14 +90,14 @@ def test_targets_are_those_of_a_plain_search(data: st.DataObject) -> None:
 
 
 def lost_beginning() -> RevlogTable:
-    """Card 1 at 1, 3 and 5; card 2 at 2 and 4, whose first review says that there were others before."""
+    """Reviews 1, 3 and 5 of card 1; reviews 2 and 4 of card 2, whose elapsed time shows that earlier ones are lost."""
     columns = revlog_columns([1, 2, 1, 2, 1], [0, 10, 90_000, 180_000, 190_000], rating=[3, 3, 1, 4, 2])
     columns["elapsed_days"][1], columns["elapsed_seconds"][1] = 4, 350_000
     return make_table(columns)
 
 
-def test_keys_that_nothing_predicts_are_left_out_and_counted() -> None:
-    """A first review, one whose beginning is missing, and two that are not in the history."""
+def test_keys_without_an_earlier_review_are_left_out_and_counted() -> None:
+    """A first review, one whose earlier reviews are lost, and two that are not in the history."""
     targets = find_targets(history(lost_beginning()), keys_of([1, 2, 3, 4, 5, 6, 99]))
     assert targets.review_th.tolist() == [3, 4, 5]
     assert targets.y.tolist() == [0, 1, 1]
@@ -111,12 +111,12 @@ def test_no_keys_make_no_targets() -> None:
     assert targets.left_out == 0
 
 
-# --- What they say
+# --- The predictions
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Two users in one batch, what is asked of the second, and what the network says of all rows at once."""
+class Example:
+    """Two users in one batch, the targets of the second, and the network's outputs for all rows."""
 
     network: Network
     batch: Batch
@@ -125,19 +125,19 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
+def example() -> Example:
     segments = [history(make_table(random_revlog(seed, 60, 9), user=seed)) for seed in (1, 2)]
     batch = collate(segments, [draw_sequence(segment.user) for segment in segments])
     targets = find_targets(segments[1], keys_of(list(range(10, 61))), len(segments[0]))
     assert len(targets) > 40
     network = small_network()
     with torch.no_grad():
-        return Asked(network, batch, targets, network(batch.inputs(), batch.layouts))
+        return Example(network, batch, targets, network(batch.inputs(), batch.layouts))
 
 
 COLUMNS = ("review_th", "bins", "ahead_row", "imm_row", "y", "elapsed_s")
 
-# Slices of 16 cut the targets, too.
+# Slices of 16 rows also cut the targets.
 SLICES = pytest.mark.parametrize("slice_rows", [16, 16_384])
 
 
@@ -147,19 +147,19 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @SLICES
-def test_predictions_are_those_of_a_plain_loop(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
+def test_predictions_are_those_of_a_plain_loop(example: Example, slice_rows: int, cut: Callable[[int], None]) -> None:
     cut(slice_rows)
-    of, outputs = asked.targets, asked.outputs
-    x = last_rows(asked.network, plain_slices(asked.batch, slice_rows))
-    (predictions,) = predict_users(asked.network, x, [of])
+    targets, outputs = example.targets, example.outputs
+    x = last_rows(example.network, plain_slices(example.batch, slice_rows))
+    (predictions,) = predict_users(example.network, x, [targets])
     for name in ("user", "review_th", "y", "bins"):
-        assert getattr(predictions, name) is getattr(of, name)
-    assert predictions.label_elapsed_seconds is of.elapsed_s
+        assert getattr(predictions, name) is getattr(targets, name)
+    assert predictions.label_elapsed_seconds is targets.elapsed_s
     assert [p.dtype for p in (predictions.p_ahead, predictions.p_imm, predictions.p_all)] == [np.float32] * 3
-    assert predictions.p_all.shape == (len(of), 4)
-    for j in range(len(of)):
-        ahead, imm = of.ahead_row[j : j + 1], of.imm_row[j : j + 1]
-        elapsed_s = torch.from_numpy(of.elapsed_s[j : j + 1])
+    assert predictions.p_all.shape == (len(targets), 4)
+    for j in range(len(targets)):
+        ahead, imm = targets.ahead_row[j : j + 1], targets.imm_row[j : j + 1]
+        elapsed_s = torch.from_numpy(targets.elapsed_s[j : j + 1])
         curve = curve_logits(outputs.w_logits[ahead], outputs.ahead_logits[ahead], elapsed_s)
         assert predictions.p_ahead[j] == pytest.approx(curve.corrected.sigmoid().item(), abs=TOLERANCE)
         assert predictions.p_imm[j] == pytest.approx(immediate_recall(outputs.p_logits[imm]).item(), abs=TOLERANCE)
@@ -171,36 +171,40 @@ def test_predictions_are_those_of_a_plain_loop(asked: Asked, slice_rows: int, cu
 
 @SLICES
 def test_curve_weights_are_those_of_the_row_that_predicts(
-    asked: Asked, slice_rows: int, cut: Callable[[int], None]
+    example: Example, slice_rows: int, cut: Callable[[int], None]
 ) -> None:
     cut(slice_rows)
-    of = asked.targets
-    weights = curve_weights(asked.network, last_rows(asked.network, plain_slices(asked.batch, slice_rows)), of)
+    targets = example.targets
+    weights = curve_weights(
+        example.network, last_rows(example.network, plain_slices(example.batch, slice_rows)), targets
+    )
     assert weights.dtype == torch.float32
-    assert weights.shape == (len(of), 128)
-    torch.testing.assert_close(weights.sum(1), torch.ones(len(of)))
-    for j, row in enumerate(of.ahead_row):
-        expected = asked.outputs.w_logits[row].softmax(0)
+    assert weights.shape == (len(targets), 128)
+    torch.testing.assert_close(weights.sum(1), torch.ones(len(targets)))
+    for j, row in enumerate(targets.ahead_row):
+        expected = example.outputs.w_logits[row].softmax(0)
         torch.testing.assert_close(weights[j], expected, rtol=0, atol=TOLERANCE)
     assert weights.std(0).max() > 1e-4
 
 
-def test_predictions_that_are_no_numbers_are_seen(asked: Asked) -> None:
-    x = last_rows(asked.network, plain_slices(asked.batch, 16)).clone()
-    x[asked.targets.imm_row[3]] = torch.nan
-    (predictions,) = predict_users(asked.network, x, [asked.targets])
+def test_predictions_that_are_not_finite_are_detected(example: Example) -> None:
+    x = last_rows(example.network, plain_slices(example.batch, 16)).clone()
+    x[example.targets.imm_row[3]] = torch.nan
+    (predictions,) = predict_users(example.network, x, [example.targets])
     assert not predictions.is_finite
 
 
 @SLICES
-def test_several_users_at_once_are_each_alone(asked: Asked, slice_rows: int, cut: Callable[[int], None]) -> None:
+def test_users_predicted_together_equal_users_predicted_alone(
+    example: Example, slice_rows: int, cut: Callable[[int], None]
+) -> None:
     cut(slice_rows)
-    x = last_rows(asked.network, plain_slices(asked.batch, slice_rows))
-    other = replace(asked.targets, user=3, **{name: getattr(asked.targets, name)[5:12] for name in COLUMNS})
-    targets = [other, asked.targets, other]
-    for of, ours in zip(targets, predict_users(asked.network, x, targets), strict=True):
-        (alone,) = predict_users(asked.network, x, [of])
-        assert ours.user == of.user
+    x = last_rows(example.network, plain_slices(example.batch, slice_rows))
+    other = replace(example.targets, user=3, **{name: getattr(example.targets, name)[5:12] for name in COLUMNS})
+    targets = [other, example.targets, other]
+    for one, ours in zip(targets, predict_users(example.network, x, targets), strict=True):
+        (alone,) = predict_users(example.network, x, [one])
+        assert ours.user == one.user
         for name in ("review_th", "y", "bins", "label_elapsed_seconds"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
         for name in ("p_ahead", "p_imm", "p_all"):
@@ -208,14 +212,14 @@ def test_several_users_at_once_are_each_alone(asked: Asked, slice_rows: int, cut
 
 
 def test_a_whole_history_at_once() -> None:
-    """What the network says of all its rows, and an error instead of what is no number."""
+    """The predictions equal the network's outputs; weights with NaN raise an error."""
     segment, network = history(make_table(random_revlog(2, 60, 9), user=2)), small_network()
     targets = find_targets(segment, keys_of(list(range(10, 61))))
-    said = predict_history(network, segment, targets)
+    predictions = predict_history(network, segment, targets)
     with torch.no_grad():
         batch = collate([segment], [draw_sequence(2)])
         p_logits = network(batch.inputs(), batch.layouts).p_logits[torch.from_numpy(targets.imm_row)]
-    np.testing.assert_allclose(said.p_imm, immediate_recall(p_logits).numpy(), rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(predictions.p_imm, immediate_recall(p_logits).numpy(), rtol=0, atol=TOLERANCE)
     with torch.no_grad():
         next(network.parameters()).fill_(torch.nan)
     with pytest.raises(CheckpointError, match="not finite"):
@@ -231,35 +235,35 @@ def place_of(table: RevlogTable) -> SegmentPlace:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[ReviewStore, KeyStore, Group]:
-    """Users 1 to 4 in a store with segments of 20 rows; of user 2 there are no keys, user 3's history is damaged."""
+    """Users 1 to 4 in a store with segments of 20 rows; user 2 has no keys, and user 3's history is damaged."""
     tables = [make_table(random_revlog(user, 30, 5), user=user) for user in (1, 2, 3, 4)]
     store = ReviewStore(Database(tmp_path / "store", 1 << 20, ""))
     store.begin(StoreSettings(20, "own", ""))
-    for of in tables:
-        encoded = encode_history(StoredHistory(of, np.zeros(len(of), bool)))
-        damaged = encoded if of.user != 3 else encoded[:-9]
-        store.write([EncodedUser(of.user, damaged, segment_bounds(of, 20), len(of), ())])
+    for table in tables:
+        encoded = encode_history(StoredHistory(table, np.zeros(len(table), bool)))
+        damaged = encoded if table.user != 3 else encoded[:-9]
+        store.write([EncodedUser(table.user, damaged, segment_bounds(table, 20), len(table), ())])
     keys = KeyStore(Database(tmp_path / "keys", 1 << 20, ""), "")
     keys.begin(KeySettings(True, True))
     keys.write({user: keys_of([20, 25, 30]) for user in (1, 3, 4)})
     return store, keys, tuple(map(place_of, tables))
 
 
-def test_users_who_cannot_be_read_leave_the_others_as_they_are(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
+def test_users_who_cannot_be_read_do_not_affect_the_others(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    question = make_question(store, keys, group, CPU)
-    assert question.problems.keys() == {2, 3}
-    assert "keys of user 2 are missing" in str(question.problems[2])
-    assert "user 3" in str(question.problems[3])
-    sound = make_question(store, keys, (group[0], group[3]), CPU)
+    mixed = evaluation_batch(store, keys, group, CPU)
+    assert mixed.problems.keys() == {2, 3}
+    assert "keys of user 2 are missing" in str(mixed.problems[2])
+    assert "user 3" in str(mixed.problems[3])
+    sound = evaluation_batch(store, keys, (group[0], group[3]), CPU)
     assert sound.problems == {}
-    assert question.batch is not None
+    assert mixed.batch is not None
     assert sound.batch is not None
-    assert len(question.batch) == group[0].rows + group[3].rows
-    torch.testing.assert_close(question.batch.rows.inputs(), sound.batch.rows.inputs(), rtol=0, atol=0)
-    assert [of.user for of in question.targets] == [1, 4]
+    assert len(mixed.batch) == group[0].rows + group[3].rows
+    torch.testing.assert_close(mixed.batch.rows.inputs(), sound.batch.rows.inputs(), rtol=0, atol=0)
+    assert [targets.user for targets in mixed.targets] == [1, 4]
     starts = (0, group[0].rows)
-    for ours, start in zip(question.targets, starts, strict=True):
+    for ours, start in zip(mixed.targets, starts, strict=True):
         expected = find_targets(history(store.read(ours.user).table), keys.read(ours.user), start)
         np.testing.assert_array_equal(ours.ahead_row, expected.ahead_row)
         np.testing.assert_array_equal(ours.imm_row, expected.imm_row)
@@ -267,15 +271,15 @@ def test_users_who_cannot_be_read_leave_the_others_as_they_are(stored: tuple[Rev
 
 def test_a_history_in_segments_is_one_sequence(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    question = make_question(store, keys, group[:1], CPU)
+    users = evaluation_batch(store, keys, group[:1], CPU)
     segment = history(store.read(1).table)
-    assert question.batch is not None
-    torch.testing.assert_close(question.batch.rows.features, torch.from_numpy(segment.features), rtol=0, atol=0)
-    assert set(question.batch.rows.sequence.tolist()) == {0}
+    assert users.batch is not None
+    torch.testing.assert_close(users.batch.rows.features, torch.from_numpy(segment.features), rtol=0, atol=0)
+    assert set(users.batch.rows.sequence.tolist()) == {0}
 
 
-def test_a_batch_of_nobody_is_none(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
+def test_a_group_without_readable_users_has_no_batch(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    question = make_question(store, keys, group[1:3], CPU)
-    assert question.batch is None
-    assert question.targets == ()
+    users = evaluation_batch(store, keys, group[1:3], CPU)
+    assert users.batch is None
+    assert users.targets == ()

@@ -1,4 +1,4 @@
-"""The metrics by hand, and what they must not depend on."""
+"""The metrics against hand calculations and scikit-learn, and their invariances."""
 
 import math
 from random import Random
@@ -13,12 +13,12 @@ from rwkv.evaluation.metrics import METRICS, PredictedAnswers, log_losses, recal
 
 NAMES = ["RMSE", "LogLoss", "RMSE(bins)", "AUC"]
 
-# One unit of the last place, for values that rounding takes to either side.
+# One unit of the last decimal, for values that may round either way.
 ROUNDING = 1.001e-6
 
 
 def reviews() -> st.SearchStrategy[list[tuple[float, int, int]]]:
-    """(p, y, bin) of some reviews."""
+    """Reviews as (p, y, bin)."""
     return st.lists(
         st.tuples(st.floats(0, 1, width=32), st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=40
     )
@@ -39,7 +39,7 @@ def test_metrics_by_hand() -> None:
     assert metrics["AUC"] == 0.75
 
 
-def test_bins_weigh_by_their_reviews() -> None:
+def test_bins_are_weighted_by_their_reviews() -> None:
     metrics = recall_metrics([0.5, 0.5, 0.5, 1.0], [1, 1, 1, 0], [0, 0, 0, 1])
     assert metrics["RMSE(bins)"] == pytest.approx(math.sqrt((3 * 0.25 + 1) / 4), abs=ROUNDING)
 
@@ -59,8 +59,8 @@ def test_certain_mistakes_cost_the_same_in_every_dtype() -> None:
 
 
 @pytest.mark.parametrize("p", [[math.nan], [1.5], [-0.5]])
-def test_what_is_no_probability_is_refused(p: list[float]) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+def test_values_outside_0_to_1_are_refused(p: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"outside 0\.\.1"):
         recall_metrics(p, np.ones(len(p)), np.zeros(len(p), np.int32))
 
 
@@ -103,10 +103,10 @@ def test_counting_a_review_is_repeating_it(rows: list[tuple[float, int, int]], d
     counts = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)).filter(any)))
     p, y, bins = (np.array(column) for column in zip(*rows, strict=True))
     again = np.repeat(np.arange(len(rows)), counts)
-    found = [
+    weighted = [
         None if math.isnan(value) else value for value in PredictedAnswers(p, y, bins).metrics(counts.astype(float))
     ]
-    assert_equal_metrics(dict(zip(METRICS, found, strict=True)), recall_metrics(p[again], y[again], bins[again]))
+    assert_equal_metrics(dict(zip(METRICS, weighted, strict=True)), recall_metrics(p[again], y[again], bins[again]))
 
 
 def test_numbers_are_plain_and_rounded_to_six_places() -> None:

@@ -1,4 +1,4 @@
-"""Reading single predictions back: as they were written, or an error that names the line."""
+"""Raw files are read back as written, or an error names the line."""
 
 import json
 from dataclasses import replace
@@ -17,20 +17,22 @@ LINE: dict[str, object] = {"user": 3, "size": 2, "p": [0.5, 0.25], "y": [1.0, 0.
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = {user: predictions(user, size=size) for user, size in ((30, 5), (4, 1))}
     files = open_files(tmp_path, raw=True)
-    for of in written.values():
-        files.append(of)
+    for user_predictions in written.values():
+        files.append(user_predictions)
     files.finish()
     for path, name in zip(paths(tmp_path, raw=True)[:2], ("p_ahead", "p_imm"), strict=True):
-        found = read_raw(path)
-        assert list(found) == [4, 30]
-        for user, of in found.items():
-            assert [column.dtype for column in (of.review_th, of.p, of.y)] == [np.int32, np.float32, np.float32]
-            np.testing.assert_array_equal(of.review_th, written[user].review_th)
-            np.testing.assert_array_equal(of.p, getattr(written[user], name))
-            np.testing.assert_array_equal(of.y, written[user].y)
+        read = read_raw(path)
+        assert list(read) == [4, 30]
+        for user, user_predictions in read.items():
+            assert [
+                column.dtype for column in (user_predictions.review_th, user_predictions.p, user_predictions.y)
+            ] == [np.int32, np.float32, np.float32]
+            np.testing.assert_array_equal(user_predictions.review_th, written[user].review_th)
+            np.testing.assert_array_equal(user_predictions.p, getattr(written[user], name))
+            np.testing.assert_array_equal(user_predictions.y, written[user].y)
 
 
-def test_an_empty_file_holds_nobody(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_users(tmp_path: Path) -> None:
     (tmp_path / "raw.jsonl").write_bytes(b"")
     assert read_raw(tmp_path / "raw.jsonl") == {}
 
@@ -60,10 +62,10 @@ def test_an_empty_file_holds_nobody(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_line_of_something_else_is_named(tmp_path: Path, line: bytes) -> None:
+def test_a_line_without_predictions_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "raw.jsonl"
     path.write_bytes(json.dumps(LINE).encode() + b"\n" + line)
-    with pytest.raises(InputError, match="no single predictions") as caught:
+    with pytest.raises(InputError, match="does not hold single predictions") as caught:
         read_raw(path)
     assert f"{path}, line 2" in str(caught.value)
 
@@ -71,7 +73,7 @@ def test_a_line_of_something_else_is_named(tmp_path: Path, line: bytes) -> None:
 def test_a_result_file_holds_no_single_predictions(tmp_path: Path) -> None:
     files = open_files(tmp_path, raw=False)
     files.append(predictions(1))
-    with pytest.raises(InputError, match="no single predictions"):
+    with pytest.raises(InputError, match="does not hold single predictions"):
         read_raw(paths(tmp_path, raw=False)[0])
 
 
@@ -83,8 +85,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["p_ahead", "p_imm", "p_all"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_predictions_are_finite_if_all_are(name: str, value: float) -> None:
-    of = predictions(1)
-    assert of.is_finite
-    broken = getattr(of, name).copy()
+    finite = predictions(1)
+    assert finite.is_finite
+    broken = getattr(finite, name).copy()
     broken.flat[-1] = value
-    assert not replace(of, **{name: broken}).is_finite
+    assert not replace(finite, **{name: broken}).is_finite

@@ -1,4 +1,4 @@
-"""The rungs that walk over cards: FSRS-5 and SM-2 against cards followed one by one, counts against counting."""
+"""The rungs that walk over cards: FSRS-5, SM-2 and the counts of DASH and HLR, against one card at a time."""
 
 import math
 from dataclasses import replace
@@ -17,12 +17,12 @@ from rwkv.evaluation.realism.sm2 import sm2_predictions
 
 AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4
 
-# Of each review: a card, a rating and the days since the card's review before.
+# Reviews as (card, rating, days since the card's previous review).
 REVIEWS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4), st.sampled_from([0, 1, 3, 20, 400])), max_size=40)
 
 
 def histories(reviews: list[tuple[int, int, int]], user_of_card: tuple[int, ...] = (0,) * 5) -> Histories:
-    """Reviews that are all tested, but for the first of each card; users come one after the other."""
+    """Histories in which all reviews but the first of each card are tested, one user after the other."""
     card, rating, days = np.array(reviews, np.int64).reshape(-1, 3).T
     user = np.array(user_of_card)[card]
     order = np.argsort(user, kind="stable")
@@ -38,27 +38,27 @@ def histories(reviews: list[tuple[int, int, int]], user_of_card: tuple[int, ...]
 @given(st.lists(st.integers(0, 6), max_size=40))
 def test_layers_are_first_then_second_reviews(cards: list[int]) -> None:
     card = np.unique(np.array(cards, np.int64), return_inverse=True)[1]
-    found = layers(card)
-    assert sorted(np.concatenate([np.empty(0, np.int64), *found]).tolist()) == list(range(len(card)))
-    for number, rows in enumerate(found):
+    by_layer = layers(card)
+    assert sorted(np.concatenate([np.empty(0, np.int64), *by_layer]).tolist()) == list(range(len(card)))
+    for number, rows in enumerate(by_layer):
         assert [np.sum(card[:row] == card[row]) for row in rows] == [number] * len(rows)
         if number:
-            np.testing.assert_array_equal(card[rows], card[found[number - 1]][: len(rows)])
+            np.testing.assert_array_equal(card[rows], card[by_layer[number - 1]][: len(rows)])
 
 
 @given(REVIEWS)
 def test_fsrs5_equals_its_formulas_card_by_card(reviews: list[tuple[int, int, int]]) -> None:
-    """Two learners with parameters of their own; a walk over all cards is one over each."""
-    of = histories(reviews, (0, 1, 0, 1, 1))
+    """Two learners with separate parameters; a walk over all cards equals a walk over each card."""
+    walked = histories(reviews, (0, 1, 0, 1, 1))
     w = np.stack((DEFAULT, DEFAULT * np.linspace(0.9, 1.1, 19)))
-    ours = CardWalk(of).recall(torch.from_numpy(w)).numpy()
-    for card in np.unique(of.card):
-        rows = np.flatnonzero(of.card == card)
-        own = w[of.user[rows[:1]]]
-        stability, difficulty = first_state(own, of.rating[rows[:1]])
+    ours = CardWalk(walked).recall(torch.from_numpy(w)).numpy()
+    for card in np.unique(walked.card):
+        rows = np.flatnonzero(walked.card == card)
+        own = w[walked.user[rows[:1]]]
+        stability, difficulty = first_state(own, walked.rating[rows[:1]])
         assert math.isnan(ours[rows[0]])
         for row in rows[1:]:
-            days, rating = of.days[row : row + 1].astype(float), of.rating[row : row + 1]
+            days, rating = walked.days[row : row + 1].astype(float), walked.rating[row : row + 1]
             recall = recall_after(days, stability)
             assert ours[row] == pytest.approx(recall[0], rel=1e-9)
             stability = next_stability(own, stability, difficulty, rating, recall, days < 1)
@@ -66,9 +66,9 @@ def test_fsrs5_equals_its_formulas_card_by_card(reviews: list[tuple[int, int, in
 
 
 def test_fsrs5_by_hand() -> None:
-    """Good, then Good after 3 days and again after 10: as FSRS-5 is described."""
-    of = histories([(0, GOOD, 0), (0, GOOD, 3), (0, AGAIN, 10), (0, GOOD, 2)])
-    ours = CardWalk(of).recall(torch.from_numpy(DEFAULT)[None]).numpy()
+    """Good, Good after 3 days, Again after 10 days, by the published formulas."""
+    card = histories([(0, GOOD, 0), (0, GOOD, 3), (0, AGAIN, 10), (0, GOOD, 2)])
+    ours = CardWalk(card).recall(torch.from_numpy(DEFAULT)[None]).numpy()
     stability, difficulty = 3.173, 7.1949 - math.exp(0.5345 * 2) + 1
     first = (1 + 19 / 81 * 3 / stability) ** -0.5
     growth = math.exp(1.54575) * (11 - difficulty) * stability**-0.1192 * (math.exp(1.01925 * (1 - first)) - 1)
@@ -81,11 +81,13 @@ def test_fsrs5_by_hand() -> None:
     np.testing.assert_allclose(ours[1:], [first, second, third], rtol=1e-9)
 
 
-def test_fsrs5_has_a_gradient_of_every_parameter() -> None:
-    """Against differences, in float64."""
+def test_fsrs5_has_a_gradient_for_every_parameter() -> None:
+    """Against finite differences in float64."""
     reviews = [(0, r, d) for r, d in zip((3, 3, 2, 4, 1, 3), (0, 4, 9, 30, 60, 0), strict=True)]
-    of = histories([*reviews, (1, 2, 0), (1, 1, 0), (1, 3, 3), (2, 1, 0), (2, 3, 1), (3, 4, 0), (3, 3, 9), (0, 3, 8)])
-    walk = CardWalk(of)
+    cards = histories(
+        [*reviews, (1, 2, 0), (1, 1, 0), (1, 3, 3), (2, 1, 0), (2, 3, 1), (3, 4, 0), (3, 3, 9), (0, 3, 8)]
+    )
+    walk = CardWalk(cards)
 
     def total(w: torch.Tensor) -> torch.Tensor:
         return walk.recall(w).nan_to_num(0).sum()
@@ -98,30 +100,33 @@ def test_fsrs5_has_a_gradient_of_every_parameter() -> None:
 
 
 def test_sm2_by_hand() -> None:
-    """Good, Good, Good: 1, 6 and 15 days (2.5 times); a lapse begins anew; same-day reviews are not seen."""
-    of = histories([(0, GOOD, 0), (0, AGAIN, 0), (0, GOOD, 2), (0, GOOD, 3), (0, AGAIN, 30), (0, GOOD, 4)])
-    of = replace(of, fold=np.array([-1, -1, 1, 1, 1, 1]))
-    np.testing.assert_allclose(sm2_predictions(of), [0.9**2, 0.9 ** (3 / 6), 0.9 ** (30 / 15), 0.9**4])
+    """Good, Good, Good gives 1, 6 and 15 days (factor 2.5); a lapse restarts; same-day reviews are ignored."""
+    card = histories([(0, GOOD, 0), (0, AGAIN, 0), (0, GOOD, 2), (0, GOOD, 3), (0, AGAIN, 30), (0, GOOD, 4)])
+    card = replace(card, fold=np.array([-1, -1, 1, 1, 1, 1]))
+    np.testing.assert_allclose(sm2_predictions(card), [0.9**2, 0.9 ** (3 / 6), 0.9 ** (30 / 15), 0.9**4])
 
 
 def test_sm2_ease() -> None:
-    """Easy adds .1 to the factor, Hard takes .14 off, Again .32: the third interval shows it."""
+    """Easy adds 0.1 to the ease, Hard subtracts 0.14, Again 0.32, as the third interval shows."""
     for rating, ease in ((EASY, 2.6), (HARD, 2.36)):
-        of = histories([(0, rating, 0), (0, GOOD, 1), (0, GOOD, 6), (0, GOOD, 10)])
-        assert sm2_predictions(of)[-1] == pytest.approx(0.9 ** (10 / round(6 * ease)))
+        card = histories([(0, rating, 0), (0, GOOD, 1), (0, GOOD, 6), (0, GOOD, 10)])
+        assert sm2_predictions(card)[-1] == pytest.approx(0.9 ** (10 / round(6 * ease)))
     lapsed = histories([(0, AGAIN, 0), (0, GOOD, 1), (0, GOOD, 1), (0, GOOD, 6), (0, GOOD, 10)])
     assert sm2_predictions(lapsed)[-1] == pytest.approx(0.9 ** (10 / round(6 * 2.18)))
 
 
 @given(REVIEWS)
-def test_counts_are_those_of_the_card_before(reviews: list[tuple[int, int, int]]) -> None:
-    of = histories(reviews)
-    outcomes, windows = outcome_counts(of), window_counts(of)
-    for row in range(len(of)):
-        before = [other for other in range(row) if of.card[other] == of.card[row]]
-        came = [bool(of.rating[other] > 1) for other in before]
-        assert outcomes[row].tolist() == [sum(came), len(came) - sum(came)]
-        since = [sum(of.days[i] for i in range(other + 1, row + 1) if of.card[i] == of.card[row]) for other in before]
+def test_counts_are_those_of_the_cards_earlier_reviews(reviews: list[tuple[int, int, int]]) -> None:
+    walked = histories(reviews)
+    outcomes, windows = outcome_counts(walked), window_counts(walked)
+    for row in range(len(walked)):
+        before = [other for other in range(row) if walked.card[other] == walked.card[row]]
+        outcome = [bool(walked.rating[other] > 1) for other in before]
+        assert outcomes[row].tolist() == [sum(outcome), len(outcome) - sum(outcome)]
+        since = [
+            sum(walked.days[i] for i in range(other + 1, row + 1) if walked.card[i] == walked.card[row])
+            for other in before
+        ]
         for window, days in enumerate((1, 7, 30, math.inf)):
-            near = [recalled for recalled, gap in zip(came, since, strict=True) if gap <= days]
+            near = [recalled for recalled, gap in zip(outcome, since, strict=True) if gap <= days]
             assert windows[row, 2 * window : 2 * window + 2].tolist() == [len(near), sum(near)]

@@ -1,4 +1,4 @@
-"""Result files: what is written stays, whatever happens, and only finished users look finished."""
+"""Result files keep every complete line through kills and bad input, and only finished users count as done."""
 
 import json
 import os
@@ -17,7 +17,7 @@ AHEAD, IMM = "RWKV-short-secs.v2", "RWKV-P-short-secs.v2"
 
 
 def predictions(user: int, size: int = 3, model: int = 0) -> UserPredictions:
-    """What `model` predicts for a user: other users and models, other numbers."""
+    """Predictions of a user that differ from user to user and from model to model."""
     rng = np.random.default_rng([user, model])
     p_all = rng.dirichlet(np.ones(4), size).astype(np.float32)
     return UserPredictions(
@@ -37,7 +37,7 @@ def open_files(root: Path, raw: bool) -> ResultFiles:
 
 
 def paths(root: Path, raw: bool) -> list[Path]:
-    """All files, in the order in which a new user's lines are written."""
+    """The paths of all files, in the order in which a new user's lines are written."""
     folders = ["raw", "result"] if raw else ["result"]
     return [root / folder / f"{name}.jsonl" for folder in folders for name in (AHEAD, IMM)]
 
@@ -52,7 +52,7 @@ def restore(root: Path, raw: bool, wanted: list[bytes]) -> None:
 
 
 def write(root: Path, raw: bool, *users: int, model: int = 0) -> None:
-    """A whole run over these users."""
+    """Run the whole evaluation of these users."""
     files = open_files(root, raw)
     for user in users:
         files.append(predictions(user, model=model))
@@ -71,13 +71,13 @@ BOTH_MODES = pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
 
 
 def test_result_lines_are_as_the_benchmark_reads_them(tmp_path: Path) -> None:
-    of = predictions(7, size=4)
+    expected = predictions(7, size=4)
     files = open_files(tmp_path, raw=False)
-    files.append(of)
+    files.append(expected)
     files.finish()
     assert not (tmp_path / "raw").exists()
-    for path, p in zip(paths(tmp_path, raw=False), (of.p_ahead, of.p_imm), strict=True):
-        metrics = recall_metrics(p, of.y, of.bins)
+    for path, p in zip(paths(tmp_path, raw=False), (expected.p_ahead, expected.p_imm), strict=True):
+        metrics = recall_metrics(p, expected.y, expected.bins)
         assert path.read_text() == json.dumps({"metrics": metrics, "user": 7, "size": 4}) + "\n"
 
 
@@ -88,16 +88,21 @@ def test_a_missing_class_is_null(tmp_path: Path) -> None:
 
 
 def test_raw_lines_hold_every_review(tmp_path: Path) -> None:
-    of = predictions(7)
+    expected = predictions(7)
     write(tmp_path, True, 7)
     ahead, imm = (json.loads(path.read_text()) for path in paths(tmp_path, raw=True)[:2])
     common = {"user": 7, "size": 3, "y": [0.0, 1.0, 0.0], "review_th": [5, 6, 7]}
-    seconds = [[float(value)] for value in of.label_elapsed_seconds]
-    assert ahead == {**common, "p": of.p_ahead.tolist()}
-    assert imm == {**common, "p": of.p_imm.tolist(), "label_elapsed_seconds": seconds, "p_all": of.p_all.tolist()}
+    seconds = [[float(value)] for value in expected.label_elapsed_seconds]
+    assert ahead == {**common, "p": expected.p_ahead.tolist()}
+    assert imm == {
+        **common,
+        "p": expected.p_imm.tolist(),
+        "label_elapsed_seconds": seconds,
+        "p_all": expected.p_all.tolist(),
+    }
     assert list(ahead) == ["user", "size", "p", "y", "review_th"]
     assert [type(value) for value in ahead["y"]] == [float] * 3
-    np.testing.assert_array_equal(np.array(ahead["p"]).astype(np.float32), of.p_ahead)
+    np.testing.assert_array_equal(np.array(ahead["p"]).astype(np.float32), expected.p_ahead)
 
 
 @BOTH_MODES
@@ -130,7 +135,7 @@ def test_foreign_lines_keep_their_bytes(tmp_path: Path) -> None:
 
 
 def killed(before: list[bytes], after: list[bytes]) -> Iterator[list[bytes]]:
-    """The files after a kill at every byte of what was appended, one file after the other."""
+    """The contents of the files after a kill at every appended byte, one file after the other."""
     for number, (old, new) in enumerate(zip(before, after, strict=True)):
         assert new.startswith(old)
         for length in range(len(old), len(new) + (number == len(after) - 1)):
@@ -215,7 +220,7 @@ def test_users_without_raw_are_not_done_under_raw_and_keep_their_results(tmp_pat
 def test_lines_of_unfinished_users_are_superseded(
     tmp_path: Path, present: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever files hold an older line of the user, it never stands beside new ones as if he were done."""
+    """An older line of the user in any of the files never makes the user count as done."""
     root, fresh = tmp_path / "killed", tmp_path / "fresh"
     write(root, True, 5)
     for number, path in enumerate(paths(root, raw=True)):
@@ -247,7 +252,7 @@ def test_sound_files_are_not_touched(tmp_path: Path, raw: bool) -> None:
     "line",
     [b'{"metrics": {"RM\n', b"\n", b"[1]\n", b'{"size": 3}\n', b'{"user": true}\n', b'{"user": "5"}\n', b"\xff\xfe\n"],
 )
-def test_a_line_that_is_no_result_is_named_and_nothing_is_changed(tmp_path: Path, line: bytes) -> None:
+def test_a_line_that_is_not_a_result_is_named_and_nothing_is_changed(tmp_path: Path, line: bytes) -> None:
     write(tmp_path, False, 1, 2)
     ahead, imm = paths(tmp_path, raw=False)
     first, second = imm.read_bytes().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""The benchmark's result files, of ours and of others."""
+"""The benchmark's result files, written by this program and by others."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rwkv.evaluation.scores import Score, read_scores, score, write_scores
 
 P, Y, BINS = np.array([0.9, 0.4, 0.7]), np.array([1, 0, 1]), np.array([0, 0, 1])
 
-# A line as the benchmark writes it today, with metrics and fields that we do not know.
+# A line as the benchmark writes it, with unknown metrics and fields.
 FOREIGN = (
     '{"metrics": {"RMSE": 0.3, "LogLoss": 0.25, "RMSE(bins)": 0.05, "ICI": 0.01, "AUC": NaN}, "user": 3, "size": 40, '
     '"parameters": {"0": [0.1, 0.2]}}\n'
@@ -27,22 +27,22 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [line.split('"user": ')[1] for line in path.read_text().splitlines()] == ['2, "size": 3}', '8, "size": 3}']
 
 
-def test_lines_of_others_stay_and_ours_are_replaced(tmp_path: Path) -> None:
+def test_other_users_lines_stay_and_ours_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "AVG.jsonl"
     path.write_text(FOREIGN)
     write_scores(tmp_path, "AVG", {1: Score({"LogLoss": 0.5}, 9), 5: Score({"LogLoss": 0.6}, 9)})
     write_scores(tmp_path, "AVG", {1: Score({"LogLoss": 0.7}, 9)})
     assert FOREIGN in path.read_text()
-    found = read_scores(path)
-    assert {user: of.metrics["LogLoss"] for user, of in found.items()} == {1: 0.7, 3: 0.25, 5: 0.6}
+    scores = read_scores(path)
+    assert {user: user_score.metrics["LogLoss"] for user, user_score in scores.items()} == {1: 0.7, 3: 0.25, 5: 0.6}
 
 
 def test_foreign_lines_are_understood(tmp_path: Path) -> None:
     path = tmp_path / "X.jsonl"
     path.write_text(FOREIGN + '{"metrics": {"LogLoss": 0.5}, "user": 4, "size": 2}\n')
-    found = read_scores(path)
-    assert found[3] == Score({"RMSE": 0.3, "LogLoss": 0.25, "RMSE(bins)": 0.05, "AUC": None}, 40)
-    assert found[4].metrics == {"RMSE": None, "LogLoss": 0.5, "RMSE(bins)": None, "AUC": None}
+    scores = read_scores(path)
+    assert scores[3] == Score({"RMSE": 0.3, "LogLoss": 0.25, "RMSE(bins)": 0.05, "AUC": None}, 40)
+    assert scores[4].metrics == {"RMSE": None, "LogLoss": 0.5, "RMSE(bins)": None, "AUC": None}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_foreign_lines_are_understood(tmp_path: Path) -> None:
     ],
     ids=lambda line: line[:20],
 )
-def test_what_is_no_result_is_named(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_not_a_result_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "X.jsonl"
     path.write_text(FOREIGN + line)
     with pytest.raises(InputError, match="line 2"):

@@ -1,4 +1,4 @@
-"""Means and their intervals, superiority and signed-rank tests over users."""
+"""Means with confidence intervals, superiority and signed-rank tests over users."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ USERS = range(40)
 SIZES = RNG.integers(10, 2000, len(USERS))
 
 
-def made(log_loss: np.ndarray, sizes: np.ndarray = SIZES) -> dict[int, Score]:
-    """The scores of users 0, 1, ... with these values for every metric but AUC, which user 0 has not."""
+def scores_from(log_loss: np.ndarray, sizes: np.ndarray = SIZES) -> dict[int, Score]:
+    """Scores of users 0, 1, ... with these values for every metric; user 0 has no AUC."""
     return {
         user: Score({"RMSE": x, "LogLoss": x, "RMSE(bins)": x, "AUC": None if user == 0 else x}, int(size))
         for user, (x, size) in enumerate(zip(log_loss.tolist(), sizes, strict=False))
@@ -30,24 +30,24 @@ def made(log_loss: np.ndarray, sizes: np.ndarray = SIZES) -> dict[int, Score]:
 
 BETTER = RNG.uniform(0.2, 0.4, len(USERS))
 WORSE = BETTER + RNG.normal(0.02, 0.02, len(USERS))
-SCORES = {"better": made(BETTER), "worse": made(WORSE)}
+SCORES = {"better": scores_from(BETTER), "worse": scores_from(WORSE)}
 
 
 def test_means_are_weighted_by_reviews_or_not() -> None:
-    found = means(SCORES, USERS)
-    assert list(found.weighted) == list(found.unweighted) == ["better", "worse"]
-    assert found.weighted["worse"]["LogLoss"].value == pytest.approx(np.average(WORSE, weights=SIZES))
-    assert found.unweighted["worse"]["LogLoss"].value == pytest.approx(WORSE.mean())
-    assert found.weighted["worse"]["AUC"].value == pytest.approx(np.average(WORSE[1:], weights=SIZES[1:]))
+    averages = means(SCORES, USERS)
+    assert list(averages.weighted) == list(averages.unweighted) == ["better", "worse"]
+    assert averages.weighted["worse"]["LogLoss"].value == pytest.approx(np.average(WORSE, weights=SIZES))
+    assert averages.unweighted["worse"]["LogLoss"].value == pytest.approx(WORSE.mean())
+    assert averages.weighted["worse"]["AUC"].value == pytest.approx(np.average(WORSE[1:], weights=SIZES[1:]))
 
 
-def test_nobody_cannot_be_compared() -> None:
-    with pytest.raises(ValueError, match="nobody"):
+def test_no_users_are_an_error() -> None:
+    with pytest.raises(ValueError, match="no users"):
         means(SCORES, [])
 
 
 def test_users_are_common_in_order() -> None:
-    assert common_users({"a": made(BETTER[:5]), "b": {3: SCORES["better"][3], 1: SCORES["better"][1]}}) == [1, 3]
+    assert common_users({"a": scores_from(BETTER[:5]), "b": {3: SCORES["better"][3], 1: SCORES["better"][1]}}) == [1, 3]
 
 
 def test_the_unweighted_interval_is_student_s() -> None:
@@ -56,18 +56,18 @@ def test_the_unweighted_interval_is_student_s() -> None:
 
 
 def test_the_weighted_interval_is_as_wide_as_a_bootstrap_s() -> None:
-    """As the benchmark's, of 400 users; Student's quantile differs from the normal one by 1 % there."""
+    """The benchmark uses a bootstrap; at 400 users, Student's quantile differs from the normal one by 1 %."""
     rng = np.random.default_rng(6)
     weights = rng.lognormal(0, 1, 400)
     values = rng.normal(0.3, 0.1, 400) + 0.02 * weights
     resampled = rng.multinomial(400, np.full(400, 1 / 400), size=4000)
     drawn = resampled @ (weights * values) / (resampled @ weights)
     expected = stats.norm.ppf((1 + CONFIDENCE) / 2) * drawn.std()
-    # A bootstrap of 4,000 is off by 1 % itself, and the heavy weights bend it.
+    # The bootstrap of 4,000 resamples has an error of 1 % itself, and the heavy weights skew it.
     assert mean_of(values, weights).half_width == pytest.approx(expected, rel=0.06)
 
 
-def test_of_too_few_users_there_is_no_interval() -> None:
+def test_too_few_users_have_no_interval() -> None:
     few, enough = (mean_of(WORSE[:n], np.ones(n)) for n in (FEWEST_USERS - 1, FEWEST_USERS))
     assert few.value == pytest.approx(WORSE[: FEWEST_USERS - 1].mean())
     assert few.half_width is None
@@ -76,9 +76,11 @@ def test_of_too_few_users_there_is_no_interval() -> None:
 
 
 def test_superiority_counts_users() -> None:
-    share = superiority({"a": made(np.array([0.1, 0.5, 0.3, 0.2])), "b": made(np.array([0.2, 0.4, 0.3, 0.9]))})
+    share = superiority(
+        {"a": scores_from(np.array([0.1, 0.5, 0.3, 0.2])), "b": scores_from(np.array([0.2, 0.4, 0.3, 0.9]))}
+    )
     assert share == {"a": {"b": 0.625}, "b": {"a": 0.375}}
-    assert superiority({"a": made(BETTER[:1]), "b": {7: SCORES["better"][7]}})["a"] == {"b": None}
+    assert superiority({"a": scores_from(BETTER[:1]), "b": {7: SCORES["better"][7]}})["a"] == {"b": None}
 
 
 def test_signed_ranks_are_wilcoxon_s() -> None:
@@ -94,11 +96,13 @@ def test_signed_ranks_are_wilcoxon_s() -> None:
     assert forth.p < 0.01
 
 
-def test_equal_users_do_not_count_and_few_say_nothing() -> None:
+def test_ties_do_not_count_and_few_users_have_no_test() -> None:
     most = np.where(np.arange(len(USERS)) < FEWEST_USERS - 1, WORSE, BETTER)
-    few = signed_ranks({"a": made(BETTER), "b": made(most)})["a"]["b"]
+    few = signed_ranks({"a": scores_from(BETTER), "b": scores_from(most)})["a"]["b"]
     assert (few.n, few.p, few.effect) == (FEWEST_USERS - 1, None, None)
-    all_better = signed_ranks({"a": made(BETTER[:FEWEST_USERS]), "b": made(BETTER[:FEWEST_USERS] + 0.1)})["a"]["b"]
+    all_better = signed_ranks({"a": scores_from(BETTER[:FEWEST_USERS]), "b": scores_from(BETTER[:FEWEST_USERS] + 0.1)})[
+        "a"
+    ]["b"]
     assert all_better.p == pytest.approx(2 / 2**FEWEST_USERS)
     assert all_better.p < 1 - CONFIDENCE
     assert all_better.effect > 0.8

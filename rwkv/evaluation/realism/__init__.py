@@ -1,1 +1,1 @@
-"""How far simulated learners are like people: cheap ways of predicting whose results for people are published."""
+"""How closely simulated learners resemble people, by simple algorithms whose results for people are published."""

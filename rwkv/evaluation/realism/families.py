@@ -1,7 +1,7 @@
 """The algorithms whose parameters are fitted to each learner: FSRS-5, HLR and DASH.
 
-Starts, bounds and spreads are those of the benchmark's own fits; HLR and DASH are held near their starts by a spread of
-1, where the benchmark stops after five epochs.
+Starting points, bounds and spreads are those of the benchmark's fits. HLR and DASH get a spread of 1, which keeps them
+near the starting point, where the benchmark stops after five epochs.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _LONGEST_LOG2_DAYS = 20.0
 
 
 def fsrs5() -> Family:
-    """FSRS-5. It sees same-day reviews."""
+    """FSRS-5, which also sees same-day reviews."""
     # fmt: off
     spread = [6.61, 9.52, 17.69, 27.74, 0.55, 0.28, 0.67, 0.12, 0.4, 0.18, 0.34, 0.27, 0.08, 0.14, 0.57, 0.25, 1.03,
               0.27, 0.39]
@@ -40,22 +40,26 @@ def fsrs5() -> Family:
 
 
 def hlr() -> Family:
-    """HLR: a half-life that grows with the roots of a card's successes and failures. Source: Settles and Meeder."""
+    """HLR: the log of the half-life is linear in the square roots of a card's successes and failures.
+
+    Source: Settles and Meeder (2016).
+    """
     return _linear(_hlr_walk, [2.5819, -0.8674, 2.7245])
 
 
 def dash() -> Family:
-    """DASH: logistic in a card's counts of reviews and successes of the last 1, 7, 30 and all days. Source: Mozer and
-    Lindsey.
+    """DASH: logistic regression on a card's reviews and successes within the last 1, 7, 30 and all days.
+
+    Source: Mozer and Lindsey (2016).
     """
     return _linear(_dash_walk, [0.2024, 0.5967, 0.1255, 0.6039, -0.1485, 0.572, 0.0933, 0.4801, 0.787])
 
 
 def _linear(walk: Callable[[Histories], Callable[[Tensor], Tensor]], start: list[float]) -> Family:
-    """A family in which any parameter may take any value."""
-    at = torch.tensor(start)
-    ones = torch.ones_like(at)
-    return Family(walk, at, ones, -torch.inf * ones, torch.inf * ones, is_log=ones < 0)
+    """A family with unbounded parameters."""
+    origin = torch.tensor(start)
+    ones = torch.ones_like(origin)
+    return Family(walk, origin, ones, -torch.inf * ones, torch.inf * ones, is_log=ones < 0)
 
 
 def _hlr_walk(histories: Histories) -> Callable[[Tensor], Tensor]:
@@ -82,26 +86,26 @@ def _dash_walk(histories: Histories) -> Callable[[Tensor], Tensor]:
 
 
 def outcome_counts(histories: Histories) -> Ints:
-    """How often the card was recalled and forgotten before each review, [R, 2]."""
+    """How often the card was recalled and forgotten before each review, int64 [R, 2]."""
     cards = order_by_card(histories.card)
     counts = np.empty((len(histories), 2), np.int64)
-    for column, came in enumerate((histories.recalled, ~histories.recalled)):
-        ordered = came[cards.order].astype(np.int64)
+    for column, outcome in enumerate((histories.recalled, ~histories.recalled)):
+        ordered = outcome[cards.order].astype(np.int64)
         counts[cards.order, column] = cumsum_by_group(ordered, cards.is_start) - ordered
     return counts
 
 
 def window_counts(histories: Histories) -> Ints:
-    """The card's reviews and recalls within each of DASH's windows before each review, [R, 8]."""
+    """The card's reviews and recalls within each window of DASH before each review, int64 [R, 8]."""
     cards = order_by_card(histories.card)
     day = np.cumsum(histories.days[cards.order])
     place = np.arange(len(day))
     first = np.maximum.accumulate(np.where(cards.is_start, place, 0))
-    came = np.append(0, np.cumsum(histories.recalled[cards.order]))
+    recalls = np.append(0, np.cumsum(histories.recalled[cards.order]))
     counts = np.empty((len(day), 2 * len(_DASH_WINDOWS_DAYS)), np.int64)
     for window, days in enumerate(_DASH_WINDOWS_DAYS):
-        # Days run on from card to card, so that they are sorted; what lies before the card is cut off.
+        # Days accumulate across cards, so they are sorted. Reviews of earlier cards are cut off by `first`.
         begin = np.maximum(np.searchsorted(day, day - days), first)
         counts[cards.order, 2 * window] = place - begin
-        counts[cards.order, 2 * window + 1] = came[place] - came[begin]
+        counts[cards.order, 2 * window + 1] = recalls[place] - recalls[begin]
     return counts

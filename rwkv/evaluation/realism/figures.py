@@ -1,4 +1,4 @@
-"""What is compared of learners and people: quantiles and means of figures, each of which a person has one of."""
+"""The figures that are compared between learners and people: one value for each person, then quantiles and means."""
 
 import json
 from collections.abc import Mapping
@@ -18,32 +18,39 @@ STATES = ("new", "learning", "review", "relearning", "filtered")
 
 @dataclass(frozen=True)
 class Spread:
-    """How a figure is spread over people: quantiles at PERCENTILES, and the mean; None where it is not known."""
+    """The distribution of a figure over people: quantiles at PERCENTILES, and the mean; None where unknown."""
 
     quantiles: tuple[float, ...] | None
     mean: float | None
 
 
 def spread_of(values: Floats) -> Spread:
-    """The spread of values [people], of which NaN are left out. Raises ValueError for none at all."""
+    """The spread of the values [people] that are not NaN.
+
+    Raises:
+        ValueError: All values are NaN.
+    """
     known = values[~np.isnan(values)]
     if len(known) == 0:
-        raise ValueError("nobody has this figure")
+        raise ValueError("all values of this figure are missing")
     return Spread(tuple(np.percentile(known, PERCENTILES).tolist()), float(known.mean()))
 
 
 @cache
 def published() -> Mapping[str, Spread]:
-    """By figure, how it is spread over the 9,999 people of the benchmark. recipes/weights/fit_published.py makes it."""
-    stated = json.loads(files(__package__).joinpath("published.json").read_text())
+    """The spread of each figure over the 9,999 people of the benchmark.
+
+    Source: recipes/weights/fit_published.py, which computes the file.
+    """
+    content = json.loads(files(__package__).joinpath("published.json").read_text())
     return {
-        name: Spread(None if of["quantiles"] is None else tuple(of["quantiles"]), of["mean"])
-        for name, of in stated["figures"].items()
+        name: Spread(None if figure["quantiles"] is None else tuple(figure["quantiles"]), figure["mean"])
+        for name, figure in content["figures"].items()
     }
 
 
 def size_figures(table: RevlogTable) -> dict[str, float]:
-    """How large a history is, and the shares of its ratings and states."""
+    """The size of a history, and the shares of its ratings and states."""
     cards, notes = len(table.cards.note), len(np.unique(table.cards.note))
     decks, presets = len(np.unique(table.cards.deck)), len(np.unique(table.cards.preset))
     ratings = {f"rating {rating}": float(np.mean(table.rating == rating)) for rating in RATINGS}

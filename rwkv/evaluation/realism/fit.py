@@ -1,4 +1,4 @@
-"""Parameters fitted to many learners side by side, each learner's to what he did before the part that is tested."""
+"""Parameters fitted to many learners in parallel, each learner's to the reviews before the tested split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rwkv.arrays import AnyFloats
 from rwkv.data.keys import TEST_SPLITS
 from rwkv.evaluation.realism.histories import Histories
 
-# Each split goes on from the parameters of the one before, of whose reviews it has all, so that it needs fewer steps.
+# Each split starts from the parameters of the previous one, whose reviews it includes, and so needs fewer steps.
 _FIRST_STEPS, _LATER_STEPS = 25, 8
 _FIRST_RATE, _LATER_RATE = 0.2, 0.08
 _LEAST_P = 1e-4
@@ -20,11 +20,15 @@ _LEAST_P = 1e-4
 
 @dataclass(frozen=True)
 class Family:
-    """An algorithm with k parameters: how it predicts, and where its parameters begin and may go.
+    """An algorithm with k parameters: its predictions, and the start and bounds of the parameters.
 
-    walk: of some histories, the function from parameters [users, k] to the recall before each review [R]. start, least,
-    most: [k]; spread: that of people around the start, by which the fit is held near it. is_log [k]: which parameters
-    are moved by factors.
+    Attributes:
+        walk: For some histories, gives the function from parameters [users, k] to the recall before each review [R].
+        start: First value of each parameter, float32 [k].
+        spread: Standard deviation of each parameter over people, [k]; the prior of the fit.
+        least: Lower bounds [k].
+        most: Upper bounds [k].
+        is_log: Which parameters are fitted on a log scale, bool [k].
     """
 
     walk: Callable[[Histories], Callable[[Tensor], Tensor]]
@@ -36,14 +40,14 @@ class Family:
 
 
 def start_predictions(histories: Histories, family: Family) -> AnyFloats:
-    """The recall before each tested review [T], by the parameters that nobody fitted."""
+    """The recall before each tested review [n], with the starting parameters."""
     with torch.no_grad():
         w = family.start.expand(histories.users, -1)
         return family.walk(histories)(w).numpy()[histories.fold > 0]
 
 
 def fitted_predictions(histories: Histories, family: Family) -> AnyFloats:
-    """The recall before each tested review [T], by parameters fitted, for each split, to what lies before it."""
+    """The recall before each tested review [n], with parameters fitted for each split to the reviews before it."""
     fold = histories.fold[histories.fold > 0]
     p = np.full(len(fold), np.nan, np.float32)
     position = torch.zeros(histories.users, len(family.start))
@@ -58,15 +62,15 @@ def fitted_predictions(histories: Histories, family: Family) -> AnyFloats:
 
 
 def _fit(histories: Histories, family: Family, position: Tensor, steps: int, rate: float) -> Tensor:
-    """Where the parameters come to: Adam over all learners at once, none of whom touches another.
+    """Fit the parameters of all learners at once by Adam, independently of one another; returns their positions.
 
-    A learner's loss is the sum over his counted reviews, and the squared distance from the start in spreads: that of
-    the benchmark's FSRS-5.
+    A learner's loss is the LogLoss summed over the counted reviews, plus the squared distance from the start in units
+    of the spread, as in the benchmark's FSRS-5.
     """
     counted = torch.from_numpy(np.flatnonzero(histories.fold >= 0))
-    came = torch.from_numpy(histories.recalled.astype(np.float32))[counted]
+    outcome = torch.from_numpy(histories.recalled.astype(np.float32))[counted]
     user = torch.from_numpy(histories.user)[counted]
-    # A learner's size divided out, so that the rounding of Adam is the same for all.
+    # Divide by the learner's number of reviews, so that Adam rounds alike for all.
     share = 1 / torch.bincount(user, minlength=histories.users).clamp(min=1)
     walk = family.walk(histories)
     position = position.clone().requires_grad_()
@@ -76,7 +80,7 @@ def _fit(histories: Histories, family: Family, position: Tensor, steps: int, rat
         optimizer.zero_grad()
         w = _parameters(family, position)
         p = walk(w)[counted].clamp(_LEAST_P, 1 - _LEAST_P)
-        loss = (binary_cross_entropy(p, came, reduction="none") * share[user]).sum()
+        loss = (binary_cross_entropy(p, outcome, reduction="none") * share[user]).sum()
         loss = loss + ((((w - family.start) / family.spread) ** 2).sum(1) * share).sum()
         loss.backward()
         optimizer.step()
@@ -85,7 +89,7 @@ def _fit(histories: Histories, family: Family, position: Tensor, steps: int, rat
 
 
 def _parameters(family: Family, position: Tensor) -> Tensor:
-    """Parameters [users, k] at positions, of which 0 is the start."""
+    """The parameters [users, k] at positions [users, k]; position 0 is the start."""
     by_factor = family.start * torch.exp(torch.where(family.is_log, position, 0))
     moved = torch.where(family.is_log, by_factor, family.start + family.spread * position)
     return torch.minimum(torch.maximum(moved, family.least), family.most)

@@ -1,6 +1,6 @@
-"""FSRS-5 over all cards of many learners at once, each with parameters of his own, as a program that torch can derive.
+"""FSRS-5 over all cards of many learners at once, each with separate parameters, differentiable by torch.
 
-The formulas are those of rwkv.data.simulate.fsrs5, against which they are tested.
+Tests compare the formulas with those of rwkv.data.simulate.fsrs5.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LEAST_DAYS, _MOST_DAYS = 0.01, 36_500.0
 
 @dataclass(frozen=True)
 class _Layer:
-    """The k-th reviews of all cards that have so many: rows, rating, days, user, each [n]."""
+    """The k-th reviews of all cards that have at least k: rows, rating, days and user, each [n]."""
 
     rows: Tensor
     rating: Tensor
@@ -26,7 +26,7 @@ class _Layer:
 
 
 class CardWalk:
-    """The reviews of some histories, put in order once, to be predicted with several parameters."""
+    """The reviews of some histories, ordered once, then predicted with any parameters."""
 
     def __init__(self, histories: Histories) -> None:
         self._reviews = len(histories)
@@ -41,9 +41,13 @@ class CardWalk:
         ]
 
     def recall(self, w: Tensor) -> Tensor:
-        """The probability of recall before each review [R], of w's dtype; NaN at the first review of each card.
+        """Predict each review from the earlier ones of its card.
 
-        w: [users, 19], parameters of each learner.
+        Args:
+            w: The 19 parameters of each learner, [users, 19].
+
+        Returns:
+            The probability of recall [R], of w's dtype; NaN at the first review of each card.
         """
         if not self._layers:
             return w.new_empty(0)

@@ -1,4 +1,4 @@
-"""Several learners' reviews in one set of arrays, and what the benchmark tests of them."""
+"""The reviews of several learners in one set of arrays, with the benchmark's splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,17 @@ from rwkv.data.keys import MAX_REVIEWS_OF_A_CARD, TEST_SPLITS, candidate_reviews
 
 @dataclass(frozen=True)
 class Histories:
-    """The reviews [R] of several learners that an algorithm may see, one learner after the other, in time order.
+    """The R reviews of several learners, one learner after the other, each in time order.
 
-    user: 0, 1, 2, ...; card: numbered across learners; rating: 1..4; days: since the card's review before, 0 on the
-    first and on the same day; all int64. fold: -1 where the benchmark does not count the review, 0 where it only
-    learns from it, 1..5 where it tests it in that split (default keys). bins: those of RMSE(bins), 0 where fold is -1.
-    users: how many.
+    Attributes:
+        users: Number of learners.
+        user: The learner 0, 1, 2, ... of each review, int64 [R].
+        card: Card numbers that no two learners share, int64 [R].
+        rating: Ratings 1..4, int64 [R].
+        days: Days from the card's previous review, int64 [R]; 0 at the first review.
+        fold: int64 [R]; -1 for reviews that the benchmark does not count, 0 for those it only learns from, 1..5 for
+            those it tests in that split (default keys).
+        bins: Bins of RMSE(bins), int64 [R]; 0 where fold is -1.
     """
 
     users: int
@@ -33,30 +38,30 @@ class Histories:
 
     @property
     def recalled(self) -> Bools:
-        """Whether each review was answered with anything but Again."""
+        """Whether the rating of each review is not Again, [R]."""
         return self.rating > 1
 
     def keep(self, mask: Bools) -> "Histories":
-        """Some of the reviews, of the same learners; cards are numbered anew."""
+        """The reviews where `mask` [R] holds, of the same learners; cards are renumbered."""
         columns = {name: column[mask] for name, column in vars(self).items() if isinstance(column, np.ndarray)}
         columns["card"] = np.unique(columns["card"], return_inverse=True)[1].astype(np.int64)
         return Histories(self.users, **columns)
 
     def until(self, fold: int) -> "Histories":
-        """What has happened by the end of a fold: reviews up to each learner's last one in folds 0..fold."""
+        """The reviews up to each learner's last one in folds 0..fold."""
         last = np.full(self.users, -1)
         rows = np.flatnonzero((self.fold >= 0) & (self.fold <= fold))
         np.maximum.at(last, self.user[rows], rows)
         return self.keep(np.arange(len(self)) <= last[self.user])
 
     def without_same_day(self) -> "Histories":
-        """First reviews of cards, and those on a later day than the one before."""
+        """The first review of each card, and the reviews on a later day than the card's previous one."""
         is_first = order_by_card(self.card).previous < 0
         return self.keep(is_first | (self.days > 0))
 
 
 def histories_of(tables: Sequence[RevlogTable]) -> Histories:
-    """The first 128 reviews of each card, as the benchmark takes them (spec 2), of learners in the given order."""
+    """The first 128 reviews of each card, as in the benchmark (spec 2), of learners in the given order."""
     parts: list[dict[str, Ints]] = []
     first_card = 0
     for number, table in enumerate(tables):
@@ -76,10 +81,10 @@ def histories_of(tables: Sequence[RevlogTable]) -> Histories:
 
 
 def layers(card: Ints) -> list[Ints]:
-    """Rows of the first reviews of all cards, then of the second ones, and so on.
+    """Split reviews into layers: the rows of the cards' first reviews, of their second reviews, and so on.
 
-    Each layer has the cards in the same order, those with the most reviews first: the cards of a layer are the
-    beginning of those of the layer before it.
+    All layers share one order of cards, by falling number of reviews, so each layer's cards are a prefix of the
+    previous layer's.
     """
     place, counts = _place_in_card(card), np.bincount(card)
     rank = np.empty(len(counts), np.int64)
@@ -89,7 +94,7 @@ def layers(card: Ints) -> list[Ints]:
 
 
 def _place_in_card(card: np.ndarray) -> Ints:
-    """How many reviews of the card came before each one [R]."""
+    """The number of the card's earlier reviews, int64 [R]."""
     cards = order_by_card(card)
     place = np.empty(len(card), np.int64)
     place[cards.order] = cumsum_by_group(np.ones(len(card), np.int64), cards.is_start) - 1
@@ -97,7 +102,7 @@ def _place_in_card(card: np.ndarray) -> Ints:
 
 
 def _folds(table: RevlogTable) -> tuple[Ints, Ints]:
-    """(fold, bins) of each review."""
+    """The fold and the RMSE bin of each review, see `Histories`."""
     candidates = candidate_reviews(table, short=False, secs=False)
     row = np.searchsorted(table.review_th, candidates.review_ths)
     fold, bins = np.full(len(table), -1), np.zeros(len(table), np.int64)

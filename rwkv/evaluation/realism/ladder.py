@@ -1,4 +1,4 @@
-"""The realism ladder: figures of simulated learners beside those of people, and which of them are near enough."""
+"""The realism ladder: figures of simulated learners beside those of people, and whether they meet the goal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rwkv.arrays import Floats
 from rwkv.evaluation.realism.figures import Spread, published, spread_of
 from rwkv.evaluation.scores import Score
 
-# How far from people's a quantile or a ratio may be, and of which figures it is asked.
+# Largest relative distance from people, and the figures and ratios that must stay within it.
 GOAL = 0.05
 _GOAL_FIGURES = ("AVG LogLoss", "FSRS-5 default LogLoss", "FSRS-5 LogLoss")
 _GOAL_RATIOS = ("RWKV", "RWKV-P")
@@ -18,10 +18,14 @@ _RATIOS = ("MOVING-AVG", "SM-2", "HLR", "DASH", "FSRS-5 default", "FSRS-5", *_GO
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: of simulated learners and of people, None where nobody has published it.
+    """One figure of simulated learners and of people.
 
-    off: by how much each quantile of the learners lies above that of people, as a share of it; None where that is not
-    known. is_goal: whether the quantiles are asked to be within GOAL.
+    Attributes:
+        name: Name of the figure.
+        simulated: Its spread over simulated learners.
+        people: Its spread over people; None if it is not published.
+        off: Relative distance of each quantile of the learners from that of people; None if not known.
+        is_goal: Whether the quantiles should be within GOAL.
     """
 
     name: str
@@ -32,13 +36,13 @@ class Line:
 
     @property
     def reached(self) -> int:
-        """How many quantiles are within the goal."""
+        """The number of quantiles within the goal."""
         return sum(abs(share) <= GOAL for share in self.off or ())
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Mean LogLoss of an algorithm as a share of AVG's over the same users, of simulated learners and of people."""
+    """The mean LogLoss of an algorithm divided by AVG's over the same users, for simulated learners and for people."""
 
     name: str
     simulated: float
@@ -47,13 +51,20 @@ class Ratio:
 
     @property
     def off(self) -> float:
-        """By how much the learners' lies above people's, as a share of it."""
+        """The relative distance of the learners' ratio from people's."""
         return self.simulated / self.people - 1
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """learners: how many were compared. without: those of whom the benchmark counts nothing."""
+    """The whole ladder.
+
+    Attributes:
+        learners: Number of learners compared.
+        without: Number of learners left out, since the benchmark counts none of their reviews.
+        lines: The figures.
+        ratios: The ratios of LogLoss.
+    """
 
     learners: int
     without: int
@@ -62,24 +73,28 @@ class Ladder:
 
 
 def ladder(sizes: Sequence[Mapping[str, float]], scores: Sequence[Mapping[str, Score]]) -> Ladder:
-    """The ladder of learners by what is known of each, in the same order.
+    """Build the ladder of some learners.
 
-    sizes: figures of each, see `size_figures`. scores: of each, by algorithm; empty where the benchmark tests nothing,
-    and such learners are left out of everything. Raises ValueError where all are.
+    Args:
+        sizes: The figures of each learner, see `size_figures`.
+        scores: The scores of each learner by algorithm, in the same order. Learners without scores are left out.
+
+    Raises:
+        ValueError: No learner has scores.
     """
-    kept = [index for index, of in enumerate(scores) if of]
+    kept = [index for index, by_algorithm in enumerate(scores) if by_algorithm]
     if not kept:
-        raise ValueError("the benchmark tests nothing of any learner")
+        raise ValueError("no learner has a review that the benchmark tests")
     figures = _figures([sizes[index] for index in kept], [scores[index] for index in kept])
     lines = tuple(_line(name, values) for name, values in figures.items() if not np.isnan(values).all())
     return Ladder(len(kept), len(scores) - len(kept), lines, _ratios(figures))
 
 
 def _figures(sizes: Sequence[Mapping[str, float]], scores: Sequence[Mapping[str, Score]]) -> dict[str, Floats]:
-    """By name, a value of each learner, NaN where he has none."""
-    names = dict.fromkeys(name for of in scores for name in of)
+    """The values of each figure by name, [learners]; NaN where a learner has none."""
+    names = dict.fromkeys(name for by_algorithm in scores for name in by_algorithm)
     figures = {
-        f"{name} {metric}": np.array([_metric(of, name, metric) for of in scores])
+        f"{name} {metric}": np.array([_metric(by_algorithm, name, metric) for by_algorithm in scores])
         for name in names
         for metric in ("LogLoss", "AUC")
     }
@@ -87,8 +102,8 @@ def _figures(sizes: Sequence[Mapping[str, float]], scores: Sequence[Mapping[str,
     for name in ("FSRS-5 default", "FSRS-5"):
         if name in names:
             figures[f"{name} / AVG"] = figures[f"{name} LogLoss"] / np.where(average > 0, average, np.nan)
-    figures["counted reviews"] = np.array([of["AVG"].size for of in scores], np.float64)
-    return figures | {name: np.array([of[name] for of in sizes], np.float64) for name in sizes[0]}
+    figures["counted reviews"] = np.array([by_algorithm["AVG"].size for by_algorithm in scores], np.float64)
+    return figures | {name: np.array([learner[name] for learner in sizes], np.float64) for name in sizes[0]}
 
 
 def _metric(scores: Mapping[str, Score], name: str, metric: str) -> float:

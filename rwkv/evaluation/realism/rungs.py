@@ -1,4 +1,4 @@
-"""The rungs of the ladder that are cheap to run: predictions of each, and scores of every learner."""
+"""The rungs of the ladder that are cheap to run: their predictions, and the scores of every learner."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ from rwkv.evaluation.realism.histories import Histories
 from rwkv.evaluation.realism.sm2 import sm2_predictions
 from rwkv.evaluation.scores import Score, score
 
-# Each gives the recall before each tested review [T].
+# The name of each rung and its function, which gives the recall before each tested review, [n].
 RUNGS: Mapping[str, Callable[[Histories], AnyFloats]] = {
     "AVG": lambda histories: _by_learner(histories, average_predictions),
     "MOVING-AVG": lambda histories: _by_learner(histories, moving_average_predictions),
@@ -27,21 +27,21 @@ RUNGS: Mapping[str, Callable[[Histories], AnyFloats]] = {
 
 
 def rung_scores(histories: Histories, rungs: Sequence[str] = tuple(RUNGS)) -> list[dict[str, Score]]:
-    """Of each learner, by rung; empty for one of whom the benchmark tests nothing."""
+    """The scores of each learner by rung; empty if the benchmark tests none of the learner's reviews."""
     tested = histories.fold > 0
-    user, came, bins = histories.user[tested], histories.recalled[tested].astype(np.int8), histories.bins[tested]
+    user, y, bins = histories.user[tested], histories.recalled[tested].astype(np.int8), histories.bins[tested]
     by_rung = {name: RUNGS[name](histories) for name in rungs}
     ends = np.searchsorted(user, np.arange(histories.users + 1))
-    own = [slice(*pair) for pair in pairwise(ends)]
+    spans = [slice(*pair) for pair in pairwise(ends)]
     return [
-        {name: score(p[rows], came[rows], bins[rows]) for name, p in by_rung.items() if rows.start < rows.stop}
-        for rows in own
+        {name: score(p[rows], y[rows], bins[rows]) for name, p in by_rung.items() if rows.start < rows.stop}
+        for rows in spans
     ]
 
 
 def _by_learner(histories: Histories, predict: Callable[[npt.ArrayLike], AnyFloats]) -> AnyFloats:
-    """What `predict` says of the outcomes of each learner's counted reviews."""
+    """Apply `predict` to the outcomes of each learner's counted reviews."""
     counted = histories.fold >= 0
-    user, came = histories.user[counted], histories.recalled[counted].astype(np.int8)
+    user, y = histories.user[counted], histories.recalled[counted].astype(np.int8)
     ends = np.searchsorted(user, np.arange(1, histories.users))
-    return np.concatenate([predict(own) for own in np.split(came, ends)])
+    return np.concatenate([predict(outcomes) for outcomes in np.split(y, ends)])
