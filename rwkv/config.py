@@ -34,6 +34,7 @@ from rwkv.config_values import (
     Workers,
     WorkersOrZero,
     list_of_different,
+    list_of_each,
     one_of,
     whole,
 )
@@ -121,6 +122,7 @@ class ProcessDataConfig(_Users):
 class TrainConfig(Config):
     """Configuration of train_rwkv. max_train_global_len: rows a step. dropout: share of the published rates.
 
+    channels, heads, layers: the size of the network, see `network_spec` in rwkv/benchmark/train.py; None: as published.
     Source: spec 5, spec 8.
     """
 
@@ -152,6 +154,9 @@ class TrainConfig(Config):
     max_train_global_len: Count = 66_000
     loss_mode: Annotated[Literal["all", "equalize"], one_of("all", "equalize")] = "all"
     dropout: Share = 1.0
+    channels: Annotated[int | None, whole(16, 512)] = None
+    heads: Annotated[int | None, whole(1, 32)] = None
+    layers: Annotated[tuple[int, ...] | None, list_of_each(STREAMS, whole(1, 8))] = None
     step_offset: CountOrZero = 1
     resume: Flag = True
     seed: Annotated[int, whole(0, 2**63 - 1)] = 1234

@@ -1,7 +1,7 @@
 """What the keys of configuration files may hold: rules, and the types of fields that carry them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,6 +49,12 @@ def list_of_different(rule: Rule) -> Rule:
     """A list of values of a rule, which becomes a tuple."""
     expected = f"a list of at least one, none twice, each {rule.expected}"
     return Rule(expected, (list,), lambda xs: all(map(rule.accepts, xs)) and 0 < len({*xs}) == len(xs), tuple)
+
+
+def list_of_each(names: Sequence[str], rule: Rule) -> Rule:
+    """A list with a value of a rule for each name, which becomes a tuple."""
+    expected = f"a list of {len(names)}, for {', '.join(names)}, each {rule.expected}"
+    return Rule(expected, (list,), lambda xs: all(map(rule.accepts, xs)) and len(xs) == len(names), tuple)
 
 
 # No name of a file holds the character NUL.

@@ -24,12 +24,12 @@ from rwkv.benchmark.databases import PROCESS_DATA, review_database
 from rwkv.config import TrainConfig, as_keys
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
-from rwkv.errors import InputError, NonFiniteError
+from rwkv.errors import ConfigError, InputError, NonFiniteError
 from rwkv.locks import only_writer_of
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
-from rwkv.model.spec import PUBLISHED
+from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.ops.backend import compute_dtype, has_gpu_kernels, open_compute_device
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
@@ -65,6 +65,7 @@ def train(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig) -> int:
+    network_spec(config)  # what is wrong with it is said before data are read
     device = open_compute_device(config.device, config.threads, config.dtype)
     (groups, data), validation = _training_groups(config), _validation_groups(config)
     keys = as_keys(config)
@@ -138,11 +139,25 @@ def _exit_code(ended: Progress) -> int:
     return int(bool(faults))
 
 
+def network_spec(config: TrainConfig) -> NetworkSpec:
+    """The configured network. Raises ConfigError where its channels cannot be shared out among its heads.
+
+    CHANNELS alone gives heads of 32 channels each, and hidden columns of the encoder and of the heads of four times
+    CHANNELS; without LAYERS each stream has its published number.
+    """
+    try:
+        spec = PUBLISHED.resized(config.channels, config.heads, config.layers)
+    except ValueError as error:
+        hint = "give HEADS that divide CHANNELS; heads of 16, 32 or 64 channels run on the kernels"
+        raise ConfigError("The network cannot be built.", where="HEADS", got=str(error), hint=hint) from error
+    return spec.with_dropout(config.dropout)
+
+
 def _starting_point(
     config: TrainConfig, files: RunFiles, done: int, device: torch.device
 ) -> tuple[Network, torch.optim.AdamW]:
     """Network and optimiser as they are before the first step that is left."""
-    network = new_network(config.seed, PUBLISHED.with_dropout(config.dropout)).to(device)
+    network = new_network(config.seed, network_spec(config)).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()))
     set_peak_rate(optimizer, config.peak_lr)
     if done:

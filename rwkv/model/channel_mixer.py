@@ -4,7 +4,6 @@ from torch import Tensor, nn
 
 from rwkv.model.initial import channel_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
-from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
 from rwkv.ops.backend import has_native
 from rwkv.ops.cpu.mixers import channel_mix
@@ -12,12 +11,10 @@ from rwkv.ops.mixers import relu_square, token_mix
 
 
 class ChannelMixer(nn.Module):
-    """Mixes the channels of a row with those of the row before it. factor: inner width as a multiple of C."""
+    """Mixes the channels of a row with those of the row before it. inner: its inner width."""
 
-    def __init__(self, spec: NetworkSpec, factor: float, layer: int, layers: int) -> None:
+    def __init__(self, channels: int, inner: int, layer: int, layers: int) -> None:
         super().__init__()
-        channels = spec.channels
-        inner = int(factor * channels)
         self.lerp_k = nn.Parameter(channel_lerp(channels, layer, layers))
         self.layer_norm = nn.LayerNorm(channels)
         self.W_k = nn.Linear(channels, inner, bias=False)

@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,18 +22,14 @@ from torch import Tensor
 from rwkv.errors import CheckpointError
 from rwkv.files import file_errors, write_whole
 from rwkv.model.network import Network, frozen_network
+from rwkv.model.shapes import clipped, differences, odd_kind, shapes_of, spec_of, spec_text, stated_spec
 
 _EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
-_MOST_NAMES = 5
-_MOST_LETTERS = 200
-# Ten times an optimiser's state in float32, which is the largest file of this network.
-_MOST_BYTES = 1 << 28
-# Integers are no weights: nothing says how they are scaled.
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-_DENSE = "dense tensors of " + ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+# More than an optimiser's state in float32 of the largest network that can be configured, see rwkv/config.py.
+_MOST_BYTES = 1 << 30
 _ZIP = b"PK\x03\x04"
-# Where our .safetensors files keep the fingerprint of their weights.
-_CHECKSUM = "rwkv.fingerprint"
+# Where our .safetensors files keep the fingerprint of their weights, and the sizes of the network.
+_CHECKSUM, _SPEC = "rwkv.fingerprint", "rwkv.spec"
 
 # What has been seen to be raised on bytes that are no checkpoint, or were one before some of them changed.
 _UNREADABLE = (
@@ -57,38 +52,50 @@ _UNREADABLE = (
 
 
 def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Network:
-    """A network ready to predict, on `device`, computing in `dtype`. Raises CheckpointError, see `read_weights`."""
-    return frozen_network(read_weights(path), dtype).to(device)
+    """A network of the file's sizes, ready to predict, on `device`, computing in `dtype`.
+
+    Raises CheckpointError, see `read_weights`.
+    """
+    weights = read_weights(path)
+    return frozen_network(weights, dtype, spec_of(weights)).to(device)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The float32 weights in a `.pth` or `.safetensors` file, in the order of the network.
 
-    Never runs code from the file. Raises CheckpointError where the file is missing, damaged as far as its checksums
-    tell, or holds other weights, naming what is missing, unexpected, of another kind or of another shape; InputError
-    where it cannot be read at all.
+    The sizes of the network are those that the file states, else those of the weights' shapes, see `spec_of`. Never
+    runs code from the file. Raises CheckpointError where the file is missing, damaged as far as its checksums tell, or
+    holds other weights, naming what is missing, unexpected, of another kind or of another shape; InputError where it
+    cannot be read at all.
     """
-    content = _content(path)
+    content, metadata = _content(path)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError("The file holds no weights.", where=str(path), expected=_EXPECTED)
-    problems = _differences(content)
+    with _reading(path):
+        spec = stated_spec(metadata[_SPEC]) if _SPEC in metadata else spec_of(content)
+    problems = differences(content, spec)
     if problems:
         raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
+    held = {name: content[name] for name in shapes_of(spec)}
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != weights_fingerprint(held):
+        raise _damaged(path, "the weights are not those of the checksum in the file's metadata")
     # Kernels read weights row by row, in whatever layout they were saved.
-    return {name: content[name].detach().resolve_neg().to(torch.float32).contiguous() for name in _shapes()}
+    return {name: weight.detach().resolve_neg().to(torch.float32).contiguous() for name, weight in held.items()}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a state_dict; the file appears whole or not at all.
 
-    In the published form, or, where the path says `.safetensors`, in that form with a checksum and other metadata.
+    In the published form, or, where the path says `.safetensors`, in that form with a checksum, the sizes of the
+    network and other metadata.
     """
     held = {name: weight.detach().cpu() for name, weight in weights.items()}
     if path.suffix.lower() != ".safetensors":
         write_whole(path, _saved(held))
         return
     dense = {name: weight.contiguous() for name, weight in held.items()}
-    write_whole(path, safetensors.torch.save(dense, {**(metadata or {}), _CHECKSUM: weights_fingerprint(dense)}))
+    stated = {_CHECKSUM: weights_fingerprint(dense), _SPEC: spec_text(spec_of(dense))}
+    write_whole(path, safetensors.torch.save(dense, {**(metadata or {}), **stated}))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -120,7 +127,7 @@ def read_optimizer(paths: list[Path]) -> dict[str, Any]:
             where=" or ".join(map(str, paths)),
             hint="put it there, or start without LOAD_MODEL",
         )
-    content = _content(path)
+    content, _ = _content(path)
     if not _is_optimizer_state(content):
         raise CheckpointError("The file holds no optimiser state.", where=str(path))
     return cast(dict[str, Any], content)
@@ -141,8 +148,8 @@ def _exists(path: Path) -> bool:
         return path.exists()
 
 
-def _content(path: Path) -> object:
-    """What a file holds, in whichever form."""
+def _content(path: Path) -> tuple[object, dict[str, str]]:
+    """What a file holds, in whichever form, and what it says of itself."""
     if not _exists(path):
         hint = "correct the path, or train a model with `python -m rwkv.train_rwkv`"
         raise CheckpointError("There is no file of weights.", where=str(path), hint=hint)
@@ -152,10 +159,11 @@ def _content(path: Path) -> object:
         _check_size(path.stat().st_size, path)
         data = path.read_bytes()
     if _is_safetensors(data):
-        return _from_safetensors(data, path)
+        with _reading(path):
+            return safetensors.torch.load(data), _metadata(data)
     if data.startswith(_ZIP):
         _check_archive(data, path)
-    return _from_torch(data, path)
+    return _from_torch(data, path), {}
 
 
 def _check_size(size: int, path: Path) -> None:
@@ -196,24 +204,13 @@ def _metadata(data: bytes) -> dict[str, str]:
     return {str(key): str(value) for key, value in metadata.items()}
 
 
-def _from_safetensors(data: bytes, path: Path) -> dict[str, Tensor]:
-    with _reading(path):
-        weights = safetensors.torch.load(data)
-        expected = _metadata(data).get(_CHECKSUM)
-        if expected is not None and not _differences(weights):
-            fingerprint = weights_fingerprint({name: weights[name] for name in _shapes()})
-            if fingerprint != expected:
-                raise ValueError("the weights are not those of the checksum in the file's metadata")
-    return weights
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Inside, whatever damaged or foreign bytes have a reader raise becomes a CheckpointError."""
     try:
         yield
     except _UNREADABLE as error:
-        raise _damaged(path, _clipped(f"{type(error).__name__}, {error}".split("\n", 1)[0])) from error
+        raise _damaged(path, clipped(f"{type(error).__name__}, {error}".split("\n", 1)[0])) from error
 
 
 def _damaged(path: Path, got: str) -> CheckpointError:
@@ -235,57 +232,11 @@ def _is_optimizer_state(content: object) -> bool:
 
 
 def _is_dense(values: Iterable[object]) -> bool:
-    return all(_odd_kind(value) is None for value in values if isinstance(value, Tensor))
+    return all(odd_kind(value) is None for value in values if isinstance(value, Tensor))
 
 
 def _is_numbered(parameters: object) -> bool:
     return isinstance(parameters, list) and all(type(number) is int for number in parameters)
-
-
-@cache
-def _shapes() -> dict[str, torch.Size]:
-    """Names and shapes of the network's weights, in its order."""
-    with torch.device("meta"):
-        return {name: weight.shape for name, weight in Network().state_dict().items()}
-
-
-def _differences(weights: Mapping[str, Tensor]) -> list[str]:
-    expected = _shapes()
-    kinds = {name: _odd_kind(weights[name]) for name in expected if name in weights}
-    names = {
-        "missing": [name for name in expected if name not in weights],
-        "unexpected": [name for name in weights if name not in expected],
-        f"of another kind than {_DENSE}": [f"{name} {kind}" for name, kind in kinds.items() if kind is not None],
-        "of another shape": [
-            f"{name} {list(weights[name].shape)} instead of {list(expected[name])}"
-            for name, kind in kinds.items()
-            if kind is None and weights[name].shape != expected[name]
-        ],
-    }
-    return [f"{len(some)} {what}: {_some(some)}" for what, some in names.items() if some]
-
-
-def _odd_kind(weight: Tensor) -> str | None:
-    """What a tensor is that no weight can be, in a word; None where it can be one."""
-    if weight.is_nested:
-        return "nested"
-    if weight.is_meta:
-        return "meta (without values)"
-    if weight.is_quantized:
-        return "quantised"
-    odd = weight.layout if weight.layout != torch.strided else weight.dtype if weight.dtype not in _DTYPES else None
-    return None if odd is None else str(odd).removeprefix("torch.")
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(_clipped(str(name)) for name in names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _clipped(text: str) -> str:
-    """Words of a file as a terminal may show them."""
-    clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return clean if len(clean) <= _MOST_LETTERS else clean[:_MOST_LETTERS] + "..."
 
 
 def _saved(content: object) -> bytes:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rwkv.model.heads import columns_of
+from rwkv.model.spec import CURVES
 from rwkv.ops.backend import has_native
 from rwkv.ops.cpu.curve_recall import curve_recall
 
 FLOOR = 1e-5
-CURVES = 128
 _RANGE = 18.5
 _AGAIN = 0
 
@@ -58,7 +59,7 @@ def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> C
 def recall_at(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
     """The same as `recall` of all rows [N] at all times [T] at once, float32 [N, T], within rounding."""
     t = elapsed_s.to(torch.float64).clamp(min=1.0)
-    w_logits, ahead_logits = outputs[:, : 2 * CURVES].chunk(2, 1)
+    w_logits, ahead_logits = columns_of(outputs, "w_logits"), columns_of(outputs, "ahead_logits")
     weights = w_logits.softmax(-1)
     exponent = log_recall(t, curve_stabilities(t.device)[:, None], weights.dtype)
     raw = _logit(weights @ exponent.exp(), -(weights @ torch.expm1(exponent)))
@@ -89,7 +90,7 @@ def recall(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
     """
     if has_native(outputs):
         return curve_recall(outputs.contiguous(), elapsed_s.to(torch.float64), *_cpu_grid(), FLOOR)
-    w_logits, ahead_logits = outputs[:, : 2 * CURVES].chunk(2, 1)
+    w_logits, ahead_logits = columns_of(outputs, "w_logits"), columns_of(outputs, "ahead_logits")
     return curve_logits(w_logits, ahead_logits, elapsed_s).corrected.sigmoid()
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from rwkv.model.dropout import DropoutSource, dropout
-from rwkv.model.spec import NetworkSpec
+from rwkv.model.spec import CURVES, NetworkSpec
+from rwkv.vocab import RATINGS
 
 _RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
 
@@ -17,6 +18,25 @@ class Outputs(NamedTuple):
     w_logits: Tensor
     ahead_logits: Tensor
     p_logits: Tensor
+
+
+# What the engine keeps of a row's outputs side by side: the columns of each head. A head that is not here is not kept.
+COLUMNS = {
+    "w_logits": slice(0, CURVES),
+    "ahead_logits": slice(CURVES, 2 * CURVES),
+    "p_logits": slice(2 * CURVES, 2 * CURVES + len(RATINGS)),
+}
+KEPT_COLUMNS = max(columns.stop for columns in COLUMNS.values())
+
+
+def joined(outputs: Outputs) -> Tensor:
+    """The outputs in COLUMNS side by side, [N, 260]."""
+    return torch.cat([getattr(outputs, name) for name in COLUMNS], 1)
+
+
+def columns_of(joined: Tensor, name: str) -> Tensor:
+    """One head's part of `joined`, by its name in COLUMNS."""
+    return joined[:, COLUMNS[name]]
 
 
 class Heads(nn.Module):
@@ -36,8 +56,8 @@ class Heads(nn.Module):
             nn.Linear(channels, channels), nn.ReLU(), nn.LayerNorm(channels), nn.Identity(), nn.Linear(channels, hidden)
         )
         self.head_p = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU())
-        self.ahead_linear = nn.Linear(hidden, spec.curves)
-        self.w_linear = nn.Linear(hidden, spec.curves)
+        self.ahead_linear = nn.Linear(hidden, CURVES)
+        self.w_linear = nn.Linear(hidden, CURVES)
         self.p_linear = nn.Linear(hidden, len(_RATING_BIAS))
         for linear in (self.ahead_linear, self.w_linear, self.p_linear):
             nn.init.zeros_(linear.weight)

@@ -6,14 +6,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rwkv.model.heads import joined
 from rwkv.model.network import Network
-from rwkv.model.spec import NetworkSpec, StreamSpec
+from rwkv.model.spec import CURVES, NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Layer
 from rwkv.model.time_mixer import LoRA, TimeMixer
 from rwkv.ops.backend import has_native
 from rwkv.ops.cpu.network_step import NARROW_PANEL, PackedNetwork, flat_weights, network_step, pack_linear
-from rwkv.vocab import RATINGS
 
 
 def packs(network: Network) -> bool:
@@ -26,7 +26,7 @@ def pack_network(network: Network) -> PackedNetwork:
     """The weights as they are now; later changes of the network do not reach them."""
     spec = network.spec
     sizes = [spec.inputs, spec.input_hidden, spec.channels, spec.heads]
-    sizes += [spec.decay_rank, spec.a_rank, spec.v_rank, spec.gate_rank, spec.head_hidden, spec.curves]
+    sizes += [spec.decay_rank, spec.a_rank, spec.v_rank, spec.gate_rank, spec.head_hidden, CURVES]
     for stream, of in zip(network.streams, spec.streams, strict=True):
         sizes += [of.layers, stream.layers[0].channel_mixer.W_k.out_features]
     return PackedNetwork(flat_weights(list(_weights(network))), tuple(sizes))
@@ -87,11 +87,6 @@ def _norm(module: nn.Module) -> tuple[Tensor, Tensor]:
 def state_size(spec: NetworkSpec, stream: StreamSpec) -> int:
     """S, the numbers of a flat state of one entity of a stream."""
     return stream.layers * spec.channels * (2 + spec.head_width)
-
-
-def outputs_size(spec: NetworkSpec) -> int:
-    """The numbers that the heads say of a row: w_logits, ahead_logits and p_logits side by side."""
-    return 2 * spec.curves + len(RATINGS)
 
 
 def flat_state(state: StreamState) -> Tensor:
@@ -171,4 +166,4 @@ class FewRows:
         ]
         outputs, after = self._network.step(inputs.to(device), states)
         last = torch.arange(rows - writes, rows, device=device)
-        return torch.cat(outputs, 1).cpu(), [flat_state([layer[last] for layer in state]).cpu() for state in after]
+        return joined(outputs).cpu(), [flat_state([layer[last] for layer in state]).cpu() for state in after]

@@ -23,7 +23,7 @@ class Layer(nn.Module):
         self.dropout = stream.dropout
         self.layer_dropout = spec.layer_dropout
         self.time_mixer = TimeMixer(spec, layer, stream.layers)
-        self.channel_mixer = ChannelMixer(spec, stream.channel_factor, layer, stream.layers)
+        self.channel_mixer = ChannelMixer(spec.channels, stream.inner(spec.channels), layer, stream.layers)
 
     def forward(
         self, x: Tensor, v0: Tensor | None, layout: StreamLayout, source: DropoutSource | None

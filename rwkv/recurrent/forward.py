@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rwkv.device import threads_for
+from rwkv.model.heads import joined
 from rwkv.model.native_step import FewRows, join_states, split_states
 from rwkv.model.network import Network
 from rwkv.model.packing import pack_stream
@@ -61,7 +62,7 @@ class Passes:
     @torch.inference_mode()
     def read_out(self, x: Tensor) -> Tensor:
         """w_logits, ahead_logits and p_logits [N, 260] of rows x [N, C]."""
-        return torch.cat(self.network.read_out(x), 1).cpu()
+        return joined(self.network.read_out(x)).cpu()
 
     @torch.inference_mode()
     def ratings(self, x: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rwkv.arrays import Float32s, Floats
 from rwkv.errors import CheckpointError
-from rwkv.model.curve import CURVES, immediate_recall, recall
-from rwkv.model.native_step import outputs_size
+from rwkv.model.curve import immediate_recall, recall
+from rwkv.model.heads import KEPT_COLUMNS, columns_of
 from rwkv.recurrent.features import Review
 from rwkv.recurrent.forward import Passes
 from rwkv.recurrent.intervals import Button, Curve, in_order
@@ -71,7 +71,7 @@ def check_finite(outputs: Tensor) -> None:
 
 def p_logits(outputs: Tensor) -> Tensor:
     """The rating logits [N, 4] of outputs [N, 260]."""
-    return outputs[:, 2 * CURVES :]
+    return columns_of(outputs, "p_logits")
 
 
 def predict_one(passes: Passes, person: Person, review: Review) -> Prediction:
@@ -175,7 +175,7 @@ def _outlook(passes: Passes, person: Person, reviews: Sequence[Review], duration
     queries, after = outputs[: len(reviews)], outputs[len(reviews) :]
     ratings = p_logits(queries)
     curves = person.states(CURVE, numbers[asked, 0].tolist())
-    unknown = torch.full((1, outputs_size(passes.network.spec)), torch.nan)
+    unknown = torch.full((1, KEPT_COLUMNS), torch.nan)
     return Outlook(
         p_imm=immediate_recall(ratings).numpy().astype(np.float64),
         p_all=ratings.softmax(-1).numpy().astype(np.float64),

@@ -11,6 +11,7 @@ from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.files import file_errors, write_whole
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
 from rwkv.model.network import Network
+from rwkv.model.shapes import different_sizes, spec_of
 from rwkv.training.optimizer import load_moments, published_state
 
 # Keys that say nothing about the result of a run; all others must be the same for it to go on. SAVE_MODEL_*: a run may
@@ -20,8 +21,8 @@ _FREE_SUFFIXES = ("_LMDB_SIZE",)
 
 Keys = Mapping[str, object]
 # Keys that came later, with what runs did before there were such.
-_LATER_KEYS: dict[str, object] = {"DROPOUT": 1.0}
-# What keys of a training hold.
+_LATER_KEYS: dict[str, object] = {"DROPOUT": 1.0, "CHANNELS": None, "HEADS": None, "LAYERS": None}
+# What keys of a training hold, alone or in a list.
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -110,7 +111,7 @@ class RunFiles:
             with file_errors(self.note):
                 content = json.loads(self.note.read_bytes())
             keys, progress = dict(content["config"]), Progress(**content["progress"])
-            if not progress.is_possible() or not all(isinstance(value, _PLAIN) for value in keys.values()):
+            if not progress.is_possible() or not all(map(_is_plain, keys.values())):
                 raise ValueError("values of other types")
             return progress, _LATER_KEYS | keys, str(content["data"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -154,12 +155,27 @@ def load_model(folder: Path, name: str, network: Network, optimizer: torch.optim
 
 
 def _load(weights: Path, optimizer_paths: list[Path], network: Network, optimizer: torch.optim.AdamW) -> None:
-    network.load_state_dict(read_weights(weights))
+    held = read_weights(weights)
+    got, expected = different_sizes(spec_of(held), network.spec)
+    if got:
+        raise CheckpointError(
+            "The weights are of a network of another size than the configured one.",
+            where=str(weights),
+            got=got,
+            expected=expected,
+            hint="set CHANNELS, HEADS and LAYERS to those of the weights, or begin without LOAD_MODEL",
+        )
+    network.load_state_dict(held)
     load_moments(optimizer, read_optimizer(optimizer_paths), " or ".join(map(str, optimizer_paths)))
 
 
 def _is_fixed(key: str) -> bool:
     return not key.startswith(_FREE_PREFIXES) and not key.endswith(_FREE_SUFFIXES)
+
+
+def _is_plain(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, _PLAIN) for item in items)
 
 
 def _stated(keys: Keys, names: Iterable[str]) -> str:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.model.curve import CURVES, curve_logits, immediate_recall, recall
-from rwkv.model.heads import Outputs
+from rwkv.model.curve import curve_logits, immediate_recall, recall
+from rwkv.model.heads import Outputs, columns_of
 from rwkv.model.native_step import FewRows
 from rwkv.vocab import STREAMS
 from tests.conformance.model_vectors import (
@@ -56,7 +56,7 @@ def by_engine(data: ModelRows, folder: Path) -> dict[str, Tensor]:
         outputs.append(output)
         known.update(zip(here, after, strict=True) if writes else ())
     together = torch.cat(outputs)
-    split = Outputs(*together.split([CURVES, CURVES, together.shape[1] - 2 * CURVES], 1))
+    split = Outputs(*(columns_of(together, name) for name in Outputs._fields))
     return predictions(split, data.labels.elapsed_s) | {"p_curve": recall(together, data.labels.elapsed_s)}
 
 

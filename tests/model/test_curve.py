@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.model.curve import CURVES, FLOOR, correction_points, curve_logits, curve_stabilities, immediate_recall
+from rwkv.model.curve import FLOOR, correction_points, curve_logits, curve_stabilities, immediate_recall
+from rwkv.model.spec import CURVES
 
 CPU = torch.device("cpu")
 INDEX = np.arange(128)

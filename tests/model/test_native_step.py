@@ -75,7 +75,7 @@ def test_equals_step(name: str, rows: int, seen: list[bool]) -> None:
 
 @pytest.mark.parametrize("spec", WIDE, ids=["decay", "a", "v", "gate"])
 def test_ranks_may_be_wider_than_all_else(spec: NetworkSpec) -> None:
-    network = recipe_network(replace(spec, curves=16))
+    network = recipe_network(spec)
     inputs, before = random_inputs(6, 3), random_states(network, 6)
     expected, states = by_step(network, inputs, before, ALL)
     outputs, after = FewRows(network)(inputs, before, 1)

@@ -2,7 +2,8 @@
 
 import torch
 
-from rwkv.model.curve import CURVES, correction_points, curve_logits, recall, recall_at
+from rwkv.model.curve import correction_points, curve_logits, recall, recall_at
+from rwkv.model.spec import CURVES
 
 # Seconds: below the least, at it, between and on the points, and far beyond the last.
 TIMES = [-1e9, -1.0, 0.0, 0.3, 1.0, 59.0, 86_400.0, 3e7, 1.31e9, 1.33e9, 1e12]

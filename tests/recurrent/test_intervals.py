@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rwkv.errors import InputError
-from rwkv.model.curve import CURVES, correction_points
+from rwkv.model.curve import correction_points
+from rwkv.model.spec import CURVES
 from rwkv.recurrent.intervals import Curve, in_order
 from rwkv.vocab import STREAMS
 from tests.recurrent.engines import answered, next_review, now, some_history

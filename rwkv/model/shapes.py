@@ -1,0 +1,143 @@
+"""Which network some weights are of: its sizes, stated beside them or read from their shapes, and what does not fit."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from rwkv.model.network import Network
+from rwkv.model.spec import PUBLISHED, NetworkSpec
+
+# No size of a network is larger.
+MOST = 4096
+
+# Integers are no weights: nothing says how they are scaled.
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_DENSE = "dense tensors of " + ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+_MOST_NAMES = 5
+_MOST_LETTERS = 200
+
+# A size, and where it is read: a weight, and the dimension of it.
+_FIRST = "rwkv_modules.0.blocks.0.time_mixer."
+_READ_AT = {
+    "channels": ("prehead_norm.weight", 0),
+    "heads": (_FIRST + "k_scale_linear.weight", 0),
+    "input_hidden": ("features2card.0.weight", 0),
+    "head_hidden": ("p_linear.weight", 1),
+    "decay_rank": (_FIRST + "d_lora_mlp.A.weight", 0),
+    "a_rank": (_FIRST + "a_lora_simple.A.weight", 0),
+    "v_rank": (_FIRST + "v_lora_simple.A.weight", 0),
+    "gate_rank": (_FIRST + "lora_A_g.weight", 0),
+}
+_BLOCK = re.compile(r"rwkv_modules\.([0-9])\.blocks\.([0-9]{1,2})\..*")
+
+
+def spec_of(weights: Mapping[str, Tensor]) -> NetworkSpec:
+    """The network that has these weights, read from their names and shapes, with the published rates of dropout.
+
+    A size that cannot be read is the published one; whether all weights fit is for `differences` to say.
+    """
+    places, sizes = dict(_READ_AT), {}
+    matches = [_BLOCK.fullmatch(str(name)) for name in weights]
+    for number, stream in enumerate(PUBLISHED.streams):
+        places[f"{stream.name} inner"] = (f"rwkv_modules.{number}.blocks.0.channel_mixer.W_k.weight", 0)
+        blocks = [int(match[2]) for match in matches if match is not None and match[1] == str(number)]
+        if blocks:
+            sizes[f"{stream.name} layers"] = 1 + max(blocks)
+    for name, (weight, dimension) in places.items():
+        size = _size(weights.get(weight), dimension)
+        if size is not None:
+            sizes[name] = size
+    return _spec(sizes) or PUBLISHED
+
+
+def stated_spec(text: str) -> NetworkSpec:
+    """The network that `spec_text` stated. Raises ValueError where the text states none."""
+    sizes = json.loads(text)
+    if not isinstance(sizes, dict) or sizes.keys() != PUBLISHED.sizes.keys():
+        raise ValueError("the sizes of another kind of network")
+    spec = _spec(sizes)
+    if spec is None:
+        raise ValueError("sizes that no network has")
+    return spec
+
+
+def spec_text(spec: NetworkSpec) -> str:
+    """The sizes of a network, to be stated beside its weights."""
+    return json.dumps(spec.sizes)
+
+
+@lru_cache(maxsize=8)
+def shapes_of(spec: NetworkSpec) -> dict[str, torch.Size]:
+    """Names and shapes of a network's weights, in its order."""
+    with torch.device("meta"):
+        return {name: weight.shape for name, weight in Network(spec).state_dict().items()}
+
+
+def differences(weights: Mapping[str, Tensor], spec: NetworkSpec) -> list[str]:
+    """A line for each way in which these are not the weights of a network; none where they are."""
+    expected = shapes_of(spec)
+    kinds = {name: odd_kind(weights[name]) for name in expected if name in weights}
+    names = {
+        "missing": [name for name in expected if name not in weights],
+        "unexpected": [name for name in weights if name not in expected],
+        f"of another kind than {_DENSE}": [f"{name} {kind}" for name, kind in kinds.items() if kind is not None],
+        "of another shape": [
+            f"{name} {list(weights[name].shape)} instead of {list(expected[name])}"
+            for name, kind in kinds.items()
+            if kind is None and weights[name].shape != expected[name]
+        ],
+    }
+    return [f"{len(some)} {what}: {_some(some)}" for what, some in names.items() if some]
+
+
+def odd_kind(weight: Tensor) -> str | None:
+    """What a tensor is that no weight can be, in a word; None where it can be one."""
+    if weight.is_nested:
+        return "nested"
+    if weight.is_meta:
+        return "meta (without values)"
+    if weight.is_quantized:
+        return "quantised"
+    odd = weight.layout if weight.layout != torch.strided else weight.dtype if weight.dtype not in _DTYPES else None
+    return None if odd is None else str(odd).removeprefix("torch.")
+
+
+def clipped(text: str) -> str:
+    """Words of a file as a terminal may show them."""
+    clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return clean if len(clean) <= _MOST_LETTERS else clean[:_MOST_LETTERS] + "..."
+
+
+def different_sizes(spec: NetworkSpec, other: NetworkSpec) -> tuple[str, str]:
+    """The sizes that differ, in words: those of the one, and those of the other; empty where none does."""
+    sizes, others = spec.sizes, other.sizes
+    names = [name for name in sizes if sizes[name] != others[name]]
+    return _stated(sizes, names), _stated(others, names)
+
+
+def _stated(sizes: Mapping[str, int], names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {sizes[name]}" for name in names)
+
+
+def _size(weight: Tensor | None, dimension: int) -> int | None:
+    if weight is None or odd_kind(weight) is not None or weight.dim() <= dimension:
+        return None
+    return weight.shape[dimension]
+
+
+def _spec(sizes: dict[str, int]) -> NetworkSpec | None:
+    """The network of these sizes, else the published ones; None where there can be no such network."""
+    if not all(type(size) is int and 1 <= size <= MOST for size in sizes.values()):
+        return None
+    spec = PUBLISHED.with_sizes(sizes)
+    is_whole = spec.inputs == PUBLISHED.inputs and spec.channels % spec.heads == 0
+    return spec if is_whole else None
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(clipped(str(name)) for name in names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,111 @@
+"""The network that weights are of: read from their shapes, stated beside them, and held against them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rwkv.errors import CheckpointError
+from rwkv.model.checkpoint import load_network, read_metadata, read_weights, write_weights
+from rwkv.model.network import Network
+from rwkv.model.shapes import MOST, differences, different_sizes, spec_of, spec_text, stated_spec
+from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.vocab import STREAMS
+from tests.networks import NATIVE, SMALL, recipe_network
+
+CPU = torch.device("cpu")
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> NetworkSpec:
+    heads, width, rank = draw(st.integers(1, 4)), draw(st.integers(1, 24)), st.integers(1, 9)
+    channels = max(2, heads * width)
+    spec = replace(
+        PUBLISHED, channels=channels, heads=heads if channels % heads == 0 else 1, input_hidden=draw(rank),
+        head_hidden=draw(rank), decay_rank=draw(rank), a_rank=draw(rank), v_rank=draw(rank), gate_rank=draw(rank),
+    )  # fmt: skip
+    sizes = {f"{stream} layers": draw(st.integers(1, 3)) for stream in STREAMS}
+    return spec.with_sizes(sizes | {f"{stream} inner": draw(st.integers(1, 60)) for stream in STREAMS})
+
+
+@settings(max_examples=25, deadline=None)
+@given(specs())
+def test_every_size_is_read_from_the_shapes(spec: NetworkSpec) -> None:
+    weights = {name: torch.empty(weight.shape) for name, weight in Network(spec).state_dict().items()}
+    assert spec_of(weights).sizes == spec.sizes
+    assert differences(weights, spec_of(weights)) == []
+    assert stated_spec(spec_text(spec)).sizes == spec.sizes
+
+
+def test_the_published_weights_are_of_the_published_network() -> None:
+    assert spec_of(recipe_network(PUBLISHED).state_dict()) == PUBLISHED
+    assert different_sizes(PUBLISHED, PUBLISHED) == ("", "")
+    assert different_sizes(PUBLISHED, replace(PUBLISHED, heads=2)) == ("heads 4", "heads 2")
+
+
+@pytest.mark.parametrize("spec", [SMALL, NATIVE], ids=["small", "native"])
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
+def test_a_network_is_loaded_in_its_size(tmp_path: Path, name: str, spec: NetworkSpec) -> None:
+    network = recipe_network(spec)
+    write_weights(tmp_path / name, network.state_dict())
+    loaded = load_network(tmp_path / name, CPU, torch.float32)
+    assert loaded.spec.sizes == spec.sizes
+    assert all(torch.equal(weight, network.state_dict()[key]) for key, weight in loaded.state_dict().items())
+
+
+def stated(path: Path, change: Callable[[dict[str, int]], object]) -> None:
+    """Write small weights that state changed sizes."""
+    weights = recipe_network(SMALL).state_dict()
+    safetensors.torch.save_file(weights, path, {"rwkv.spec": json.dumps(change(dict(SMALL.sizes)))})
+
+
+def test_the_weights_are_held_against_the_stated_sizes(tmp_path: Path) -> None:
+    """As when a layer is missing, which the shapes alone cannot tell."""
+    path = tmp_path / "model.safetensors"
+    stated(path, lambda sizes: sizes)
+    assert len(read_weights(path)) == len(Network(SMALL).state_dict())
+    stated(path, lambda sizes: sizes | {"user_id layers": 3})
+    with pytest.raises(CheckpointError, match=r"missing: rwkv_modules\.4\.blocks\.2\."):
+        read_weights(path)
+    stated(path, lambda sizes: sizes | {"channels": 32})
+    with pytest.raises(CheckpointError, match="of another shape"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sizes: [],
+        lambda sizes: {"channels": 16},
+        lambda sizes: sizes | {"channels": 0},
+        lambda sizes: sizes | {"channels": "16"},
+        lambda sizes: sizes | {"heads": 3},
+        lambda sizes: sizes | {"inputs": 91},
+        lambda sizes: sizes | {"head_hidden": MOST + 1},
+        lambda sizes: sizes | {"more": 1},
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(tmp_path: Path, change: Callable[[dict[str, int]], object]) -> None:
+    stated(tmp_path / "model.safetensors", change)
+    with pytest.raises(CheckpointError, match="damaged, or of another kind"):
+        read_weights(tmp_path / "model.safetensors")
+
+
+def test_written_files_state_their_sizes(tmp_path: Path) -> None:
+    write_weights(tmp_path / "model.safetensors", recipe_network(SMALL).state_dict(), {"own": "words"})
+    metadata = read_metadata(tmp_path / "model.safetensors")
+    assert json.loads(metadata["rwkv.spec"]) == SMALL.sizes
+    assert metadata["own"] == "words"
+
+
+@pytest.mark.parametrize("size", [1 << 40, 1 << 20])
+def test_a_shape_of_much_costs_nothing(size: int) -> None:
+    """Such a tensor of a file may be a view of a single number."""
+    weights = recipe_network(SMALL).state_dict() | {"prehead_norm.weight": torch.zeros(1).expand(size)}
+    assert differences(weights, spec_of(weights)) != []
