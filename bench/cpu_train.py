@@ -1,6 +1,6 @@
-"""A training step on the CPU: forward, loss, backward, clipping, AdamW; beside the same in plain PyTorch.
+"""A training step on the CPU: forward, loss, backward, clipping, update; beside the same in plain PyTorch.
 
-python -m bench.cpu_train [--threads 2] [--repeats 5]
+python -m bench.cpu_train [--threads 2] [--repeats 5] [--optimizer adamw]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
 from rwkv.model.dropout import DropoutSource
 from rwkv.ops.cpu.native import is_built
-from rwkv.training.optimizer import make_optimizer, set_learning_rate
+from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
 from rwkv.training.step import StepReport, train_step
 
 # Of all gradients together, in float32: the recurrence and the sums over rows in another order.
@@ -30,14 +30,16 @@ def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adamw")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    error, plain_rate = _plain(options.repeats)
+    error, plain_rate = _plain(options.repeats, options.optimizer)
     figures: dict[str, object] = {"native": is_built(), "threads": options.threads, "largest_error": error}
+    figures["optimizer"] = options.optimizer
     figures["plain_rows_per_s"] = plain_rate
     for case in CPU_CASES:
-        found = _measure(case, options.repeats) | {"peak_kib_per_row": _memory(case, options.threads)}
+        found = _measure(case, options) | {"peak_kib_per_row": _memory(case, options)}
         figures[case.name] = found | {"times_plain": found["rows_per_s"] / plain_rate}
     for name, value in figures.items():
         print(f"{name:<20} {value}")
@@ -47,9 +49,9 @@ def main() -> None:
 class _Training:
     """A network in training, always from the same weights and with the same dropout."""
 
-    def __init__(self) -> None:
+    def __init__(self, optimizer: str) -> None:
         self.network = random_network().requires_grad_()
-        self.optimizer = make_optimizer(dict(self.network.named_parameters()))
+        self.optimizer = make_optimizer(dict(self.network.named_parameters()), optimizer)
         set_learning_rate(self.optimizer, 1e-4)
 
     def step(self, batch: Batch) -> StepReport:
@@ -57,9 +59,9 @@ class _Training:
         return train_step(self.network, self.optimizer, batch, torch.float32, "all", source)
 
 
-def _plain(repeats: int) -> tuple[float, float]:
+def _plain(repeats: int, optimizer: str) -> tuple[float, float]:
     """(distance of the first step's gradients from the plain form, relative; rows a second of that)."""
-    batch, ours, theirs = make_batch(PLAIN_CASE, 1), _Training(), _Training()
+    batch, ours, theirs = make_batch(PLAIN_CASE, 1), _Training(optimizer), _Training(optimizer)
     ours.step(batch)
     with plain_network():
         theirs.step(batch)
@@ -75,21 +77,21 @@ def _gradient(training: _Training) -> Tensor:
     return torch.cat([p.grad.flatten() for p in training.network.parameters() if p.grad is not None])
 
 
-def _measure(case: Case, repeats: int) -> dict[str, float]:
-    batch, training = make_batch(case, 1), _Training()
+def _measure(case: Case, options: argparse.Namespace) -> dict[str, float]:
+    batch, training = make_batch(case, 1), _Training(options.optimizer)
     training.step(batch)
-    return measured_rates(case, len(batch), lambda: training.step(batch), repeats, 3 * FLOP_PER_ROW)
+    return measured_rates(case, len(batch), lambda: training.step(batch), options.repeats, 3 * FLOP_PER_ROW)
 
 
-def _memory(case: Case, threads: int) -> float:
+def _memory(case: Case, options: argparse.Namespace) -> float:
     """KiB a row by which a step's peak exceeds what the process held before; in a process that did nothing else."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_peak_kib, case, threads).result()
+        return process.submit(_peak_kib, case, options).result()
 
 
-def _peak_kib(case: Case, threads: int) -> float:
-    torch.set_num_threads(threads)
-    batch, training = make_batch(case, 1), _Training()
+def _peak_kib(case: Case, options: argparse.Namespace) -> float:
+    torch.set_num_threads(options.threads)
+    batch, training = make_batch(case, 1), _Training(options.optimizer)
     training.step(make_batch(_WARM_UP, 1))
     before = _most_kib()
     training.step(batch)

@@ -1,6 +1,6 @@
 """One training step on a GPU, the three cases: checked against plain PyTorch, then rates, memory and launches.
 
-python -m bench.gpu_train [--dtype bfloat16] [--repeats 20]
+python -m bench.gpu_train [--dtype bfloat16] [--repeats 20] [--optimizer adamw]
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rwkv.batches.padding import pad_batch
 from rwkv.device import TORCH_DTYPES
 from rwkv.model.dropout import DropoutSource
 from rwkv.training.graphs import RecordedSteps
-from rwkv.training.optimizer import make_optimizer, set_learning_rate
+from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
 from rwkv.training.step import StepReport, reports, train_step
 
@@ -39,23 +39,25 @@ def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtype", choices=sorted(TORCH_DTYPES), default="bfloat16")
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adamw")
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
     need_gpu()
     dtype = TORCH_DTYPES[options.dtype]
-    figures = {case.name: _measure(case, dtype, options.repeats) for case in CASES}
+    figures = {case.name: _measure(case, dtype, options) for case in CASES}
     for name, found in figures.items():
         print(name, {key: round(value, 5) for key, value in found.items()})
     of_all = {"device": torch.cuda.get_device_name(), "dtype": options.dtype, "repeats": options.repeats}
-    print_json("gpu_train", {**of_all, "launches_of_one": _launches(CASES[0], dtype), **figures})
+    of_all["optimizer"] = options.optimizer
+    print_json("gpu_train", {**of_all, "launches_of_one": _launches(CASES[0], dtype, options.optimizer), **figures})
 
 
 class _Training:
     """A network in training, always from the same weights and with the same dropout."""
 
-    def __init__(self) -> None:
+    def __init__(self, optimizer: str) -> None:
         self.network = random_network().to(_GPU).requires_grad_()
-        self.optimizer = make_optimizer(dict(self.network.named_parameters()))
+        self.optimizer = make_optimizer(dict(self.network.named_parameters()), optimizer)
         set_learning_rate(self.optimizer, 1e-4)
 
     def step(self, batch: Batch, dtype: torch.dtype) -> StepReport:
@@ -70,14 +72,14 @@ class _Training:
         return float("nan") if loss is None else loss, torch.cat(gradients)
 
 
-def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
+def _measure(case: Case, dtype: torch.dtype, options: argparse.Namespace) -> dict[str, float]:
     batches = [make_batch(case, seed) for seed in range(_BATCHES)]
-    plain_ms, error, eager = _checked(case, batches[0].to(_GPU), dtype)
+    plain_ms, error, eager = _checked(case, batches[0].to(_GPU), dtype, options.optimizer)
     torch.cuda.empty_cache()
     padded = [pad_batch(batch, _FULL_ROWS).pin_memory() for batch in batches]
-    training = _Training()
+    training = _Training(options.optimizer)
     steps = RecordedSteps(training.network, training.optimizer, dtype, "all")
-    there = staged(islice(cycle(padded), _BATCHES + repeats), _GPU)
+    there = staged(islice(cycle(padded), _BATCHES + options.repeats), _GPU)
     seconds, begun = [], time.perf_counter()
     for n, report in reports(((n, steps.launch(batch, _SEED)) for n, batch in enumerate(there)), lambda n: n == 0):
         seconds.append(time.perf_counter() - begun)
@@ -100,23 +102,23 @@ def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
     }
 
 
-def _checked(case: Case, batch: Batch, dtype: torch.dtype) -> tuple[float, float, float]:
+def _checked(case: Case, batch: Batch, dtype: torch.dtype, optimizer: str) -> tuple[float, float, float]:
     """(milliseconds of a plain step, distance of the kernels' gradients from the plain ones in float32, their loss)."""
     with plain_gpu():
-        exact_loss, exact = _Training().first(batch, torch.float32)
-        plain = _Training()
+        exact_loss, exact = _Training(optimizer).first(batch, torch.float32)
+        plain = _Training(optimizer)
         _, rough = plain.first(batch, dtype)
         plain_s = timed(lambda: plain.step(batch, dtype), _PLAIN_REPEATS)["median_s"]
-    loss, ours = _Training().first(batch, dtype)
+    loss, ours = _Training(optimizer).first(batch, dtype)
     error, of_plain = (float((of - exact).norm() / exact.norm()) for of in (ours, rough))
     within(f"{case.name}: the loss beside the plain form's", abs(loss / exact_loss - 1), _LOSS[dtype])
     within(f"{case.name}: the gradients' distance from the plain form's", error, _SHARE * of_plain + _MORE[dtype])
     return 1e3 * plain_s, error, loss
 
 
-def _launches(case: Case, dtype: torch.dtype) -> int:
+def _launches(case: Case, dtype: torch.dtype, optimizer: str) -> int:
     """Kernels, copies and fills of an eager step. Last of all, for graphs and the profiler are no friends."""
-    training, batch = _Training(), pad_batch(make_batch(case, 0), _FULL_ROWS).to(_GPU).batch
+    training, batch = _Training(optimizer), pad_batch(make_batch(case, 0), _FULL_ROWS).to(_GPU).batch
     training.step(batch, dtype)
     return launches(lambda: training.step(batch, dtype))
 

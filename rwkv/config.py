@@ -23,6 +23,7 @@ from rwkv.config_values import (
     Folder,
     MissingNotes,
     Name,
+    Optimizer,
     Place,
     Positive,
     Rule,
@@ -157,6 +158,7 @@ class TrainConfig(Config):
     channels: Annotated[int | None, whole(16, 512)] = None
     heads: Annotated[int | None, whole(1, 32)] = None
     layers: Annotated[tuple[int, ...] | None, list_of_each(STREAMS, whole(1, 8))] = None
+    optimizer: Optimizer = "adamw"
     step_offset: CountOrZero = 1
     resume: Flag = True
     seed: Annotated[int, whole(0, 2**63 - 1)] = 1234

@@ -80,4 +80,5 @@ Place = Annotated[Path, text_like("a path in quotes, not empty", _SOME, as_path)
 Folder = Annotated[Path, text_like("a folder in quotes", _ANY, as_path)]  # empty: the working directory
 Device = Annotated[str, text_like('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")]
 Dtype = Annotated[Literal["bfloat16", "float32"], one_of("bfloat16", "float32", float="float32")]
+Optimizer = Annotated[Literal["adamw", "muon"], one_of("adamw", "muon")]
 MissingNotes = Annotated[Literal["own", "published"], one_of("own", "published")]

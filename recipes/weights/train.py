@@ -20,6 +20,7 @@ from rwkv.benchmark.train import train
 from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig
 from rwkv.data.store import ReviewStore
 from rwkv.runtime import run_command
+from rwkv.training.optimizer import OPTIMIZERS
 
 # The first learners are held out: some to validate, all to evaluate.
 HELD_OUT, VALIDATED = 400, 20
@@ -52,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--decay-steps", type=int, default=8_000)
     parser.add_argument("--warmup-steps", type=int, default=1_000)
     parser.add_argument("--peak-lr", type=float, default=1e-3)
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adamw")
     parser.add_argument("--dropout", type=float, default=0.0, help="share of the published rates")
     parser.add_argument("--name", default="weights", help="of this training among several over the same data")
     parser.add_argument("--device", default="cuda")
@@ -129,6 +131,7 @@ def _training(options: argparse.Namespace, steps: int) -> Keys:
         "MAX_TRAIN_GLOBAL_LEN": options.rows,
         "WARMUP_STEPS": options.warmup_steps,
         "PEAK_LR": options.peak_lr,
+        "OPTIMIZER": options.optimizer,
         "DROPOUT": options.dropout,
         "SEED": options.seed,
         "DEVICE": options.device,

@@ -33,7 +33,7 @@ from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.ops.backend import compute_dtype, has_gpu_kernels, open_compute_device
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
-from rwkv.training.optimizer import learning_rate, make_optimizer, set_learning_rate, set_peak_rate
+from rwkv.training.optimizer import Optimizer, learning_rate, make_optimizer, set_learning_rate, set_peak_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.staging import staged
 from rwkv.training.step import Launched, StepReport, reports, train_step
@@ -153,12 +153,10 @@ def network_spec(config: TrainConfig) -> NetworkSpec:
     return spec.with_dropout(config.dropout)
 
 
-def _starting_point(
-    config: TrainConfig, files: RunFiles, done: int, device: torch.device
-) -> tuple[Network, torch.optim.AdamW]:
+def _starting_point(config: TrainConfig, files: RunFiles, done: int, device: torch.device) -> tuple[Network, Optimizer]:
     """Network and optimiser as they are before the first step that is left."""
     network = new_network(config.seed, network_spec(config)).to(device)
-    optimizer = make_optimizer(dict(network.named_parameters()))
+    optimizer = make_optimizer(dict(network.named_parameters()), config.optimizer)
     set_peak_rate(optimizer, config.peak_lr)
     if done:
         files.load(done, network, optimizer)
@@ -172,7 +170,7 @@ def _starting_point(
 def _steps(
     config: TrainConfig,
     network: Network,
-    optimizer: torch.optim.AdamW,
+    optimizer: Optimizer,
     groups: list[Group],
     before: Progress,
 ) -> Iterator[tuple[int, StepReport]]:
@@ -200,7 +198,7 @@ def _steps(
 
 def _take_steps(
     config: TrainConfig,
-    optimizer: torch.optim.AdamW,
+    optimizer: Optimizer,
     before: Progress,
     batches: Iterable[Made],
     launch: Callable[[Made, int], Launched],

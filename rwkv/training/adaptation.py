@@ -29,7 +29,7 @@ from rwkv.evaluation.history_predictions import (
 from rwkv.evaluation.metrics import recall_metrics
 from rwkv.model.network import Network, frozen_network
 from rwkv.training.loss import compute_loss
-from rwkv.training.optimizer import CLIP_NORM, make_optimizer, set_learning_rate
+from rwkv.training.optimizer import CLIP_NORM, Optimizer, make_optimizer, set_learning_rate
 
 NAMES = AHEAD, IMM = "RWKV", "RWKV-P"
 
@@ -197,7 +197,7 @@ def learning(network: Network, known: Sequence[HeadRows]) -> Iterator[Network]:
 def _step(
     network: Network,
     heads: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     known: Sequence[HeadRows],
     drawn: Sequence[Tensor],
 ) -> None:

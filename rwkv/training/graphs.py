@@ -9,6 +9,7 @@ from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, Sizes
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import Network
+from rwkv.training.optimizer import Optimizer
 from rwkv.training.step import Launched, StepReport, clipped_gradients, read_report
 
 # Runs before a recording: they compile kernels and settle the memory.
@@ -25,21 +26,19 @@ class _Recording:
 
 
 class RecordedSteps:
-    """Optimiser steps on a GPU. optimizer: fused and capturable AdamW, see `make_optimizer`; its rate is a tensor.
+    """Optimiser steps on a GPU. optimizer: of `make_optimizer` over weights on it.
 
     A step whose loss or gradient is not finite changes nothing.
     """
 
-    def __init__(self, network: Network, optimizer: torch.optim.AdamW, dtype: torch.dtype, mode: str) -> None:
+    def __init__(self, network: Network, optimizer: Optimizer, dtype: torch.dtype, mode: str) -> None:
         device = network.device
         self._network, self._optimizer, self._dtype, self._mode = network, optimizer, dtype, mode
         self._seed = torch.zeros(1, dtype=torch.int64, device=device)
         self._found_inf = torch.zeros((), device=device)
         self._pool = torch.cuda.graph_pool_handle()
         self._recordings: dict[Sizes, _Recording] = {}
-        # What fused AdamW reads to leave weights and moments as they are.
-        optimizer.found_inf = self._found_inf  # type: ignore[attr-defined]
-        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        optimizer.found_inf = self._found_inf
 
     def launch(self, padded: PaddedBatch, seed: int) -> Launched:
         """Begin one step on a batch that lies on the device, see `staged`; others may be begun before its report."""

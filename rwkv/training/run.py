@@ -5,14 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.files import file_errors, write_whole
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
 from rwkv.model.network import Network
 from rwkv.model.shapes import different_sizes, spec_of
-from rwkv.training.optimizer import load_moments, published_state
+from rwkv.training.optimizer import Optimizer, load_moments, saved_state
 
 # Keys that say nothing about the result of a run; all others must be the same for it to go on. SAVE_MODEL_*: a run may
 # be moved, for its note lies beside its checkpoints.
@@ -21,7 +19,7 @@ _FREE_SUFFIXES = ("_LMDB_SIZE",)
 
 Keys = Mapping[str, object]
 # Keys that came later, with what runs did before there were such.
-_LATER_KEYS: dict[str, object] = {"DROPOUT": 1.0, "CHANNELS": None, "HEADS": None, "LAYERS": None}
+_LATER_KEYS: dict[str, object] = {"DROPOUT": 1.0, "OPTIMIZER": "adamw", "CHANNELS": None, "HEADS": None, "LAYERS": None}
 # What keys of a training hold, alone or in a list.
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -123,7 +121,7 @@ class RunFiles:
         with file_errors(self.note):
             self.note.unlink(missing_ok=True)
 
-    def load(self, done: int, network: Network, optimizer: torch.optim.AdamW) -> None:
+    def load(self, done: int, network: Network, optimizer: Optimizer) -> None:
         """Put network and optimiser back to where they were after so many steps. Raises CheckpointError."""
         lost = [path for path in (self.weights(done), self.optimizer(done)) if not path.is_file()]
         if lost:
@@ -134,10 +132,10 @@ class RunFiles:
             )
         _load(self.weights(done), [self.optimizer(done)], network, optimizer)
 
-    def save(self, done: int, network: Network, optimizer: torch.optim.AdamW) -> None:
+    def save(self, done: int, network: Network, optimizer: Optimizer) -> None:
         """Write the checkpoint after so many steps."""
         write_weights(self.weights(done), network.state_dict())
-        write_optimizer(self.optimizer(done), published_state(optimizer))
+        write_optimizer(self.optimizer(done), saved_state(optimizer))
 
     def record(self, progress: Progress) -> None:
         """Note how far the run has come, once the checkpoint of that step is saved and the step is logged."""
@@ -145,7 +143,7 @@ class RunFiles:
         write_whole(self.note, json.dumps(note, indent=1).encode())
 
 
-def load_model(folder: Path, name: str, network: Network, optimizer: torch.optim.AdamW) -> None:
+def load_model(folder: Path, name: str, network: Network, optimizer: Optimizer) -> None:
     """LOAD_MODEL: weights and optimiser of another run. A name `P_N` also finds its optimiser at `P_optim_N.pth`."""
     optimizer_paths = [folder / f"{name}_optim.pth"]
     stem, _, step = name.rpartition("_")
@@ -154,7 +152,7 @@ def load_model(folder: Path, name: str, network: Network, optimizer: torch.optim
     _load(folder / f"{name}.pth", optimizer_paths, network, optimizer)
 
 
-def _load(weights: Path, optimizer_paths: list[Path], network: Network, optimizer: torch.optim.AdamW) -> None:
+def _load(weights: Path, optimizer_paths: list[Path], network: Network, optimizer: Optimizer) -> None:
     held = read_weights(weights)
     got, expected = different_sizes(spec_of(held), network.spec)
     if got:

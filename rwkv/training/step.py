@@ -14,7 +14,7 @@ from rwkv.model.dropout import DropoutSource
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
 from rwkv.training.loss import TERM_WEIGHTS, Loss, compute_loss
-from rwkv.training.optimizer import CLIP_NORM
+from rwkv.training.optimizer import CLIP_NORM, Optimizer
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def reports(
 
 def train_step(
     network: Network,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batch: Batch,
     dtype: torch.dtype,
     mode: str,

@@ -171,6 +171,26 @@ def test_ws_then_d(copied: Training, undisturbed: Training) -> None:
     assert np.mean(losses) < np.mean([line["loss"] for line in undisturbed.trained()][:GROUPS])
 
 
+@OFTEN
+def test_a_run_with_muon_goes_on_bit_for_bit_and_is_not_adamws(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"OPTIMIZER": "muon", "EPOCHS": 1}
+    whole = Training(training.stores, training.out.parent / "whole")
+    assert whole.run(**keys) == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        assert training.run(**keys) == 130
+    capsys.readouterr()
+    assert training.run(EPOCHS=1) == 2
+    assert_said(capsys, "another configuration", 'got: OPTIMIZER = "adamw"\n', 'expected: OPTIMIZER = "muon"\n')
+    assert training.run(**keys) == 0
+    assert training.files() == whole.files()
+    loaded = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(whole.out), "LOAD_MODEL_NAME": "p_4"}
+    assert training.run(SAVE_MODEL_PREFIX="q", TRAIN_MODE="D", **loaded) == 2
+    assert_said(capsys, "state of another optimiser", "got: 'muon'\n", "expected: 'adamw', as OPTIMIZER says\n")
+
+
 def test_no_optimiser_file_names_both_paths(copied: Training, capsys: pytest.CaptureFixture[str]) -> None:
     (copied.out / "p_optim_8.pth").unlink()
     keys = {

@@ -7,7 +7,7 @@ from rwkv.data.segments import whole_history
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.training.optimizer import make_optimizer
+from rwkv.training.optimizer import Optimizer, make_optimizer, set_learning_rate
 from tests.helpers import make_table, random_revlog
 
 
@@ -18,10 +18,9 @@ def some_batch(seed: int = 1, users: int = 3, reviews: int = 30) -> Batch:
     return collate(segments, [draw_sequence(segment.user, seed) for segment in segments])
 
 
-def optimizer_of(network: Network, rate: float = 1e-3) -> torch.optim.AdamW:
-    optimizer = make_optimizer(dict(network.named_parameters()))
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def optimizer_of(network: Network, rate: float = 1e-3, name: str = "adamw") -> Optimizer:
+    optimizer = make_optimizer(dict(network.named_parameters()), name)
+    set_learning_rate(optimizer, rate)
     return optimizer
 
 

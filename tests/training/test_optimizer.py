@@ -2,25 +2,33 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from rwkv import config_values
+from rwkv.config import TrainConfig
 from rwkv.errors import CheckpointError
+from rwkv.model.checkpoint import read_optimizer, write_optimizer
+from rwkv.model.network import Network
+from rwkv.training.adamw import BETAS, EPS
 from rwkv.training.optimizer import (
-    BETAS,
-    EPS,
     GROUPS,
+    OPTIMIZERS,
+    Optimizer,
     learning_rate,
     load_moments,
     make_optimizer,
     parameter_group,
+    saved_state,
     set_learning_rate,
 )
-from rwkv.training.step import train_step
+from rwkv.training.step import clipped_gradients, train_step
 from tests.networks import small_network
 from tests.training.learners import dropout_source, optimizer_of, some_batch
 
@@ -50,9 +58,13 @@ def test_groups(name: str, shape: tuple[int, ...], group: str) -> None:
     assert parameter_group(name, torch.Size(shape)) == group
 
 
-def test_every_parameter_is_in_one_group() -> None:
+NAMES = pytest.mark.parametrize("name", OPTIMIZERS)
+
+
+@NAMES
+def test_every_parameter_is_in_one_group(name: str) -> None:
     parameters = dict(small_network().named_parameters())
-    groups = make_optimizer(parameters).param_groups
+    groups = make_optimizer(parameters, name).param_groups
     assert [group["name"] for group in groups] == list(GROUPS)
     assert all(group["params"] for group in groups)
     members = [id(one) for group in groups for one in group["params"]]
@@ -79,29 +91,60 @@ def test_d_falls_from_the_peak_to_nearly_nothing(total: int) -> None:
     assert rates[2] <= PEAK * 1.5708 / total
 
 
-def trained(steps: int = 2) -> torch.optim.AdamW:
+def trained(steps: int = 2, name: str = "adamw") -> Optimizer:
     network = small_network()
-    optimizer = optimizer_of(network)
+    optimizer = optimizer_of(network, name=name)
     for _ in range(steps):
         train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_source())
     return optimizer
 
 
-def test_averages_are_taken_over_and_nothing_else() -> None:
-    state = copy.deepcopy(trained().state_dict())
+def test_the_configuration_takes_every_name() -> None:
+    assert get_args(get_args(config_values.Optimizer)[0]) == tuple(OPTIMIZERS)
+    assert TrainConfig.optimizer == "adamw"
+
+
+def test_adamw_is_torchs_over_the_published_groups(tmp_path: Path) -> None:
+    """The same weights and the same file of its state, byte for byte."""
+    ours, theirs = small_network(), small_network()
+    optimizer = optimizer_of(ours)
+    members: dict[str, list[Tensor]] = {group: [] for group in GROUPS}
+    for name, weight in theirs.named_parameters():
+        members[parameter_group(name, weight.shape)].append(weight)
+    groups = [
+        {"params": members[group], "weight_decay": 0.0 if group == "other" else 0.01, "name": group} for group in GROUPS
+    ]
+    expected = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.999), eps=1e-18)
+    for n in range(3):
+        train_step(ours, optimizer, some_batch(), torch.float32, "all", dropout_source(n))
+        clipped_gradients(theirs, some_batch(), torch.float32, "all", dropout_source(n))
+        expected.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    write_optimizer(tmp_path / "ours.pth", saved_state(optimizer))
+    write_optimizer(tmp_path / "theirs.pth", expected.state_dict())
+    assert (tmp_path / "ours.pth").read_bytes() == (tmp_path / "theirs.pth").read_bytes()
+
+
+@NAMES
+def test_averages_are_taken_over_and_nothing_else(name: str) -> None:
+    state = copy.deepcopy(trained(name=name).state_dict())
     for group in state["param_groups"]:
-        group.update(lr=9.0, weight_decay=9.0, betas=(0.1, 0.1), eps=9.0)
-    fresh = optimizer_of(small_network())
+        group.update({key: 9.0 for key in ("lr", "weight_decay", "eps", "momentum") if key in group})
+    fresh = optimizer_of(small_network(), name=name)
+    configured = [{**group, "params": None} for group in fresh.param_groups]
     load_moments(fresh, state, "a file")
     set_learning_rate(fresh, 0.25)
     loaded = fresh.state_dict()
     assert loaded["state"].keys() == state["state"].keys()
     for index, moments in state["state"].items():
-        assert moments.keys() == loaded["state"][index].keys() == {"step", "exp_avg", "exp_avg_sq"}
+        assert moments.keys() == loaded["state"][index].keys()
         assert all(torch.equal(value, loaded["state"][index][name]) for name, value in moments.items())
+    assert [{**group, "params": None} for group in fresh.param_groups] == [
+        {**group, "lr": 0.25} for group in configured
+    ]
     for group in fresh.param_groups:
-        assert (group["lr"], group["betas"], group["eps"]) == (0.25, BETAS, EPS)
         assert group["weight_decay"] == (0.0 if group["name"] == "other" else 0.01)
+        assert "momentum" in group or (group["betas"], group["eps"]) == (BETAS, EPS)
 
 
 def test_the_published_form_has_groups_without_names_and_its_own_numbers() -> None:
@@ -132,22 +175,68 @@ def _move_parameter(state: dict[str, Any]) -> None:
 
 
 def _other_shape(state: dict[str, Any]) -> None:
-    state["state"][0]["exp_avg"] = torch.zeros(3)
+    state["state"][0] |= {key: torch.zeros(3) for key in state["state"][0]}
 
 
-def _momentum(state: dict[str, Any]) -> None:
-    state["state"] = {index: {"momentum_buffer": moments["exp_avg"]} for index, moments in state["state"].items()}
+def _other_moments(state: dict[str, Any]) -> None:
+    """Of the right shapes, under another name."""
+    for index, moments in state["state"].items():
+        state["state"][index] = {f"{key}_of_another": value for key, value in moments.items()}
 
 
 def _no_tensor(state: dict[str, Any]) -> None:
-    state["state"][0]["exp_avg"] = "text"
+    state["state"][0] = dict.fromkeys(state["state"][0], "text")
 
 
-@pytest.mark.parametrize("change", [_drop_group, _move_parameter, _other_shape, _momentum, _no_tensor])
-def test_other_states_are_refused_and_change_nothing(change: Callable[[dict[str, Any]], None]) -> None:
-    state = copy.deepcopy(trained(1).state_dict())
+@NAMES
+@pytest.mark.parametrize("change", [_drop_group, _move_parameter, _other_shape, _other_moments, _no_tensor])
+def test_other_states_are_refused_and_change_nothing(change: Callable[[dict[str, Any]], None], name: str) -> None:
+    state = copy.deepcopy(trained(1, name).state_dict())
     change(state)
-    fresh = optimizer_of(small_network())
+    fresh = optimizer_of(small_network(), name=name)
     with pytest.raises(CheckpointError, match="a file"):
         load_moments(fresh, state, "a file")
     assert fresh.state_dict()["state"] == {}
+
+
+@pytest.mark.parametrize(("saved", "ours"), [("adamw", "muon"), ("muon", "adamw")])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_the_state_of_another_optimiser_is_refused(saved: str, ours: str, steps: int) -> None:
+    """Also one from before the first step, which holds no averages."""
+    fresh = optimizer_of(small_network(), name=ours)
+    with pytest.raises(CheckpointError) as caught:
+        load_moments(fresh, saved_state(trained(steps, saved)), "a file")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "The file holds the state of another optimiser."
+    assert lines[1:4] == ["  where: a file", f"  got: '{saved}'", f"  expected: '{ours}', as OPTIMIZER says"]
+    assert fresh.state_dict()["state"] == {}
+
+
+@pytest.mark.parametrize("name", [["muon"], {}, 3, None, "adamw" * 1000])
+def test_an_odd_name_of_an_optimiser_is_refused(name: object) -> None:
+    state = saved_state(trained(0))
+    for group in state["param_groups"]:
+        group["optimizer"] = name
+    with pytest.raises(CheckpointError, match="another optimiser") as caught:
+        load_moments(optimizer_of(small_network()), state, "a file")
+    assert len(str(caught.value)) < 500
+
+
+@NAMES
+def test_a_state_saved_and_loaded_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+    unbroken, first = small_network(), small_network()
+    _take_steps(unbroken, optimizer_of(unbroken, name=name), range(4))
+    optimizer = optimizer_of(first, name=name)
+    _take_steps(first, optimizer, range(2))
+    write_optimizer(tmp_path / "optim.pth", saved_state(optimizer))
+    second = small_network()
+    second.load_state_dict(first.state_dict())
+    optimizer = optimizer_of(second, name=name)
+    load_moments(optimizer, read_optimizer([tmp_path / "optim.pth"]), "a file")
+    _take_steps(second, optimizer, range(2, 4))
+    assert all(torch.equal(a, b) for a, b in zip(unbroken.parameters(), second.parameters(), strict=True))
+
+
+def _take_steps(network: Network, optimizer: Optimizer, numbers: range) -> None:
+    for n in numbers:
+        train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_source(n))

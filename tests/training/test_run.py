@@ -8,7 +8,7 @@ import torch
 
 from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.model.network import Network, new_network
-from rwkv.training.optimizer import learning_rate, set_learning_rate, set_peak_rate
+from rwkv.training.optimizer import Optimizer, learning_rate, set_learning_rate, set_peak_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.step import train_step
 from tests.training.learners import dropout_source, optimizer_of, some_batch
@@ -33,7 +33,7 @@ def files_of(folder: Path, data: str = "a store", **changed: object) -> RunFiles
     return RunFiles(folder, "p", 5, KEYS | changed, data)
 
 
-def trained_network() -> tuple[Network, torch.optim.AdamW]:
+def trained_network() -> tuple[Network, Optimizer]:
     network = new_network(1)
     optimizer = optimizer_of(network)
     for n in range(2):
@@ -41,7 +41,7 @@ def trained_network() -> tuple[Network, torch.optim.AdamW]:
     return network, optimizer
 
 
-def assert_same(ours: tuple[Network, torch.optim.AdamW], theirs: tuple[Network, torch.optim.AdamW]) -> None:
+def assert_same(ours: tuple[Network, Optimizer], theirs: tuple[Network, Optimizer]) -> None:
     for one, other in zip(ours[0].parameters(), theirs[0].parameters(), strict=True):
         assert torch.equal(one, other)
     states = [optimizer.state_dict()["state"] for _, optimizer in (ours, theirs)]
@@ -50,7 +50,7 @@ def assert_same(ours: tuple[Network, torch.optim.AdamW], theirs: tuple[Network, 
         assert all(torch.equal(value, states[1][index][name]) for name, value in moments.items())
 
 
-def fresh_network() -> tuple[Network, torch.optim.AdamW]:
+def fresh_network() -> tuple[Network, Optimizer]:
     network = new_network(2)
     return network, optimizer_of(network)
 
@@ -199,6 +199,7 @@ def test_a_finished_run_is_not_given_up_for_another_configuration(tmp_path: Path
 def test_a_note_from_before_a_key_holds_where_the_key_says_what_was_done_then(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     assert files_of(tmp_path, DROPOUT=1.0).progress() == Progress(3, TOTAL, 0)
+    assert files_of(tmp_path, OPTIMIZER="adamw").progress() == Progress(3, TOTAL, 0)
     with pytest.raises(ConfigError, match=r"DROPOUT = 0\.5(.|\n)*DROPOUT = 1\.0"):
         files_of(tmp_path, DROPOUT=0.5).progress()
 

@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from rwkv.batches.collate import Batch
 from rwkv.model.network import Network
-from rwkv.training.optimizer import CLIP_NORM
+from rwkv.training.optimizer import CLIP_NORM, Optimizer
 from rwkv.training.step import StepReport, batch_loss, clipped_gradients, read_report, reports, train_step
 from tests.networks import small_network
 from tests.training.learners import dropout_source, optimizer_of, some_batch
@@ -117,7 +117,7 @@ def test_gradients_below_the_norm_are_left_as_they_are(monkeypatch: pytest.Monke
             assert torch.allclose(ours.grad * (CLIP_NORM / report.norm), theirs.grad, rtol=1e-4, atol=0)
 
 
-def step_with(network: Network, batch: Batch, optimizer: torch.optim.AdamW | None = None) -> StepReport:
+def step_with(network: Network, batch: Batch, optimizer: Optimizer | None = None) -> StepReport:
     return train_step(network, optimizer or optimizer_of(network), batch, torch.float32, "all", dropout_source())
 
 
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     assert not is_same(network, before)
 
 
-def _moments(optimizer: torch.optim.AdamW) -> list[Tensor]:
+def _moments(optimizer: Optimizer) -> list[Tensor]:
     return [value for moments in optimizer.state_dict()["state"].values() for value in moments.values()]
 
 
