@@ -1,1 +1,1 @@
-"""Segments into batches: which go together, how they are packed, and how they arrive in time."""
+"""Batches of segments: which segments share a batch, how a batch is made, and how workers load it ahead."""

@@ -1,4 +1,4 @@
-"""Segments -> Batch: rows of several sequences side by side, without padding."""
+"""Collating segments: a batch holds the rows of several sequences one after another, without padding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,15 @@ from rwkv.vocab import STREAMS
 
 @dataclass(frozen=True)
 class BatchLabels:
-    """What the rows predict, [N]: see rwkv.data.segments.Labels. elapsed_s float32, rating int64 (1..4), y float32."""
+    """The targets of the N rows, as in `rwkv.data.segments.Labels`.
+
+    Attributes:
+        has_label: Whether the row predicts anything, bool [N].
+        elapsed_s: Seconds from the row's review to the predicted one, float32 [N]; 0 on query rows.
+        rating: Rating 1..4 of the predicted review, int64 [N].
+        y: Its outcome, float32 [N]: 1 recalled, 0 forgotten.
+        is_equalize: Whether the predicted review is one of the benchmark's keys, bool [N].
+    """
 
     has_label: Tensor
     elapsed_s: Tensor
@@ -26,12 +34,19 @@ class BatchLabels:
 
 @dataclass(frozen=True)
 class Batch:
-    """N rows of S sequences, in time order within each sequence.
+    """N rows of S sequences, one sequence after another, each in time order.
 
-    features float32 [N, 24]. is_query bool [N]. entities: per stream int32 [N], numbers of identity codes within the
-    user's history.
-    sequence int64 [N]: which sequence a row belongs to. prefix int64 [S], phases int64 [S, 7]: their SequenceDraw.
-    day, first_day int32 [N]. layouts: one a stream, in the order of the network.
+    Attributes:
+        features: Stored features, float32 [N, F].
+        is_query: Whether the row is a query, bool [N].
+        entities: For each stream, the number of each row's identity code within the user's history, int32 [N].
+        sequence: The sequence of each row, int64 [N].
+        prefix: Hash prefix of each sequence's random encodings, int64 [S]; see `SequenceDraw`.
+        phases: Phases of each sequence's cycles in days, int64 [S, 7]; see `SequenceDraw`.
+        day: Days from the first day of the sequence, int32 [N].
+        first_day: The day of the card's first row in the sequence, int32 [N].
+        layouts: The layout of each stream, in the order of the network.
+        labels: The targets of the rows.
     """
 
     features: Tensor
@@ -49,18 +64,18 @@ class Batch:
         return len(self.features)
 
     def inputs(self, part: slice = slice(None)) -> Tensor:
-        """The network's inputs, float32 [n, 92], of all rows or of a slice of them."""
+        """The network's inputs, float32 [n, E], for all rows or for a slice of them."""
         sequence = self.sequence[part]
         codes = row_codes(self.prefix[sequence], {stream: entity[part] for stream, entity in self.entities.items()})
         calendar = cycles(self.day[part], self.first_day[part], self.phases[sequence])
         return encode_inputs(self.features[part], codes, calendar)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
+        """A copy on another device."""
         return self.map(lambda x: x.to(device, non_blocking=True))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same with all its tensors changed, those of its layouts and their plans included."""
+        """A copy with `change` applied to all tensors, including those of the layouts and their plans."""
         return Batch(
             **{name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)},
             entities={stream: change(ids) for stream, ids in self.entities.items()},
@@ -70,7 +85,15 @@ class Batch:
 
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:
-    """Put sequences into one batch; draws: the random encodings of each. Raises ValueError if none or unlike."""
+    """Put sequences into one batch.
+
+    Args:
+        segments: The sequences, at least one.
+        draws: The random encodings of each.
+
+    Raises:
+        ValueError: There are no segments, or not as many draws.
+    """
     if not segments:
         raise ValueError("a batch needs at least one segment")
     if len(draws) != len(segments):
@@ -103,7 +126,7 @@ def _join(columns: list[np.ndarray]) -> Tensor:
 
 
 def _distinct_entities(segments: list[Segment], stream: str) -> Tensor:
-    """Entity numbers int64 [N] that no two sequences share."""
+    """Entity numbers that no two sequences share, int64 [N]."""
     numbers, start = [], 0
     for segment in segments:
         ids = segment.ids[stream]

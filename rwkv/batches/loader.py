@@ -1,4 +1,4 @@
-"""Batches in time: made ahead in worker processes, handed over in order, the same for any number of workers."""
+"""Loading: worker processes make batches ahead and hand them over in order, independent of the number of workers."""
 
 import resource
 from collections.abc import Callable, Iterable, Iterator
@@ -15,31 +15,31 @@ from rwkv.errors import RwkvError
 from rwkv.model.inputs import draw_sequence, training_draw
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 _BATCHES_AHEAD = 2
 _OPEN_FILES = 1 << 16
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
-    """The rows of one segment."""
+    """Read the rows of one segment."""
     stored = store.read(place.user)
     return cut_segment(stored.table, stored.is_key, place.start, place.stop, place.number)
 
 
 def training_batch(store: ReviewStore, group: Group, seed: int, epoch: int) -> Batch:
-    """One training step's batch, with codes drawn afresh for this epoch."""
+    """Make the batch of one training step, with random encodings drawn anew for the epoch."""
     draws = [draw_sequence(place.user, seed, training_draw(epoch, place.number)) for place in group]
     return collate([read_segment(store, place) for place in group], draws)
 
 
-class _Making(Dataset, Generic[Item, Made]):
-    """Makes the thing for an item; our own errors come back as values, to be raised where the user can see them."""
+class _Results(Dataset, Generic[Item, Result]):
+    """The result for each item, or its RwkvError, which the main process raises without the worker's traceback."""
 
-    def __init__(self, make: Callable[[Item], Made]) -> None:
+    def __init__(self, make: Callable[[Item], Result]) -> None:
         self._make = make
 
-    def __getitem__(self, item: Item) -> Made | RwkvError:
+    def __getitem__(self, item: Item) -> Result | RwkvError:
         try:
             return self._make(item)
         except RwkvError as error:
@@ -47,17 +47,24 @@ class _Making(Dataset, Generic[Item, Made]):
 
 
 def fetch(
-    make: Callable[[Item], Made], items: Iterable[Item], processes: int, pin_memory: bool = False
-) -> Iterator[Made]:
-    """make(item) for each of the items, in order, made ahead by `processes` worker processes, at least one.
+    make: Callable[[Item], Result], items: Iterable[Item], processes: int, pin_memory: bool = False
+) -> Iterator[Result]:
+    """Compute make(item) for each item in order, ahead of time in worker processes.
 
-    pin_memory: hand them over in memory from which copies to a GPU do not wait (tensors, or what can `pin_memory`).
-    make: picklable; only there may databases be shared. No database may be open here, for a fork would inherit it.
-    Raises what make raises, if it is an RwkvError, and RwkvError for a worker that was killed.
+    No database may be open in this process, since the workers would inherit it; `make` may open shared ones.
+
+    Args:
+        make: A picklable function.
+        items: Its arguments.
+        processes: Number of workers; at least one is started.
+        pin_memory: Return results in page-locked memory. They must be tensors or have a method `pin_memory`.
+
+    Raises:
+        RwkvError: `make` raised it, or a worker was killed.
     """
     _allow_open_files()
     loader = DataLoader(
-        _Making(make),
+        _Results(make),
         batch_size=None,
         sampler=items,
         num_workers=max(1, processes),
@@ -65,27 +72,27 @@ def fetch(
         pin_memory=pin_memory,
     )
     with worker_errors():
-        for made in loader:
-            if isinstance(made, RwkvError):
-                raise made
-            yield made
+        for result in loader:
+            if isinstance(result, RwkvError):
+                raise result
+            yield result
 
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """A worker that was killed is an RwkvError, wherever that is noticed: in the main thread it may be at any time."""
+    """Turn the death of a worker into an RwkvError; PyTorch may raise it anywhere in the main thread."""
     try:
         yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        hint = "lower NUM_FETCH_PROCESSES and run the command again; it goes on from what it has saved"
-        raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error
+        hint = "lower NUM_FETCH_PROCESSES, then rerun to continue"
+        raise RwkvError("A worker process was killed, most likely because memory ran out.", hint=hint) from error
 
 
 def _allow_open_files() -> None:
-    """Each tensor on its way holds an open file, in all more than the 1024 that a process may have by default."""
-    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY in (soft, most):
+    """Raise the limit of open files, often 1024: each tensor in transit holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (soft, hard):
         return
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, _OPEN_FILES)), most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _OPEN_FILES)), hard))

@@ -1,31 +1,40 @@
-"""Batches brought to a few fixed sizes, so that a GPU can replay a recorded step: rows and plans that do nothing."""
+"""Padding batches to a few fixed sizes, so that a GPU can replay a recorded training step."""
 
 from dataclasses import dataclass, replace
 
 from rwkv.batches.collate import Batch, BatchLabels
-from rwkv.batches.single_buffer import OnePiece, in_one_piece
+from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
 from rwkv.model.packing import extended
 
-# Rows are filled up to a multiple of this share of a full batch.
+# Rows are padded to a multiple of 1 / _ROW_STEPS of a full batch.
 _ROW_STEPS = 8
-# Groups of a stream are filled up to one of these.
+# Groups of a stream are padded to one of these numbers.
 _GROUPS = tuple(4**power for power in range(4, 16))
 
 Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class PaddedBatch(OnePiece[Batch]):
-    """A batch of one of a few sizes, in one piece. Batches of equal `sizes` have equal templates."""
+class PaddedBatch(SingleBuffer[Batch]):
+    """A padded batch in a single buffer.
+
+    Attributes:
+        sizes: The lengths of its tensors; batches of equal sizes have equal templates.
+    """
 
     sizes: Sizes
 
 
 def pad_batch(batch: Batch, full_rows: int) -> PaddedBatch:
-    """Add rows that count nowhere, in a group of their own in every stream, up to a multiple of full_rows / 8."""
+    """Pad a batch with unlabelled query rows, which form one more group in every stream.
+
+    Args:
+        batch: The batch.
+        full_rows: Rows of a full batch; the padded batch has a multiple of full_rows / 8.
+    """
     step = -(-full_rows // _ROW_STEPS)
     rows = -(-len(batch) // step) * step
-    # Two groups more at least: that of the added rows, and an empty one.
+    # At least two more groups: one of the added rows, and an empty one.
     layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + 2)) for layout in batch.layouts)
     labels = batch.labels
     padded = replace(
@@ -49,10 +58,10 @@ def pad_batch(batch: Batch, full_rows: int) -> PaddedBatch:
     )
     plans = [layout.groups.runs for layout in layouts]
     sizes = [len(x) for plan in plans for x in (plan.offsets, plan.slot_run, plan.spans)]
-    piece = in_one_piece(padded)
-    return PaddedBatch(piece.data, piece.template, (rows, len(padded.prefix), *sizes))
+    buffer = in_single_buffer(padded)
+    return PaddedBatch(buffer.data, buffer.template, (rows, len(padded.prefix), *sizes))
 
 
 def _least(sizes: Sizes, wanted: int) -> int:
-    """The smallest of the sizes that is enough."""
+    """The smallest of the ascending sizes that is at least `wanted`."""
     return next(size for size in sizes if size >= wanted)

@@ -1,4 +1,4 @@
-"""Which segments go together into one batch. Pure functions on what the store says of its users."""
+"""Planning batches: which segments share a batch, and in which order training visits the batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,15 @@ from rwkv.model.inputs import counter_hash
 
 @dataclass(frozen=True)
 class SegmentPlace:
-    """Where a segment lies: reviews start..stop-1 of a user, which make `rows` rows. number: within the user."""
+    """A segment of a user's history.
+
+    Attributes:
+        user: Number of the user.
+        number: Number of the segment within the user, from 0.
+        start: First review, 0-based.
+        stop: One past the last review.
+        rows: Number of rows, review and query rows together.
+    """
 
     user: int
     number: int
@@ -27,7 +35,7 @@ Group = tuple[SegmentPlace, ...]
 
 
 def segment_places(store: ReviewStore, users: Iterable[int]) -> list[SegmentPlace]:
-    """The segments of those of the users that are in the store, user by user."""
+    """The segments of those users who are in the store, user by user."""
     return [
         SegmentPlace(user, number, *map(int, bounds))
         for user in users
@@ -37,13 +45,13 @@ def segment_places(store: ReviewStore, users: Iterable[int]) -> list[SegmentPlac
 
 
 def history_places(store: ReviewStore, users: Iterable[int]) -> list[SegmentPlace]:
-    """The whole histories of those of the users that are in the store, each as one sequence."""
-    found = ((user, store.bounds(user)) for user in users if store.has(user))
-    return [SegmentPlace(user, 0, 0, int(bounds[-1, 1]), int(bounds[:, 2].sum())) for user, bounds in found]
+    """The whole histories of those users who are in the store, each as one segment."""
+    stored = ((user, store.bounds(user)) for user in users if store.has(user))
+    return [SegmentPlace(user, 0, 0, int(bounds[-1, 1]), int(bounds[:, 2].sum())) for user, bounds in stored]
 
 
 def fingerprint(store: ReviewStore, places: Sequence[SegmentPlace]) -> str:
-    """What a run learns from, in a few letters: all segments, how the store was made, and what the histories hold."""
+    """A short text that identifies a run's data: the segments, the store's settings, and the histories' contents."""
     numbers = np.array([(p.user, p.number, p.start, p.stop, p.rows) for p in places], np.int64)
     contents = b"".join(store.fingerprint(user) for user in dict.fromkeys(p.user for p in places))
     segments, histories = (sha256(data).hexdigest()[:16] for data in (numbers.tobytes(), contents))
@@ -51,19 +59,24 @@ def fingerprint(store: ReviewStore, places: Sequence[SegmentPlace]) -> str:
 
 
 def training_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:
-    """Cut the segments, longest first, into groups of at most max_rows rows, padding to the longest counted in.
+    """Group segments for training, longest first.
 
-    Raises InputError for a segment longer than max_rows. Source: spec 5, "Batches".
+    A group has as many segments as fit into max_rows rows if each counts like the longest of the group.
+
+    Raises:
+        InputError: A segment is longer than max_rows.
+
+    Source: Spec 5, "Batches".
     """
     ordered = sorted(places, key=lambda place: (-place.rows, place.user, place.number))
     if ordered and ordered[0].rows > max_rows:
         longest = ordered[0]
         raise InputError(
-            f"A segment of user {longest.user} is longer than a training step may be.",
+            f"A segment of user {longest.user} exceeds the rows of a training step.",
             where="MAX_TRAIN_GLOBAL_LEN",
             got=str(max_rows),
             expected=f"at least {longest.rows}",
-            hint="raise MAX_TRAIN_GLOBAL_LEN, or make the training store again with a smaller MAX_BATCH_SIZE",
+            hint="raise MAX_TRAIN_GLOBAL_LEN, or rebuild the training store with a smaller MAX_BATCH_SIZE",
         )
     groups: list[Group] = []
     start = 0
@@ -74,8 +87,8 @@ def training_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group
     return groups
 
 
-def packed_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:
-    """Cut histories, in their order, into groups of at most max_rows rows; a longer one is alone."""
+def filled_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:
+    """Group histories in their order, at most max_rows rows in a group; a longer history is a group by itself."""
     groups: list[list[SegmentPlace]] = []
     rows = 0
     for place in places:
@@ -88,13 +101,13 @@ def packed_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:
 
 
 def epoch_order(groups: int, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch visits its groups: a permutation that (seed, epoch) alone decides."""
+    """The order in which an epoch visits its groups, a permutation that depends only on (seed, epoch)."""
     return np.random.default_rng(counter_hash(seed, epoch)).permutation(groups).tolist()
 
 
 def steps_from(first: int, total: int, groups: int, seed: int) -> Iterator[tuple[int, int]]:
-    """(epoch, group) of steps first..total-1, 0-based, of a run over all epochs."""
-    first_epoch, done_in_it = divmod(first, groups)
+    """The (epoch, group) of steps first..total-1 of a run, all 0-based."""
+    first_epoch, visited = divmod(first, groups)
     epochs = range(first_epoch, -(-total // groups))
     visits = chain.from_iterable(((epoch, group) for group in epoch_order(groups, seed, epoch)) for epoch in epochs)
-    return islice(visits, done_in_it, done_in_it + total - first)
+    return islice(visits, visited, visited + total - first)

@@ -1,4 +1,4 @@
-"""All tensors of a batch in one piece of memory, which moves between processes and devices in one copy."""
+"""All tensors of a batch in a single buffer, which moves between processes and devices in one copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,15 +8,15 @@ from typing import Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-# Each tensor begins at a multiple of so many bytes.
-_ALIGNED = 128
+# Alignment of each tensor in bytes.
+_ALIGNMENT = 128
 
 
 class OfTensors(Protocol):
-    """What holds tensors, and gives the same with all of them changed, one after another, always in the same order."""
+    """A holder of tensors that can apply a function to all of them, always in the same order."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The same with all its tensors changed."""
+        """A copy with `change` applied to all tensors."""
         ...
 
 
@@ -24,42 +24,47 @@ T = TypeVar("T", bound=OfTensors)
 
 
 @dataclass(frozen=True)
-class OnePiece(Generic[T]):
-    """data uint8 [bytes]: all tensors one after another. template: the batch without its data, on the meta device."""
+class SingleBuffer(Generic[T]):
+    """A batch whose tensors share one buffer.
+
+    Attributes:
+        data: All tensors one after another, uint8 [bytes].
+        template: The batch without its data, on the meta device.
+    """
 
     data: Tensor
     template: T
 
     @cached_property
     def batch(self) -> T:
-        """The batch, as views of the data."""
+        """The batch, as views of the buffer."""
         start = 0
 
         def view(x: Tensor) -> Tensor:
             nonlocal start
-            found = self.data[start : start + x.nbytes].view(x.dtype).view(x.shape)
-            start += x.nbytes + -x.nbytes % _ALIGNED
-            return found
+            part = self.data[start : start + x.nbytes].view(x.dtype).view(x.shape)
+            start += x.nbytes + -x.nbytes % _ALIGNMENT
+            return part
 
         return self.template.map(view)
 
     def pin_memory(self) -> Self:
-        """The same in memory from which copies to a GPU do not wait."""
+        """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
         return replace(self, data=self.data.pin_memory())
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device."""
+        """A copy on another device."""
         return replace(self, data=self.data.to(device, non_blocking=True))
 
 
-def in_one_piece(batch: T) -> OnePiece[T]:
-    """Copy all tensors of a batch that lies on the CPU side by side."""
+def in_single_buffer(batch: T) -> SingleBuffer[T]:
+    """Copy all tensors of a batch on the CPU into one buffer."""
     parts: list[Tensor] = []
 
     def add(x: Tensor) -> Tensor:
         parts.append(x.contiguous().view(-1).view(torch.uint8))
-        parts.append(torch.zeros(-x.nbytes % _ALIGNED, dtype=torch.uint8))
+        parts.append(torch.zeros(-x.nbytes % _ALIGNMENT, dtype=torch.uint8))
         return x.to("meta")
 
     template = batch.map(add)
-    return OnePiece(torch.cat(parts), template)
+    return SingleBuffer(torch.cat(parts), template)

@@ -1,18 +1,23 @@
-"""Whole histories ready to be evaluated: a batch, and each stream of it cut into parts of bounded size."""
+"""Batches of whole histories for evaluation, with each stream cut into parts of bounded size."""
 
 from dataclasses import dataclass, replace
 
 import torch
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.single_buffer import OnePiece, in_one_piece
+from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
 from rwkv.model.gpu_batch import GpuBatch, StoredRows, coded_entities, gpu_batch
 from rwkv.model.packing import StreamPart, cut_stream
 
 
 @dataclass(frozen=True)
 class PlainSlices:
-    """For plain ops. rows: the batch without its layouts; parts: of each stream, in the order of the network."""
+    """A batch for plain ops.
+
+    Attributes:
+        rows: The batch without its layouts.
+        parts: The parts of each stream, in the order of the network.
+    """
 
     rows: Batch
     parts: tuple[tuple[StreamPart, ...], ...]
@@ -21,27 +26,28 @@ class PlainSlices:
         return len(self.rows)
 
     def pin_memory(self) -> "PlainSlices":
-        """The same in memory from which copies to a GPU do not wait."""
+        """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
         pin = torch.Tensor.pin_memory
-        return PlainSlices(self.rows.map(pin), tuple(tuple(part.map(pin) for part in of) for of in self.parts))
+        parts = tuple(tuple(part.map(pin) for part in stream) for stream in self.parts)
+        return PlainSlices(self.rows.map(pin), parts)
 
 
-SlicedBatch = PlainSlices | OnePiece[GpuBatch]
+SlicedBatch = PlainSlices | SingleBuffer[GpuBatch]
 
 
-def gpu_slices(batch: Batch, slice_rows: int) -> OnePiece[GpuBatch]:
-    """For the kernels for GPUs: every stream in parts of at most slice_rows rows, all in one piece of memory."""
-    return in_one_piece(gpu_batch(stored_rows(batch), batch.layouts, slice_rows))
+def gpu_slices(batch: Batch, slice_rows: int) -> SingleBuffer[GpuBatch]:
+    """Cut a batch for the GPU kernels: parts of at most slice_rows rows, all tensors in a single buffer."""
+    return in_single_buffer(gpu_batch(stored_rows(batch), batch.layouts, slice_rows))
 
 
 def plain_slices(batch: Batch, slice_rows: int) -> PlainSlices:
-    """For plain ops: every stream in parts of at most slice_rows rows."""
+    """Cut a batch for plain ops: parts of at most slice_rows rows."""
     parts = tuple(cut_stream(layout, slice_rows) for layout in batch.layouts)
     return PlainSlices(replace(batch, layouts=()), parts)
 
 
 def stored_rows(batch: Batch) -> StoredRows:
-    """What `Batch.inputs` reads, as the encoder on a GPU takes it."""
+    """The columns that `Batch.inputs` reads, in the form of the GPU encoder."""
     return StoredRows(
         features=batch.features,
         entities=coded_entities(batch.entities),

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from rwkv.batches.loader import fetch, worker_errors
-from rwkv.batches.plan import Group, history_places, packed_groups
+from rwkv.batches.plan import Group, filled_groups, history_places
 from rwkv.benchmark.databases import PROCESS_DATA, key_database, review_database
 from rwkv.config import EvaluateConfig
 from rwkv.data.database import Database, DatabasePlace
@@ -139,7 +139,7 @@ def _groups(config: EvaluateConfig) -> list[Group]:
     if len(places) < len(config.users):
         log.info("%d of %d configured users are not in the store", len(config.users) - len(places), len(config.users))
     is_on_gpu = torch.device(config.device).type == "cuda"
-    return packed_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
+    return filled_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
 
 
 def _check_databases(config: EvaluateConfig) -> None:

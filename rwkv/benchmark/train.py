@@ -13,9 +13,9 @@ from rwkv.batches.loader import fetch, training_batch, worker_errors
 from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.batches.plan import (
     Group,
+    filled_groups,
     fingerprint,
     history_places,
-    packed_groups,
     segment_places,
     steps_from,
     training_groups,
@@ -277,7 +277,7 @@ def _validation_groups(config: TrainConfig) -> list[Group]:
         places = history_places(ReviewStore(database), config.validate_users)
     if not places:
         log.warning("none of the validation users is in %s: nothing is validated", config.validate_dataset_lmdb_path)
-    return packed_groups(places, config.max_train_global_len)
+    return filled_groups(places, config.max_train_global_len)
 
 
 def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:

@@ -13,7 +13,7 @@ from rwkv.arrays import Bools, Float32s, Int32s, Ints
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import Group
-from rwkv.batches.single_buffer import OnePiece
+from rwkv.batches.single_buffer import SingleBuffer
 from rwkv.batches.sliced import SlicedBatch, gpu_slices, plain_slices
 from rwkv.data.key_store import KeyStore
 from rwkv.data.keys import BenchmarkKeys
@@ -156,7 +156,7 @@ def sliced_for(batch: Batch, device: torch.device) -> SlicedBatch:
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
     """Run the streams without dropout: the rows before the heads, [N, C] on the network's device."""
-    if isinstance(batch, OnePiece):
+    if isinstance(batch, SingleBuffer):
         return rows_before_heads_fused(network, batch.to(network.device).batch)
     rows = batch.rows.to(network.device)
     return rows_before_heads(network, rows.inputs, batch.parts, len(batch), rows_of_a_slice(network.device))

@@ -1,4 +1,4 @@
-"""Small review stores on disk, for tests of plan and loader."""
+"""Small review stores on disk for tests of the plan and the loader."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ SIZE = 1 << 24
 def make_store(
     path: Path, users: Iterable[int], reviews: int = 30, max_rows: int = 20, change: int = 0
 ) -> DatabasePlace:
-    """A store of random histories, in segments of at most max_rows rows; where it lies. change: of the last rating."""
+    """Write a store of random histories in segments of at most max_rows rows; `change` shifts the last rating."""
     place = DatabasePlace(path, SIZE, "TRAIN_DATASET_LMDB_SIZE", "the command")
     with Database(path, SIZE, "LMDB_SIZE") as database:
         store = ReviewStore(database)

@@ -1,4 +1,4 @@
-"""Segments side by side in a batch: columns, entities, layouts and inputs."""
+"""Collated batches: columns, entities, layouts and inputs."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_columns_are_those_of_the_segments_in_order(segments: list[Segment]) -> 
     batch = batch_of(segments)
     assert len(batch) == sum(map(len, segments))
     for number, segment in enumerate(segments):
-        here = batch.sequence == number
+        rows = batch.sequence == number
         labels = segment.labels
         columns = [
             (batch.features, segment.features, torch.float32),
@@ -54,7 +54,7 @@ def test_columns_are_those_of_the_segments_in_order(segments: list[Segment]) -> 
         ]
         for ours, theirs, dtype in columns:
             assert ours.dtype == dtype
-            np.testing.assert_array_equal(ours[here], theirs)
+            np.testing.assert_array_equal(ours[rows], theirs)
     assert batch.sequence.tolist() == sorted(batch.sequence.tolist())
 
 
@@ -72,7 +72,7 @@ def test_streams_group_rows_of_one_entity_of_one_sequence(segments: list[Segment
             assert members == sorted(members)
 
 
-def test_a_single_segment_is_packed_as_it_is() -> None:
+def test_a_single_segment_is_packed_by_its_own_ids() -> None:
     segment = some_segment(3)
     batch = batch_of([segment])
     for stream, layout in zip(STREAMS, batch.layouts, strict=True):
@@ -82,7 +82,7 @@ def test_a_single_segment_is_packed_as_it_is() -> None:
 
 
 def test_a_user_twice_in_a_batch_is_two_sequences() -> None:
-    """Two segments of one user: nothing is shared, neither groups nor, with draws of their own, codes."""
+    """Two segments of one user share no groups and, with separate draws, no codes."""
     table = make_table(random_revlog(1, 40, cards=4))
     halves = [cut_segment(table, np.zeros(40, bool), start, start + 20, n) for n, start in enumerate((0, 20))]
     batch = batch_of(halves)
@@ -104,7 +104,7 @@ def test_inputs_are_those_of_each_segment_alone(segments: list[Segment]) -> None
 
 
 def test_inputs_hold_features_codes_and_cycles() -> None:
-    """A row chosen anywhere, its code and its first cycle by hand."""
+    """An arbitrary row; its code and its first cycle by hand."""
     segments = [some_segment(1), some_segment(2)]
     batch = batch_of(segments)
     row, segment, draw = 11, segments[1], draw_sequence(2, 5, 1)
@@ -127,7 +127,7 @@ def test_prefixes_of_all_64_bits_fit() -> None:
         ]
 
 
-def test_a_batch_moves_to_a_device_with_all_its_parts() -> None:
+def test_a_batch_moves_to_a_device_with_all_its_tensors() -> None:
     meta = torch.device("meta")
     batch = batch_of([some_segment(1)]).to(meta)
     held = [*vars(batch).values(), *batch.entities.values(), *vars(batch.labels).values()]
@@ -137,7 +137,7 @@ def test_a_batch_moves_to_a_device_with_all_its_parts() -> None:
     assert {x.device for x in tensors} == {meta}
 
 
-def test_segments_are_left_as_they_are() -> None:
+def test_segments_are_not_changed() -> None:
     segment = some_segment(4)
     copy = replace(segment, features=segment.features.copy(), ids={k: v.copy() for k, v in segment.ids.items()})
     batch_of([segment, segment]).features.zero_()

@@ -1,4 +1,4 @@
-"""Batches made by workers: the same for any number of them, in order, and what comes of errors and kills."""
+"""Batches made by workers: independent of the number of workers, in order, with errors and kills reported."""
 
 import os
 import pickle
@@ -22,13 +22,13 @@ from tests.batches.stores import make_store
 
 SEED = 4
 
-# So many that a few waiting batches hold more than 1024.
+# A few waiting batches then hold more than 1024 open files.
 OPEN_FILES = 300
 
 
 @dataclass(frozen=True)
-class Making:
-    """Makes training batches of a store."""
+class BatchMaker:
+    """Makes the training batches of a store."""
 
     place: DatabasePlace
     groups: list[Group]
@@ -39,10 +39,10 @@ class Making:
 
 
 @pytest.fixture
-def making(tmp_path: Path) -> Making:
+def maker(tmp_path: Path) -> BatchMaker:
     place = make_store(tmp_path / "store", range(1, 6))
     with place.open() as database:
-        return Making(place, training_groups(segment_places(ReviewStore(database), range(10)), 40))
+        return BatchMaker(place, training_groups(segment_places(ReviewStore(database), range(10)), 40))
 
 
 def tensors(batch: Batch) -> list[Tensor]:
@@ -59,20 +59,20 @@ def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("processes", [0, 1, 3])
-def test_batches_are_the_same_for_any_number_of_workers(making: Making, processes: int) -> None:
-    visits = [(epoch, group) for epoch in (0, 3) for group in range(len(making.groups))]
-    fetched = list(fetch(making, iter(visits), processes))
-    with making.place.open() as database:
+def test_batches_are_the_same_for_any_number_of_workers(maker: BatchMaker, processes: int) -> None:
+    visits = [(epoch, group) for epoch in (0, 3) for group in range(len(maker.groups))]
+    fetched = list(fetch(maker, iter(visits), processes))
+    with maker.place.open() as database:
         store = ReviewStore(database)
-        expected = [training_batch(store, making.groups[group], SEED, epoch) for epoch, group in visits]
+        expected = [training_batch(store, maker.groups[group], SEED, epoch) for epoch, group in visits]
     assert len(expected) > 8
     assert_equal(fetched, expected)
 
 
-def test_codes_are_drawn_afresh_by_epoch_segment_and_seed(making: Making) -> None:
-    with making.place.open() as database:
+def test_codes_differ_by_epoch_segment_and_seed(maker: BatchMaker) -> None:
+    with maker.place.open() as database:
         store = ReviewStore(database)
-        group = max(making.groups, key=len)
+        group = max(maker.groups, key=len)
         batches = [training_batch(store, group, seed, epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0))]
         rows = [len(read_segment(store, place)) for place in group]
     prefixes = [prefix for batch in batches for prefix in batch.prefix.tolist()]
@@ -81,8 +81,8 @@ def test_codes_are_drawn_afresh_by_epoch_segment_and_seed(making: Making) -> Non
     assert len(batches[0]) == sum(rows)
 
 
-def test_no_items_make_no_batches(making: Making) -> None:
-    assert list(fetch(making, [], 2)) == []
+def test_no_items_make_no_batches(maker: BatchMaker) -> None:
+    assert list(fetch(maker, [], 2)) == []
 
 
 def _fail_at_2(item: int) -> int:
@@ -91,19 +91,19 @@ def _fail_at_2(item: int) -> int:
     return item
 
 
-def test_errors_of_ours_arrive_as_themselves_in_their_turn() -> None:
-    """As in this process: what was made before comes first, and the message holds nothing of the worker's."""
-    made = fetch(_fail_at_2, range(5), 2)
-    assert [next(made), next(made)] == [0, 1]
+def test_an_rwkv_error_arrives_in_order_without_the_workers_text() -> None:
+    """Earlier results come first."""
+    results = fetch(_fail_at_2, range(5), 2)
+    assert [next(results), next(results)] == [0, 1]
     with pytest.raises(StoreError) as caught:
-        next(made)
+        next(results)
     assert str(caught.value) == "Broken.\n  where: a store\n  next: mend it"
 
 
-def test_errors_of_a_store_arrive_from_workers(making: Making) -> None:
-    gone = DatabasePlace(making.place.path / "none", 1 << 20, "SIZE", "the command")
+def test_errors_of_a_store_arrive_from_workers(maker: BatchMaker) -> None:
+    gone = DatabasePlace(maker.place.path / "none", 1 << 20, "SIZE", "the command")
     with pytest.raises(StoreError, match=r"There is no database(.|\n)*run `the command` first"):
-        next(fetch(Making(gone, making.groups), [(0, 0)], 1))
+        next(fetch(BatchMaker(gone, maker.groups), [(0, 0)], 1))
 
 
 def _die(item: int) -> int:
@@ -113,9 +113,9 @@ def _die(item: int) -> int:
 
 
 def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
-    made = fetch(_die, range(5), 1)
+    results = fetch(_die, range(5), 1)
     with pytest.raises(RwkvError, match=r"A worker process was killed(.|\n)*NUM_FETCH_PROCESSES"):
-        list(made)
+        list(results)
 
 
 def _process(item: int) -> int:
@@ -130,37 +130,36 @@ def _work_after_killing(worker: int, seconds: float) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_worker_is_that_error_wherever_it_is_noticed() -> None:
-    """Also in the midst of other work of the main thread."""
-    made = fetch(_process, range(100), 1)
-    worker = next(made)
+def test_a_killed_worker_is_an_error_during_other_work() -> None:
+    results = fetch(_process, range(100), 1)
+    worker = next(results)
     with pytest.raises(RwkvError, match="A worker process was killed"):
         _work_after_killing(worker, seconds=10)
 
 
 def _late_first(item: int) -> list[Tensor]:
-    """Many tensors, as a batch has; the first ones come when all the others wait for them."""
+    """Many tensors, as a batch has; the first item is ready only after all others wait."""
     time.sleep(2 * (item == 0))
     return [torch.full((1,), item) for _ in range(OPEN_FILES)]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_batches_under_way_may_hold_more_files_than_a_process_may_open_by_default() -> None:
+def test_waiting_batches_may_hold_more_files_than_the_default_limit() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
     try:
-        assert [int(made[0]) for made in fetch(_late_first, range(12), 4)] == list(range(12))
+        assert [int(result[0]) for result in fetch(_late_first, range(12), 4)] == list(range(12))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_place_can_travel_to_a_worker(making: Making) -> None:
-    assert pickle.loads(pickle.dumps(making)) == making
+def test_a_database_place_can_be_pickled(maker: BatchMaker) -> None:
+    assert pickle.loads(pickle.dumps(maker)) == maker
 
 
-def test_a_database_is_opened_once_in_a_process(making: Making) -> None:
-    """LMDB forbids twice; asked in a worker, so that nothing stays open here."""
-    assert list(fetch(_same_database, [making.place], 1)) == [True]
+def test_a_database_is_opened_once_in_a_process(maker: BatchMaker) -> None:
+    """LMDB forbids opening twice. The test runs in a worker, so that nothing stays open in this process."""
+    assert list(fetch(_same_database, [maker.place], 1)) == [True]
 
 
 def _same_database(place: DatabasePlace) -> bool:

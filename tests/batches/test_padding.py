@@ -1,4 +1,4 @@
-"""Batches brought to a few sizes: what is added does nothing, and all of it lies in one piece of memory."""
+"""Padded batches: the added rows change nothing, and all tensors lie in a single buffer."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -16,20 +16,20 @@ from tests.training.learners import some_batch
 
 FULL_ROWS = 800
 
-# Groups of a few rows; and of more than LONGEST_SCAN runs, which are scanned in two levels.
+# Groups of a few rows, and groups of more than LONGEST_SCAN runs, which are scanned in two levels.
 SHORT, LONG = some_batch(1, users=3, reviews=60), some_batch(2, users=2, reviews=500)
 BATCHES = pytest.mark.parametrize("batch", [SHORT, LONG], ids=["short", "long"])
 
 
 def tensors(batch: Batch) -> list[Tensor]:
-    found: list[Tensor] = []
+    collected: list[Tensor] = []
 
     def add(x: Tensor) -> Tensor:
-        found.append(x)
+        collected.append(x)
         return x
 
     batch.map(add)
-    return found
+    return collected
 
 
 def covered(ranges: Tensor) -> list[int]:
@@ -37,7 +37,7 @@ def covered(ranges: Tensor) -> list[int]:
 
 
 @BATCHES
-def test_rows_come_first_and_what_is_added_has_no_label(batch: Batch) -> None:
+def test_added_rows_come_last_and_have_no_label(batch: Batch) -> None:
     padded, rows = pad_batch(batch, FULL_ROWS).batch, len(batch)
     assert len(padded) % (FULL_ROWS // 8) == 0
     assert 0 <= len(padded) - rows < FULL_ROWS // 8
@@ -49,7 +49,7 @@ def test_rows_come_first_and_what_is_added_has_no_label(batch: Batch) -> None:
 
 
 @BATCHES
-def test_added_rows_are_a_group_of_their_own_in_every_stream(batch: Batch) -> None:
+def test_added_rows_are_a_separate_group_in_every_stream(batch: Batch) -> None:
     padded, rows = pad_batch(batch, FULL_ROWS).batch, len(batch)
     for ours, theirs in zip(padded.layouts, batch.layouts, strict=True):
         assert torch.equal(ours.order[:rows], theirs.order)
@@ -77,58 +77,58 @@ def test_the_plan_covers_every_row_once_in_order(batch: Batch) -> None:
 
 @BATCHES
 def test_runs_of_a_group_are_scanned_together(batch: Batch) -> None:
-    """Each slot that a run has lies in the range of its group, in order; idle ranges hold none of them."""
+    """The slots of a group's runs lie in the range of its scan, in order; idle ranges hold no used slot."""
     for layout in pad_batch(batch, FULL_ROWS).batch.layouts:
         plan = layout.groups.runs
         slots = scanned_slots(plan)
         for group in range(plan.groups):
-            of_group = [slot for *_, found, slot in plan.runs.tolist() if found == group and slot >= 0]
-            assert slots.get(group, []) == of_group
+            expected = [slot for *_, run_group, slot in plan.runs.tolist() if run_group == group and slot >= 0]
+            assert slots.get(group, []) == expected
         for slot, run in enumerate(plan.slot_run.tolist()):
             assert int(plan.runs[run, 4]) in (slot, -1)
 
 
 def scanned_slots(plan: RunPlan) -> dict[int, list[int]]:
-    """By group, the slots that its scan goes through and that runs have."""
+    """The used slots that each group's scan visits, by group."""
     used = {int(slot) for slot in plan.runs[:, 4] if slot >= 0}
-    found: dict[int, list[int]] = {}
+    scanned: dict[int, list[int]] = {}
     for group, scan in zip(plan.scanned_group.tolist(), plan.group_scan.tolist(), strict=True):
         items = range(*scan)
         slots = [slot for span in items for slot in range(*plan.spans[span].tolist())] if len(plan.spans) else items
         if mine := [slot for slot in slots if slot in used]:
-            found[group] = found.get(group, []) + mine
-    return found
+            scanned[group] = scanned.get(group, []) + mine
+    return scanned
 
 
-def test_both_kinds_of_scan_are_among_them() -> None:
+def test_the_batches_have_both_kinds_of_scan() -> None:
     plans = [layout.groups.runs for batch in (SHORT, LONG) for layout in pad_batch(batch, FULL_ROWS).batch.layouts]
     assert {bool(len(plan.spans)) for plan in plans if len(plan.slot_run)} == {True, False}
 
 
 @BATCHES
-def test_it_lies_in_one_piece_of_memory(batch: Batch) -> None:
+def test_a_padded_batch_lies_in_a_single_buffer(batch: Batch) -> None:
     padded = pad_batch(batch, FULL_ROWS)
     moved = PaddedBatch(padded.data.clone(), padded.template, padded.sizes)
-    there = tensors(moved.batch)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(there, tensors(padded.batch), strict=True))
+    copied = tensors(moved.batch)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(copied, tensors(padded.batch), strict=True))
     begin, end = moved.data.data_ptr(), moved.data.data_ptr() + moved.data.nbytes
-    places = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in there if x.numel())
+    places = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in copied if x.numel())
     assert begin <= places[0][0]
     assert places[-1][1] <= end
     assert all(stop <= following for (_, stop), (following, _) in pairwise(places))
 
 
 def test_equal_sizes_have_equal_shapes() -> None:
-    found: dict[tuple[int, ...], list] = {}
+    shapes_by_sizes: dict[tuple[int, ...], list] = {}
     for seed in range(6):
         padded = pad_batch(some_batch(seed, users=3, reviews=60), FULL_ROWS)
         shapes = [(x.shape, x.dtype) for x in tensors(padded.batch)]
-        assert found.setdefault(padded.sizes, shapes) == shapes
-    assert len(found) < 6
+        assert shapes_by_sizes.setdefault(padded.sizes, shapes) == shapes
+    assert len(shapes_by_sizes) < 6
 
 
 def test_a_batch_may_have_as_many_groups_as_rows() -> None:
-    """More of them than any batch of the published size has."""
+    """More groups than any batch of the published size has."""
     rows = 300_000
     small = some_batch(1, users=1, reviews=20)
     pick = torch.arange(rows) % len(small)

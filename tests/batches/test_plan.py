@@ -1,4 +1,4 @@
-"""Which segments make a batch: the grouping law (spec 5, "Batches"), orders of epochs, and going on in the middle."""
+"""The plan of batches: grouping (spec 5, "Batches"), the order of epochs, and continuing a run."""
 
 from collections import Counter
 from itertools import pairwise
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rwkv.batches.plan import (
     SegmentPlace,
     epoch_order,
+    filled_groups,
     fingerprint,
     history_places,
-    packed_groups,
     segment_places,
     steps_from,
     training_groups,
@@ -27,7 +27,7 @@ LIMIT = 50
 
 
 def places_of(rows: list[int]) -> list[SegmentPlace]:
-    """Places of the given lengths, two a user."""
+    """Segments of the given lengths, two for each user."""
     return [SegmentPlace(number // 2, number % 2, 0, count, count) for number, count in enumerate(rows)]
 
 
@@ -36,14 +36,14 @@ PLACES = st.lists(st.integers(1, LIMIT), max_size=40).map(places_of)
 
 @given(places=PLACES)
 def test_every_segment_is_in_one_group(places: list[SegmentPlace]) -> None:
-    for groups in (training_groups(places, LIMIT), packed_groups(places, LIMIT)):
+    for groups in (training_groups(places, LIMIT), filled_groups(places, LIMIT)):
         assert Counter(place for group in groups for place in group) == Counter(places)
         assert all(groups)
 
 
 @given(places=PLACES)
 def test_groups_take_the_longest_first_and_all_that_fit(places: list[SegmentPlace]) -> None:
-    """The law: number of segments * rows of the first <= MAX_TRAIN_GLOBAL_LEN, and one more would not fit."""
+    """Number of segments * rows of the first <= MAX_TRAIN_GLOBAL_LEN, and one more segment would not fit."""
     groups = training_groups(places, LIMIT)
     rows = [place.rows for group in groups for place in group]
     assert rows == sorted(rows, reverse=True)
@@ -65,7 +65,7 @@ def test_groups_by_hand() -> None:
     assert [[place.rows for place in group] for group in groups] == [[26], [25, 25], [12, 10, 7, 1]]
 
 
-def test_a_segment_may_fill_the_limit_but_not_pass_it() -> None:
+def test_a_segment_may_reach_the_limit_but_not_exceed_it() -> None:
     assert len(training_groups(places_of([LIMIT]), LIMIT)) == 1
     with pytest.raises(InputError) as caught:
         training_groups(places_of([3, 4, 5, LIMIT + 1]), LIMIT)
@@ -74,12 +74,12 @@ def test_a_segment_may_fill_the_limit_but_not_pass_it() -> None:
 
 
 def test_no_segments_make_no_groups() -> None:
-    assert training_groups([], LIMIT) == packed_groups([], LIMIT) == []
+    assert training_groups([], LIMIT) == filled_groups([], LIMIT) == []
 
 
 @given(places=st.lists(st.integers(1, 2 * LIMIT), max_size=40).map(places_of))
 def test_packed_groups_keep_the_order_and_fill_the_limit(places: list[SegmentPlace]) -> None:
-    groups = packed_groups(places, LIMIT)
+    groups = filled_groups(places, LIMIT)
     assert [place for group in groups for place in group] == places
     for group in groups:
         assert len(group) == 1 or sum(place.rows for place in group) <= LIMIT
@@ -88,7 +88,7 @@ def test_packed_groups_keep_the_order_and_fill_the_limit(places: list[SegmentPla
 
 
 def test_places_in_a_store(tmp_path: Path) -> None:
-    """30 reviews in segments of 10; users that are not there are left out."""
+    """30 reviews in segments of 10; users who are not in the store are left out."""
     with make_store(tmp_path, [3, 5]).open() as database:
         store = ReviewStore(database)
         segments, histories = segment_places(store, range(10)), history_places(store, range(10))
@@ -108,32 +108,33 @@ def test_an_epoch_visits_every_group_once(groups: int, seed: int, epoch: int) ->
     assert sorted(epoch_order(groups, seed, epoch)) == list(range(groups))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+def test_orders_differ_by_epoch_and_seed() -> None:
     orders = [epoch_order(20, seed, epoch) for seed in (1, 2) for epoch in range(3)]
     assert len(set(map(tuple, orders))) == len(orders)
     assert epoch_order(20, 1, 0) == orders[0]
 
 
 @given(groups=st.integers(1, 7), total=st.integers(0, 30), data=st.data())
-def test_steps_go_on_exactly_where_they_are_told(groups: int, total: int, data: st.DataObject) -> None:
+def test_steps_continue_from_any_step(groups: int, total: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, total))
     steps = [(n // groups, epoch_order(groups, 5, n // groups)[n % groups]) for n in range(total)]
     assert list(steps_from(0, total, groups, 5)) == steps
     assert list(steps_from(first, total, groups, 5)) == steps[first:]
 
 
-def test_steps_of_the_shipped_number_of_epochs_begin_at_once() -> None:
-    """EPOCHS = 1000000: a plan of all steps would never be ready."""
+def test_steps_are_planned_lazily() -> None:
+    """The shipped EPOCHS = 1000000 is too many to plan in advance."""
     assert next(iter(steps_from(0, 10**6 * 5000, 5000, 1))) == (0, epoch_order(5000, 1, 0)[0])
 
 
-def test_one_other_rating_is_other_data(tmp_path: Path) -> None:
-    """Though users and segments are the same."""
-    seen = []
+def test_the_fingerprint_changes_with_one_rating(tmp_path: Path) -> None:
+    """The users and segments are the same."""
+    fingerprints = []
     for name, change in (("a", 0), ("b", 1), ("c", 0)):
         with make_store(tmp_path / name, [1, 2], change=change).open() as database:
             store = ReviewStore(database)
-            seen.append(fingerprint(store, segment_places(store, [1, 2])))
-    assert seen[0] == seen[2]
-    assert seen[0] != seen[1]
-    assert seen[0].partition("histories")[0] == seen[1].partition("histories")[0]
+            fingerprints.append(fingerprint(store, segment_places(store, [1, 2])))
+    original, changed, repeated = fingerprints
+    assert original == repeated
+    assert original != changed
+    assert original.partition("histories")[0] == changed.partition("histories")[0]

@@ -1,4 +1,4 @@
-"""Whole histories for a GPU: nothing but what its kernels read, in one piece that survives every move."""
+"""Whole histories for a GPU: only what the kernels read, in a single buffer that can be pickled and moved."""
 
 import pickle
 from itertools import pairwise
@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from rwkv.batches.single_buffer import OnePiece
+from rwkv.batches.single_buffer import SingleBuffer
 from rwkv.batches.sliced import gpu_slices, plain_slices, stored_rows
 from rwkv.model.gpu_batch import GpuBatch, gpu_batch
 from tests.ops.gpu import needs_gpu
@@ -18,12 +18,12 @@ PART_ROWS = 100
 
 
 def tensors(batch: GpuBatch) -> list[Tensor]:
-    found: list[Tensor] = []
-    batch.map(lambda x: found.append(x) or x)
-    return found
+    collected: list[Tensor] = []
+    batch.map(lambda x: collected.append(x) or x)
+    return collected
 
 
-def in_one() -> OnePiece[GpuBatch]:
+def buffered() -> SingleBuffer[GpuBatch]:
     return gpu_slices(BATCH, PART_ROWS)
 
 
@@ -40,28 +40,28 @@ def test_stored_rows_have_the_inputs_of_the_batch() -> None:
     assert torch.equal(plain_inputs(stored_rows(BATCH)), BATCH.inputs())
 
 
-def test_one_piece_holds_the_batch() -> None:
+def test_a_single_buffer_holds_the_batch() -> None:
     expected = gpu_batch(stored_rows(BATCH), BATCH.layouts, PART_ROWS)
-    piece = in_one()
-    assert all(x.is_meta for x in tensors(piece.template))
-    assert_same(piece.batch, expected)
-    assert_same(pickle.loads(pickle.dumps(piece)).batch, expected)
-    assert_same(piece.to(torch.device("cpu")).batch, expected)
+    buffer = buffered()
+    assert all(x.is_meta for x in tensors(buffer.template))
+    assert_same(buffer.batch, expected)
+    assert_same(pickle.loads(pickle.dumps(buffer)).batch, expected)
+    assert_same(buffer.to(torch.device("cpu")).batch, expected)
 
 
 @needs_gpu
-def test_one_piece_goes_to_a_gpu() -> None:
-    pinned = in_one().pin_memory()
+def test_a_single_buffer_moves_to_a_gpu() -> None:
+    pinned = buffered().pin_memory()
     assert pinned.data.is_pinned()
-    there = pinned.to(torch.device("cuda")).batch
-    assert all(x.is_cuda for x in tensors(there))
-    assert_same(there.map(Tensor.cpu), in_one().batch)
+    on_gpu = pinned.to(torch.device("cuda")).batch
+    assert all(x.is_cuda for x in tensors(on_gpu))
+    assert_same(on_gpu.map(Tensor.cpu), buffered().batch)
 
 
-def test_tensors_lie_side_by_side_where_kernels_like_them() -> None:
-    piece = in_one()
-    begin, end = piece.data.data_ptr(), piece.data.data_ptr() + piece.data.nbytes
-    places = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in tensors(piece.batch) if x.numel())
+def test_tensors_are_aligned_and_do_not_overlap() -> None:
+    buffer = buffered()
+    begin, end = buffer.data.data_ptr(), buffer.data.data_ptr() + buffer.data.nbytes
+    places = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in tensors(buffer.batch) if x.numel())
     assert all((first - begin) % 128 == 0 for first, _ in places)
     assert all(stop <= following for (_, stop), (following, _) in pairwise([*places, (end, end)]))
 

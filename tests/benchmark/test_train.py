@@ -306,7 +306,7 @@ def _file_as_folder(training: Training) -> dict[str, object]:
         (lambda _: {"TRAIN_MODE": "S"}, ["TRAIN_MODE"]),
         (
             lambda _: {"MAX_TRAIN_GLOBAL_LEN": SEGMENT_ROWS // 3},
-            ["longer than a training step", "MAX_TRAIN_GLOBAL_LEN"],
+            ["exceeds the rows of a training step", "MAX_TRAIN_GLOBAL_LEN"],
         ),
         (lambda _: {"LOAD_MODEL": True, "LOAD_MODEL_NAME": "none"}, ["There is no file of weights", "none.pth"]),
         (_file_as_folder, ["cannot be written", "file"]),

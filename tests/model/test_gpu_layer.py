@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.batches.single_buffer import in_one_piece
+from rwkv.batches.single_buffer import in_single_buffer
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.gpu_batch import gpu_batch
 from rwkv.model.gpu_network import rows_before_heads_fused
@@ -133,7 +133,7 @@ def test_slices_on_a_gpu_are_the_whole_on_the_cpu(slice_rows: int) -> None:
     layouts = layouts_of(ids, is_query)
     rows, network = random_rows(3, len(is_query)), recipe_network(PUBLISHED)
     expected = network(plain_inputs(rows), layouts)
-    batch = in_one_piece(gpu_batch(rows, layouts, slice_rows)).to(GPU).batch
+    batch = in_single_buffer(gpu_batch(rows, layouts, slice_rows)).to(GPU).batch
     network = network.to(GPU)
     x, again = (rows_before_heads_fused(network, batch) for _ in range(2))
     assert torch.equal(x, again)
