@@ -1,7 +1,8 @@
 """The words used everywhere: tensor dimensions, streams, columns and units.
 
-Dimension letters, in names and comments: N rows (review and query rows together), R reviews, G groups of a stream,
-B chunks, T rows of a chunk, C channels, H heads, K channels of a head, F stored features, E encoded inputs.
+Dimension letters, in names and comments: N rows (review and query rows together), R reviews, S sequences of a batch,
+G groups of a stream, B chunks, T rows of a chunk, C channels, H heads, K channels of a head, F stored features,
+E inputs of the network. Small letters and words are other sizes, explained where they are used.
 """
 
 SECONDS_PER_DAY = 86_400

@@ -87,7 +87,7 @@ def worker_errors() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         hint = "lower NUM_FETCH_PROCESSES, then rerun to continue"
-        raise RwkvError("A worker process was killed, most likely because memory ran out.", hint=hint) from error
+        raise RwkvError("A worker process was killed, probably because memory ran out.", hint=hint) from error
 
 
 def _allow_open_files() -> None:

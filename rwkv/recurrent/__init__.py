@@ -1,1 +1,1 @@
-"""The recurrent form: one person's reviews one at a time, with no future in reach."""
+"""The recurrent form: an engine that predicts one person's reviews one at a time, from the past alone."""

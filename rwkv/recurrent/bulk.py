@@ -1,4 +1,4 @@
-"""A whole history taken in by the parallel form, part by part: the numbers and states of one review at a time."""
+"""Feeding a whole history in parts by the parallel form, with the results of feeding one review at a time."""
 
 import ctypes
 from collections.abc import Iterator
@@ -12,88 +12,94 @@ from rwkv.arrays import Ints
 from rwkv.data.history import RevlogTable, order_by_card
 from rwkv.model.curve import immediate_recall, recall
 from rwkv.recurrent.features import Review, reviews_of
-from rwkv.recurrent.forward import After, Passes
-from rwkv.recurrent.person import Person, Taken
-from rwkv.recurrent.predictions import Predictions, check_finite, nothing_said, p_logits
-from rwkv.recurrent.rows import Look, Rows, rows_of
+from rwkv.recurrent.forward import NetworkRunner, StatesAfter
+from rwkv.recurrent.person import Person, UndoRecord
+from rwkv.recurrent.predictions import Predictions, check_finite, empty_predictions, p_logits
+from rwkv.recurrent.rows import HistoryRows, Lookup, history_rows
 from rwkv.recurrent.state_store import CURVE, Key
 
-# Reviews that go through the network together: large products, and states of bounded size.
-TOGETHER = 1024
+# Large enough for efficient products, small enough to bound the memory of states.
+REVIEWS_PER_PASS = 1024
 
-# glibc's numbers of the options; from which size on blocks are the system's own, and how much may lie free at the end
-# of the heap. A layer's states take less: to get such a block from the system takes as long as to fill it.
+# Options of glibc's mallopt: the size from which a block is mapped by itself, and the free memory kept at the end of
+# the heap. A layer's states stay below that size, since mapping such a block takes as long as filling it.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 _LARGE, _SPARE = 16 << 20, 64 << 20
 
 
-def feed_parts(passes: Passes, person: Person, table: RevlogTable) -> Iterator[Predictions]:
-    """Take a checked history in; yields what was said of each part of at most TOGETHER reviews, once it is taken in."""
-    large_blocks_apart()
-    for start in range(0, len(table), TOGETHER):
-        part = table.part(slice(start, start + TOGETHER))
-        yield _feed(passes, person, list(reviews_of(part)), order_by_card(part.card).previous)
+def feed_parts(runner: NetworkRunner, person: Person, table: RevlogTable) -> Iterator[Predictions]:
+    """Feed a checked history and yield the predictions of each part of at most REVIEWS_PER_PASS reviews.
+
+    A part is fed completely before its predictions are yielded.
+    """
+    return_large_blocks()
+    for start in range(0, len(table), REVIEWS_PER_PASS):
+        part = table.part(slice(start, start + REVIEWS_PER_PASS))
+        yield _feed(runner, person, list(reviews_of(part)), order_by_card(part.card).previous)
 
 
-def _feed(passes: Passes, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
-    """previous: by review the card's review before in this part, -1 where there is none."""
-    taken: list[Taken] = []
-    done = False
+def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
+    """Feed one part. previous: index within the part of the card's previous review, -1 if there is none."""
+    records: list[UndoRecord] = []
+    completed = False
     try:
-        looks = []
+        lookups = []
         for review in reviews:
-            looks.append(person.look(review))
-            taken.append(person.take_in(review))
-        rows = rows_of(looks, person.identities, person.calendar)
+            lookups.append(person.look_up(review))
+            records.append(person.add(review))
+        rows = history_rows(lookups, person.identities, person.calendar)
         states: dict[Key, Tensor] = {}
 
-        def keep(after: After) -> None:
+        def keep(after: StatesAfter) -> None:
             keys = ((after.stream, number) for number in after.entities)
             states.update(zip(keys, after.states, strict=True))
 
-        x = passes.many(rows.inputs, rows.is_query, rows.numbers, person.states, keep)
-        outputs = passes.read_out(x)
+        x = runner.many_rows(rows.inputs, rows.is_query, rows.numbers, person.states, keep)
+        outputs = runner.read_out(x)
         check_finite(outputs)
-        said = _said(person, reviews, looks, rows, outputs, previous)
-        of_reviews = outputs[~rows.is_query]
-        curves = {(CURVE, found.numbers[0]): row for row, found in enumerate(looks)}
-        states.update({key: of_reviews[row : row + 1].clone() for key, row in curves.items()})
-        done = True
+        predictions = _predictions(person, reviews, lookups, rows, outputs, previous)
+        review_outputs = outputs[~rows.is_query]
+        last_rows = {(CURVE, lookup.numbers[0]): row for row, lookup in enumerate(lookups)}
+        states.update({key: review_outputs[row : row + 1].clone() for key, row in last_rows.items()})
+        completed = True
     finally:
-        if not done:
-            for one in reversed(taken):
-                person.revert(one)
-    person.store.put(states)  # holds them also where the disk is full
-    return said
+        if not completed:
+            for record in reversed(records):
+                person.revert(record)
+    person.store.put(states)  # keeps them in memory even if the disk is full
+    return predictions
 
 
-def _said(
-    person: Person, reviews: list[Review], looks: list[Look], rows: Rows, outputs: Tensor, previous: Ints
+def _predictions(
+    person: Person, reviews: list[Review], lookups: list[Lookup], rows: HistoryRows, outputs: Tensor, previous: Ints
 ) -> Predictions:
-    said = nothing_said(len(reviews))
+    predictions = empty_predictions(len(reviews))
     ratings = p_logits(outputs[rows.is_query])
     queried = rows.review[rows.is_query].numpy()
-    said.p_imm[queried], said.p_all[queried] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
+    predictions.p_imm[queried], predictions.p_all[queried] = (
+        immediate_recall(ratings).numpy(),
+        ratings.softmax(-1).numpy(),
+    )
 
     elapsed_s = torch.tensor([review.elapsed_s for review in reviews], dtype=torch.float64)
     within = np.flatnonzero(previous >= 0)
-    of_reviews = outputs[~rows.is_query]
-    said.p_ahead[within] = recall(of_reviews[previous[within]], elapsed_s[within]).numpy()
+    review_outputs = outputs[~rows.is_query]
+    predictions.p_ahead[within] = recall(review_outputs[previous[within]], elapsed_s[within]).numpy()
     firsts = np.flatnonzero(previous < 0)
-    curves = person.states(CURVE, [looks[i].numbers[0] for i in firsts])
+    curves = person.states(CURVE, [lookups[i].numbers[0] for i in firsts])
     earlier = [(i, curve) for i, curve in zip(firsts.tolist(), curves, strict=True) if curve is not None]
     if earlier:
-        where = [i for i, _ in earlier]
-        said.p_ahead[where] = recall(torch.cat([curve for _, curve in earlier]), elapsed_s[where]).numpy()
-    return said
+        known = [i for i, _ in earlier]
+        predictions.p_ahead[known] = recall(torch.cat([curve for _, curve in earlier]), elapsed_s[known]).numpy()
+    return predictions
 
 
 @cache
-def large_blocks_apart() -> None:
-    """Have blocks of 16 megabytes and more returned to the system when they are freed, in this process from now on.
+def return_large_blocks() -> None:
+    """Return blocks of at least 16 MB to the system when they are freed, for the rest of this process.
 
-    glibc otherwise raises that size with each large block that is freed, up to 32 MB: then states that stay lie between
-    what passes have used, which can no longer be returned. Other C libraries are left as they are.
+    By default glibc raises the limit up to 32 MB with each large block that is freed. Temporary tensors would then lie
+    between states in the heap and could not be returned. Other C libraries are not changed.
     """
     option = getattr(ctypes.CDLL(None), "mallopt", None)
     if option is not None:

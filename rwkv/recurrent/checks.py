@@ -1,4 +1,4 @@
-"""What a review must be like before it may change anything (spec 1 and 7)."""
+"""Checks of reviews, histories and draws before they change anything (spec 1 and 7)."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,20 @@ from rwkv.vocab import RATINGS
 
 _FLAGS = ("note_missing", "deck_missing", "preset_missing", "shares_note_code")
 _WHOLE = tuple(name for name in Review.__dataclass_fields__ if name not in _FLAGS)
-# Name -> how many bits the signed number has, as in a RevlogTable.
+# Bits of each signed column besides its sign, as in a RevlogTable.
 _BITS = dict.fromkeys(_WHOLE, 63) | {"day_offset": 31, "elapsed_days": 31, "state": 7}
 _IN_ORDER = "reviews in time order"
 
 
 def checked(review: Review, totals: Totals) -> Review:
-    """The review as it is to be taken in. Raises HistoryError, naming the review, where it cannot be.
+    """Check a review that follows `totals`.
 
-    Intervals below -1 and durations below 0, which clocks that were set back leave, are taken as 0, as in a history;
-    durations become whole milliseconds.
+    Returns:
+        The review with Python integers and a duration in whole milliseconds. Intervals below -1 and negative
+        durations, which clocks that were set back leave, become 0.
+
+    Raises:
+        HistoryError: A value is invalid or the review is out of order.
     """
     where = f"review {review.review_th} of card {review.card}"
     if not all(type(getattr(review, name)) is int for name in _WHOLE):
@@ -37,7 +41,7 @@ def checked(review: Review, totals: Totals) -> Review:
         if not -(1 << bits) <= getattr(review, name) < 1 << bits:
             raise HistoryError(f"{name} is out of range.", where=where, got=str(getattr(review, name)))
     if review.rating not in RATINGS:
-        raise HistoryError("The rating is none of the four.", where=where, got=str(review.rating), expected="1 to 4")
+        raise HistoryError("The rating is invalid.", where=where, got=str(review.rating), expected="1 to 4")
     _check_order(review.review_th, review.day_offset, totals, where)
     if review.elapsed_days >= -1 and review.elapsed_s >= -1 and review.duration_ms >= 0:
         return review
@@ -50,38 +54,49 @@ def checked(review: Review, totals: Totals) -> Review:
 
 
 def checked_durations(duration_ms: Sequence[float]) -> list[int]:
-    """Whole milliseconds of an answer of each rating [4]. Raises InputError for others, negative ones included."""
+    """Check the answer times of the four ratings.
+
+    Returns:
+        The times in whole milliseconds, [4].
+
+    Raises:
+        InputError: There are not four, or one is negative or not finite.
+    """
     durations = [_whole(duration, "duration_ms", "the answers") for duration in duration_ms]
     if len(durations) != len(RATINGS) or not all(0 <= duration < 2**63 for duration in durations):
         expected = f"{len(RATINGS)} durations of 0 ms or more, one for each rating"
-        raise InputError("The durations of the answers cannot be.", got=str(durations), expected=expected)
+        raise InputError("The durations of the answers are invalid.", got=str(durations), expected=expected)
     return durations
 
 
 def check_draw(draw: SequenceDraw) -> None:
-    """Raises InputError where these are no random encodings."""
+    """Check the draw of the random encodings.
+
+    Raises:
+        InputError: The draw does not have the form that `draw_sequence` returns.
+    """
     fits = isinstance(draw.prefix, int) and 0 <= draw.prefix < 2**64 and len(draw.phases) == len(CYCLE_DAYS)
     if not fits or not all(isinstance(phase, int) and 0 <= phase < 2**31 for phase in draw.phases):
-        expected = f"64 bits, and {len(CYCLE_DAYS)} days from 0, as `draw_sequence` gives them"
-        raise InputError("The draw of the random encodings cannot be.", got=repr(draw)[:200], expected=expected)
+        expected = f"a prefix of 64 bits and {len(CYCLE_DAYS)} phases of 0 days or more, as from `draw_sequence`"
+        raise InputError("The draw of the random encodings is invalid.", got=repr(draw)[:200], expected=expected)
 
 
 def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
-    """The same of a whole history that follows what was taken in so far."""
+    """Check a history that follows `totals`, like `checked`; errors name the row."""
     if len(table) == 0:
         return table
     outside = ~np.isin(table.rating, RATINGS)
     if outside.any():
         row = int(outside.argmax())
         got = str(table.rating[row])
-        raise HistoryError("The rating is none of the four.", where=_row(table, row), got=got, expected="1 to 4")
+        raise HistoryError("The rating is invalid.", where=_row(table, row), got=got, expected="1 to 4")
     for name in ("review_th", "day_offset"):
         column = getattr(table, name).astype(np.int64)
         backwards = np.diff(column) < (1 if name == "review_th" else 0)
         if backwards.any():
             row = int(backwards.argmax()) + 1
             got = f"{column[row]} after {column[row - 1]}"
-            raise HistoryError(f"{name} runs backwards.", where=_row(table, row), got=got, expected=_IN_ORDER)
+            raise HistoryError(f"{name} is out of order.", where=_row(table, row), got=got, expected=_IN_ORDER)
     _check_order(int(table.review_th[0]), int(table.day_offset[0]), totals, _row(table, 0))
     return replace(
         table,
@@ -94,10 +109,10 @@ def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
 def _check_order(review_th: int, day_offset: int, totals: Totals, where: str) -> None:
     if review_th <= totals.review_th:
         got = f"{review_th} after {totals.review_th}"
-        raise HistoryError("review_th runs backwards.", where=where, got=got, expected=_IN_ORDER)
+        raise HistoryError("review_th is out of order.", where=where, got=got, expected=_IN_ORDER)
     if totals.today is not None and day_offset < totals.today:
         got = f"{day_offset} after {totals.today}"
-        raise HistoryError("day_offset runs backwards.", where=where, got=got, expected=_IN_ORDER)
+        raise HistoryError("day_offset is out of order.", where=where, got=got, expected=_IN_ORDER)
 
 
 def _whole_durations(table: RevlogTable) -> Ints:
@@ -105,13 +120,13 @@ def _whole_durations(table: RevlogTable) -> Ints:
     if odd.any():
         row = int(odd.argmax())
         raise HistoryError("duration_ms is out of range.", where=_row(table, row), got=str(table.duration_ms[row]))
-    # Whole ones are left as they are: not all fit into a float.
+    # Integers are not converted, since large ones do not fit into a float.
     durations = table.duration_ms if table.duration_ms.dtype.kind == "i" else np.rint(table.duration_ms)
     return np.maximum(durations, 0).astype(np.int64)
 
 
 def _whole(value: object, name: str, where: str) -> int:
-    """NumPy's whole numbers become Python's, and durations whole; anything else is refused."""
+    """Convert NumPy's integers to Python's and round durations; refuse anything else."""
     if name == "duration_ms" and isinstance(value, float | np.floating) and math.isfinite(value):
         return round(float(value))
     if isinstance(value, bool) or not isinstance(value, Integral):

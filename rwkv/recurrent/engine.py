@@ -1,4 +1,4 @@
-"""The engine: one person's states, fed in bulk or one review at a time, and what the model says from them (spec 7)."""
+"""The engine: one person's states, fed in bulk or one review at a time, and predictions from them (spec 7)."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -15,7 +15,7 @@ from rwkv.model.network import Network
 from rwkv.recurrent.bulk import feed_parts
 from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
 from rwkv.recurrent.features import Review
-from rwkv.recurrent.forward import Passes
+from rwkv.recurrent.forward import NetworkRunner
 from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.intervals import Button, Curve
 from rwkv.recurrent.person import DEFAULT_LIMIT, Person, Question, UndoLog, keys_of
@@ -26,25 +26,34 @@ from rwkv.recurrent.predictions import (
     ahead,
     buttons,
     check_finite,
+    empty_predictions,
     joined,
-    nothing_said,
     outlook,
     predict_many,
     predict_one,
-    said_of,
+    prediction_of,
 )
-from rwkv.recurrent.rows import rows_of_one
+from rwkv.recurrent.rows import review_rows
 from rwkv.recurrent.snapshot import person_bytes, read_person, write_person
 from rwkv.recurrent.state_store import CURVE, DEFAULT_MEMORY, StateStore
 
 
 class Engine:
-    """Walks one person's history. Gives the numbers of `Network.forward` over the whole of it. States are float32.
+    """Predicts one person's reviews in time order, with the results of `Network.forward` over the whole history.
 
-    network: ready to predict; its weights must not change. draw: the random encodings of the history. codes: gives the
-    identity codes instead. memory: bytes of states that are held, the others lie in a temporary file in `folder`; a
-    pass in bulk takes up to 250 MB beside them, and each review that can be undone 280 kB. undo_limit: how many of
-    the latest reviews can be taken back. Raises InputError for a draw that cannot be.
+    States are float32. Feeding in bulk needs up to 250 MB besides the states, and each review that can be undone
+    280 kB.
+
+    Args:
+        network: The network, ready to predict; its weights must not change.
+        draw: The random encodings of the history.
+        codes: Gives the identity codes in place of the draw's.
+        memory: Bytes of states to keep in memory; the others lie in a temporary file.
+        folder: Folder of the temporary file; None for the system's.
+        undo_limit: Number of latest reviews that can be undone.
+
+    Raises:
+        InputError: The draw is invalid.
     """
 
     def __init__(
@@ -58,7 +67,7 @@ class Engine:
         undo_limit: int = DEFAULT_LIMIT,
     ) -> None:
         check_draw(draw)
-        self._passes = Passes(network)
+        self._runner = NetworkRunner(network)
         self._person = Person(draw, StateStore(memory, folder), codes)
         self._undo = UndoLog(undo_limit)
 
@@ -73,17 +82,25 @@ class Engine:
         codes: CodeSource | None = None,
         memory: int = DEFAULT_MEMORY,
     ) -> "Engine":
-        """An engine without history from a file of weights, those of the package by default, in float32 on the CPU.
+        """Make an engine without history from a file of weights, in float32 on the CPU.
 
-        draw: the random encodings, None for those of `user` and `seed`. The others: as of an Engine. Raises
-        CheckpointError.
+        Args:
+            path: The weights; None for those of the package.
+            user: User whose random encodings are drawn.
+            seed: Seed of the random encodings.
+            draw: The random encodings; None to draw those of `user` and `seed`.
+            codes: Gives the identity codes in place of the draw's.
+            memory: Bytes of states to keep in memory.
+
+        Raises:
+            CheckpointError: The file of weights is missing, damaged or of another model.
         """
         network = load_network(SHIPPED if path is None else Path(path), torch.device("cpu"), torch.float32)
         return cls(network, draw or draw_sequence(user, seed), codes=codes, memory=memory)
 
     @property
     def reviews(self) -> int:
-        """How many reviews were taken in."""
+        """Number of reviews so far."""
         return self._person.counters.totals.reviews
 
     @property
@@ -93,59 +110,76 @@ class Engine:
 
     @property
     def fingerprint(self) -> str:
-        """Of all reviews so far, in order."""
+        """Fingerprint of all reviews so far, in order, as hexadecimal digits."""
         return self._person.fingerprint.hex()
 
     def answer(self, review: Review) -> Prediction:
-        """Predict a review from what came before it, then take it in. Reviews come in time order.
+        """Predict a review from the reviews before it, then add it to the history.
 
-        Raises HistoryError, and changes nothing, where the review cannot be one.
+        Raises:
+            HistoryError: The review is invalid or out of order. Nothing is changed then.
         """
         person = self._person
         review = checked(review, person.counters.totals)
-        found = person.look(review)
-        before = {key: person.store.get(key) for key in keys_of(found)}
-        *states, curve = before.values()
-        inputs = rows_of_one(found, person.identities, person.calendar)
-        outputs, after = self._passes.few(inputs, states, writes=1)
+        lookup = person.look_up(review)
+        old_states = {key: person.store.get(key) for key in keys_of(lookup)}
+        *states, curve = old_states.values()
+        inputs = review_rows(lookup, person.identities, person.calendar)
+        outputs, new_states = self._runner.few_rows(inputs, states, writes=1)
         check_finite(outputs)
         p_ahead = ahead(curve, review.elapsed_s)
-        self._undo.add(person.take_in(review), before)
-        person.store.put(dict(zip(before, [*after, outputs[-1:].clone()], strict=True)))
-        return said_of(outputs, p_ahead) if len(outputs) == 2 else Prediction(p_ahead, None, None)
+        self._undo.add(person.add(review), old_states)
+        person.store.put(dict(zip(old_states, [*new_states, outputs[-1:].clone()], strict=True)))
+        return prediction_of(outputs, p_ahead) if len(outputs) == 2 else Prediction(p_ahead, None, None)
 
     def feed(self, table: RevlogTable) -> Predictions:
-        """Predict and take in a history that goes on from what came before, in bulk: as `answer` within 2e-5.
+        """Predict and add many reviews at once; the predictions equal those of `answer` within 2e-5.
 
-        Raises HistoryError, naming the row, and changes nothing, where a row cannot be a review. Reviews taken in so,
-        and those before them, can no longer be taken back.
+        These reviews and all earlier ones can no longer be undone.
+
+        Args:
+            table: Reviews that follow those so far.
+
+        Raises:
+            HistoryError: A row is invalid or out of order; the error names it. Nothing is changed then.
         """
-        return joined([nothing_said(0), *self.feeding(table)])
+        return joined([empty_predictions(0), *self.feeding(table)])
 
     def feeding(self, table: RevlogTable) -> Iterator[Predictions]:
-        """The same part by part, as they are done; where an error ends it, the parts before it are taken in."""
+        """Like `feed`, but yield the predictions in parts. After an error, the parts yielded so far stay added."""
         table = checked_table(table, self._person.counters.totals)
         self._undo.clear()
-        return feed_parts(self._passes, self._person, table)
+        return feed_parts(self._runner, self._person, table)
 
     def predict(self, question: Question) -> Prediction:
-        """What is said of a review that may come next; p_imm is said also of a card's first. Changes nothing."""
-        return predict_one(self._passes, self._person, self._asked(question))
+        """Predict a possible next review without adding it; p_imm is given even for a card's first review."""
+        return predict_one(self._runner, self._person, self._possible_review(question))
 
     def predict_many(self, questions: Sequence[Question]) -> Predictions:
-        """The same of many, none of which knows of the others, within 2e-5 of one at a time."""
-        return predict_many(self._passes, self._person, [self._asked(question) for question in questions])
+        """Predict many possible next reviews, each as if it were the only one; equals `predict` within 2e-5."""
+        reviews = [self._possible_review(question) for question in questions]
+        return predict_many(self._runner, self._person, reviews)
 
     def predict_all(self, day_offset: int, elapsed_days: Sequence[int], elapsed_s: Sequence[int]) -> Predictions:
-        """The same of the whole collection now. elapsed_days, elapsed_s: since the latest review of each of `cards`."""
-        when = zip(self.cards, elapsed_days, elapsed_s, strict=True)
-        return self.predict_many([Question(card, day_offset, days, seconds) for card, days, seconds in when])
+        """Predict a review of every card now, in the order of `cards`.
+
+        Args:
+            day_offset: Today, as in a Review.
+            elapsed_days: Whole days since the latest review of each card.
+            elapsed_s: Seconds since the latest review of each card.
+        """
+        rows = zip(self.cards, elapsed_days, elapsed_s, strict=True)
+        return self.predict_many([Question(card, day_offset, days, seconds) for card, days, seconds in rows])
 
     def curve(self, card: int) -> Curve:
-        """The forgetting curve since the card's latest review. Raises InputError for a card that was never reviewed."""
+        """The card's forgetting curve since its latest review.
+
+        Raises:
+            InputError: The card was never reviewed.
+        """
         outputs = self._person.store.get((CURVE, self._person.identities.number("card_id", card)))
         if outputs is None:
-            raise InputError("The card was never reviewed, so it has no forgetting curve.", where=f"card {card}")
+            raise InputError("A card without reviews has no forgetting curve.", where=f"card {card}")
         return Curve(outputs)
 
     def buttons(
@@ -157,57 +191,81 @@ class Engine:
         state: int = 2,
         duration_ms: float = 0,
     ) -> list[Button]:
-        """What Again, Hard, Good and Easy would lead to. Changes nothing.
+        """The outcomes of answering Again, Hard, Good or Easy, without adding a review.
 
-        retention: desired at the next review. ordered: none of the intervals is shorter than one before it.
-        state, duration_ms: of the answer, as of a Review.
+        Args:
+            question: The review to answer.
+            retention: Desired retention at the next review, between 0 and 1.
+            ordered: Raise intervals so that none is shorter than that of a lower rating.
+            state: State of the answer, as in a Review.
+            duration_ms: Answer time in milliseconds.
+
+        Raises:
+            InputError: The retention is not between 0 and 1, or an unknown card has no place.
+            HistoryError: The review is invalid or out of order.
         """
-        review = self._asked(question, state, duration_ms)
-        return buttons(self._passes, self._person, review, retention, ordered)
+        review = self._possible_review(question, state, duration_ms)
+        return buttons(self._runner, self._person, review, retention, ordered)
 
     def outlook(self, questions: Sequence[Question], duration_ms: Sequence[float]) -> Iterator[Outlook]:
-        """The predictions, curves and buttons of many cards, part by part; as one at a time within 2e-5.
+        """Yield predictions, curves and outcomes of many cards in parts, without adding a review.
 
-        duration_ms: of an answer of each rating [4]. Changes nothing. Raises InputError for other durations.
+        The results equal those of `predict`, `curve` and `buttons` within 2e-5.
+
+        Args:
+            questions: The reviews to predict.
+            duration_ms: Answer time of each rating in milliseconds, [4].
+
+        Raises:
+            InputError: A duration is invalid.
         """
-        reviews = [self._asked(question) for question in questions]
-        return outlook(self._passes, self._person, reviews, checked_durations(duration_ms))
+        reviews = [self._possible_review(question) for question in questions]
+        return outlook(self._runner, self._person, reviews, checked_durations(duration_ms))
 
     def undo(self, count: int = 1) -> None:
-        """Take the latest reviews back, bit for bit. Raises InputError where so many cannot be."""
+        """Undo the latest reviews exactly.
+
+        Raises:
+            InputError: Fewer reviews can be undone. Nothing is changed then.
+        """
         self._undo.undo(self._person, count)
 
     def save(self, path: Path | str) -> None:
-        """Write everything but what `undo` needs. A kill at any moment leaves the old file or the new one, whole."""
-        write_person(Path(path), self._person, self._passes.network)
+        """Write the engine to a file, without the data of `undo`. A kill leaves either the old file or the new one."""
+        write_person(Path(path), self._person, self._runner.network)
 
     @property
     def saved_bytes(self) -> int:
-        """The size of the file that `save` would write, but for a few hundred bytes."""
-        return person_bytes(self._person, self._passes.network)
+        """Size of the file that `save` would write, without its header of a few hundred bytes."""
+        return person_bytes(self._person, self._runner.network)
 
     def restore(self, path: Path | str, history: RevlogTable | None = None) -> None:
-        """Become the engine that was saved, bit for bit, codes and draw included.
+        """Restore a saved engine exactly, including its codes and draw.
 
-        history: what the saved reviews must have been, perhaps with more after them. Raises SnapshotError, and changes
-        nothing, where the file is damaged, or of other weights or another history.
+        Args:
+            path: The file.
+            history: If given, a history that must begin with the saved reviews.
+
+        Raises:
+            SnapshotError: The file is missing, damaged, or of other weights or another history. Nothing is changed
+                then.
         """
-        self._person = read_person(Path(path), self._person, self._passes.network, history)
+        self._person = read_person(Path(path), self._person, self._runner.network, history)
         self._undo.clear()
 
     def branch(self) -> "Engine":
-        """An engine after the same reviews, to ask what would come of others; its memory grows by what it takes in.
+        """An engine with the same history that can be fed separately; it stores only the states that it changes.
 
-        This one must take nothing in, and not be closed, before that one is closed.
+        Do not feed or close this engine before the branch is closed.
         """
-        twin = copy(self)
-        twin._person, twin._undo = self._person.branch(), UndoLog(0)
-        return twin
+        branch = copy(self)
+        branch._person, branch._undo = self._person.branch(), UndoLog(0)
+        return branch
 
     def close(self) -> None:
-        """Free memory and disk of the states."""
+        """Free the memory and disk space of the states."""
         self._person.store.close()
 
-    def _asked(self, question: Question, state: int = 0, duration_ms: float = 0) -> Review:
+    def _possible_review(self, question: Question, state: int = 0, duration_ms: float = 0) -> Review:
         review = self._person.review(question, state=state, duration_ms=duration_ms)
         return checked(review, self._person.counters.totals)

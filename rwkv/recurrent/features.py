@@ -1,4 +1,4 @@
-"""The integer columns of rwkv.data.history, made one review at a time with no future in reach (spec 3 and 7)."""
+"""The integer columns of rwkv.data.history, computed one review at a time from the past alone (spec 3 and 7)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ _FLAGS = ("note_missing", "deck_missing", "preset_missing")
 
 
 class Place(NamedTuple):
-    """Where a card belongs: any whole numbers, the same for the same note, deck and preset.
+    """The note, deck and preset of a card, as arbitrary integers.
 
-    A missing note is one of the card's own; all missing decks are one deck, all missing presets one preset.
+    A missing note counts as a separate note of the card. All missing decks are one deck, and all missing presets are
+    one preset.
     """
 
     note: int
@@ -29,12 +30,24 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Review:
-    """One review, as a row of a RevlogTable and where its card belongs (see Place).
+    """One review: a row of a RevlogTable and the place of its card.
 
-    review_th grows from review to review, by one where none was left out. elapsed_days and elapsed_s are since the
-    card's review before, -1 on its first. rating, state and duration_ms are the answer, unknown before it; a duration
-    is rounded to whole milliseconds, halves to the even one. shares_note_code: the note has the one identity code of
-    all notes that share one, see RevlogTable.
+    Attributes:
+        review_th: Number of the review, ascending; consecutive unless reviews were left out.
+        card: Id of the card.
+        note: Id of its note.
+        deck: Id of its deck.
+        preset: Id of its preset.
+        note_missing: Whether the note is unknown, see Place.
+        deck_missing: Whether the deck is unknown.
+        preset_missing: Whether the preset is unknown.
+        day_offset: Day of the review.
+        elapsed_days: Whole days from the card's previous review; -1 on its first.
+        elapsed_s: Seconds from the card's previous review; -1 on its first.
+        rating: Answer: 1 Again, 2 Hard, 3 Good, 4 Easy.
+        state: State of the card when answered (spec 1).
+        duration_ms: Answer time in milliseconds, rounded to integers, halves to even.
+        shares_note_code: Whether the note has the identity code that all missing notes share, see RevlogTable.
     """
 
     review_th: int
@@ -55,12 +68,12 @@ class Review:
 
     @property
     def entities(self) -> dict[str, int]:
-        """Its entity in every stream."""
+        """The review's entity in each stream."""
         return dict(zip(STREAMS, (self.card, self.deck, self.note, self.preset, 0), strict=True))
 
     @property
     def place(self) -> Place:
-        """Where its card belongs."""
+        """The place of its card."""
         missing = self.note_missing, self.deck_missing, self.preset_missing
         return Place(self.note, self.deck, self.preset, *missing)
 
@@ -68,28 +81,30 @@ class Review:
 def reviews_of(table: RevlogTable) -> Iterator[Review]:
     """The reviews of a history in time order."""
     by_card = vars(table.cards) | {"shares_note_code": table.shares_note_code}
-    of_cards = {name: column[table.card].tolist() for name, column in by_card.items()}
-    columns = {name: of_cards[name] if name in of_cards else getattr(table, name).tolist() for name in _REVIEW_FIELDS}
+    card_values = {name: column[table.card].tolist() for name, column in by_card.items()}
+    columns = {
+        name: card_values[name] if name in card_values else getattr(table, name).tolist() for name in _REVIEW_FIELDS
+    }
     for values in zip(*columns.values(), strict=True):
         yield Review(*values)
 
 
 _REVIEW_FIELDS = tuple(Review.__dataclass_fields__)
 
-# The columns of a ReviewContext at one review, in its order, and (day, first_day): see `PastCounters.days`.
+# The columns of a ReviewContext at one review, in its order; and (day, first_day), see `PastCounters.days`.
 Counts = tuple[int, ...]
 Days = tuple[int, int]
 
 
 def context_of(counts: Sequence[Counts]) -> ReviewContext:
-    """The columns [R] of reviews from their counts."""
+    """The ReviewContext of R reviews from their counts."""
     columns = np.array(counts, np.int64).reshape(len(counts), -1).T
     named: dict[str, Any] = dict(zip(ReviewContext.__dataclass_fields__, columns, strict=True))
     return ReviewContext(**named | {name: named[name] != 0 for name in _FLAGS})
 
 
 class CardPast(NamedTuple):
-    """What a card's reviews so far leave behind. The sums wrap around at 64 bits, as those of a history."""
+    """The counters of one card's past reviews. The sums wrap around at 64 bits, as those of a history."""
 
     elapsed_days_sum: int
     elapsed_s_sum: int
@@ -100,7 +115,7 @@ class CardPast(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What all reviews so far leave behind; the days are None before the first review."""
+    """The counters of all past reviews; the days are None before the first review."""
 
     reviews: int = 0
     review_th: int = 0
@@ -112,9 +127,11 @@ class Totals(NamedTuple):
 
 
 class PastCounters:
-    """Everything about the past of one person that the features of the next review need.
+    """The counters of one person's past from which the features of the next review are computed.
 
-    `counts` looks at a review without taking it in, `commit` takes it in. Reviews come in time order. Source: spec 3.
+    `counts` reads them for a possible review; `commit` adds a review. Reviews must be in time order.
+
+    Source: Spec 3.
     """
 
     def __init__(self) -> None:
@@ -122,11 +139,11 @@ class PastCounters:
         self.totals = Totals()
 
     def context(self, review: Review) -> ReviewContext:
-        """The columns [1] of a review that was not committed: the same as rwkv.data.history.review_context gives."""
+        """The columns [1] of a possible next review, equal to those of `rwkv.data.history.review_context`."""
         return context_of([self.counts(review)])
 
     def counts(self, review: Review) -> Counts:
-        """The same as numbers."""
+        """Like `context`, but as a tuple of integers."""
         past, totals = self.cards.get(review.card), self.totals
         is_new = int(review.elapsed_days == -1)
         same_day = review.day_offset == totals.today
@@ -149,14 +166,14 @@ class PastCounters:
         )
 
     def days(self, review: Review) -> Days:
-        """Days since the history's first: of the review, and of its card's first review."""
+        """The review's day and the day of its card's first review, both counted from the history's first day."""
         first_day = self.totals.first_day
         day = 0 if first_day is None else review.day_offset - first_day
         past = self.cards.get(review.card)
         return day, day if past is None else past.first_day
 
     def commit(self, review: Review) -> tuple[CardPast | None, Totals]:
-        """Count a review, once its answer is known. Returns what `revert` needs."""
+        """Count an answered review. Returns the previous counters, for `revert`."""
         past, totals = self.cards.get(review.card), self.totals
         is_new = int(review.elapsed_days == -1)
         _, first_day = self.days(review)
@@ -181,7 +198,7 @@ class PastCounters:
         return past, totals
 
     def revert(self, card: int, before: tuple[CardPast | None, Totals]) -> None:
-        """Forget the latest review, which was of `card`."""
+        """Restore the counters before the latest review, which was of `card`."""
         past, self.totals = before
         if past is None:
             del self.cards[card]
@@ -190,5 +207,5 @@ class PastCounters:
 
 
 def _wrapped(value: int) -> int:
-    """As a signed number of 64 bits."""
+    """Wrap around like a signed 64-bit integer."""
     return (value + 2**63) % 2**64 - 2**63

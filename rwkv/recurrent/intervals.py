@@ -1,4 +1,4 @@
-"""Forgetting curves of cards, when one first falls to a desired retention, and what each button leads to."""
+"""Forgetting curves, the intervals until they fall to a desired retention, and the outcome of each button."""
 
 import math
 from collections.abc import Sequence
@@ -14,75 +14,100 @@ from rwkv.arrays import Floats
 from rwkv.errors import InputError
 from rwkv.model.curve import correction_points, recall, recall_at
 
+# The shortest interval in seconds.
 LEAST_S = 1.0
-# Between neighbouring points the curve is looked at this often; a dip narrower than that may be missed.
-_LOOKS_BETWEEN = 2
-# Halvings of the step in which the crossing lies: far below a second.
-_HALVINGS = 40
-# Curves that are looked at together.
-_TOGETHER = 1024
+# Samples of the curve from one correction point to the next; a narrower dip may be missed.
+_SAMPLES_PER_POINT = 2
+# Bisections of the step in which the crossing lies, to far below a second.
+_BISECTIONS = 40
+_CURVES_PER_PASS = 1024
 
 
 def intervals(outputs: Tensor, retention: npt.ArrayLike, least_s: float = LEAST_S) -> Floats:
-    """Seconds [N] until recall first falls to `retention`, from `least_s` on; NaN beyond 41.8 years.
+    """The time until recall first falls to the desired retention.
 
-    `least_s` where it is there already. outputs: [N, 260], of review rows. retention: for all, or [N]. Raises
-    InputError where it is not between 0 and 1, or `least_s` not between a second and 41.8 years.
+    Args:
+        outputs: Joined outputs of the heads for review rows, float32 [n, outputs].
+        retention: Desired retention of all rows or of each, [n]; between 0 and 1.
+        least_s: Shortest interval in seconds.
+
+    Returns:
+        Seconds, float64 [n]: `least_s` if recall is as low by then, NaN if it stays higher for 41.8 years.
+
+    Raises:
+        InputError: A retention is not between 0 and 1, or `least_s` is not between 1 second and 41.8 years.
     """
-    wanted = np.broadcast_to(checked_retention(retention), len(outputs))
+    target = np.broadcast_to(checked_retention(retention), len(outputs))
     times = _times(least_s)
-    starts = range(0, len(outputs), _TOGETHER)
-    parts = [_crossings(outputs[i : i + _TOGETHER], wanted[i : i + _TOGETHER], times) for i in starts]
+    starts = range(0, len(outputs), _CURVES_PER_PASS)
+    parts = [_crossings(outputs[i : i + _CURVES_PER_PASS], target[i : i + _CURVES_PER_PASS], times) for i in starts]
     return np.concatenate([np.empty(0), *parts])
 
 
 def checked_retention(retention: npt.ArrayLike) -> Floats:
-    """One or many desired retentions. Raises InputError where one is not between 0 and 1."""
-    wanted = np.asarray(retention, np.float64)
-    outside = ~((wanted > 0) & (wanted < 1))
+    """Check one or many desired retentions.
+
+    Raises:
+        InputError: One is not between 0 and 1.
+    """
+    values = np.asarray(retention, np.float64)
+    outside = ~((values > 0) & (values < 1))
     if outside.any():
-        got = repr(float(wanted[outside][0]))
-        what, expected = "This is no desired retention.", "more than 0, less than 1"
-        raise InputError(what, got=got, expected=expected, hint="give a share such as 0.9 for 90%")
-    return wanted
+        got = repr(float(values[outside][0]))
+        what, expected = "The desired retention is out of range.", "more than 0, less than 1"
+        raise InputError(what, got=got, expected=expected, hint="write 90% as 0.9")
+    return values
 
 
 def _crossings(outputs: Tensor, retention: Floats, times: Floats) -> Floats:
     reached = recall_at(outputs, torch.from_numpy(times)).numpy() <= retention[:, None]
     first = reached.argmax(1)
-    found = np.where(reached.any(1), times[first], np.nan)
+    seconds = np.where(reached.any(1), times[first], np.nan)
     (between,) = np.nonzero(reached.any(1) & (first > 0))
     curves, low, high = outputs[between], times[first[between] - 1], times[first[between]]
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         is_past = recall(curves, torch.from_numpy(middle)).numpy() <= retention[between]
         low, high = np.where(is_past, low, middle), np.where(is_past, middle, high)
-    found[between] = high
-    return found
+    seconds[between] = high
+    return seconds
 
 
 @cache
 def _times(least_s: float) -> Floats:
-    """Times from `least_s` to the last point, at which the curve is looked at."""
+    """The times at which a curve is sampled, from `least_s` to the last correction point."""
     points = correction_points(torch.device("cpu")).numpy()
     if not LEAST_S <= least_s < points[-1]:
-        raise InputError("This is no shortest interval.", got=f"{least_s} seconds", expected=f"1 to {points[-1]:.0f}")
+        expected = f"1 to {points[-1]:.0f} seconds"
+        raise InputError("The shortest interval is out of range.", got=f"{least_s} seconds", expected=expected)
     points = np.concatenate([[least_s], points[points > least_s]])
-    shares = np.arange(_LOOKS_BETWEEN) / _LOOKS_BETWEEN
+    shares = np.arange(_SAMPLES_PER_POINT) / _SAMPLES_PER_POINT
     between = points[:-1, None] * (points[1:] / points[:-1])[:, None] ** shares
     return np.append(between.reshape(-1), points[-1])
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How recall of a card falls after a review, if nothing else is reviewed. outputs: [1, 260], of the review row."""
+    """The recall of a card after a review, if nothing else is reviewed.
+
+    Attributes:
+        outputs: Joined outputs of the heads for the review row, float32 [1, outputs].
+    """
 
     outputs: Tensor
 
     def __call__(self, elapsed_s: npt.ArrayLike) -> Floats:
-        """Probability of recall at seconds after the review, in the shape of elapsed_s.
+        """The probability of recall some seconds after the review.
 
-        Times below one second count as one; beyond 41.8 years the last correction holds. Raises InputError for NaN.
+        Args:
+            elapsed_s: Seconds, of any shape. Less than one second counts as one; beyond 41.8 years the last correction
+                holds.
+
+        Returns:
+            Probabilities, float64, in the shape of elapsed_s.
+
+        Raises:
+            InputError: A time is NaN.
         """
         seconds = np.asarray(elapsed_s, np.float64)
         if np.isnan(seconds).any():
@@ -91,19 +116,24 @@ class Curve:
         return recall(self.outputs.expand(len(flat), -1), flat).numpy().astype(np.float64).reshape(seconds.shape)
 
     def interval(self, retention: float) -> float | None:
-        """Seconds until recall first falls to `retention`: 1.0 where it is there already; None beyond 41.8 years.
+        """Seconds until recall first falls to `retention`, at least 1.0; None if it stays higher for 41.8 years.
 
-        Raises InputError where retention is not between 0 and 1.
+        Raises:
+            InputError: The retention is not between 0 and 1.
         """
-        (found,) = intervals(self.outputs, retention)
-        return None if np.isnan(found) else float(found)
+        (seconds,) = intervals(self.outputs, retention)
+        return None if np.isnan(seconds) else float(seconds)
 
 
 @dataclass(frozen=True)
 class Button:
-    """What an answer would lead to. curve: of the card after it. interval_s: None beyond the curve's horizon.
+    """The outcome of an answer.
 
-    states: by stream the state [1, S] of the card and of what it belongs to, as it would be afterwards.
+    Attributes:
+        rating: The rating 1..4.
+        curve: Forgetting curve of the card after the answer.
+        interval_s: Seconds until recall falls to the desired retention; None beyond the curve's horizon.
+        states: Flat state [1, state] after the answer of the review's entity in each stream.
     """
 
     rating: int
@@ -113,6 +143,6 @@ class Button:
 
 
 def in_order(intervals: Sequence[float | None]) -> list[float | None]:
-    """Intervals none of which is shorter than one before it; None is longer than any."""
+    """Raise intervals so that none is shorter than an earlier one; None counts as infinite."""
     longest = np.maximum.accumulate([math.inf if interval is None else interval for interval in intervals])
     return [None if math.isinf(interval) else float(interval) for interval in longest]

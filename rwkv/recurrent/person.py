@@ -1,4 +1,4 @@
-"""Everything that is kept of one person between reviews, and how a review is taken in and taken back."""
+"""The data of one person between reviews: counters, identities and states, with undo."""
 
 import hashlib
 import struct
@@ -13,19 +13,19 @@ from rwkv.errors import InputError
 from rwkv.model.inputs import SequenceDraw
 from rwkv.recurrent.features import CardPast, PastCounters, Place, Review, Totals
 from rwkv.recurrent.identities import Calendar, CodeSource, Identities
-from rwkv.recurrent.rows import Look, look
+from rwkv.recurrent.rows import Lookup, look_up
 from rwkv.recurrent.state_store import CURVE, Key, StateStore
 from rwkv.vocab import STREAMS
 
 # The fingerprint of a history without reviews.
 NO_HISTORY = hashlib.sha256(b"").digest()
 
-# The latest reviews that can be taken back.
+# Number of latest reviews that can be undone.
 DEFAULT_LIMIT = 100
 
 
-class Taken(NamedTuple):
-    """What taking back a review needs: what was there before it."""
+class UndoRecord(NamedTuple):
+    """The data from before a review that `Person.revert` restores."""
 
     card: int
     counters: tuple[CardPast | None, Totals]
@@ -35,10 +35,15 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """A review that may come, before its answer.
+    """A possible next review, before its answer.
 
-    day_offset, elapsed_days, elapsed_s: as of a Review. place: where the card belongs; None where it belonged at its
-    latest review. review_th: None for the next one.
+    Attributes:
+        card: Id of the card.
+        day_offset: Day of the review.
+        elapsed_days: Whole days from the card's previous review; -1 on its first.
+        elapsed_s: Seconds from the card's previous review; -1 on its first.
+        place: Note, deck and preset of the card; None for those of its latest review.
+        review_th: Number of the review; None for the next number.
     """
 
     card: int
@@ -50,7 +55,7 @@ class Question:
 
 
 class Person:
-    """Counters, identities and states of one person. fingerprint: of all reviews so far, in order."""
+    """The counters, identities and states of one person, and the fingerprint of all reviews so far."""
 
     def __init__(self, draw: SequenceDraw, store: StateStore, source: CodeSource | None = None) -> None:
         self.draw = draw
@@ -61,65 +66,69 @@ class Person:
         self.store = store
         self.fingerprint = NO_HISTORY
 
-    def like(self, draw: SequenceDraw) -> "Person":
-        """A person without history, whose states are kept in the same way and whose codes have the same source."""
-        return Person(draw, self.store.like(), self._source)
+    def empty_copy(self, draw: SequenceDraw) -> "Person":
+        """A person without history, with an equal store of states and the same source of codes."""
+        return Person(draw, self.store.empty_copy(), self._source)
 
     def branch(self) -> "Person":
-        """The same person, to go on another way; this one must take nothing in before that one is closed."""
-        twin = Person(self.draw, self.store.branch(), self._source)
-        twin.counters.cards, twin.counters.totals = dict(self.counters.cards), self.counters.totals
-        twin.identities, twin.calendar, twin.fingerprint = self.identities.copy(), self.calendar, self.fingerprint
-        return twin
+        """A person with the same history that can be fed separately. Do not feed this one before it is closed."""
+        branch = Person(self.draw, self.store.branch(), self._source)
+        branch.counters.cards, branch.counters.totals = dict(self.counters.cards), self.counters.totals
+        branch.identities, branch.calendar, branch.fingerprint = self.identities.copy(), self.calendar, self.fingerprint
+        return branch
 
-    def look(self, review: Review) -> Look:
-        """See a review from what came before it."""
-        return look(review, self.counters, self.identities)
+    def look_up(self, review: Review) -> Lookup:
+        """Look up a review's data in the past."""
+        return look_up(review, self.counters, self.identities)
 
-    def take_in(self, review: Review) -> Taken:
-        """Count a review; its states are put by who has computed them."""
-        taken = Taken(
+    def add(self, review: Review) -> UndoRecord:
+        """Add a review to the counters and identities; the caller puts its states into the store."""
+        record = UndoRecord(
             review.card,
             self.counters.commit(review),
-            self.identities.take_in(review),
+            self.identities.add(review),
             self.fingerprint,
         )
         self.fingerprint = next_fingerprint(self.fingerprint, review)
-        return taken
+        return record
 
-    def revert(self, taken: Taken) -> None:
-        """Take the latest review back; its states are put back by who has kept them."""
-        self.counters.revert(taken.card, taken.counters)
-        self.identities.revert(taken.new_entities)
-        self.fingerprint = taken.fingerprint
+    def revert(self, record: UndoRecord) -> None:
+        """Remove the latest review from the counters and identities; the caller restores its states."""
+        self.counters.revert(record.card, record.counters)
+        self.identities.revert(record.new_entities)
+        self.fingerprint = record.fingerprint
 
     def states(self, stream: str, numbers: Sequence[int]) -> list[Tensor | None]:
-        """The states of entities of a stream, None of one without a review."""
+        """The states of a stream's entities; None for an entity without a review."""
         return [self.store.get((stream, number)) for number in numbers]
 
     def review(self, question: Question, rating: int = 1, state: int = 0, duration_ms: float = 0) -> Review:
-        """The review that a question would become. Raises InputError for an unknown card without a place."""
+        """The review that a question describes.
+
+        Raises:
+            InputError: The card was never reviewed and the question has no place.
+        """
         past = self.counters.cards.get(question.card)
         place = question.place or (None if past is None else past.place)
         if place is None:
-            what = "The card was never reviewed, so nothing says where it belongs."
-            raise InputError(what, where=f"card {question.card}", hint="give its note, deck and preset as `place`")
+            what = "The note, deck and preset of a card without reviews are unknown."
+            raise InputError(what, where=f"card {question.card}", hint="give them as `place`")
         review_th = self.counters.totals.review_th + 1 if question.review_th is None else question.review_th
-        when = question.day_offset, question.elapsed_days, question.elapsed_s
-        # Those that are missing share one code, if any do.
+        times = question.day_offset, question.elapsed_days, question.elapsed_s
+        # In a history in which missing notes share one code, all of them do.
         shares = place.note_missing and self.identities.shared_note is not None
-        return Review(review_th, question.card, *place, *when, rating, state, duration_ms, shares)
+        return Review(review_th, question.card, *place, *times, rating, state, duration_ms, shares)
 
 
-def keys_of(found: Look) -> list[Key]:
-    """Where the states of a review's entities and the curve of its card are kept."""
-    return [*zip(STREAMS, found.numbers, strict=True), (CURVE, found.numbers[0])]
+def keys_of(lookup: Lookup) -> list[Key]:
+    """The keys of the states of a review's entities and of the curve of its card."""
+    return [*zip(STREAMS, lookup.numbers, strict=True), (CURVE, lookup.numbers[0])]
 
 
 def next_fingerprint(before: bytes, review: Review) -> bytes:
-    """The fingerprint of a history with one more review."""
+    """The fingerprint of a history after one more review."""
     values = map(int, vars(review).values())
-    return hashlib.sha256(before + _PACKED.pack(*values)).digest()
+    return hashlib.sha256(before + _REVIEW_BYTES.pack(*values)).digest()
 
 
 def fingerprint_of(reviews: Iterable[Review]) -> bytes:
@@ -130,42 +139,46 @@ def fingerprint_of(reviews: Iterable[Review]) -> bytes:
     return fingerprint
 
 
-_PACKED = struct.Struct(f"<{len(Review.__dataclass_fields__)}q")
+_REVIEW_BYTES = struct.Struct(f"<{len(Review.__dataclass_fields__)}q")
 
 
-class Overwritten(NamedTuple):
-    """What one review changed: counters, and the states that were there before, None where there were none."""
+class UndoEntry(NamedTuple):
+    """The data from before one review: counters and identities, and the states, None where there was no state."""
 
-    taken: Taken
+    record: UndoRecord
     states: Mapping[Key, Tensor | None]
 
 
 class UndoLog:
-    """At most `limit` reviews, which keep about 280 kB each."""
+    """The latest reviews, at most `limit`, about 280 kB each."""
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self._entries: deque[Overwritten] = deque(maxlen=limit)
+        self._entries: deque[UndoEntry] = deque(maxlen=limit)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, taken: Taken, states: Mapping[Key, Tensor | None]) -> None:
-        """Remember a review that was taken in."""
-        self._entries.append(Overwritten(taken, states))
+    def add(self, record: UndoRecord, states: Mapping[Key, Tensor | None]) -> None:
+        """Record the data from before a review."""
+        self._entries.append(UndoEntry(record, states))
 
     def clear(self) -> None:
-        """Forget: none of the reviews so far can be taken back."""
+        """Forget all reviews, so that none of them can be undone."""
         self._entries.clear()
 
     def undo(self, person: Person, count: int) -> None:
-        """Take the latest reviews back. Raises InputError, and changes nothing, where there are fewer."""
+        """Undo the latest reviews.
+
+        Raises:
+            InputError: Fewer reviews can be undone. Nothing is changed then.
+        """
         if not 0 <= count <= len(self._entries):
             raise InputError(
-                "So many reviews cannot be taken back.",
+                "Cannot undo that many reviews.",
                 got=str(count),
-                expected=f"0 to {len(self._entries)}: reviews that were answered one at a time in this session",
+                expected=f"0 to {len(self._entries)}, the reviews answered one at a time in this session",
             )
         for _ in range(count):
-            taken, states = self._entries.pop()
-            person.revert(taken)
-            person.store.put(states)  # holds them also where the disk is full
+            record, states = self._entries.pop()
+            person.revert(record)
+            person.store.put(states)  # keeps them in memory even if the disk is full

@@ -1,4 +1,4 @@
-"""Predictions before an answer: of one review, of many at once, and of what each of the four buttons would lead to."""
+"""Predictions before an answer: of one review, of many at once, and of the outcome of each button."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,29 +13,28 @@ from rwkv.errors import CheckpointError
 from rwkv.model.curve import immediate_recall, recall
 from rwkv.model.heads import KEPT_COLUMNS, columns_of
 from rwkv.recurrent.features import Review
-from rwkv.recurrent.forward import Passes
+from rwkv.recurrent.forward import NetworkRunner
 from rwkv.recurrent.intervals import Button, Curve, in_order
 from rwkv.recurrent.person import Person
-from rwkv.recurrent.rows import Features, Look, features_of
+from rwkv.recurrent.rows import Features, Lookup, features_of
 from rwkv.recurrent.state_store import CURVE
 from rwkv.vocab import RATINGS, STREAMS
 
-# Cards that are predicted together: large products, and states of bounded size.
-_TOGETHER = 1024
-
-# With five rows each.
-_OUTLOOKS_TOGETHER = 512
-# The state that an answer is given in: see spec 1.
+# Large enough for efficient products, small enough to bound the memory of states. An outlook has five rows.
+_CARDS_PER_PASS = 1024
+_OUTLOOKS_PER_PASS = 512
+# States of a card when it is answered (spec 1).
 _NEW, _REVIEW = 0, 2
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was said of a review before its answer.
+    """The predictions of a review before its answer.
 
-    p_ahead: probability of recall by RWKV, from the card's review before; None where the history holds none. p_imm: by
-    RWKV-P, from what is known just before the answer, and p_all float32 [4]: by RWKV-P, of Again, Hard, Good, Easy;
-    both None where the review says that it is the card's first.
+    Attributes:
+        p_ahead: Probability of recall by RWKV, from the card's previous review; None if there is none.
+        p_imm: Probability of recall by RWKV-P, from everything before the answer; None for a card's first review.
+        p_all: Probability of Again, Hard, Good and Easy by RWKV-P, float32 [4]; None for a card's first review.
     """
 
     p_ahead: float | None
@@ -45,104 +44,117 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The same of many: p_ahead, p_imm [n], p_all [n, 4]; NaN where a Prediction holds None."""
+    """The predictions of n reviews: p_ahead [n], p_imm [n] and p_all [n, 4]; NaN where a Prediction has None."""
 
     p_ahead: Floats
     p_imm: Floats
     p_all: Floats
 
 
-def nothing_said(count: int) -> Predictions:
-    """Predictions to be filled in."""
+def empty_predictions(count: int) -> Predictions:
+    """Predictions of `count` reviews that are all NaN."""
     return Predictions(np.full(count, np.nan), np.full(count, np.nan), np.full((count, len(RATINGS)), np.nan))
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions one after another."""
+    """Concatenate predictions."""
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     return Predictions(*map(np.concatenate, columns))
 
 
 def check_finite(outputs: Tensor) -> None:
-    """Raises CheckpointError where the network's outputs are no numbers; no state must be kept then."""
+    """Check the network's outputs before states are kept.
+
+    Raises:
+        CheckpointError: An output is NaN or infinite.
+    """
     if not math.isfinite(outputs.sum().item()):
         raise CheckpointError("The model's predictions are not finite.", hint="use another model")
 
 
 def p_logits(outputs: Tensor) -> Tensor:
-    """The rating logits [N, 4] of outputs [N, 260]."""
+    """The rating logits [N, 4] among joined outputs [N, outputs]."""
     return columns_of(outputs, "p_logits")
 
 
-def predict_one(passes: Passes, person: Person, review: Review) -> Prediction:
-    """What is said of a review, whether or not it says that it is the card's first. Changes nothing."""
-    found = person.look(review)
-    features = features_of([found], person.identities, person.calendar)
-    outputs, _ = passes.few(torch.from_numpy(features.query), past_states(person, found), writes=0)
+def predict_one(runner: NetworkRunner, person: Person, review: Review) -> Prediction:
+    """Predict a possible next review, even if it is the card's first, without adding it."""
+    lookup = person.look_up(review)
+    features = features_of([lookup], person.identities, person.calendar)
+    outputs, _ = runner.few_rows(torch.from_numpy(features.query), entity_states(person, lookup), writes=0)
     check_finite(outputs)
-    return said_of(outputs, ahead(person.store.get((CURVE, found.numbers[0])), review.elapsed_s))
+    return prediction_of(outputs, ahead(person.store.get((CURVE, lookup.numbers[0])), review.elapsed_s))
 
 
-def said_of(outputs: Tensor, p_ahead: float | None) -> Prediction:
-    """The prediction of a query row, the first of the outputs."""
+def prediction_of(outputs: Tensor, p_ahead: float | None) -> Prediction:
+    """The prediction from joined outputs [N, outputs], of which the first row is the query."""
     ratings = p_logits(outputs)[:1]
     return Prediction(p_ahead, immediate_recall(ratings).item(), ratings.softmax(-1)[0].numpy())
 
 
 def ahead(curve: Tensor | None, elapsed_s: int) -> float | None:
-    """Recall by the curve of the card's review before; None where there was none."""
+    """The recall by the curve of the card's previous review; None if there is none."""
     return None if curve is None else recall(curve, torch.tensor([elapsed_s], dtype=torch.float64)).item()
 
 
-def past_states(person: Person, found: Look) -> list[Tensor | None]:
-    """By stream the state of the review's entity, None where it has no review."""
-    return [person.store.get(key) for key in zip(STREAMS, found.numbers, strict=True)]
+def entity_states(person: Person, lookup: Lookup) -> list[Tensor | None]:
+    """The state of the review's entity in each stream; None for an entity without a review."""
+    return [person.store.get(key) for key in zip(STREAMS, lookup.numbers, strict=True)]
 
 
-def predict_many(passes: Passes, person: Person, reviews: Sequence[Review]) -> Predictions:
-    """What is said of each of many reviews that might come next, none knowing of the others. Changes nothing."""
-    starts = range(0, len(reviews), _TOGETHER)
-    parts = [_predict_together(passes, person, reviews[start : start + _TOGETHER]) for start in starts]
-    return joined([nothing_said(0), *parts])
+def predict_many(runner: NetworkRunner, person: Person, reviews: Sequence[Review]) -> Predictions:
+    """Predict many possible next reviews, each as if it were the only one, without adding any."""
+    starts = range(0, len(reviews), _CARDS_PER_PASS)
+    parts = [_predict_together(runner, person, reviews[start : start + _CARDS_PER_PASS]) for start in starts]
+    return joined([empty_predictions(0), *parts])
 
 
-def _predict_together(passes: Passes, person: Person, reviews: Sequence[Review]) -> Predictions:
-    looks = [person.look(review) for review in reviews]
-    features: Features = features_of(looks, person.identities, person.calendar)
-    numbers = torch.tensor([found.numbers for found in looks])
+def _predict_together(runner: NetworkRunner, person: Person, reviews: Sequence[Review]) -> Predictions:
+    lookups = [person.look_up(review) for review in reviews]
+    features: Features = features_of(lookups, person.identities, person.calendar)
+    numbers = torch.tensor([lookup.numbers for lookup in lookups])
     is_query = torch.ones(len(reviews), dtype=torch.bool)
-    x = passes.many(torch.from_numpy(features.query), is_query, numbers, person.states)
-    ratings = passes.ratings(x)
+    x = runner.many_rows(torch.from_numpy(features.query), is_query, numbers, person.states)
+    ratings = runner.ratings(x)
     check_finite(ratings)
-    said = nothing_said(len(reviews))
-    said.p_imm[:], said.p_all[:] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
-    curves = person.states(CURVE, [found.numbers[0] for found in looks])
+    predictions = empty_predictions(len(reviews))
+    predictions.p_imm[:], predictions.p_all[:] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
+    curves = person.states(CURVE, [lookup.numbers[0] for lookup in lookups])
     known = [i for i, curve in enumerate(curves) if curve is not None]
     if known:
         elapsed_s = torch.tensor([reviews[i].elapsed_s for i in known], dtype=torch.float64)
-        said.p_ahead[known] = recall(torch.cat([curve for curve in curves if curve is not None]), elapsed_s).numpy()
-    return said
+        predictions.p_ahead[known] = recall(
+            torch.cat([curve for curve in curves if curve is not None]), elapsed_s
+        ).numpy()
+    return predictions
 
 
-def buttons(passes: Passes, person: Person, review: Review, retention: float, ordered: bool) -> list[Button]:
-    """The four outcomes of a review, in order of the ratings; `review.rating` is not used. Changes nothing."""
-    looks = [person.look(replace(review, rating=rating)) for rating in RATINGS]
-    features = features_of(looks, person.identities, person.calendar)
+def buttons(runner: NetworkRunner, person: Person, review: Review, retention: float, ordered: bool) -> list[Button]:
+    """The outcomes of the four ratings of a review, without adding it; `review.rating` is ignored."""
+    lookups = [person.look_up(replace(review, rating=rating)) for rating in RATINGS]
+    features = features_of(lookups, person.identities, person.calendar)
     inputs = torch.from_numpy(features.review)
-    outputs, after = passes.few(inputs, past_states(person, looks[0]), writes=len(RATINGS))
+    outputs, new_states = runner.few_rows(inputs, entity_states(person, lookups[0]), writes=len(RATINGS))
     check_finite(outputs)
     curves = [Curve(row) for row in outputs.split(1)]
     intervals = [curve.interval(retention) for curve in curves]
     if ordered:
         intervals = in_order(intervals)
-    states = [dict(zip(STREAMS, rows, strict=True)) for rows in zip(*(state.split(1) for state in after), strict=True)]
+    by_rating = zip(*(states.split(1) for states in new_states), strict=True)
+    states = [dict(zip(STREAMS, rows, strict=True)) for rows in by_rating]
     return [Button(*parts) for parts in zip(RATINGS, curves, intervals, states, strict=True)]
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Of n cards. p_imm [n], p_all [n, 4]: as of Predictions. Outputs of the heads, float32, each a forgetting curve:
-    curve [n, 260] since the latest review, NaN without one; after [n, 4, 260] after each of the four buttons.
+    """The predictions and curves of n cards.
+
+    Attributes:
+        p_imm: Probability of recall by RWKV-P, float64 [n].
+        p_all: Probability of Again, Hard, Good and Easy by RWKV-P, float64 [n, 4].
+        curve: Forgetting curve since the latest review, as joined outputs of the heads, float32 [n, outputs]; NaN for
+            a card without reviews.
+        after: Forgetting curves after each of the four buttons, float32 [n, 4, outputs].
     """
 
     p_imm: Floats
@@ -151,36 +163,43 @@ class Outlook:
     after: Tensor
 
 
-def outlook(passes: Passes, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]) -> Iterator[Outlook]:
-    """What is said of reviews that might come next, none knowing of the others, in parts. Changes nothing.
+def outlook(
+    runner: NetworkRunner, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]
+) -> Iterator[Outlook]:
+    """Yield in parts the outlook of possible next reviews, each as if it were the only one, without adding any.
 
-    duration_ms: of an answer of each rating [4]. Ratings, states and durations of the reviews are not used.
+    Args:
+        runner: Runs the network.
+        person: The person.
+        reviews: The reviews; their ratings, states and durations are ignored.
+        duration_ms: Answer time of each rating in milliseconds, [4].
     """
-    for start in range(0, len(reviews), _OUTLOOKS_TOGETHER):
-        yield _outlook(passes, person, reviews[start : start + _OUTLOOKS_TOGETHER], duration_ms)
+    for start in range(0, len(reviews), _OUTLOOKS_PER_PASS):
+        yield _outlook(runner, person, reviews[start : start + _OUTLOOKS_PER_PASS], duration_ms)
 
 
-def _outlook(passes: Passes, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]) -> Outlook:
+def _outlook(runner: NetworkRunner, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]) -> Outlook:
     answers = [answer for review in reviews for answer in _answers(review, duration_ms)]
-    looks = [person.look(answer) for answer in answers]
-    features = features_of(looks, person.identities, person.calendar)
-    numbers = np.array([found.numbers for found in looks])
-    # The row of an answer hears itself, but as a query row it is heard by no other: so all answers share one past.
-    asked = slice(None, None, len(RATINGS))
-    inputs = torch.from_numpy(np.concatenate([features.query[asked], features.review]))
-    of_rows = torch.from_numpy(np.concatenate([numbers[asked], numbers]))
-    x = passes.many(inputs, torch.ones(len(inputs), dtype=torch.bool), of_rows, person.states)
-    outputs = passes.read_out(x)
+    lookups = [person.look_up(answer) for answer in answers]
+    features = features_of(lookups, person.identities, person.calendar)
+    numbers = np.array([lookup.numbers for lookup in lookups])
+    # An answer's row runs as a query row: its output includes the answer, and no other row depends on it. So all
+    # answers share one past.
+    first_answers = slice(None, None, len(RATINGS))
+    inputs = torch.from_numpy(np.concatenate([features.query[first_answers], features.review]))
+    row_numbers = torch.from_numpy(np.concatenate([numbers[first_answers], numbers]))
+    x = runner.many_rows(inputs, torch.ones(len(inputs), dtype=torch.bool), row_numbers, person.states)
+    outputs = runner.read_out(x)
     check_finite(outputs)
-    queries, after = outputs[: len(reviews)], outputs[len(reviews) :]
+    queries, answered = outputs[: len(reviews)], outputs[len(reviews) :]
     ratings = p_logits(queries)
-    curves = person.states(CURVE, numbers[asked, 0].tolist())
+    curves = person.states(CURVE, numbers[first_answers, 0].tolist())
     unknown = torch.full((1, KEPT_COLUMNS), torch.nan)
     return Outlook(
         p_imm=immediate_recall(ratings).numpy().astype(np.float64),
         p_all=ratings.softmax(-1).numpy().astype(np.float64),
         curve=torch.cat([unknown if curve is None else curve for curve in curves]),
-        after=after.reshape(len(reviews), len(RATINGS), -1),
+        after=answered.reshape(len(reviews), len(RATINGS), -1),
     )
 
 

@@ -1,4 +1,4 @@
-"""From reviews to the network's inputs: the rows that a batch of the whole history would have."""
+"""The network's inputs of single reviews, equal to the rows of a batch of the whole history."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,20 @@ from rwkv.vocab import STREAMS
 
 _NOTE = STREAMS.index("note_id")
 
-# By stream in the network's order: the number of a review's entity.
+# The number of a review's entity in each stream, in the network's order.
 Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the past says of one review: its counts, its days, the number of its entity in every stream, and the number
-    whose code its note has."""
+class Lookup:
+    """A review's data from the past.
+
+    Attributes:
+        counts: Its columns of a ReviewContext.
+        days: Its day, and the day of its card's first review.
+        numbers: Number of its entity in each stream.
+        note_code: Number whose code its note has.
+    """
 
     counts: Counts
     days: Days
@@ -32,32 +38,38 @@ class Look:
     note_code: int
 
 
-def look(review: Review, past: PastCounters, identities: Identities) -> Look:
-    """See a review without taking it in."""
+def look_up(review: Review, past: PastCounters, identities: Identities) -> Lookup:
+    """Look up a review's data in the past, without adding the review."""
     entities = (review.card, review.deck, review.note, review.preset, 0)
     numbers = tuple(map(identities.number, STREAMS, entities))
     note_code = identities.note_code(numbers[_NOTE], review.shares_note_code)
-    return Look(past.counts(review), past.days(review), numbers, note_code)
+    return Lookup(past.counts(review), past.days(review), numbers, note_code)
 
 
 @dataclass(frozen=True)
 class Features:
-    """The rows of R reviews. review [R, 92], query [R, 92] float32; queried bool [R]: has a query row in a history."""
+    """The rows of R reviews.
+
+    Attributes:
+        review: Inputs of the review rows, float32 [R, E].
+        query: Inputs of the query rows, float32 [R, E].
+        queried: Whether the review has a query row in a history, bool [R].
+    """
 
     review: Float32s
     query: Float32s
     queried: Bools
 
 
-def features_of(looks: Sequence[Look], identities: Identities, calendar: Calendar) -> Features:
-    """The network's inputs of reviews."""
-    context = context_of([look.counts for look in looks])
-    days = [look.days[0] for look in looks]
+def features_of(lookups: Sequence[Lookup], identities: Identities, calendar: Calendar) -> Features:
+    """Encode the network's inputs of reviews."""
+    context = context_of([lookup.counts for lookup in lookups])
+    days = [lookup.days[0] for lookup in lookups]
     features = review_features(context, np.array(days))
-    coded = dict(zip(STREAMS, zip(*(look.numbers for look in looks), strict=True), strict=True))
-    coded["note_id"] = tuple(look.note_code for look in looks)
+    coded = dict(zip(STREAMS, zip(*(lookup.numbers for lookup in lookups), strict=True), strict=True))
+    coded["note_id"] = tuple(lookup.note_code for lookup in lookups)
     encodings = [identities.codes(code.stream, coded[code.stream]) for code in CODES]
-    encodings.append(calendar.rows(days, [look.days[1] for look in looks]))
+    encodings.append(calendar.rows(days, [lookup.days[1] for lookup in lookups]))
     return Features(
         review=np.concatenate([features, *encodings], 1),
         query=np.concatenate([query_features(features), *encodings], 1),
@@ -65,17 +77,21 @@ def features_of(looks: Sequence[Look], identities: Identities, calendar: Calenda
     )
 
 
-def rows_of_one(found: Look, identities: Identities, calendar: Calendar) -> Tensor:
-    """The rows of one review, float32 [1 or 2, 92]: the query row, where it has one, and the review row."""
-    features = features_of([found], identities, calendar)
+def review_rows(lookup: Lookup, identities: Identities, calendar: Calendar) -> Tensor:
+    """The rows of one review, float32 [1 or 2, E]: the query row, if it has one, and the review row."""
+    features = features_of([lookup], identities, calendar)
     return torch.from_numpy(np.concatenate([features.query[features.queried], features.review]))
 
 
 @dataclass(frozen=True)
-class Rows:
-    """N rows in time order, a review's query row just before its review row.
+class HistoryRows:
+    """N rows in time order, each query row just before its review row.
 
-    inputs float32 [N, 92]. is_query bool [N]. review int64 [N]: which review a row is of. numbers int64 [N, streams].
+    Attributes:
+        inputs: The network's inputs, float32 [N, E].
+        is_query: Whether the row is a query, bool [N].
+        review: Index of the row's review, int64 [N].
+        numbers: Number of the row's entity in each stream, int64 [N, streams].
     """
 
     inputs: Tensor
@@ -84,11 +100,11 @@ class Rows:
     numbers: Tensor
 
 
-def rows_of(looks: Sequence[Look], identities: Identities, calendar: Calendar) -> Rows:
-    """All rows of reviews that follow one another."""
-    features = features_of(looks, identities, calendar)
-    review = np.repeat(np.arange(len(looks)), 1 + features.queried)
+def history_rows(lookups: Sequence[Lookup], identities: Identities, calendar: Calendar) -> HistoryRows:
+    """All rows of consecutive reviews."""
+    features = features_of(lookups, identities, calendar)
+    review = np.repeat(np.arange(len(lookups)), 1 + features.queried)
     is_query = np.append(review[1:] == review[:-1], False)
     inputs = np.where(is_query[:, None], features.query[review], features.review[review])
-    numbers = np.array([look.numbers for look in looks])[review]
-    return Rows(*map(torch.from_numpy, (inputs, is_query, review, numbers)))
+    numbers = np.array([lookup.numbers for lookup in lookups])[review]
+    return HistoryRows(*map(torch.from_numpy, (inputs, is_query, review, numbers)))

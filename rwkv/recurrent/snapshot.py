@@ -1,7 +1,7 @@
-"""A person in a file: all that the next review needs, with fingerprints of the weights and of the history.
+"""The file of a saved engine: one person's data, with fingerprints of the weights and of the history.
 
-The file: a mark, the length of a JSON header, the header, arrays, states, and the SHA-256 of all of these. The header
-says how many of each there are, so the size of the file is known before any of them is read.
+The file holds a mark, the length of a JSON header, the header, arrays, states, and the SHA-256 of all of these. The
+header gives the number of arrays and states, so the size of the file is checked before they are read.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from rwkv.model.checkpoint import weights_fingerprint
 from rwkv.model.network import Network
 from rwkv.recurrent.features import reviews_of
 from rwkv.recurrent.person import Person, fingerprint_of
-from rwkv.recurrent.snapshot_contents import Header, arrays_of, header_of, take_over
+from rwkv.recurrent.snapshot_contents import Header, arrays_of, fill_person, header_of
 
 _MARK = b"rwkv-engine-2\n"
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _READ_AT_ONCE = 1 << 24
 _PUT_AT_ONCE = 256
-# A header is a few hundred bytes.
+# Largest size of a header in bytes; usual ones have a few hundred.
 _LONGEST_HEADER = 1 << 16
 
-# What JSON, NumPy and our own checks raise for contents that no engine has.
+# The errors of JSON, NumPy and our own checks for damaged contents.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -48,19 +48,29 @@ _DAMAGE = (
 
 
 def write_person(path: Path, person: Person, network: Network) -> None:
-    """Write a person; the file appears whole or not at all. Raises InputError where it cannot be written."""
+    """Write a person's file atomically.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     write_whole_parts(path, _with_digest(_parts(person, network)))
 
 
-def read_person(path: Path, like: Person, network: Network, history: RevlogTable | None) -> Person:
-    """The person in a file, states kept as those of `like`, whose store is closed once all is read.
+def read_person(path: Path, template: Person, network: Network, history: RevlogTable | None) -> Person:
+    """Read a person's file.
 
-    Raises SnapshotError where the file is missing, damaged, holds what no engine has, or is of other weights, or where
-    the saved reviews are not the first of `history` (if not None).
+    Args:
+        path: The file.
+        template: A person whose kind of store and source of codes the new one gets; its store is closed at the end.
+        network: The network, whose weights must be those of the file.
+        history: If given, must begin with the saved reviews.
+
+    Raises:
+        SnapshotError: The file is missing, damaged, or of other weights or another history.
     """
     with file_errors(path):
         if not path.is_file():
-            raise SnapshotError("There is no file of a saved engine.", where=str(path))
+            raise SnapshotError("The saved engine does not exist.", where=str(path), hint="check the path")
         with path.open("rb") as file:
             _check_digest(file, path)
             with _decoding(path):
@@ -68,13 +78,13 @@ def read_person(path: Path, like: Person, network: Network, history: RevlogTable
             _check_weights(header, network, path)
             _check_history(header, history, path)
             with _decoding(path):
-                person = _read(file, header, like, network)
-    like.store.close()
+                person = _read(file, header, template, network)
+    template.store.close()
     return person
 
 
 def person_bytes(person: Person, network: Network) -> int:
-    """The size of the file that `write_person` would write, but for its header of a few hundred bytes."""
+    """Size of the file that `write_person` would write, without its header of a few hundred bytes."""
     return header_of(person, weights="").body_bytes(network.spec)
 
 
@@ -105,41 +115,42 @@ def _decoding(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        what = "The file of a saved engine holds what no engine has: it is damaged, or was not made by this program."
+        what = "The saved engine is damaged or was not written by this program."
         got = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
-        raise SnapshotError(what, where=str(path), got=got, hint="delete it, and feed the history anew") from error
+        raise SnapshotError(what, where=str(path), got=got, hint="delete it and feed the history again") from error
 
 
 def _check_digest(file: BinaryIO, path: Path) -> None:
-    """Leaves the file behind its mark, once its digest was found right."""
+    """Check the mark and the digest, and leave the file just after its mark."""
     size = path.stat().st_size - _DIGEST_BYTES
     if file.read(len(_MARK)) != _MARK:
-        raise SnapshotError("This is no file of a saved engine, or one of another version.", where=str(path))
-    digest, left = hashlib.sha256(_MARK), size - len(_MARK)
-    while left > 0 and (part := file.read(min(left, _READ_AT_ONCE))):
+        raise SnapshotError("The file is not a saved engine, or is one of another version.", where=str(path))
+    digest, remaining = hashlib.sha256(_MARK), size - len(_MARK)
+    while remaining > 0 and (part := file.read(min(remaining, _READ_AT_ONCE))):
         digest.update(part)
-        left -= len(part)
-    if left != 0 or file.read() != digest.digest():
-        raise SnapshotError("The file of a saved engine is truncated or damaged.", where=str(path))
+        remaining -= len(part)
+    if remaining != 0 or file.read() != digest.digest():
+        hint = "delete it and feed the history again"
+        raise SnapshotError("The saved engine is truncated or damaged.", where=str(path), hint=hint)
     file.seek(len(_MARK))
 
 
 def _header(file: BinaryIO, size: int, network: Network) -> Header:
     (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
     if length > _LONGEST_HEADER:
-        raise ValueError(f"a header of {length} bytes")
+        raise ValueError(f"the header has {length} bytes")
     header = Header.checked(json.loads(file.read(length)))
     expected = len(_MARK) + _LENGTH.size + length + header.body_bytes(network.spec) + _DIGEST_BYTES
     if size != expected:
-        raise ValueError(f"{size} bytes, {expected} by its header")
+        raise ValueError(f"the file has {size} bytes, its header says {expected}")
     return header
 
 
 def _check_weights(header: Header, network: Network, path: Path) -> None:
     ours = weights_fingerprint(network.state_dict())
     if header.weights != ours:
-        what = "The engine was saved with other weights; its states mean nothing to these."
-        hint = "load the weights it was saved with, or feed the history anew"
+        what = "The engine was saved with other weights, so its states cannot be used."
+        hint = "load the weights it was saved with, or feed the history again"
         raise SnapshotError(what, where=str(path), got=ours, expected=header.weights, hint=hint)
 
 
@@ -149,26 +160,26 @@ def _check_history(header: Header, history: RevlogTable | None, path: Path) -> N
     reviews = header.reviews
     ours = fingerprint_of(islice(reviews_of(history), reviews)).hex()
     if len(history) < reviews or ours != header.history:
-        what = "The engine was saved after another history than the given one."
-        got = f"{len(history)} reviews, of which the first {min(reviews, len(history))} have fingerprint {ours}"
-        expected = f"at least {reviews} reviews, the first of them with fingerprint {header.history}"
-        hint = "feed the history anew"
+        what = "The engine was saved after another history."
+        got = f"{len(history)} reviews; the first {min(reviews, len(history))} have fingerprint {ours}"
+        expected = f"at least {reviews} reviews; the first {reviews} have fingerprint {header.history}"
+        hint = "feed the history again"
         raise SnapshotError(what, where=str(path), got=got, expected=expected, hint=hint)
 
 
-def _read(file: BinaryIO, header: Header, like: Person, network: Network) -> Person:
+def _read(file: BinaryIO, header: Header, template: Person, network: Network) -> Person:
     def array(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return np.frombuffer(bytearray(file.read(count)), dtype).reshape(shape)
 
     arrays = {name: array(*form) for name, form in header.array_forms().items()}
-    person = like.like(header.sequence_draw())
+    person = template.empty_copy(header.sequence_draw())
     try:
-        take_over(person, header, arrays)
+        fill_person(person, header, arrays)
         for kind, size in header.state_sizes(network.spec).items():
             numbers = iter(arrays[f"{kind} states"].tolist())
-            while some := list(islice(numbers, _PUT_AT_ONCE)):
-                person.store.put({(kind, number): torch.from_numpy(array("<f4", (1, size))) for number in some})
+            while batch := list(islice(numbers, _PUT_AT_ONCE)):
+                person.store.put({(kind, number): torch.from_numpy(array("<f4", (1, size))) for number in batch})
     except BaseException:
         person.store.close()
         raise

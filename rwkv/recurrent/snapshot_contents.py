@@ -1,4 +1,4 @@
-"""What the file of a saved engine holds: a header, arrays whose shapes it gives, and what both must be like."""
+"""The contents of a saved engine: the header, the arrays whose shapes it gives, and the checks of both."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,19 +16,27 @@ from rwkv.vocab import STREAMS
 
 KINDS = (CURVE, *STREAMS)
 
-# dtype and shape.
+# The dtype and shape of an array.
 Form = tuple[str, tuple[int, ...]]
 Arrays = dict[str, np.ndarray]
 
 _CARD_COLUMNS = len(CardPast._fields) + len(Place._fields)
-# What a Place ends with.
+# The last fields of a Place.
 _FLAGS = Place._fields[3:]
 
 
 @dataclass(frozen=True)
 class Header:
-    """weights, history: fingerprints, in hex. draw: prefix and phases. totals: as Totals. shared_note: see Identities.
-    entities: how many, by stream. states: how many, by kind.
+    """The header of a saved engine.
+
+    Attributes:
+        weights: Fingerprint of the weights, in hexadecimal digits.
+        history: Fingerprint of the history, in hexadecimal digits.
+        draw: Prefix and phases of the random encodings.
+        totals: The fields of Totals.
+        shared_note: Number of the first note that shares its code, see Identities.
+        entities: Number of entities by stream.
+        states: Number of states by kind.
     """
 
     weights: str
@@ -41,9 +49,13 @@ class Header:
 
     @classmethod
     def checked(cls, content: object) -> "Header":
-        """From JSON. Raises ValueError, TypeError or LookupError where no engine has such."""
+        """Make a header from JSON.
+
+        Raises:
+            ValueError, TypeError or LookupError: The content is not a valid header.
+        """
         if not isinstance(content, dict) or set(content) != {field.name for field in fields(cls)}:
-            raise ValueError("a header of other fields")
+            raise ValueError("the header has other fields")
         header = cls(**content)
         _need(len(bytes.fromhex(header.history)) == 32 and isinstance(header.weights, str), "fingerprints")
         _need(set(header.entities) == set(STREAMS) and set(header.states) == set(KINDS), "streams")
@@ -58,7 +70,7 @@ class Header:
 
     @property
     def reviews(self) -> int:
-        """How many reviews were taken in."""
+        """Number of saved reviews."""
         return int(self.totals[0] or 0)
 
     def sequence_draw(self) -> SequenceDraw:
@@ -66,7 +78,7 @@ class Header:
         return SequenceDraw(self.draw[0], tuple(self.draw[1]))
 
     def array_forms(self) -> dict[str, Form]:
-        """The arrays, in the order of the file."""
+        """The dtype and shape of each array, in the order of the file."""
         return {
             "cards": ("<i8", (self.entities["card_id"], _CARD_COLUMNS)),
             **{stream: ("<i8", (self.entities[stream],)) for stream in STREAMS},
@@ -75,18 +87,18 @@ class Header:
         }
 
     def state_sizes(self, spec: NetworkSpec) -> dict[str, int]:
-        """The numbers of a state of each kind, in the order of the file."""
+        """The length of a state of each kind, in the order of the file."""
         sizes = {stream.name: state_size(spec, stream) for stream in spec.streams} | {CURVE: KEPT_COLUMNS}
         return {kind: sizes[kind] for kind in sorted(KINDS)}
 
     def body_bytes(self, spec: NetworkSpec) -> int:
-        """The size of arrays and states."""
+        """The size of the arrays and states in bytes."""
         arrays = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in self.array_forms().values())
         return arrays + sum(4 * size * self.states[kind] for kind, size in self.state_sizes(spec).items())
 
 
 def header_of(person: Person, weights: str) -> Header:
-    """The header of a person's file. weights: their fingerprint."""
+    """The header of a person's file; `weights` is the fingerprint of the weights."""
     identities, totals = person.identities, person.counters.totals
     numbers = _state_numbers(person)
     return Header(
@@ -101,7 +113,7 @@ def header_of(person: Person, weights: str) -> Header:
 
 
 def arrays_of(person: Person) -> Arrays:
-    """The arrays of a person's file, in its order."""
+    """The arrays of a person's file, in the order of the file."""
     identities = person.identities
     rows = [[card, *past[:-1], *past.place] for card, past in person.counters.cards.items()]
     return {
@@ -112,8 +124,12 @@ def arrays_of(person: Person) -> Arrays:
     }
 
 
-def take_over(person: Person, header: Header, arrays: Arrays) -> None:
-    """Make a person without history the one in a file, but for the states. Raises ValueError for what no engine has."""
+def fill_person(person: Person, header: Header, arrays: Arrays) -> None:
+    """Fill a person without history from a file's header and arrays; the states are not filled.
+
+    Raises:
+        ValueError: The header and the arrays do not belong together.
+    """
     counters, identities = person.counters, person.identities
     person.fingerprint = bytes.fromhex(header.history)
     counters.totals = Totals._make(header.totals)
@@ -135,7 +151,7 @@ def take_over(person: Person, header: Header, arrays: Arrays) -> None:
 
 
 def _state_numbers(person: Person) -> dict[str, list[int]]:
-    """By kind, the numbers of the entities that have a state, ascending."""
+    """The numbers of the entities that have a state of each kind, ascending."""
     numbers: dict[str, list[int]] = {kind: [] for kind in KINDS}
     for kind, number in person.store.all_keys():
         numbers[kind].append(number)
@@ -168,4 +184,4 @@ def _is_count(value: object) -> bool:
 
 def _need(condition: bool, what: str) -> None:
     if not condition:
-        raise ValueError(f"{what} are not those of an engine")
+        raise ValueError(f"invalid {what}")

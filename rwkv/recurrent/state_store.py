@@ -1,4 +1,4 @@
-"""Where states live: the latest used in memory, up to a bound, the others in a file on disk."""
+"""The store of states: the most recently used in memory up to a bound, the others in a file on disk."""
 
 import os
 import tempfile
@@ -15,28 +15,32 @@ from rwkv.errors import StoreError
 
 DEFAULT_MEMORY = 1_000_000_000
 
-# The kind of what the heads said of a card's latest review row, [1, 260]; the other kinds are the streams.
+# Kind of the joined outputs of the heads for a card's latest review row, [1, outputs]. The other kinds are the streams.
 CURVE = "curve"
 
-# So much of the memory is left in use once it was full.
+# Share of the memory that stays in use after states are moved to disk.
 _KEPT_SHARE = 0.75
-# So many states are encoded and written at a time: more would take memory that the system has to give anew.
+# States encoded and written at a time, which bounds the temporary memory.
 _WRITTEN_TOGETHER = 256
-# About what Python and torch need for an entry beside its numbers.
+# Approximate bytes of an entry in Python and torch besides its values.
 _OVERHEAD = 400
 
-# (kind, number): a stream, or CURVE, and the number of an entity.
+# (kind, number): a stream or CURVE, and the number of an entity.
 Key = tuple[str, int]
-# What varies in size gets room in steps of so many bytes, and finds it again where another has left it.
+# Space in the file is allocated in multiples of so many bytes, so that freed space fits again.
 _STEP = 512
+# Size of an entity that was never put.
 _NEVER = -1
 
 
 class StateFile:
-    """Bytes by key. The file has no name: the system frees it when it is closed, however the process ends.
+    """A file of bytes by key. It has no name, so the system frees it however the process ends.
 
-    folder: on whose disk; None takes the system's folder for temporary files. Raises StoreError where it cannot be
-    written.
+    Args:
+        folder: Folder of the file; None for the system's folder of temporary files.
+
+    Raises:
+        StoreError: The file cannot be written.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -44,18 +48,18 @@ class StateFile:
         try:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (open as long as this is)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (open as long as this object)
         except OSError as error:
             raise self._failed(error) from error
-        # By kind, at the number of an entity: where its bytes begin, and how many they are, _NEVER without any.
+        # For each kind, by number of the entity: the start and the size of its bytes.
         self._starts: dict[str, array[int]] = {}
         self._sizes: dict[str, array[int]] = {}
-        # By room, where there is some that nobody uses.
+        # Starts of free spaces, by their size.
         self._free: dict[int, list[int]] = {}
         self._end = 0
 
     def get(self, key: Key) -> bytes | None:
-        """What was put last, or None."""
+        """The bytes put last, or None."""
         kind, number = key
         size = self._size(kind, number)
         if size == _NEVER:
@@ -66,9 +70,9 @@ class StateFile:
             raise self._failed(error) from error
 
     def put(self, items: Mapping[Key, bytes]) -> None:
-        """Write all items. Where that fails, none of them is what it was."""
+        """Write all items. If that fails, none of their earlier values is valid."""
         for (kind, number), data in items.items():
-            start = self._room(kind, number, len(data))
+            start = self._allocate(kind, number, len(data))
             try:
                 while data:
                     written = os.pwrite(self._file.fileno(), data, start)
@@ -77,16 +81,16 @@ class StateFile:
                 raise self._failed(error) from error
 
     def __iter__(self) -> Iterator[tuple[Key, int]]:
-        """All keys with the number of their bytes."""
+        """All keys with their sizes in bytes."""
         for kind, sizes in self._sizes.items():
             yield from (((kind, number), size) for number, size in enumerate(sizes) if size != _NEVER)
 
     def close(self) -> None:
-        """Free the disk."""
+        """Free the disk space."""
         self._file.close()
 
-    def _room(self, kind: str, number: int, size: int) -> int:
-        """Where so many bytes of a key go: where it had its last ones, if they fit, or where there is room."""
+    def _allocate(self, kind: str, number: int, size: int) -> int:
+        """The start of `size` bytes for a key: its present space if that has the right size, or another."""
         starts, sizes = self._starts.setdefault(kind, array("q")), self._sizes.setdefault(kind, array("q"))
         if number >= len(sizes):
             new = number + 1 - len(sizes)
@@ -109,17 +113,20 @@ class StateFile:
         return sizes[number] if number < len(sizes) else _NEVER
 
     def _failed(self, error: OSError) -> StoreError:
-        what = "The file of states cannot be written or read."
-        hint = "free some of that disk, or give another folder"
+        what = "Cannot write or read the file of states."
+        hint = "free space on that disk, or choose another folder"
         return StoreError(what, where=self._where, got=error.strerror or str(error), hint=hint)
 
 
 class StateStore:
-    """Flat states float32 [1, S] by key. A state that was put must not be changed afterwards.
+    """Flat states, float32 [1, state], by key. Do not change a state after putting it.
 
-    memory: bytes that states may take in memory. folder: where those that do not fit are written, a temporary file;
-    None takes the system's folder for such.
-    Raises StoreError where the disk is full; what was put is then held in memory, beyond the bound.
+    Args:
+        memory: Bytes of states to keep in memory.
+        folder: Folder of the temporary file for the others; None for the system's.
+
+    Raises:
+        StoreError: The disk is full. All states then stay in memory, beyond the bound.
     """
 
     def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None) -> None:
@@ -129,20 +136,20 @@ class StateStore:
         self._unwritten: set[Key] = set()
         self._bytes = 0
         self._file: StateFile | None = None
-        self._below: StateStore | None = None
+        self._base: StateStore | None = None
 
-    def like(self) -> "StateStore":
-        """An empty store of the same size in the same place."""
+    def empty_copy(self) -> "StateStore":
+        """An empty store with the same memory and folder."""
         return StateStore(self._memory, self._folder)
 
     def branch(self) -> "StateStore":
-        """A store that begins with these states, to go its own way; this one must not be put to before it is closed."""
-        store = self.like()
-        store._below = self
+        """A store that starts with these states and changes independently. Do not change this one before it closes."""
+        store = self.empty_copy()
+        store._base = self
         return store
 
     def get(self, key: Key) -> Tensor | None:
-        """A state, or None where there is none."""
+        """The state of a key, or None."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
@@ -153,23 +160,23 @@ class StateStore:
         return state
 
     def put(self, states: Mapping[Key, Tensor | None]) -> None:
-        """Keep states in place of those before; None takes one away."""
+        """Replace states by key; None removes a state."""
         for key, state in states.items():
             self._hold(key, state)
             self._unwritten.add(key)
         self._make_room()
 
     def all_keys(self) -> list[Key]:
-        """All keys that have a state, ordered."""
+        """All keys that have a state, sorted."""
         keys = {key for key, state in self._held.items() if state is not None}
         if self._file is not None:
             keys |= {key for key, size in self._file if size > 0 and key not in self._held}
-        if self._below is not None:
-            keys |= {key for key in self._below.all_keys() if key not in keys and self.get(key) is not None}
+        if self._base is not None:
+            keys |= {key for key in self._base.all_keys() if key not in keys and self.get(key) is not None}
         return sorted(keys)
 
     def walk(self) -> Iterator[tuple[Key, Tensor]]:
-        """All states in order of their keys; none of them counts as used."""
+        """All states sorted by key, without marking them as used."""
         for key in self.all_keys():
             state = self._held.get(key)
             if state is None:
@@ -178,7 +185,7 @@ class StateStore:
                 yield key, state
 
     def close(self) -> None:
-        """Delete what is on disk; the store is empty afterwards."""
+        """Free the memory and the file; the store is empty afterwards."""
         if self._file is not None:
             self._file.close()
         self._held.clear()
@@ -192,7 +199,7 @@ class StateStore:
         self._bytes += _size(state)
 
     def _make_room(self) -> None:
-        """Move the longest unused to disk, once there are too many."""
+        """Move the least recently used states to disk if the memory is exceeded."""
         if self._bytes <= self._memory:
             return
         leaving, size = [], self._bytes
@@ -202,22 +209,22 @@ class StateStore:
             leaving.append(key)
             size -= _size(state)
         for start in range(0, len(leaving), _WRITTEN_TOGETHER):
-            some = leaving[start : start + _WRITTEN_TOGETHER]
-            self._write({key: self._held[key] for key in some if key in self._unwritten})
-            for key in some:
+            part = leaving[start : start + _WRITTEN_TOGETHER]
+            self._write({key: self._held[key] for key in part if key in self._unwritten})
+            for key in part:
                 self._bytes -= _size(self._held.pop(key))
                 self._unwritten.discard(key)
 
     def _write(self, states: Mapping[Key, Tensor | None]) -> None:
-        """Those taken away are kept as nothing, which hides what the file held before."""
+        """Write states to the file. A removed state is written as no bytes, which hides its earlier value."""
         encoded = {key: b"" if state is None else state.numpy().tobytes() for key, state in states.items()}
         self._opened().put(encoded)
 
     def _stored(self, key: Key) -> Tensor | None:
-        """A state that is not held: from the file, or where that has never had it, from the store below."""
+        """A state that is not in memory: from the file, or if it was never there, from the base store."""
         data = None if self._file is None else self._file.get(key)
         if data is None:
-            return None if self._below is None else self._below.get(key)
+            return None if self._base is None else self._base.get(key)
         return torch.from_numpy(np.frombuffer(bytearray(data), np.float32)[None]) if data else None
 
     def _opened(self) -> StateFile:
@@ -231,5 +238,5 @@ def _size(state: Tensor | None) -> int:
 
 
 def _rounded(size: int) -> int:
-    """The room of so many bytes; _NEVER is none."""
+    """The space allocated for `size` bytes."""
     return -(-size // _STEP) * _STEP if size > 0 else 0

@@ -16,7 +16,7 @@ from rwkv.evaluation.summary import COLUMNS, Estimate, means, superiority
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
-from rwkv.recurrent.predictions import Predictions, joined, nothing_said
+from rwkv.recurrent.predictions import Predictions, empty_predictions, joined
 from rwkv.report.content import ComparisonRow, PredictedReviews, ReportContent
 from rwkv.report.past_reviews import deck_names, decks_of_cards, first_day
 from rwkv.runtime import progress
@@ -40,7 +40,7 @@ def feed_history(learner: Learner, network: Network) -> tuple[Engine, Prediction
     Whoever asks for it closes it. Raises CheckpointError where predictions are not finite.
     """
     engine = Engine(network, draw_sequence(learner.user))
-    parts = [nothing_said(0)]
+    parts = [empty_predictions(0)]
     with progress((), len(learner.history), learner.name, "review") as bar:
         for part in engine.feeding(learner.history):
             parts.append(part)

@@ -159,7 +159,7 @@ def test_a_query_chooses_and_changes_no_number(learner: Learner, cards: CardPred
 
 def test_parts_join(learner: Learner, cards: CardPredictions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rwkv.collection.card_predictions._TOGETHER", 4)
-    monkeypatch.setattr("rwkv.recurrent.predictions._OUTLOOKS_TOGETHER", 3)
+    monkeypatch.setattr("rwkv.recurrent.predictions._OUTLOOKS_PER_PASS", 3)
     assert_close(predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0), cards)
 
 

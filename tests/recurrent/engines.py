@@ -1,4 +1,4 @@
-"""Engines for tests, and how two of them are compared to the last bit."""
+"""Engines for tests, and exact comparisons of two of them."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def some_history(seed: int = 31, reviews: int = 120, cards: int = 12) -> RevlogT
 
 
 def after(table: RevlogTable, count: int) -> RevlogTable:
-    """A history without its first reviews."""
+    """A history without its first `count` reviews."""
     return table.part(slice(count, None))
 
 
@@ -32,7 +32,7 @@ def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object
 
 
 def answered(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
-    """An engine to which every review of a history was given, one at a time."""
+    """An engine fed a history one review at a time."""
     engine = engine_for(table, network, **options)
     for review in reviews_of(table):
         engine.answer(review)
@@ -44,14 +44,14 @@ def now(table: RevlogTable, card: int, days: int = 3) -> Question:
 
 
 def next_review(table: RevlogTable, card: int = 0) -> Review:
-    """One more review after a history."""
+    """A review that follows a history."""
     last = list(reviews_of(table))[-1]
-    of_card = next(review for review in reviews_of(table) if review.card == card)
-    return Review(last.review_th + 1, card, *of_card.place, last.day_offset + 2, 2, 172_800, 3, 2, 4000)
+    card_review = next(review for review in reviews_of(table) if review.card == card)
+    return Review(last.review_th + 1, card, *card_review.place, last.day_offset + 2, 2, 172_800, 3, 2, 4000)
 
 
 def everything(engine: Engine, path: Path) -> bytes:
-    """All that an engine would save: equal bytes are equal states, counters, codes and fingerprints."""
+    """The file that an engine saves: equal bytes mean equal states, counters, codes and fingerprints."""
     engine.save(path)
     return path.read_bytes()
 
@@ -62,7 +62,7 @@ def assert_equal_to_the_bit(ours: Prediction, expected: Prediction) -> None:
 
 
 def assert_close(ours: object, expected: object, tolerance: float) -> None:
-    """Predictions of many, ours and others'."""
+    """Compare the columns of two Predictions."""
     for name, column in vars(expected).items():
         np.testing.assert_allclose(getattr(ours, name), column, rtol=0, atol=tolerance, err_msg=name)
 

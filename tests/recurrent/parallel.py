@@ -1,4 +1,4 @@
-"""What the parallel form says of each review of a history: what the recurrent form is compared with."""
+"""The parallel form's predictions of each review of a history, with which the recurrent form is compared."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.engine import Prediction
 
-# Spec 7: float32 sums in another order, in probability.
+# In probability (spec 7): float32 sums in another order.
 TOLERANCE = 2e-5
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """By review: p_ahead, p_imm [R], p_all [R, 4]; NaN where there is no prediction."""
+    """p_ahead [R], p_imm [R] and p_all [R, 4] by review; NaN where there is no prediction."""
 
     p_ahead: np.ndarray
     p_imm: np.ndarray
@@ -28,7 +28,7 @@ class Predictions:
 
 @torch.no_grad()
 def parallel_predictions(network: Network, table: RevlogTable) -> Predictions:
-    """The whole history in one pass, each prediction at the review that it is about."""
+    """Predict the whole history in one pass; each prediction stands at the review that it predicts."""
     segment = whole_history(table, np.zeros(len(table), bool))
     batch = collate([segment], [draw_sequence(table.user)])
     outputs = network(batch.inputs(), batch.layouts)
@@ -43,7 +43,7 @@ def parallel_predictions(network: Network, table: RevlogTable) -> Predictions:
 
 
 def stack(answers: list[Prediction]) -> Predictions:
-    """The engine's answers in the same form."""
+    """Stack the engine's predictions into arrays."""
     nothing = np.full(4, np.nan)
     return Predictions(
         np.array([answer.p_ahead for answer in answers], float),

@@ -1,4 +1,4 @@
-"""A branch goes on from an engine as that engine would, and leaves it as it was."""
+"""A branch continues like its engine and does not change it."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from tests.recurrent.engines import (
 
 
 @pytest.mark.parametrize("memory", [1_000_000_000, 10_000])
-def test_a_branch_goes_on_and_leaves_its_engine_alone(tmp_path: Path, memory: int) -> None:
-    """Also where the states lie on disk."""
+def test_a_branch_continues_without_changing_its_engine(tmp_path: Path, memory: int) -> None:
+    """With states in memory and on disk."""
     table = some_history()
     engine = engine_for(table, memory=memory)
     engine.feed(table.part(slice(80)))
@@ -36,14 +36,14 @@ def test_a_branch_goes_on_and_leaves_its_engine_alone(tmp_path: Path, memory: in
     engine.close()
 
 
-def test_branches_know_nothing_of_each_other() -> None:
+def test_branches_are_independent() -> None:
     table = some_history(seed=5)
     engine = engine_for(table)
     engine.feed(table)
     review = next_review(table)
     first, second = engine.branch(), engine.branch()
-    said = first.answer(review)
-    assert_equal_to_the_bit(second.answer(review), said)
+    expected = first.answer(review)
+    assert_equal_to_the_bit(second.answer(review), expected)
     assert (first.reviews, second.reviews, engine.reviews) == (len(table) + 1, len(table) + 1, len(table))
     for one in (first, second, engine):
         one.close()

@@ -1,4 +1,4 @@
-"""A history fed in bulk gives the numbers and leaves the states of one review at a time."""
+"""Feeding in bulk gives the predictions and states of feeding one review at a time."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,8 +37,8 @@ PUBLISHED_NETWORK = recipe_network(PUBLISHED)
 
 @pytest.fixture
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts so short that most cards, and every deck, go on over many of them."""
-    monkeypatch.setattr(bulk, "TOGETHER", 17)
+    """Parts so short that most cards and all decks extend over many of them."""
+    monkeypatch.setattr(bulk, "REVIEWS_PER_PASS", 17)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def assert_bulk_is_sequential(table: RevlogTable, network: Network = NETWORK) -> None:
+def assert_bulk_equals_one_at_a_time(table: RevlogTable, network: Network = NETWORK) -> None:
     fed, walked = engine_for(table, network), answered(table, network)
     assert_close(fed.feed(table), one_at_a_time(table, network), TOLERANCE)
     assert (fed.reviews, fed.cards, fed.fingerprint) == (walked.reviews, walked.cards, walked.fingerprint)
@@ -60,20 +60,20 @@ def assert_bulk_is_sequential(table: RevlogTable, network: Network = NETWORK) ->
 
 @settings(max_examples=15)
 @given(table=tables(max_reviews=30))
-def test_bulk_is_sequential(table: RevlogTable) -> None:
-    assert_bulk_is_sequential(table)
+def test_bulk_equals_one_at_a_time(table: RevlogTable) -> None:
+    assert_bulk_equals_one_at_a_time(table)
 
 
 @pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("network", [NETWORK, small_network()], ids=["native", "small"])
-def test_states_go_on_from_part_to_part(network: Network) -> None:
-    assert_bulk_is_sequential(some_history(reviews=150), network)
+def test_states_continue_from_part_to_part(network: Network) -> None:
+    assert_bulk_equals_one_at_a_time(some_history(reviews=150), network)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real histories at {REAL}")
 @pytest.mark.parametrize("user", [1, 4])
 def test_real_histories(user: int) -> None:
-    """Bulk in parts, one at a time, and the parallel form over the whole: the same numbers."""
+    """Bulk, one at a time and the parallel form give the same predictions."""
     table = first_reviews(read_history(REAL, user), 700)
     parallel = parallel_predictions(PUBLISHED_NETWORK, table)
     assert_close(engine_for(table, PUBLISHED_NETWORK).feed(table), parallel, TOLERANCE)
@@ -101,7 +101,7 @@ def test_bulk_then_one_at_a_time_then_bulk() -> None:
 
 
 @pytest.mark.usefixtures("threads")
-def test_threads_change_nothing_that_matters() -> None:
+def test_threads_change_only_rounding() -> None:
     table = some_history(reviews=300)
     torch.set_num_threads(1)
     one = engine_for(table).feed(table)
@@ -109,8 +109,8 @@ def test_threads_change_nothing_that_matters() -> None:
     assert_close(engine_for(table).feed(table), one, 1e-6)
 
 
-def test_no_future_in_reach() -> None:
-    """What comes later in the same part changes nothing before it."""
+def test_later_reviews_change_no_earlier_prediction() -> None:
+    """The later reviews are in the same part."""
     columns = random_revlog(33, reviews=100, cards=8)
     table = make_table(columns)
     other = make_table({**columns, "rating": np.append(columns["rating"][:60], 5 - columns["rating"][60:])})
@@ -121,7 +121,7 @@ def test_no_future_in_reach() -> None:
 
 @pytest.mark.parametrize(("days", "seconds"), [(0, 0), (-5, -400_000), (20_000, 2_000_000_000)])
 def test_odd_intervals(days: int, seconds: int) -> None:
-    """Zero, negative from clocks that were set back (taken as 0), and beyond the last point of the curve."""
+    """Zero, negative from clocks that were set back (counted as 0), and beyond the last point of the curve."""
     table = some_history()
     later = np.arange(len(table)) % 7 == 3
     later &= table.elapsed_days >= 0
@@ -130,21 +130,21 @@ def test_odd_intervals(days: int, seconds: int) -> None:
         elapsed_days=np.where(later, days, table.elapsed_days).astype(np.int32),
         elapsed_s=np.where(later, seconds, table.elapsed_s),
     )
-    said = engine_for(odd).feed(odd)
-    assert (np.isfinite(said.p_ahead) == np.isfinite(engine_for(table).feed(table).p_ahead)).all()
-    assert_close(said, one_at_a_time(odd), TOLERANCE)
+    ours = engine_for(odd).feed(odd)
+    assert (np.isfinite(ours.p_ahead) == np.isfinite(engine_for(table).feed(table).p_ahead)).all()
+    assert_close(ours, one_at_a_time(odd), TOLERANCE)
 
 
 def test_a_card_moved_to_another_deck() -> None:
-    """In the middle of a history, which is fed in two parts: as one review at a time."""
+    """The card moves in the middle of a history that is fed in two parts."""
     table = some_history()
     moved = table.cards.deck.copy()
     moved[table.card[70]] = 50
     rest = replace(after(table, 60), cards=replace(table.cards, deck=moved))
     fed, walked, stayed = (answered(first_reviews(table, 60)) for _ in range(3))
-    said = fed.feed(rest).p_imm
-    np.testing.assert_allclose(said, [walked.answer(r).p_imm for r in reviews_of(rest)], rtol=0, atol=TOLERANCE)
-    assert abs(said[10] - stayed.feed(after(table, 60)).p_imm[10]) > 1e-3
+    ours = fed.feed(rest).p_imm
+    np.testing.assert_allclose(ours, [walked.answer(r).p_imm for r in reviews_of(rest)], rtol=0, atol=TOLERANCE)
+    assert abs(ours[10] - stayed.feed(after(table, 60)).p_imm[10]) > 1e-3
 
 
 def test_an_empty_history() -> None:
@@ -171,11 +171,11 @@ def test_a_bad_row_changes_nothing() -> None:
             engine.feed(broken)
         assert all(word in str(caught.value) for word in words)
         assert (engine.reviews, engine.fingerprint) == (60, before)
-    engine.undo(60)  # not even what can be taken back
+    engine.undo(60)  # the reviews before can still be undone
     assert engine.reviews == 0
 
 
-def test_a_model_that_gives_no_numbers_changes_nothing() -> None:
+def test_predictions_that_are_not_finite_change_nothing() -> None:
     table = some_history()
     network = Network(NETWORK.spec)
     network.load_state_dict(NETWORK.state_dict() | {"p_linear.bias": torch.full((4,), torch.nan)})

@@ -1,4 +1,4 @@
-"""A review that cannot be one is refused by name, and changes nothing."""
+"""Invalid reviews are refused with an error that names them, and change nothing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ GOOD = next_review(TABLE)
         ({"review_th": -1}, "review_th"),
     ],
 )
-def test_refused(changed: dict[str, object], word: str, tmp_path: Path) -> None:
+def test_invalid_values_are_refused(changed: dict[str, object], word: str, tmp_path: Path) -> None:
     engine = answered(TABLE)
     before = everything(engine, tmp_path / "before")
     broken = replace(GOOD, **changed)
@@ -52,32 +52,32 @@ def test_refused(changed: dict[str, object], word: str, tmp_path: Path) -> None:
     assert_equal_to_the_bit(engine.answer(GOOD), answered(TABLE).answer(GOOD))
 
 
-def test_whole_numbers_of_numpy_are_taken() -> None:
+def test_numpy_integers_are_accepted() -> None:
     names = [name for name, value in vars(GOOD).items() if type(value) is int]
-    of_numpy = replace(GOOD, **{name: np.int64(getattr(GOOD, name)) for name in names})
+    numpy_review = replace(GOOD, **{name: np.int64(getattr(GOOD, name)) for name in names})
     ours, expected = answered(TABLE), answered(TABLE)
-    assert_equal_to_the_bit(ours.answer(of_numpy), expected.answer(GOOD))
+    assert_equal_to_the_bit(ours.answer(numpy_review), expected.answer(GOOD))
     assert ours.fingerprint == expected.fingerprint
 
 
 @pytest.mark.parametrize(
-    ("duration", "taken"), [(4.5, 4), (5.5, 6), (4.51, 5), (-0.2, 0), (np.float32(7.25), 7), (3.0, 3), (1e18, 10**18)]
+    ("duration", "rounded"), [(4.5, 4), (5.5, 6), (4.51, 5), (-0.2, 0), (np.float32(7.25), 7), (3.0, 3), (1e18, 10**18)]
 )
-def test_durations_are_rounded_to_milliseconds(duration: float, taken: int, tmp_path: Path) -> None:
-    """Halves to the even one; one at a time and in bulk."""
+def test_durations_are_rounded_to_milliseconds(duration: float, rounded: int, tmp_path: Path) -> None:
+    """Halves round to even, one at a time and in bulk."""
     ours, expected = answered(TABLE), answered(TABLE)
     assert_equal_to_the_bit(
-        ours.answer(replace(GOOD, duration_ms=duration)), expected.answer(replace(GOOD, duration_ms=taken))
+        ours.answer(replace(GOOD, duration_ms=duration)), expected.answer(replace(GOOD, duration_ms=rounded))
     )
     assert everything(ours, tmp_path / "a") == everything(expected, tmp_path / "b")
     fed, whole = engine_for(TABLE), engine_for(TABLE)
     fed.feed(replace(TABLE, duration_ms=np.full(len(TABLE), duration)))
-    whole.feed(replace(TABLE, duration_ms=np.full(len(TABLE), taken)))
+    whole.feed(replace(TABLE, duration_ms=np.full(len(TABLE), rounded)))
     assert everything(fed, tmp_path / "a") == everything(whole, tmp_path / "b")
 
 
 @pytest.mark.parametrize("duration", [float("nan"), float("inf"), 1e25])
-def test_durations_that_are_no_numbers_are_refused(duration: float) -> None:
+def test_durations_that_are_not_finite_are_refused(duration: float) -> None:
     for take in (
         lambda engine: engine.answer(replace(GOOD, duration_ms=duration)),
         lambda engine: engine.feed(replace(TABLE, duration_ms=np.full(len(TABLE), duration))),
@@ -98,9 +98,9 @@ def test_durations_of_an_outlook_are_checked(durations: list[float]) -> None:
 
 
 def test_clocks_that_were_set_back() -> None:
-    """As the reader of histories: intervals below -1 and negative durations are 0."""
+    """Intervals below -1 and negative durations count as 0, as in a history."""
     back = replace(GOOD, elapsed_days=-4, elapsed_s=-90_000, duration_ms=-5)
-    taken = replace(GOOD, elapsed_days=0, elapsed_s=0, duration_ms=0)
+    rounded = replace(GOOD, elapsed_days=0, elapsed_s=0, duration_ms=0)
     ours, expected = answered(TABLE), answered(TABLE)
-    assert_equal_to_the_bit(ours.answer(back), expected.answer(taken))
+    assert_equal_to_the_bit(ours.answer(back), expected.answer(rounded))
     assert ours.fingerprint == expected.fingerprint

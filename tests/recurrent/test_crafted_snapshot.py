@@ -1,4 +1,4 @@
-"""Files of saved engines that somebody made on purpose, their digest right: refused in words, or an engine like any."""
+"""Crafted files of saved engines with a valid digest: each is refused with a message or gives a working engine."""
 
 import hashlib
 import json
@@ -27,13 +27,13 @@ def sealed(content: bytes) -> bytes:
 
 
 def split(whole: bytes) -> tuple[Fields, bytes]:
-    """The header, and what follows it."""
+    """The header, and the bytes after it."""
     (length,) = struct.unpack_from("<Q", whole, MARK)
     start = MARK + 8
     return json.loads(whole[start : start + length]), whole[start + length : -DIGEST]
 
 
-def made(whole: bytes, header: bytes, body: bytes) -> bytes:
+def snapshot(whole: bytes, header: bytes, body: bytes) -> bytes:
     return sealed(whole[:MARK] + struct.pack("<Q", len(header)) + header + body)
 
 
@@ -51,9 +51,9 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-def test_what_is_sealed_again_is_read(whole: bytes, tmp_path: Path) -> None:
+def test_a_resealed_file_is_read(whole: bytes, tmp_path: Path) -> None:
     header, body = split(whole)
-    (tmp_path / "saved").write_bytes(made(whole, json.dumps(header).encode(), body))
+    (tmp_path / "saved").write_bytes(snapshot(whole, json.dumps(header).encode(), body))
     engine = engine_for(TABLE)
     engine.restore(tmp_path / "saved", TABLE)
     assert everything(engine, tmp_path / "again") == whole
@@ -85,20 +85,20 @@ def test_what_is_sealed_again_is_read(whole: bytes, tmp_path: Path) -> None:
         lambda header: header["states"].update(other=1),
     ],
 )
-def test_headers_that_no_engine_has(whole: bytes, tmp_path: Path, change: Callable[[Fields], object]) -> None:
+def test_headers_with_invalid_values(whole: bytes, tmp_path: Path, change: Callable[[Fields], object]) -> None:
     header, body = split(whole)
     change(header)
-    (tmp_path / "saved").write_bytes(made(whole, json.dumps(header).encode(), body))
-    assert "what no engine has" in refused(tmp_path / "saved")
+    (tmp_path / "saved").write_bytes(snapshot(whole, json.dumps(header).encode(), body))
+    assert "not written by this program" in refused(tmp_path / "saved")
 
 
 @pytest.mark.parametrize(
     "header",
     [b"", b"{", b"[]", b"null", b"[" * 50_000, b"\xff\xfe", b'{"weights": ' + b"9" * 10_000 + b"}", b" " * 70_000],
 )
-def test_headers_that_are_none(whole: bytes, tmp_path: Path, header: bytes) -> None:
-    (tmp_path / "saved").write_bytes(made(whole, header, split(whole)[1]))
-    assert "what no engine has" in refused(tmp_path / "saved")
+def test_headers_that_are_not_json_objects(whole: bytes, tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "saved").write_bytes(snapshot(whole, header, split(whole)[1]))
+    assert "not written by this program" in refused(tmp_path / "saved")
 
 
 @pytest.mark.parametrize("length", [0, 2**16 + 1, 2**63])
@@ -114,7 +114,7 @@ def test_bodies_of_another_length(whole: bytes, tmp_path: Path) -> None:
 
 
 def test_changed_bodies_are_refused_or_give_an_engine(whole: bytes, tmp_path: Path) -> None:
-    """Whatever the arrays hold: what is read can be asked, answered, fed and saved, or that is an error in words."""
+    """An engine with changed arrays can predict, answer, undo and save, or gives an RwkvError."""
     rng, header_end = random.Random(3), len(whole) - DIGEST - len(split(whole)[1])
     count = {True: 0, False: 0}
     for _ in range(150):

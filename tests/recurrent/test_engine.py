@@ -1,4 +1,4 @@
-"""The engine gives the numbers of the parallel form, and nothing of the future reaches them."""
+"""The engine's predictions equal the parallel form's and do not depend on the future."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,7 @@ def assert_both_forms_agree(network: Network, table: RevlogTable) -> None:
 
 
 def assert_same_answers(ours: list[Prediction], expected: list[Prediction]) -> None:
-    """Equal to the last bit."""
+    """Compare exactly."""
     for name, column in vars(stack(expected)).items():
         np.testing.assert_array_equal(getattr(stack(ours), name), column, err_msg=name)
 
@@ -67,8 +67,8 @@ def test_both_forms_agree_on_a_real_history() -> None:
     assert_both_forms_agree(recipe_network(PUBLISHED), first_reviews(read_history(REAL, 4), 300))
 
 
-def test_the_past_matters() -> None:
-    """The comparisons above would prove little of a network that hardly hears the rows before."""
+def test_predictions_depend_on_the_past() -> None:
+    """Otherwise the comparisons above would prove little."""
     columns = random_revlog(12, reviews=60, cards=4)
     table = make_table(columns)
     changed = make_table({**columns, "rating": np.append(5 - columns["rating"][:30], columns["rating"][30:])})
@@ -78,7 +78,7 @@ def test_the_past_matters() -> None:
 
 
 def test_a_card_whose_beginning_is_missing() -> None:
-    """It has a query row at its first review, yet no curve."""
+    """Its first review has a query row but no curve."""
     columns = revlog_columns([1, 2, 2, 1], [0, 1000, 90_000, 200_000])
     columns["elapsed_days"] = np.array([-1, 5, 1, 2])
     columns["elapsed_seconds"] = np.array([-1, 432_001, 89_000, 200_000])
@@ -92,7 +92,7 @@ def test_a_card_whose_beginning_is_missing() -> None:
 
 
 def test_a_card_that_begins_again() -> None:
-    """It has a curve from before, yet no query row."""
+    """A second first review has a curve but no query row."""
     columns = revlog_columns([1, 1, 1], [0, 1000, 2000])
     columns["elapsed_days"] = np.array([-1, -1, 0])
     columns["elapsed_seconds"] = np.array([-1, -1, 1000])
@@ -111,16 +111,16 @@ def test_probabilities() -> None:
             assert answer.p_imm == pytest.approx(1 - answer.p_all[0], abs=1e-6)
 
 
-def cut(columns: Columns, reviews: int) -> Columns:
+def truncated(columns: Columns, reviews: int) -> Columns:
     return {name: np.asarray(column)[:reviews] for name, column in columns.items()}
 
 
-def test_the_future_is_out_of_reach(tmp_path: Path) -> None:
-    """A history read when it was shorter gives the same answers; so does one that goes on otherwise."""
+def test_predictions_do_not_depend_on_the_future(tmp_path: Path) -> None:
+    """A shorter history and one that continues differently give the same predictions."""
     columns = random_revlog(14, reviews=120, cards=30)
     cards = cards_of(columns)
     whole = answers(NETWORK, read_written(tmp_path / "whole", columns, cards, DECKS))
-    before = cut(columns, 70)
+    before = truncated(columns, 70)
     known = {name: np.asarray(column)[np.isin(cards["card_id"], before["card_id"])] for name, column in cards.items()}
     assert len(known["card_id"]) < len(cards["card_id"])
     assert_same_answers(answers(NETWORK, read_written(tmp_path / "before", before, known, DECKS)), whole[:70])
@@ -131,7 +131,7 @@ def test_the_future_is_out_of_reach(tmp_path: Path) -> None:
     assert stack(otherwise).p_imm[119] != stack(whole).p_imm[119]
 
 
-def test_an_answer_is_unknown_to_its_own_prediction() -> None:
+def test_a_prediction_does_not_depend_on_its_own_answer() -> None:
     reviews = list(reviews_of(make_table(random_revlog(15, reviews=30, cards=4), user=USER)))
 
     def last_answer(review: Review) -> Prediction:
@@ -142,7 +142,7 @@ def test_an_answer_is_unknown_to_its_own_prediction() -> None:
     assert_same_answers([last_answer(other)], [last_answer(reviews[-1])])
 
 
-def test_codes_belong_to_the_draw() -> None:
+def test_codes_depend_on_the_draw() -> None:
     table = make_table(random_revlog(16, reviews=30, cards=4))
     engine = Engine(NETWORK, draw_sequence(table.user + 1))
     others = [engine.answer(review) for review in reviews_of(table)]
@@ -150,8 +150,8 @@ def test_codes_belong_to_the_draw() -> None:
 
 
 def test_states_are_float32_in_a_network_of_bfloat16() -> None:
-    """As in the parallel form. Each sum may round the other way to 8 bits, so the forms are not as close as in float32;
-    states that were rounded too would differ by twenty times as much."""
+    """Sums may round differently to 8 bits, so the forms are less close than in float32. Rounding the states too would
+    increase the difference twenty times."""
     table = make_table(random_revlog(17, reviews=80, cards=6))
     network = bfloat16_network()
     ours, parallel = stack(answers(network, table)), parallel_predictions(network, table)

@@ -1,4 +1,4 @@
-"""The columns of single reviews are those of whole histories."""
+"""The columns of single reviews equal those of whole histories."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from tests.helpers import make_table, random_revlog, revlog_columns, tables
 
 
 def walk(table: RevlogTable) -> Iterator[tuple[int, Review, PastCounters]]:
-    """Every review beside the counters just before it."""
+    """Each row and review with the counters just before it."""
     past = PastCounters()
     for row, review in enumerate(reviews_of(table)):
         yield row, review, past
@@ -52,7 +52,7 @@ def test_days_and_entities_are_those_of_the_whole_history(table: RevlogTable) ->
         assert review.entities == {stream: segment.ids[stream][rows[row]] for stream in STREAMS}
 
 
-def test_looking_changes_nothing() -> None:
+def test_reading_the_counters_changes_nothing() -> None:
     table = make_table(random_revlog(4, reviews=60, cards=8))
     whole = review_context(table, order_by_card(table.card))
     reviews = list(reviews_of(table))
@@ -64,7 +64,7 @@ def test_looking_changes_nothing() -> None:
 
 
 def test_the_largest_values_sum_as_in_whole_histories() -> None:
-    """Two intervals whose sum is beyond 64 bits."""
+    """Two intervals whose sum exceeds 64 bits."""
     columns = revlog_columns([1, 1, 1], [0, 0, 0], duration=2**63 - 1)
     columns["elapsed_seconds"] = np.array([-1, 2**62 + 1, 2**62 + 1])
     assert_same_columns(make_table(columns))

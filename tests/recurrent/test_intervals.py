@@ -1,4 +1,4 @@
-"""Forgetting curves, intervals, and what the buttons lead to."""
+"""Forgetting curves, intervals and the outcomes of the buttons."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_a_curve_takes_arrays_of_seconds() -> None:
         curve([1.0, np.nan])
 
 
-def test_a_curve_is_what_is_predicted() -> None:
+def test_p_ahead_lies_on_the_curve() -> None:
     table = some_history()
     engine = answered(table)
     question = now(table, 0)
@@ -55,21 +55,21 @@ def test_the_interval_is_where_recall_falls_to_the_retention(retention: float) -
 
 
 def test_the_first_crossing_counts() -> None:
-    """A curve that dips at one point and recovers: recall is low there first, and again much later."""
+    """The curve dips at one point, recovers, and falls again much later."""
     dip = curve_of(100, {50: -12.0})
     point = float(correction_points(torch.device("cpu"))[50])
     assert float(dip(point)) < 0.9 < float(dip(2 * point))
     assert dip.interval(0.9) < point
 
 
-def test_no_crossing_and_an_early_one() -> None:
+def test_curves_without_a_crossing_or_with_an_early_one() -> None:
     assert curve_of(127, {127: 5.0}).interval(0.01) is None
     assert curve_of(0, {0: -9.0, 1: -9.0}).interval(0.9) == 1.0
     assert curve_of(127, dict.fromkeys(range(CURVES), 9.0)).interval(0.9) is None
 
 
 @pytest.mark.parametrize("retention", [0.0, 1.0, -1.0, 1.5, float("nan")])
-def test_no_retention(retention: float) -> None:
+def test_invalid_retentions_are_refused(retention: float) -> None:
     with pytest.raises(InputError, match="retention"):
         curve_of(60).interval(retention)
 
@@ -80,7 +80,7 @@ def test_intervals_in_order() -> None:
     assert in_order([1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_a_button_leads_where_the_answer_leads() -> None:
+def test_the_outcome_of_a_button_equals_the_answer() -> None:
     table = some_history()
     engine, review = answered(table), next_review(table)
     question = replace(now(table, 0), day_offset=review.day_offset, elapsed_days=2, elapsed_s=172_800)
@@ -94,10 +94,10 @@ def test_a_button_leads_where_the_answer_leads() -> None:
         np.testing.assert_allclose(button.curve(times), pressed.curve(0)(times), rtol=0, atol=TOLERANCE)
         assert button.interval_s == button.curve.interval(0.8)
         assert list(button.states) == list(STREAMS)
-        kept = pressed._person
-        numbers = kept.look(review).numbers
+        person = pressed._person
+        numbers = person.look_up(review).numbers
         for (stream, state), number in zip(button.states.items(), numbers, strict=True):
-            torch.testing.assert_close(state, kept.store.get((stream, number)), rtol=0, atol=TOLERANCE)
+            torch.testing.assert_close(state, person.store.get((stream, number)), rtol=0, atol=TOLERANCE)
 
 
 def test_buttons_in_order() -> None:

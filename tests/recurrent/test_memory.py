@@ -1,4 +1,4 @@
-"""What a pass in bulk takes beside the states that are held is bounded, also where every review is of a new card."""
+"""The memory of feeding in bulk besides the states is bounded, even if every review is of a new card."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# As the docstring of Engine says it; before parts were of 1,024 reviews, and states in a plain file, it was 480.
+# As the docstring of Engine promises.
 MOST_MB = 250
 _MEMORY_MB = 20
 
@@ -36,9 +36,9 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from /proc")
-def test_feeding_takes_no_more_than_is_said() -> None:
+def test_feeding_needs_no_more_memory_than_documented() -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _FEEDING], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
     )
-    assert int(found.stdout) < _MEMORY_MB + MOST_MB
+    assert int(completed.stdout) < _MEMORY_MB + MOST_MB

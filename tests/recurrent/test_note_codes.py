@@ -1,4 +1,4 @@
-"""Missing notes that share one identity code, as published: the same in every form, saved and taken back."""
+"""Missing notes that share one identity code, as published: in every form, after saving and after undo."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from tests.recurrent.engines import (
 from tests.recurrent.parallel import TOLERANCE, parallel_predictions
 
 CARDS = 12
-# Of which every third has no note; each is in a stream of its own.
+# Every third card has no note.
 MISSING = np.arange(CARDS) % 3 == 1
 
 
@@ -42,7 +42,7 @@ OWN, PUBLISHED = history("own"), history("published")
 
 
 def note_codes(table: RevlogTable, start: int = 0) -> np.ndarray:
-    """The note's code of each row of the history from a review on: [N, 12]."""
+    """The note's code of each row from a review on, [N, 12]."""
     segment = cut_segment(table, np.zeros(len(table), bool), start, len(table), 0)
     return collate([segment], [draw_sequence(table.user)]).inputs()[:, 36:48].numpy()
 
@@ -61,23 +61,23 @@ def test_a_later_segment_has_the_code_of_the_whole_history() -> None:
     np.testing.assert_array_equal(note_codes(PUBLISHED, 100), note_codes(PUBLISHED)[-rows:])
 
 
-def test_the_recurrent_form_has_the_same() -> None:
+def test_the_recurrent_form_has_the_same_codes() -> None:
     parallel = parallel_predictions(NETWORK, PUBLISHED)
     assert_close(one_at_a_time(PUBLISHED), parallel, TOLERANCE)
     assert_close(engine_for(PUBLISHED).feed(PUBLISHED), parallel, TOLERANCE)
     assert np.nanmax(np.abs(parallel_predictions(NETWORK, OWN).p_imm - parallel.p_imm)) > 10 * TOLERANCE
 
 
-def test_questions_have_the_same() -> None:
-    """Of a card that was seen, and of one that was not, which is not in a note of its own either."""
+def test_questions_have_the_same_codes() -> None:
+    """A reviewed card and a new one, both without a note."""
     engine = answered(PUBLISHED)
     card = int(np.flatnonzero(MISSING)[-1])
     expected = answered(PUBLISHED).answer(replace(list(reviews_of(PUBLISHED))[-1], **_next(card)))
     question = now(PUBLISHED, card)
     assert engine.predict(question).p_imm == expected.p_imm
     new = Question(CARDS, question.day_offset, -1, -1, Place(CARDS, 0, 0, note_missing=True))
-    found = engine._person.look(engine._asked(new))
-    assert found.note_code == engine._person.identities.shared_note
+    lookup = engine._person.look_up(engine._possible_review(new))
+    assert lookup.note_code == engine._person.identities.shared_note
 
 
 def _next(card: int) -> dict[str, int]:
@@ -94,7 +94,7 @@ def _next(card: int) -> dict[str, int]:
     }
 
 
-def test_taken_back_and_restored(tmp_path: Path) -> None:
+def test_shared_codes_survive_undo_and_restoring(tmp_path: Path) -> None:
     engine = answered(PUBLISHED)
     engine.undo(100)
     assert everything(engine, tmp_path / "a") == everything(answered(first_reviews(PUBLISHED, 50)), tmp_path / "b")
@@ -104,13 +104,13 @@ def test_taken_back_and_restored(tmp_path: Path) -> None:
         assert_equal_to_the_bit(restored.answer(review), engine.answer(review))
 
 
-def test_a_branch_goes_on_with_it() -> None:
+def test_a_branch_has_the_shared_code() -> None:
     engine = answered(first_reviews(PUBLISHED, 50))
     for review in list(reviews_of(PUBLISHED))[50:60]:
         assert_equal_to_the_bit(engine.branch().answer(review), engine.answer(review))
 
 
-def test_the_first_of_them_is_taken_back() -> None:
+def test_undo_forgets_the_first_note_with_the_shared_code() -> None:
     engine = engine_for(PUBLISHED, undo_limit=200)
     for review in reviews_of(PUBLISHED):
         engine.answer(review)
@@ -120,5 +120,5 @@ def test_the_first_of_them_is_taken_back() -> None:
     assert torch.equal(one.nan_to_num(), torch.from_numpy(engine_for(PUBLISHED).feed(PUBLISHED).p_imm).nan_to_num())
 
 
-def test_other_codes_are_another_history(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_shared_codes(tmp_path: Path) -> None:
     assert answered(PUBLISHED).fingerprint != answered(OWN).fingerprint

@@ -1,4 +1,4 @@
-"""Identity codes and draws from outside, by public names alone."""
+"""The user's own identity codes and draws, through public names only."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TABLE = some_history(reviews=40)
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the published network, new."""
+    """Weights of a new network of the published size."""
     from rwkv.model.network import new_network
 
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
@@ -25,10 +25,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_engine_is_loaded_with_codes_and_draw(weights: Path) -> None:
-    asked: list[tuple[str, int]] = []
+    requests: list[tuple[str, int]] = []
 
     def source(code: rwkv.CodeSpec, number: int) -> np.ndarray:
-        asked.append((code.stream, number))
+        requests.append((code.stream, number))
         return np.full(code.width, 0.5 + number % 2)
 
     draw = rwkv.SequenceDraw(prefix=7, phases=(0, 1, 2, 3, 4, 5, 6))
@@ -36,9 +36,9 @@ def test_an_engine_is_loaded_with_codes_and_draw(weights: Path) -> None:
     for review in reviews_of(TABLE):
         engine.answer(review)
     for code in rwkv.CODES:
-        numbers = [number for stream, number in asked if stream == code.stream]
+        numbers = [number for stream, number in requests if stream == code.stream]
         assert numbers == list(range(len(numbers)))
-    assert len([stream for stream, _ in asked if stream == "card_id"]) == len(engine.cards)
+    assert len([stream for stream, _ in requests if stream == "card_id"]) == len(engine.cards)
     assert engine._person.draw == draw
 
 
@@ -55,6 +55,6 @@ def test_codes_of_another_width_are_refused(codes: object) -> None:
 
 
 @pytest.mark.parametrize("draw", [(1, (1, 2)), (-1, (0,) * 7), (2**64, (0,) * 7), (0, (0.5,) * 7), (0, (-1,) * 7)])
-def test_a_draw_that_cannot_be_is_refused(draw: tuple[int, tuple[int, ...]]) -> None:
+def test_an_invalid_draw_is_refused(draw: tuple[int, tuple[int, ...]]) -> None:
     with pytest.raises(InputError, match="draw"):
         rwkv.Engine(NETWORK, rwkv.SequenceDraw(*draw))

@@ -1,4 +1,4 @@
-"""Saved and restored is never stopped; what does not belong together is refused; a kill leaves a whole file."""
+"""A restored engine continues exactly; files of other weights or histories are refused; a kill leaves a whole file."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("network", [NETWORK, small_network()], ids=["native", "small"])
-def test_restored_is_never_stopped(network: Network, tmp_path: Path) -> None:
+def test_a_restored_engine_continues_exactly(network: Network, tmp_path: Path) -> None:
     answered(first_reviews(TABLE, 50), network).save(tmp_path / "saved")
     never_stopped = answered(first_reviews(TABLE, 50), network)
     # The draw comes from the file.
@@ -50,7 +50,7 @@ def test_restored_is_never_stopped(network: Network, tmp_path: Path) -> None:
     assert restored.reviews == 50
 
 
-def test_in_bulk(tmp_path: Path) -> None:
+def test_a_restored_engine_continues_in_bulk(tmp_path: Path) -> None:
     first, rest = engine_for(TABLE), engine_for(TABLE)
     first.feed(first_reviews(TABLE, 50))
     first.save(tmp_path / "saved")
@@ -63,7 +63,7 @@ def test_in_bulk(tmp_path: Path) -> None:
     assert everything(rest, tmp_path / "a") == everything(first, tmp_path / "b")
 
 
-def test_codes_from_outside_are_in_the_file(tmp_path: Path) -> None:
+def test_own_codes_are_in_the_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     engine = engine_for(TABLE, codes=lambda code, number: rng.choice([-1.5, 1.5], code.width))
     for review in REVIEWS[:50]:
@@ -75,7 +75,7 @@ def test_codes_from_outside_are_in_the_file(tmp_path: Path) -> None:
         assert_equal_to_the_bit(restored.predict(now(TABLE, card)), engine.predict(now(TABLE, card)))
 
 
-def test_beyond_memory(tmp_path: Path) -> None:
+def test_restoring_more_states_than_memory(tmp_path: Path) -> None:
     engine, small = answered(TABLE), engine_for(TABLE, memory=20_000)
     engine.save(tmp_path / "saved")
     small.restore(tmp_path / "saved")
@@ -121,11 +121,11 @@ def test_another_history_is_refused(tmp_path: Path) -> None:
     engine.restore(tmp_path / "saved", replace(TABLE, rating=later))
 
 
-def test_damage_is_seen(tmp_path: Path) -> None:
+def test_damage_is_detected(tmp_path: Path) -> None:
     engine = answered(TABLE)
     whole = everything(engine, tmp_path / "saved")
     damaged = tmp_path / "damaged"
-    refuses(engine, tmp_path / "absent", "no file", "absent")
+    refuses(engine, tmp_path / "absent", "does not exist", "absent")
     for place in (20, len(whole) // 2, len(whole) - 1):
         damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         refuses(engine, damaged, "damaged")
@@ -133,14 +133,14 @@ def test_damage_is_seen(tmp_path: Path) -> None:
         damaged.write_bytes(whole[:length])
         refuses(engine, damaged, "truncated")
     damaged.write_bytes(b"")
-    refuses(engine, damaged, "no file of a saved engine")
+    refuses(engine, damaged, "not a saved engine")
     torch.save({}, damaged)
-    refuses(engine, damaged, "no file of a saved engine")
+    refuses(engine, damaged, "not a saved engine")
     damaged.write_bytes(whole + b"more")
     refuses(engine, damaged, "damaged")
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
         answered(TABLE).save(tmp_path / "file" / "saved")
@@ -158,7 +158,7 @@ while True:
 
 
 def test_a_kill_leaves_a_whole_file(tmp_path: Path) -> None:
-    """Killed at ten moments while it writes the same file again and again."""
+    """The process is killed while it writes the same file again and again."""
     saved = tmp_path / "saved"
     answered(first_reviews(TABLE, 50)).save(saved)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -1,4 +1,4 @@
-"""Bytes by key in a file: what was put last is read, in no more room than was asked for at once, errors in words."""
+"""The file of states: it reads what was put last, reuses freed space, and reports errors."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ KEYS = st.tuples(st.sampled_from(["card_id", "curve"]), st.integers(0, 6))
 
 
 @given(puts=st.lists(st.dictionaries(KEYS, st.tuples(st.integers(0, 255), st.integers(0, 2000)), max_size=4)))
-def test_is_a_dictionary(puts: list[dict[tuple[str, int], tuple[int, int]]]) -> None:
+def test_a_state_file_is_a_dictionary(puts: list[dict[tuple[str, int], tuple[int, int]]]) -> None:
     file, expected = StateFile(None), {}
     for items in puts:
         data = {key: bytes([value]) * size for key, (value, size) in items.items()}
@@ -27,17 +27,17 @@ def test_is_a_dictionary(puts: list[dict[tuple[str, int], tuple[int, int]]]) -> 
     file.close()
 
 
-def test_room_is_used_again(tmp_path: Path) -> None:
-    """Written a hundred times with sizes that come and go, it takes what its largest contents took, twice at most."""
+def test_space_is_reused(tmp_path: Path) -> None:
+    """After a hundred writes of varying sizes, the file has at most twice the size of its largest contents."""
     file = StateFile(tmp_path / "states")
     for turn in range(100):
         file.put({("card_id", number): bytes(600 * (1 + (number + turn) % 5)) for number in range(10)})
     assert file._end <= 2 * 10 * 5 * 1024
-    assert list((tmp_path / "states").iterdir()) == [], "a file without a name, which no kill leaves"
+    assert list((tmp_path / "states").iterdir()) == [], "the file has no name, so no kill leaves it"
     file.close()
 
 
-def test_a_full_disk_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -48,7 +48,7 @@ def test_a_full_disk_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.Mo
     file.close()
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
         StateFile(tmp_path / "file" / "states")

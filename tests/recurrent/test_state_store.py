@@ -1,4 +1,4 @@
-"""The store of states: within its bound, with nothing lost."""
+"""The store of states keeps its bound and loses nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def state(value: float) -> torch.Tensor:
     acts=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["put", "get", "take"]), st.integers(-5, 5))),
     memory=st.sampled_from([0, 1500, 10**6]),
 )
-def test_is_a_dictionary(acts: list[tuple[int, str, int]], memory: int) -> None:
+def test_a_state_store_is_a_dictionary(acts: list[tuple[int, str, int]], memory: int) -> None:
     store, expected = StateStore(memory), {}
     for number, act, value in acts:
         key = ("card_id", number)
@@ -47,8 +47,8 @@ def test_is_a_dictionary(acts: list[tuple[int, str, int]], memory: int) -> None:
         elif act == "take":
             store.put({key: None})
             expected.pop(key, None)
-        found = store.get(key)
-        assert (None if found is None else float(found[0, -1])) == expected.get(key)
+        stored = store.get(key)
+        assert (None if stored is None else float(stored[0, -1])) == expected.get(key)
     assert store.all_keys() == sorted(expected)
     assert {key: float(one[0, 0]) for key, one in store.walk()} == expected
     store.close()
@@ -59,15 +59,15 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     for number in range(500):
         store.put({("card_id", number): state(number), ("user_id", 0): state(-number)})
         assert len(store._held) <= 21
-        assert ("user_id", 0) in store._held  # used all the time
+        assert ("user_id", 0) in store._held  # used in every turn
     for number in range(0, 500, 7):
         np.testing.assert_array_equal(store.get(("card_id", number)), state(number))
     assert len(store._held) <= 21
     store.close()
 
 
-def test_a_kill_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
-    """What lies on disk has no name, so that the system frees it with the process."""
+def test_a_kill_leaves_no_file(tmp_path: Path) -> None:
+    """The file has no name, so the system frees it with the process."""
     store = StateStore(memory=0, folder=tmp_path / "states")
     store.put({("card_id", number): state(number) for number in range(50)})
     assert not any((tmp_path / "states").iterdir())
@@ -83,7 +83,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_states_and_counters_agree_after_a_full_disk(tmp_path: Path) -> None:
-    """What was taken in stays, and what was taken back is gone, as if there had been room."""
+    """Added reviews stay and undone ones are gone, as if there had been space."""
     table = some_history(reviews=60)
     first, rest = first_reviews(table, 30), after(table, 30)
     engine, expected = engine_for(table, memory=0, folder=tmp_path), engine_for(table)
@@ -103,7 +103,7 @@ def test_states_and_counters_agree_after_a_full_disk(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_the_bound_does_not_show_in_the_numbers() -> None:
+def test_predictions_do_not_depend_on_the_bound() -> None:
     table = some_history(61, reviews=150, cards=40)
     small, large = answered(table, memory=50_000), answered(table)
     for card in large.cards:

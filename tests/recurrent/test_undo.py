@@ -1,4 +1,4 @@
-"""Taking reviews back leaves the engine as if they had never been given."""
+"""After undo, the engine is as if the reviews had never been added."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ TABLE = some_history(51, reviews=80, cards=30)
 
 
 @pytest.mark.parametrize("count", [1, 7, 79, 80])
-def test_undone_is_never_answered(count: int, tmp_path: Path) -> None:
+def test_undo_equals_never_answering(count: int, tmp_path: Path) -> None:
     kept = len(TABLE) - count
     engine, expected = answered(TABLE), answered(first_reviews(TABLE, kept))
     engine.undo(count)
@@ -30,8 +30,8 @@ def test_undone_is_never_answered(count: int, tmp_path: Path) -> None:
         assert_equal_to_the_bit(engine.predict(now(TABLE, card)), expected.predict(now(TABLE, card)))
 
 
-def test_what_follows_is_the_same(tmp_path: Path) -> None:
-    """Other reviews, of cards that take the numbers of those that were taken back; then the same again."""
+def test_other_reviews_after_undo(tmp_path: Path) -> None:
+    """Cards of the new reviews reuse the numbers of the undone ones."""
     other = RevlogTable(**vars(some_history(52, reviews=80, cards=30)))
     engine = answered(TABLE)
     engine.undo(80)
@@ -41,14 +41,14 @@ def test_what_follows_is_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("memory", [0, 20_000])
-def test_states_on_disk_are_taken_back_too(memory: int, tmp_path: Path) -> None:
+def test_states_on_disk_are_undone_too(memory: int, tmp_path: Path) -> None:
     engine, expected = answered(TABLE, memory=memory), answered(first_reviews(TABLE, 40))
     engine.undo(40)
     assert everything(engine, tmp_path / "a") == everything(expected, tmp_path / "b")
     engine.close()
 
 
-def test_more_than_there_are(tmp_path: Path) -> None:
+def test_undoing_too_many_reviews_is_refused(tmp_path: Path) -> None:
     engine = answered(TABLE, undo_limit=5)
     before = everything(engine, tmp_path / "a")
     for count in (6, -1):
@@ -61,7 +61,7 @@ def test_more_than_there_are(tmp_path: Path) -> None:
         engine.undo()
 
 
-def test_reviews_fed_in_bulk_stay() -> None:
+def test_reviews_fed_in_bulk_cannot_be_undone() -> None:
     engine = engine_for(TABLE)
     engine.feed(first_reviews(TABLE, 40))
     with pytest.raises(InputError, match="0 to 0"):
