@@ -11,6 +11,7 @@ from rwkv.model.heads import Outputs
 from rwkv.model.inputs import SequenceDraw, as_int64, cycles, encode_inputs, row_codes
 from rwkv.model.network import Network
 from rwkv.model.state import LayerState, StreamState
+from rwkv.pytree import map_tensors
 from rwkv.recurrent.features import PastCounters, Review
 from rwkv.recurrent.predictions import Prediction
 
@@ -89,4 +90,4 @@ class PlainEngine:
 
 
 def _to(layer: LayerState, device: torch.device) -> LayerState:
-    return LayerState(**{name: value.to(device) for name, value in vars(layer).items()})
+    return map_tensors(lambda x: x.to(device), layer)

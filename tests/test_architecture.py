@@ -25,6 +25,7 @@ FOUNDATION = {
     "rwkv.device",
     "rwkv.files",
     "rwkv.locks",
+    "rwkv.pytree",
 }
 
 # What commands are made of.
@@ -135,7 +136,7 @@ def forbidden(module: str, names: set[str]) -> list[str]:
     ours = {name for name in names if is_within(name, "rwkv")}
     wrong = {name for name in ours if not within_any(name, allowed(module))}
     if is_within(module, "rwkv.data"):
-        wrong |= {name for name in names if within_any(name, {"torch", "rwkv.device"})}
+        wrong |= {name for name in names if within_any(name, {"torch", "rwkv.device", "rwkv.pytree"})}
     return sorted(wrong)
 
 

@@ -1,6 +1,5 @@
 """Collating segments: a batch holds the rows of several sequences one after another, without padding."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor
 from rwkv.data.segments import Segment
 from rwkv.model.inputs import SequenceDraw, as_int64, cycles, encode_inputs, row_codes
 from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.pytree import map_tensors
 from rwkv.vocab import STREAMS
 
 
@@ -30,6 +30,14 @@ class BatchLabels:
     rating: Tensor
     y: Tensor
     is_equalize: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> "BatchLabels":
+        """Labels of some of the rows."""
+        return map_tensors(lambda x: x[rows], self)
+
+    def to(self, device: torch.device) -> "BatchLabels":
+        """A copy on another device."""
+        return map_tensors(lambda x: x.to(device), self)
 
 
 @dataclass(frozen=True)
@@ -72,16 +80,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """A copy on another device."""
-        return self.map(lambda x: x.to(device, non_blocking=True))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """A copy with `change` applied to all tensors, including those of the layouts and their plans."""
-        return Batch(
-            **{name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)},
-            entities={stream: change(ids) for stream, ids in self.entities.items()},
-            layouts=tuple(layout.map(change) for layout in self.layouts),
-            labels=BatchLabels(**{name: change(value) for name, value in vars(self.labels).items()}),
-        )
+        return map_tensors(lambda x: x.to(device, non_blocking=True), self)
 
 
 def collate(segments: list[Segment], draws: list[SequenceDraw]) -> Batch:

@@ -1,26 +1,19 @@
 """All tensors of a batch in a single buffer, which moves between processes and devices in one copy."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+from rwkv.pytree import map_tensors
 
 # Alignment of each tensor in bytes.
 _ALIGNMENT = 128
 
 
-class OfTensors(Protocol):
-    """A holder of tensors that can apply a function to all of them, always in the same order."""
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """A copy with `change` applied to all tensors."""
-        ...
-
-
-T = TypeVar("T", bound=OfTensors)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class SingleBuffer(Generic[T]):
             start += x.nbytes + -x.nbytes % _ALIGNMENT
             return part
 
-        return self.template.map(view)
+        return map_tensors(view, self.template)
 
     def pin_memory(self) -> Self:
         """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
@@ -66,5 +59,5 @@ def in_single_buffer(batch: T) -> SingleBuffer[T]:
         parts.append(torch.zeros(-x.nbytes % _ALIGNMENT, dtype=torch.uint8))
         return x.to("meta")
 
-    template = batch.map(add)
+    template = map_tensors(add, batch)
     return SingleBuffer(torch.cat(parts), template)

@@ -8,6 +8,7 @@ from rwkv.batches.collate import Batch
 from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
 from rwkv.model.gpu_batch import GpuBatch, StoredRows, coded_entities, gpu_batch
 from rwkv.model.packing import StreamPart, cut_stream
+from rwkv.pytree import map_tensors
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class PlainSlices:
 
     def pin_memory(self) -> "PlainSlices":
         """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
-        pin = torch.Tensor.pin_memory
-        parts = tuple(tuple(part.map(pin) for part in stream) for stream in self.parts)
-        return PlainSlices(self.rows.map(pin), parts)
+        return map_tensors(torch.Tensor.pin_memory, self)
 
 
 SlicedBatch = PlainSlices | SingleBuffer[GpuBatch]

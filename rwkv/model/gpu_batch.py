@@ -1,7 +1,7 @@
 """Whole histories as the kernels for GPUs take them: stored rows, and of each stream nothing that they do not read."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,10 +27,6 @@ class GpuPart:
     is_cut: bool
     last_review: int
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "GpuPart":
-        """The same with all its tensors changed."""
-        return replace(self, places=change(self.places), source=change(self.source), plan=self.plan.map(change))
-
 
 @dataclass(frozen=True)
 class GpuBatch:
@@ -42,11 +38,6 @@ class GpuBatch:
     rows: StoredRows
     streams: tuple[tuple[GpuPart, ...], ...]
     back: Tensor
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "GpuBatch":
-        """The same with all its tensors changed."""
-        streams = tuple(tuple(part.map(change) for part in parts) for parts in self.streams)
-        return GpuBatch(self.rows.map(change), streams, change(self.back))
 
 
 def gpu_batch(rows: StoredRows, layouts: Sequence[StreamLayout], part_rows: int) -> GpuBatch:

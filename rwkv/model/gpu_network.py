@@ -92,7 +92,9 @@ def _run_layer(
     from rwkv.ops.triton.time_mix import time_mix_forward
 
     of_time, of_channel = weights
-    time_shift, channel_shift, state = (None, None, None) if before is None else vars(before).values()
+    time_shift = None if before is None else before.time_shift
+    channel_shift = None if before is None else before.channel_shift
+    state = None if before is None else before.wkv
     rows = rows._replace(before=time_shift)
     if not part.is_cut:
         mixed, v0, _, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state)

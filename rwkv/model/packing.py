@@ -1,13 +1,13 @@
 """Rows in time order -> rows grouped by the entities of one stream. Pure functions on index tensors."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.run_plan import extended
+from rwkv.pytree import map_tensors
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ class StreamLayout:
         """The same on another device."""
         if device.type == "cuda":
             _ = self.groups.runs  # planned here, where nothing waits for the GPU
-        return self.map(lambda x: x.to(device, non_blocking=True))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "StreamLayout":
-        """The same with all its tensors changed, those of its groups' plans included."""
-        tensors = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
-        return StreamLayout(**tensors, groups=self.groups.map(change))
+        return map_tensors(lambda x: x.to(device, non_blocking=True), self)
 
     def padded(self, rows: int, groups: int) -> "StreamLayout":
         """The same with query rows up to `rows`, in a group of their own, and empty groups up to `groups`.
@@ -105,11 +100,6 @@ class StreamPart:
     goes_on: bool
     is_cut: bool
     last_review: int
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "StreamPart":
-        """The same with all its tensors changed."""
-        layout, source = self.layout.map(change), change(self.source)
-        return replace(self, places=change(self.places), layout=layout, source=source)
 
 
 def cut_stream(layout: StreamLayout, rows: int) -> tuple[StreamPart, ...]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rwkv.pytree import map_tensors
+
 
 @dataclass(frozen=True)
 class LayerState:
@@ -20,7 +22,7 @@ class LayerState:
     seen: Tensor
 
     def __getitem__(self, rows: Tensor | slice) -> "LayerState":
-        return LayerState(**{name: value[rows] for name, value in vars(self).items()})
+        return map_tensors(lambda x: x[rows], self)
 
 
 StreamState = list[LayerState]

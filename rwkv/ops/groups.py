@@ -1,9 +1,7 @@
 """Packed groups: which rows belong together, how they are brought there, and the plans by which each form of the
 recurrence cuts them up."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,11 +27,6 @@ class ChunkPlan:
     place: Tensor
     chunks_of_step: tuple[int, ...]
     group_order: Tensor
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "ChunkPlan":
-        """The same with all its tensors changed."""
-        moved: dict[str, Any] = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
-        return replace(self, **moved)
 
 
 def plan_chunks(offsets: Tensor, is_query: Tensor, chunk_length: int) -> ChunkPlan:
@@ -72,44 +65,44 @@ def plan_chunks(offsets: Tensor, is_query: Tensor, chunk_length: int) -> ChunkPl
     )
 
 
+@dataclass
+class Plans:
+    """The plans of packed groups that were made so far, see `PackedGroups`."""
+
+    chunks: ChunkPlan | None = None
+    runs: RunPlan | None = None
+
+
 @dataclass(frozen=True)
 class PackedGroups:
     """Rows side by side, group after group; a group may have any number of rows, also none.
 
     offsets int64 [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1. is_query bool [N]: rows that only read.
-    Plans are made when first asked for, unless they are given, and move along.
+    plans: made when `chunks` and `runs` are first asked for, and kept; they move along.
     """
 
     offsets: Tensor
     is_query: Tensor
     chunk_length: int = DEFAULT_CHUNK_LENGTH
-    given_chunks: ChunkPlan | None = None
-    given_runs: RunPlan | None = None
+    plans: Plans = field(default_factory=Plans)
 
     @property
     def groups(self) -> int:
         return len(self.offsets) - 1
 
-    @cached_property
+    @property
     def chunks(self) -> ChunkPlan:
         """The plan of the chunked form in plain PyTorch."""
-        return self.given_chunks or plan_chunks(self.offsets, self.is_query, self.chunk_length)
+        if self.plans.chunks is None:
+            self.plans.chunks = plan_chunks(self.offsets, self.is_query, self.chunk_length)
+        return self.plans.chunks
 
-    @cached_property
+    @property
     def runs(self) -> RunPlan:
         """The plan of the kernels for GPUs."""
-        return self.given_runs or plan_runs(self.offsets, self.is_query)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "PackedGroups":
-        """The same with all its tensors changed, those of the plans that were made included."""
-        chunks, runs = vars(self).get("chunks", self.given_chunks), vars(self).get("runs", self.given_runs)
-        return PackedGroups(
-            change(self.offsets),
-            change(self.is_query),
-            self.chunk_length,
-            chunks and chunks.map(change),
-            runs and runs.map(change),
-        )
+        if self.plans.runs is None:
+            self.plans.runs = plan_runs(self.offsets, self.is_query)
+        return self.plans.runs
 
     def padded(self, rows: int, groups: int) -> "PackedGroups":
         """The same followed by one group of query rows up to `rows`, and by empty ones up to `groups`, at least one.
@@ -118,9 +111,8 @@ class PackedGroups:
         """
         filled, is_query = torch.cat([self.offsets, torch.tensor([rows])]), extended(self.is_query, rows, True)
         offsets = extended(filled, groups + 1, rows)
-        return PackedGroups(
-            offsets, is_query, self.chunk_length, given_runs=plan_runs(filled, is_query).padded(offsets, is_query)
-        )
+        plans = Plans(runs=plan_runs(filled, is_query).padded(offsets, is_query))
+        return PackedGroups(offsets, is_query, self.chunk_length, plans)
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def validate(network: Network, batches: Iterable[HeldOut], dtype: torch.dtype) -
     for held_out in batches:
         x = last_rows(frozen, held_out.batch)
         for part in slices(len(held_out), ROWS_OF_A_SLICE):
-            labels = BatchLabels(**{name: value[part].to(device) for name, value in vars(held_out.labels).items()})
+            labels = held_out.labels[part].to(device)
             loss = compute_loss(frozen.read_out(x[part]), labels, held_out.is_query[part].to(device))
             for name, rows in _ROWS_OF.items():
                 sums[name] += float(loss.reported[name]) * int(loss.counts[rows])

@@ -11,6 +11,7 @@ from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.model.packing import pack_stream
 from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.pytree import map_tensors
 from rwkv.vocab import STREAMS
 from tests.training.learners import some_batch
 
@@ -28,7 +29,7 @@ def tensors(batch: Batch) -> list[Tensor]:
         collected.append(x)
         return x
 
-    batch.map(add)
+    map_tensors(add, batch)
     return collected
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from rwkv.batches.single_buffer import SingleBuffer
 from rwkv.batches.sliced import gpu_slices, plain_slices, stored_rows
 from rwkv.model.gpu_batch import GpuBatch, gpu_batch
+from rwkv.pytree import map_tensors
 from tests.ops.gpu import needs_gpu
 from tests.ops.triton.stored_rows import plain_inputs
 from tests.training.learners import some_batch
@@ -19,7 +20,7 @@ PART_ROWS = 100
 
 def tensors(batch: GpuBatch) -> list[Tensor]:
     collected: list[Tensor] = []
-    batch.map(lambda x: collected.append(x) or x)
+    map_tensors(lambda x: collected.append(x) or x, batch)
     return collected
 
 
@@ -55,7 +56,7 @@ def test_a_single_buffer_moves_to_a_gpu() -> None:
     assert pinned.data.is_pinned()
     on_gpu = pinned.to(torch.device("cuda")).batch
     assert all(x.is_cuda for x in tensors(on_gpu))
-    assert_same(on_gpu.map(Tensor.cpu), buffered().batch)
+    assert_same(map_tensors(Tensor.cpu, on_gpu), buffered().batch)
 
 
 def test_tensors_are_aligned_and_do_not_overlap() -> None:

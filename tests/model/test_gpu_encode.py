@@ -7,6 +7,7 @@ from torch import nn
 from rwkv.model.gpu_network import encode_fused
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.pytree import map_tensors
 from tests.model.test_gpu_layer import distance
 from tests.ops.gpu import needs_gpu
 from tests.ops.triton.stored_rows import plain_inputs, random_rows
@@ -30,7 +31,7 @@ def encoder(spec: NetworkSpec) -> nn.Sequential:
 
 def assert_close(rows: int, sequences: int, spec: NetworkSpec, dtype: torch.dtype) -> None:
     stored = random_rows(2, rows, sequences)
-    inputs, there = plain_inputs(stored).to(GPU), stored.map(lambda x: x.to(GPU))
+    inputs, there = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
     weights = encoder(spec).to(GPU, dtype)
     ours, again = (encode_fused(weights, there) for _ in range(2))
     rough = weights(inputs.to(dtype))
@@ -60,7 +61,7 @@ def test_hidden_columns_may_lie_far_from_zero(dtype: torch.dtype) -> None:
     stored = random_rows(2, 200)
     weights = encoder(PUBLISHED)
     weights[0].bias += 300.0
-    inputs, there = plain_inputs(stored).to(GPU), stored.map(lambda x: x.to(GPU))
+    inputs, there = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
     weights = weights.to(GPU, dtype)
     ours = encode_fused(weights, there)
     exact = weights.double()(inputs.double())
@@ -69,5 +70,5 @@ def test_hidden_columns_may_lie_far_from_zero(dtype: torch.dtype) -> None:
 
 
 def test_no_rows() -> None:
-    there = random_rows(2, 0).map(lambda x: x.to(GPU))
+    there = map_tensors(lambda x: x.to(GPU), random_rows(2, 0))
     assert encode_fused(encoder(PUBLISHED).to(GPU), there).shape == (0, PUBLISHED.channels)

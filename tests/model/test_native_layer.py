@@ -9,6 +9,7 @@ from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Stream
 from rwkv.ops.cpu.mixers import channel_mix
+from rwkv.pytree import map_tensors
 from tests.model.test_gpu_layer import GROUPS, distance, layout, results, stream
 from tests.ops.groups import needs_native
 
@@ -94,7 +95,7 @@ def test_layers_go_on_from_states_as_the_plain_form_does(name: str) -> None:
     rows, weights = layout(GROUPS[name]), stream(SPEC)
     x, states = normal(3, len(rows.order), 128), some_states(5, len(GROUPS[name]))
     out, after = weights.resume(x, rows, states)
-    exact = [LayerState(**{k: v.double() if v.is_floating_point() else v for k, v in vars(s).items()}) for s in states]
+    exact = map_tensors(lambda x: x.double() if x.is_floating_point() else x, states)
     expected, expected_after = weights.double().resume(x.double(), rows, exact)
     assert distance(out, expected) < LIMIT
     assert distance(numbers(after), numbers(expected_after)) < LIMIT

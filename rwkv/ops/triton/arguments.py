@@ -1,6 +1,5 @@
 """Weights and rows as the kernels for GPUs take them. Names only: see where each is used."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -160,7 +159,3 @@ class StoredRows:
 
     def __len__(self) -> int:
         return len(self.features)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "StoredRows":
-        """The same with all its tensors changed."""
-        return StoredRows(*(change(x) for x in vars(self).values()))

@@ -170,7 +170,7 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
     sizes = _sizes(rows, columns, weights)
     if len(rows):
         _encode_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
-            *vars(rows).values(), *columns, *weights[:-1], x, len(rows), hidden, weights.eps, **sizes
+            **vars(rows), **columns._asdict(), **weights._asdict(), x=x, rows=len(rows), hidden=hidden, **sizes
         )
     return x
 

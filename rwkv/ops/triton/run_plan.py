@@ -5,8 +5,7 @@ several runs is first reduced to one affine map a run, those are scanned, and th
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,10 +41,6 @@ class RunPlan:
     @property
     def groups(self) -> int:
         return self.offsets.shape[0] - 1
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "RunPlan":
-        """The same with all its tensors changed."""
-        return replace(self, **{name: change(x) for name, x in vars(self).items()})
 
     def padded(self, offsets: Tensor, is_query: Tensor) -> "RunPlan":
         """The same with chunks and runs without rows, and slots, spans and ranges of slots that nobody reads.
