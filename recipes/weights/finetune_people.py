@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.collection.chosen_model import choose_model
-from rwkv.collection.compare import AHEAD, IMM
 from rwkv.collection.users import users_in
 from rwkv.command_line.compare_command import user_numbers
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews, folds_of
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
-from rwkv.evaluation.comparison import baseline_predictions, trained_predictions
+from rwkv.evaluation.comparison import AHEAD, IMM, baseline_predictions, trained_predictions
 from rwkv.evaluation.history_predictions import (
     Targets,
     find_targets,

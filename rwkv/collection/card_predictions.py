@@ -20,7 +20,7 @@ from rwkv.errors import InputError
 from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.intervals import LEAST_S, checked_retention, intervals
-from rwkv.recurrent.predictions import Outlook
+from rwkv.recurrent.predictions import Outlook, Predictions
 from rwkv.runtime import progress
 from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
@@ -150,7 +150,7 @@ def predict_collection(
     """
     learner = read_learner(root, user)
     at_s = learner.now_s() if at_s is None else at_s
-    return predict_learner(learner, model, at_s, query, retention, least_days, states_bytes)
+    return predict_learner(learner, model, at_s, query, retention, least_days, states_bytes)[0]
 
 
 def predict_learner(
@@ -161,12 +161,12 @@ def predict_learner(
     retention: float | None = None,
     least_days: float = 1.0,
     states_bytes: int | None = None,
-) -> CardPredictions:
-    """The same of a learner who was read already."""
+) -> tuple[CardPredictions, Predictions | None]:
+    """The same of a learner who was read already, and the predictions of the past reviews, see `fed_engine`."""
     known = card_columns(learner, at_s, retention)
     rows = np.arange(len(learner.cards)) if query.asks_model else np.flatnonzero(query.matches(known))
     wish = Wish(known["desired_retention"][rows], least_days)
-    engine = fed_engine(learner, model, states_bytes)
+    engine, past = fed_engine(learner, model, states_bytes)
     try:
         said = _said(engine, learner, rows, at_s, wish)
     finally:
@@ -174,7 +174,7 @@ def predict_learner(
     columns = {name: column[rows] for name, column in known.items()} | said
     columns["left_days"] = columns["interval_days"] - columns["elapsed_days"]
     predictions = CardPredictions(**{field.name: columns[field.name] for field in fields(CardPredictions)})
-    return predictions.rows(query.matches(columns)) if query.asks_model else predictions
+    return predictions.rows(query.matches(columns)) if query.asks_model else predictions, past
 
 
 def doubt_of(cards: CardPredictions, least_days: float) -> str | None:

@@ -11,10 +11,8 @@ from rwkv.model.checkpoint import load_network
 from rwkv.model.network import Network
 from rwkv.ops.backend import open_compute_device
 
-DEMO_NOTICE = "trained by the demo on few simulated learners: numbers for trying out, not for decisions"
-SHIPPED_NOTICE = (
-    "the package's own, trained on simulated learners alone; `rwkv compare` sets it beside FSRS-6 on your reviews"
-)
+DEMO_NOTICE = "weights trained by the demo on few simulated learners: numbers for trying out, not for decisions"
+SHIPPED_NOTICE = "the package's own weights, trained on simulated learners alone"
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
     if chosen.resolve() == SHIPPED:
         return ChosenModel(chosen, network, SHIPPED_NOTICE)
     if _is_of_a_demo(chosen):
-        return ChosenModel(chosen, network, f"one {DEMO_NOTICE}")
+        return ChosenModel(chosen, network, DEMO_NOTICE)
     return ChosenModel(chosen, network, None)
 
 

@@ -20,7 +20,7 @@ from rwkv.data.keys import (
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
 from rwkv.errors import InputError, RwkvError
-from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
+from rwkv.evaluation.comparison import AHEAD, IMM, Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.history_predictions import find_targets, predict_history
 from rwkv.evaluation.model_note import ModelNote, model_at
@@ -28,8 +28,6 @@ from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
 from rwkv.model.network import Network
 from rwkv.runtime import Failures, log, progress
-
-AHEAD, IMM = "RWKV", "RWKV-P"
 
 # Users of whom a message says why nothing of theirs counts.
 _MOST_REASONS = 5

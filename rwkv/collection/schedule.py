@@ -111,7 +111,7 @@ def schedule_collection(
     """
     learner = read_learner(root, user)
     at_s = learner.now_s() if at_s is None else at_s
-    return schedule_learner(learner, model, at_s, retention, days, seed, pace, states_bytes)
+    return schedule_learner(learner, model, at_s, retention, days, seed, pace, states_bytes)[0]
 
 
 def schedule_learner(
@@ -123,11 +123,11 @@ def schedule_learner(
     seed: int = _DEFAULT_SEED,
     pace: Pace = Pace(),
     states_bytes: int | None = None,
-) -> list[ScheduledDay]:
-    """The same of a learner who was read already."""
-    engine = fed_engine(learner, model, states_bytes)
+) -> tuple[list[ScheduledDay], Predictions | None]:
+    """The same of a learner who was read already, and the predictions of the past reviews, see `fed_engine`."""
+    engine, past = fed_engine(learner, model, states_bytes)
     try:
-        return play_ahead(engine, learner, at_s, retention, days, seed, pace)
+        return play_ahead(engine, learner, at_s, retention, days, seed, pace), past
     finally:
         engine.close()
 

@@ -5,7 +5,7 @@ import io
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from rwkv.collection.card_predictions import CardPredictions
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.learner import Learner
 from rwkv.collection.moment import written
+from rwkv.collection.own_past import OwnPast, own_past, past_sentence
 from rwkv.command_line.answer import as_json
 from rwkv.data.arrow import parquet_of
 from rwkv.errors import InputError
 from rwkv.files import write_whole
+from rwkv.recurrent.predictions import Predictions
 from rwkv.runtime import printable
 
 FORMATS = ("text", "csv", "json", "parquet")
@@ -42,8 +44,9 @@ _WIDTHS = (8, 7, 6, 5, 5, 5, 7, 7, 7, 7, 7, 7)
 
 @dataclass(frozen=True)
 class Heading:
-    """What predictions are of. at: the moment, for people. day: its day_offset. notice: see ChosenModel. doubt: why the
-    numbers say little of this person, or None.
+    """What predictions are of. at: the moment, for people. day: its day_offset. notice: see ChosenModel, and how the
+    model did on this person's past. doubt: why the numbers say little of this person, or None. past: the figures of the
+    notice; None where they are not known.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Heading:
     model: Path
     notice: str | None
     doubt: str | None = None
+    past: OwnPast | None = None
 
     @property
     def notices(self) -> list[str]:
@@ -60,10 +64,14 @@ class Heading:
         return [notice for notice in (self.notice, self.doubt) if notice]
 
 
-def heading_of(learner: Learner, at_s: float, model: ChosenModel, doubt: str | None) -> Heading:
-    """The heading of predictions of a learner at a moment."""
+def heading_of(
+    learner: Learner, at_s: float, model: ChosenModel, predictions: Predictions | None, doubt: str | None
+) -> Heading:
+    """The heading of predictions of a learner at a moment. predictions: of the learner's past, None if not known."""
     at, day = written(at_s, learner), learner.day_of(at_s)
-    return Heading(learner.name, learner.user, at, day, model.path, model.notice, doubt)
+    past = own_past(learner.history, predictions)
+    notice = None if model.notice is None else f"{model.notice}. {past_sentence(past)}"
+    return Heading(learner.name, learner.user, at, day, model.path, notice, doubt, past)
 
 
 def as_text(heading: Heading, cards: CardPredictions, most: int) -> str:
@@ -84,7 +92,7 @@ def as_fields(heading: Heading, cards: CardPredictions) -> dict[str, object]:
     """For a JSON object: a list of cards, each with its columns by name."""
     columns = {name: column.tolist() for name, column in cards.columns.items()}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return {**vars(heading), "cards": rows}
+    return {**asdict(heading), "cards": rows}
 
 
 def as_csv(heading: Heading, cards: CardPredictions) -> str:

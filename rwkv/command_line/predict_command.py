@@ -1,6 +1,7 @@
 """`rwkv predict`."""
 
 import argparse
+from dataclasses import asdict
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import (
@@ -82,16 +83,15 @@ def _run(options: argparse.Namespace) -> Answer:
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
-    cards = predict_learner(
-        learner, model, at_s, query, options.retention, options.least_days, options.states
-    ).least_likely_first()
-    heading = card_tables.heading_of(learner, at_s, model, doubt_of(cards, options.least_days))
+    cards, past = predict_learner(learner, model, at_s, query, options.retention, options.least_days, options.states)
+    cards = cards.least_likely_first()
+    heading = card_tables.heading_of(learner, at_s, model, past, doubt_of(cards, options.least_days))
     if heading.doubt:
         log.warning("%s", heading.doubt)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
-        said = written(f"{len(cards)} cards", options.out, model.notice)
-        return Answer(said, {**vars(heading), "file": options.out})
+        said = written(f"{len(cards)} cards", options.out, heading.notice)
+        return Answer(said, {**asdict(heading), "file": options.out})
     fields = card_tables.as_fields(heading, cards) if options.json else {}
     text = "" if options.json else card_tables.written_as(heading, cards, format, options.rows or len(cards))
     return Answer(text, fields)

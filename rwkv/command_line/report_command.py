@@ -1,6 +1,7 @@
 """`rwkv report`."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
@@ -57,5 +58,5 @@ def _run(options: argparse.Namespace) -> Answer:
     done = write_report(asked, options.out)
     lines = [f"{done.path}: {done.size / 1e6:.1f} MB, open it in a browser"]
     if done.notice:
-        lines.append(f"the model is {done.notice}")
-    return Answer("" if is_stream(done.path) else "\n".join(lines), vars(done), done.exit_code)
+        lines.append(done.notice)
+    return Answer("" if is_stream(done.path) else "\n".join(lines), asdict(done), done.exit_code)

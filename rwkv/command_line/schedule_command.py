@@ -76,17 +76,17 @@ def _run(options: argparse.Namespace) -> Answer:
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1
-    days = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace, options.states)
-    schedule = schedule_tables.schedule_of(learner, at_s, model, days, pace, options.retention)
+    days, past = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace, options.states)
+    schedule = schedule_tables.schedule_of(learner, at_s, model, past, days, pace, options.retention)
     fields = schedule_tables.as_fields(schedule)
     if options.out is not None:
         schedule_tables.write_schedule(options.out, schedule)
         _tell(schedule.reason)
-        return Answer(written(f"{len(days)} days", options.out, model.notice), fields)
+        return Answer(written(f"{len(days)} days", options.out, schedule.heading.notice), fields)
     if options.search is not None:
         day = days[options.search]
-        if model.notice:
-            log.info("NOTICE: %s", model.notice)
+        if schedule.heading.notice:
+            log.info("NOTICE: %s", schedule.heading.notice)
         _tell(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
         return Answer(day.search, fields)
     return Answer(schedule_tables.as_text(schedule), fields)

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from rwkv.command_line.answer import as_json
 from rwkv.command_line.card_tables import Heading, heading_of
 from rwkv.errors import InputError
 from rwkv.files import is_stream, write_whole
+from rwkv.recurrent.predictions import Predictions
 from rwkv.runtime import printable
 
 FORMATS = (".txt", ".json", ".csv")
@@ -46,11 +47,17 @@ class Schedule:
 
 
 def schedule_of(
-    learner: Learner, at_s: float, model: ChosenModel, days: list[ScheduledDay], pace: Pace, retention: float | None
+    learner: Learner,
+    at_s: float,
+    model: ChosenModel,
+    past: Predictions | None,
+    days: list[ScheduledDay],
+    pace: Pace,
+    retention: float | None,
 ) -> Schedule:
-    """Days ahead of a learner, to be shown. retention, pace: with which they were made."""
+    """Days ahead of a learner, to be shown. past: of past reviews. retention, pace: with which the days were made."""
     wanted = learner.cards.desired_retention if retention is None else np.array([retention])
-    heading = heading_of(learner, at_s, model, _doubt(days, wanted))
+    heading = heading_of(learner, at_s, model, past, _doubt(days, wanted))
     return Schedule(heading, days, _dates(learner, at_s, days), why_nothing(learner, days, pace))
 
 
@@ -155,7 +162,7 @@ def as_fields(schedule: Schedule) -> dict[str, object]:
         }
         for day, date in zip(schedule.days, schedule.dates, strict=True)
     ]
-    return {**vars(schedule.heading), "reason": schedule.reason, "days": rows}
+    return {**asdict(schedule.heading), "reason": schedule.reason, "days": rows}
 
 
 def format_of(path: Path) -> str:

@@ -6,9 +6,10 @@ from itertools import chain
 
 import numpy as np
 
-from rwkv.arrays import AnyFloats, Int32s, Ints
-from rwkv.collection.compare import AHEAD, IMM
+from rwkv.arrays import AnyFloats, Ints
+from rwkv.collection.engine_cache import feed_rest
 from rwkv.collection.learner import Learner
+from rwkv.collection.own_past import counted_reviews, with_others
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.scores import Score
@@ -16,10 +17,9 @@ from rwkv.evaluation.summary import COLUMNS, Estimate, means, superiority
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
-from rwkv.recurrent.predictions import Predictions, empty_predictions, joined
+from rwkv.recurrent.predictions import Predictions
 from rwkv.report.content import ComparisonRow, PredictedReviews, ReportContent
 from rwkv.report.past_reviews import deck_names, decks_of_cards, first_day
-from rwkv.runtime import progress
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,7 @@ def feed_history(learner: Learner, network: Network) -> tuple[Engine, Prediction
     Whoever asks for it closes it. Raises CheckpointError where predictions are not finite.
     """
     engine = Engine(network, draw_sequence(learner.user))
-    parts = [empty_predictions(0)]
-    with progress((), len(learner.history), learner.name, "review") as bar:
-        for part in engine.feeding(learner.history):
-            parts.append(part)
-            bar.update(len(part.p_imm))
-    return engine, joined(parts)
+    return engine, feed_rest(engine, learner)
 
 
 def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
@@ -60,30 +55,11 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
     is_predicted = np.isfinite(predictions.p_imm) & np.isfinite(predictions.p_ahead)
     row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
-    p: dict[str, AnyFloats] = {IMM: predictions.p_imm, AHEAD: predictions.p_ahead}
+    others: dict[str, AnyFloats] = {}
     if len(keys):
         others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
-        p |= {name: _placed(column, keys.review_ths, table.review_th) for name, column in reversed(others.items())}
-    is_key = np.isin(table.review_th[row], keys.review_ths)
-    counted_row = row[is_key]
-    bins = keys.rmse_bins[np.searchsorted(keys.review_ths, table.review_th[counted_row])]
-    came = (table.rating > 1).astype(np.int8)
-    counted = Comparison(
-        table.user,
-        table.review_th[counted_row],
-        {name: column[counted_row] for name, column in p.items()},
-        came[counted_row],
-        bins,
-    )
-    return PersonPredicted(learner, p, row, counted)
-
-
-def _placed(p: AnyFloats, review_ths: Int32s, wanted: Int32s) -> AnyFloats:
-    """Predictions of reviews at the wanted ones, NaN where there is none."""
-    placed = np.full(len(wanted), np.nan, np.float32)
-    is_known = np.isin(wanted, review_ths)
-    placed[is_known] = p[np.searchsorted(review_ths, wanted[is_known])]
-    return placed
+    p = with_others(table, keys, predictions, dict(reversed(others.items())))
+    return PersonPredicted(learner, p, row, counted_reviews(table, keys, p))
 
 
 # --- Several people

@@ -9,6 +9,7 @@ import numpy as np
 from rwkv.collection.chosen_model import ChosenModel, choose_model
 from rwkv.collection.learner import choose_user, read_learner
 from rwkv.collection.moment import moment_of, written
+from rwkv.collection.own_past import OwnPast, past_of, past_sentence
 from rwkv.collection.users import users_in
 from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.errors import InputError, RwkvError
@@ -50,12 +51,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What came of it. predicted: reviews with predictions. exit_code: 1 where a compared user had to be skipped."""
+    """What came of it. notice, past: what the model is, and how it did on the person's past. predicted: reviews with
+    predictions. exit_code: 1 where a compared user had to be skipped.
+    """
 
     path: Path
     size: int
     model: Path | None
     notice: str | None
+    past: OwnPast | None
     cards: int
     predicted: int
     exit_code: int
@@ -69,10 +73,10 @@ def write_report(asked: Asked, out: Path) -> WrittenReport:
     training = read_training_runs(asked.training)
     failures = Failures()
     if asked.folder is not None:
-        content, model = _collection(asked, asked.folder, failures)
+        content, model, past = _collection(asked, asked.folder, failures)
         content = replace(content, training=training)
     elif training:
-        content, model = _training_only(training), None
+        content, model, past = _training_only(training), None, None
     else:
         raise InputError("There is nothing to report on.", hint="name a folder, or a training log with --training")
     page = report_html(report_data(content))
@@ -81,7 +85,8 @@ def write_report(asked: Asked, out: Path) -> WrittenReport:
         path=out,
         size=len(page),
         model=None if model is None else model.path,
-        notice=None if model is None else model.notice,
+        notice=content.notice,
+        past=past,
         cards=0 if content.cards is None else len(content.cards),
         predicted=_predicted(content),
         exit_code=failures.exit_code(),
@@ -97,7 +102,7 @@ def _training_only(training: Sequence[TrainingRun]) -> ReportContent:
     return ReportContent("Training", ", ".join(run.name for run in training), training=training)
 
 
-def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportContent, ChosenModel]:
+def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportContent, ChosenModel, OwnPast]:
     trainer()  # whatever is missing is said before anything takes time
     learner = read_learner(folder, choose_user(folder, asked.user))
     compared = [learner.user] if asked.compared is None else users_in(folder, asked.compared)
@@ -112,10 +117,11 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
         engine.close()
     others = _others(folder, [user for user in compared if user != learner.user], model, failures)
     people = sorted([*others, *([own] if learner.user in compared else [])], key=lambda one: one.learner.user)
+    past = past_of(own.counted)
     content = ReportContent(
         title=learner.name,
         subtitle=f"As of {written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
-        notice=None if model.notice is None else f"The model is {model.notice}.",
+        notice=_notice(model, past),
         facts=_facts(folder, model, own, people),
         today=first_day(learner) + learner.day_of(at_s),
         decks=deck_names(learner),
@@ -128,7 +134,7 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
         compared=losses_by_person(people),
         superiority=who_is_ahead(people),
     )
-    return with_predictions(content, own, people), model
+    return with_predictions(content, own, people), model, past
 
 
 def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Failures) -> list[PersonPredicted]:
@@ -143,6 +149,11 @@ def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Fa
         except RwkvError as error:
             failures.add(user, error)
     return people
+
+
+def _notice(model: ChosenModel, past: OwnPast) -> str | None:
+    """What the model is, and how it did on the person's past."""
+    return None if model.notice is None else f"Predicted by {model.notice}. {past_sentence(past)}."
 
 
 def _facts(

@@ -54,7 +54,7 @@ def engine(learner: Learner) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def cards(learner: Learner) -> CardPredictions:
-    return predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0)
+    return predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0)[0]
 
 
 def row_of(cards: CardPredictions, card: int) -> int:
@@ -130,7 +130,7 @@ def test_a_card_that_was_never_reviewed(
 
 
 def test_least_days_bound_the_intervals(learner: Learner, cards: CardPredictions) -> None:
-    bounded = predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0.3)
+    bounded = predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0.3)[0]
     names = ["interval_days", "days_again", "days_hard", "days_good", "days_easy"]
     ours = np.stack([bounded.columns[name] for name in names])
     freely = np.stack([cards.columns[name] for name in names])
@@ -141,7 +141,7 @@ def test_least_days_bound_the_intervals(learner: Learner, cards: CardPredictions
 
 
 def test_each_card_has_the_retention_of_its_preset(learner: Learner, cards: CardPredictions) -> None:
-    own = predict_learner(learner, MODEL, learner.end_s + LATER_S)
+    own = predict_learner(learner, MODEL, learner.end_s + LATER_S)[0]
     assert set(own.desired_retention[own.preset == "Hard ones"]) == {0.8}
     assert set(own.desired_retention[own.preset == "Default"]) == {0.9}
     assert set(cards.desired_retention) == {RETENTION}
@@ -150,7 +150,7 @@ def test_each_card_has_the_retention_of_its_preset(learner: Learner, cards: Card
 @pytest.mark.parametrize("query", ["deck:Deutsch -is:new", "prop:p<0.9 or is:suspended", "prop:left<=0", "cid:1"])
 def test_a_query_chooses_and_changes_no_number(learner: Learner, cards: CardPredictions, query: str) -> None:
     asked = parse_query(query)
-    chosen = predict_learner(learner, MODEL, learner.end_s + LATER_S, asked, RETENTION, 0)
+    chosen = predict_learner(learner, MODEL, learner.end_s + LATER_S, asked, RETENTION, 0)[0]
     expected = cards.rows(asked.matches(cards.columns))
     assert 0 < len(expected) < len(cards) or query == "cid:1"
     assert chosen.card_id.tolist() == expected.card_id.tolist()
@@ -160,7 +160,7 @@ def test_a_query_chooses_and_changes_no_number(learner: Learner, cards: CardPred
 def test_parts_join(learner: Learner, cards: CardPredictions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rwkv.collection.card_predictions._TOGETHER", 4)
     monkeypatch.setattr("rwkv.recurrent.predictions._OUTLOOKS_PER_PASS", 3)
-    assert_close(predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0), cards)
+    assert_close(predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0)[0], cards)
 
 
 # --- States that are kept
@@ -224,7 +224,7 @@ def test_nothing_else_is_written(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     predicted(root)
     after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    assert {path.name for path in after.keys() - before.keys()} == {"state.rwkv"}
+    assert {path.name for path in after.keys() - before.keys()} == {"state.rwkv", "predictions.rwkv"}
     assert before.items() <= after.items()
 
 
@@ -242,12 +242,12 @@ def test_where_states_cannot_be_kept_the_numbers_come_all_the_same(
 def test_states_that_are_too_large_are_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "rwkv")
     root, learner = make_person(tmp_path), read_learner(make_person(tmp_path), 1)
-    engine = engine_cache.fed_engine(learner, MODEL, 0)
+    engine, _ = engine_cache.fed_engine(learner, MODEL, 0)
     size = engine.saved_bytes
     engine.close()
-    assert not list(root.rglob("state.rwkv"))
+    assert not list(root.rglob("*.rwkv"))
     assert "are not kept" in caplog.text
-    engine_cache.fed_engine(learner, MODEL, size).close()
+    engine_cache.fed_engine(learner, MODEL, size)[0].close()
     (state,) = root.rglob("state.rwkv")
     assert size < state.stat().st_size < size + 2000
     assert "are kept" in caplog.text
@@ -260,14 +260,14 @@ def test_states_that_are_there_are_kept_up_to_date(
     monkeypatch.setattr(engine_cache, "MOST_BYTES", 1)
     root = make_person(tmp_path, reviews=60)
     predicted(root)
-    assert not list(root.rglob("state.rwkv"))
+    assert not list(root.rglob("*.rwkv"))
     learner = read_learner(root, 1)
-    engine_cache.fed_engine(learner, MODEL, 10**9).close()
+    engine_cache.fed_engine(learner, MODEL, 10**9)[0].close()
     predicted(make_person(tmp_path))
     predicted(root)
     assert fed == [60, 60, 20]
-    engine_cache.fed_engine(read_learner(root, 1), MODEL, 0).close()
-    assert not list(root.rglob("state.rwkv"))
+    engine_cache.fed_engine(read_learner(root, 1), MODEL, 0)[0].close()
+    assert not list(root.rglob("*.rwkv"))
 
 
 # --- A model that does not know this person
@@ -276,14 +276,14 @@ def test_states_that_are_there_are_kept_up_to_date(
 def test_intervals_at_the_floor_are_told(learner: Learner) -> None:
     """Where nearly all are, whatever the button; with the share that is there."""
     late = learner.end_s + LATER_S
-    short = predict_learner(learner, MODEL, late, retention=0.9, least_days=50)
+    short = predict_learner(learner, MODEL, late, retention=0.9, least_days=50)[0]
     assert len(short) == 11
     names = ("days_again", "days_hard", "days_good", "days_easy")
     share = np.mean([column <= 50 for name, column in short.columns.items() if name in names])
     assert share > 0.9
     words = f"{share:.0%} of your intervals are at the floor of 50 d, also after Easy: this model does not know you"
     assert doubt_of(short, 50) == words
-    assert doubt_of(predict_learner(learner, MODEL, late, retention=0.99, least_days=50), 50) == (
+    assert doubt_of(predict_learner(learner, MODEL, late, retention=0.99, least_days=50)[0], 50) == (
         f"{words}, or a desired retention of 99% is too much to ask"
     )
 
@@ -320,7 +320,7 @@ def test_queries_know_tags_and_days(tmp_path: Path) -> None:
     # The ids are of September 2020.
     expected["added:1200"] = existing
     for query, wanted in expected.items():
-        found = predict_learner(learner, MODEL, learner.end_s, parse_query(query))
+        found = predict_learner(learner, MODEL, learner.end_s, parse_query(query))[0]
         assert found.card_id.tolist() == [id_of(card) for card in wanted], query
     assert 0 < len(expected["rated:3:1"]) < len(expected["rated:3"]) < len(existing)
 
@@ -348,7 +348,7 @@ def test_a_plain_dataset_has_ids_and_the_same_numbers(tmp_path: Path, cards: Car
     plain = predicted(root)
     assert sorted(plain.card_id.tolist()) == [id_of(card) for card in range(REVIEWED)]
     assert set(plain.note) == {""}
-    assert not list(root.rglob("state.rwkv"))
+    assert not list(root.rglob("*.rwkv"))
     known = {card: days for card, days in zip(cards.card_id, cards.elapsed_days, strict=True) if not np.isnan(days)}
     for card, days in zip(plain.card_id, plain.elapsed_days, strict=True):
         if card in known:

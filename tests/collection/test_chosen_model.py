@@ -43,8 +43,8 @@ def test_without_one_the_weights_of_the_package() -> None:
 
 def test_weights_of_a_demo_say_so_also_when_they_are_named(weights: Path, tmp_path: Path) -> None:
     checkpoint = make_demo(tmp_path / "elsewhere", weights)
-    assert choose_model(checkpoint).notice == f"one {DEMO_NOTICE}"
-    assert choose_model(demo_model(tmp_path / "elsewhere")).notice == f"one {DEMO_NOTICE}"
+    assert choose_model(checkpoint).notice == DEMO_NOTICE
+    assert choose_model(demo_model(tmp_path / "elsewhere")).notice == DEMO_NOTICE
 
 
 def test_a_package_without_its_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
 def play(
     learner: Learner, retention: float | None = RETENTION, days: int = DAYS, seed: int = 1, pace: Pace = FREELY
 ) -> list[ScheduledDay]:
-    return schedule_learner(learner, MODEL, learner.end_s + SECONDS_PER_DAY, retention, days, seed, pace)
+    return schedule_learner(learner, MODEL, learner.end_s + SECONDS_PER_DAY, retention, days, seed, pace)[0]
 
 
 def fed(learner: Learner) -> Engine:
@@ -210,8 +210,8 @@ def test_dates_are_those_of_anki_s_days(learner: Learner) -> None:
     assert learner.info is not None
     there = replace(learner, info=replace(learner.info, timezone="America/Los_Angeles"))
     at_s = datetime(2027, 3, 14, 4, 30, tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
-    days = schedule_learner(there, MODEL, at_s, 0.9, days=2)
-    assert schedule_of(there, at_s, MODEL, days, FREELY, 0.9).dates == ["2027-03-14", "2027-03-15"]
+    days = schedule_learner(there, MODEL, at_s, 0.9, days=2)[0]
+    assert schedule_of(there, at_s, MODEL, None, days, FREELY, 0.9).dates == ["2027-03-14", "2027-03-15"]
 
 
 def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from rwkv.collection.chosen_model import DEMO_NOTICE
 from rwkv.collection.compare import compare_users
 from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, questions_at, read_learner
-from rwkv.data.collection import CardList, Collection, read_collection, write_collection
+from rwkv.data.collection import CardList, read_collection, write_collection
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.summary import means
 from rwkv.model.checkpoint import write_weights
@@ -32,46 +32,15 @@ from rwkv.report.past_predictions import (
     who_is_ahead,
 )
 from rwkv.report.past_reviews import deck_names, past_reviews
-from tests.benchmark.workspace import add_users, studied
-from tests.collection.people import INFO, MODEL, id_of
-from tests.helpers import DECKS, revlog_columns, write_history
+from tests.benchmark.workspace import add_users
+from tests.collection.people import MODEL, id_of
+from tests.collection.student import CARDS, DAY, DELETED, NEW, SUSPENDED, make_student
+from tests.helpers import revlog_columns, write_history
 from tests.networks import recipe_network
 from tests.report.page.test_html import data_of
 
 # In probability, as between all forms of the network (spec 7).
 TOLERANCE = 2e-5
-DAY = 86_400
-
-
-CARDS = 62
-DELETED, SUSPENDED, NEW = 4, 7, 61
-
-
-def make_student(root: Path) -> Path:
-    """An imported collection of 60 reviewed cards whose reviews the benchmark counts; one of them was deleted."""
-    revlog = studied(seed=1)
-    revlog["card_id"] = id_of(np.asarray(revlog["card_id"]))
-    times = np.asarray(revlog["day_offset"]) * DAY + np.arange(len(revlog["card_id"]))
-    revlog["review_time"] = (INFO.day_start_s + times) * 1000
-    card = np.arange(CARDS)
-    tables = {"card_id": id_of(card), "note_id": id_of(card), "deck_id": card % 2}
-    write_history(root, 1, revlog, tables, DECKS)
-    card = np.delete(card, DELETED)
-    cards = CardList(
-        card_id=id_of(card),
-        note_id=id_of(card),
-        deck_id=card % 2,
-        note=np.array([f"Wort {number}" for number in card], object),
-        deck=np.array(["Deutsch::Essen", "Deutsch"], object)[card % 2],
-        preset=np.full(len(card), "Default", object),
-        due_day=np.full(len(card), np.nan),
-        interval_days=np.zeros(len(card), np.int64),
-        is_new=card >= 60,
-        is_suspended=card == SUSPENDED,
-        desired_retention=np.full(len(card), 0.85),
-    )
-    write_collection(root, Collection(1, INFO, cards))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +64,7 @@ def predicted(learner: Learner) -> PersonPredicted:
 
 def test_cards_are_as_the_engine_says(learner: Learner) -> None:
     at_s = learner.end_s + 3 * DAY
-    engine = fed_engine(learner, MODEL)
+    engine, _ = fed_engine(learner, MODEL)
     cards = cards_now(engine, learner, at_s)
     assert cards.card_id.tolist() == learner.cards.card_id.tolist()
     for row, number in enumerate(learner.number.tolist()):
@@ -107,7 +76,7 @@ def test_cards_are_as_the_engine_says(learner: Learner) -> None:
         assert cards.p_asked[row] == pytest.approx(engine.predict(question).p_imm, abs=TOLERANCE)
         assert cards.curves[row] == pytest.approx(engine.curve(number)(CURVE_TIMES_S), abs=TOLERANCE)
         assert cards.elapsed_s[row] == pytest.approx(question.elapsed_s, abs=1)
-    by_predict = predict_learner(learner, MODEL, at_s)
+    by_predict, _ = predict_learner(learner, MODEL, at_s)
     assert cards.interval_days == pytest.approx(by_predict.interval_days, rel=1e-4, nan_ok=True)
     assert cards.p_now == pytest.approx(by_predict.p_curve, abs=TOLERANCE, nan_ok=True)
     assert (cards.kind == NEW_KIND).tolist() == learner.cards.is_new.tolist()

@@ -1,0 +1,51 @@
+"""The file of what a model said of a person's past reviews, beside the network's states after them.
+
+The file: a line that names the version, the weights, the history and the number of reviews R; p_imm and p_ahead, each
+float32 [R]; the SHA-256 of all of these.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rwkv.files import file_errors, write_whole
+from rwkv.model.checkpoint import weights_fingerprint
+from rwkv.model.network import Network
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.predictions import Predictions, empty_predictions
+
+
+def write_predictions(path: Path, network: Network, engine: Engine, predictions: Predictions) -> None:
+    """Write the predictions of all reviews of the engine; the file appears whole or not at all.
+
+    Raises InputError where it cannot be written.
+    """
+    columns = np.stack([predictions.p_imm, predictions.p_ahead]).astype("<f4")
+    data = _heading(network, engine) + columns.tobytes()
+    write_whole(path, data + hashlib.sha256(data).digest())
+
+
+def read_predictions(path: Path, network: Network, engine: Engine) -> Predictions | None:
+    """The predictions of all reviews of the engine, without p_all.
+
+    None where there is no such file, or it is damaged, or of other weights or other reviews. Raises InputError where
+    the file system refuses it.
+    """
+    with file_errors(path):
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+    heading, count = _heading(network, engine), engine.reviews
+    size = len(heading) + 2 * count * np.dtype("<f4").itemsize
+    is_whole = hashlib.sha256(data[:size]).digest() == data[size:]
+    if not data.startswith(heading) or not is_whole:
+        return None
+    p_imm, p_ahead = np.frombuffer(data[len(heading) : size], "<f4").reshape(2, count).astype(np.float64)
+    return replace(empty_predictions(count), p_imm=p_imm, p_ahead=p_ahead)
+
+
+def _heading(network: Network, engine: Engine) -> bytes:
+    weights = weights_fingerprint(network.state_dict())
+    return f"rwkv-predictions-1 {weights} {engine.fingerprint} {engine.reviews}\n".encode()
