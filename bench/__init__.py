@@ -1,1 +1,1 @@
-"""The harness: every figure of speed that the project states comes from here. Each ends with one line of JSON."""
+"""The benchmarks: every speed that the project publishes is measured here. Each ends with one line of JSON."""

@@ -1,4 +1,4 @@
-"""The cases of the benchmarks of the network: random histories of stated sizes, with random features and labels."""
+"""The cases of the network's benchmarks: random histories of given sizes, with random features and labels."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from rwkv.vocab import FEATURE_NAMES
 
 @dataclass(frozen=True)
 class Case:
-    """So many users with so many reviews each, over so many cards, notes, decks and presets a user."""
+    """The size of a case: users, and for each user reviews, cards, notes, decks and presets."""
 
     name: str
     users: int
@@ -35,7 +35,7 @@ PLAIN_CASE = Case("plain", 1, 210, 21, 16, 3, 1)
 
 
 def make_batch(case: Case, seed: int) -> Batch:
-    """A batch of the case: a query row before every review but a card's first."""
+    """Make a batch of the case, with a query row before every review except a card's first."""
     rng = np.random.default_rng(seed)
     segments = [_segment(case, user, rng) for user in range(1, case.users + 1)]
     return collate(segments, [draw_sequence(segment.user, seed) for segment in segments])
@@ -51,7 +51,7 @@ def _segment(case: Case, user: int, rng: np.random.Generator) -> Segment:
     review = np.repeat(np.arange(case.reviews), 1 + queried)
     is_query = np.append(review[1:] == review[:-1], False)
     rows = len(review)
-    entity = {"card_id": card, "deck_id": deck[card], "note_id": note[card], "preset_id": preset[card]}
+    entities = {"card_id": card, "deck_id": deck[card], "note_id": note[card], "preset_id": preset[card]}
     day = np.sort(rng.integers(0, 2000, case.reviews))[review].astype(np.int32)
     features = rng.standard_normal((rows, len(FEATURE_NAMES)), np.float32)
     features[:, -1] = is_query
@@ -62,7 +62,7 @@ def _segment(case: Case, user: int, rng: np.random.Generator) -> Segment:
         features=features,
         is_query=is_query,
         review_th=(review + 1).astype(np.int32),
-        ids={stream: ids[review].astype(np.int32) for stream, ids in entity.items()}
+        ids={stream: ids[review].astype(np.int32) for stream, ids in entities.items()}
         | {"user_id": np.zeros(rows, np.int32)},
         note_code=note[card][review].astype(np.int32),
         day=day,

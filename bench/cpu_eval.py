@@ -1,4 +1,4 @@
-"""Evaluation on the CPU: all rows of a batch forward, heads included, beside the same in plain PyTorch.
+"""Evaluation on the CPU: the streams and heads over all rows of a batch, beside the same in plain PyTorch.
 
 python -m bench.cpu_eval [--threads 2] [--repeats 7]
 """
@@ -35,8 +35,8 @@ def main() -> None:
     figures: dict[str, object] = {"native": is_built(), "threads": options.threads, "largest_error": error}
     figures["plain_rows_per_s"] = plain_rate
     for case in CPU_CASES:
-        found = _measure(network, case, options.repeats)
-        figures[case.name] = found | {"times_plain": found["rows_per_s"] / plain_rate}
+        rates = _measure(network, case, options.repeats)
+        figures[case.name] = rates | {"times_plain": rates["rows_per_s"] / plain_rate}
     for name, value in figures.items():
         print(f"{name:<20} {value}")
     print_json("cpu_eval", figures)
@@ -44,19 +44,23 @@ def main() -> None:
 
 @torch.inference_mode()
 def _evaluate(network: Network, batch: PlainSlices) -> list[Outputs]:
-    """What is said of all rows, in slices, as `rwkv.evaluation.history_predictions` reads them out."""
+    """The outputs of all rows, slice by slice, as in `rwkv.evaluation.history_predictions`."""
     x = last_rows(network, batch)
     return [network.read_out(x[part]) for part in slices(len(x), ROWS_OF_A_SLICE)]
 
 
 def _probabilities(outputs: list[Outputs], batch: Batch) -> torch.Tensor:
-    said = Outputs(*(torch.cat(part) for part in zip(*outputs, strict=True)))
-    ahead = curve_logits(said.w_logits, said.ahead_logits, batch.labels.elapsed_s).corrected.sigmoid()
-    return torch.stack([ahead, immediate_recall(said.p_logits)])
+    joined = Outputs(*(torch.cat(part) for part in zip(*outputs, strict=True)))
+    ahead = curve_logits(joined.w_logits, joined.ahead_logits, batch.labels.elapsed_s).corrected.sigmoid()
+    return torch.stack([ahead, immediate_recall(joined.p_logits)])
 
 
 def _plain(network: Network, repeats: int) -> tuple[float, float]:
-    """(largest difference in probability from the plain form, rows a second of that); raises above 2e-5."""
+    """The largest difference in probability from the plain form, and that form's rows per second.
+
+    Raises:
+        RuntimeError: The difference exceeds 2e-5.
+    """
     batch = make_batch(PLAIN_CASE, 1)
     sliced = plain_slices(batch, ROWS_OF_A_SLICE)
     ours = _probabilities(_evaluate(network, sliced), batch)

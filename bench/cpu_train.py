@@ -1,4 +1,4 @@
-"""A training step on the CPU: forward, loss, backward, clipping, update; beside the same in plain PyTorch.
+"""A training step on the CPU: forward, loss, backward, clipping and update, beside the same in plain PyTorch.
 
 python -m bench.cpu_train [--threads 2] [--repeats 5] [--optimizer adamw]
 """
@@ -21,7 +21,7 @@ from rwkv.ops.cpu.native import is_built
 from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
 from rwkv.training.step import StepReport, train_step
 
-# Of all gradients together, in float32: the recurrence and the sums over rows in another order.
+# Relative distance of all gradients together, in float32: recurrence and sums over rows in another order.
 _TOLERANCE = 1e-4
 _WARM_UP = Case("warm_up", 1, 40, 8, 6, 2, 1)
 
@@ -39,15 +39,15 @@ def main() -> None:
     figures["optimizer"] = options.optimizer
     figures["plain_rows_per_s"] = plain_rate
     for case in CPU_CASES:
-        found = _measure(case, options) | {"peak_kib_per_row": _memory(case, options)}
-        figures[case.name] = found | {"times_plain": found["rows_per_s"] / plain_rate}
+        rates = _measure(case, options) | {"peak_kib_per_row": _memory(case, options)}
+        figures[case.name] = rates | {"times_plain": rates["rows_per_s"] / plain_rate}
     for name, value in figures.items():
         print(f"{name:<20} {value}")
     print_json("cpu_train", figures)
 
 
 class _Training:
-    """A network in training, always from the same weights and with the same dropout."""
+    """A network in training, with fixed initial weights and fixed dropout."""
 
     def __init__(self, optimizer: str) -> None:
         self.network = random_network().requires_grad_()
@@ -60,7 +60,7 @@ class _Training:
 
 
 def _plain(repeats: int, optimizer: str) -> tuple[float, float]:
-    """(distance of the first step's gradients from the plain form, relative; rows a second of that)."""
+    """The relative distance of the first step's gradients from the plain form's, and that form's rows per second."""
     batch, ours, theirs = make_batch(PLAIN_CASE, 1), _Training(optimizer), _Training(optimizer)
     ours.step(batch)
     with plain_network():
@@ -84,7 +84,7 @@ def _measure(case: Case, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _memory(case: Case, options: argparse.Namespace) -> float:
-    """KiB a row by which a step's peak exceeds what the process held before; in a process that did nothing else."""
+    """The memory of a step in KiB per row: its peak minus the memory before, in a fresh process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_peak_kib, case, options).result()
 
@@ -93,13 +93,13 @@ def _peak_kib(case: Case, options: argparse.Namespace) -> float:
     torch.set_num_threads(options.threads)
     batch, training = make_batch(case, 1), _Training(options.optimizer)
     training.step(make_batch(_WARM_UP, 1))
-    before = _most_kib()
+    before = _highest_kib()
     training.step(batch)
-    return (_most_kib() - before) / len(batch)
+    return (_highest_kib() - before) / len(batch)
 
 
-def _most_kib() -> int:
-    """The most memory that this process has held."""
+def _highest_kib() -> int:
+    """The highest memory of this process so far, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

@@ -1,4 +1,4 @@
-"""Keys, preprocessing and reading back: reviews a second, and bytes a review in the databases.
+"""Keys, preprocessing and reading: reviews per second, and bytes per review in the databases.
 
 python -m bench.data_pipeline [--users 250] [--reviews 4000] [--processes 2] [--repeats 3]
 """
@@ -58,38 +58,38 @@ def _measure(root: Path, options: argparse.Namespace) -> dict[str, object]:
         user_ids=tuple(users),
         processes=options.processes,
     )
-    of_keys = timed(lambda: _anew(key_path, lambda: find_keys(keys)), options.repeats)
-    of_store = timed(lambda: _anew(store_path, lambda: process_data(store)), options.repeats)
+    key_times = timed(lambda: _rebuild(key_path, lambda: find_keys(keys)), options.repeats)
+    store_times = timed(lambda: _rebuild(store_path, lambda: process_data(store)), options.repeats)
     with Database(store_path, _SIZE, "", readonly=True) as database:
         review_store = ReviewStore(database)
         reviews = sum(int(review_store.bounds(user)[-1, 1]) for user in users)
-        of_reading = timed(lambda: _read_all(review_store, users), options.repeats)
+        read_times = timed(lambda: _read_all(review_store, users), options.repeats)
     return {
         "reviews": reviews,
         "processes": options.processes,
         "simulate_reviews_per_s": reviews / simulated["median_s"],
-        "keys_reviews_per_s": reviews / of_keys["median_s"],
-        "processing_reviews_per_s": reviews / of_store["median_s"],
-        "segments_reviews_per_s_one_process": reviews / of_reading["median_s"],
+        "keys_reviews_per_s": reviews / key_times["median_s"],
+        "processing_reviews_per_s": reviews / store_times["median_s"],
+        "segments_reviews_per_s_one_process": reviews / read_times["median_s"],
         "key_bytes_per_review": _bytes(key_path) / reviews,
         "store_bytes_per_review": _bytes(store_path) / reviews,
     }
 
 
-def _anew(path: Path, run: Callable[[], int]) -> None:
+def _rebuild(path: Path, run: Callable[[], int]) -> None:
     shutil.rmtree(path, ignore_errors=True)
     if run() != 0:
         raise RuntimeError(f"the command that writes {path} failed")
 
 
 def _read_all(store: ReviewStore, users: range) -> None:
-    """Every segment of every user, with features and labels, as training reads them: each from the stored history."""
+    """Read every segment of every user with features and labels, as training does."""
     for place in segment_places(store, users):
         read_segment(store, place)
 
 
 def _bytes(path: Path) -> int:
-    """What the database takes on disk, everything counted."""
+    """The size of the database on disk."""
     return sum(512 * file.stat().st_blocks for file in path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""A whole history in bulk with both predictions, beside one review at a time in plain PyTorch.
+"""Feeding a whole history in bulk with both predictions, beside one review at a time in plain PyTorch.
 
 python -m bench.engine_bulk [--reviews 10000] [--plain-reviews 100] [--threads 2] [--repeats 5]
 """
@@ -32,16 +32,13 @@ def main() -> None:
     draw = draw_sequence(table.user)
     first = list(reviews_of(table))[: options.plain_reviews]
 
-    said, plain_engine = Engine(network, draw).feed(table), PlainEngine(network, draw)
-    plain_said = [plain_engine.answer(review) for review in first]
-    error = max(
-        float(
-            np.nanmax(
-                np.abs(getattr(said, name)[: len(first)] - np.array([getattr(p, name) for p in plain_said], float))
-            )
-        )
-        for name in ("p_ahead", "p_imm")
-    )
+    predictions, plain_engine = Engine(network, draw).feed(table), PlainEngine(network, draw)
+    plain_predictions = [plain_engine.answer(review) for review in first]
+    errors = []
+    for name in ("p_ahead", "p_imm"):
+        expected = np.array([getattr(prediction, name) for prediction in plain_predictions], float)
+        errors.append(float(np.nanmax(np.abs(getattr(predictions, name)[: len(first)] - expected))))
+    error = max(errors)
     if error > _TOLERANCE:
         raise RuntimeError(f"the engine differs from the plain form by {error}")
 

@@ -1,9 +1,10 @@
-"""The engine over the largest collections, most of whose states lie on disk, beside a small one held in memory.
+"""The engine on the largest collections, with most states on disk, beside a small collection in memory.
 
 python -m bench.engine_large [--cards 250000] [--notes 200000] [--memory 1000000000] [--reviews 20000] [--folder DIR]
 
-Every card is learnt once, a hundred a day. Then days of normal locality are measured: two hundred cards a day, half of
-them from the thousand learnt last, half from all, one in four of them answered twice. DIR needs 100 kB a card.
+First every card is learnt once, a hundred on each day. Then days of normal locality are measured: two hundred cards on
+each day, half of them from the thousand learnt last and half from all, one in four answered twice. DIR needs 100 kB for
+each card.
 """
 
 import argparse
@@ -41,9 +42,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     network = random_network()
-    where = {"memory": options.memory, "folder": options.folder}
+    store = {"memory": options.memory, "folder": options.folder}
     small = _measure(network, _SMALL_CARDS, _SMALL_NOTES, options.reviews, {})
-    large = _measure(network, options.cards, options.notes, options.reviews, where)
+    large = _measure(network, options.cards, options.notes, options.reviews, store)
     share = large["reviews_per_s"] / small["reviews_per_s"]
     figures = {
         "native": is_built(),
@@ -62,57 +63,57 @@ def _measure(network: Network, cards: int, notes: int, reviews: int, options: di
     rng = np.random.default_rng(1)
     learnt, reviewed = _histories(cards, notes, reviews, rng)
     before = _private_bytes()
-    with_engine = Engine(network, draw_sequence(1), **options)  # type: ignore[arg-type]
-    most = before
+    engine = Engine(network, draw_sequence(1), **options)  # type: ignore[arg-type]
+    highest = before
 
     def feed(table: RevlogTable) -> None:
-        nonlocal most
-        for _ in with_engine.feeding(table):
-            most = max(most, _private_bytes())
+        nonlocal highest
+        for _ in engine.feeding(table):
+            highest = max(highest, _private_bytes())
 
     learning_s, reviewing_s = (_seconds(feed, table) for table in (learnt, reviewed))
-    with_engine.close()
+    engine.close()
     return {
         "cards": cards,
         "notes": notes,
         "learnt_per_s": len(learnt) / learning_s,
         "reviews_per_s": len(reviewed) / reviewing_s,
-        "private_memory_mb": (most - before) / 1e6,
+        "private_memory_mb": (highest - before) / 1e6,
     }
 
 
 def _seconds(feed: Callable[[RevlogTable], None], table: RevlogTable) -> float:
-    begun = perf_counter()
+    start = perf_counter()
     feed(table)
-    return perf_counter() - begun
+    return perf_counter() - start
 
 
 def _private_bytes() -> int:
-    """Memory of this process that no file backs: what the database maps is the system's to take back."""
+    """The private memory of this process, without files mapped into it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def _histories(cards: int, notes: int, reviews: int, rng: np.random.Generator) -> tuple[RevlogTable, RevlogTable]:
-    """(every card once, the days after)"""
+    """Two histories: every card reviewed once, and the days after."""
     days = cards // _LEARNT_A_DAY
-    learnt = _table(np.arange(cards), np.arange(cards) // _LEARNT_A_DAY, _where(cards, notes, rng), 1, rng)
-    todays, last = [], learnt.day_offset.astype(np.int64)
+    learnt = _table(np.arange(cards), np.arange(cards) // _LEARNT_A_DAY, _card_table(cards, notes, rng), 1, rng)
+    later, last = [], learnt.day_offset.astype(np.int64)
     for day in range(days, days + reviews // _REVIEWED_A_DAY):
         latest = rng.integers(max(0, cards - _LATEST), cards, _REVIEWED_A_DAY // 2)
         today = np.unique(np.append(latest, rng.integers(0, cards, _REVIEWED_A_DAY // 2)))
         again = today[rng.random(len(today)) < _AGAIN]
         elapsed = np.append(day - last[today], np.zeros(len(again), np.int64))
-        todays.append((np.append(today, again), np.full(len(today) + len(again), day), elapsed))
+        later.append((np.append(today, again), np.full(len(today) + len(again), day), elapsed))
         last[today] = day
-    card, day_offset, elapsed_days = (np.concatenate(columns) for columns in zip(*todays, strict=True))
+    card, day_offset, elapsed_days = (np.concatenate(columns) for columns in zip(*later, strict=True))
     reviewed = _table(card, day_offset, learnt.cards, cards + 1, rng)
     elapsed_s = np.where(elapsed_days > 0, 86_400 * elapsed_days, 600)
     return learnt, replace(reviewed, elapsed_days=elapsed_days.astype(np.int32), elapsed_s=elapsed_s)
 
 
-def _where(cards: int, notes: int, rng: np.random.Generator) -> CardTable:
-    """Every note has a card, and some have several."""
+def _card_table(cards: int, notes: int, rng: np.random.Generator) -> CardTable:
+    """Cards of which every note has at least one."""
     note = np.append(np.arange(min(cards, notes)), rng.integers(0, notes, max(0, cards - notes))).astype(np.int32)
     deck = rng.integers(0, _DECKS, notes)[note].astype(np.int32)
     present = np.zeros(cards, bool)

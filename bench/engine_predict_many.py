@@ -1,4 +1,4 @@
-"""Recall now of a whole collection on one core, beside one card at a time in plain PyTorch.
+"""Predicting a whole collection now on one core, beside one card at a time in plain PyTorch.
 
 python -m bench.engine_predict_many [--reviews 8000] [--plain-cards 50] [--repeats 5]
 """
@@ -18,7 +18,7 @@ from rwkv.recurrent.person import Question
 
 _TOLERANCE = 2e-5
 _DAYS, _SECONDS = 3, 3 * 86_400
-# Multiplications and additions of one row without the heads of the curve.
+# Multiplications and additions of one row without the curve's heads.
 _FLOP_PER_CARD = 2 * 2_484_000
 
 
@@ -35,15 +35,15 @@ def main() -> None:
     engine.feed(table)
     today = int(table.day_offset[-1]) + 1
     questions = [Question(card, today, _DAYS, _SECONDS) for card in engine.cards]
-    some = questions[: options.plain_cards]
+    sample = questions[: options.plain_cards]
 
-    error = float(np.abs(engine.predict_many(some).p_all - _one_by_one(engine, some)).max())
+    error = float(np.abs(engine.predict_many(sample).p_all - _one_by_one(engine, sample)).max())
     if error > _TOLERANCE:
-        raise RuntimeError(f"many together differ from one by one by {error}")
+        raise RuntimeError(f"predict_many differs from predict by {error}")
     ours = timed(lambda: engine.predict_many(questions), options.repeats)
-    one = timed(lambda: _one_by_one(engine, some), options.repeats)
+    one = timed(lambda: _one_by_one(engine, sample), options.repeats)
     rows = torch.randn(1, network.spec.inputs)
-    plain = timed(lambda: [network.step(rows, network.empty_states(1)) for _ in some], options.repeats)
+    plain = timed(lambda: [network.step(rows, network.empty_states(1)) for _ in sample], options.repeats)
     peak, rate = gemm_peak(), len(questions) / ours["median_s"]
     figures = {
         "native": is_built(),
@@ -51,9 +51,9 @@ def main() -> None:
         "largest_error": error,
         "cards_per_s": rate,
         "cards_per_s_range": [len(questions) / ours["max_s"], len(questions) / ours["min_s"]],
-        "one_by_one_cards_per_s": len(some) / one["median_s"],
-        "plain_cards_per_s": len(some) / plain["median_s"],
-        "times_plain": rate / (len(some) / plain["median_s"]),
+        "one_by_one_cards_per_s": len(sample) / one["median_s"],
+        "plain_cards_per_s": len(sample) / plain["median_s"],
+        "times_plain": rate / (len(sample) / plain["median_s"]),
         "gemm_gflops": peak / 1e9,
         "share_of_gemm_peak": rate * _FLOP_PER_CARD / peak,
     }

@@ -1,7 +1,7 @@
 """The engine one review at a time with both predictions, on one core, beside the same in plain PyTorch.
 
-Both run in turn, so that what else the machine does meets both. Rates are medians; times_plain is the median of the
-ratios of turns.
+Both run in turns, so that other load on the machine affects both. Rates are medians; times_plain is the median of the
+ratio in each turn.
 
 python -m bench.engine_step [--reviews 1500] [--plain-reviews 100] [--repeats 5]
 """
@@ -68,17 +68,21 @@ def main() -> None:
 
 
 def _error(network: Network, reviews: list[Review], count: int) -> float:
-    """Largest difference in probability from the plain form; raises where it is above 2e-5."""
+    """The largest difference in probability from the plain form.
+
+    Raises:
+        RuntimeError: The difference exceeds 2e-5.
+    """
     draw = draw_sequence(1)
     ours, plain = Engine(network, draw), PlainEngine(network, draw)
-    worst = 0.0
+    largest = 0.0
     for review in itertools.islice(reviews, count):
         for a, b in zip(vars(ours.answer(review)).values(), vars(plain.answer(review)).values(), strict=True):
             if a is not None:
-                worst = max(worst, float(np.abs(a - b).max()))
-    if worst > _TOLERANCE:
-        raise RuntimeError(f"the engine differs from the plain form by {worst}")
-    return worst
+                largest = max(largest, float(np.abs(a - b).max()))
+    if largest > _TOLERANCE:
+        raise RuntimeError(f"the engine differs from the plain form by {largest}")
+    return largest
 
 
 def _ours(network: Network, table: RevlogTable, reviews: list[Review]) -> None:

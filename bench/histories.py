@@ -1,4 +1,4 @@
-"""What the benchmarks of the engine run on: a simulated learner's history, and a network that hears its past."""
+"""Inputs of the CPU benchmarks: a simulated learner's history and a network with random weights."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,14 +18,14 @@ _WEIGHT_SCALE = 0.05
 
 
 def simulated_history(reviews: int) -> RevlogTable:
-    """A learner's history of about so many reviews."""
+    """Simulate a learner's history of about `reviews` reviews."""
     with tempfile.TemporaryDirectory() as folder:
         simulate(1, reviews, _SEED, Path(folder))
         return read_history(Path(folder), 1)
 
 
 def random_network() -> Network:
-    """The published network with random weights everywhere: the initial ones are zero in many places."""
+    """The published network with random weights, since many of the initial ones are zero."""
     network = new_network(_SEED).requires_grad_(False).eval()
     rng = torch.Generator().manual_seed(_SEED)
     for name, weight in network.named_parameters():
@@ -34,12 +34,12 @@ def random_network() -> Network:
     return network
 
 
-# Multiplications and additions of one row forward; training does three times as many.
+# Multiplications and additions of one row in the forward pass; training does three times as many.
 FLOP_PER_ROW = 2 * 2_762_884
 
 
 def gemm_peak(rows: int = 1024, width: int = 512, repeats: int = 7) -> float:
-    """The machine's float32 matrix product now, in FLOP/s."""
+    """The present speed of the machine's float32 matrix product in FLOP/s."""
     a, b = torch.randn(rows, width), torch.randn(width, width)
     torch.mm(a, b)
     return 2 * rows * width * width / timed(lambda: torch.mm(a, b), repeats)["min_s"]
@@ -48,7 +48,7 @@ def gemm_peak(rows: int = 1024, width: int = 512, repeats: int = 7) -> float:
 def measured_rates(
     case: Case, rows: int, run: Callable[[], object], repeats: int, flop_per_row: int
 ) -> dict[str, float]:
-    """Rows and reviews a second of `run` over a batch of the case, beside the matrix product's peak around it."""
+    """Measure `run` over a batch of a case: rows and reviews per second, beside the matrix product's speed."""
     peak = gemm_peak()
     time = timed(run, repeats)
     peak = max(peak, gemm_peak())

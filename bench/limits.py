@@ -1,8 +1,12 @@
-"""Checks before a benchmark's figures: no rate is printed of something that is wrong."""
+"""Checks of a benchmark's results, so that no speed of a wrong result is printed."""
 
 
-def within(what: str, found: float, limit: float) -> float:
-    """The figure, where it is at most the limit; else ends the program with a sentence, also where it is no number."""
-    if not found <= limit:
-        raise SystemExit(f"{what} is {found:.3g}, more than {limit:.3g}, so there are no figures.")
-    return found
+def within(name: str, value: float, limit: float) -> float:
+    """The value, if it is at most the limit.
+
+    Raises:
+        SystemExit: The value exceeds the limit or is NaN.
+    """
+    if not value <= limit:
+        raise SystemExit(f"{name} is {value:.3g}, more than {limit:.3g}, so no speed is reported.")
+    return value

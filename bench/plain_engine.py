@@ -1,4 +1,4 @@
-"""The baseline of the engine: one review at a time through Network.step in PyTorch, a state an entity and layer."""
+"""The engine's baseline: one review at a time through Network.step, with one state for each entity and layer."""
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from rwkv.recurrent.predictions import Prediction
 
 
 class PlainEngine:
-    """Walks one person's history as rwkv.recurrent.engine.Engine does.
+    """Predicts one person's reviews like rwkv.recurrent.engine.Engine.
 
-    network: ready to predict. draw: the random encodings of the history.
+    Args:
+        network: The network, ready to predict.
+        draw: The random encodings of the history.
     """
 
     def __init__(self, network: Network, draw: SequenceDraw) -> None:
@@ -29,19 +31,19 @@ class PlainEngine:
         self._phases = torch.tensor([draw.phases])
         self._past = PastCounters()
         self._empty = [[_to(layer, self._device) for layer in state] for state in network.empty_states(1)]
-        # By stream: entity -> its state [1].
+        # For each stream, the state [1] of each entity.
         self._states: dict[str, dict[int, StreamState]] = {stream.name: {} for stream in network.spec.streams}
-        # card -> w_logits, ahead_logits [1, 128] of its latest review row.
+        # By card: w_logits and ahead_logits [1, 128] of its latest review row.
         self._curves: dict[int, tuple[Tensor, Tensor]] = {}
 
     @torch.inference_mode()
     def answer(self, review: Review) -> Prediction:
-        """Predict a review from what came before it, then take it in. Reviews come in time order."""
+        """Predict a review from the reviews before it, then add it to the history."""
         p_ahead = self._recall_ahead(review)
         inputs = self._inputs(review)
         rows = len(inputs)
-        outputs, after = self._network.step(inputs, self._states_before(review, rows))
-        self._take_in(review, outputs, after)
+        outputs, new_states = self._network.step(inputs, self._states_before(review, rows))
+        self._add(review, outputs, new_states)
         if rows == 1:
             return Prediction(p_ahead, None, None)
         p_logits = outputs.p_logits[:1]
@@ -49,7 +51,7 @@ class PlainEngine:
         return Prediction(p_ahead, p_imm, p_all)
 
     def _recall_ahead(self, review: Review) -> float | None:
-        """The curve of the card's review before, at this review's time."""
+        """The recall by the curve of the card's previous review."""
         curve = self._curves.get(review.card)
         if curve is None:
             return None
@@ -57,7 +59,7 @@ class PlainEngine:
         return curve_logits(*curve, elapsed_s).corrected.sigmoid().item()
 
     def _inputs(self, review: Review) -> Tensor:
-        """The rows of a review, [N, 92]: the query row, where it has one, and the review row."""
+        """The rows of a review, [N, E]: the query row, if it has one, and the review row."""
         context = self._past.context(review)
         day, first_day = self._past.days(review)
         features = review_features(context, np.array([day]))
@@ -70,21 +72,21 @@ class PlainEngine:
         )
 
     def _states_before(self, review: Review, rows: int) -> list[StreamState]:
-        """By stream, the state of the review's entity for each of its rows: all see the same past."""
+        """The state of the review's entity in each stream, repeated for each row."""
         same = torch.zeros(rows, dtype=torch.int64, device=self._device)
         entities = review.entities
         return [
-            [layer[same] for layer in of_stream.get(entities[stream], empty)]
-            for (stream, of_stream), empty in zip(self._states.items(), self._empty, strict=True)
+            [layer[same] for layer in states.get(entities[stream], empty)]
+            for (stream, states), empty in zip(self._states.items(), self._empty, strict=True)
         ]
 
-    def _take_in(self, review: Review, outputs: Outputs, after: list[StreamState]) -> None:
-        """Keep what the review row, the last of the rows, leaves behind."""
-        # Indexing by a tensor copies; a slice would keep the query row's state alive with it.
+    def _add(self, review: Review, outputs: Outputs, new_states: list[StreamState]) -> None:
+        """Keep the states and the curve of the review row, which is the last row."""
+        # Indexing by a tensor copies. A slice would also keep the query row's state in memory.
         last = torch.tensor([len(outputs.p_logits) - 1], device=self._device)
         entities = review.entities
-        for (stream, of_stream), state in zip(self._states.items(), after, strict=True):
-            of_stream[entities[stream]] = [layer[last] for layer in state]
+        for (stream, states), state in zip(self._states.items(), new_states, strict=True):
+            states[entities[stream]] = [layer[last] for layer in state]
         self._curves[review.card] = outputs.w_logits[last], outputs.ahead_logits[last]
         self._past.commit(review)
 

@@ -1,4 +1,4 @@
-"""What every benchmark says beside its figures: machine, versions, commit."""
+"""Timing, and the closing line of every benchmark: its figures with machine, versions and commit."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def environment() -> dict[str, str | int | float]:
-    """The machine's processor, cores and load, the versions of what computes, and the commit."""
+    """The machine's processor, cores and load, the versions of Python, PyTorch and NumPy, and the commit."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
@@ -26,24 +26,24 @@ def environment() -> dict[str, str | int | float]:
 
 
 def timed(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Seconds of `run`, called `repeats` times: median, least and most."""
+    """Call `run` `repeats` times: median, minimum and maximum of its seconds."""
     seconds = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         run()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - start)
     return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
 
 
 def clocked(run: Callable[[], object]) -> tuple[float, float]:
-    """(seconds on the wall, seconds of the processor) of `run`; on a busy machine the latter are fewer."""
-    begun, begun_cpu = time.perf_counter(), time.process_time()
+    """The wall-clock seconds and the processor seconds of `run`."""
+    start, start_cpu = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - begun, time.process_time() - begun_cpu
+    return time.perf_counter() - start, time.process_time() - start_cpu
 
 
 def print_json(name: str, figures: dict[str, object]) -> None:
-    """The closing line of a benchmark."""
+    """Print the closing line of a benchmark."""
     print(json.dumps({"benchmark": name, **figures, "environment": environment()}))
 
 
@@ -56,5 +56,5 @@ def _processor() -> str:
 
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    result = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""Contents of a report that are made up, of any size: for the page's benchmark and its tests."""
+"""Invented contents of a report of any size, for the page's benchmark and tests."""
 
 import numpy as np
 
@@ -43,13 +43,13 @@ _TODAY = 20_600
 
 
 def made_up_content(cards: int, reviews: int, seed: int = 1) -> ReportContent:
-    """A collection whose learner forgets by a power law, which the algorithms know more or less well."""
+    """Invent a collection whose learner forgets by a power law, and predictions of varying accuracy."""
     rng = np.random.default_rng(seed)
     predicted, now = _reviews(rng, reviews), _cards(rng, cards)
     return ReportContent(
         title="Ada's collection",
         subtitle=f"user 1 · {cards:,} cards · 27 May 2026, 18:20",
-        notice="The learner and all numbers are made up.",
+        notice="The learner and all numbers are invented.",
         facts=(("Model", "none"), ("Seed", str(seed))),
         today=_TODAY,
         decks=DECKS,
@@ -86,9 +86,11 @@ def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
     forgetfulness = np.exp(rng.normal(0, 0.8, count))
     truth = np.clip(_forgetting(elapsed_s, stability_s / forgetfulness) - same_day * 0.1, 0.02, 0.995)
     logit = np.log(truth / (1 - truth))
-    # How far off each algorithm is, and how well it knows that.
+    # The error of each algorithm's logit, and how far it corrects for that.
     noise = {"RWKV-P": (0.4, 1.0), "RWKV": (0.6, 1.0), "FSRS-6": (0.9, 0.6), "FSRS-6-default": (1.1, 0.2)}
-    p = {name: _estimated(rng, logit, *of) for name, of in noise.items()} | {"AVG": np.full(count, truth.mean())}
+    p = {name: _estimated(rng, logit, *errors) for name, errors in noise.items()} | {
+        "AVG": np.full(count, truth.mean())
+    }
     for name in ("FSRS-6", "FSRS-6-default", "AVG"):
         p[name][same_day] = np.nan
     return PredictedReviews(
@@ -104,7 +106,7 @@ def _reviews(rng: np.random.Generator, count: int) -> PredictedReviews:
 
 
 def _estimated(rng: np.random.Generator, logit: np.ndarray, error: float, prudence: float) -> np.ndarray:
-    """Recall as estimated with errors in its logit; prudence 1: drawn to the mean so that it is calibrated."""
+    """Estimate recall with errors in its logit. Prudence 1 shrinks it towards the mean so that it is calibrated."""
     seen = logit + rng.normal(0, error, len(logit))
     trust = logit.var() / (logit.var() + error**2)
     estimate = logit.mean() + (prudence * trust + 1 - prudence) * (seen - logit.mean())
@@ -119,7 +121,7 @@ def _cards(rng: np.random.Generator, count: int) -> CardsNow:
     elapsed_s[new] = np.nan
     curves = _forgetting(CURVE_TIMES_S, stability_s[:, None])
     p_now = _forgetting(elapsed_s, stability_s)
-    # Recall by the power law falls to 0.9 so many stabilities after the review.
+    # Solves the power law for a recall of 0.9.
     interval_days = stability_s / 86_400 * 9 * (0.9 ** (-1 / 0.6) - 1) + 0 * elapsed_s
     words = rng.choice(_WORDS, count)
     return CardsNow(
@@ -147,10 +149,10 @@ def _due(cards: CardsNow) -> Today:
 
 
 def _past(rng: np.random.Generator, cards: CardsNow, count: int) -> PastReviews:
-    """As many reviews, of cards that were learnt one after another; the harder half of the day goes worse."""
+    """Invent reviews of cards that were learnt one after another; recall is lower late in the day."""
     known = np.flatnonzero(~np.isnan(cards.p_now))
     day = np.sort((_TODAY - 900 * rng.random(count) ** 1.3).astype(np.int64))
-    day -= (day % 11 == 0).astype(np.int64)  # a day off now and then
+    day -= (day % 11 == 0).astype(np.int64)  # every eleventh day has no reviews
     row = known[(np.arange(count) * len(known) // count * rng.random(count)).astype(np.int64)]
     order = np.lexsort((np.arange(count), row))
     is_first = np.diff(row[order], prepend=-1) != 0

@@ -1,4 +1,4 @@
-"""How soon a report is seen: the file of a made-up collection, opened in a headless Chromium.
+"""The time until a report is drawn: the page of an invented collection, opened in a headless Chromium.
 
 python -m bench.report_page [--cards 100000] [--reviews 500000] [--repeats 5]
 python -m bench.report_page --picture docs/report.png
@@ -21,12 +21,14 @@ _PICTURE_HEIGHT = 1420
 
 
 def main() -> None:
-    """Write the report, open it several times, print the medians."""
+    """Write the report, open it several times and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cards", type=int, default=100_000)
     parser.add_argument("--reviews", type=int, default=500_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--picture", type=Path, help="only save a picture of the page, of fewer cards, there")
+    parser.add_argument(
+        "--picture", type=Path, help="save a picture of the page with fewer cards at this path and stop"
+    )
     options = parser.parse_args()
     if options.picture is not None:
         _photograph(options.picture)
@@ -44,8 +46,8 @@ def main() -> None:
         path.write_bytes(html)
         opened = [_open(chromium, path) for _ in range(options.repeats)]
     for name in opened[0]:
-        figures[name] = statistics.median(of[name] for of in opened)
-    figures["within_two_seconds"] = all(of["drawn_s"] < _MOST_SECONDS for of in opened)
+        figures[name] = statistics.median(times[name] for times in opened)
+    figures["within_two_seconds"] = all(times["drawn_s"] < _MOST_SECONDS for times in opened)
     print_json("report_page", figures)
 
 
@@ -60,12 +62,12 @@ def _photograph(path: Path) -> None:
 
 
 def _open(chromium: Any, path: Path) -> dict[str, float]:
-    """Seconds from opening until something was painted, until headline and map were, until all was drawn; and those
-    that a filter and a search take.
+    """Seconds from opening to the first paint, the first screen and the whole page; and seconds of a filter and a
+    search.
     """
     page = OpenPage(chromium, path)
     if page.complaints:
-        raise RuntimeError(f"the page complains: {page.complaints}")
+        raise RuntimeError(f"the page reports errors: {page.complaints}")
     painted = page.run("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
     filtered = page.run(_TIMED, ["#filter-deck", "Kanji", "change"])
     searched = page.run(_TIMED, ["#curve-search", "ulnaris", "input"])
@@ -83,10 +85,10 @@ def _open(chromium: Any, path: Path) -> dict[str, float]:
 _MARKED = "name => performance.getEntriesByName(name)[0].startTime"
 
 _TIMED = """([selector, value, event]) => {
-  const begun = performance.now(), input = document.querySelector(selector);
+  const start = performance.now(), input = document.querySelector(selector);
   input.value = value;
   input.dispatchEvent(new Event(event));
-  return performance.now() - begun;
+  return performance.now() - start;
 }"""
 
 

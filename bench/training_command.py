@@ -1,4 +1,4 @@
-"""The training command as users run it, on a GPU and over simulated learners: when each step was done, and its loss."""
+"""The training command on a GPU over simulated learners: the time and the loss of each step."""
 
 import json
 import math
@@ -24,17 +24,22 @@ _SEGMENT_ROWS = 16_384
 
 @dataclass(frozen=True)
 class CommandSteps:
-    """Of each step of a run, when it was logged, in seconds from the command's start; and its loss, NaN if skipped."""
+    """The steps of a run.
+
+    Attributes:
+        seconds: Seconds from the command's start until each step was logged.
+        losses: Loss of each step; NaN if it was skipped.
+    """
 
     seconds: list[float]
     losses: list[float]
 
 
 def prepare(root: Path, options: Namespace) -> None:
-    """Simulate the learners and make the store. options: users, reviews of each, workers."""
+    """Simulate learners and make the store; `options` has users, reviews (of each user) and workers."""
     users = tuple(range(1, options.users + 1))
-    of_keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": STORE_SIZE}
-    common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **of_keys}
+    keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": STORE_SIZE}
+    common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **keys}
     simulate(options.users, options.reviews, 1, root / "data")
     find_keys(FindKeysConfig(**common))
     store: dict[str, Any] = {"lmdb_path": root / "store", "lmdb_size": STORE_SIZE, "max_batch_size": _SEGMENT_ROWS}
@@ -42,7 +47,7 @@ def prepare(root: Path, options: Namespace) -> None:
 
 
 def command_steps(root: Path, options: Namespace) -> CommandSteps:
-    """Run the command over the store in `root`. options: users, epochs, workers."""
+    """Run the command over the store in `root`; `options` has users, epochs and workers."""
     keys: dict[str, object] = {
         "TRAIN_USERS_START": 1,
         "TRAIN_USERS_END": options.users,
@@ -68,13 +73,13 @@ def command_steps(root: Path, options: Namespace) -> CommandSteps:
     config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
     log = root / "model" / "bench.log.jsonl"
     seconds: list[float] = []
-    begun = time.perf_counter()
+    start = time.perf_counter()
     command = subprocess.Popen([sys.executable, "-m", "rwkv.train_rwkv", "--config", str(config)])
     while command.poll() is None:
         logged = log.read_bytes().count(b"\n") if log.exists() else 0
-        seconds += [time.perf_counter() - begun] * (logged - len(seconds))
+        seconds += [time.perf_counter() - start] * (logged - len(seconds))
         time.sleep(0.002)
     if command.returncode != 0:
-        raise RuntimeError("the command failed")
+        raise RuntimeError("the training command failed")
     logged_losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     return CommandSteps(seconds, [math.nan if loss is None else loss for loss in logged_losses])
