@@ -1,8 +1,6 @@
 """What the benchmarks of the GPU share: that there is one, their baseline, and how many launches something takes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from unittest.mock import patch
+from collections.abc import Callable
 
 import torch
 from torch.autograd import DeviceType
@@ -13,13 +11,6 @@ def need_gpu() -> None:
     """End the program with a sentence where PyTorch can use no GPU."""
     if not torch.cuda.is_available():
         raise SystemExit("This benchmark needs a GPU, and PyTorch finds none that it can use.")
-
-
-@contextmanager
-def plain_gpu() -> Iterator[None]:
-    """Within it, all that runs on a GPU runs in PyTorch's own ops, as where there is no Triton."""
-    with patch("rwkv.ops.backend.has_triton", return_value=False):
-        yield
 
 
 def launches(run: Callable[[], object]) -> int:

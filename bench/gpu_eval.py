@@ -76,26 +76,27 @@ def _recall(network: Network, asked: _Asked) -> tuple[torch.Tensor, torch.Tensor
 def _checked_error(dtype: torch.dtype) -> float:
     """The largest difference in probability from float32 on the CPU; exits where it exceeds what rounding explains."""
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    ours = _recall(_network(dtype, gpu), _ready(_SMALL, gpu))
-    theirs = _recall(_network(torch.float32, cpu), _ready(_SMALL, cpu))
+    ours, theirs = (_recall(of, _ready(_SMALL, of)) for of in (_network(dtype, gpu), _network(torch.float32, cpu)))
     error = max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
     return within("the largest difference of a probability from the CPU's", error, _LARGEST_ERROR[dtype])
 
 
-def _ready(case: Case, device: torch.device) -> _Asked:
+def _ready(case: Case, network: Network) -> _Asked:
     """A batch of the case and what is asked of it, as a loader's worker hands them over."""
     batch = make_batch(case, 1)
     after = (batch.labels.has_label & ~batch.is_query).nonzero().squeeze(1)
     queries = batch.is_query.nonzero().squeeze(1)
     asked = (after, batch.labels.elapsed_s[after], queries)
-    if device.type == "cpu":
-        return _Asked(sliced_for(batch, device), *asked, len(batch))
-    return _Asked(sliced_for(batch, device).pin_memory(), *(of.pin_memory() for of in asked), len(batch))
+    sliced = sliced_for(batch, network.backend)
+    if network.device.type == "cpu":
+        return _Asked(sliced, *asked, len(batch))
+    return _Asked(sliced.pin_memory(), *(of.pin_memory() for of in asked), len(batch))
 
 
 def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:
     device = torch.device("cuda")
-    network, asked = _network(dtype, device), _ready(case, device)
+    network = _network(dtype, device)
+    asked = _ready(case, network)
     _recall(network, asked)
     torch.cuda.reset_peak_memory_stats()
     seconds = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import CASES, Case, make_batch
-from bench.gpu import launches, need_gpu, plain_gpu
+from bench.gpu import launches, need_gpu
 from bench.histories import random_network
 from bench.limits import within
 from bench.report import print_json, timed
@@ -20,6 +20,7 @@ from rwkv.batches.collate import Batch
 from rwkv.batches.padding import pad_batch
 from rwkv.device import TORCH_DTYPES
 from rwkv.model.dropout import DropoutSource
+from rwkv.ops.backend import plain_ops
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
@@ -104,7 +105,7 @@ def _measure(case: Case, dtype: torch.dtype, options: argparse.Namespace) -> dic
 
 def _checked(case: Case, batch: Batch, dtype: torch.dtype, optimizer: str) -> tuple[float, float, float]:
     """(milliseconds of a plain step, distance of the kernels' gradients from the plain ones in float32, their loss)."""
-    with plain_gpu():
+    with plain_ops():
         exact_loss, exact = _Training(optimizer).first(batch, torch.float32)
         plain = _Training(optimizer)
         _, rough = plain.first(batch, dtype)

@@ -1,12 +1,13 @@
 """The baseline of training and evaluation: the network in plain PyTorch, its recurrence one step at a time."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from unittest.mock import patch
 
 from torch import Tensor
 
-from rwkv.model import channel_mixer, time_mixer
+from rwkv.model import time_mixer
+from rwkv.ops.backend import plain_ops
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv import wkv_reference
 
@@ -14,15 +15,8 @@ from rwkv.ops.wkv import wkv_reference
 @contextmanager
 def plain_network() -> Iterator[None]:
     """Within it, every network runs by the definitions of its ops, whatever kernels there are."""
-    with ExitStack() as swapped:
-        for module in (time_mixer, channel_mixer):
-            swapped.enter_context(patch.object(module, "has_native", _never))
-        swapped.enter_context(patch.object(time_mixer, "wkv", _wkv))
+    with plain_ops(), patch.object(time_mixer, "wkv", _wkv):
         yield
-
-
-def _never(*inputs: Tensor, head_width: int = 0) -> bool:
-    return False
 
 
 def _wkv(

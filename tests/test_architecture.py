@@ -46,7 +46,7 @@ LAYERS = {
     "rwkv.model": {"rwkv.ops"},
     "rwkv.batches": {"rwkv.data", "rwkv.model.gpu_batch", "rwkv.model.inputs", "rwkv.model.packing"},
     "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data", "rwkv.ops.backend"},
-    "rwkv.training": {"rwkv.evaluation", "rwkv.batches", "rwkv.model", "rwkv.data"},
+    "rwkv.training": {"rwkv.evaluation", "rwkv.batches", "rwkv.model", "rwkv.data", "rwkv.ops.backend"},
     "rwkv.recurrent": {"rwkv.model", "rwkv.data"},
     "rwkv.collection": COMPUTATION,
     "rwkv.report.page": {"rwkv.report.content", "rwkv.evaluation"},

@@ -67,7 +67,7 @@ def _losses(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[
     """LogLoss by column, of how many reviews, and how many of the splits adapted weights have predicted."""
     segment = whole_history(table, keys.mark(table.review_th))
     targets = find_targets(segment, keys)
-    x = last_rows(network, sliced_for(whole_histories([segment]), network.device))
+    x = last_rows(network, sliced_for(whole_histories([segment]), network.backend))
     predicted = np.isin(keys.review_ths, targets.review_th)
     p = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
     p = {name: of[predicted] for name, of in p.items()}

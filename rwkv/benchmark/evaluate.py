@@ -28,7 +28,7 @@ from rwkv.locks import only_writer_in, only_writer_of
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
-from rwkv.ops.backend import compute_dtype, open_compute_device
+from rwkv.ops.backend import Backend, compute_dtype, open_compute_device
 from rwkv.runtime import Failures, log, progress_by_size
 
 NAME = "python -m rwkv.get_result"
@@ -69,7 +69,8 @@ def _evaluate(config: EvaluateConfig) -> int:
 
     todo = [group for group in groups if any(place.user not in done for place in group)]
     rows = [sum(place.rows for place in group) for group in todo]
-    batches = fetch(partial(_read_users, config), todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
+    read = partial(_read_users, config, network.backend)
+    batches = fetch(read, todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
     failures, left_out = Failures(), 0
     for batch in progress_by_size(batches, rows, "evaluation", "row"):
         for user in sorted(batch.problems.keys() - done):
@@ -150,10 +151,10 @@ def _check_databases(config: EvaluateConfig) -> None:
         _weight_database(config).close()
 
 
-def _read_users(config: EvaluateConfig, group: Group) -> EvaluationBatch:
+def _read_users(config: EvaluateConfig, backend: Backend, group: Group) -> EvaluationBatch:
     """In a worker process: read a group of users."""
     keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
-    return evaluation_batch(ReviewStore(_store(config).shared()), keys, group, torch.device(config.device))
+    return evaluation_batch(ReviewStore(_store(config).shared()), keys, group, backend)
 
 
 def _store(config: EvaluateConfig) -> DatabasePlace:

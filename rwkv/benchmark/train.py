@@ -30,7 +30,7 @@ from rwkv.model.dropout import DropoutSource
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
-from rwkv.ops.backend import compute_dtype, has_gpu_kernels, open_compute_device
+from rwkv.ops.backend import Backend, Kernels, compute_dtype, open_compute_device
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import Optimizer, learning_rate, make_optimizer, set_learning_rate, set_peak_rate
@@ -181,7 +181,7 @@ def _steps(
     visits = steps_from(before.done, before.total, len(groups), config.seed)
     dtype = compute_dtype(config.dtype, network.device)
     mode, processes = config.loss_mode, config.num_fetch_processes
-    if has_gpu_kernels(network.device):
+    if network.backend_in(dtype).kernels is Kernels.TRITON:
         padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
         launch = RecordedSteps(network, optimizer, dtype, mode).launch
         settles = partial(_is_checkpoint, groups=len(groups), steps=before.total, first=config.step_offset)
@@ -230,8 +230,10 @@ def _shown(report: StepReport) -> str:
 
 
 def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
-    batches = fetch(partial(_held_out, config), groups, config.num_fetch_processes, _is_for_gpu(config))
-    means = validate(network, batches, compute_dtype(config.dtype, network.device))
+    dtype = compute_dtype(config.dtype, network.device)
+    read = partial(_held_out, config, network.backend_in(dtype))
+    batches = fetch(read, groups, config.num_fetch_processes, _is_for_gpu(config))
+    means = validate(network, batches, dtype)
     stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     log.info("validation: %s", stated or "none of its users has a key, so there is no loss")
     return {f"validation_{name}": value for name, value in means.items()}
@@ -295,9 +297,9 @@ def _is_for_gpu(config: TrainConfig) -> bool:
     return torch.device(config.device).type == "cuda"
 
 
-def _held_out(config: TrainConfig, group: Group) -> HeldOut:
+def _held_out(config: TrainConfig, backend: Backend, group: Group) -> HeldOut:
     store = ReviewStore(_validation_store(config).shared())
-    return validation_batch(store, group, torch.device(config.device))
+    return validation_batch(store, group, backend)
 
 
 def _training_store(config: TrainConfig) -> DatabasePlace:

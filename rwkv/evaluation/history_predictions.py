@@ -27,7 +27,7 @@ from rwkv.model.gpu_network import rows_before_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.model.slices import rows_before_heads, rows_of_a_slice, slices
-from rwkv.ops.backend import has_gpu_kernels
+from rwkv.ops.backend import Backend, Kernels
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class EvaluationBatch:
         return replace(self, batch=None if self.batch is None else self.batch.pin_memory())
 
 
-def evaluation_batch(store: ReviewStore, keys: KeyStore, group: Group, device: torch.device) -> EvaluationBatch:
+def evaluation_batch(store: ReviewStore, keys: KeyStore, group: Group, backend: Backend) -> EvaluationBatch:
     """Read the histories of a group of users and find the rows that predict their keys.
 
     Args:
         store: The review store.
         keys: The benchmark's keys.
         group: The users' histories to read.
-        device: Device of the network, which decides the form of the batch.
+        backend: That of the network, which decides the form of the batch.
     """
     segments: list[Segment] = []
     targets, problems, start = [], {}, 0
@@ -104,7 +104,7 @@ def evaluation_batch(store: ReviewStore, keys: KeyStore, group: Group, device: t
         else:
             segments.append(segment)
             start += len(segment)
-    batch = sliced_for(whole_histories(segments), device) if segments else None
+    batch = sliced_for(whole_histories(segments), backend) if segments else None
     return EvaluationBatch(batch, tuple(targets), problems)
 
 
@@ -148,10 +148,10 @@ def whole_histories(segments: list[Segment]) -> Batch:
     return collate(segments, [draw_sequence(segment.user) for segment in segments])
 
 
-def sliced_for(batch: Batch, device: torch.device) -> SlicedBatch:
-    """Cut a batch into slices for the network's device."""
-    cut = gpu_slices if has_gpu_kernels(device) else plain_slices
-    return cut(batch, rows_of_a_slice(device))
+def sliced_for(batch: Batch, backend: Backend) -> SlicedBatch:
+    """Cut a batch into slices for the network's backend."""
+    cut = gpu_slices if backend.kernels is Kernels.TRITON else plain_slices
+    return cut(batch, rows_of_a_slice(backend.device))
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
@@ -168,7 +168,7 @@ def predict_history(network: Network, segment: Segment, targets: Targets) -> Use
     Raises:
         CheckpointError: A prediction is not finite.
     """
-    batch = sliced_for(whole_histories([segment]), network.device)
+    batch = sliced_for(whole_histories([segment]), network.backend)
     (predictions,) = predict_users(network, last_rows(network, batch), [targets])
     if not predictions.is_finite:
         raise not_finite(f"user {segment.user}")
@@ -219,7 +219,7 @@ def read_predictions(
         Three float32 tensors on x's device: p_ahead [n], recall by RWKV; p_imm [m], recall by RWKV-P; p_all [m, 4],
         the ratings Again, Hard, Good and Easy by RWKV-P.
     """
-    ask = ask_heads_fused if has_gpu_kernels(x.device) else _ask_heads
+    ask = ask_heads_fused if network.backend.kernels is Kernels.TRITON else _ask_heads
     p_ahead, p_logits = ask(network, x, ahead_row, elapsed_s, imm_row)
     return p_ahead.float(), immediate_recall(p_logits).float(), p_logits.softmax(-1).float()
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from rwkv.model.initial import channel_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.state import LayerState
-from rwkv.ops.backend import has_native
+from rwkv.ops.backend import Backend, Kernels
 from rwkv.ops.cpu.mixers import channel_mix
 from rwkv.ops.mixers import relu_square, token_mix
 
@@ -23,11 +23,18 @@ class ChannelMixer(nn.Module):
         nn.init.uniform_(self.W_k.weight, -bound, bound)
         nn.init.zeros_(self.W_v.weight)
 
-    def forward(self, x: Tensor, layout: StreamLayout, state: LayerState | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, layout: StreamLayout, backend: Backend, state: LayerState | None = None
+    ) -> tuple[Tensor, Tensor]:
         """All rows of a stream at once. Returns (output [N, C], normalised x [N, C])."""
-        if state is None:
-            return self._mix(x, layout.source, None)
-        return self._mix(x, layout.source_after(state.seen), state.channel_shift)
+        source, before = layout.source, None
+        if state is not None:
+            source, before = layout.source_after(state.seen), state.channel_shift
+        if backend.kernels is not Kernels.NATIVE:
+            return self._mix(x, source, before)
+        norm = self.layer_norm
+        weights = (norm.weight, norm.bias, self.lerp_k.view(-1), self.W_k.weight, self.W_v.weight)
+        return channel_mix(x, weights, source, before)
 
     def step(self, x: Tensor, state: LayerState) -> tuple[Tensor, Tensor]:
         """One row for each of N states. Returns the same as `forward`."""
@@ -35,8 +42,5 @@ class ChannelMixer(nn.Module):
 
     def _mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.layer_norm
-        if has_native(x, self.W_k.weight):
-            weights = (norm.weight, norm.bias, self.lerp_k.view(-1), self.W_k.weight, self.W_v.weight)
-            return channel_mix(x, weights, source, before)
         mixed, normed = token_mix(x, norm.weight, norm.bias, self.lerp_k.view(1, -1), source, before)
         return self.W_v(relu_square(self.W_k(mixed[0]))), normed

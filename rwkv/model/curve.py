@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwkv.model.heads import columns_of
 from rwkv.model.spec import CURVES
-from rwkv.ops.backend import has_native
+from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.cpu.curve_recall import curve_recall
 
 FLOOR = 1e-5
@@ -88,7 +88,7 @@ def recall(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
 
     outputs: [N, 256 or more], w_logits and ahead_logits side by side.
     """
-    if has_native(outputs):
+    if kernels_for(outputs) is Kernels.NATIVE:
         return curve_recall(outputs.contiguous(), elapsed_s.to(torch.float64), *_cpu_grid(), FLOOR)
     w_logits, ahead_logits = columns_of(outputs, "w_logits"), columns_of(outputs, "ahead_logits")
     return curve_logits(w_logits, ahead_logits, elapsed_s).corrected.sigmoid()

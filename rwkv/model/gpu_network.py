@@ -21,7 +21,6 @@ from rwkv.model.streams import Stream
 from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.mixers import EPS
 from rwkv.ops.triton.arguments import ChannelWeights, EncoderWeights, InputColumns, Rows, StoredRows, TimeWeights
-from rwkv.ops.triton.layer import has_fused_layer
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,9 @@ def _layer_weights(stream: Stream) -> list[_LayerWeights]:
 def rows_before_heads_fused(network: Network, batch: GpuBatch) -> Tensor:
     """What the last stream says of each row: [N, C], in time order, for `Network.read_out`.
 
-    batch: on the device of the network. Raises ValueError where the kernels know no network of its size.
+    network: whose backend is TRITON. batch: on its device.
     """
     x = encode_fused(network.features2card, batch.rows)
-    if not has_fused_layer(x, network.spec.heads):
-        raise ValueError("the kernels for GPUs know no network of this size")
     for stream, parts in zip(network.streams, batch.streams, strict=True):
         x = _run_stream(stream, x, parts)
     return x.index_select(0, batch.back)

@@ -12,14 +12,8 @@ from rwkv.model.spec import CURVES, NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Layer
 from rwkv.model.time_mixer import LoRA, TimeMixer
-from rwkv.ops.backend import has_native
-from rwkv.ops.cpu.network_step import NARROW_PANEL, PackedNetwork, flat_weights, network_step, pack_linear
-
-
-def packs(network: Network) -> bool:
-    """Whether the native step runs this network: float32 on the CPU, of sizes that the kernels know."""
-    spec = network.spec
-    return has_native(network.prehead_norm.weight, head_width=spec.head_width) and spec.channels % NARROW_PANEL == 0
+from rwkv.ops.backend import Kernels
+from rwkv.ops.cpu.network_step import PackedNetwork, flat_weights, network_step, pack_linear
 
 
 def pack_network(network: Network) -> PackedNetwork:
@@ -143,7 +137,7 @@ class FewRows:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._packed = pack_network(network) if packs(network) else None
+        self._packed = pack_network(network) if network.backend.kernels is Kernels.NATIVE else None
         self._empty = [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams]
 
     @torch.inference_mode()

@@ -12,6 +12,7 @@ from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
+from rwkv.ops.backend import Backend, choose_backend
 from rwkv.ops.groups import permute
 
 # Numbers a tensor is filled up to, where many lie side by side: 16 bytes of bfloat16.
@@ -45,6 +46,15 @@ class Network(Heads):
         return self.prehead_norm.weight.device
 
     @property
+    def backend(self) -> Backend:
+        """What runs the network where it lies and in what it computes in."""
+        return self.backend_in(self.dtype)
+
+    def backend_in(self, dtype: torch.dtype) -> Backend:
+        """What runs it where it lies with weights in another dtype, see `compute_weights`."""
+        return choose_backend(self.device, dtype, self.spec.channels, self.spec.head_width)
+
+    @property
     def streams(self) -> list[Stream]:
         """The streams in the order in which they run."""
         return cast(list[Stream], list(self.rwkv_modules))
@@ -55,10 +65,11 @@ class Network(Heads):
         inputs: [N, 92], rows in time order within each user. layouts: one a stream, in the order of the spec.
         source: of dropout; None for evaluation. Returns Outputs in the order of the inputs.
         """
+        backend = self.backend
         x = self.features2card(inputs.to(self.dtype))
         x = permute(x, layouts[0].order, layouts[0].inverse)
         for stream, layout, following in zip(self.streams, layouts, [*layouts[1:], None], strict=True):
-            x = stream(x, layout, source)
+            x = stream(x, layout, source, backend)
             if following is None:
                 x = permute(x, layout.inverse, layout.order)
             else:  # from one stream's order straight to the next one's

@@ -9,7 +9,7 @@ from rwkv.model.initial import decay_bias, orthogonal, time_lerp
 from rwkv.model.packing import StreamLayout, source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
-from rwkv.ops.backend import has_native
+from rwkv.ops.backend import Backend, Kernels
 from rwkv.ops.cpu.mixers import time_mix
 from rwkv.ops.mixers import GROUP_NORM_EPS, WkvInputs, token_mix, wkv_inputs, wkv_output
 from rwkv.ops.wkv import wkv, wkv_read, wkv_write
@@ -107,13 +107,13 @@ class TimeMixer(nn.Module):
         return token_mix(x, self.layer_norm.weight, self.layer_norm.bias, lerps, source, before)
 
     def forward(
-        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, state: LayerState | None = None
+        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, state: LayerState | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All rows of a stream at once. Returns (output [N, C], v0, normalised x [N, C], final WKV state)."""
         source, before, wkv_state = layout.source, None, None
         if state is not None:
             source, before, wkv_state = layout.source_after(state.seen), state.time_shift, state.wkv
-        if has_native(x, self.W_o.weight, head_width=x.shape[1] // self.heads):
+        if backend.kernels is Kernels.NATIVE:
             return time_mix(x, v0, self._weights(v0 is None), layout.groups, source, before, wkv_state)
         mixed, normed = self.mix(x, source, before)
         of = self.project(mixed, v0)

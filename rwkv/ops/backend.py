@@ -3,6 +3,10 @@
 import os
 import shutil
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,23 +20,87 @@ from rwkv.runtime import log
 
 # How many channels a head may have for the kernels.
 HEAD_WIDTHS = (16, 32, 64)
+# How many a network must have at least on a GPU, where their number is a power of two.
+LEAST_CHANNELS = 16
+
+_GPU_DTYPES = (torch.float32, torch.bfloat16)
+# Whether `plain_ops` is in force. Of the process: gradients are computed in other threads.
+_is_plain = False
 
 
-def has_native(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
-    """Whether the native kernels take these inputs: float32 on the CPU, heads of HEAD_WIDTHS."""
-    fit = all(x.device.type == "cpu" and x.dtype == torch.float32 for x in inputs)
-    return fit and head_width in HEAD_WIDTHS and is_built()
+class Kernels(Enum):
+    """What runs an op or a network."""
+
+    PLAIN = "PyTorch's own operations"
+    NATIVE = "the native kernels for CPUs"
+    TRITON = "the Triton kernels for GPUs"
 
 
-def has_triton_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> bool:
-    """Whether Triton's kernels take these inputs: float32 or bfloat16 on a GPU, heads of HEAD_WIDTHS."""
-    fit = all(x.is_cuda and x.dtype in (torch.float32, torch.bfloat16) for x in inputs)
-    return fit and head_width in HEAD_WIDTHS and has_triton()
+@dataclass(frozen=True)
+class Backend:
+    """Where a network runs, and by what. See `choose_backend`."""
+
+    device: torch.device
+    kernels: Kernels
 
 
-def has_gpu_kernels(device: torch.device) -> bool:
-    """Whether a device is a GPU on which Triton's kernels run."""
-    return device.type == "cuda" and has_triton()
+def choose_backend(device: torch.device, dtype: torch.dtype, channels: int, head_width: int) -> Backend:
+    """The fastest backend for a network that computes in a dtype on a device.
+
+    A network of a size that the device's kernels lack runs in plain operations, and a line in the log says so once.
+
+    Args:
+        channels: C, the width of the network.
+        head_width: K, the channels of one head.
+    """
+    return Backend(device, Kernels.PLAIN) if _is_plain else _chosen(device, dtype, channels, head_width)
+
+
+@cache
+def _chosen(device: torch.device, dtype: torch.dtype, channels: int, head_width: int) -> Backend:
+    built = _kernels_on(device, dtype)
+    fits = head_width in HEAD_WIDTHS
+    if built is Kernels.TRITON:
+        fits = fits and channels >= LEAST_CHANNELS and channels & (channels - 1) == 0
+    if built is Kernels.PLAIN or fits:
+        return Backend(device, built)
+    log.warning(
+        "%s take heads of 16, 32 or 64 channels%s, not %d channels in heads of %d, so this runs in %s, which take "
+        "several times as long; other CHANNELS and HEADS in training avoid it",
+        built.value,
+        " and a width that is a power of two" if built is Kernels.TRITON else "",
+        channels,
+        head_width,
+        Kernels.PLAIN.value,
+    )
+    return Backend(device, Kernels.PLAIN)
+
+
+def kernels_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> Kernels:
+    """What runs an op on inputs that all lie on one device; head_width: K, where the op has heads."""
+    found = {_kernels_on(x.device, x.dtype) for x in inputs}
+    fits = len(found) == 1 and head_width in HEAD_WIDTHS and not _is_plain
+    return found.pop() if fits else Kernels.PLAIN
+
+
+@contextmanager
+def plain_ops() -> Iterator[None]:
+    """Within it, everything runs in PyTorch's own operations: the definitions that kernels are held against."""
+    global _is_plain
+    before, _is_plain = _is_plain, True
+    try:
+        yield
+    finally:
+        _is_plain = before
+
+
+def _kernels_on(device: torch.device, dtype: torch.dtype) -> Kernels:
+    """The kernels that take tensors of a dtype on a device, of sizes that they know."""
+    if device.type == "cpu" and dtype == torch.float32 and is_built():
+        return Kernels.NATIVE
+    if device.type == "cuda" and dtype in _GPU_DTYPES and has_triton():
+        return Kernels.TRITON
+    return Kernels.PLAIN
 
 
 @cache
@@ -61,7 +129,7 @@ def open_compute_device(name: str, threads: int, dtype: str = "float32") -> torc
             "the native CPU kernels were not built, so this takes several times as long; with a C++ compiler, run "
             "`pip install --no-build-isolation -e .` again"
         )
-    if device.type == "cuda" and not has_gpu_kernels(device):
+    if device.type == "cuda" and not has_triton():
         log.warning(
             "there is no Triton, or no C compiler or no headers of Python for it, so this takes many times as long; "
             "`pip install triton`, and see to gcc or clang and to the package python3-dev"

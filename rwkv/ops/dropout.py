@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rwkv.ops.backend import has_native, has_triton_for
+from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.cpu.native import native
 
 _MASK = (1 << 32) - 1
@@ -81,9 +81,10 @@ class _Dropout(torch.autograd.Function):
 
 def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
     residual = None if residual is None else residual.contiguous()
-    if has_native(x):
+    kernels = kernels_for(x)
+    if kernels is Kernels.NATIVE:
         return native().hash_dropout(x.contiguous(), threshold(rate), 1 / (1 - rate), seed, site, residual)
-    if has_triton_for(x):
+    if kernels is Kernels.TRITON:
         from rwkv.ops.triton.dropout import hash_dropout as on_gpu  # Triton is there with a GPU only
 
         return on_gpu(x.contiguous(), Drop(rate, seed, site), residual)

@@ -6,7 +6,7 @@ The definition runs in any dtype, slowly: it is the yardstick of every other for
 import torch
 from torch import Tensor
 
-from rwkv.ops.backend import has_native, has_triton_for
+from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv_chunked import wkv_chunked
@@ -38,7 +38,7 @@ def wkv(
     if initial_state is not None and initial_state.shape != (groups.groups, heads, width, width):
         expected = (groups.groups, heads, width, width)
         raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}, expected {expected}")
-    if has_triton_for(r, k_hat, v, b, head_width=width):
+    if kernels_for(r, k_hat, v, b, head_width=width) is Kernels.TRITON:
         from rwkv.ops.triton.wkv import wkv_triton  # Triton is there with a GPU only
 
         return wkv_triton(r, log_decay, k_hat, v, b, groups.runs, initial_state)
@@ -46,7 +46,7 @@ def wkv(
     if initial_state is not None:
         initial_state = initial_state.to(dtype)
     wide = [x.to(dtype) for x in (r, log_decay, k_hat, v, b)]
-    form = wkv_native if has_native(*wide, head_width=width) else wkv_chunked
+    form = wkv_native if kernels_for(*wide, head_width=width) is Kernels.NATIVE else wkv_chunked
     out, final_state = form(wide[0], wide[1], wide[2], wide[3], wide[4], groups, initial_state)
     return out.to(r.dtype), final_state
 

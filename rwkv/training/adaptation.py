@@ -148,7 +148,7 @@ def head_rows(network: Network, table: RevlogTable) -> HeadRows:
     review_ths = table.review_th[judged]
     batch = whole_histories([segment])
     # A tensor of inference mode could not be learnt from.
-    x = last_rows(network, sliced_for(batch, network.device)).clone()
+    x = last_rows(network, sliced_for(batch, network.backend)).clone()
     targets = find_targets(segment, BenchmarkKeys(review_ths, np.zeros_like(review_ths)))
     return HeadRows(x, batch.is_query, batch.labels, segment.labels.review_th, targets)
 

@@ -14,6 +14,7 @@ from rwkv.data.store import ReviewStore
 from rwkv.evaluation.history_predictions import last_rows, sliced_for, whole_histories
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.slices import ROWS_OF_A_SLICE, slices
+from rwkv.ops.backend import Backend
 from rwkv.training.loss import compute_loss
 
 # Which rows each reported mean is taken over.
@@ -40,10 +41,10 @@ class HeldOut:
         return replace(self, batch=self.batch.pin_memory())
 
 
-def validation_batch(store: ReviewStore, group: Group, device: torch.device) -> HeldOut:
-    """Whole histories with the codes of evaluation, for a network on a device."""
+def validation_batch(store: ReviewStore, group: Group, backend: Backend) -> HeldOut:
+    """Whole histories with the codes of evaluation, for a network on a backend."""
     batch = whole_histories([read_segment(store, place) for place in group])
-    return HeldOut(sliced_for(batch, device), batch.is_query, batch.labels)
+    return HeldOut(sliced_for(batch, backend), batch.is_query, batch.labels)
 
 
 @torch.inference_mode()

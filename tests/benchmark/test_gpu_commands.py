@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.gpu import plain_gpu
+from rwkv.ops.backend import plain_ops
 from tests.benchmark.evaluation import AHEAD, IMM, ROWS_TOGETHER, USERS, Evaluation
 from tests.benchmark.training import Training
 from tests.ops.gpu import needs_gpu
@@ -82,7 +82,7 @@ def test_predictions_are_those_of_the_cpu_and_the_same_every_time(
 def test_without_kernels_predictions_are_those_of_the_cpu(inputs: Path, on_cpu: Evaluation, tmp_path: Path) -> None:
     """As where there is no Triton; worker processes, which are forked, cut batches up for plain ops."""
     forbidden = mock.patch("triton.runtime.jit.JITFunction.run", side_effect=AssertionError("a kernel was launched"))
-    with plain_gpu(), forbidden:
+    with plain_ops(), forbidden:
         ours = on_gpu(inputs, tmp_path / "plain")
     assert largest_difference(ours, on_cpu) < PREDICTIONS["float"]
 

@@ -10,7 +10,7 @@ import torch
 import rwkv.run_as_rnn
 from rwkv.cli import main
 from rwkv.model.checkpoint import load_network
-from rwkv.model.native_step import packs
+from rwkv.ops.backend import Kernels
 from rwkv.ops.cpu.native import is_built
 from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
 from tests.benchmark.training import Training
@@ -40,7 +40,7 @@ def test_from_training_to_predictions(
     network = load_network(model, CPU, torch.float32)
     assert (network.spec.channels, network.spec.heads) == (sizes["CHANNELS"], sizes.get("HEADS", 1))
     assert [stream.layers for stream in network.spec.streams] == sizes["LAYERS"]
-    assert packs(network) == (name == "kernels" and is_built())
+    assert (network.backend.kernels is Kernels.NATIVE) == (name == "kernels" and is_built())
 
     evaluation = Evaluation(training.stores, tmp_path)
     store = str(training.stores / "test_db")

@@ -34,10 +34,12 @@ from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
+from rwkv.ops.backend import Backend, Kernels
 from tests.helpers import make_table, random_revlog, revlog_columns, tables
 from tests.networks import small_network
 
 CPU = torch.device("cpu")
+BACKEND = Backend(CPU, Kernels.PLAIN)
 
 # float32 sums in another order, in batches of another size.
 TOLERANCE = 3e-6
@@ -251,11 +253,11 @@ def stored(tmp_path: Path) -> tuple[ReviewStore, KeyStore, Group]:
 
 def test_users_who_cannot_be_read_do_not_affect_the_others(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    mixed = evaluation_batch(store, keys, group, CPU)
+    mixed = evaluation_batch(store, keys, group, BACKEND)
     assert mixed.problems.keys() == {2, 3}
     assert "keys of user 2 are missing" in str(mixed.problems[2])
     assert "user 3" in str(mixed.problems[3])
-    sound = evaluation_batch(store, keys, (group[0], group[3]), CPU)
+    sound = evaluation_batch(store, keys, (group[0], group[3]), BACKEND)
     assert sound.problems == {}
     assert mixed.batch is not None
     assert sound.batch is not None
@@ -271,7 +273,7 @@ def test_users_who_cannot_be_read_do_not_affect_the_others(stored: tuple[ReviewS
 
 def test_a_history_in_segments_is_one_sequence(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    users = evaluation_batch(store, keys, group[:1], CPU)
+    users = evaluation_batch(store, keys, group[:1], BACKEND)
     segment = history(store.read(1).table)
     assert users.batch is not None
     torch.testing.assert_close(users.batch.rows.features, torch.from_numpy(segment.features), rtol=0, atol=0)
@@ -280,6 +282,6 @@ def test_a_history_in_segments_is_one_sequence(stored: tuple[ReviewStore, KeySto
 
 def test_a_group_without_readable_users_has_no_batch(stored: tuple[ReviewStore, KeyStore, Group]) -> None:
     store, keys, group = stored
-    users = evaluation_batch(store, keys, group[1:3], CPU)
+    users = evaluation_batch(store, keys, group[1:3], BACKEND)
     assert users.batch is None
     assert users.targets == ()

@@ -1,9 +1,5 @@
 """Layers by the kernels for GPUs against the plain form in float64: values and all gradients, whatever the groups."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from unittest import mock
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +12,7 @@ from rwkv.model.network import Network
 from rwkv.model.packing import StreamLayout, pack_stream
 from rwkv.model.spec import PUBLISHED, NetworkSpec, StreamSpec
 from rwkv.model.streams import Stream
+from rwkv.ops.backend import Backend, Kernels
 from rwkv.ops.dropout import dropout_reference, hash_dropout
 from tests.networks import layouts_of, random_history, recipe_network
 from tests.ops.gpu import needs_gpu
@@ -62,17 +59,12 @@ def stream(spec: NetworkSpec) -> Stream:
     return made
 
 
-@contextmanager
-def plain() -> Iterator[None]:
-    """Without the kernels."""
-    with mock.patch("rwkv.model.streams.has_fused_layer", return_value=False):
-        yield
-
-
-def results(of: Stream, x: Tensor, grad: Tensor, rows: StreamLayout) -> dict[str, Tensor]:
+def results(
+    of: Stream, x: Tensor, grad: Tensor, rows: StreamLayout, backend: Backend | None = None
+) -> dict[str, Tensor]:
     x = x.detach().clone().requires_grad_()
     of.zero_grad(set_to_none=True)
-    out = of(x, rows, DropoutSource(torch.tensor([7], device=x.device)))
+    out = of(x, rows, DropoutSource(torch.tensor([7], device=x.device)), backend)
     out.backward(grad)
     there = {name: p.grad for name, p in of.named_parameters() if p.grad is not None}
     return {"out": out.detach(), "x": x.grad, **there}
@@ -101,9 +93,8 @@ def assert_close(groups: list[str], spec: NetworkSpec, dtype: torch.dtype) -> No
     x, grad = (torch.randn(count, spec.channels, generator=generator).to(GPU, dtype) for _ in range(2))
     weights = stream(spec).to(GPU, dtype)
     ours, again = (results(weights, x, grad, rows.to(GPU)) for _ in range(2))
-    with plain():
-        rough = results(weights, x, grad, rows.to(GPU))
-        exact = results(weights.double(), x.double(), grad.double(), rows.to(GPU))
+    rough = results(weights, x, grad, rows.to(GPU), Backend(GPU, Kernels.PLAIN))
+    exact = results(weights.double(), x.double(), grad.double(), rows.to(GPU))
     assert ours.keys() == exact.keys()
     for name, expected in exact.items():
         assert dtype != torch.float32 or distance(ours[name], expected) < FLOAT32, name

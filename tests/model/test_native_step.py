@@ -11,13 +11,13 @@ from rwkv.model.native_step import (
     flat_state,
     join_states,
     pack_network,
-    packs,
     split_states,
     state_size,
     unflat_state,
 )
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.ops.backend import Kernels
 from rwkv.ops.cpu.native import is_built
 from rwkv.ops.cpu.network_step import network_step
 from tests.networks import NATIVE, native_network, random_inputs, recipe_network, small_network
@@ -86,12 +86,12 @@ def test_ranks_may_be_wider_than_all_else(spec: NetworkSpec) -> None:
 
 @pytest.mark.skipif(not is_built(), reason="the native kernels are not built")
 def test_the_kernel_is_used() -> None:
-    assert {name: packs(network) for name, network in NETWORKS.items()} == {
+    assert {name: (network.backend.kernels is Kernels.NATIVE) for name, network in NETWORKS.items()} == {
         "published": True,
         "native": True,
         "small": False,  # its heads have 8 channels
     }
-    assert not packs(recipe_network(NETWORKS["native"].spec).to(torch.bfloat16))
+    assert recipe_network(NETWORKS["native"].spec).to(torch.bfloat16).backend.kernels is Kernels.PLAIN
 
 
 def test_the_state_before_is_left_alone() -> None:

@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from rwkv.model.network import Network
+from rwkv.model.spec import PUBLISHED
 from rwkv.ops import backend
-from rwkv.ops.backend import has_triton
+from rwkv.ops.backend import Backend, Kernels, choose_backend, has_triton, kernels_for, plain_ops
+from tests.ops.groups import needs_native
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +48,68 @@ def test_a_compiler_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("CC", "/opt/cc")
     assert has_triton()
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine with Triton."""
+    monkeypatch.setattr(backend, "has_triton", lambda: True)
+    backend._chosen.cache_clear()
+    yield
+    backend._chosen.cache_clear()
+
+
+@pytest.mark.usefixtures("triton")
+@pytest.mark.parametrize(
+    ("dtype", "channels", "head_width", "expected"),
+    [
+        (torch.bfloat16, 128, 32, Kernels.TRITON),
+        (torch.float32, 32, 32, Kernels.TRITON),
+        (torch.bfloat16, 16, 16, Kernels.TRITON),
+        (torch.bfloat16, 96, 32, Kernels.PLAIN),
+        (torch.float32, 128, 8, Kernels.PLAIN),
+        (torch.float64, 128, 32, Kernels.PLAIN),
+    ],
+)
+def test_a_size_that_the_kernels_for_gpus_lack_runs_in_the_plain_form_with_a_notice(
+    dtype: torch.dtype, channels: int, head_width: int, expected: Kernels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Float64 is no size, and the definition itself: nothing is said of it."""
+    for _ in range(2):
+        assert choose_backend(GPU, dtype, channels, head_width) == Backend(GPU, expected)
+    notices = [record.getMessage() for record in caplog.records]
+    assert len(notices) == (expected is Kernels.PLAIN and dtype != torch.float64)
+    assert all(f"not {channels} channels in heads of {head_width}" in notice for notice in notices)
+
+
+@needs_native
+def test_the_kernels_for_cpus_take_any_width(caplog: pytest.LogCaptureFixture) -> None:
+    backend._chosen.cache_clear()
+    for channels, head_width in ((128, 32), (96, 32), (160, 32), (48, 16)):
+        assert choose_backend(CPU, torch.float32, channels, head_width).kernels is Kernels.NATIVE
+    assert not caplog.records
+    assert choose_backend(CPU, torch.float32, 48, 24).kernels is Kernels.PLAIN
+    assert "not 48 channels in heads of 24" in caplog.text
+    assert choose_backend(CPU, torch.bfloat16, 128, 32).kernels is Kernels.PLAIN
+
+
+@needs_native
+def test_kernels_of_a_single_op() -> None:
+    x = torch.zeros(2)
+    assert kernels_for(x) is Kernels.NATIVE
+    assert kernels_for(x, x.double()) is Kernels.PLAIN
+    assert kernels_for(x, head_width=24) is Kernels.PLAIN
+
+
+def test_within_plain_ops_nothing_runs_on_kernels() -> None:
+    with torch.device("meta"):
+        network = Network(PUBLISHED)
+    with plain_ops():
+        assert network.backend.kernels is Kernels.PLAIN
+        assert choose_backend(CPU, torch.float32, 128, 32).kernels is Kernels.PLAIN
+        with plain_ops():
+            pass
+        assert kernels_for(torch.zeros(1)) is Kernels.PLAIN

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.gpu import plain_gpu
 from rwkv.batches.collate import Batch
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
+from rwkv.ops.backend import plain_ops
 from rwkv.training.step import clipped_gradients, read_report
 from tests.model.test_gpu_layer import distance
 from tests.networks import recipe_network
@@ -86,7 +86,7 @@ def test_bfloat16(batch: Batch, exact: Found, device: torch.device) -> None:
 def test_bfloat16_part_by_part(batch: Batch, exact: Found) -> None:
     """On a GPU only: the CPU has no kernels for bfloat16 whose errors could be told from the plain form's."""
     ours = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
-    with plain_gpu():
+    with plain_ops():
         rough = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
     # Not parameter by parameter: the error of a sum of a few terms is a matter of luck, up to three times as large.
     for part in parts(exact):

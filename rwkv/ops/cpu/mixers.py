@@ -24,7 +24,7 @@ def time_mix(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The time mixer's output [N, C], the stream's v0 [N, C], normalised x [N, C], and the final states [G, H, K, K].
 
-    x: [N, C], float32 on the CPU, where `has_native`. v0: None in the stream's first layer. weights: in the order of
+    x: [N, C], float32 on the CPU, on a NATIVE backend. v0: None in the stream's first layer. weights: in the order of
     rwkv/ops/cpu/csrc/time_mix.h. source, before: see `token_mix`. state: of the groups before these rows, zero if None.
     The last two results take no gradient, and nothing does where rows continue an earlier batch.
     """
@@ -84,7 +84,7 @@ def channel_mix(
 ) -> tuple[Tensor, Tensor]:
     """The channel mixer's output [N, C] and normalised x [N, C], which takes no gradient.
 
-    x: [N, C], float32 on the CPU, where `has_native`. weights: weight and bias of the LayerNorm, lerp [C], W_k, W_v.
+    x: [N, C], float32 on the CPU, on a NATIVE backend. weights: weight and bias of the LayerNorm, lerp [C], W_k, W_v.
     source, before: see `token_mix`; nothing takes a gradient where rows continue an earlier batch.
     """
     y, normed = _ChannelMix.apply(x, source, before, *weights)

@@ -18,7 +18,7 @@ def wkv_native(
     groups: PackedGroups,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `wkv_reference`, where `has_native`.
+    """The same as `wkv_reference`, where `kernels_for` says NATIVE.
 
     r, log_decay, k_hat, v, b: [N, H, K]. initial_state: [G, H, K (value), K (key)], zero if None.
     Returns (out [N, H, K], final_state [G, H, K, K]).

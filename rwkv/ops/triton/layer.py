@@ -8,21 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from rwkv.ops.backend import has_triton_for
 from rwkv.ops.dropout import Drop
 from rwkv.ops.triton.arguments import ChannelWeights, Rows, TimeWeights
 
-_LEAST_CHANNELS = 16
 # How many tensors a time mixer keeps: the arguments of the recurrence and the gate, then four more.
 _ARGUMENTS = 5
 _KEPT = _ARGUMENTS + 4
-
-
-def has_fused_layer(x: Tensor, heads: int) -> bool:
-    """Whether these kernels run rows x [N, C]: on a GPU, of their dtypes, C a power of two, heads of HEAD_WIDTHS."""
-    channels = x.shape[1]
-    is_power = channels >= _LEAST_CHANNELS and channels & (channels - 1) == 0
-    return is_power and has_triton_for(x, head_width=channels // heads)
 
 
 def time_mixing(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: Rows, drop: Drop) -> tuple[Tensor, Tensor]:
