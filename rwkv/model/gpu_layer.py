@@ -1,14 +1,15 @@
 """A layer run by the kernels for GPUs: its weights in their form, and the layer over rows from empty states."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rwkv.model.channel_mixer import ChannelMixer
 from rwkv.model.dropout import DropoutSource
 from rwkv.model.packing import StreamLayout
-from rwkv.model.time_mixer import TimeMixer
+from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.dropout import NO_DROP, Drop
 from rwkv.ops.triton.arguments import ChannelWeights, OutputWeights, Rows, TimeWeights, UpWeights
 from rwkv.ops.triton.layer import channel_mixing, time_mixing
@@ -16,20 +17,16 @@ from rwkv.ops.triton.layer import channel_mixing, time_mixing
 
 def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
     """first: whether this is the stream's first layer. The gradients flow back to the mixer's weights."""
-    # Each map with the number of its interpolation, of r, k, v, d, a, g, k_scale, v_scale.
-    maps: list[tuple[nn.Linear, int]] = [(mixer.W_r, 0), (mixer.W_k, 1), (mixer.W_v, 2)]
-    maps += [(mixer.d_lora_mlp.A, 3), (mixer.a_lora_simple.A, 4), (mixer.lora_A_g, 5)]
-    maps += [] if first else [(mixer.v_lora_simple.A, 2)]
-    maps += [(mixer.k_scale_linear, 6), (mixer.v_scale_linear, 7)]
-    weight = torch.cat([linear.weight for linear, _ in maps])
-    rows = tuple((number, len(linear.weight)) for linear, number in maps)
+    projections = mixer.projections(first)
+    weight = torch.cat([part.down.weight for part in projections])
+    rows = tuple((part.lerp, len(part.down.weight)) for part in projections)
     # A product copies the rows here and adds up their gradients in one launch, in a fixed order.
     lerp = _one_hot(rows, weight.device, weight.dtype) @ mixer.rkvdag_lerp.view(8, -1)
     return TimeWeights(
         norm_weight=mixer.layer_norm.weight,
         norm_bias=mixer.layer_norm.bias,
         projections=torch.cat([weight, weight * lerp], 1),
-        up=_up_weights(mixer, first),
+        up=_up_weights(projections),
         output=OutputWeights(mixer.bonus.view(mixer.heads, -1), mixer.out_group_norm.weight, mixer.out_group_norm.bias),
         W_o=mixer.W_o.weight,
     )
@@ -43,20 +40,21 @@ def _one_hot(rows: tuple[tuple[int, int], ...], device: torch.device, dtype: tor
     return torch.nn.functional.one_hot(numbers, 8).to(device, dtype)
 
 
-def _up_weights(mixer: TimeMixer, first: bool) -> UpWeights:
-    d, a, v = (of.B_and_lamb for of in (mixer.d_lora_mlp, mixer.a_lora_simple, mixer.v_lora_simple))
-    maps = [d.weight, a.weight, mixer.lora_B_g.weight] + ([] if first else [v.weight])
+def _up_weights(projections: Sequence[Projection]) -> UpWeights:
+    maps = {part.name: part.up for part in projections if part.up is not None}
+    v_mix = maps.get("v_mix")
+    scale_bias = {part.name: part.down.bias for part in projections if part.up is None}
     return UpWeights(
-        d=d.weight,
-        d_bias=d.bias,
-        a=a.weight,
-        a_bias=a.bias,
-        gate=mixer.lora_B_g.weight,
-        v_mix=None if first else v.weight,
-        v_mix_bias=None if first else v.bias,
-        k_scale_bias=mixer.k_scale_linear.bias,
-        v_scale_bias=mixer.v_scale_linear.bias,
-        whole=torch.block_diag(*(part.detach() for part in maps)),
+        d=maps["d"].weight,
+        d_bias=maps["d"].bias,
+        a=maps["a"].weight,
+        a_bias=maps["a"].bias,
+        gate=maps["gate"].weight,
+        v_mix=None if v_mix is None else v_mix.weight,
+        v_mix_bias=None if v_mix is None else v_mix.bias,
+        k_scale_bias=scale_bias["k_scale"],
+        v_scale_bias=scale_bias["v_scale"],
+        whole=torch.block_diag(*(up.weight.detach() for up in maps.values())),
     )
 
 

@@ -11,7 +11,6 @@ from rwkv.model.network import Network
 from rwkv.model.spec import CURVES, NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Layer
-from rwkv.model.time_mixer import LoRA, TimeMixer
 from rwkv.ops.backend import Kernels
 from rwkv.ops.cpu.network_step import PackedNetwork, flat_weights, network_step, pack_linear
 
@@ -42,30 +41,16 @@ def _weights(network: Network) -> Iterator[Tensor]:
 def _layer(block: Layer, first: bool) -> Iterator[Tensor]:
     mixer, channels = block.time_mixer, block.channel_mixer
     yield from _norm(mixer.layer_norm)
-    for lerp, maps in zip(mixer.rkvdag_lerp.view(8, -1), _maps(mixer, first), strict=True):
+    projections = mixer.projections(first)
+    for number, lerp in enumerate(mixer.rkvdag_lerp.view(8, -1)):
         yield lerp
-        yield from maps
+        for part in projections:
+            if part.lerp == number:
+                yield from _linear(part.down)
+                yield from [] if part.up is None else _linear(part.up)
     yield mixer.bonus
     yield from (*_norm(mixer.out_group_norm), *_linear(mixer.W_o))
     yield from (*_norm(channels.layer_norm), channels.lerp_k, *_linear(channels.W_k), *_linear(channels.W_v))
-
-
-def _maps(mixer: TimeMixer, first: bool) -> list[list[Tensor]]:
-    """The linear maps of each interpolation: r, k, v, d, a, g, k_scale, v_scale."""
-    return [
-        _linear(mixer.W_r),
-        _linear(mixer.W_k),
-        _linear(mixer.W_v) + ([] if first else _lora(mixer.v_lora_simple)),
-        _lora(mixer.d_lora_mlp),
-        _lora(mixer.a_lora_simple),
-        _linear(mixer.lora_A_g) + _linear(mixer.lora_B_g),
-        _linear(mixer.k_scale_linear),
-        _linear(mixer.v_scale_linear),
-    ]
-
-
-def _lora(lora: LoRA) -> list[Tensor]:
-    return _linear(lora.A) + _linear(lora.B_and_lamb)
 
 
 def _linear(module: nn.Module) -> list[Tensor]:

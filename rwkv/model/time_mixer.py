@@ -1,5 +1,6 @@
 """The time mixer of RWKV-7 (spec 4): forward and step share all parts, and differ only in how they read the state."""
 
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,24 @@ class Projected(NamedTuple):
     inputs: WkvInputs
     gate: Tensor
     v0: Tensor
+
+
+class Projection(NamedTuple):
+    """What a time mixer makes of one of its interpolations by linear maps, see `TimeMixer.project`.
+
+    lerp: the number of the interpolation. down: the map, or the first of two through few columns. up: the second one.
+    """
+
+    name: str
+    lerp: int
+    down: nn.Linear
+    up: nn.Linear | None = None
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The maps in their order, each followed by its bias if it has one."""
+        maps = [self.down] if self.up is None else [self.down, self.up]
+        return [weight for linear in maps for weight in (linear.weight, linear.bias) if weight is not None]
 
 
 class LoRA(nn.Module):
@@ -129,18 +148,32 @@ class TimeMixer(nn.Module):
         out = wkv_read(state.wkv, r, log_decay, k_hat, v, b).flatten(1).to(x.dtype)
         return self.finish(out, of), of.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
 
+    def projections(self, first: bool) -> list[Projection]:
+        """All linear maps of the interpolations, in the order in which every kernel takes them.
+
+        first: of the stream's first layer, which mixes no values.
+        """
+        d, a, v_mix = self.d_lora_mlp, self.a_lora_simple, self.v_lora_simple
+        return [
+            Projection("r", 0, self.W_r),
+            Projection("k", 1, self.W_k),
+            Projection("v", 2, self.W_v),
+            Projection("d", 3, d.A, d.B_and_lamb),
+            Projection("a", 4, a.A, a.B_and_lamb),
+            Projection("gate", 5, self.lora_A_g, self.lora_B_g),
+            *([] if first else [Projection("v_mix", 2, v_mix.A, v_mix.B_and_lamb)]),
+            Projection("k_scale", 6, self.k_scale_linear),
+            Projection("v_scale", 7, self.v_scale_linear),
+        ]
+
     def _weights(self, first: bool) -> list[Tensor]:
-        """In the order of rwkv/ops/cpu/csrc/time_mix.h. first: of the stream's first layer, which mixes no values."""
-        decay, a, v_mix, norm = self.d_lora_mlp, self.a_lora_simple, self.v_lora_simple, self.out_group_norm
-        weights = [self.layer_norm.weight, self.layer_norm.bias, self.rkvdag_lerp.view(8, -1)]
-        weights += [self.W_r.weight, self.W_k.weight, self.W_v.weight]
-        weights += [decay.A.weight, decay.B_and_lamb.weight, decay.B_and_lamb.bias]
-        weights += [a.A.weight, a.B_and_lamb.weight, a.B_and_lamb.bias]
-        weights += [self.lora_A_g.weight, self.lora_B_g.weight]
-        weights += [self.k_scale_linear.weight, self.k_scale_linear.bias]
-        weights += [self.v_scale_linear.weight, self.v_scale_linear.bias]
+        """All weights in the order of rwkv/ops/cpu/csrc/time_mix.h, where those that a first layer lacks come last."""
+        of_all = [part.weights for part in self.projections(True)]
+        of_others = [part.weights for part in self.projections(first) if part.name == "v_mix"]
+        norm = self.out_group_norm
+        weights = [self.layer_norm.weight, self.layer_norm.bias, self.rkvdag_lerp.view(8, -1), *chain(*of_all)]
         weights += [self.bonus.view(self.heads, -1), norm.weight, norm.bias, self.W_o.weight]
-        return weights + ([] if first else [v_mix.A.weight, v_mix.B_and_lamb.weight, v_mix.B_and_lamb.bias])
+        return [*weights, *chain(*of_others)]
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(len(x), self.heads, -1)
