@@ -193,7 +193,8 @@ def questions_at(learner: Learner, rows: Ints, at_s: float) -> list[Question]:
     seconds = np.where(is_reviewed, np.maximum(0, at_s - learner.latest_s[rows]), -1).astype(np.int64)
     day = max(day, int(learner.history.day_offset[-1]))
     numbers = learner.number[rows]
-    places = map(Place, *(column[numbers].tolist() for column in vars(learner.places).values()))
+    columns = [getattr(learner.places, name)[numbers].tolist() for name in Place._fields]
+    places = map(Place._make, zip(*columns, strict=True))
     cards = zip(numbers.tolist(), days.tolist(), seconds.tolist(), places, strict=True)
     return [Question(number, day, since_days, since_s, place) for number, since_days, since_s, place in cards]
 

@@ -59,7 +59,7 @@ def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous
         check_finite(outputs)
         predictions = _predictions(person, reviews, lookups, rows, outputs, previous)
         review_outputs = outputs[~rows.is_query]
-        last_rows = {(CURVE, lookup.numbers[0]): row for row, lookup in enumerate(lookups)}
+        last_rows = {(CURVE, lookup.card): row for row, lookup in enumerate(lookups)}
         states.update({key: review_outputs[row : row + 1].clone() for key, row in last_rows.items()})
         completed = True
     finally:
@@ -86,7 +86,7 @@ def _predictions(
     review_outputs = outputs[~rows.is_query]
     predictions.p_ahead[within] = recall(review_outputs[previous[within]], elapsed_s[within]).numpy()
     firsts = np.flatnonzero(previous < 0)
-    curves = person.states(CURVE, [lookups[i].numbers[0] for i in firsts])
+    curves = person.states(CURVE, [lookups[i].card for i in firsts])
     earlier = [(i, curve) for i, curve in zip(firsts.tolist(), curves, strict=True) if curve is not None]
     if earlier:
         known = [i for i, _ in earlier]

@@ -9,8 +9,8 @@ import numpy as np
 from rwkv.data.history import ReviewContext, RevlogTable
 from rwkv.vocab import STREAMS
 
-# The columns of a ReviewContext that are not integers.
-_FLAGS = ("note_missing", "deck_missing", "preset_missing")
+# What is stored as 0 or 1, of a Place and of a ReviewContext.
+MISSING_FLAGS = ("note_missing", "deck_missing", "preset_missing")
 
 
 class Place(NamedTuple):
@@ -74,8 +74,7 @@ class Review:
     @property
     def place(self) -> Place:
         """The place of its card."""
-        missing = self.note_missing, self.deck_missing, self.preset_missing
-        return Place(self.note, self.deck, self.preset, *missing)
+        return Place(**{name: getattr(self, name) for name in Place._fields})
 
 
 def reviews_of(table: RevlogTable) -> Iterator[Review]:
@@ -91,16 +90,39 @@ def reviews_of(table: RevlogTable) -> Iterator[Review]:
 
 _REVIEW_FIELDS = tuple(Review.__dataclass_fields__)
 
-# The columns of a ReviewContext at one review, in its order; and (day, first_day), see `PastCounters.days`.
-Counts = tuple[int, ...]
-Days = tuple[int, int]
+
+class Counts(NamedTuple):
+    """The columns of a ReviewContext at one review."""
+
+    elapsed_days: int
+    elapsed_days_cumulative: int
+    elapsed_s: int
+    elapsed_s_cumulative: int
+    duration_ms: int
+    rating: int
+    state: int
+    note_missing: bool
+    deck_missing: bool
+    preset_missing: bool
+    day_offset_diff: int
+    new_cards_since: int
+    reviews_since: int
+    new_cards_today: int
+    reviews_today: int
+
+
+class Days(NamedTuple):
+    """A review's day and the day of its card's first review, both counted from the history's first day."""
+
+    day: int
+    first_day: int
 
 
 def context_of(counts: Sequence[Counts]) -> ReviewContext:
     """The ReviewContext of R reviews from their counts."""
     columns = np.array(counts, np.int64).reshape(len(counts), -1).T
-    named: dict[str, Any] = dict(zip(ReviewContext.__dataclass_fields__, columns, strict=True))
-    return ReviewContext(**named | {name: named[name] != 0 for name in _FLAGS})
+    named: dict[str, Any] = dict(zip(Counts._fields, columns, strict=True))
+    return ReviewContext(**named | {name: named[name] != 0 for name in MISSING_FLAGS})
 
 
 class CardPast(NamedTuple):
@@ -143,40 +165,41 @@ class PastCounters:
         return context_of([self.counts(review)])
 
     def counts(self, review: Review) -> Counts:
-        """Like `context`, but as a tuple of integers."""
+        """Like `context`, but as plain integers."""
         past, totals = self.cards.get(review.card), self.totals
         is_new = int(review.elapsed_days == -1)
         same_day = review.day_offset == totals.today
-        return (
-            review.elapsed_days,
-            review.elapsed_days if past is None else _wrapped(past.elapsed_days_sum + review.elapsed_days),
-            review.elapsed_s,
-            review.elapsed_s if past is None else _wrapped(past.elapsed_s_sum + review.elapsed_s),
-            int(review.duration_ms),
-            review.rating,
-            review.state,
-            review.note_missing,
-            review.deck_missing,
-            review.preset_missing,
-            0 if totals.today is None else review.day_offset - totals.today,
-            0 if past is None else totals.new_cards + is_new - past.new_cards,
-            0 if past is None else max(0, review.review_th - past.review_th - 1),
-            is_new + (totals.new_cards_today if same_day else 0),
-            totals.reviews_today if same_day else 0,
+        days_before, s_before = (0, 0) if past is None else (past.elapsed_days_sum, past.elapsed_s_sum)
+        return Counts(
+            elapsed_days=review.elapsed_days,
+            elapsed_days_cumulative=_wrapped(days_before + review.elapsed_days),
+            elapsed_s=review.elapsed_s,
+            elapsed_s_cumulative=_wrapped(s_before + review.elapsed_s),
+            duration_ms=int(review.duration_ms),
+            rating=review.rating,
+            state=review.state,
+            note_missing=review.note_missing,
+            deck_missing=review.deck_missing,
+            preset_missing=review.preset_missing,
+            day_offset_diff=0 if totals.today is None else review.day_offset - totals.today,
+            new_cards_since=0 if past is None else totals.new_cards + is_new - past.new_cards,
+            reviews_since=0 if past is None else max(0, review.review_th - past.review_th - 1),
+            new_cards_today=is_new + (totals.new_cards_today if same_day else 0),
+            reviews_today=totals.reviews_today if same_day else 0,
         )
 
     def days(self, review: Review) -> Days:
-        """The review's day and the day of its card's first review, both counted from the history's first day."""
+        """The days of a possible next review."""
         first_day = self.totals.first_day
         day = 0 if first_day is None else review.day_offset - first_day
         past = self.cards.get(review.card)
-        return day, day if past is None else past.first_day
+        return Days(day, day if past is None else past.first_day)
 
     def commit(self, review: Review) -> tuple[CardPast | None, Totals]:
         """Count an answered review. Returns the previous counters, for `revert`."""
         past, totals = self.cards.get(review.card), self.totals
         is_new = int(review.elapsed_days == -1)
-        _, first_day = self.days(review)
+        first_day = self.days(review).first_day
         same_day = review.day_offset == totals.today
         self.totals = Totals(
             reviews=totals.reviews + 1,

@@ -5,6 +5,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from torch import Tensor
@@ -114,21 +115,30 @@ class Person:
             what = "The note, deck and preset of a card without reviews are unknown."
             raise InputError(what, where=f"card {question.card}", hint="give them as `place`")
         review_th = self.counters.totals.review_th + 1 if question.review_th is None else question.review_th
-        times = question.day_offset, question.elapsed_days, question.elapsed_s
         # In a history in which missing notes share one code, all of them do.
         shares = place.note_missing and self.identities.shared_note is not None
-        return Review(review_th, question.card, *place, *times, rating, state, duration_ms, shares)
+        return Review(
+            review_th=review_th,
+            card=question.card,
+            day_offset=question.day_offset,
+            elapsed_days=question.elapsed_days,
+            elapsed_s=question.elapsed_s,
+            rating=rating,
+            state=state,
+            duration_ms=duration_ms,
+            shares_note_code=shares,
+            **place._asdict(),
+        )
 
 
 def keys_of(lookup: Lookup) -> list[Key]:
     """The keys of the states of a review's entities and of the curve of its card."""
-    return [*zip(STREAMS, lookup.numbers, strict=True), (CURVE, lookup.numbers[0])]
+    return [*zip(STREAMS, lookup.numbers, strict=True), (CURVE, lookup.card)]
 
 
 def next_fingerprint(before: bytes, review: Review) -> bytes:
     """The fingerprint of a history after one more review."""
-    values = map(int, vars(review).values())
-    return hashlib.sha256(before + _REVIEW_BYTES.pack(*values)).digest()
+    return hashlib.sha256(before + _REVIEW_BYTES.pack(*map(int, _fingerprinted(review)))).digest()
 
 
 def fingerprint_of(reviews: Iterable[Review]) -> bytes:
@@ -139,7 +149,26 @@ def fingerprint_of(reviews: Iterable[Review]) -> bytes:
     return fingerprint
 
 
-_REVIEW_BYTES = struct.Struct(f"<{len(Review.__dataclass_fields__)}q")
+# The columns of a review in a fingerprint, in an order on which saved engines rely.
+_FINGERPRINTED = (
+    "review_th",
+    "card",
+    "note",
+    "deck",
+    "preset",
+    "note_missing",
+    "deck_missing",
+    "preset_missing",
+    "day_offset",
+    "elapsed_days",
+    "elapsed_s",
+    "rating",
+    "state",
+    "duration_ms",
+    "shares_note_code",
+)
+_fingerprinted = attrgetter(*_FINGERPRINTED)
+_REVIEW_BYTES = struct.Struct(f"<{len(_FINGERPRINTED)}q")
 
 
 class UndoEntry(NamedTuple):

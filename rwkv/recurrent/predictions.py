@@ -58,8 +58,11 @@ def empty_predictions(count: int) -> Predictions:
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """Concatenate predictions."""
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return Predictions(*map(np.concatenate, columns))
+    return Predictions(
+        p_ahead=np.concatenate([part.p_ahead for part in parts]),
+        p_imm=np.concatenate([part.p_imm for part in parts]),
+        p_all=np.concatenate([part.p_all for part in parts]),
+    )
 
 
 def check_finite(outputs: Tensor) -> None:
@@ -83,7 +86,7 @@ def predict_one(runner: NetworkRunner, person: Person, review: Review) -> Predic
     features = features_of([lookup], person.identities, person.calendar)
     outputs, _ = runner.few_rows(torch.from_numpy(features.query), entity_states(person, lookup), writes=0)
     check_finite(outputs)
-    return prediction_of(outputs, ahead(person.store.get((CURVE, lookup.numbers[0])), review.elapsed_s))
+    return prediction_of(outputs, ahead(person.store.get((CURVE, lookup.card)), review.elapsed_s))
 
 
 def prediction_of(outputs: Tensor, p_ahead: float | None) -> Prediction:
@@ -119,7 +122,7 @@ def _predict_together(runner: NetworkRunner, person: Person, reviews: Sequence[R
     check_finite(ratings)
     predictions = empty_predictions(len(reviews))
     predictions.p_imm[:], predictions.p_all[:] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
-    curves = person.states(CURVE, [lookup.numbers[0] for lookup in lookups])
+    curves = person.states(CURVE, [lookup.card for lookup in lookups])
     known = [i for i, curve in enumerate(curves) if curve is not None]
     if known:
         elapsed_s = torch.tensor([reviews[i].elapsed_s for i in known], dtype=torch.float64)

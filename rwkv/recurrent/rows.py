@@ -15,7 +15,7 @@ from rwkv.recurrent.features import Counts, Days, PastCounters, Review, context_
 from rwkv.recurrent.identities import Calendar, Identities
 from rwkv.vocab import STREAMS
 
-_NOTE = STREAMS.index("note_id")
+_CARD, _NOTE = STREAMS.index("card_id"), STREAMS.index("note_id")
 
 # The number of a review's entity in each stream, in the network's order.
 Numbers = tuple[int, ...]
@@ -36,6 +36,11 @@ class Lookup:
     days: Days
     numbers: Numbers
     note_code: int
+
+    @property
+    def card(self) -> int:
+        """Number of its card."""
+        return self.numbers[_CARD]
 
 
 def look_up(review: Review, past: PastCounters, identities: Identities) -> Lookup:
@@ -64,12 +69,12 @@ class Features:
 def features_of(lookups: Sequence[Lookup], identities: Identities, calendar: Calendar) -> Features:
     """Encode the network's inputs of reviews."""
     context = context_of([lookup.counts for lookup in lookups])
-    days = [lookup.days[0] for lookup in lookups]
+    days = [lookup.days.day for lookup in lookups]
     features = review_features(context, np.array(days))
     coded = dict(zip(STREAMS, zip(*(lookup.numbers for lookup in lookups), strict=True), strict=True))
     coded["note_id"] = tuple(lookup.note_code for lookup in lookups)
     encodings = [identities.codes(code.stream, coded[code.stream]) for code in CODES]
-    encodings.append(calendar.rows(days, [lookup.days[1] for lookup in lookups]))
+    encodings.append(calendar.rows(days, [lookup.days.first_day for lookup in lookups]))
     return Features(
         review=np.concatenate([features, *encodings], 1),
         query=np.concatenate([query_features(features), *encodings], 1),

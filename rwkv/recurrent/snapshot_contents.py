@@ -9,7 +9,7 @@ from rwkv.model.heads import KEPT_COLUMNS
 from rwkv.model.inputs import SequenceDraw
 from rwkv.model.native_step import state_size
 from rwkv.model.spec import CODES, CYCLE_DAYS, NetworkSpec
-from rwkv.recurrent.features import CardPast, Place, Totals
+from rwkv.recurrent.features import MISSING_FLAGS, CardPast, Place, Totals
 from rwkv.recurrent.person import Person
 from rwkv.recurrent.state_store import CURVE
 from rwkv.vocab import STREAMS
@@ -20,9 +20,9 @@ KINDS = (CURVE, *STREAMS)
 Form = tuple[str, tuple[int, ...]]
 Arrays = dict[str, np.ndarray]
 
-_CARD_COLUMNS = len(CardPast._fields) + len(Place._fields)
-# The last fields of a Place.
-_FLAGS = Place._fields[3:]
+# The columns of a card, in the order of the file.
+_PAST = tuple(name for name in CardPast._fields if name != "place")
+_CARD_COLUMNS = ("card", *_PAST, *Place._fields)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Header:
     def array_forms(self) -> dict[str, Form]:
         """The dtype and shape of each array, in the order of the file."""
         return {
-            "cards": ("<i8", (self.entities["card_id"], _CARD_COLUMNS)),
+            "cards": ("<i8", (self.entities["card_id"], len(_CARD_COLUMNS))),
             **{stream: ("<i8", (self.entities[stream],)) for stream in STREAMS},
             **{f"{code.stream} codes": ("<f4", (self.entities[code.stream], code.width)) for code in CODES},
             **{f"{kind} states": ("<i8", (self.states[kind],)) for kind in KINDS},
@@ -115,7 +115,8 @@ def header_of(person: Person, weights: str) -> Header:
 def arrays_of(person: Person) -> Arrays:
     """The arrays of a person's file, in the order of the file."""
     identities = person.identities
-    rows = [[card, *past[:-1], *past.place] for card, past in person.counters.cards.items()]
+    cards = [{"card": card, **past._asdict(), **past.place._asdict()} for card, past in person.counters.cards.items()]
+    rows = [[columns[name] for name in _CARD_COLUMNS] for columns in cards]
     return {
         "cards": np.array(rows, np.int64),
         **{stream: np.array(list(identities.numbers[stream]), np.int64) for stream in STREAMS},
@@ -133,10 +134,11 @@ def fill_person(person: Person, header: Header, arrays: Arrays) -> None:
     counters, identities = person.counters, person.identities
     person.fingerprint = bytes.fromhex(header.history)
     counters.totals = Totals._make(header.totals)
-    for card, *row in arrays["cards"].tolist():
-        *past, note, deck, preset = row[: -len(_FLAGS)]
-        place = Place(note, deck, preset, *map(bool, row[-len(_FLAGS) :]))
-        counters.cards[card] = CardPast._make([*past, place])
+    for row in arrays["cards"].tolist():
+        columns = dict(zip(_CARD_COLUMNS, row, strict=True))
+        columns |= {name: bool(columns[name]) for name in MISSING_FLAGS}
+        place = Place(**{name: columns[name] for name in Place._fields})
+        counters.cards[columns["card"]] = CardPast(place=place, **{name: columns[name] for name in _PAST})
     for past in counters.cards.values():
         _check_past(past, counters.totals)
     for stream in STREAMS:

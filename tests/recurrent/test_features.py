@@ -1,13 +1,14 @@
 """The columns of single reviews equal those of whole histories."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 from hypothesis import given
 
 from rwkv.data.history import ReviewContext, RevlogTable, order_by_card, review_context
 from rwkv.data.segments import whole_history
-from rwkv.recurrent.features import PastCounters, Review, reviews_of
+from rwkv.recurrent.features import Counts, PastCounters, Review, reviews_of
 from rwkv.vocab import STREAMS
 from tests.helpers import make_table, random_revlog, revlog_columns, tables
 
@@ -41,6 +42,10 @@ def test_columns_are_those_of_the_whole_history(table: RevlogTable) -> None:
 
 def test_columns_of_a_longer_history() -> None:
     assert_same_columns(make_table(random_revlog(3, reviews=400, cards=50)))
+
+
+def test_counts_are_the_columns_of_a_context() -> None:
+    assert Counts._fields == tuple(field.name for field in fields(ReviewContext))
 
 
 @given(table=tables())
