@@ -95,6 +95,32 @@ def test_slices_change_nothing(inputs: Path, tmp_path: Path, monkeypatch: pytest
         assert largest_difference(on_gpu(inputs, tmp_path / str(rows)), whole) < SLICES
 
 
+@pytest.mark.parametrize("sizes", [{"CHANNELS": 32}, {"CHANNELS": 96}, {"CHANNELS": 48, "HEADS": 2}], ids=str)
+def test_networks_of_other_sizes(
+    stores: Path, tmp_path: Path, sizes: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the kernels; in the plain form but for the recurrence; and in the plain form, which a notice says."""
+    layers = {"LAYERS": [1, 1, 1, 1, 1]}
+    ours, theirs = (Training(stores, tmp_path / name / "out") for name in ("gpu", "cpu"))
+    for training, device in ((ours, {"DEVICE": GPU}), (theirs, {})):
+        training.out.parent.mkdir()
+        assert training.run(EPOCHS=1, **sizes, **layers, **device) == 0
+    assert ("so this runs in PyTorch's own operations" in capsys.readouterr().err) == (sizes["CHANNELS"] != 32)
+    losses, expected = ([line["loss"] for line in of.trained()] for of in (ours, theirs))
+    assert losses == pytest.approx(expected, rel=LOSSES["float"])
+
+    model, store = str(theirs.out / "p_4.pth"), str(stores / "test_db")
+    given = {"MODEL_PATH": model, "DATASET_LMDB_PATH": store, "USER_START": 3, "USER_END": 3}
+    found = []
+    for device in (GPU, "cpu"):
+        root = tmp_path / f"evaluation on {device}"
+        root.mkdir()
+        evaluation = Evaluation(stores, root)
+        assert evaluation.run(DEVICE=device, **given) == 0
+        found.append([evaluation.lines("result", name)[3]["metrics"]["LogLoss"] for name in (AHEAD, IMM)])
+    assert found[0] == pytest.approx(found[1], abs=PREDICTIONS["float"])
+
+
 @DTYPES
 def test_training_is_that_of_the_cpu(stores: Path, tmp_path: Path, dtype: str) -> None:
     """Eight recorded steps, and the validation after the last."""

@@ -10,7 +10,7 @@ import torch
 import rwkv.run_as_rnn
 from rwkv.cli import main
 from rwkv.model.checkpoint import load_network
-from rwkv.ops.backend import Kernels
+from rwkv.ops.backend import Kernels, _chosen
 from rwkv.ops.cpu.native import is_built
 from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
 from tests.benchmark.training import Training
@@ -35,7 +35,10 @@ def test_from_training_to_predictions(
     name: str, training: Training, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = SIZES[name]
+    _chosen.cache_clear()  # or an earlier test has heard the notice
     assert training.run(EPOCHS=EPOCHS, **sizes) == 0
+    is_plain = name == "plain" and is_built()
+    assert ("so this runs in PyTorch's own operations" in capsys.readouterr().err) == is_plain
     model = training.out / "p_3.pth"
     network = load_network(model, CPU, torch.float32)
     assert (network.spec.channels, network.spec.heads) == (sizes["CHANNELS"], sizes.get("HEADS", 1))

@@ -49,7 +49,7 @@ def test_rows_that_fill_blocks_and_do_not(rows: int) -> None:
     assert_close(["r" + "q" * (rows - 2) + "r"], SPEC)
 
 
-@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (96, 3), (64, 1), (128, 8)])
+@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (32, 1), (96, 3), (64, 1), (128, 8)])
 def test_other_sizes(channels: int, heads: int) -> None:
     streams = (StreamSpec("card_id", 2, 1.7, 0.05),)
     assert_close(GROUPS["mixed"], NetworkSpec(channels=channels, heads=heads, v_rank=3, gate_rank=20, streams=streams))
