@@ -74,8 +74,10 @@ def read_person(path: Path, template: Person, network: Network, history: RevlogT
         with path.open("rb") as file:
             _check_digest(file, path)
             with _decoding(path):
-                header = _header(file, path.stat().st_size, network)
-            _check_weights(header, network, path)
+                header = _header(file)
+            _check_weights(header, network, path)  # before the size, which another network has too
+            with _decoding(path):
+                _check_size(file, path.stat().st_size, header, network)
             _check_history(header, history, path)
             with _decoding(path):
                 person = _read(file, header, template, network)
@@ -135,15 +137,18 @@ def _check_digest(file: BinaryIO, path: Path) -> None:
     file.seek(len(_MARK))
 
 
-def _header(file: BinaryIO, size: int, network: Network) -> Header:
+def _header(file: BinaryIO) -> Header:
     (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
     if length > _LONGEST_HEADER:
         raise ValueError(f"the header has {length} bytes")
-    header = Header.checked(json.loads(file.read(length)))
-    expected = len(_MARK) + _LENGTH.size + length + header.body_bytes(network.spec) + _DIGEST_BYTES
+    return Header.checked(json.loads(file.read(length)))
+
+
+def _check_size(file: BinaryIO, size: int, header: Header, network: Network) -> None:
+    """Raise ValueError where a file does not have the size that its header says; file: read up to its header's end."""
+    expected = file.tell() + header.body_bytes(network.spec) + _DIGEST_BYTES
     if size != expected:
         raise ValueError(f"the file has {size} bytes, its header says {expected}")
-    return header
 
 
 def _check_weights(header: Header, network: Network, path: Path) -> None:

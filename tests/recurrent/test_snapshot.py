@@ -18,7 +18,7 @@ from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
 from tests.helpers import first_reviews
-from tests.networks import small_network
+from tests.networks import recipe_network, small_network
 from tests.recurrent.engines import (
     NETWORK,
     after,
@@ -107,6 +107,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     weights["p_linear.bias"][0] += 1e-6
     other.load_state_dict(weights)
     refuses(engine_for(TABLE, other), tmp_path / "saved", "other weights")
+    of_another_size = recipe_network(NETWORK.spec.resized(channels=48, heads=2))
+    refuses(engine_for(TABLE, of_another_size), tmp_path / "saved", "other weights")
 
 
 def test_another_history_is_refused(tmp_path: Path) -> None:
