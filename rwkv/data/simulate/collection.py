@@ -125,7 +125,7 @@ def _draw_decks(
     """Parents, presets and ease of all decks; a few are far easier or far harder than the others."""
     presets = np.clip(person.presets, 1, MAX_PRESETS - 1).astype(np.int64)
     nested, spread, odd_share = sigmoid(next(trait)), heavy(next(trait), 0.35), sigmoid(1.5 * next(trait) - 3)
-    level_spread = heavy(next(trait), 0.35, 0.8)
+    level_spread = heavy(next(trait), 0.5, 0.8)
     first = bounds(counts)
     user = np.repeat(np.arange(len(counts)), counts)
     index = np.arange(len(user)) - first[user]
@@ -152,7 +152,7 @@ def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats
 
 def _ease(trait: Iterator[Floats], user: Ints, index: Ints, root: Ints, normal: Floats) -> Floats:
     """Ease of each card: its own, its note's, and its lesson's, a dozen cards introduced one after the other."""
-    own, note, lesson = heavy(next(trait), 0.65, 0.5), heavy(next(trait), 0.45, 0.5), heavy(next(trait), 0.35)
+    own, note, lesson = heavy(next(trait), 0.75, 0.5), heavy(next(trait), 0.5, 0.5), heavy(next(trait), 0.4)
     drift = 0.7 * next(trait)
     start = np.arange(len(user)) - index % _LESSON_CARDS
     later = np.minimum(index / 2000, 1)

@@ -42,9 +42,10 @@ _REVIEWS_PER_CARD = 7.0
 _MOST_REVIEWS = 400_000
 _TRAITS = 70
 
-# Medians of the first stabilities of people's fits, by rating.
+# Fits of the learners' own histories, with what else moves their recall, then spread as fits of people do.
 _FIRST_DAYS = np.array([0.46, 1.29, 3.7, 15.9])
-_FIRST_SPREAD = 1.2
+_FIRST_SPREAD, _FIRST_SHARE = 1.2, 0.7
+_MORE_GROWTH, _MORE_SATURATION = 0.1, 0.08
 _FIRST_RANGE = (0.02, 400.0)
 
 
@@ -172,9 +173,10 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
     return MemoryTraits(
         fsrs=_memory_parameters(person),
         curve_power=0.08 + 0.52 * sigmoid(1.3 * next(trait)),
-        level=0.85 + 0.4 * person.retention_z + 0.25 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
-        ease_in_recall=heavy(next(trait), 0.6, 0.5),
+        level=1.55 + 0.4 * person.retention_z + 0.25 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
+        ease_in_recall=heavy(next(trait), 0.8, 0.5),
         lapse_keeps=1 + 0.5 * next(trait),
+        fade=heavy(next(trait), 0.3, 0.8),
         growth_noise=heavy(next(trait), 0.22, 0.5),
         fast_days=0.12 * np.exp(0.5 * next(trait)),
         knowledge=0.2 + 1.3 * next(trait) + 0.5 * person.retention_z,
@@ -189,9 +191,12 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
 
 
 def _memory_parameters(person: Person) -> Floats:
-    """FSRS-5's parameters; first stabilities are wider apart than fits have them, which are drawn to their middle."""
+    """FSRS-5's parameters of the memory beneath: moved from those of fits, which also take in what is not memory."""
     w = person.fsrs.copy()
-    w[:, :4] = np.clip(_FIRST_DAYS * (w[:, :4] / _FIRST_DAYS) ** _FIRST_SPREAD, *_FIRST_RANGE)
+    first = _FIRST_DAYS * (w[:, :4] / _FIRST_DAYS) ** _FIRST_SPREAD
+    w[:, :4] = np.clip(_FIRST_SHARE * first, *_FIRST_RANGE)
+    w[:, 8] += _MORE_GROWTH
+    w[:, 9] += _MORE_SATURATION
     return w
 
 

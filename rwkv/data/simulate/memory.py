@@ -19,6 +19,7 @@ _BOND_STEP = np.array([0, -0.06, 0.02, 0.05, 0.06])
 _SAME_DAY = 0.4
 _BOND_RANGE = (-0.4, 0.6)
 _PRIMED_DAYS = 2.0
+_FADE_DAYS = 10.0
 _LOGIT_LIMIT = 6.0
 # How much of a card's ease shows in the growth of its stability, beside that in its first stability.
 _EASE_IN_GROWTH = 0.25
@@ -34,11 +35,11 @@ class MemoryTraits:
 
     fsrs: [users, 19], parameters of FSRS-5. curve_power: exponent of power-law forgetting. level: logit added to
     recall. ease_in_recall: logit by which a unit of a card's ease moves recall, however long it waited. lapse_keeps:
-    log of the factor by which a lapse leaves more stability than FSRS-5 has it. growth_noise: spread of the log of each
-    gain. fast_days: time constant of the short trace. knowledge: logit of knowing an average new card. priming:
-    strength of a sibling's help. best_hour, rhythm: hour of best recall and its logit. fatigue: logit lost in 60
-    reviews of a session. hard, easy: how gladly these buttons are used, [users, 2] before and after a change of habits.
-    fails_hard: share of failures that are called Hard.
+    log of the factor by which a lapse leaves more stability than FSRS-5 has it. fade: logit lost with the log of the
+    time waited. growth_noise: spread of the log of each gain. fast_days: time constant of the short trace. knowledge:
+    logit of knowing an average new card. priming: strength of a sibling's help. best_hour, rhythm: hour of best recall
+    and its logit. fatigue: logit lost in 60 reviews of a session. hard, easy: how gladly these buttons are used,
+    [users, 2] before and after a change of habits. fails_hard: share of failures that are called Hard.
     """
 
     fsrs: Floats
@@ -46,6 +47,7 @@ class MemoryTraits:
     level: Floats
     ease_in_recall: Floats
     lapse_keeps: Floats
+    fade: Floats
     growth_noise: Floats
     fast_days: Floats
     knowledge: Floats
@@ -118,7 +120,8 @@ class Memory:
         hour = moment.time_ms % DAY_MS * (24 / DAY_MS)
         rhythm = traits.rhythm[user] * np.cos((hour - traits.best_hour[user]) * (2 * np.pi / 24))
         tired = traits.fatigue[user] * np.minimum(moment.position / 60, 2)
-        level = (traits.level[user] + traits.ease_in_recall[user] * ease) * ~is_new
+        fade = traits.fade[user] * np.log1p(gap_days / _FADE_DAYS)
+        level = (traits.level[user] + traits.ease_in_recall[user] * ease - fade) * ~is_new
         logit = np.log(np.maximum(known, 1e-9) / np.maximum(1 - known, 1e-9)) + level
         recalled = sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
         return Recall(self._rating_p(recalled, ease, user, moment), retrievability, gap_days, is_new)
