@@ -14,6 +14,7 @@ from rwkv.evaluation.realism.histories import Histories
 
 # Each split starts from the parameters of the previous one, whose reviews it includes, and so needs fewer steps.
 _FIRST_STEPS, _LATER_STEPS = 25, 8
+_WHOLE_STEPS = 40
 _FIRST_RATE, _LATER_RATE = 0.2, 0.08
 _LEAST_P = 1e-4
 
@@ -59,6 +60,12 @@ def fitted_predictions(histories: Histories, family: Family) -> AnyFloats:
         with torch.no_grad():
             p[fold == split] = family.walk(tested)(_parameters(family, position)).numpy()[tested.fold == split]
     return p
+
+
+def fitted_parameters(histories: Histories, family: Family) -> AnyFloats:
+    """Parameters [users, k] fitted to all counted reviews of each learner."""
+    start = torch.zeros(histories.users, len(family.start))
+    return _parameters(family, _fit(histories, family, start, _WHOLE_STEPS, _FIRST_RATE)).numpy()
 
 
 def _fit(histories: Histories, family: Family, position: Tensor, steps: int, rate: float) -> Tensor:
