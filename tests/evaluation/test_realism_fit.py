@@ -14,7 +14,7 @@ from rwkv.data.simulate.fsrs5 import DEFAULT
 from rwkv.evaluation.comparison import baseline_predictions
 from rwkv.evaluation.realism import fit
 from rwkv.evaluation.realism.families import dash, fsrs5, hlr
-from rwkv.evaluation.realism.fit import Family, fitted_predictions, start_predictions
+from rwkv.evaluation.realism.fit import Family, fitted_parameters, fitted_predictions, start_predictions
 from rwkv.evaluation.realism.fsrs5 import CardWalk
 from rwkv.evaluation.realism.histories import Histories, histories_of
 from rwkv.evaluation.realism.rungs import RUNGS, rung_scores
@@ -57,6 +57,15 @@ def test_learners_are_independent(family: Family) -> None:
     alone = np.concatenate([fitted_predictions(histories, family) for histories in (one, other)])
     # float32 sums in another order, after 110 steps.
     np.testing.assert_allclose(together, alone, atol=2e-3)
+
+
+def test_parameters_are_each_learners_own() -> None:
+    """A first Good that lasts for half a day and one that lasts for forty, fitted together, come out apart."""
+    w = np.stack([DEFAULT, DEFAULT])
+    w[:, 2] = 0.5, 40
+    fitted = fitted_parameters(joined(learner(5, w[0]), learner(6, w[1])), fsrs5())
+    assert fitted.shape == (2, len(DEFAULT))
+    assert fitted[0, 2] < DEFAULT[2] < fitted[1, 2]
 
 
 @FAMILIES
