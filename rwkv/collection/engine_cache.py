@@ -75,7 +75,11 @@ def _restore(engine: Engine, folder: Path, history: RevlogTable, network: Networ
     except SnapshotError as error:
         log.info("the history is read anew: %s", error.what)
         return empty_predictions(0)
-    return read_predictions(folder / _PREDICTIONS, network, engine)
+    try:
+        return read_predictions(folder / _PREDICTIONS, network, engine)
+    except InputError as error:
+        log.warning("what was said of the past is not known: %s", error)
+        return None
 
 
 def _keep_state(engine: Engine, folder: Path, limit: int, is_new: bool) -> bool:

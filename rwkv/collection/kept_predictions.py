@@ -30,8 +30,8 @@ def write_predictions(path: Path, network: Network, engine: Engine, predictions:
 def read_predictions(path: Path, network: Network, engine: Engine) -> Predictions | None:
     """The predictions of all reviews of the engine, without p_all.
 
-    None where there is no such file, or it is damaged, or of other weights or other reviews. Raises InputError where
-    the file system refuses it.
+    None where there is no such file, or it is damaged, holds what is no probability, or is of other weights or other
+    reviews. Raises InputError where the file system refuses it.
     """
     with file_errors(path):
         if not path.is_file():
@@ -42,7 +42,10 @@ def read_predictions(path: Path, network: Network, engine: Engine) -> Prediction
     is_whole = hashlib.sha256(data[:size]).digest() == data[size:]
     if not data.startswith(heading) or not is_whole:
         return None
-    p_imm, p_ahead = np.frombuffer(data[len(heading) : size], "<f4").reshape(2, count).astype(np.float64)
+    columns = np.frombuffer(data[len(heading) : size], "<f4").reshape(2, count).astype(np.float64)
+    if not (np.isnan(columns) | ((columns >= 0) & (columns <= 1))).all():
+        return None
+    p_imm, p_ahead = columns
     return replace(empty_predictions(count), p_imm=p_imm, p_ahead=p_ahead)
 
 

@@ -1,5 +1,6 @@
 """How the model did on a person's own past: the figures of `compare` and of the report, fed, restored or unknown."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -149,6 +150,17 @@ def test_what_is_damaged_is_not_known(root: Path, damage: str) -> None:
     assert past(root) == past(root) == fed(root)
 
 
+def test_what_is_no_probability_is_not_known(root: Path) -> None:
+    """Not even where all checksums are right."""
+    past(root)
+    data = kept(root).read_bytes()[:-32]
+    crafted = data[:-4] + np.float32(1.5).tobytes()
+    kept(root).write_bytes(crafted + hashlib.sha256(crafted).digest())
+    assert past(root) is None
+    kept(root).write_bytes(data + hashlib.sha256(data).digest())
+    assert past(root) == fed(root)
+
+
 def test_nothing_is_kept_without_the_states(root: Path) -> None:
     past(root)
     past(root, states_bytes=0)
@@ -164,6 +176,9 @@ def test_where_they_cannot_be_kept_the_figures_come_all_the_same(
     monkeypatch.setattr("rwkv.collection.engine_cache.write_predictions", refuse)
     assert past(root) == fed(root)
     assert "the predictions of the past are not kept" in caplog.text
+    monkeypatch.setattr("rwkv.collection.engine_cache.read_predictions", refuse)
+    assert past(root) is None
+    assert "what was said of the past is not known" in caplog.text
 
 
 # --- What is said

@@ -14,6 +14,7 @@ from rwkv.collection.chosen_model import DEMO_NOTICE
 from rwkv.collection.compare import compare_users
 from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, questions_at, read_learner
+from rwkv.collection.own_past import OwnPast, past_sentence
 from rwkv.data.collection import CardList, read_collection, write_collection
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.summary import means
@@ -215,12 +216,12 @@ def test_a_person_a_model_and_a_training(
     said = json.loads(capsys.readouterr().out)
     assert said["path"] == str(out)
     assert said["size"] == out.stat().st_size
-    assert DEMO_NOTICE in said["notice"]
     data = data_of(out.read_text())
     facts = data.facts
     assert facts["title"] == "Ada"
     assert str(facts["subtitle"]).startswith("As of 2030-01-02 03:04 (UTC+02:00) · 61 cards · ")
-    assert DEMO_NOTICE in str(facts["notice"])
+    assert said["notice"] == facts["notice"] == f"Predicted by {DEMO_NOTICE}. {past_sentence(OwnPast(**said['past']))}."
+    assert "FSRS-6 (optimised on yours)" in said["notice"]
     assert {"cards", "predicted", "workload", "past", "due", "forecast", "trust"} <= facts.keys()
     assert said["cards"] == len(data.arrays["id"]) == CARDS - 1
     assert said["predicted"] == facts["predicted"]["reviews"]  # type: ignore[index]
