@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rwkv.model.heads import joined
 from rwkv.model.native_step import (
     FewRows,
     flat_state,
@@ -48,7 +49,7 @@ def by_step(network: Network, inputs: Tensor, before: list[Tensor], seen: list[b
         for flat, known, stream in zip(before, seen, spec.streams, strict=True)
     ]
     outputs, after = network.step(inputs, states)
-    return torch.cat(outputs, 1), [flat_state(state) for state in after]
+    return joined(outputs), [flat_state(state) for state in after]
 
 
 def relative_difference(ours: Tensor, expected: Tensor) -> float:
