@@ -74,7 +74,14 @@ class Review:
     @property
     def place(self) -> Place:
         """The place of its card."""
-        return Place(**{name: getattr(self, name) for name in Place._fields})
+        return Place(
+            note=self.note,
+            deck=self.deck,
+            preset=self.preset,
+            note_missing=self.note_missing,
+            deck_missing=self.deck_missing,
+            preset_missing=self.preset_missing,
+        )
 
 
 def reviews_of(table: RevlogTable) -> Iterator[Review]:
