@@ -16,7 +16,7 @@ from bench.histories import FLOP_PER_ROW, measured_rates, random_network
 from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.ops.cpu.native import is_built
 from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
 from rwkv.training.step import StepReport, train_step
@@ -55,8 +55,8 @@ class _Training:
         set_learning_rate(self.optimizer, 1e-4)
 
     def step(self, batch: Batch) -> StepReport:
-        source = DropoutSource(torch.tensor([5]))
-        return train_step(self.network, self.optimizer, batch, torch.float32, "all", source)
+        masks = DropoutMasks(torch.tensor([5]))
+        return train_step(self.network, self.optimizer, batch, torch.float32, "all", masks)
 
 
 def _plain(repeats: int, optimizer: str) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import pad_batch
 from rwkv.device import TORCH_DTYPES
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.ops.backend import plain_ops
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
@@ -63,8 +63,8 @@ class _Training:
 
     def step(self, batch: Batch, dtype: torch.dtype) -> StepReport:
         """An eager step."""
-        source = DropoutSource(torch.tensor([_SEED], device=_GPU))
-        return train_step(self.network, self.optimizer, batch, dtype, "all", source)
+        masks = DropoutMasks(torch.tensor([_SEED], device=_GPU))
+        return train_step(self.network, self.optimizer, batch, dtype, "all", masks)
 
     def first(self, batch: Batch, dtype: torch.dtype) -> tuple[float, Tensor]:
         """Loss and clipped gradients of the first step."""

@@ -26,7 +26,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.errors import ConfigError, InputError, NonFiniteError
 from rwkv.locks import only_writer_of
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
@@ -188,8 +188,8 @@ def _steps(
         return _take_steps(config, optimizer, before, padded, launch, settles)
 
     def take_step(batch: Batch, seed: int) -> Launched:
-        source = DropoutSource(torch.tensor([seed], device=network.device))
-        report = train_step(network, optimizer, batch.to(network.device), dtype, mode, source)
+        masks = DropoutMasks(torch.tensor([seed], device=network.device))
+        report = train_step(network, optimizer, batch.to(network.device), dtype, mode, masks)
         return lambda: report
 
     batches = fetch(partial(_batch, config, groups), visits, processes)

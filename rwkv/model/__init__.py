@@ -1,1 +1,1 @@
-"""The network: from rows of inputs to probabilities. Knows tensors, not files."""
+"""The network: from rows of inputs to probabilities, and its files of weights."""

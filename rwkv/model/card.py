@@ -1,4 +1,4 @@
-"""The weights that come with the package, and what a file of weights says of itself."""
+"""The weights that come with the package, and the model card in a file of weights."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from rwkv.model.checkpoint import read_metadata
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "rwkv.safetensors"
 
-# The key of a card within the metadata of a .safetensors file.
+# Key of the card in the metadata of a .safetensors file.
 CARD = "rwkv.card"
 
 Card = dict[str, Any]
@@ -18,13 +18,17 @@ _FACTS = (str, int, float, bool, type(None))
 
 
 def read_card(path: Path) -> Card | None:
-    """The model card in a file of weights: groups of facts by title; None where it carries none.
+    """Read the model card in a file of weights.
 
-    Raises CheckpointError where the file is missing or the card is damaged.
+    Returns:
+        Groups of facts by title; None if the file has no card.
+
+    Raises:
+        CheckpointError: The file is missing or the card is damaged.
     """
     with file_errors(path):
         if not path.is_file():
-            raise CheckpointError("There is no file of weights.", where=str(path), hint="correct the path")
+            raise CheckpointError("The file of weights does not exist.", where=str(path), hint="check the path")
         text = read_metadata(path).get(CARD)
     if text is None:
         return None
@@ -42,12 +46,12 @@ def _are_facts(facts: object) -> bool:
 
 
 def _damaged(path: Path, got: str) -> CheckpointError:
-    expected, hint = "groups of facts by title", "get the file once more; its weights are checked apart from the card"
+    expected, hint = "groups of facts by title", "download the file again; its weights are checked separately"
     return CheckpointError("The model card is damaged.", where=str(path), got=got, expected=expected, hint=hint)
 
 
 def card_lines(card: Card) -> list[str]:
-    """A card for people: each title, and its facts below it."""
+    """The lines of a card as text: each title followed by its facts."""
     lines: list[str] = []
     for title, facts in card.items():
         lines += ["", title] if lines else [title]

@@ -11,7 +11,14 @@ from rwkv.ops.mixers import relu_square, token_mix
 
 
 class ChannelMixer(nn.Module):
-    """Mixes the channels of a row with those of the row before it. inner: its inner width."""
+    """Mixes the channels of each row, after interpolating it with the row it is shifted to.
+
+    Args:
+        channels: C.
+        inner: Width of the hidden layer.
+        layer: Number of the layer in its stream, which sets the initial weights.
+        layers: Number of layers of the stream.
+    """
 
     def __init__(self, channels: int, inner: int, layer: int, layers: int) -> None:
         super().__init__()
@@ -26,7 +33,17 @@ class ChannelMixer(nn.Module):
     def forward(
         self, x: Tensor, layout: StreamLayout, backend: Backend, state: LayerState | None = None
     ) -> tuple[Tensor, Tensor]:
-        """All rows of a stream at once. Returns (output [N, C], normalised x [N, C])."""
+        """Run all rows of a stream at once.
+
+        Args:
+            x: Rows in places of the stream, [N, C].
+            layout: The stream's layout.
+            backend: What runs the network.
+            state: States of the groups before the rows; None for empty ones.
+
+        Returns:
+            The output [N, C] and the normalised x [N, C].
+        """
         source, before = layout.source, None
         if state is not None:
             source, before = layout.source_after(state.seen), state.channel_shift
@@ -37,7 +54,7 @@ class ChannelMixer(nn.Module):
         return channel_mix(x, weights, source, before)
 
     def step(self, x: Tensor, state: LayerState) -> tuple[Tensor, Tensor]:
-        """One row for each of N states. Returns the same as `forward`."""
+        """Run one row x [N, C] for each of N states. Returns the same as `forward`."""
         return self._mix(x, source_of_states(state.seen), state.channel_shift)
 
     def _mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The door to files of weights: the published form, safetensors, and optimiser states (spec 4 and 5)."""
+"""Files of weights and of optimiser states: the published form and safetensors (spec 4 and 5)."""
 
 import hashlib
 import io
@@ -25,13 +25,13 @@ from rwkv.model.network import Network, frozen_network
 from rwkv.model.shapes import clipped, differences, odd_kind, shapes_of, spec_of, spec_text, stated_spec
 
 _EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
-# More than an optimiser's state in float32 of the largest network that can be configured, see rwkv/config.py.
+# Larger than the optimiser's float32 state of the largest network that can be configured, see rwkv/config.py.
 _MOST_BYTES = 1 << 30
 _ZIP = b"PK\x03\x04"
-# Where our .safetensors files keep the fingerprint of their weights, and the sizes of the network.
+# Metadata keys of our .safetensors files: the fingerprint of the weights, and the sizes of the network.
 _CHECKSUM, _SPEC = "rwkv.fingerprint", "rwkv.spec"
 
-# What has been seen to be raised on bytes that are no checkpoint, or were one before some of them changed.
+# Errors that torch and safetensors raise on damaged files and on files of other kinds.
 _UNREADABLE = (
     RuntimeError,
     pickle.UnpicklingError,
@@ -52,25 +52,36 @@ _UNREADABLE = (
 
 
 def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Network:
-    """A network of the file's sizes, ready to predict, on `device`, computing in `dtype`.
+    """Load a network that is ready to predict; it has the sizes of the file.
 
-    Raises CheckpointError, see `read_weights`.
+    Args:
+        path: The file of weights.
+        device: Device of the network.
+        dtype: The dtype in which it computes.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or holds other weights, see `read_weights`.
     """
     weights = read_weights(path)
     return frozen_network(weights, dtype, spec_of(weights)).to(device)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The float32 weights in a `.pth` or `.safetensors` file, in the order of the network.
+    """Read the weights in a `.pth` or `.safetensors` file. Code in the file is never run.
 
-    The sizes of the network are those that the file states, else those of the weights' shapes, see `spec_of`. Never
-    runs code from the file. Raises CheckpointError where the file is missing, damaged as far as its checksums tell, or
-    holds other weights, naming what is missing, unexpected, of another kind or of another shape; InputError where it
-    cannot be read at all.
+    The sizes of the network are those in the file's metadata, else those read from the shapes, see `spec_of`.
+
+    Returns:
+        Float32 tensors by name, in the order of the network.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or its weights do not form a network; the error lists weights
+            that are missing, unexpected, or of another kind or shape.
+        InputError: The file cannot be read.
     """
     content, metadata = _content(path)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError("The file holds no weights.", where=str(path), expected=_EXPECTED)
+        raise CheckpointError("The file does not hold weights.", where=str(path), expected=_EXPECTED)
     with _reading(path):
         spec = stated_spec(metadata[_SPEC]) if _SPEC in metadata else spec_of(content)
     problems = differences(content, spec)
@@ -78,16 +89,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
     held = {name: content[name] for name in shapes_of(spec)}
     if _CHECKSUM in metadata and metadata[_CHECKSUM] != weights_fingerprint(held):
-        raise _damaged(path, "the weights are not those of the checksum in the file's metadata")
-    # Kernels read weights row by row, in whatever layout they were saved.
+        raise _damaged(path, "the weights do not match the checksum in the file's metadata")
+    # Kernels read weights row by row, so the saved layout must not matter.
     return {name: weight.detach().resolve_neg().to(torch.float32).contiguous() for name, weight in held.items()}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a state_dict; the file appears whole or not at all.
+    """Write weights to a file atomically.
 
-    In the published form, or, where the path says `.safetensors`, in that form with a checksum, the sizes of the
-    network and other metadata.
+    Args:
+        path: The file. If it ends in `.safetensors`, it gets that form with a checksum and the sizes of the network;
+            otherwise the published form.
+        weights: The state_dict of a network.
+        metadata: Further metadata of a `.safetensors` file.
     """
     held = {name: weight.detach().cpu() for name, weight in weights.items()}
     if path.suffix.lower() != ".safetensors":
@@ -99,7 +113,11 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a `.safetensors` file says of itself; nothing for a file of another form. Raises CheckpointError."""
+    """Read the metadata of a `.safetensors` file; empty for a file of another form.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
     with file_errors(path):
         _check_size(path.stat().st_size, path)
         data = path.read_bytes()
@@ -110,7 +128,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Of the names, kinds and bits of all weights, in their order."""
+    """A SHA-256 of the names, dtypes, shapes and bits of all weights, in their order."""
     digest = hashlib.sha256()
     for name, weight in weights.items():
         digest.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
@@ -119,27 +137,31 @@ def weights_fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def read_optimizer(paths: list[Path]) -> dict[str, Any]:
-    """The optimiser's state_dict in the first of `paths` that exists; CheckpointError naming all if none does."""
+    """Read the optimiser's state_dict from the first of `paths` that exists.
+
+    Raises:
+        CheckpointError: None of them exists, or the file is damaged or does not hold an optimiser's state.
+    """
     path = next((path for path in paths if _exists(path)), None)
     if path is None:
         raise CheckpointError(
-            "There is no file of the optimiser's state.",
+            "The file of the optimiser's state does not exist.",
             where=" or ".join(map(str, paths)),
             hint="put it there, or start without LOAD_MODEL",
         )
     content, _ = _content(path)
     if not _is_optimizer_state(content):
-        raise CheckpointError("The file holds no optimiser state.", where=str(path))
+        raise CheckpointError("The file does not hold an optimiser's state.", where=str(path))
     return cast(dict[str, Any], content)
 
 
 def write_optimizer(path: Path, state: dict[str, Any]) -> None:
-    """Write an optimiser's state_dict; the file appears whole or not at all."""
+    """Write an optimiser's state_dict to a file atomically."""
     write_whole(path, _saved(state))
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """A tensor as torch.save writes it."""
+    """The bytes of a tensor as torch.save writes it."""
     return _saved(tensor)
 
 
@@ -149,13 +171,13 @@ def _exists(path: Path) -> bool:
 
 
 def _content(path: Path) -> tuple[object, dict[str, str]]:
-    """What a file holds, in whichever form, and what it says of itself."""
+    """The content and the metadata of a file of either form."""
     if not _exists(path):
-        hint = "correct the path, or train a model with `python -m rwkv.train_rwkv`"
-        raise CheckpointError("There is no file of weights.", where=str(path), hint=hint)
+        hint = "check the path, or train a model with `python -m rwkv.train_rwkv`"
+        raise CheckpointError("The file of weights does not exist.", where=str(path), hint=hint)
     with file_errors(path):
         if not path.is_file():
-            raise CheckpointError("This is no file, so it cannot be read.", where=str(path), expected=_EXPECTED)
+            raise CheckpointError("The path is not a file.", where=str(path), expected=_EXPECTED)
         _check_size(path.stat().st_size, path)
         data = path.read_bytes()
     if _is_safetensors(data):
@@ -168,16 +190,16 @@ def _content(path: Path) -> tuple[object, dict[str, str]]:
 
 def _check_size(size: int, path: Path) -> None:
     if size > _MOST_BYTES:
-        what = "The file is too large for weights of this network, so it is not read."
+        what = "The file is too large for weights of a network."
         raise CheckpointError(what, where=str(path), got=f"{size:,} bytes", expected=f"at most {_MOST_BYTES:,}")
 
 
 def _check_archive(data: bytes, path: Path) -> None:
-    """Check the archive's own checksums, which torch.load does not look at."""
+    """Check the checksums of the archive, which torch.load ignores."""
     with _reading(path), zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
         _check_size(sum(record.file_size for record in records), path)
-        # torch.save writes no checksums where it was told so.
+        # torch.save can be configured to write no checksums.
         if any(record.CRC for record in records):
             for record in records:
                 archive.read(record)
@@ -189,12 +211,12 @@ def _from_torch(data: bytes, path: Path) -> object:
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            # torch's own words advise to switch this safety off.
-            raise _damaged(path, "something else than tensors, which is not loaded") from error
+            # torch's message would advise the user to disable this protection.
+            raise _damaged(path, "objects other than tensors") from error
 
 
 def _is_safetensors(data: bytes) -> bool:
-    """Whether the bytes begin with the length of a header, and the header."""
+    """Whether the bytes begin with the length of a JSON header and the header."""
     return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
 
 
@@ -206,7 +228,7 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Inside, whatever damaged or foreign bytes have a reader raise becomes a CheckpointError."""
+    """Turn the errors of damaged and foreign files into a CheckpointError."""
     try:
         yield
     except _UNREADABLE as error:
@@ -214,8 +236,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, got: str) -> CheckpointError:
-    what = "The file of weights cannot be read: it is truncated, damaged, or of another kind."
-    hint = "get the file once more, or use an earlier checkpoint of the run"
+    what = "Cannot read the file of weights: it is truncated, damaged or of another kind."
+    hint = "download the file again, or use an earlier checkpoint of the run"
     return CheckpointError(what, where=str(path), got=got, expected=_EXPECTED, hint=hint)
 
 

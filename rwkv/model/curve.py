@@ -1,4 +1,4 @@
-"""From a row's outputs to probabilities: the forgetting curve (RWKV) and the immediate prediction (RWKV-P) (spec 4)."""
+"""Probabilities from a row's outputs: the forgetting curve (RWKV) and the immediate prediction (RWKV-P) (spec 4)."""
 
 import math
 from functools import cache
@@ -18,7 +18,12 @@ _AGAIN = 0
 
 
 class CurveLogits(NamedTuple):
-    """Logits of recall [N]: `raw` of the mixture of curves R(t), `corrected` of the final p(t)."""
+    """Logits of recall, [N].
+
+    Attributes:
+        raw: Of the mixture of curves R(t).
+        corrected: Of the final probability p(t).
+    """
 
     raw: Tensor
     corrected: Tensor
@@ -31,24 +36,30 @@ def _exponential_grid(device: torch.device, scale: float) -> Tensor:
 
 
 def curve_stabilities(device: torch.device) -> Tensor:
-    """Stabilities s_i of the 128 curves in seconds, float64 [128]: recall by curve i falls to 0.9 after s_i."""
+    """The stabilities s_i of the curves in seconds, float64 [128]; recall by curve i falls to 0.9 after s_i."""
     return 0.1 + _exponential_grid(device, 3.5)
 
 
 def correction_points(device: torch.device) -> Tensor:
-    """The times x_i in seconds, float64 [128], at which the corrections are given."""
+    """The times x_i of the corrections in seconds, float64 [128]."""
     return 0.5 + _exponential_grid(device, 2.5)
 
 
 def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> CurveLogits:
-    """Recall at `elapsed_s` [N] seconds (at least 1) after rows with w_logits, ahead_logits [N, 128], float32 or wider.
+    """The logits of recall some time after review rows.
 
-    Beyond the last point, 41.8 years, the last correction holds.
+    Args:
+        w_logits: Logits of the curves' weights, float32 or wider [N, 128].
+        ahead_logits: Corrections, float32 or wider [N, 128].
+        elapsed_s: Seconds after each row, [N]; less than 1 counts as 1. Beyond the last point, 41.8 years, the last
+            correction holds.
+
+    Source: Spec 4.
     """
     t = elapsed_s.to(torch.float64).clamp(min=1.0)
     weights = w_logits.softmax(-1)
     exponent = log_recall(t[:, None], curve_stabilities(t.device), weights.dtype)
-    # Recall and its complement each from their own sum: a difference from 1 would lose what matters near 1.
+    # Sum recall and its complement separately, since a difference from 1 would lose precision near 1.
     raw = _logit((weights * exponent.exp()).sum(-1), -(weights * torch.expm1(exponent)).sum(-1))
     left, right, share = _between(t, ahead_logits.dtype)
     at_left, at_right = (ahead_logits.gather(1, index[:, None]).squeeze(1) for index in (left, right))
@@ -57,7 +68,15 @@ def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> C
 
 @torch.inference_mode()
 def recall_at(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
-    """The same as `recall` of all rows [N] at all times [T] at once, float32 [N, T], within rounding."""
+    """The recall after every row at every time; equals `recall` within rounding.
+
+    Args:
+        outputs: Joined outputs of the heads, [N, outputs].
+        elapsed_s: Seconds, [t].
+
+    Returns:
+        The probability of recall, float32 [N, t].
+    """
     t = elapsed_s.to(torch.float64).clamp(min=1.0)
     w_logits, ahead_logits = columns_of(outputs, "w_logits"), columns_of(outputs, "ahead_logits")
     weights = w_logits.softmax(-1)
@@ -69,12 +88,12 @@ def recall_at(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
 
 
 def log_recall(t: Tensor, stabilities: Tensor, dtype: torch.dtype) -> Tensor:
-    """ln of recall by each curve after t seconds."""
+    """The natural logarithm of recall by each curve after t seconds."""
     return (t / stabilities * math.log(0.9)).to(dtype)
 
 
 def _logit(kept: Tensor, lost: Tensor) -> Tensor:
-    """Of recall by the mixture of curves, given the mean of what they keep and of what they lose."""
+    """The logit of recall by the mixture of curves, from its mean recall `kept` and its complement `lost`."""
     return (FLOOR + (1 - 2 * FLOOR) * kept).log() - (FLOOR + (1 - 2 * FLOOR) * lost).log()
 
 
@@ -84,9 +103,14 @@ def _corrected(raw: Tensor, correction: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def recall(outputs: Tensor, elapsed_s: Tensor) -> Tensor:
-    """Probability of recall by `curve_logits`, float32 [N], without gradient.
+    """The probability of recall some time after review rows, without gradient.
 
-    outputs: [N, 256 or more], w_logits and ahead_logits side by side.
+    Args:
+        outputs: Joined outputs of the heads, [N, outputs].
+        elapsed_s: Seconds after each row, [N].
+
+    Returns:
+        The probability of recall by `curve_logits`, float32 [N].
     """
     if kernels_for(outputs) is Kernels.NATIVE:
         return curve_recall(outputs.contiguous(), elapsed_s.to(torch.float64), *_cpu_grid(), FLOOR)
@@ -101,7 +125,7 @@ def _cpu_grid() -> tuple[Tensor, Tensor]:
 
 
 def _between(t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """The points left and right of times t, and how far between them: the last ones beyond the last point."""
+    """The indices of the points left and right of times t, and the share of the way between them."""
     points = correction_points(t.device)
     t = t.clamp(max=points[-1])
     right = torch.searchsorted(points, t).clamp(1, CURVES - 1)
@@ -110,5 +134,5 @@ def _between(t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def immediate_recall(p_logits: Tensor) -> Tensor:
-    """RWKV-P [N] from the rating logits [N, 4] of query rows."""
+    """The recall by RWKV-P, [N], from the rating logits [N, 4] of query rows."""
     return (1 - p_logits.softmax(-1)[:, _AGAIN]).clamp(FLOOR, 1 - FLOOR)

@@ -1,4 +1,4 @@
-"""What is made of the weights of a network that never learns is made once."""
+"""Caching what is computed from the weights of a frozen network."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,28 +8,28 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 Module = TypeVar("Module", bound=nn.Module)
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def once_if_frozen(make: Callable[[Module], Made]) -> Callable[[Module], Made]:
-    """make(module), once for a module none of whose weights asks for a gradient, and again when all have been replaced.
+def once_if_frozen(make: Callable[[Module], Result]) -> Callable[[Module], Result]:
+    """Cache make(module) for a module whose weights require no gradient; compute it again when they are replaced.
 
-    Such weights are not to be written to, nor replaced one by one, see `frozen_network`.
+    Such weights must not be changed in place, and must be replaced all at once, see `frozen_network`.
     """
-    kept: WeakKeyDictionary[nn.Module, tuple[nn.Parameter, int, Made]] = WeakKeyDictionary()
+    cache: WeakKeyDictionary[nn.Module, tuple[nn.Parameter, int, Result]] = WeakKeyDictionary()
 
     @wraps(make)
-    def made(module: Module) -> Made:
-        # The first weight speaks for all: to go through them takes longer than some of a batch's work.
+    def cached(module: Module) -> Result:
+        # Only the first weight is checked: checking all takes longer than some of a batch's work.
         first = next(module.parameters())
-        found = kept.get(module)
-        if found is not None and found[0] is first and found[1] == first.data_ptr() and not first.requires_grad:
-            return found[2]
+        entry = cache.get(module)
+        if entry is not None and entry[0] is first and entry[1] == first.data_ptr() and not first.requires_grad:
+            return entry[2]
         result = make(module)
         if any(weight.requires_grad for weight in module.parameters()):
-            kept.pop(module, None)
+            cache.pop(module, None)
         else:
-            kept[module] = (first, first.data_ptr(), result)
+            cache[module] = (first, first.data_ptr(), result)
         return result
 
-    return made
+    return cached

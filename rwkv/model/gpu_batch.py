@@ -1,4 +1,4 @@
-"""Whole histories as the kernels for GPUs take them: stored rows, and of each stream nothing that they do not read."""
+"""Whole histories in the form of the GPU kernels: stored rows, and only those parts of a layout that they read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,15 @@ from rwkv.ops.triton.run_plan import RunPlan
 
 @dataclass(frozen=True)
 class GpuPart:
-    """What the kernels read of a StreamPart.
+    """The data of a StreamPart that the kernels read.
 
-    places int32 [n]: where they lie in the order of the stream before; for the first stream, in time order.
-    plan: of their groups. source int32 [n], goes_on, is_cut, last_review: as in StreamPart.
+    Attributes:
+        places: Place of each row in the previous stream's order, or in time order for the first stream, int32 [n].
+        source: The place that each row is shifted to, int32 [n], as in StreamPart.
+        plan: The run plan of its groups.
+        goes_on: As in StreamPart.
+        is_cut: As in StreamPart.
+        last_review: As in StreamPart.
     """
 
     places: Tensor
@@ -30,9 +35,12 @@ class GpuPart:
 
 @dataclass(frozen=True)
 class GpuBatch:
-    """rows: N of them, in time order. streams: the parts of each, in the order of the network.
+    """A batch for the GPU kernels.
 
-    back int32 [N]: where each row lies in the order of the last stream.
+    Attributes:
+        rows: N stored rows in time order.
+        streams: The parts of each stream, in the order of the network.
+        back: Place of each row in the last stream's order, int32 [N].
     """
 
     rows: StoredRows
@@ -41,7 +49,7 @@ class GpuBatch:
 
 
 def gpu_batch(rows: StoredRows, layouts: Sequence[StreamLayout], part_rows: int) -> GpuBatch:
-    """Cut every stream into parts of at most part_rows rows."""
+    """Make a batch with every stream cut into parts of at most part_rows rows."""
     back, streams = torch.arange(len(rows)), []
     for layout in layouts:
         streams.append(tuple(_gpu_part(part, back) for part in cut_stream(layout, part_rows)))
@@ -50,17 +58,17 @@ def gpu_batch(rows: StoredRows, layouts: Sequence[StreamLayout], part_rows: int)
 
 
 def coded_entities(entities: Mapping[str, Tensor]) -> Tensor:
-    """Those of the streams that have identity codes, by their number in the hash: [E, N]. entities: [N] a stream."""
+    """The entities of the streams with identity codes, [codes, N], in the order of the codes' numbers in the hash."""
     by_number = sorted(CODES, key=lambda code: code.number)
     return torch.stack([entities[code.stream] for code in by_number])
 
 
 def _gpu_part(part: StreamPart, before: Tensor) -> GpuPart:
-    """before int64 [N]: where each row lies in the order of the stream before."""
+    """One part; `before` has the place of each row in the previous stream's order, int64 [N]."""
     places, plan = _short(before[part.places]), part.layout.groups.runs
     return GpuPart(places, _short(part.source), plan, part.goes_on, part.is_cut, part.last_review)
 
 
 def _short(places: Tensor) -> Tensor:
-    """In half the memory: no batch has 2^31 rows."""
+    """Convert to int32 to halve the memory; no batch has 2^31 rows."""
     return places.to(torch.int32)

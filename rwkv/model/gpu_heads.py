@@ -1,4 +1,4 @@
-"""The heads run by the kernels for GPUs: their weights in the kernels' form, and what they say of chosen rows."""
+"""The heads on a GPU: their weights in the form of the kernels, and predictions from chosen rows."""
 
 from functools import cache
 from typing import cast
@@ -16,11 +16,19 @@ from rwkv.ops.triton.arguments import HeadWeights, HiddenHead, MixtureHead
 def ask_heads_fused(
     heads: Heads, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """From contiguous last rows x [N, C], float32: recall by the corrected curve [n], and p_logits [m, 4].
+    """Run the heads on chosen rows.
 
-    The curve: elapsed_s [n] seconds after rows ahead_row [n]. p_logits: of rows imm_row [m].
+    Args:
+        heads: The heads.
+        x: Contiguous rows before the heads, [N, C].
+        ahead_row: Rows whose curves are read, int64 [n].
+        elapsed_s: Seconds after these rows, [n].
+        imm_row: Rows whose ratings are read, int64 [m].
+
+    Returns:
+        Recall by the corrected curves, float32 [n], and the rating logits, float32 [m, 4].
     """
-    from rwkv.ops.triton.heads import rating_logits_at_rows, recall_at_rows  # Triton is there with a GPU only
+    from rwkv.ops.triton.heads import rating_logits_at_rows, recall_at_rows  # Triton exists only with a GPU
 
     weights = head_weights(heads)
     p_ahead = recall_at_rows(x, ahead_row, elapsed_s, weights, curve_grid(x.device), FLOOR)
@@ -29,14 +37,14 @@ def ask_heads_fused(
 
 @cache
 def curve_grid(device: torch.device) -> tuple[Tensor, Tensor]:
-    """ln of recall by each curve after a second, float32 [128], and the points of the corrections, float64 [128]."""
+    """The log of recall by each curve after one second, float32 [128], and the correction points, float64 [128]."""
     stabilities = curve_stabilities(device)
     return log_recall(torch.ones_like(stabilities), stabilities, torch.float32), correction_points(device)
 
 
 @once_if_frozen
 def head_weights(heads: Heads) -> HeadWeights:
-    """All heads as the kernels take them."""
+    """The weights of all heads in the form of the kernels."""
     return HeadWeights(
         norm_weight=heads.prehead_norm.weight,
         norm_bias=heads.prehead_norm.bias,
@@ -51,7 +59,7 @@ def _hidden_head(first: nn.Linear, final: nn.Linear) -> HiddenHead:
 
 
 def _mixture_head(heads: Heads) -> MixtureHead:
-    """What follows the hidden layer, a norm's weight and two linear maps with nothing between, is one map."""
+    """The head of the mixture; the norm's weight and the two linear maps after the hidden layer are joined to one."""
     first, inner = cast(nn.Linear, heads.head_w[0]), cast(nn.Linear, heads.head_w[4])
     norm, final = cast(nn.LayerNorm, heads.head_w[2]), heads.w_linear
     dtype = final.weight.dtype
@@ -62,9 +70,9 @@ def _mixture_head(heads: Heads) -> MixtureHead:
 
 
 def final_terms(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A float32 map [outputs, inputs] as a sum of terms [terms, outputs, inputs] in the dtype of the rows.
+    """Split a float32 map [outputs, inputs] into a sum of terms [terms, outputs, inputs] in another dtype.
 
-    Three numbers of bfloat16 make one of float32, so products of bfloat16 rows with them lose nothing.
+    A float32 number is the sum of three bfloat16 numbers, so products with bfloat16 rows lose no precision.
     """
     if dtype == weight.dtype:
         return weight[None]

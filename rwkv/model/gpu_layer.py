@@ -1,4 +1,4 @@
-"""A layer run by the kernels for GPUs: its weights in their form, and the layer over rows from empty states."""
+"""A layer on a GPU: its weights in the form of the kernels, and the layer over rows from empty states."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rwkv.model.channel_mixer import ChannelMixer
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.packing import StreamLayout
 from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.dropout import NO_DROP, Drop
@@ -16,11 +16,16 @@ from rwkv.ops.triton.layer import channel_mixing, time_mixing
 
 
 def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
-    """first: whether this is the stream's first layer. The gradients flow back to the mixer's weights."""
+    """The weights of a time mixer in the form of the kernels; gradients flow back to the mixer.
+
+    Args:
+        mixer: The time mixer.
+        first: Whether it is in the stream's first layer.
+    """
     projections = mixer.projections(first)
     weight = torch.cat([part.down.weight for part in projections])
     rows = tuple((part.lerp, len(part.down.weight)) for part in projections)
-    # A product copies the rows here and adds up their gradients in one launch, in a fixed order.
+    # A product copies the rows and sums their gradients in one launch, in a fixed order.
     lerp = _one_hot(rows, weight.device, weight.dtype) @ mixer.rkvdag_lerp.view(8, -1)
     return TimeWeights(
         norm_weight=mixer.layer_norm.weight,
@@ -33,9 +38,9 @@ def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
 
 
 @cache
-@torch.inference_mode(False)  # what an evaluation asks for first may be asked for in training later
+@torch.inference_mode(False)  # training may later use a tensor that evaluation cached
 def _one_hot(rows: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """For each (j, n) n rows whose entry j is 1: [sum of n, 8]."""
+    """For each (j, n) in `rows`, n one-hot rows of j: [sum of n, 8]."""
     numbers = torch.tensor([number for number, count in rows for _ in range(count)])
     return torch.nn.functional.one_hot(numbers, 8).to(device, dtype)
 
@@ -59,7 +64,7 @@ def _up_weights(projections: Sequence[Projection]) -> UpWeights:
 
 
 def channel_weights(mixer: ChannelMixer) -> ChannelWeights:
-    """The channel mixer's weights as the kernels take them."""
+    """The weights of a channel mixer in the form of the kernels."""
     norm = mixer.layer_norm
     return ChannelWeights(norm.weight, norm.bias, mixer.lerp_k.view(-1), mixer.W_k.weight, mixer.W_v.weight)
 
@@ -71,18 +76,28 @@ def run_fused(
     x: Tensor,
     v0: Tensor | None,
     layout: StreamLayout,
-    source: DropoutSource | None,
+    masks: DropoutMasks | None,
 ) -> tuple[Tensor, Tensor]:
-    """A layer over all rows of a stream, every group from an empty state: (x [N, C], v0 [N, C]).
+    """Run a layer over all rows of a stream, every group from an empty state.
 
-    rates: of the dropouts after the mixers and after the layer. Draws from the source in the order of the plain form.
+    Args:
+        time_mixer: The layer's time mixer.
+        channel_mixer: Its channel mixer.
+        rates: Dropout rates after each mixer and after the layer.
+        x: Rows in places of the stream, [N, C].
+        v0: v of the stream's first layer, [N, C]; None in that layer.
+        layout: The stream's layout.
+        masks: The dropout masks, drawn in the order of the plain form; None for no dropout.
+
+    Returns:
+        x [N, C] and v0 [N, C].
     """
     rate, layer_rate = rates
     rows = Rows(layout.source, None, layout.groups.runs)
-    x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, source))
-    drop, layer_drop = _drop(rate, source), _drop(layer_rate, source)
+    x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, masks))
+    drop, layer_drop = _drop(rate, masks), _drop(layer_rate, masks)
     return channel_mixing(x, channel_weights(channel_mixer), layout.source, drop, layer_drop), v0
 
 
-def _drop(rate: float, source: DropoutSource | None) -> Drop:
-    return NO_DROP if source is None or rate == 0 else Drop(rate, source.seed, source.next_use())
+def _drop(rate: float, masks: DropoutMasks | None) -> Drop:
+    return NO_DROP if masks is None or rate == 0 else Drop(rate, masks.seed, masks.next_use())

@@ -1,6 +1,6 @@
-"""The network up to its heads by the kernels for GPUs, as rwkv/model/slices.py has it in plain ops.
+"""The network before its heads on a GPU, like rwkv/model/slices.py in plain ops.
 
-The parts of a stream run one after another, carrying on the state of the group that is cut.
+The parts of a stream run one after another and carry over the state of the group that is cut.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from rwkv.ops.triton.arguments import ChannelWeights, EncoderWeights, InputColum
 
 @dataclass(frozen=True)
 class _Carried:
-    """Of one layer, what its cut group goes on from: both normalised inputs [1, C] and the state [1, H, K, K]."""
+    """The state of one layer that a cut group carries over: both shifts [1, C] and the WKV state [1, H, K, K]."""
 
     time_shift: Tensor
     channel_shift: Tensor
@@ -45,9 +45,14 @@ def _layer_weights(stream: Stream) -> list[_LayerWeights]:
 
 @torch.inference_mode()
 def rows_before_heads_fused(network: Network, batch: GpuBatch) -> Tensor:
-    """What the last stream says of each row: [N, C], in time order, for `Network.read_out`.
+    """Run the streams over a batch.
 
-    network: whose backend is TRITON. batch: on its device.
+    Args:
+        network: A network whose backend is TRITON.
+        batch: A batch on its device.
+
+    Returns:
+        The rows before the heads in time order, [N, C], for `Network.read_out`.
     """
     x = encode_fused(network.features2card, batch.rows)
     for stream, parts in zip(network.streams, batch.streams, strict=True):
@@ -56,7 +61,7 @@ def rows_before_heads_fused(network: Network, batch: GpuBatch) -> Tensor:
 
 
 def _run_stream(stream: Stream, x: Tensor, parts: Sequence[GpuPart]) -> Tensor:
-    """The stream's output [N, C] in its own order. x: [N, C] in the order of the stream before."""
+    """The stream's output [N, C] in its own order, from x [N, C] in the previous stream's order."""
     weights = _layer_weights(stream)
     if len(parts) == 1:
         return _run_part(weights, x.index_select(0, parts[0].places), parts[0], None)[0]
@@ -74,8 +79,8 @@ def _run_part(
 ) -> tuple[Tensor, list[_Carried]]:
     rows = Rows(part.source, None, part.plan)
     v0, after = None, []
-    for number, of in enumerate(weights):
-        x, v0, carried = _run_layer(of, x, v0, rows, part, None if before is None else before[number])
+    for number, layer in enumerate(weights):
+        x, v0, carried = _run_layer(layer, x, v0, rows, part, None if before is None else before[number])
         if carried is not None:
             after.append(carried)
     return x, after
@@ -84,26 +89,26 @@ def _run_part(
 def _run_layer(
     weights: _LayerWeights, x: Tensor, v0: Tensor | None, rows: Rows, part: GpuPart, before: _Carried | None
 ) -> tuple[Tensor, Tensor, _Carried | None]:
-    """A layer over the rows of a part: x, the stream's v0, and what is carried on, if its last group is cut."""
-    from rwkv.ops.triton.channel_mix import channel_mix_forward  # Triton is there with a GPU only
+    """Run a layer over a part: x, the stream's v0, and the carried state if the last group is cut."""
+    from rwkv.ops.triton.channel_mix import channel_mix_forward  # Triton exists only with a GPU
     from rwkv.ops.triton.time_mix import time_mix_forward
 
-    of_time, of_channel = weights
+    time, channel = weights
     time_shift = None if before is None else before.time_shift
     channel_shift = None if before is None else before.channel_shift
     state = None if before is None else before.wkv
     rows = rows._replace(before=time_shift)
     if not part.is_cut:
-        mixed, v0, _, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state)
-        return channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, None
-    time_after = _shift(x, of_time, part, time_shift)  # before x is overwritten
-    mixed, v0, state_after, _ = time_mix_forward(x, v0, of_time, rows, NO_DROP, state, final_groups=1)
-    carried = _Carried(time_after, _shift(mixed, of_channel, part, channel_shift), state_after)
-    return channel_mix_forward(mixed, of_channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, carried
+        mixed, v0, _, _ = time_mix_forward(x, v0, time, rows, NO_DROP, state)
+        return channel_mix_forward(mixed, channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, None
+    time_after = _shift(x, time, part, time_shift)  # before x is overwritten
+    mixed, v0, state_after, _ = time_mix_forward(x, v0, time, rows, NO_DROP, state, final_groups=1)
+    carried = _Carried(time_after, _shift(mixed, channel, part, channel_shift), state_after)
+    return channel_mix_forward(mixed, channel, rows.source, channel_shift, NO_DROP, NO_DROP), v0, carried
 
 
 def _shift(x: Tensor, weights: TimeWeights | ChannelWeights, part: GpuPart, before: Tensor | None) -> Tensor:
-    """What the last group's later rows are shifted to: its last review row, normalised, here or before."""
+    """The normalised last review row of the last group, in this part or before, to which its later rows are shifted."""
     if part.last_review < 0:
         return x.new_zeros(1, x.shape[1]) if before is None else before
     row = x[part.last_review : part.last_review + 1]
@@ -111,14 +116,14 @@ def _shift(x: Tensor, weights: TimeWeights | ChannelWeights, part: GpuPart, befo
 
 
 def encode_fused(features2card: nn.Sequential, rows: StoredRows) -> Tensor:
-    """x [N, C]: what `Network.features2card` makes of the rows' inputs (rwkv/model/inputs.py). rows: on the GPU."""
-    from rwkv.ops.triton.encode import encode_forward  # Triton is there with a GPU only
+    """Encode the inputs of stored rows (rwkv/model/inputs.py) and run `Network.features2card` on them: x [N, C]."""
+    from rwkv.ops.triton.encode import encode_forward  # Triton exists only with a GPU
 
     return encode_forward(rows, input_columns(rows.features.device), encoder_weights(features2card))
 
 
 def encoder_weights(features2card: nn.Sequential) -> EncoderWeights:
-    """The encoder's weights as the kernel takes them."""
+    """The weights of the encoder in the form of the kernel."""
     inner, outer = (cast(nn.Linear, features2card[place]) for place in (0, 3))
     norm = cast(nn.LayerNorm, features2card[2])
     return EncoderWeights(inner.weight, inner.bias, norm.weight, norm.bias, outer.weight, outer.bias, norm.eps)
@@ -126,7 +131,7 @@ def encoder_weights(features2card: nn.Sequential) -> EncoderWeights:
 
 @cache
 def input_columns(device: torch.device) -> InputColumns:
-    """The columns of codes and cycles, on a device."""
+    """The columns of identity codes and cycles, on a device."""
     columns = (
         [code.number for code in CODES for _ in range(code.width)],
         [component for code in CODES for component in range(code.width)],

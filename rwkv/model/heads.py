@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rwkv.model.dropout import DropoutSource, dropout
+from rwkv.model.dropout import DropoutMasks, dropout
 from rwkv.model.spec import CURVES, NetworkSpec
 from rwkv.vocab import RATINGS
 
@@ -13,14 +13,20 @@ _RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
 
 
 class Outputs(NamedTuple):
-    """What the network says of each row, in float32: w_logits [N, 128], ahead_logits [N, 128], p_logits [N, 4]."""
+    """The network's outputs of N rows, float32.
+
+    Attributes:
+        w_logits: Logits of the curves' weights, [N, 128].
+        ahead_logits: Corrections to the curve, [N, 128].
+        p_logits: Rating logits, [N, 4].
+    """
 
     w_logits: Tensor
     ahead_logits: Tensor
     p_logits: Tensor
 
 
-# What the engine keeps of a row's outputs side by side: the columns of each head. A head that is not here is not kept.
+# The columns of each head in the joined outputs that the engine keeps. A head that is not listed is not kept.
 COLUMNS = {
     "w_logits": slice(0, CURVES),
     "ahead_logits": slice(CURVES, 2 * CURVES),
@@ -30,17 +36,17 @@ KEPT_COLUMNS = max(columns.stop for columns in COLUMNS.values())
 
 
 def joined(outputs: Outputs) -> Tensor:
-    """The outputs in COLUMNS side by side, [N, 260]."""
+    """Join the outputs of the heads in COLUMNS: [N, outputs]."""
     return torch.cat([getattr(outputs, name) for name in COLUMNS], 1)
 
 
 def columns_of(joined: Tensor, name: str) -> Tensor:
-    """One head's part of `joined`, by its name in COLUMNS."""
+    """One head's columns of joined outputs, by its name in COLUMNS."""
     return joined[:, COLUMNS[name]]
 
 
 class Heads(nn.Module):
-    """From the last stream's rows to Outputs. The final linear maps keep full precision whatever the rest runs in."""
+    """The heads, from the last stream's rows to Outputs. The final linear maps always keep full precision."""
 
     FULL_PRECISION = ("w_linear", "ahead_linear", "p_linear")
 
@@ -51,7 +57,7 @@ class Heads(nn.Module):
         self.curve_dropout = spec.curve_dropout
         self.prehead_norm = nn.LayerNorm(channels)
         self.head_ahead_logits = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU())
-        # The dropout at place 3 has no weights; the place is kept for the published names.
+        # Index 3 was a dropout without weights; the identity preserves the published names.
         self.head_w = nn.Sequential(
             nn.Linear(channels, channels), nn.ReLU(), nn.LayerNorm(channels), nn.Identity(), nn.Linear(channels, hidden)
         )
@@ -64,22 +70,22 @@ class Heads(nn.Module):
             nn.init.zeros_(linear.bias)
         self.p_linear.bias.data.copy_(torch.tensor(_RATING_BIAS))
 
-    def read_out(self, x: Tensor, source: DropoutSource | None = None) -> Outputs:
-        """x [N, C], the rows of the last stream -> Outputs."""
-        x = dropout(self.prehead_norm(x), self.head_dropout, source)
-        return Outputs(*self._curve(x, source), p_logits=self._ratings(x))
+    def read_out(self, x: Tensor, masks: DropoutMasks | None = None) -> Outputs:
+        """Run all heads on the rows of the last stream, x [N, C]; `masks` are those of dropout."""
+        x = dropout(self.prehead_norm(x), self.head_dropout, masks)
+        return Outputs(*self._curve(x, masks), p_logits=self._ratings(x))
 
     def read_curve(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """w_logits and ahead_logits [N, 128] of rows x [N, C], without dropout and without the ratings."""
+        """The curve's heads alone, without dropout: w_logits and ahead_logits [N, 128] of rows x [N, C]."""
         return self._curve(self.prehead_norm(x), None)
 
     def read_ratings(self, x: Tensor) -> Tensor:
-        """p_logits [N, 4] of rows x [N, C], without dropout and without the other heads."""
+        """The rating head alone, without dropout: p_logits [N, 4] of rows x [N, C]."""
         return self._ratings(self.prehead_norm(x))
 
-    def _curve(self, x: Tensor, source: DropoutSource | None) -> tuple[Tensor, Tensor]:
+    def _curve(self, x: Tensor, masks: DropoutMasks | None) -> tuple[Tensor, Tensor]:
         precise = self.p_linear.weight.dtype
-        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, source))
+        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, masks))
         return self.w_linear(w.to(precise)), self.ahead_linear(self.head_ahead_logits(x).to(precise))
 
     def _ratings(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Encodings added to the stored columns: identity codes and calendar cycles, drawn from a counter hash (spec 3)."""
+"""Random encodings added to the stored columns: identity codes and calendar cycles from a counter hash (spec 3)."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _INCREMENT, _FIRST_FACTOR, _SECOND_FACTOR = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5
 
 
 def mix(z: int) -> int:
-    """A bijective scrambling of 64 unsigned bits."""
+    """Scramble an unsigned 64-bit number bijectively (splitmix64)."""
     z = (z + _INCREMENT) & _MASK
     z = ((z ^ (z >> 30)) * _FIRST_FACTOR) & _MASK
     z = ((z ^ (z >> 27)) * _SECOND_FACTOR) & _MASK
@@ -26,44 +26,69 @@ def mix(z: int) -> int:
 
 
 def counter_hash(*numbers: int, start: int = 0) -> int:
-    """h(x1, ..., xn) on unsigned 64 bits; `start` continues an earlier hash."""
+    """The hash h(x1, ..., xn) of unsigned 64-bit numbers; `start` continues an earlier hash."""
     for x in numbers:
         start = mix(start ^ (x & _MASK))
     return start
 
 
 def training_draw(epoch: int, segment: int) -> int:
-    """The draw of a segment in an epoch: fresh codes each time it is seen."""
+    """The draw of a segment in an epoch, so that its codes differ in every epoch."""
     return (counter_hash(epoch, segment) + 1) & _MASK
 
 
 @dataclass(frozen=True)
 class SequenceDraw:
-    """The random encodings of one sequence: the hash of (seed, draw, user), and the phase of each period in days."""
+    """The random encodings of one sequence.
+
+    Attributes:
+        prefix: Hash of (seed, draw, user), 64 unsigned bits.
+        phases: Phase of each period in days.
+    """
 
     prefix: int
     phases: tuple[int, ...]
 
 
 def draw_sequence(user: int, seed: int = EVALUATION_SEED, draw: int = EVALUATION_DRAW) -> SequenceDraw:
-    """The encodings of a user's sequence."""
+    """Draw the random encodings of a user's sequence."""
     prefix = counter_hash(seed, draw, user)
     phases = (counter_hash(_PHASE_STREAM, j, 0, start=prefix) % days for j, days in enumerate(CYCLE_DAYS))
     return SequenceDraw(prefix, tuple(phases))
 
 
 def identity_codes(prefix: Tensor, stream: int, entity: Tensor, width: int) -> Tensor:
-    """Codes in {-1.5, -0.5, 0.5, 1.5}, float32 [N, width].
+    """Compute the identity codes of entities.
 
-    prefix: int64 [N], bits of SequenceDraw.prefix (see `as_int64`). stream: its number in CodeSpec. entity: int [N].
+    Args:
+        prefix: Prefix of each row's SequenceDraw as signed bits, int64 [N]; see `as_int64`.
+        stream: Number of the stream in its CodeSpec.
+        entity: Number of each row's entity, integers [N].
+        width: Columns of a code.
+
+    Returns:
+        Codes with values -1.5, -0.5, 0.5 and 1.5, float32 [N, width].
+
+    Source: Spec 3.
     """
-    of_entity = _mix_tensor(_mix_tensor(prefix ^ stream) ^ entity.to(torch.int64))
+    entity_hash = _mix_tensor(_mix_tensor(prefix ^ stream) ^ entity.to(torch.int64))
     component = torch.arange(width, device=entity.device)
-    return ((_mix_tensor(of_entity[:, None] ^ component) & 3) - 1.5).to(torch.float32)
+    return ((_mix_tensor(entity_hash[:, None] ^ component) & 3) - 1.5).to(torch.float32)
 
 
 def cycles(day: Tensor, first_day: Tensor, phases: Tensor) -> Tensor:
-    """Calendar columns, float32 [N, 28]. day, first_day: int [N], days of the sequence. phases: int64 [N, 7]."""
+    """Compute the calendar columns.
+
+    Args:
+        day: Days from the sequence's first day, integers [N].
+        first_day: Day of the card's first row, integers [N].
+        phases: Phase of each period in days, int64 [N, periods].
+
+    Returns:
+        Sines and cosines of both days in each period, float32 [N, 4 * periods].
+
+    Source: Spec 3.
+    """
     period = _cycle_days(day.device)
     days = torch.stack([day, first_day], 1).to(torch.int64)
     angle = (
@@ -78,17 +103,22 @@ def _cycle_days(device: torch.device) -> Tensor:
 
 
 def encode_inputs(features: Tensor, codes: list[Tensor], calendar: Tensor) -> Tensor:
-    """The network's inputs [N, 92]: features [N, 24], codes of card, note, deck, preset, and the cycles [N, 28]."""
+    """Join the network's inputs [N, E]: features [N, F], codes of card, note, deck and preset, and calendar [N, 28]."""
     return torch.cat([features, *codes, calendar], 1)
 
 
 def row_codes(prefix: Tensor, entities: dict[str, Tensor]) -> list[Tensor]:
-    """The four blocks of identity codes of rows. prefix: int64 [N]; entities: per stream int [N]."""
+    """The blocks of identity codes of rows.
+
+    Args:
+        prefix: Prefix of each row's SequenceDraw as signed bits, int64 [N].
+        entities: Number of each row's entity by stream, integers [N].
+    """
     return [identity_codes(prefix, code.number, entities[code.stream], code.width) for code in CODES]
 
 
 def as_int64(unsigned: int) -> int:
-    """The same 64 bits as a signed number, for a tensor."""
+    """Reinterpret an unsigned 64-bit number as a signed one, for a tensor."""
     return unsigned - (1 << 64) if unsigned >> 63 else unsigned
 
 
@@ -101,5 +131,5 @@ def _mix_tensor(z: Tensor) -> Tensor:
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch's keeps the sign."""
+    """Shift right without extending the sign, as torch's operator would."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,4 +1,4 @@
-"""A few rows that share one past, by the native step where it fits: weights and states in its flat form."""
+"""Running a few rows that share one past, by the native kernel if it fits: weights and states in flat form."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -12,17 +12,17 @@ from rwkv.model.spec import CURVES, NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Layer
 from rwkv.ops.backend import Kernels
-from rwkv.ops.cpu.network_step import PackedNetwork, flat_weights, network_step, pack_linear
+from rwkv.ops.cpu.network_step import FlatNetwork, flat_linear, flat_weights, network_step
 
 
-def pack_network(network: Network) -> PackedNetwork:
-    """The weights as they are now; later changes of the network do not reach them."""
+def flatten_network(network: Network) -> FlatNetwork:
+    """Copy the network's present weights into the kernel's flat form."""
     spec = network.spec
     sizes = [spec.inputs, spec.input_hidden, spec.channels, spec.heads]
     sizes += [spec.decay_rank, spec.a_rank, spec.v_rank, spec.gate_rank, spec.head_hidden, CURVES]
-    for stream, of in zip(network.streams, spec.streams, strict=True):
-        sizes += [of.layers, stream.layers[0].channel_mixer.W_k.out_features]
-    return PackedNetwork(flat_weights(list(_weights(network))), tuple(sizes))
+    for stream, stream_spec in zip(network.streams, spec.streams, strict=True):
+        sizes += [stream_spec.layers, stream.layers[0].channel_mixer.W_k.out_features]
+    return FlatNetwork(flat_weights(list(_weights(network))), tuple(sizes))
 
 
 def _weights(network: Network) -> Iterator[Tensor]:
@@ -55,7 +55,7 @@ def _layer(block: Layer, first: bool) -> Iterator[Tensor]:
 
 def _linear(module: nn.Module) -> list[Tensor]:
     linear = cast(nn.Linear, module)
-    return pack_linear(linear.weight, linear.bias)
+    return flat_linear(linear.weight, linear.bias)
 
 
 def _norm(module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -64,18 +64,30 @@ def _norm(module: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def state_size(spec: NetworkSpec, stream: StreamSpec) -> int:
-    """S, the numbers of a flat state of one entity of a stream."""
+    """The length of the flat state of one entity of a stream."""
     return stream.layers * spec.channels * (2 + spec.head_width)
 
 
 def flat_state(state: StreamState) -> Tensor:
-    """States of G entities, float32 [G, S]: by layer time_shift, channel_shift and wkv [H, K (key), K (value)]."""
+    """Flatten the states of G entities.
+
+    Returns:
+        Flat states, float32 [G, state]: for each layer time_shift [C], channel_shift [C] and wkv [H, K (key),
+        K (value)].
+    """
     layers = [(layer.time_shift, layer.channel_shift, layer.wkv.mT.flatten(1)) for layer in state]
     return torch.cat([part for layer in layers for part in layer], 1)
 
 
 def unflat_state(flat: Tensor, seen: Tensor, spec: NetworkSpec, stream: StreamSpec) -> StreamState:
-    """The states of flat ones [G, S], as views; seen: bool [G], of which entities there was a review row."""
+    """Views of flat states as the states of a stream.
+
+    Args:
+        flat: Flat states, float32 [G, state].
+        seen: Whether each entity has a review row, bool [G].
+        spec: Sizes of the network.
+        stream: Sizes of the stream.
+    """
     channels, width = spec.channels, spec.head_width
     layers: Sequence[Tensor] = flat.unflatten(1, (stream.layers, -1)).unbind(1)
     return [
@@ -90,22 +102,29 @@ def unflat_state(flat: Tensor, seen: Tensor, spec: NetworkSpec, stream: StreamSp
 
 
 def split_states(state: StreamState) -> list[Tensor]:
-    """The flat state [1, S] of each of G entities, each in memory of its own, lest one keeps the others there."""
+    """The flat state [1, state] of each entity, in separate memory, so that one does not keep the others alive."""
     layers = [(layer.time_shift, layer.channel_shift, layer.wkv.mT.flatten(1)) for layer in state]
-    of_entities = zip(*(part.cpu().split(1) for layer in layers for part in layer), strict=True)
-    return [torch.cat(parts, 1) for parts in of_entities]
+    entities = zip(*(part.cpu().split(1) for layer in layers for part in layer), strict=True)
+    return [torch.cat(parts, 1) for parts in entities]
 
 
 def join_states(
     states: Sequence[Tensor | None], device: torch.device, spec: NetworkSpec, stream: StreamSpec
 ) -> StreamState:
-    """The states of entities with flat ones [1, S], None without a review, on a device: as the mixers take them."""
+    """Join flat states into the states of a stream.
+
+    Args:
+        states: Flat state [1, state] of each entity; None for an entity without a review.
+        device: Device of the result.
+        spec: Sizes of the network.
+        stream: Sizes of the stream.
+    """
     channels, width = spec.channels, spec.head_width
     seen = torch.tensor([state is not None for state in states], device=device)
     empty = torch.zeros(1, state_size(spec, stream))
     sizes = [2 * channels, channels * width] * stream.layers
-    of_entities = ((empty if state is None else state).split(sizes, 1) for state in states)
-    shifts_and_wkv = [torch.cat(parts).to(device) for parts in zip(*of_entities, strict=True)]
+    entities = ((empty if state is None else state).split(sizes, 1) for state in states)
+    shifts_and_wkv = [torch.cat(parts).to(device) for parts in zip(*entities, strict=True)]
     return [
         LayerState(
             time_shift=shifts[:, :channels],
@@ -118,23 +137,30 @@ def join_states(
 
 
 class FewRows:
-    """A network that is ready to run; its weights must not change while it is in use."""
+    """Runs a network on a few rows that share one past; the network's weights must not change meanwhile."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._packed = pack_network(network) if network.backend.kernels is Kernels.NATIVE else None
+        self._flat = flatten_network(network) if network.backend.kernels is Kernels.NATIVE else None
         self._empty = [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams]
 
     @torch.inference_mode()
     def __call__(self, inputs: Tensor, before: Sequence[Tensor | None], writes: int) -> tuple[Tensor, list[Tensor]]:
-        """inputs: [N, 92]. before: by stream the state [1, S] of the rows' entity, None where it has no review.
+        """Run rows independently of one another.
 
-        Returns what `network_step` does: (outputs [N, 260], by stream the states [writes, S] after the last rows).
+        Args:
+            inputs: The network's inputs, float32 [N, E].
+            before: Flat state [1, state] of the rows' entity in each stream; None for an entity without a review.
+            writes: Number of last rows whose new states are returned.
+
+        Returns:
+            The joined outputs of the heads [N, outputs], and for each stream the states [writes, state] after the last
+            rows.
         """
         seen = [state is not None for state in before]
         states = [empty if state is None else state for state, empty in zip(before, self._empty, strict=True)]
-        if self._packed is not None:
-            return network_step(self._packed, inputs, states, seen, writes)
+        if self._flat is not None:
+            return network_step(self._flat, inputs, states, seen, writes)
         return self._step(inputs, states, seen, writes)
 
     def _step(self, inputs: Tensor, before: list[Tensor], seen: list[bool], writes: int) -> tuple[Tensor, list[Tensor]]:
@@ -143,6 +169,6 @@ class FewRows:
             unflat_state(flat.to(device).expand(rows, -1), torch.full((rows,), known, device=device), spec, stream)
             for flat, known, stream in zip(before, seen, spec.streams, strict=True)
         ]
-        outputs, after = self._network.step(inputs.to(device), states)
+        outputs, new_states = self._network.step(inputs.to(device), states)
         last = torch.arange(rows - writes, rows, device=device)
-        return joined(outputs).cpu(), [flat_state([layer[last] for layer in state]).cpu() for state in after]
+        return joined(outputs).cpu(), [flat_state([layer[last] for layer in state]).cpu() for state in new_states]

@@ -1,4 +1,4 @@
-"""Rows in time order -> rows grouped by the entities of one stream. Pure functions on index tensors."""
+"""Packing: rows in time order become groups of rows, one group for each entity of a stream."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,16 @@ from rwkv.pytree import map_tensors
 
 @dataclass(frozen=True)
 class StreamLayout:
-    """How one stream sees the rows of a batch: a permutation, its groups, and where each row's token shift comes from.
+    """How one stream arranges the N rows of a batch in places, grouped by entity.
 
-    order int64 [N]: the row at each place of the stream; inverse int64 [N]: the place of each row.
-    groups: the packed groups, in places. previous_review int64 [N]: place of the latest earlier review row of the same
-    group, -1 if there is none. source int64 [N]: where its token shift comes from, itself if there is none.
-    group int64 [N]: the group of each place. last_review int64 [G]: place of a group's last
-    review row, -1 if it has none.
+    Attributes:
+        order: The row at each place, int64 [N].
+        inverse: The place of each row, int64 [N].
+        groups: The packed groups, in places.
+        previous_review: Place of the latest earlier review row of the same group, int64 [N]; -1 if there is none.
+        source: Place from which each place takes its token shift, int64 [N]; itself if there is no earlier review row.
+        group: The group of each place, int64 [N].
+        last_review: Place of each group's last review row, int64 [G]; -1 if there is none.
     """
 
     order: Tensor
@@ -30,21 +33,18 @@ class StreamLayout:
     last_review: Tensor
 
     def source_after(self, seen: Tensor) -> Tensor:
-        """`source` where groups go on: N + g for the last review row of group g before this batch, if seen [G]."""
+        """`source` for groups that continue from states: N + g stands for the state of group g, if seen [G]."""
         from_before = (self.previous_review < 0) & seen[self.group]
         return torch.where(from_before, len(self.group) + self.group, self.source)
 
     def to(self, device: torch.device) -> "StreamLayout":
-        """The same on another device."""
+        """A copy on another device."""
         if device.type == "cuda":
-            _ = self.groups.runs  # planned here, where nothing waits for the GPU
+            _ = self.groups.runs  # planned on the CPU, which need not wait for the GPU
         return map_tensors(lambda x: x.to(device, non_blocking=True), self)
 
     def padded(self, rows: int, groups: int) -> "StreamLayout":
-        """The same with query rows up to `rows`, in a group of their own, and empty groups up to `groups`.
-
-        Each added row keeps its place, and is its own token shift's source.
-        """
+        """A copy with query rows added up to `rows`, which form one group, and empty groups added up to `groups`."""
         added = torch.arange(len(self.order), rows)
         return StreamLayout(
             order=torch.cat([self.order, added]),
@@ -58,9 +58,11 @@ class StreamLayout:
 
 
 def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
-    """Group rows by entity, keeping their order within each.
+    """Group rows by entity and keep their order within each group.
 
-    entity: int [N], any numbers, rows in time order. is_query: bool [N]. Groups are ordered by entity number.
+    Args:
+        entity: Entity of each row, any integers [N]; the groups are in their order.
+        is_query: Whether each row is a query, bool [N].
     """
     order = torch.argsort(entity, stable=True)
     inverse = torch.empty_like(order)
@@ -87,11 +89,15 @@ def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
 
 @dataclass(frozen=True)
 class StreamPart:
-    """Some rows of a stream, side by side in it, of which no other part need be at hand.
+    """Consecutive places of a stream, which run without the other parts.
 
-    places int64 [n]: their rows in the batch. layout: theirs alone. source int64 [n]: where the token shift of each
-    comes from; n, for what the group before the cut carries. goes_on: whether its first group began in the part before.
-    is_cut: whether its last group ends in a later one. last_review: place of the last group's last review row, or -1.
+    Attributes:
+        places: Their rows in the batch, int64 [n].
+        layout: The layout of these rows alone.
+        source: Place from which each takes its token shift, int64 [n]; n stands for the carried state.
+        goes_on: Whether the first group began in an earlier part.
+        is_cut: Whether the last group continues in a later part.
+        last_review: Place of the last group's last review row; -1 if there is none.
     """
 
     places: Tensor
@@ -103,7 +109,7 @@ class StreamPart:
 
 
 def cut_stream(layout: StreamLayout, rows: int) -> tuple[StreamPart, ...]:
-    """A stream in parts of at most so many rows."""
+    """Cut a stream into parts of at most `rows` rows."""
     count = len(layout.order)
     return tuple(_part(layout, start, min(start + rows, count)) for start in range(0, count, rows))
 
@@ -125,7 +131,7 @@ def _part(layout: StreamLayout, start: int, stop: int) -> StreamPart:
 
 
 def source_of_states(seen: Tensor) -> Tensor:
-    """The place each of N rows is shifted to when it follows a state of its own: N + row if seen [N], else itself."""
+    """The source of N rows that each continue a state: N + row if its entity was seen [N], else the row itself."""
     places = _places(seen)
     return torch.where(seen, len(seen) + places, places)
 
@@ -135,14 +141,24 @@ def _places(like: Tensor) -> Tensor:
 
 
 def _latest_review(is_query: Tensor) -> Tensor:
-    """Place of the latest review row up to and including each place [N], across groups; -1 before the first."""
+    """The place of the latest review row up to and including each place, across groups, int64 [N]; -1 without any."""
     places = torch.where(is_query, -1, torch.arange(len(is_query)))
     return places.cummax(0).values if len(places) else places
 
 
 def last_review(x: Tensor, layout: StreamLayout, carried: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What a later batch is to carry: (x of each group's last review row [G, C], whether there is one [G])."""
-    here = layout.last_review >= 0
+    """The token shift that each group carries over to a later batch.
+
+    Args:
+        x: Normalised rows in places of the stream, [N, C].
+        layout: The stream's layout.
+        carried: The shift that each group has so far, [G, C]; None for empty states.
+        seen: Whether each group has one, bool [G]; None for empty states.
+
+    Returns:
+        x of each group's last review row, or the shift so far, [G, C]; and whether there is one, bool [G].
+    """
+    has_review = layout.last_review >= 0
     if carried is None or seen is None:
-        carried, seen = x.new_zeros(len(here), x.shape[1]), torch.zeros_like(here)
-    return torch.where(here[:, None], x[layout.last_review], carried.to(x.dtype)), here | seen
+        carried, seen = x.new_zeros(len(has_review), x.shape[1]), torch.zeros_like(has_review)
+    return torch.where(has_review[:, None], x[layout.last_review], carried.to(x.dtype)), has_review | seen

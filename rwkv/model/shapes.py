@@ -1,4 +1,4 @@
-"""Which network some weights are of: its sizes, stated beside them or read from their shapes, and what does not fit."""
+"""The sizes of a network from its weights: read from their shapes or their metadata, and checks that they fit."""
 
 import json
 import re
@@ -11,16 +11,16 @@ from torch import Tensor
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 
-# No size of a network is larger.
+# Largest allowed size.
 MOST = 4096
 
-# Integers are no weights: nothing says how they are scaled.
+# Integers are not accepted, since their scale is unknown.
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _DENSE = "dense tensors of " + ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
 _MOST_NAMES = 5
 _MOST_LETTERS = 200
 
-# A size, and where it is read: a weight, and the dimension of it.
+# For each size, the weight and the dimension from which it is read.
 _FIRST = "rwkv_modules.0.blocks.0.time_mixer."
 _READ_AT = {
     "channels": ("prehead_norm.weight", 0),
@@ -36,9 +36,9 @@ _BLOCK = re.compile(r"rwkv_modules\.([0-9])\.blocks\.([0-9]{1,2})\..*")
 
 
 def spec_of(weights: Mapping[str, Tensor]) -> NetworkSpec:
-    """The network that has these weights, read from their names and shapes, with the published rates of dropout.
+    """The sizes of the network with these weights, from names and shapes, with the published dropout rates.
 
-    A size that cannot be read is the published one; whether all weights fit is for `differences` to say.
+    A size that cannot be read is the published one; `differences` checks whether all weights fit.
     """
     places, sizes = dict(_READ_AT), {}
     matches = [_BLOCK.fullmatch(str(name)) for name in weights]
@@ -55,30 +55,34 @@ def spec_of(weights: Mapping[str, Tensor]) -> NetworkSpec:
 
 
 def stated_spec(text: str) -> NetworkSpec:
-    """The network that `spec_text` stated. Raises ValueError where the text states none."""
+    """The sizes of the network in a text from `spec_text`.
+
+    Raises:
+        ValueError: The text does not describe a network.
+    """
     sizes = json.loads(text)
     if not isinstance(sizes, dict) or sizes.keys() != PUBLISHED.sizes.keys():
         raise ValueError("the sizes of another kind of network")
     spec = _spec(sizes)
     if spec is None:
-        raise ValueError("sizes that no network has")
+        raise ValueError("the sizes do not form a network")
     return spec
 
 
 def spec_text(spec: NetworkSpec) -> str:
-    """The sizes of a network, to be stated beside its weights."""
+    """The sizes of a network as text for the metadata of a file."""
     return json.dumps(spec.sizes)
 
 
 @lru_cache(maxsize=8)
 def shapes_of(spec: NetworkSpec) -> dict[str, torch.Size]:
-    """Names and shapes of a network's weights, in its order."""
+    """The shapes of a network's weights by name, in its order."""
     with torch.device("meta"):
         return {name: weight.shape for name, weight in Network(spec).state_dict().items()}
 
 
 def differences(weights: Mapping[str, Tensor], spec: NetworkSpec) -> list[str]:
-    """A line for each way in which these are not the weights of a network; none where they are."""
+    """The problems of weights as those of a network, one line for each kind; empty if they fit."""
     expected = shapes_of(spec)
     kinds = {name: odd_kind(weights[name]) for name in expected if name in weights}
     names = {
@@ -91,11 +95,11 @@ def differences(weights: Mapping[str, Tensor], spec: NetworkSpec) -> list[str]:
             if kind is None and weights[name].shape != expected[name]
         ],
     }
-    return [f"{len(some)} {what}: {_some(some)}" for what, some in names.items() if some]
+    return [f"{len(affected)} {problem}: {_listed(affected)}" for problem, affected in names.items() if affected]
 
 
 def odd_kind(weight: Tensor) -> str | None:
-    """What a tensor is that no weight can be, in a word; None where it can be one."""
+    """The kind of a tensor that cannot be a weight, as a word; None for a usable one."""
     if weight.is_nested:
         return "nested"
     if weight.is_meta:
@@ -107,13 +111,13 @@ def odd_kind(weight: Tensor) -> str | None:
 
 
 def clipped(text: str) -> str:
-    """Words of a file as a terminal may show them."""
+    """Text from a file, made safe for a terminal and shortened."""
     clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return clean if len(clean) <= _MOST_LETTERS else clean[:_MOST_LETTERS] + "..."
 
 
 def different_sizes(spec: NetworkSpec, other: NetworkSpec) -> tuple[str, str]:
-    """The sizes that differ, in words: those of the one, and those of the other; empty where none does."""
+    """The differing sizes of two networks as text: those of `spec` and those of `other`; empty if there are none."""
     sizes, others = spec.sizes, other.sizes
     names = [name for name in sizes if sizes[name] != others[name]]
     return _stated(sizes, names), _stated(others, names)
@@ -130,7 +134,7 @@ def _size(weight: Tensor | None, dimension: int) -> int | None:
 
 
 def _spec(sizes: dict[str, int]) -> NetworkSpec | None:
-    """The network of these sizes, else the published ones; None where there can be no such network."""
+    """The network with these sizes and the published ones for the rest; None if they do not form a network."""
     if not all(type(size) is int and 1 <= size <= MOST for size in sizes.values()):
         return None
     spec = PUBLISHED.with_sizes(sizes)
@@ -138,6 +142,6 @@ def _spec(sizes: dict[str, int]) -> NetworkSpec | None:
     return spec if is_whole else None
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     more = len(names) - _MOST_NAMES
     return ", ".join(clipped(str(name)) for name in names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,8 +1,8 @@
-"""The network over batches of any length in plain ops, in bounded memory and without gradients.
+"""Running the network over long batches in plain ops, in bounded memory and without gradients.
 
-Each stream runs over all rows before the next begins, slice by slice along its packed groups. Of all states only that
-of the group which a slice boundary cuts is carried on, so the result is that of `Network.forward`. The same by the
-kernels for GPUs: rwkv/model/gpu_network.py.
+Each stream runs over all rows before the next begins, slice by slice along its packed groups. Only the state of the
+group that a slice boundary cuts is carried over, so the result equals that of `Network.forward`. See
+rwkv/model/gpu_network.py for the same on a GPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from rwkv.model.packing import StreamPart
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
 
-# Few enough rows to bound memory; on a GPU enough of them to hide the launches.
+# Rows of a slice: few enough to bound the memory, and on a GPU enough to hide the launches.
 ROWS_OF_A_SLICE = 16_384
 ROWS_OF_A_GPU_SLICE = 262_144
 
 
 def rows_of_a_slice(device: torch.device) -> int:
-    """How many rows run at a time on a device."""
+    """The rows of a slice on a device."""
     return ROWS_OF_A_GPU_SLICE if device.type == "cuda" else ROWS_OF_A_SLICE
 
 
@@ -33,9 +33,17 @@ def rows_before_heads(
     rows: int,
     slice_rows: int,
 ) -> Tensor:
-    """What the last stream says of each row: [N, C], in time order, for `Network.read_out`.
+    """Run the streams over a batch.
 
-    encode: gives the inputs [n, 92] of a slice of rows. streams: the parts of each, see `cut_stream`.
+    Args:
+        network: The network, ready to predict.
+        encode: Gives the inputs [n, E] of a slice of rows.
+        streams: The parts of each stream, see `cut_stream`.
+        rows: Number of rows N.
+        slice_rows: Rows that are encoded at a time.
+
+    Returns:
+        The rows before the heads in time order, [N, C], for `Network.read_out`.
     """
     device = network.device
     x = torch.empty(rows, network.spec.channels, dtype=network.dtype, device=device)
@@ -47,13 +55,13 @@ def rows_before_heads(
 
 
 def slices(rows: int, slice_rows: int) -> list[slice]:
-    """0..rows-1 in slices of at most slice_rows."""
+    """Slices of at most slice_rows that cover 0..rows-1."""
     return [slice(start, min(start + slice_rows, rows)) for start in range(0, rows, slice_rows)]
 
 
 def _run_parts(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
     """Replace the rows of x by the stream's output."""
-    # Indexing by a tensor copies; a slice would keep the states of all groups alive.
+    # Indexing by a tensor copies. A slice would keep the states of all groups in memory.
     last = torch.tensor([-1], device=x.device)
     carried: StreamState | None = None
     for part in parts:
@@ -64,7 +72,7 @@ def _run_parts(stream: Stream, x: Tensor, parts: Sequence[StreamPart]) -> None:
 
 
 def _states_before(stream: Stream, x: Tensor, groups: int, first: StreamState | None) -> StreamState:
-    """Empty states of all groups but the first, which goes on from `first` where there is one."""
+    """The states before a part: empty, except that the first group continues from `first` if given."""
     layers = stream.layers
     with x.device:
         states = empty_state(len(layers), groups, x.shape[1], layers[0].time_mixer.heads)

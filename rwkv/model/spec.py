@@ -1,17 +1,24 @@
-"""The shape of the network (spec 4)."""
+"""The sizes of the network (spec 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rwkv.vocab import FEATURE_NAMES
 
-# A factor that is a quotient of widths, times the one, gives the other but for this.
+# Tolerance when a width is computed as a factor times another width.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """One stack of layers. channel_factor: width of the channel mixer as a multiple of C."""
+    """The sizes of one stream.
+
+    Attributes:
+        name: Name of the stream.
+        layers: Number of layers.
+        channel_factor: Width of the channel mixer's hidden layer as a multiple of C.
+        dropout: Dropout rate after each mixer.
+    """
 
     name: str
     layers: int
@@ -19,13 +26,19 @@ class StreamSpec:
     dropout: float
 
     def inner(self, channels: int) -> int:
-        """The inner width of the channel mixer."""
+        """Width of the channel mixer's hidden layer for C channels."""
         return int(self.channel_factor * channels + _ROUNDING)
 
 
 @dataclass(frozen=True)
 class CodeSpec:
-    """Identity codes of one stream: `number` names the stream in the hash, `width` columns."""
+    """The identity codes of one stream.
+
+    Attributes:
+        stream: Name of the stream.
+        number: Number of the stream in the hash.
+        width: Columns of a code.
+    """
 
     stream: str
     number: int
@@ -35,9 +48,9 @@ class CodeSpec:
 # Blocks of identity codes, in column order (spec 3).
 CODES = (CodeSpec("card_id", 0, 12), CodeSpec("note_id", 1, 12), CodeSpec("deck_id", 2, 8), CodeSpec("preset_id", 3, 8))
 CYCLE_DAYS = (3, 7, 30, 100, 365, 3650, 36500)
-# Curves of which a forgetting curve is made: their stabilities are fixed, see `curve_stabilities`.
+# Number of curves in the mixture of a forgetting curve; their stabilities are fixed, see `curve_stabilities`.
 CURVES = 128
-# Channels of a head, where nobody gives the heads.
+# Default channels of a head.
 HEAD_CHANNELS = 32
 # Hidden columns of the encoder and of the heads, as a multiple of C.
 _HIDDEN_FACTOR = 4
@@ -46,7 +59,7 @@ ENCODED_INPUTS = len(FEATURE_NAMES) + sum(code.width for code in CODES) + 4 * le
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """All sizes and dropout rates. The defaults are the published network."""
+    """All sizes and dropout rates of a network; the defaults are those of the published one."""
 
     inputs: int = ENCODED_INPUTS
     channels: int = 128
@@ -69,7 +82,7 @@ class NetworkSpec:
     )
 
     def with_dropout(self, share: float) -> "NetworkSpec":
-        """The same network, all rates of dropout times `share`."""
+        """A copy with all dropout rates multiplied by `share`."""
         return replace(
             self,
             layer_dropout=share * self.layer_dropout,
@@ -81,10 +94,15 @@ class NetworkSpec:
     def resized(
         self, channels: int | None = None, heads: int | None = None, layers: Sequence[int] | None = None
     ) -> "NetworkSpec":
-        """The same network with C channels, heads of 32 channels or so many `heads`, and so many layers by stream.
+        """A copy of another size; None keeps a size.
 
-        None: as here. The hidden columns of the encoder and of the heads become 4 C. Raises ValueError where the
-        channels cannot be shared out among the heads.
+        Args:
+            channels: C. The hidden columns of the encoder and of the heads become 4 C.
+            heads: Number of heads; by default each has 32 channels if `channels` is given.
+            layers: Number of layers of each stream.
+
+        Raises:
+            ValueError: The channels are not a multiple of the heads.
         """
         spec = self
         if layers is not None:
@@ -96,17 +114,17 @@ class NetworkSpec:
             spec = replace(spec, channels=channels, input_hidden=hidden, head_hidden=hidden)
         spec = replace(spec, heads=heads or spec.heads)
         if spec.channels % spec.heads != 0:
-            raise ValueError(f"{spec.channels} channels cannot be shared out among {spec.heads} heads")
+            raise ValueError(f"{spec.channels} channels are not a multiple of {spec.heads} heads")
         return spec
 
     @property
     def head_width(self) -> int:
-        """K, the channels of one head."""
+        """K, the channels of a head."""
         return self.channels // self.heads
 
     @property
     def sizes(self) -> dict[str, int]:
-        """All that decides the shapes of the weights, by name: what a file of weights says of its network."""
+        """All sizes that determine the shapes of the weights, by name, as in the metadata of a file of weights."""
         names = ("inputs", "channels", "heads", "input_hidden", "head_hidden")
         ranks = ("decay_rank", "a_rank", "v_rank", "gate_rank")
         sizes = {name: getattr(self, name) for name in (*names, *ranks)}
@@ -115,7 +133,7 @@ class NetworkSpec:
         return sizes
 
     def with_sizes(self, sizes: dict[str, int]) -> "NetworkSpec":
-        """The same with other sizes, each by its name in `sizes`; those that are not named are as here."""
+        """A copy with some sizes replaced, by their names in the property `sizes`."""
         sizes = self.sizes | sizes
         streams = tuple(
             replace(

@@ -1,4 +1,4 @@
-"""What a stream remembers of an entity between rows."""
+"""The state of a stream's entities between rows."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,13 @@ from rwkv.pytree import map_tensors
 
 @dataclass(frozen=True)
 class LayerState:
-    """State of one layer for G entities (or rows). Float32 whatever the network computes in.
+    """The state of one layer for G entities, always in float32.
 
-    time_shift, channel_shift [G, C]: the last review row's normalised input of the two mixers. wkv [G, H, K, K].
-    seen bool [G]: whether there was a review row; where not, the shifts are not used.
+    Attributes:
+        time_shift: Normalised input of the time mixer at each entity's last review row, [G, C].
+        channel_shift: Normalised input of the channel mixer at that row, [G, C].
+        wkv: State of the recurrence, [G, H, K, K].
+        seen: Whether the entity has a review row, bool [G]; otherwise the shifts are not used.
     """
 
     time_shift: Tensor
@@ -29,7 +32,7 @@ StreamState = list[LayerState]
 
 
 def empty_state(layers: int, entities: int, channels: int, heads: int) -> StreamState:
-    """The state of entities without a review."""
+    """The states of `entities` entities without a review, one for each layer."""
     width = channels // heads
     return [
         LayerState(

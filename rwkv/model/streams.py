@@ -1,4 +1,4 @@
-"""A stream: a stack of layers, each a time mixer and a channel mixer on a residual (spec 4)."""
+"""A stream: a stack of layers, each with a time mixer and a channel mixer on a residual (spec 4)."""
 
 from typing import cast
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rwkv.model.channel_mixer import ChannelMixer
-from rwkv.model.dropout import DropoutSource, add_dropped, dropout
+from rwkv.model.dropout import DropoutMasks, add_dropped, dropout
 from rwkv.model.gpu_layer import run_fused
 from rwkv.model.packing import StreamLayout, last_review
 from rwkv.model.spec import NetworkSpec, StreamSpec
@@ -26,22 +26,22 @@ class Layer(nn.Module):
         self.channel_mixer = ChannelMixer(spec.channels, stream.inner(spec.channels), layer, stream.layers)
 
     def forward(
-        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, source: DropoutSource | None
+        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, masks: DropoutMasks | None
     ) -> tuple[Tensor, Tensor]:
-        """Rows of a batch from empty states. Returns (x [N, C], v0 [N, C])."""
+        """Run rows of a batch from empty states. Returns x [N, C] and v0 [N, C]."""
         if backend.kernels is Kernels.TRITON:
             rates = self.dropout, self.layer_dropout
-            return run_fused(self.time_mixer, self.channel_mixer, rates, x, v0, layout, source)
+            return run_fused(self.time_mixer, self.channel_mixer, rates, x, v0, layout, masks)
         mixed, v0, _, _ = self.time_mixer(x, v0, layout, backend)
-        x = add_dropped(x, mixed, self.dropout, source)
+        x = add_dropped(x, mixed, self.dropout, masks)
         mixed, _ = self.channel_mixer(x, layout, backend)
-        x = add_dropped(x, mixed, self.dropout, source)
-        return dropout(x, self.layer_dropout, source), v0
+        x = add_dropped(x, mixed, self.dropout, masks)
+        return dropout(x, self.layer_dropout, masks), v0
 
     def resume(
         self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, state: LayerState
     ) -> tuple[Tensor, Tensor, LayerState]:
-        """Rows of a batch from the states [G] of its groups, without dropout; also returns the states after it."""
+        """Run rows of a batch from the states of its G groups, without dropout. Also returns the states after it."""
         mixed, v0, time_x, wkv = self.time_mixer(x, v0, layout, backend, state)
         x = x + mixed
         mixed, channel_x = self.channel_mixer(x, layout, backend, state)
@@ -50,7 +50,7 @@ class Layer(nn.Module):
         return x + mixed, v0, LayerState(time_shift.float(), channel_shift.float(), wkv, seen)
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
-        """One row for each of N states; the new states are those after a review row."""
+        """Run one row for each of N states. The returned states are those after a review row."""
         mixed, v0, time_x, wkv = self.time_mixer.step(x, v0, state)
         x = x + mixed
         mixed, channel_x = self.channel_mixer.step(x, state)
@@ -58,7 +58,7 @@ class Layer(nn.Module):
 
 
 class Stream(nn.Module):
-    """The layers of one stream over rows in places of the stream."""
+    """The layers of one stream; they run on rows in places of the stream."""
 
     def __init__(self, spec: NetworkSpec, stream: StreamSpec) -> None:
         super().__init__()
@@ -67,23 +67,30 @@ class Stream(nn.Module):
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers in the order in which they run."""
+        """The layers, in the order in which they run."""
         return cast(list[Layer], list(self.blocks))
 
     def forward(
-        self, x: Tensor, layout: StreamLayout, source: DropoutSource | None = None, backend: Backend | None = None
+        self, x: Tensor, layout: StreamLayout, masks: DropoutMasks | None = None, backend: Backend | None = None
     ) -> Tensor:
-        """All rows of a batch, every group from an empty state. x [N, C] -> [N, C].
+        """Run all rows of a batch, every group from an empty state.
 
-        backend: of the network, None for the fastest one that takes x.
+        Args:
+            x: Rows in places of the stream, [N, C].
+            layout: The stream's layout.
+            masks: The dropout masks; None for evaluation.
+            backend: The network's backend; None for the fastest one that fits x.
+
+        Returns:
+            The stream's output, [N, C].
         """
         v0, backend = None, backend or self._backend_for(x)
         for block in self.layers:
-            x, v0 = block(x, v0, layout, backend, source)
+            x, v0 = block(x, v0, layout, backend, masks)
         return x
 
     def resume(self, x: Tensor, layout: StreamLayout, states: StreamState) -> tuple[Tensor, StreamState]:
-        """All rows of a batch, every group from its state; returns the states after the batch."""
+        """Run all rows of a batch, every group from its state. Also returns the states after the batch."""
         v0, after, backend = None, [], self._backend_for(x)
         for block, state in zip(self.layers, states, strict=True):
             x, v0, state = block.resume(x, v0, layout, backend, state)
@@ -91,7 +98,7 @@ class Stream(nn.Module):
         return x, after
 
     def step(self, x: Tensor, states: StreamState) -> tuple[Tensor, StreamState]:
-        """One row for each of N states [N]; the new states are those after a review row."""
+        """Run one row for each of N states. The returned states are those after a review row."""
         v0, after = None, []
         for block, state in zip(self.layers, states, strict=True):
             x, v0, state = block.step(x, v0, state)

@@ -1,4 +1,4 @@
-"""The time mixer of RWKV-7 (spec 4): forward and step share all parts, and differ only in how they read the state."""
+"""The time mixer of RWKV-7 (spec 4). `forward` and `step` share all parts and differ only in how they use the state."""
 
 from itertools import chain
 from typing import NamedTuple
@@ -17,7 +17,14 @@ from rwkv.ops.wkv import wkv, wkv_read, wkv_write
 
 
 class Projected(NamedTuple):
-    """What a row brings into the recurrence, [N, C] each: r, the other arguments, the gate, and the first layer's v."""
+    """The arguments of the recurrence for N rows, [N, C] each.
+
+    Attributes:
+        r: Receptance.
+        inputs: The other arguments.
+        gate: Gate of the output.
+        v0: v of the stream's first layer.
+    """
 
     r: Tensor
     inputs: WkvInputs
@@ -26,9 +33,13 @@ class Projected(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """What a time mixer makes of one of its interpolations by linear maps, see `TimeMixer.project`.
+    """The linear maps of one interpolation of a time mixer, see `TimeMixer.project`.
 
-    lerp: the number of the interpolation. down: the map, or the first of two through few columns. up: the second one.
+    Attributes:
+        name: Name of the result.
+        lerp: Number of the interpolation.
+        down: The only map, or the first of two of low rank.
+        up: The second map, if any.
     """
 
     name: str
@@ -38,13 +49,13 @@ class Projection(NamedTuple):
 
     @property
     def weights(self) -> list[Tensor]:
-        """The maps in their order, each followed by its bias if it has one."""
+        """The weights of the maps in order, each followed by its bias if it has one."""
         maps = [self.down] if self.up is None else [self.down, self.up]
         return [weight for linear in maps for weight in (linear.weight, linear.bias) if weight is not None]
 
 
 class LoRA(nn.Module):
-    """B_and_lamb(inner(A(x))), low-rank with a bias."""
+    """The low-rank map B_and_lamb(A(x)) with a bias."""
 
     def __init__(self, channels: int, rank: int, bias: Tensor) -> None:
         super().__init__()
@@ -60,7 +71,13 @@ class LoRA(nn.Module):
 
 
 class TimeMixer(nn.Module):
-    """Mixes the rows of a group over time. layer, layers: place in the stream, which sets the initial weights."""
+    """Mixes the rows of a group over time.
+
+    Args:
+        spec: Sizes of the network.
+        layer: Number of the layer in its stream, which sets the initial weights.
+        layers: Number of layers of the stream.
+    """
 
     def __init__(self, spec: NetworkSpec, layer: int, layers: int) -> None:
         super().__init__()
@@ -96,7 +113,12 @@ class TimeMixer(nn.Module):
         orthogonal(self.lora_B_g.weight)
 
     def project(self, mixed: tuple[Tensor, ...], v0: Tensor | None) -> Projected:
-        """mixed: eight [N, C], the interpolations of spec 4 in its order. v0: None in the stream's first layer."""
+        """Apply the linear maps.
+
+        Args:
+            mixed: The eight interpolations [N, C], in the order of spec 4.
+            v0: v of the stream's first layer, [N, C]; None in that layer.
+        """
         m_r, m_k, m_v, m_d, m_a, m_g, m_k_scale, m_v_scale = mixed
         v = self.W_v(m_v)
         return Projected(
@@ -115,43 +137,58 @@ class TimeMixer(nn.Module):
             v0=v if v0 is None else v0,
         )
 
-    def finish(self, out: Tensor, of: Projected) -> Tensor:
-        """The mixer's output [N, C] from what the recurrence read, out [N, C]."""
-        norm, bonus = self.out_group_norm, self.bonus.view(self.heads, -1)
-        return self.W_o(wkv_output(out, of.r, of.inputs.v, of.inputs.b, of.gate, bonus, norm.weight, norm.bias))
+    def finish(self, out: Tensor, projected: Projected) -> Tensor:
+        """The mixer's output [N, C] from the recurrence's output `out` [N, C]."""
+        norm, bonus, inputs = self.out_group_norm, self.bonus.view(self.heads, -1), projected.inputs
+        gated = wkv_output(out, projected.r, inputs.v, inputs.b, projected.gate, bonus, norm.weight, norm.bias)
+        return self.W_o(gated)
 
     def mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Normalise rows and interpolate each with the row it is shifted to: see `token_mix`."""
+        """Normalise rows and interpolate each with its source row, see `token_mix`."""
         lerps = self.rkvdag_lerp.view(8, -1)
         return token_mix(x, self.layer_norm.weight, self.layer_norm.bias, lerps, source, before)
 
     def forward(
         self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, state: LayerState | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """All rows of a stream at once. Returns (output [N, C], v0, normalised x [N, C], final WKV state)."""
+        """Run all rows of a stream at once.
+
+        Args:
+            x: Rows in places of the stream, [N, C].
+            v0: v of the stream's first layer, [N, C]; None in that layer.
+            layout: The stream's layout.
+            backend: What runs the network.
+            state: States of the groups before the rows; None for empty ones.
+
+        Returns:
+            The output [N, C], v0 [N, C], the normalised x [N, C], and the WKV states after the rows [G, H, K, K].
+        """
         source, before, wkv_state = layout.source, None, None
         if state is not None:
             source, before, wkv_state = layout.source_after(state.seen), state.time_shift, state.wkv
         if backend.kernels is Kernels.NATIVE:
             return time_mix(x, v0, self._weights(v0 is None), layout.groups, source, before, wkv_state)
         mixed, normed = self.mix(x, source, before)
-        of = self.project(mixed, v0)
-        r, log_decay, k_hat, v, b = (self._by_head(part) for part in (of.r, *of.inputs))
+        projected = self.project(mixed, v0)
+        r, log_decay, k_hat, v, b = (self._by_head(part) for part in (projected.r, *projected.inputs))
         out, final = wkv(r, log_decay, k_hat, v, b, layout.groups, wkv_state)
-        return self.finish(out.flatten(1), of), of.v0, normed, final
+        return self.finish(out.flatten(1), projected), projected.v0, normed, final
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One row for each of N states. Returns the same as `forward`; the states are those after a review row."""
+        """Run one row for each of N states. Returns the same as `forward`, with states after a review row."""
         mixed, normed = self.mix(x, source_of_states(state.seen), state.time_shift)
-        of = self.project(mixed, v0)
-        r, log_decay, k_hat, v, b = (self._by_head(part).to(state.wkv.dtype) for part in (of.r, *of.inputs))
+        projected = self.project(mixed, v0)
+        r, log_decay, k_hat, v, b = (
+            self._by_head(part).to(state.wkv.dtype) for part in (projected.r, *projected.inputs)
+        )
         out = wkv_read(state.wkv, r, log_decay, k_hat, v, b).flatten(1).to(x.dtype)
-        return self.finish(out, of), of.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
+        return self.finish(out, projected), projected.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
 
     def projections(self, first: bool) -> list[Projection]:
-        """All linear maps of the interpolations, in the order in which every kernel takes them.
+        """All linear maps of the interpolations, in the order of every kernel.
 
-        first: of the stream's first layer, which mixes no values.
+        Args:
+            first: Whether to leave out the maps that the stream's first layer lacks.
         """
         d, a, v_mix = self.d_lora_mlp, self.a_lora_simple, self.v_lora_simple
         return [
@@ -167,13 +204,13 @@ class TimeMixer(nn.Module):
         ]
 
     def _weights(self, first: bool) -> list[Tensor]:
-        """All weights in the order of rwkv/ops/cpu/csrc/time_mix.h, where those that a first layer lacks come last."""
-        of_all = [part.weights for part in self.projections(True)]
-        of_others = [part.weights for part in self.projections(first) if part.name == "v_mix"]
+        """All weights in the order of rwkv/ops/cpu/csrc/time_mix.h; those that a first layer lacks come last."""
+        common = [part.weights for part in self.projections(True)]
+        later_only = [part.weights for part in self.projections(first) if part.name == "v_mix"]
         norm = self.out_group_norm
-        weights = [self.layer_norm.weight, self.layer_norm.bias, self.rkvdag_lerp.view(8, -1), *chain(*of_all)]
+        weights = [self.layer_norm.weight, self.layer_norm.bias, self.rkvdag_lerp.view(8, -1), *chain(*common)]
         weights += [self.bonus.view(self.heads, -1), norm.weight, norm.bias, self.W_o.weight]
-        return [*weights, *chain(*of_others)]
+        return [*weights, *chain(*later_only)]
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(len(x), self.heads, -1)

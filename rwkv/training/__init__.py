@@ -1,1 +1,1 @@
-"""Loss, optimiser and the training loop."""
+"""Training: the loss, the optimisers, one step, and the files of a run."""

@@ -11,14 +11,14 @@ EPS = 1e-18
 
 
 class AdamW(torch.optim.AdamW):
-    """torch's AdamW; see `Optimizer` for what a training step asks of it.
+    """torch's AdamW with the members that `Optimizer` requires.
 
     Args:
-        groups: parameter groups, each with its weight decay.
-        rate: the learning rate of all groups. With a tensor, on a GPU, a step can be recorded: the host reads nothing.
+        groups: Parameter groups, each with its weight decay.
+        rate: Learning rate of all groups. With a tensor on a GPU, a step can be recorded as a CUDA graph.
     """
 
-    # torch's fused kernel reads both.
+    # Both are read by torch's fused kernel.
     found_inf: Tensor | None = None
     grad_scale: Tensor | None = None
 
@@ -27,5 +27,5 @@ class AdamW(torch.optim.AdamW):
         super().__init__(groups, lr=rate, betas=BETAS, eps=EPS, fused=on_gpu or None, capturable=on_gpu)
 
     def state_shapes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, torch.Size]:
-        """Shapes of the tensors that are kept for a parameter of a group."""
+        """Shapes of the state tensors of a parameter in a group."""
         return {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}

@@ -1,6 +1,6 @@
-"""Weights adapted to people: the heads learn from the first part of each history and are judged on its end.
+"""Adapting weights to people: the heads learn from the first part of each history and are judged on its last part.
 
-What the streams make of a history stays as it is, so it is made once, and the steps over it take a moment each.
+The streams are frozen, so they run over each history only once, and a step of the heads is cheap.
 """
 
 import copy
@@ -33,32 +33,33 @@ from rwkv.training.optimizer import CLIP_NORM, Optimizer, make_optimizer, set_le
 
 NAMES = AHEAD, IMM = "RWKV", "RWKV-P"
 
-# Of the reviews that are judged: the first share is learnt from, the next says when to stop, the last is kept aside.
+# Shares of the judged reviews: the first part is learnt from, the next decides when to stop, the last is kept aside.
 LEARNT_SHARE, KEPT_SHARE = 0.64, 0.20
-# With fewer of them, of all people together, what was learnt on eight real people made their next reviews worse.
+# Fewest judged reviews of all people together. With fewer, adapting made the next reviews of eight real people worse.
 FEWEST_JUDGED = 1000
-# Of each of them: enough for all three parts.
+# Fewest judged reviews of one person, enough for all three parts.
 FEWEST_OF_A_PERSON = 60
 
 RATE = 1e-4
-# Rows of a step, shared out among the people.
+# Rows of a step, divided among the people.
 ROWS = 512
 STEPS_OF_A_ROUND = 5
-# More made RWKV worse, on real people, whatever the part that says when to stop had said.
+# On real people, more rounds made RWKV worse, even where the stopping part had improved.
 MOST_ROUNDS = 12
 
-# What each prediction has to itself, and what moves. The norm before the heads is of both, so it stays.
+# Prefixes of the weights that each prediction has alone; these are trained. The shared norm before the heads is frozen.
 _HEADS = {AHEAD: ("head_w.", "head_ahead_logits.", "w_linear.", "ahead_linear."), IMM: ("head_p.", "p_linear.")}
-_MOVING = _HEADS[AHEAD] + _HEADS[IMM]
+_TRAINED = _HEADS[AHEAD] + _HEADS[IMM]
 
-# LogLoss by the name of the prediction.
+# LogLoss by name of the prediction.
 Losses = dict[str, float]
-Tell = Callable[[str], None]
+# Receives the name of each stage as it begins.
+ReportStage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where a history is cut, as reviews of its table: learnt from before `stop`, and stopped by before `kept`."""
+    """The cuts of a history, as rows of its table: learnt part, stopping part from `stop`, kept part from `kept`."""
 
     stop: int
     kept: int
@@ -66,7 +67,7 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Judged:
-    """One person's `reviews` that were kept aside, before and after."""
+    """The LogLoss of one person's kept part before and after adapting, and its number of judged reviews."""
 
     user: int
     reviews: int
@@ -76,10 +77,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Adapted:
-    """network: with the heads of those predictions that are `better` for it, the others as they were.
+    """The result of adapting a network.
 
-    steps: by prediction, how many its heads have learnt. people: what these heads are worth, also where they were
-    refused.
+    Attributes:
+        network: The network with the new heads of the predictions in `better`, and the old heads of the others.
+        steps: Training steps of the heads of each prediction.
+        people: The result for each person with all new heads, including those not in `better`.
+        better: The predictions that improved on the kept parts.
     """
 
     network: Network
@@ -89,22 +93,22 @@ class Adapted:
 
     @property
     def before(self) -> Losses:
-        """Means over people."""
-        return _means([one.before for one in self.people])
+        """The mean over people before adapting."""
+        return _means([person.before for person in self.people])
 
     @property
     def after(self) -> Losses:
-        """Means over people, by the heads that were learnt."""
-        return _means([one.after for one in self.people])
+        """The mean over people with all new heads."""
+        return _means([person.after for person in self.people])
 
 
 def judged_reviews(table: RevlogTable) -> Bools:
-    """Which reviews [R] are judged: those on a later day than the card's review before, where that is known."""
+    """Whether each review is judged, bool [R]: its card has an earlier review, on an earlier day."""
     return (table.elapsed_days > 0) & (order_by_card(table.card).previous >= 0)
 
 
 def cuts_of(table: RevlogTable) -> Cuts | None:
-    """Where to cut a history, by time; None for one with fewer than FEWEST_OF_A_PERSON reviews that are judged."""
+    """The cuts of a history; None if it has fewer than FEWEST_OF_A_PERSON judged reviews."""
     judged = np.flatnonzero(judged_reviews(table))
     if len(judged) < FEWEST_OF_A_PERSON:
         return None
@@ -114,9 +118,14 @@ def cuts_of(table: RevlogTable) -> Cuts | None:
 
 @dataclass(frozen=True)
 class HeadRows:
-    """The rows of a history from its beginning, as the heads take them: x [N, C]; what they are held against.
+    """The N rows of a history before the heads, with their targets.
 
-    targets: the reviews that are judged.
+    Attributes:
+        x: Rows before the heads, float32 [N, C].
+        is_query: Whether the row is a query, bool [N].
+        labels: The targets of the rows for the loss.
+        labelled: Number of the review that each row predicts, int32 [N].
+        targets: The judged reviews.
     """
 
     x: Tensor
@@ -126,60 +135,64 @@ class HeadRows:
     targets: Targets
 
     def labelled_before(self, review_th: int) -> "HeadRows":
-        """The same with no label of this review or a later one."""
+        """A copy with labels only for reviews before `review_th`."""
         known = self.labels.has_label & torch.from_numpy(self.labelled < review_th)
         return replace(self, labels=replace(self.labels, has_label=known))
 
     def loss_from(self, network: Network, review_th: int) -> tuple[Losses, int]:
-        """LogLoss of the reviews that are judged, from this one on, and how many they are."""
+        """The LogLoss of the judged reviews from `review_th` on, and their number."""
         part = self.targets.review_th >= review_th
-        (found,) = predict_users(network, self.x, [self.targets.part(part)])
+        (predictions,) = predict_users(network, self.x, [self.targets.part(part)])
         losses = {
-            name: recall_metrics(p, found.y, found.bins)["LogLoss"]
-            for name, p in ((AHEAD, found.p_ahead), (IMM, found.p_imm))
+            name: recall_metrics(p, predictions.y, predictions.bins)["LogLoss"]
+            for name, p in ((AHEAD, predictions.p_ahead), (IMM, predictions.p_imm))
         }
         return {name: float("inf") if loss is None else loss for name, loss in losses.items()}, int(part.sum())
 
 
 def head_rows(network: Network, table: RevlogTable) -> HeadRows:
-    """Run a frozen network over all of a history."""
+    """Run the streams of a frozen network over a whole history."""
     judged = judged_reviews(table)
     segment = whole_history(table, judged)
     review_ths = table.review_th[judged]
     batch = whole_histories([segment])
-    # A tensor of inference mode could not be learnt from.
+    # A tensor made in inference mode cannot be trained on.
     x = last_rows(network, sliced_for(batch, network.backend)).clone()
     targets = find_targets(segment, BenchmarkKeys(review_ths, np.zeros_like(review_ths)))
     return HeadRows(x, batch.is_query, batch.labels, segment.labels.review_th, targets)
 
 
-def adapt(network: Network, tables: Sequence[RevlogTable], tell: Tell = lambda stage: None) -> Adapted:
-    """Adapt the heads of a frozen float32 network on the CPU to histories that `cuts_of` can cut.
+def adapt(network: Network, tables: Sequence[RevlogTable], report: ReportStage = lambda stage: None) -> Adapted:
+    """Adapt the heads of a network to some histories.
 
-    What comes before the part kept aside is run alone, so that nothing of that part is learnt. tell: gets the name of
-    each stage as it begins.
+    The streams run over the learnt parts alone, so that nothing of the kept parts is learnt.
+
+    Args:
+        network: A frozen float32 network on the CPU.
+        tables: Histories that `cuts_of` can cut.
+        report: Receives the name of each stage as it begins.
     """
     cuts = [_present(cuts_of(table)) for table in tables]
-    tell("reading the histories")
+    report("reading the histories")
     known = [head_rows(network, table.part(slice(cut.kept))) for table, cut in zip(tables, cuts, strict=True)]
     stops = [int(table.review_th[cut.stop]) for table, cut in zip(tables, cuts, strict=True)]
-    tell("learning from the first part, to see by the next where to stop")
+    report("learning from the first part to find when to stop")
     rounds = _best_rounds(network, known, stops)
-    tell("learning from both")
-    learnt = _learnt(network, known, rounds)
-    tell("judging by what was kept aside")
+    report("learning from both parts")
+    trained = _trained(network, known, rounds)
+    report("judging on the part kept aside")
     kept = [int(table.review_th[cut.kept]) for table, cut in zip(tables, cuts, strict=True)]
-    people = [_judge(network, learnt, table, first) for table, first in zip(tables, kept, strict=True)]
-    before, after = _means([one.before for one in people]), _means([one.after for one in people])
+    people = [_judge(network, trained, table, first) for table, first in zip(tables, kept, strict=True)]
+    before, after = _means([person.before for person in people]), _means([person.after for person in people])
     better = tuple(name for name in NAMES if after[name] < before[name])
-    steps = {name: of * STEPS_OF_A_ROUND for name, of in rounds.items()}
-    return Adapted(_with_heads(network, learnt, better), steps, tuple(people), better)
+    steps = {name: count * STEPS_OF_A_ROUND for name, count in rounds.items()}
+    return Adapted(_with_heads(network, trained, better), steps, tuple(people), better)
 
 
 def learning(network: Network, known: Sequence[HeadRows]) -> Iterator[Network]:
-    """The same network with heads that learn from the rows, after each round; it changes as it goes on."""
-    learnt = copy.deepcopy(network).requires_grad_(False)
-    heads = {name: of for name, of in learnt.named_parameters() if name.startswith(_MOVING)}
+    """Train a copy of the network's heads on the rows; yields it after each round, changed in place."""
+    trained = copy.deepcopy(network).requires_grad_(False)
+    heads = {name: weight for name, weight in trained.named_parameters() if name.startswith(_TRAINED)}
     for weight in heads.values():
         weight.requires_grad_(True)
     optimizer = make_optimizer(heads)
@@ -190,8 +203,8 @@ def learning(network: Network, known: Sequence[HeadRows]) -> Iterator[Network]:
     while True:
         for _ in range(STEPS_OF_A_ROUND):
             drawn = [rng.choice(rows, min(share, len(rows)), replace=False) for rows in labelled]
-            _step(learnt, heads, optimizer, known, [torch.from_numpy(rows) for rows in drawn])
-        yield learnt
+            _step(trained, heads, optimizer, known, [torch.from_numpy(rows) for rows in drawn])
+        yield trained
 
 
 def _step(
@@ -201,11 +214,12 @@ def _step(
     known: Sequence[HeadRows],
     drawn: Sequence[Tensor],
 ) -> None:
-    """One step on some rows of each person."""
+    """Take one step on the drawn rows of each person."""
     parts = list(zip(known, drawn, strict=True))
-    labels = {name: torch.cat([getattr(of.labels, name)[rows] for of, rows in parts]) for name in vars(known[0].labels)}
-    outputs = network.read_out(torch.cat([of.x[rows] for of, rows in parts]))
-    is_query = torch.cat([of.is_query[rows] for of, rows in parts])
+    names = vars(known[0].labels)
+    labels = {name: torch.cat([getattr(history.labels, name)[rows] for history, rows in parts]) for name in names}
+    outputs = network.read_out(torch.cat([history.x[rows] for history, rows in parts]))
+    is_query = torch.cat([history.is_query[rows] for history, rows in parts])
     optimizer.zero_grad(set_to_none=True)
     compute_loss(outputs, BatchLabels(**labels), is_query, "equalize").total.backward()
     clip_grad_norm_(list(heads.values()), CLIP_NORM)
@@ -213,49 +227,49 @@ def _step(
 
 
 def _best_rounds(network: Network, known: Sequence[HeadRows], stops: Sequence[int]) -> dict[str, int]:
-    """By prediction, after how many rounds over what comes before the stops its loss from there on is lowest."""
+    """The number of rounds on the learnt parts after which each prediction's loss on the stopping parts is lowest."""
 
-    def losses(of: Network) -> Losses:
-        return _means([rows.loss_from(of, stop)[0] for rows, stop in zip(known, stops, strict=True)])
+    def losses(candidate: Network) -> Losses:
+        return _means([rows.loss_from(candidate, stop)[0] for rows, stop in zip(known, stops, strict=True)])
 
     best, lowest = dict.fromkeys(NAMES, 0), losses(network)
     parts = [rows.labelled_before(stop) for rows, stop in zip(known, stops, strict=True)]
-    for n, learnt in enumerate(islice(learning(network, parts), MOST_ROUNDS), 1):
-        for name, loss in losses(learnt).items():
+    for n, trained in enumerate(islice(learning(network, parts), MOST_ROUNDS), 1):
+        for name, loss in losses(trained).items():
             if loss < lowest[name]:
                 best[name], lowest[name] = n, loss
     return best
 
 
-def _learnt(network: Network, known: Sequence[HeadRows], rounds: dict[str, int]) -> Network:
-    """The network with the heads of each prediction after its rounds."""
-    learnt = network
-    for n, now in enumerate(islice(learning(network, known), max(rounds.values())), 1):
-        learnt = _with_heads(learnt, now, [name for name, of in rounds.items() if of == n])
-    return learnt
+def _trained(network: Network, known: Sequence[HeadRows], rounds: dict[str, int]) -> Network:
+    """The network with the heads of each prediction after its number of rounds."""
+    trained = network
+    for n, current in enumerate(islice(learning(network, known), max(rounds.values())), 1):
+        trained = _with_heads(trained, current, [name for name, count in rounds.items() if count == n])
+    return trained
 
 
 def _with_heads(network: Network, other: Network, names: Sequence[str]) -> Network:
-    """A network with the heads of these predictions from another one, as they are now; the same where there is none."""
+    """The network with the present heads of `other` for the named predictions; the network itself if there are none."""
     if not names:
         return network
     prefixes = tuple(prefix for name in names for prefix in _HEADS[name])
-    taken = {name: of.detach().clone() for name, of in other.state_dict().items() if name.startswith(prefixes)}
-    return frozen_network({**network.state_dict(), **taken}, torch.float32, network.spec)
+    heads = {name: x.detach().clone() for name, x in other.state_dict().items() if name.startswith(prefixes)}
+    return frozen_network({**network.state_dict(), **heads}, torch.float32, network.spec)
 
 
 def _judge(before: Network, after: Network, table: RevlogTable, first: int) -> Judged:
-    """Both networks on the reviews from `first` on, from one run over the whole history."""
+    """Compare both networks on the judged reviews from `first` on; the streams run over the whole history once."""
     rows = head_rows(before, table)
     losses, reviews = rows.loss_from(before, first)
     return Judged(table.user, reviews, losses, rows.loss_from(after, first)[0])
 
 
 def _means(losses: Sequence[Losses]) -> Losses:
-    return {name: float(np.mean([of[name] for of in losses])) for name in NAMES}
+    return {name: float(np.mean([loss[name] for loss in losses])) for name in NAMES}
 
 
 def _present(cuts: Cuts | None) -> Cuts:
     if cuts is None:
-        raise ValueError("a history is too short to be cut")
+        raise ValueError("a history has too few judged reviews")
     return cuts

@@ -23,9 +23,13 @@ TERM_WEIGHTS = {
 
 @dataclass(frozen=True)
 class Loss:
-    """total: what is optimised. terms: its unscaled means. reported: means over equalize rows, never optimised.
+    """The loss of a batch; all tensors are 0-dimensional.
 
-    counts: how many rows the masks "ahead", "imm", "ahead_equalize" and "imm_equalize" hold. All are 0-dim tensors.
+    Attributes:
+        total: The optimised loss.
+        terms: Unweighted mean of each term.
+        reported: Means over the rows of the benchmark's keys, which are not optimised.
+        counts: Number of rows in the masks "ahead", "imm", "ahead_equalize" and "imm_equalize".
     """
 
     total: Tensor
@@ -35,9 +39,15 @@ class Loss:
 
 
 def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: str = "all") -> Loss:
-    """The loss over all rows of a batch.
+    """Compute the loss over all rows of a batch.
 
-    mode: "all", or "equalize" to use rows whose labelled review is among the benchmark's keys only. Source: spec 5.
+    Args:
+        outputs: The network's outputs of N rows.
+        labels: The targets of the rows.
+        is_query: Whether each row is a query, bool [N].
+        mode: "all", or "equalize" to use only rows that predict one of the benchmark's keys.
+
+    Source: Spec 5.
     """
     ahead = ~is_query & labels.has_label
     imm = is_query & labels.has_label
@@ -49,7 +59,7 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
     ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")
     raw_bce = F.binary_cross_entropy_with_logits(curve.raw, labels.y, reduction="none")
     imm_ce = F.cross_entropy(outputs.p_logits, labels.rating - 1, reduction="none")
-    # Not by F.binary_cross_entropy, which stops at a NaN, with CUDA for good. As there, no logarithm is below -100.
+    # F.binary_cross_entropy would fail on a NaN and break the CUDA context. As there, logarithms are at least -100.
     recall = immediate_recall(outputs.p_logits.detach())
     imm_bce = -torch.where(labels.y == 1, recall, 1 - recall).log().clamp(min=-100)
     terms = {
@@ -78,12 +88,12 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over a mask [N]; 0 where it is empty."""
+    """The mean of values [N] over a mask [N]; 0 if the mask is empty."""
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
 
 
 def _divergence_from_uniform(w_logits: Tensor) -> Tensor:
-    """Mean over the curves of u (ln u - ln w_i), u = 1 / number of curves [N]."""
+    """The mean over curves i of u (ln u - ln w_i), where u = 1 / number of curves: [N]."""
     u = 1 / w_logits.shape[-1]
     return (u * (math.log(u) - w_logits.log_softmax(-1))).mean(-1)
 

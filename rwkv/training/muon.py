@@ -1,4 +1,4 @@
-"""Muon: the mixers' matrices learn by orthogonalised momentum, all else by AdamW (spec 5).
+"""Muon: orthogonalised momentum for the mixers' matrices, AdamW for all other weights (spec 5).
 
 Source: K. Jordan, "Muon: An optimizer for hidden layers in neural networks", 2024 (momentum, Newton-Schulz iteration);
 J. Liu and others, "Muon is Scalable for LLM Training", 2025 (size of the update, weight decay).
@@ -16,20 +16,22 @@ from rwkv.training.adamw import AdamW
 
 MATRIX_GROUPS = ("decay", "channel_mixer")
 MOMENTUM = 0.95
-# An update has 0.2 as its root mean square, about that of AdamW's, so that AdamW's rates and weight decay carry over.
+# Root mean square of an update, about that of AdamW, so that AdamW's learning rates and weight decay apply.
 UPDATE_RMS = 0.2
 
-# x -> a x + (b x x' + c (x x')^2) x takes singular values from 0 to 1 to about 1, the small ones fastest.
+# x -> a x + (b x x' + c (x x')^2) x moves singular values in 0..1 towards 1, small ones fastest.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
-# Below any norm of a momentum that matters; a matrix of zeros stays one.
+# Smaller than any relevant norm of a momentum; it keeps a zero matrix zero.
 _LEAST_NORM = 1e-30
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the groups MATRIX_GROUPS, AdamW for the others; see `Optimizer` for what a training step asks of it.
+    """Muon for the groups MATRIX_GROUPS and AdamW for the others, with the members that `Optimizer` requires.
 
-    groups, rate: as of AdamW.
+    Args:
+        groups: Parameter groups, each with its weight decay.
+        rate: Learning rate of all groups. With a tensor on a GPU, a step can be recorded as a CUDA graph.
     """
 
     found_inf: Tensor | None = None
@@ -40,21 +42,21 @@ class Muon(torch.optim.Optimizer):
         super().__init__([*matrices, *self._rest.param_groups], {})
 
     def state_shapes(self, group: Mapping[str, Any], parameter: Tensor) -> dict[str, torch.Size]:
-        """Shapes of the tensors that are kept for a parameter of a group."""
+        """Shapes of the state tensors of a parameter in a group."""
         if _is_of_matrices(group):
             return {"momentum_buffer": parameter.shape}
         return self._rest.state_shapes(group, parameter)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step by the gradients of the parameters. A parameter without one stays as it is."""
+        """Take a step. A parameter without a gradient is not changed."""
         skipped = None if self.found_inf is None else self.found_inf != 0
         for group in filter(_is_of_matrices, self.param_groups):
             learning = sorted((w for w in group["params"] if w.grad is not None), key=_shape)
             for _, members in groupby(learning, _shape):
                 weights = list(members)
                 _step_matrices(weights, [self._momentum(w) for w in weights], group, skipped)
-        # Loading a state replaces both.
+        # Loading a saved state replaces both.
         self._rest.state = self.state
         self._rest.param_groups = [group for group in self.param_groups if not _is_of_matrices(group)]
         self._rest.found_inf = self.found_inf
@@ -68,18 +70,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(x_MAB: Tensor) -> Tensor:
-    """Matrices with the same singular vectors, and all singular values near 1, by Newton-Schulz iterations.
+    """Bring all singular values near 1 and keep the singular vectors, by Newton-Schulz iterations.
+
+    On a GPU the products are in bfloat16.
 
     Args:
-        x_MAB: M matrices [M, A, B], float32.
+        x_MAB: M matrices of A rows and B columns, float32 [M, A, B].
 
     Returns:
-        The same shape and dtype; singular values between 0.6 and 1.3, but for those that are tiny beside the others.
-        On a GPU the products are in bfloat16.
+        Matrices of the same shape and dtype. Their singular values lie between 0.6 and 1.3, except those that were tiny
+        beside the others.
     """
     is_tall = x_MAB.shape[1] > x_MAB.shape[2]
     x = x_MAB.mT if is_tall else x_MAB
-    # The largest singular value is at most this norm.
+    # This norm is an upper bound of the largest singular value.
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=_LEAST_NORM)
     if x.is_cuda:
         x = x.bfloat16()
@@ -92,7 +96,7 @@ def orthogonalised(x_MAB: Tensor) -> Tensor:
 def _step_matrices(
     weights: list[Tensor], momenta: list[Tensor], group: Mapping[str, Any], skipped: Tensor | None
 ) -> None:
-    """A step of matrices of one shape: side by side, so that launches are few. skipped: a bool on their device."""
+    """Take a step of matrices of one shape, batched to save launches. skipped: bool tensor on their device, or None."""
     gradient, before = torch.stack([_gradient(w) for w in weights]), torch.stack(momenta)
     momentum = before.lerp(gradient, 1 - group["momentum"])
     size = UPDATE_RMS * math.sqrt(max(gradient.shape[1:]))

@@ -1,4 +1,4 @@
-"""The files of a training run: its checkpoints, its log, and the note from which a stopped run goes on (spec 5)."""
+"""The files of a training run: checkpoints, the log, and the note from which a stopped run continues (spec 5)."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,23 +12,27 @@ from rwkv.model.network import Network
 from rwkv.model.shapes import different_sizes, spec_of
 from rwkv.training.optimizer import Optimizer, load_moments, saved_state
 
-# Keys that say nothing about the result of a run; all others must be the same for it to go on. SAVE_MODEL_*: a run may
-# be moved, for its note lies beside its checkpoints.
+# Keys that do not affect the result of a run; all others must be unchanged for it to continue. SAVE_MODEL_* are free
+# because the note lies beside the checkpoints, so that a run may be moved.
 _FREE_PREFIXES = ("WANDB_", "USE_WANDB", "LABEL_FILTER_", "NUM_FETCH_PROCESSES", "RESUME", "THREADS", "SAVE_MODEL_")
 _FREE_SUFFIXES = ("_LMDB_SIZE",)
 
 Keys = Mapping[str, object]
-# Keys that came later, with what runs did before there were such.
+# Keys that are missing in older notes, with the values that those runs used.
 _LATER_KEYS: dict[str, object] = {"DROPOUT": 1.0, "OPTIMIZER": "adamw", "CHANNELS": None, "HEADS": None, "LAYERS": None}
-# What keys of a training hold, alone or in a list.
+# Types of the values of keys, alone or in a list.
 _PLAIN = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: optimiser steps done, of how many, and how many of those done were skipped.
+    """The progress of a run.
 
-    is_valid: whether the validation of the last step done, if there was one, gave numbers.
+    Attributes:
+        done: Steps done.
+        total: Steps of the whole run.
+        skipped: Steps done that changed nothing, since the loss or a gradient was not finite.
+        is_valid: Whether the latest validation, if any, was finite.
     """
 
     done: int
@@ -41,24 +45,30 @@ class Progress:
         return self.done == self.total
 
     def is_possible(self) -> bool:
-        """Whether these are counts that a run can have come to; what is read from a file may be anything."""
+        """Whether the counts are consistent; a damaged file may hold anything."""
         counts = self.done, self.total, self.skipped
         are_counts = all(type(count) is int for count in counts) and type(self.is_valid) is bool
         return are_counts and 0 < self.done <= self.total and 0 <= self.skipped <= self.done
 
     def faults(self) -> str:
-        """Why what the run has learnt is of no use, in words; "" where nothing speaks against it."""
-        faults = [] if self.is_valid else ["its last validation is not a number"]
+        """A description of what makes the run's weights useless; empty if nothing does."""
+        faults = [] if self.is_valid else ["its last validation is not finite"]
         if 2 * self.skipped > self.done:
             faults.insert(0, f"{self.skipped} of {self.done} steps were skipped")
         return ", and ".join(faults)
 
 
 class RunFiles:
-    """SAVE_MODEL_FOLDER/SAVE_MODEL_PREFIX*: checkpoints `_{step}.pth` and `_optim_{step}.pth`, the note `.run`.
+    """The files SAVE_MODEL_FOLDER/SAVE_MODEL_PREFIX*: checkpoints `_{step}.pth`, `_optim_{step}.pth`, and note `.run`.
 
-    The note is written when all that belongs to its step is on disk, each file by rename: a run that is killed goes on
-    from the last step that is noted, and its log too. keys: the configuration. data: a fingerprint of what is learnt.
+    Every file is written atomically, and the note last, so a killed run and its log continue from the noted step.
+
+    Args:
+        folder: SAVE_MODEL_FOLDER.
+        prefix: SAVE_MODEL_PREFIX.
+        first_step: Number of the run's first step.
+        keys: The configuration.
+        data: Fingerprint of the training data.
     """
 
     def __init__(self, folder: Path, prefix: str, first_step: int, keys: Keys, data: str) -> None:
@@ -68,18 +78,19 @@ class RunFiles:
         self.log = folder / f"{prefix}.log.jsonl"
 
     def weights(self, done: int) -> Path:
-        """The checkpoint after so many steps of the run."""
+        """Path of the checkpoint after `done` steps of the run."""
         return self._folder / f"{self._prefix}_{self._first_step + done - 1}.pth"
 
     def optimizer(self, done: int) -> Path:
-        """The optimiser's state that belongs to it."""
+        """Path of the optimiser's state after `done` steps of the run."""
         return self._folder / f"{self._prefix}_optim_{self._first_step + done - 1}.pth"
 
     def progress(self) -> Progress | None:
-        """How far the run with this configuration has come; None where it is to begin.
+        """The progress of the run with this configuration; None if it has not begun.
 
-        Raises ConfigError, naming the keys, where a run of this name has another configuration, and InputError where
-        its training store was another.
+        Raises:
+            ConfigError: A run of this name has another configuration; the error names the keys.
+            InputError: The training store has changed since the run began, or the note is damaged.
         """
         if not self.note.is_file():
             return None
@@ -91,16 +102,16 @@ class RunFiles:
                 where=str(self.note),
                 got=_stated(self._keys, differing),
                 expected=_stated(theirs, differing),
-                hint="give another SAVE_MODEL_PREFIX, or set RESUME = false to begin anew over it",
+                hint="choose another SAVE_MODEL_PREFIX, or set RESUME = false to overwrite that run",
             )
-        # Notes from before the histories were taken in end there.
+        # Older notes have no fingerprint of the histories.
         if data not in (self._data, self._data.rpartition(", histories ")[0]):
             raise InputError(
                 "The training store has changed since the run began.",
                 where=str(self.note),
                 got=self._data,
                 expected=data,
-                hint="give another SAVE_MODEL_PREFIX, or set RESUME = false to begin anew over it",
+                hint="choose another SAVE_MODEL_PREFIX, or set RESUME = false to overwrite that run",
             )
         return progress
 
@@ -110,41 +121,56 @@ class RunFiles:
                 content = json.loads(self.note.read_bytes())
             keys, progress = dict(content["config"]), Progress(**content["progress"])
             if not progress.is_possible() or not all(map(_is_plain, keys.values())):
-                raise ValueError("values of other types")
+                raise ValueError("values are of other types")
             return progress, _LATER_KEYS | keys, str(content["data"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            hint = "move the file away to begin anew"
+            hint = "move the file away to start again"
             raise InputError("The note of the run is damaged.", where=str(self.note), hint=hint) from error
 
     def begin(self) -> None:
-        """Forget how far an earlier run of this name came; its checkpoints stay until they are overwritten."""
+        """Remove the note of an earlier run of this name; its checkpoints stay until they are overwritten."""
         with file_errors(self.note):
             self.note.unlink(missing_ok=True)
 
     def load(self, done: int, network: Network, optimizer: Optimizer) -> None:
-        """Put network and optimiser back to where they were after so many steps. Raises CheckpointError."""
-        lost = [path for path in (self.weights(done), self.optimizer(done)) if not path.is_file()]
-        if lost:
+        """Restore the network and the optimiser after `done` steps.
+
+        Raises:
+            CheckpointError: The checkpoint is missing, damaged, or of another network or optimiser.
+        """
+        missing = [path for path in (self.weights(done), self.optimizer(done)) if not path.is_file()]
+        if missing:
             raise CheckpointError(
-                f"The run came to step {self._first_step + done - 1}, and its checkpoint of that step is not there.",
-                where=" and ".join(map(str, lost)),
-                hint="put it back, or set RESUME = false to begin the run anew",
+                f"The checkpoint of step {self._first_step + done - 1}, the run's last, is missing.",
+                where=" and ".join(map(str, missing)),
+                hint="put it back, or set RESUME = false to restart the run",
             )
         _load(self.weights(done), [self.optimizer(done)], network, optimizer)
 
     def save(self, done: int, network: Network, optimizer: Optimizer) -> None:
-        """Write the checkpoint after so many steps."""
+        """Write the checkpoint after `done` steps."""
         write_weights(self.weights(done), network.state_dict())
         write_optimizer(self.optimizer(done), saved_state(optimizer))
 
     def record(self, progress: Progress) -> None:
-        """Note how far the run has come, once the checkpoint of that step is saved and the step is logged."""
+        """Write the note. Call it after the step's checkpoint is saved and the step is logged."""
         note = {"progress": asdict(progress), "config": self._keys, "data": self._data}
         write_whole(self.note, json.dumps(note, indent=1).encode())
 
 
 def load_model(folder: Path, name: str, network: Network, optimizer: Optimizer) -> None:
-    """LOAD_MODEL: weights and optimiser of another run. A name `P_N` also finds its optimiser at `P_optim_N.pth`."""
+    """Load the weights and the optimiser's state of another run (LOAD_MODEL).
+
+    Args:
+        folder: Folder of the files.
+        name: Name of the weights without `.pth`. The optimiser's state is `{name}_optim.pth`, or for a name `P_N` also
+            `P_optim_N.pth`.
+        network: The network to change.
+        optimizer: The optimiser to change.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, or of another network or optimiser.
+    """
     optimizer_paths = [folder / f"{name}_optim.pth"]
     stem, _, step = name.rpartition("_")
     if stem and step.isdigit():
@@ -157,11 +183,11 @@ def _load(weights: Path, optimizer_paths: list[Path], network: Network, optimize
     got, expected = different_sizes(spec_of(held), network.spec)
     if got:
         raise CheckpointError(
-            "The weights are of a network of another size than the configured one.",
+            "The weights have other sizes than the configured network.",
             where=str(weights),
             got=got,
             expected=expected,
-            hint="set CHANNELS, HEADS and LAYERS to those of the weights, or begin without LOAD_MODEL",
+            hint="set CHANNELS, HEADS and LAYERS to those of the weights, or start without LOAD_MODEL",
         )
     network.load_state_dict(held)
     load_moments(optimizer, read_optimizer(optimizer_paths), " or ".join(map(str, optimizer_paths)))

@@ -1,4 +1,4 @@
-"""Batches on a GPU before they are asked for: each is copied there by a thread while the step before it runs."""
+"""Staging batches on a GPU: a thread copies each batch there while the step before it runs."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,24 +10,25 @@ from rwkv.batches.padding import PaddedBatch
 
 
 def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[PaddedBatch]:
-    """The batches on the device, in order, where the current stream finds them. Raises what the batches raise.
+    """Copy batches to a device ahead of their use, and yield them in order, ready for the current stream.
 
-    Their memory is used again when what was begun on them before the next one was asked for is done.
+    The memory of a batch is reused after the work that was started on it before the next batch was requested. Errors
+    of the batches are passed on.
     """
-    copies = torch.cuda.Stream(device)
-    ahead = iter(batches)
-    # The first is asked for here: workers forked by the pool's thread would join it at their end, which is an error.
-    waiting = chain(list(islice(ahead, 1)), ahead)
+    copy_stream = torch.cuda.Stream(device)
+    iterator = iter(batches)
+    # The first batch is fetched here. Workers forked in the pool's thread would try to join that thread at their end.
+    remaining = chain(list(islice(iterator, 1)), iterator)
 
     def copy_next() -> PaddedBatch | None:
-        padded = next(waiting, None)
+        padded = next(remaining, None)
         if padded is None:
             return None
-        with torch.cuda.stream(copies):
-            there = padded.to(device)
-        # Until then the memory that is copied from must not be given away.
-        copies.synchronize()
-        return there
+        with torch.cuda.stream(copy_stream):
+            on_device = padded.to(device)
+        # The source's memory must not be freed before the copy is done.
+        copy_stream.synchronize()
+        return on_device
 
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(copy_next)

@@ -1,4 +1,4 @@
-"""One optimiser step: forward, loss, backward, clipping, update (spec 5)."""
+"""One training step: forward, loss, backward, clipping and update (spec 5)."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 
 from rwkv.batches.collate import Batch
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
 from rwkv.training.loss import TERM_WEIGHTS, Loss, compute_loss
@@ -19,10 +19,13 @@ from rwkv.training.optimizer import CLIP_NORM, Optimizer
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did. loss: None where it was skipped, because the loss or a gradient was not finite.
+    """The report of a step.
 
-    terms: the unscaled terms of the loss. norm: of all gradients before clipping. rows: with a label that the loss is
-    taken over; where there is none it is 0.
+    Attributes:
+        loss: The loss; None if the step was skipped, since the loss or a gradient was not finite.
+        terms: The unweighted terms of the loss.
+        norm: Norm of all gradients before clipping.
+        rows: Number of labelled rows in the loss; without any the loss is 0.
     """
 
     loss: float | None
@@ -31,16 +34,17 @@ class StepReport:
     rows: int
 
 
-# Waits for a step that was begun.
+# Waits for a started step and returns its report.
 Launched = Callable[[], StepReport]
 
 
 def reports(
     launched: Iterable[tuple[int, Launched]], settles: Callable[[int], bool]
 ) -> Iterator[tuple[int, StepReport]]:
-    """(n, its report) of steps begun one by one, each read when the next has been begun, so that a GPU goes on.
+    """Yield (n, report) of steps that are started one by one.
 
-    After a step n that `settles` none is begun before its report has been used.
+    The report of a step is read after the next step is started, so that the GPU stays busy. After a step n for which
+    `settles(n)` holds, no step is started before the consumer has used its report.
     """
     behind: tuple[int, Launched] | None = None
     for n, report in launched:
@@ -59,27 +63,36 @@ def train_step(
     batch: Batch,
     dtype: torch.dtype,
     mode: str,
-    source: DropoutSource | None,
+    masks: DropoutMasks | None,
 ) -> StepReport:
-    """Take one step on a batch that lies on the network's device.
+    """Take one step on a batch. A step whose loss or gradient is not finite changes nothing.
 
-    network: float32 master weights. dtype: what the forward and backward pass compute in. mode: LOSS_MODE. source: of
-    dropout. A step whose loss or gradient is not finite changes nothing.
+    Args:
+        network: Float32 master weights.
+        optimizer: From `make_optimizer`, over these weights.
+        batch: A batch on the network's device.
+        dtype: The dtype of the forward and backward pass.
+        mode: LOSS_MODE, see `compute_loss`.
+        masks: The dropout masks; None for no dropout.
     """
     optimizer.zero_grad(set_to_none=True)
-    report = read_report(clipped_gradients(network, batch, dtype, mode, source))
+    report = read_report(clipped_gradients(network, batch, dtype, mode, masks))
     if report.loss is not None:
         optimizer.step()
     return report
 
 
 def clipped_gradients(
-    network: Network, batch: Batch, dtype: torch.dtype, mode: str, source: DropoutSource | None
+    network: Network, batch: Batch, dtype: torch.dtype, mode: str, masks: DropoutMasks | None
 ) -> Tensor:
-    """Leave clipped gradients in the weights. Returns figures [9] for `read_report`, on the device: nothing waits."""
-    loss = batch_loss(network, batch, dtype, mode, source)
+    """Compute clipped gradients into the weights, without waiting for the device.
+
+    Returns:
+        Figures [9] on the device for `read_report`.
+    """
+    loss = batch_loss(network, batch, dtype, mode, masks)
     parameters = list(network.parameters())
-    # Not by backward(), which copies each gradient that is a part of a larger tensor.
+    # backward() would copy each gradient that is a part of a larger tensor.
     gradients = torch.autograd.grad(loss.total, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = None if gradient is None else gradient.contiguous()
@@ -90,14 +103,14 @@ def clipped_gradients(
 
 
 def read_report(figures: Tensor) -> StepReport:
-    """What `clipped_gradients` found, as numbers."""
+    """Turn the figures of `clipped_gradients` into a report."""
     total, norm, *terms, rows = figures.tolist()
     is_finite = math.isfinite(total) and math.isfinite(norm)
     return StepReport(total if is_finite else None, dict(zip(TERM_WEIGHTS, terms, strict=True)), norm, int(rows))
 
 
-def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, source: DropoutSource | None) -> Loss:
-    """The loss over a batch, with gradients to the network's float32 weights."""
+def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, masks: DropoutMasks | None) -> Loss:
+    """The loss over a batch, differentiable with respect to the network's float32 weights."""
     weights = compute_weights(dict(network.named_parameters()), dtype)
-    outputs: Outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, source))
+    outputs: Outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, masks))
     return compute_loss(outputs, batch.labels, batch.is_query, mode)

@@ -1,4 +1,4 @@
-"""The door to Weights & Biases, and the log of a run: one JSON line a step or validation."""
+"""The log of a run, one JSON line for each step or validation, and Weights & Biases."""
 
 import json
 import math
@@ -18,19 +18,32 @@ from rwkv.runtime import log
 
 @dataclass(frozen=True)
 class WandbSettings:
-    """Where a run is logged. resume_id: of an earlier run that is continued, "" for a new one."""
+    """Settings of Weights & Biases.
+
+    Attributes:
+        project: Name of the project.
+        resume_id: Id of an earlier run to continue; empty for a new one.
+    """
 
     project: str
     resume_id: str
 
 
 class Tracker:
-    """Writes figures by step to a file of JSON lines, and to Weights & Biases where that is wanted."""
+    """Writes figures by step to a file of JSON lines and, if configured, to Weights & Biases."""
 
     def __init__(self, path: Path, wandb: WandbSettings | None, keys: dict[str, object], first_step: int) -> None:
-        """first_step: lines of this and later steps, left by a run that was stopped, are dropped. keys: for wandb.
+        """Open the log.
 
-        Raises InputError where the file cannot be written, RwkvError where Weights & Biases refuses the run.
+        Args:
+            path: The file.
+            wandb: Settings of Weights & Biases; None to use only the file.
+            keys: The configuration, for Weights & Biases.
+            first_step: Next step. Lines of this and later steps, which a stopped run left, are removed.
+
+        Raises:
+            InputError: The file cannot be written.
+            RwkvError: Weights & Biases refuses the run.
         """
         self._path = path
         _drop_from(path, first_step)
@@ -39,7 +52,7 @@ class Tracker:
         self._wandb = None if wandb is None else _start_wandb(wandb, keys)
 
     def write(self, step: int, figures: Mapping[str, float | None]) -> None:
-        """Log figures of a step; one that is not finite is logged as none."""
+        """Log the figures of a step; values that are not finite are logged as null."""
         known = {name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()}
         with file_errors(self._path):
             self._file.write(json.dumps({"step": step, **known}) + "\n")
@@ -60,7 +73,7 @@ class Tracker:
 
 
 def _drop_from(path: Path, first_step: int) -> None:
-    """Keep only lines of steps before the first; the last line of a run that was killed may be cut short."""
+    """Keep only lines of steps before `first_step`; a killed run may have left a truncated last line."""
     lines = b""
     if path.is_file():
         with file_errors(path):
@@ -70,7 +83,7 @@ def _drop_from(path: Path, first_step: int) -> None:
 
 
 def _step_of(line: bytes) -> float:
-    """The step of a line; infinite where the line is none of ours."""
+    """The step of a line; infinity if it is not a line of this log."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -96,11 +109,11 @@ def _start_wandb(settings: WandbSettings, keys: dict[str, object]) -> Any:
         )
     except wandb.Error as error:
         hint = "correct WANDB_PROJECT_NAME and WANDB_RESUME_ID, or set USE_WANDB = false"
-        raise RwkvError("Weights & Biases cannot be used.", got=str(error), hint=hint) from error
+        raise RwkvError("Weights & Biases refused the run.", got=str(error), hint=hint) from error
 
 
 def _has_wandb_login() -> bool:
-    """Whether there is a key where `wandb login` puts it, or in the environment: wandb itself would ask for one."""
+    """Whether an API key is in the environment or where `wandb login` puts it; without one, wandb would prompt."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname

@@ -1,4 +1,4 @@
-"""The loss on users that are not trained on: whole histories, rows of the benchmark's keys (spec 5)."""
+"""Validation: the loss on the benchmark's keys of users who are not trained on, over whole histories (spec 5)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from rwkv.model.slices import ROWS_OF_A_SLICE, slices
 from rwkv.ops.backend import Backend
 from rwkv.training.loss import compute_loss
 
-# Which rows each reported mean is taken over.
+# The mask of rows of each reported mean.
 _ROWS_OF = {
     "ahead_equalize": "ahead_equalize",
     "ahead_raw_equalize": "ahead_equalize",
@@ -27,7 +27,13 @@ _ROWS_OF = {
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Whole histories, and what their rows are held against: is_query bool [N] and labels, on the CPU."""
+    """Whole histories with the targets of their rows.
+
+    Attributes:
+        batch: The histories, cut into slices.
+        is_query: Whether each row is a query, bool [N] on the CPU.
+        labels: The targets of the rows, on the CPU.
+    """
 
     batch: SlicedBatch
     is_query: Tensor
@@ -37,19 +43,19 @@ class HeldOut:
         return len(self.is_query)
 
     def pin_memory(self) -> "HeldOut":
-        """The same with the batch in memory from which copies to a GPU do not wait."""
+        """A copy in page-locked memory, from which transfers to a GPU are asynchronous."""
         return replace(self, batch=self.batch.pin_memory())
 
 
 def validation_batch(store: ReviewStore, group: Group, backend: Backend) -> HeldOut:
-    """Whole histories with the codes of evaluation, for a network on a backend."""
+    """Read whole histories, with the random encodings of evaluation, for a network on a backend."""
     batch = whole_histories([read_segment(store, place) for place in group])
     return HeldOut(sliced_for(batch, backend), batch.is_query, batch.labels)
 
 
 @torch.inference_mode()
 def validate(network: Network, batches: Iterable[HeldOut], dtype: torch.dtype) -> dict[str, float]:
-    """Means over the equalize rows of all batches, by the names of Loss.reported; none where there is no such row."""
+    """The means of `Loss.reported` over all batches, by name; a mean without rows is left out."""
     frozen = frozen_network(network.state_dict(), dtype, network.spec)
     device = network.device
     sums, counts = dict.fromkeys(_ROWS_OF, 0.0), dict.fromkeys(_ROWS_OF, 0)

@@ -73,7 +73,7 @@ def test_training_goes_on_from_weights_of_its_size_only(training: Training, caps
     assert training.run(EPOCHS=EPOCHS, SAVE_MODEL_PREFIX="next", **load, **sizes) == 0
     capsys.readouterr()
     assert training.run(EPOCHS=EPOCHS, SAVE_MODEL_PREFIX="published", **load) == 2
-    assert_said(capsys, "p_3.pth", "another size", "channels 32", "channels 128", "CHANNELS, HEADS and LAYERS")
+    assert_said(capsys, "p_3.pth", "other sizes", "channels 32", "channels 128", "CHANNELS, HEADS and LAYERS")
     assert training.run(EPOCHS=EPOCHS, **sizes | {"HEADS": 2}) == 2
     assert_said(capsys, "another configuration", "HEADS = 2", "HEADS = null")
 
@@ -81,8 +81,8 @@ def test_training_goes_on_from_weights_of_its_size_only(training: Training, caps
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ({"HEADS": 3}, ["HEADS", "128 channels cannot be shared out among 3 heads"]),
-        ({"CHANNELS": 40, "HEADS": 3}, ["40 channels cannot be shared out among 3 heads"]),
+        ({"HEADS": 3}, ["HEADS", "128 channels are not a multiple of 3 heads"]),
+        ({"CHANNELS": 40, "HEADS": 3}, ["40 channels are not a multiple of 3 heads"]),
         ({"CHANNELS": 8}, ["CHANNELS = 8", "16 to 512"]),
         ({"LAYERS": [1, 2]}, ["LAYERS = [1, 2]", "a list of 5, for card_id, deck_id"]),
         ({"LAYERS": [1, 2, 0, 1, 1]}, ["LAYERS", "from 1 to 8"]),

@@ -308,7 +308,7 @@ def _file_as_folder(training: Training) -> dict[str, object]:
             lambda _: {"MAX_TRAIN_GLOBAL_LEN": SEGMENT_ROWS // 3},
             ["exceeds the rows of a training step", "MAX_TRAIN_GLOBAL_LEN"],
         ),
-        (lambda _: {"LOAD_MODEL": True, "LOAD_MODEL_NAME": "none"}, ["There is no file of weights", "none.pth"]),
+        (lambda _: {"LOAD_MODEL": True, "LOAD_MODEL_NAME": "none"}, ["The file of weights does not exist", "none.pth"]),
         (_file_as_folder, ["cannot be written", "file"]),
         (lambda _: {"EPOCH": 1}, ["EPOCH: unknown key", "EPOCHS"]),
     ],

@@ -89,7 +89,7 @@ def test_a_last_validation_that_is_no_number_is_a_failure(
 ) -> None:
     monkeypatch.setattr("rwkv.benchmark.train.validate", lambda *arguments: {"ahead_equalize": math.nan})
     assert training.run(EPOCHS=0.25) == 1
-    assert_said(capsys, "validation: ahead_equalize nan", "of no use: its last validation is not a number")
+    assert_said(capsys, "validation: ahead_equalize nan", "of no use: its last validation is not finite")
 
 
 @OFTEN
@@ -104,7 +104,7 @@ def test_a_lost_checkpoint_of_the_run_itself_is_no_matter_of_load_model(
     capsys.readouterr()
     assert training.run() == 2
     said = capsys.readouterr().err
-    assert "came to step 2" in said
+    assert "checkpoint of step 2" in said
     assert str(training.out / name) in said
     assert "RESUME = false" in said
     assert "LOAD_MODEL" not in said

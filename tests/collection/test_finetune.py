@@ -52,9 +52,9 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def worse(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learnt is worse on the part kept aside."""
 
-    def adapt(network: Network, tables: list[RevlogTable], tell: training.Tell) -> Adapted:
-        found = training.adapt(network, tables, tell)
-        return replace(found, network=network, better=())
+    def adapt(network: Network, tables: list[RevlogTable], report: training.ReportStage) -> Adapted:
+        adapted = training.adapt(network, tables, report)
+        return replace(adapted, network=network, better=())
 
     monkeypatch.setattr(command, "adapt", adapt)
 
@@ -183,7 +183,7 @@ def test_no_histories_there(root: Path, tmp_path: Path) -> None:
 
 
 def test_no_such_weights(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no file of weights"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         finetune(root / "people", tmp_path / "mine.safetensors", [1], root / "other.pth")
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rwkv.batches.single_buffer import in_single_buffer
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.gpu_batch import gpu_batch
 from rwkv.model.gpu_network import rows_before_heads_fused
 from rwkv.model.network import Network
@@ -64,7 +64,7 @@ def results(
 ) -> dict[str, Tensor]:
     x = x.detach().clone().requires_grad_()
     of.zero_grad(set_to_none=True)
-    out = of(x, rows, DropoutSource(torch.tensor([7], device=x.device)), backend)
+    out = of(x, rows, DropoutMasks(torch.tensor([7], device=x.device)), backend)
     out.backward(grad)
     there = {name: p.grad for name, p in of.named_parameters() if p.grad is not None}
     return {"out": out.detach(), "x": x.grad, **there}

@@ -10,8 +10,8 @@ from rwkv.model.heads import joined
 from rwkv.model.native_step import (
     FewRows,
     flat_state,
+    flatten_network,
     join_states,
-    pack_network,
     split_states,
     state_size,
     unflat_state,
@@ -144,7 +144,7 @@ def test_flat_states_come_back() -> None:
 @pytest.mark.skipif(not is_built(), reason="the native kernels are not built")
 def test_the_kernel_refuses_what_does_not_fit() -> None:
     network = NETWORKS["native"]
-    packed, before, inputs = pack_network(network), random_states(network, 5), random_inputs(5, 2)
+    packed, before, inputs = flatten_network(network), random_states(network, 5), random_inputs(5, 2)
     cut = type(packed)(packed.weights[:-16], packed.sizes)
     more = type(packed)(torch.cat([packed.weights, packed.weights[:1]]), packed.sizes)
     for broken in (cut, more):

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from rwkv.model import packing
 from rwkv.model.curve import curve_logits, immediate_recall
-from rwkv.model.dropout import DropoutSource, dropout
+from rwkv.model.dropout import DropoutMasks, dropout
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
 from rwkv.model.packing import pack_stream
@@ -210,8 +210,8 @@ def test_dropout_follows_its_seed() -> None:
 
     @torch.no_grad()
     def run(seed: int | None) -> Tensor:
-        source = None if seed is None else DropoutSource(torch.tensor([seed]))
-        return torch.cat(network()(inputs, layouts, source), 1)
+        masks = None if seed is None else DropoutMasks(torch.tensor([seed]))
+        return torch.cat(network()(inputs, layouts, masks), 1)
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
@@ -224,7 +224,7 @@ def test_dropout_follows_its_seed() -> None:
 
 
 def test_dropout_keeps_the_mean() -> None:
-    dropped = dropout(torch.full((100_000,), 2.0), 0.1, DropoutSource(torch.tensor([0])))
+    dropped = dropout(torch.full((100_000,), 2.0), 0.1, DropoutMasks(torch.tensor([0])))
     assert dropped.unique().tolist() == [0.0, pytest.approx(2 / 0.9)]
     # 100,000 draws: the standard deviation of a share of 0.1 is 0.001.
     assert float((dropped == 0).float().mean()) == pytest.approx(0.1, abs=0.004)

@@ -4,7 +4,7 @@ import torch
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.data.segments import whole_history
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.training.optimizer import Optimizer, make_optimizer, set_learning_rate
@@ -24,5 +24,5 @@ def optimizer_of(network: Network, rate: float = 1e-3, name: str = "adamw") -> O
     return optimizer
 
 
-def dropout_source(seed: int = 1) -> DropoutSource:
-    return DropoutSource(torch.tensor([seed]))
+def dropout_masks(seed: int = 1) -> DropoutMasks:
+    return DropoutMasks(torch.tensor([seed]))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rwkv.batches.collate import Batch
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
 from rwkv.ops.backend import plain_ops
@@ -44,8 +44,8 @@ class Found(NamedTuple):
 def found(network: Network, batch: Batch, dtype: torch.dtype) -> Found:
     """On the network's device, given back on the CPU."""
     device = network.device
-    source = DropoutSource(torch.tensor([7], device=device))
-    report = read_report(clipped_gradients(network, batch.to(device), dtype, "all", source))
+    masks = DropoutMasks(torch.tensor([7], device=device))
+    report = read_report(clipped_gradients(network, batch.to(device), dtype, "all", masks))
     gradients = {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}
     assert report.loss is not None
     return Found(report.loss, report.norm, gradients)

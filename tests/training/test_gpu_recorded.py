@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
 from rwkv.training.graphs import RecordedSteps
@@ -60,8 +60,8 @@ Step = tuple[StepReport, dict[str, Tensor]]
 
 def plain_step(network: Network, batch: Batch, dtype: torch.dtype, seed: int) -> Step:
     network.zero_grad(set_to_none=True)
-    source = DropoutSource(torch.tensor([seed], device=GPU))
-    report = read_report(clipped_gradients(network, batch.to(GPU), dtype, "all", source))
+    masks = DropoutMasks(torch.tensor([seed], device=GPU))
+    report = read_report(clipped_gradients(network, batch.to(GPU), dtype, "all", masks))
     return report, gradients(network)
 
 
@@ -107,7 +107,7 @@ def test_a_recorded_step_is_a_plain_one_and_one_that_is_not_finite_changes_nothi
         set_learning_rate(optimizer, 1e-3)
     steps = RecordedSteps(recorded, optimizers[0], torch.float32, "all")
     steps.launch(padded[0].to(GPU), 1)()
-    train_step(plain, optimizers[1], batches[0].to(GPU), torch.float32, "all", DropoutSource(torch.tensor([1]).to(GPU)))
+    train_step(plain, optimizers[1], batches[0].to(GPU), torch.float32, "all", DropoutMasks(torch.tensor([1]).to(GPU)))
     assert distance(weights(recorded) - before, weights(plain) - before) < CHANGE
 
     before, state = weights(recorded), averages(optimizers[0].state_dict())

@@ -7,7 +7,7 @@ import torch
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
-from rwkv.model.dropout import DropoutSource
+from rwkv.model.dropout import DropoutMasks
 from rwkv.model.network import Network, new_network
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import make_optimizer, set_learning_rate
@@ -40,7 +40,7 @@ def run(device: torch.device, count: int, rate: float = 1e-3) -> tuple[Network, 
     set_learning_rate(optimizer, rate)
     reports = [
         train_step(
-            network, optimizer, b.to(device), torch.float32, "all", DropoutSource(torch.tensor([n], device=device))
+            network, optimizer, b.to(device), torch.float32, "all", DropoutMasks(torch.tensor([n], device=device))
         )
         for n, b in enumerate(batches(count))
     ]

@@ -14,7 +14,7 @@ from rwkv.training.muon import MATRIX_GROUPS, Muon, orthogonalised
 from rwkv.training.optimizer import GROUPS
 from rwkv.training.step import batch_loss, train_step
 from tests.networks import small_network
-from tests.training.learners import dropout_source, optimizer_of, some_batch
+from tests.training.learners import dropout_masks, optimizer_of, some_batch
 
 # What five iterations make of singular values that are not tiny, with some room for rounding.
 LEAST, MOST = 0.6, 1.3
@@ -163,14 +163,14 @@ def _fall(name: str) -> float:
 
     before = loss()
     for n in range(8):
-        train_step(network, optimizer, batch, torch.float32, "all", dropout_source(n))
+        train_step(network, optimizer, batch, torch.float32, "all", dropout_masks(n))
     return before - loss()
 
 
 def test_the_mixers_matrices_learn_by_momentum_and_nothing_else() -> None:
     network = small_network()
     optimizer = optimizer_of(network, name="muon")
-    train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_source())
+    train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_masks())
     by_momentum = {
         name for name, weight in network.named_parameters() if "momentum_buffer" in optimizer.state.get(weight, {})
     }

@@ -30,7 +30,7 @@ from rwkv.training.optimizer import (
 )
 from rwkv.training.step import clipped_gradients, train_step
 from tests.networks import small_network
-from tests.training.learners import dropout_source, optimizer_of, some_batch
+from tests.training.learners import dropout_masks, optimizer_of, some_batch
 
 PEAK = 7e-4
 # One rounding or two.
@@ -95,7 +95,7 @@ def trained(steps: int = 2, name: str = "adamw") -> Optimizer:
     network = small_network()
     optimizer = optimizer_of(network, name=name)
     for _ in range(steps):
-        train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_source())
+        train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_masks())
     return optimizer
 
 
@@ -116,8 +116,8 @@ def test_adamw_is_torchs_over_the_published_groups(tmp_path: Path) -> None:
     ]
     expected = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.999), eps=1e-18)
     for n in range(3):
-        train_step(ours, optimizer, some_batch(), torch.float32, "all", dropout_source(n))
-        clipped_gradients(theirs, some_batch(), torch.float32, "all", dropout_source(n))
+        train_step(ours, optimizer, some_batch(), torch.float32, "all", dropout_masks(n))
+        clipped_gradients(theirs, some_batch(), torch.float32, "all", dropout_masks(n))
         expected.step()
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     write_optimizer(tmp_path / "ours.pth", saved_state(optimizer))
@@ -239,4 +239,4 @@ def test_a_state_saved_and_loaded_goes_on_bit_for_bit(tmp_path: Path, name: str)
 
 def _take_steps(network: Network, optimizer: Optimizer, numbers: range) -> None:
     for n in numbers:
-        train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_source(n))
+        train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_masks(n))

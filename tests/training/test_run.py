@@ -11,7 +11,7 @@ from rwkv.model.network import Network, new_network
 from rwkv.training.optimizer import Optimizer, learning_rate, set_learning_rate, set_peak_rate
 from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.step import train_step
-from tests.training.learners import dropout_source, optimizer_of, some_batch
+from tests.training.learners import dropout_masks, optimizer_of, some_batch
 
 KEYS = {
     "EPOCHS": 2.0,
@@ -37,7 +37,7 @@ def trained_network() -> tuple[Network, Optimizer]:
     network = new_network(1)
     optimizer = optimizer_of(network)
     for n in range(2):
-        train_step(network, optimizer, some_batch(users=1, reviews=12), torch.float32, "all", dropout_source(n))
+        train_step(network, optimizer, some_batch(users=1, reviews=12), torch.float32, "all", dropout_masks(n))
     return network, optimizer
 
 
@@ -156,7 +156,7 @@ def test_begin_forgets_the_earlier_run(tmp_path: Path) -> None:
         (Progress(5, 5, 2), ""),
         (Progress(4, 4, 2), ""),
         (Progress(5, 5, 3), "3 of 5 steps were skipped"),
-        (Progress(5, 5, 0, is_valid=False), "its last validation is not a number"),
+        (Progress(5, 5, 0, is_valid=False), "its last validation is not finite"),
         (Progress(0, 5, 0), ""),
     ],
 )

@@ -16,7 +16,7 @@ from rwkv.model.network import Network
 from rwkv.training.optimizer import CLIP_NORM, Optimizer
 from rwkv.training.step import StepReport, batch_loss, clipped_gradients, read_report, reports, train_step
 from tests.networks import small_network
-from tests.training.learners import dropout_source, optimizer_of, some_batch
+from tests.training.learners import dropout_masks, optimizer_of, some_batch
 
 FLOATS = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -44,7 +44,7 @@ def test_steps_reduce_the_loss(dtype: torch.dtype) -> None:
     network, batch = small_network(), some_batch()
     optimizer = optimizer_of(network)
     before = loss_of(network, batch)
-    reports = [train_step(network, optimizer, batch, dtype, "all", dropout_source(n)) for n in range(LEARNING_STEPS)]
+    reports = [train_step(network, optimizer, batch, dtype, "all", dropout_masks(n)) for n in range(LEARNING_STEPS)]
     assert loss_of(network, batch) < before - 0.05
     assert all(report.loss is not None for report in reports)
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}, "the master weights stay float32"
@@ -61,7 +61,7 @@ def test_bfloat16_computes_almost_the_same_loss() -> None:
 def test_gradients_reach_every_parameter_that_is_used(dtype: torch.dtype) -> None:
     """All but the mix with the first layer's values, in each stream's first layer, which has nothing to mix with."""
     network = small_network()
-    batch_loss(network, some_batch(), dtype, "all", dropout_source()).total.backward()
+    batch_loss(network, some_batch(), dtype, "all", dropout_masks()).total.backward()
     without = {name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()}
     assert without == {
         name for name, _ in network.named_parameters() if ".blocks.0." in name and "v_lora_simple" in name
@@ -73,7 +73,7 @@ def test_a_step_is_adamw_on_clipped_gradients() -> None:
     """Typed anew: the first step of AdamW moves every weight by the rate along the sign, after the decay."""
     network, batch, rate = small_network(), some_batch(), 1e-3
     optimizer, before = optimizer_of(network, rate), weights_of(network)
-    report = train_step(network, optimizer, batch, torch.float32, "all", dropout_source())
+    report = train_step(network, optimizer, batch, torch.float32, "all", dropout_masks())
     assert report.norm > CLIP_NORM, "nothing was to be clipped"
     norm = math.sqrt(sum(float(w.grad.double().square().sum()) for w in network.parameters() if w.grad is not None))
     # Single precision sums.
@@ -91,8 +91,8 @@ def test_a_step_is_adamw_on_clipped_gradients() -> None:
 @FLOATS
 def test_gradients_are_those_of_backward_each_in_a_place_of_its_own(dtype: torch.dtype) -> None:
     ours, theirs = small_network(), small_network()
-    report = read_report(clipped_gradients(ours, some_batch(), dtype, "all", dropout_source()))
-    loss = batch_loss(theirs, some_batch(), dtype, "all", dropout_source()).total
+    report = read_report(clipped_gradients(ours, some_batch(), dtype, "all", dropout_masks()))
+    loss = batch_loss(theirs, some_batch(), dtype, "all", dropout_masks()).total
     loss.backward()
     norm = clip_grad_norm_(theirs.parameters(), CLIP_NORM)
     assert (report.loss, report.norm) == (loss.item(), norm.item())
@@ -118,7 +118,7 @@ def test_gradients_below_the_norm_are_left_as_they_are(monkeypatch: pytest.Monke
 
 
 def step_with(network: Network, batch: Batch, optimizer: Optimizer | None = None) -> StepReport:
-    return train_step(network, optimizer or optimizer_of(network), batch, torch.float32, "all", dropout_source())
+    return train_step(network, optimizer or optimizer_of(network), batch, torch.float32, "all", dropout_masks())
 
 
 def test_a_loss_that_is_not_finite_changes_nothing() -> None:
@@ -167,7 +167,7 @@ def test_dropout_comes_from_its_seed_alone() -> None:
         torch.manual_seed(global_seed)
         network = small_network()
         reports.append(
-            train_step(network, optimizer_of(network), some_batch(), torch.float32, "all", dropout_source(seed))
+            train_step(network, optimizer_of(network), some_batch(), torch.float32, "all", dropout_masks(seed))
         )
     assert reports[0] == reports[1] != reports[2]
 
@@ -175,7 +175,7 @@ def test_dropout_comes_from_its_seed_alone() -> None:
 def test_the_mode_of_the_loss_is_heeded() -> None:
     losses = {
         mode: train_step(
-            network := small_network(), optimizer_of(network), some_batch(), torch.float32, mode, dropout_source()
+            network := small_network(), optimizer_of(network), some_batch(), torch.float32, mode, dropout_masks()
         )
         for mode in ("all", "equalize")
     }

@@ -17,14 +17,14 @@ PANEL, NARROW_PANEL = 32, 16
 
 
 @dataclass(frozen=True)
-class PackedNetwork:
+class FlatNetwork:
     """The weights in the order in which rwkv/ops/cpu/csrc/step.cpp reads them, float32 [P], and the sizes it needs."""
 
     weights: Tensor
     sizes: tuple[int, ...]
 
 
-def pack_linear(weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+def flat_linear(weight: Tensor, bias: Tensor | None) -> list[Tensor]:
     """weight [out, in] as panels of [in, PANEL], the last perhaps [in, NARROW_PANEL]; then the bias. Each flat."""
     outputs, inputs = weight.shape
     padding = -outputs % NARROW_PANEL
@@ -34,7 +34,7 @@ def pack_linear(weight: Tensor, bias: Tensor | None) -> list[Tensor]:
 
 
 def network_step(
-    network: PackedNetwork, inputs: Tensor, before: Sequence[Tensor], seen: Sequence[bool], writes: int
+    network: FlatNetwork, inputs: Tensor, before: Sequence[Tensor], seen: Sequence[bool], writes: int
 ) -> tuple[Tensor, list[Tensor]]:
     """Rows that share one past, float32 on the CPU.
 

@@ -34,8 +34,8 @@ class _WKV(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, initial_state, plan = arguments
-        inputs = tuple(_packed(x) for x in tensors)
-        initial_state = None if initial_state is None else _packed(initial_state)
+        inputs = tuple(_aligned(x) for x in tensors)
+        initial_state = None if initial_state is None else _aligned(initial_state)
         training = any(ctx.needs_input_grad)
         out, final_state, kept = wkv_forward(inputs, plan, initial_state, plan.groups, keep=training)
         if training:
@@ -48,8 +48,8 @@ class _WKV(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         *inputs, inverse, transition, states = ctx.saved_tensors
         grad_out, grad_final = gradients
-        grad_out = torch.zeros_like(inputs[0]) if grad_out is None else _packed(grad_out)
-        grad_final = None if grad_final is None else _packed(grad_final)
+        grad_out = torch.zeros_like(inputs[0]) if grad_out is None else _aligned(grad_out)
+        grad_final = None if grad_final is None else _aligned(grad_final)
         kept = Kept(inverse, transition, states, None)
         r, log_decay, k_hat, v, b = inputs
         like = torch.empty_like
@@ -59,7 +59,7 @@ class _WKV(torch.autograd.Function):
         return *grads, grad_initial, None
 
 
-def _packed(x: Tensor) -> Tensor:
+def _aligned(x: Tensor) -> Tensor:
     """x, contiguous and aligned as the kernels read it."""
     x = x.contiguous()
     return x if x.data_ptr() % 16 == 0 else x.clone()

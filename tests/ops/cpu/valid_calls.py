@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.model.native_step import pack_network, state_size
+from rwkv.model.native_step import flatten_network, state_size
 from rwkv.ops.cpu.mixers import channel_mix, time_mix
 from rwkv.ops.cpu.native import is_built, native
 from rwkv.ops.cpu.wkv import wkv_native
@@ -93,7 +93,7 @@ def _curve() -> Call:
 
 def _network() -> Call:
     network = native_network()
-    packed = pack_network(network)
+    packed = flatten_network(network)
     arguments = {
         "weights": packed.weights,
         "sizes": list(packed.sizes),
