@@ -1,4 +1,4 @@
-"""Training by the real command on a GPU, loader workers and all, beside the bare step over the same batches.
+"""The training command on a GPU with its loader workers, compared with bare steps on the same batches.
 
 python -m bench.gpu_end_to_end [--users 400] [--reviews 3000] [--workers 12] [--epochs 4]; two epochs at least
 """
@@ -30,10 +30,10 @@ from rwkv.training.staging import staged
 from rwkv.training.step import Launched, reports
 
 _GPU = torch.device("cuda")
-# How many of the command's first steps are also taken bare. Its clock starts when an epoch is over, for all sizes of
-# batches are recorded in the first.
+# The command's first steps that are repeated as bare steps. The command is timed after its first epoch, in which all
+# sizes of batches are recorded.
 _FIRST_STEPS = 20
-# Of the losses of the command's first steps, relative: they are the bare ones, with the same batches and dropout.
+# The relative difference of the first losses, which have the same batches and dropout.
 _LIMIT = 1e-2
 
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _checked(losses: list[float], bare_losses: list[float], epoch: int) -> dict[str, float]:
-    """That the command took the bare steps at first, and learnt. epoch: its steps, over the same batches each time."""
+    """Check that the first losses equal those of bare steps, and that the loss falls. epoch: the steps of an epoch."""
     apart = [abs(ours / bare - 1) for ours, bare in zip(losses, bare_losses, strict=False)]
     first, last = statistics.fmean(losses[:epoch]), statistics.fmean(losses[-epoch:])
     worst = math.nan if any(map(math.isnan, apart)) else max(apart)
@@ -86,7 +86,7 @@ def _checked(losses: list[float], bare_losses: list[float], epoch: int) -> dict[
 
 
 def _bare_steps(store: ReviewStore, groups: list[Group]) -> tuple[float, list[float]]:
-    """(seconds a step over batches made before, the losses of the first steps of the command's run)."""
+    """The seconds of a step on prepared batches, and the losses of the command's first steps."""
     visits = steps_from(0, _FIRST_STEPS, len(groups), SEED)
     batches = [training_batch(store, groups[group], SEED, epoch) for epoch, group in visits]
     padded = [pad_batch(batch, ROWS_A_STEP).pin_memory() for batch in batches]
@@ -95,7 +95,7 @@ def _bare_steps(store: ReviewStore, groups: list[Group]) -> tuple[float, list[fl
     steps = RecordedSteps(network, optimizer, torch.bfloat16, "all")
 
     def take(batches: list[PaddedBatch]) -> list[float | None]:
-        """Losses of steps as the command takes them; of a hash, dropout takes the low 32 bits."""
+        """The losses of steps, with the command's seeds of dropout: the low 32 bits of a hash."""
 
         def launched() -> Iterator[tuple[int, Launched]]:
             for n, batch in enumerate(staged(batches, _GPU), 1):

@@ -1,4 +1,4 @@
-"""The recurrence alone on a GPU, over the streams of the first case: checked against float64, beside plain PyTorch.
+"""The recurrence alone on a GPU, on the streams of the first case: checked against float64, then compared with PyTorch.
 
 python -m bench.gpu_wkv [--repeats 20]
 """
@@ -24,7 +24,7 @@ from rwkv.ops.wkv_chunked import wkv_chunked
 
 _NAMES = ("r", "log_decay", "k_hat", "v", "b")
 _GPU = torch.device("cuda")
-# Distance from float64, relative to the norm: those of tests/ops/triton/test_gpu_wkv.py.
+# Limits of the relative difference from float64, as in tests/ops/triton/test_gpu_wkv.py.
 _LIMITS = {torch.float32: 1e-5, torch.bfloat16: 7e-3}
 
 Inputs = tuple[Tensor, ...]
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _measure(layouts: tuple[StreamLayout, ...], dtype: torch.dtype, repeats: int) -> dict[str, object]:
-    """Milliseconds of all 16 layers, forward and backward, and the largest error of any stream by what it is of."""
+    """Milliseconds of all 16 layers, forward and backward, and the largest errors over the streams, by tensor."""
     ours_ms = forward_ms = plain_ms = 0.0
     errors: dict[str, float] = {}
     for stream, layout in zip(PUBLISHED.streams, layouts, strict=True):
@@ -72,7 +72,7 @@ def _measure(layouts: tuple[StreamLayout, ...], dtype: torch.dtype, repeats: int
 
 
 def _inputs(rows: int, dtype: torch.dtype) -> tuple[Inputs, Tensor]:
-    """Fresh arguments as a network makes them, [N, H, K], and a gradient of the output."""
+    """Random arguments [N, H, K] like those of a new network, and a gradient of the output."""
     shape = (rows, PUBLISHED.heads, PUBLISHED.head_width)
 
     def normal() -> Tensor:
@@ -91,21 +91,21 @@ def _results(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups) -> 
 
 
 def _errors(inputs: Inputs, grad: Tensor, groups: PackedGroups) -> dict[str, float]:
-    """Distance from float64, relative to the norm."""
+    """The difference from float64, relative to its norm."""
     ours = _results(wkv, inputs, grad, groups)
     exact = _results(wkv_chunked, tuple(x.detach().double().requires_grad_() for x in inputs), grad.double(), groups)
     return {name: float((ours[name].double() - of).norm() / of.norm()) for name, of in exact.items()}
 
 
 def _times(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups, repeats: int) -> tuple[float, float]:
-    """Median milliseconds of the forward pass and of both, as recorded graphs: what the GPU takes, not the launches."""
+    """Median milliseconds of the forward pass and of both passes, as recorded graphs, without launch times."""
     forward = _recorded_ms(lambda: form(*(x.detach() for x in inputs), groups), repeats)
     both = _recorded_ms(lambda: torch.autograd.grad(form(*inputs, groups)[0], inputs, grad), repeats)
     return forward, both
 
 
 def _once_ms(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups) -> float:
-    """Both passes once, with their launches, which are most of what the plain form takes."""
+    """Milliseconds of both passes with launches, which dominate the plain form."""
     torch.cuda.synchronize()
     begun = time.perf_counter()
     torch.autograd.grad(form(*inputs, groups)[0], inputs, grad)

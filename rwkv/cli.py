@@ -1,4 +1,4 @@
-"""The `rwkv` command. What it takes is in rwkv.command_line."""
+"""The `rwkv` command. Its arguments are defined in rwkv.command_line."""
 
 import sys
 from functools import partial
@@ -7,12 +7,12 @@ from rwkv.runtime import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit code."""
+    """Run the command. Returns the exit code."""
     return run_command(partial(_run, arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
-    from rwkv.command_line.parser import run  # takes a while, and Ctrl-C is heard by now
+    from rwkv.command_line.parser import run  # a slow import; Ctrl-C is handled by now
 
     return run(arguments)
 

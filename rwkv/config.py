@@ -1,16 +1,16 @@
-"""Configuration files: one frozen dataclass per command, checked once, all problems reported together (spec 8).
+"""The configurations of the benchmark's commands (spec 8): one frozen dataclass for each command.
 
-A field is a TOML key in lower case; its type carries the rule for the value. Without a default the key must be given.
+A field is a TOML key in lower case. Its type carries the rule for its value, and `key` says what it means. A key
+without a default is required. rwkv.config_file reads and checks the files.
 """
 
-import difflib
-import json
+# ruff: noqa: RUF009 (`key` returns a field)
+
 import os
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 from rwkv.config_values import (
     NAME_RULE,
@@ -26,7 +26,6 @@ from rwkv.config_values import (
     Optimizer,
     Place,
     Positive,
-    Rule,
     RunName,
     Share,
     Size,
@@ -39,18 +38,24 @@ from rwkv.config_values import (
     one_of,
     whole,
 )
-from rwkv.errors import ConfigError
-from rwkv.files import check_input, open_descriptor
 from rwkv.vocab import STREAMS
 
-# Each: names of fields, what must hold of their values, and in words what the first must be.
+# Rules between fields. Each holds the names of the fields, a test of their values, and the expectation for the first.
 Relations = tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...]
-AnyConfig = TypeVar("AnyConfig", bound="Config")
 
-# A file of a configuration has about a thousand bytes.
-_MOST_BYTES, _MOST_DOTS = 1 << 20, 500
-# Of what is wrong, so much is shown.
-_MOST_UNKNOWN, _MOST_LETTERS = 20, 80
+_KEYS = "the database of benchmark keys, which find_equalize_test_reviews fills"
+_LARGEST = "the largest size of {} in bytes; nothing is reserved"
+_UNUSED = "accepted for the published files, not used"
+_DATASET = "the dataset: a folder with revlogs/, cards/ and decks/"
+_DEVICE = '"cpu" or a GPU such as "cuda"'
+_DTYPE = "the number format on a GPU; the CPU computes in float32"
+_THREADS = "CPU threads of PyTorch; 0 for its own choice"
+_MISSING_NOTES = 'cards without a note: "own" for one note each, "published" for the published code\'s numbering'
+
+
+def key(meaning: str, default: Any = MISSING) -> Any:
+    """A field of a configuration. meaning: one line for --help."""
+    return field(default=default, metadata={"meaning": meaning})
 
 
 def _in_order(start: str, end: str) -> Relations:
@@ -60,29 +65,31 @@ def _in_order(start: str, end: str) -> Relations:
 
 def _unless_listed(*bounds: str) -> Relations:
     expected = f"{USER_RULE.expected}, or a list USER_IDS"
-    return tuple(((bound, "user_ids"), lambda *given: given != (None, None), expected) for bound in bounds)
+    return tuple(((bound, "user_ids"), lambda *pair: pair != (None, None), expected) for bound in bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What every command is given: the database of benchmark keys, the most bytes it may take, and their prefix."""
+    """The keys that every command accepts."""
 
     relations: ClassVar[Relations] = ()
 
-    label_filter_lmdb_path: Place = Path("label_filter_db")
-    label_filter_lmdb_size: Size = 10_000_000_000
-    label_filter_key_prefix: Text = ""
+    label_filter_lmdb_path: Place = key(_KEYS, Path("label_filter_db"))
+    label_filter_lmdb_size: Size = key(_LARGEST.format("this database"), 10_000_000_000)
+    label_filter_key_prefix: Text = key("the prefix of the keys in this database", "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Users(Config):
-    """Which users a command works on: USER_IDS, or else USER_START to USER_END, both included."""
+    """The users of a command: USER_IDS, or USER_START to USER_END, both included."""
 
     relations = _unless_listed("user_start", "user_end") + _in_order("user_start", "user_end")
 
-    user_start: Annotated[int | None, USER_RULE] = None
-    user_end: Annotated[int | None, USER_RULE] = None
-    user_ids: Annotated[tuple[int, ...] | None, list_of_different(USER_RULE)] = None
+    user_start: Annotated[int | None, USER_RULE] = key("the first user", None)
+    user_end: Annotated[int | None, USER_RULE] = key("the last user", None)
+    user_ids: Annotated[tuple[int, ...] | None, list_of_different(USER_RULE)] = key(
+        "a list of users, instead of USER_START and USER_END", None
+    )
 
     @property
     def users(self) -> Sequence[int]:
@@ -94,102 +101,106 @@ class _Users(Config):
 class FindKeysConfig(_Users):
     """Configuration of find_equalize_test_reviews. Source: spec 2, spec 8."""
 
-    data_path: Folder
-    short: Flag = False
-    secs: Flag = False
-    processes: Workers = 1
-    # Accepted, not used: the keys do not depend on the algorithm, and the database always has room for enough readers.
-    algo: Name = "FSRS-6"
-    lmdb_max_readers: Count = 1024
+    data_path: Folder = key(_DATASET)
+    short: Flag = key("count same-day reviews, too", False)
+    secs: Flag = key("measure intervals in fractions of a day", False)
+    processes: Workers = key("worker processes", 1)
+    # The keys do not depend on the algorithm, and the database always has room for enough readers.
+    algo: Name = key(_UNUSED, "FSRS-6")
+    lmdb_max_readers: Count = key(_UNUSED, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessDataConfig(_Users):
-    """Configuration of data_processing. max_batch_size: rows, two for every review. Source: spec 3, spec 8."""
+    """Configuration of data_processing. Source: spec 3, spec 8."""
 
-    data_path: Folder
-    lmdb_path: Place
-    lmdb_size: Size
-    max_batch_size: Annotated[int, whole(2)]
-    missing_notes: MissingNotes = "own"
-    processes: Workers = 1
-    # Accepted, not used: the store is made without torch, keeps full precision and always holds all five streams.
-    device: Device = "cuda"
-    dtype: Dtype = "bfloat16"
-    rwkv_submodules: Annotated[tuple[str, ...], list_of_different(NAME_RULE)] = STREAMS
+    data_path: Folder = key(_DATASET)
+    lmdb_path: Place = key("the store to write")
+    lmdb_size: Size = key(_LARGEST.format("the store"))
+    max_batch_size: Annotated[int, whole(2)] = key("rows of a segment, two for each review")
+    missing_notes: MissingNotes = key(_MISSING_NOTES, "own")
+    processes: Workers = key("worker processes", 1)
+    # The store is written without torch, keeps full precision and always holds all five streams.
+    device: Device = key(_UNUSED, "cuda")
+    dtype: Dtype = key(_UNUSED, "bfloat16")
+    rwkv_submodules: Annotated[tuple[str, ...], list_of_different(NAME_RULE)] = key(_UNUSED, STREAMS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
-    """Configuration of train_rwkv. max_train_global_len: rows a step. dropout: share of the published rates.
+    """Configuration of train_rwkv. Source: spec 5, spec 8."""
 
-    channels, heads, layers: the size of the network, see `network_spec` in rwkv/benchmark/train.py; None: as published.
-    Source: spec 5, spec 8.
-    """
-
-    # The label_filter_* are accepted, not used: the stores themselves hold which rows count.
+    # The label_filter_* keys are not used: a store marks the rows that count.
     relations = (
         *_in_order("train_users_start", "train_users_end"),
         *_in_order("validate_users_start", "validate_users_end"),
         (("load_model_name", "load_model"), lambda name, load: name or not load, "the name of a model"),
     )
 
-    train_users_start: User
-    train_users_end: User
-    validate_users_start: User
-    validate_users_end: User
-    train_dataset_lmdb_path: Place
-    train_dataset_lmdb_size: Size
-    validate_dataset_lmdb_path: Place
-    validate_dataset_lmdb_size: Size
-    train_mode: Annotated[Literal["WS", "D"], one_of("WS", "D")]
-    warmup_steps: CountOrZero
-    epochs: Positive
-    peak_lr: Positive
-    save_model_folder: Folder
-    save_model_prefix: RunName
-    device: Device
-    dtype: Dtype
-    threads: WorkersOrZero = 0
-    num_fetch_processes: WorkersOrZero = 1
-    max_train_global_len: Count = 66_000
-    loss_mode: Annotated[Literal["all", "equalize"], one_of("all", "equalize")] = "all"
-    dropout: Share = 1.0
-    channels: Annotated[int | None, whole(16, 512)] = None
-    heads: Annotated[int | None, whole(1, 32)] = None
-    layers: Annotated[tuple[int, ...] | None, list_of_each(STREAMS, whole(1, 8))] = None
-    optimizer: Optimizer = "adamw"
-    step_offset: CountOrZero = 1
-    resume: Flag = True
-    seed: Annotated[int, whole(0, 2**63 - 1)] = 1234
-    load_model: Flag = False
-    load_model_folder: Folder = Path()
-    load_model_name: Text = ""
-    use_wandb: Flag = False
-    wandb_project_name: Name = "rwkv"
-    wandb_resume: Flag = False
-    wandb_resume_id: Text = ""
+    train_users_start: User = key("the first training user")
+    train_users_end: User = key("the last training user")
+    validate_users_start: User = key("the first validation user")
+    validate_users_end: User = key("the last validation user")
+    train_dataset_lmdb_path: Place = key("the store of the training users")
+    train_dataset_lmdb_size: Size = key(_LARGEST.format("this store"))
+    validate_dataset_lmdb_path: Place = key("the store of the validation users, in whole histories")
+    validate_dataset_lmdb_size: Size = key(_LARGEST.format("this store"))
+    train_mode: Annotated[Literal["WS", "D"], one_of("WS", "D")] = key(
+        'the learning rate: "WS" warms up and stays at its peak, "D" decays from the peak to zero'
+    )
+    warmup_steps: CountOrZero = key('steps of the warm-up of "WS"')
+    epochs: Positive = key("passes over the training segments; fractions are allowed")
+    peak_lr: Positive = key("the peak of the learning rate")
+    save_model_folder: Folder = key("the folder of checkpoints and logs")
+    save_model_prefix: RunName = key("the name of the run; checkpoints are called NAME_STEP.pth")
+    device: Device = key(_DEVICE)
+    dtype: Dtype = key(_DTYPE)
+    threads: WorkersOrZero = key(_THREADS, 0)
+    num_fetch_processes: WorkersOrZero = key("processes that prepare batches; 0 for none", 1)
+    max_train_global_len: Count = key("the most rows of a step", 66_000)
+    loss_mode: Annotated[Literal["all", "equalize"], one_of("all", "equalize")] = key(
+        'the rows of the loss: "all", or "equalize" for those of the benchmark keys', "all"
+    )
+    dropout: Share = key("the factor of the published dropout rates, 0 to 1", 1.0)
+    channels: Annotated[int | None, whole(16, 512)] = key(
+        "channels of the network; the published size by default", None
+    )
+    heads: Annotated[int | None, whole(1, 32)] = key("heads of a layer; by default one for every 32 channels", None)
+    layers: Annotated[tuple[int, ...] | None, list_of_each(STREAMS, whole(1, 8))] = key(
+        "layers of each stream; the published numbers by default", None
+    )
+    optimizer: Optimizer = key('"adamw", or "muon" for the matrices of the mixers with AdamW for the rest', "adamw")
+    step_offset: CountOrZero = key("the number of the first step", 1)
+    resume: Flag = key("continue an unfinished run of the same name", True)
+    seed: Annotated[int, whole(0, 2**63 - 1)] = key("the seed of initial weights, data order and dropout", 1234)
+    load_model: Flag = key("start from LOAD_MODEL_FOLDER/LOAD_MODEL_NAME.pth", False)
+    load_model_folder: Folder = key("the folder of the model to start from", Path())
+    load_model_name: Text = key("the name of the model to start from, without .pth", "")
+    use_wandb: Flag = key("log to Weights & Biases", False)
+    wandb_project_name: Name = key("the project at Weights & Biases", "rwkv")
+    wandb_resume: Flag = key("continue the Weights & Biases run WANDB_RESUME_ID", False)
+    wandb_resume_id: Text = key("the id of the Weights & Biases run to continue", "")
 
     @property
     def train_users(self) -> range:
-        """The users to learn from."""
+        """The training users."""
         return range(self.train_users_start, self.train_users_end + 1)
 
     @property
     def validate_users(self) -> range:
-        """The users to validate on."""
+        """The validation users."""
         return range(self.validate_users_start, self.validate_users_end + 1)
 
 
 def _four_files(imm: str, ahead: str, result: Path, raw: Path) -> bool:
-    """Whether two names in two folders, where both pairs differ, also lead to four files."""
+    """Whether two names in two folders lead to four files. True where the names or the folders are equal."""
     files = {os.path.realpath(folder / f"{name}.jsonl") for folder in (result, raw) for name in (imm, ahead)}
     return len(files) == 4 or imm == ahead or raw == result
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(_Users):
-    """Configuration of get_result. file_ahead, file_imm: result files without ending. Source: spec 6, spec 8."""
+    """Configuration of get_result. Source: spec 6, spec 8."""
 
     relations = (
         *_Users.relations,
@@ -198,20 +209,20 @@ class EvaluateConfig(_Users):
         (("file_imm", "file_ahead", "result_folder", "raw_folder"), _four_files, "a name of another file"),
     )
 
-    file_ahead: Name
-    file_imm: Name
-    model_path: Place
-    device: Device
-    dtype: Dtype
-    dataset_lmdb_path: Place
-    dataset_lmdb_size: Size
-    threads: WorkersOrZero = 0
-    num_fetch_processes: WorkersOrZero = 1
-    raw: Flag = False
-    raw_db_path: Place = Path("raw/result_db")
-    raw_db_size: Size = 3_000_000_000
-    result_folder: Folder = Path("result")
-    raw_folder: Folder = Path("raw")
+    file_ahead: Name = key("the result file of the forgetting curve (RWKV), without .jsonl")
+    file_imm: Name = key("the result file of the immediate prediction (RWKV-P), without .jsonl")
+    model_path: Place = key("the file of weights")
+    device: Device = key(_DEVICE)
+    dtype: Dtype = key(_DTYPE)
+    dataset_lmdb_path: Place = key("the store of whole histories")
+    dataset_lmdb_size: Size = key(_LARGEST.format("this store"))
+    threads: WorkersOrZero = key(_THREADS, 0)
+    num_fetch_processes: WorkersOrZero = key("processes that read histories; 0 for none", 1)
+    raw: Flag = key("write every prediction to RAW_FOLDER, and curve weights to RAW_DB_PATH", False)
+    raw_db_path: Place = key("the database of curve weights", Path("raw/result_db"))
+    raw_db_size: Size = key(_LARGEST.format("this database"), 3_000_000_000)
+    result_folder: Folder = key("the folder of metrics", Path("result"))
+    raw_folder: Folder = key("the folder of single predictions", Path("raw"))
 
 
 def _one_or_many(user: int | None, ids: tuple[int, ...] | None, start: int | None, end: int | None) -> bool:
@@ -221,129 +232,29 @@ def _one_or_many(user: int | None, ids: tuple[int, ...] | None, start: int | Non
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig(_Users):
-    """Configuration of run_as_rnn: one USER, or many. memory: bytes of states that a process holds, the others lie on
-    disk. threads: of each process. Source: spec 7, spec 8.
-    """
+    """Configuration of run_as_rnn: one USER, or many. Source: spec 7, spec 8."""
 
     relations = (
         (
             ("user", "user_ids", "user_start", "user_end"),
             _one_or_many,
-            f"{USER_RULE.expected}, or in its place a list USER_IDS, or USER_START and USER_END",
+            f"{USER_RULE.expected}, or instead a list USER_IDS, or USER_START and USER_END",
         ),
         *_in_order("user_start", "user_end"),
     )
 
-    data_path: Folder
-    model_path: Place
-    device: Device
-    dtype: Dtype
-    user: Annotated[int | None, USER_RULE] = None
-    threads: WorkersOrZero = 0
-    processes: Workers = 1
-    verbose: Flag = False
-    missing_notes: MissingNotes = "own"
-    memory: Size = 1_000_000_000
+    data_path: Folder = key(_DATASET)
+    model_path: Place = key("the file of weights")
+    device: Device = key(_DEVICE)
+    dtype: Dtype = key(_DTYPE)
+    user: Annotated[int | None, USER_RULE] = key("one user, instead of several", None)
+    threads: WorkersOrZero = key("CPU threads of PyTorch in each process; 0 for its own choice", 0)
+    processes: Workers = key("worker processes for several users", 1)
+    verbose: Flag = key("print every prediction", False)
+    missing_notes: MissingNotes = key(_MISSING_NOTES, "own")
+    memory: Size = key("bytes of states that a process keeps in memory; the rest goes to disk", 1_000_000_000)
 
     @property
     def users(self) -> Sequence[int]:
         """The configured user, or users."""
         return super().users if self.user is None else (self.user,)
-
-
-def load_config(
-    path: Path, cls: type[AnyConfig], settings: Sequence[tuple[str, str]] = (), **overrides: object
-) -> AnyConfig:
-    """Read a TOML file. Raises ConfigError that names every problem.
-
-    settings: of `--set`, keys and their values in TOML, or a text without quotes; they go before the file. overrides:
-    fields given by flags, which go before both.
-    """
-    table, rules = _read_table(path), _rules(cls)
-    given = {key: _set_value(text, rules.get(key)) for key, text in settings}
-    table |= given | {name.upper(): value for name, value in overrides.items()}
-    return parse_config(table, cls, f"{path} and --set" if settings else str(path))
-
-
-def _read_table(path: Path) -> dict[str, object]:
-    if open_descriptor(path) is None:  # what the shell gives as <(...) ends
-        check_input(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES} bytes")
-        if max(line.count(b".") for line in content.split(b"\n")) > _MOST_DOTS:
-            raise ValueError("keys within keys, too deep")  # tomllib takes minutes for them
-        # A byte order mark, which some editors write, is no part of the text.
-        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
-    except (OSError, ValueError, RecursionError) as error:
-        hint = f"the shipped configurations in {Path(__file__).parent} are examples"
-        what = "This is not a readable TOML file." if path.exists() else "There is no such file of a configuration."
-        got = "values within values, too deep" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(what, where=str(path), got=got, hint=hint) from error
-
-
-def _set_value(text: str, rule: Rule | None) -> object:
-    """A value as `--set` gives it: TOML, but a text needs no quotes."""
-    try:
-        table = tomllib.loads(f"VALUE = {text}")
-        value = table["VALUE"] if len(table) == 1 else text
-    except (ValueError, RecursionError):
-        return text
-    is_text = rule is not None and rule.types == (str,)
-    return text if is_text and not isinstance(value, str) else value
-
-
-def _rules(cls: type[Config]) -> dict[str, Rule]:
-    """The rule of each key."""
-    hints = get_type_hints(cls, include_extras=True)
-    return {field.name.upper(): get_args(hints[field.name])[1] for field in fields(cls)}
-
-
-def parse_config(table: Mapping[str, object], cls: type[AnyConfig], source: str) -> AnyConfig:
-    """Check a table of keys. source: where it is from, for the error. Raises ConfigError that names every problem."""
-    rules = _rules(cls)
-    unknown = [key for key in table if key not in rules]
-    problems = [_unknown(key, list(rules)) for key in unknown[:_MOST_UNKNOWN]]
-    if len(unknown) > _MOST_UNKNOWN:
-        problems.append(f"and {len(unknown) - _MOST_UNKNOWN} more unknown keys")
-    values: dict[str, Any] = {}
-    for field in fields(cls):
-        key = field.name.upper()
-        rule, value = rules[key], table.get(key, field.default)
-        if key not in table and value is not MISSING:
-            values[field.name] = value
-        elif rule.accepts(value):
-            values[field.name] = rule.convert(value)
-        else:
-            problems.append(f"{_stated(field.name, value)}: expected {rule.expected}")
-    for names, holds, expected in cls.relations:
-        given = {name: values[name] for name in names if name in values}
-        if len(given) == len(names) and not holds(*given.values()):
-            first, *others = (_stated(name, value) for name, value in given.items())
-            problems.append(f"{first}: expected {expected} ({', '.join(others)})")
-    if problems:
-        raise ConfigError("\n    ".join(["The configuration is wrong:", *problems]), where=source)
-    return cls(**values)
-
-
-def as_keys(config: Config) -> dict[str, object]:
-    """The whole configuration by TOML key in values that JSON keeps: to store it, or to compare two key by key."""
-    values = {field.name.upper(): getattr(config, field.name) for field in fields(config)}
-    return json.loads(json.dumps(values, default=str))
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    shown = key[:_MOST_LETTERS]
-    return f"{shown}: unknown key; the nearest known one is {difflib.get_close_matches(shown.upper(), known, 1, 0)[0]}"
-
-
-def _stated(name: str, value: object) -> str:
-    if value is MISSING or value is None:
-        return f"{name.upper()} is missing"
-    try:
-        shown = json.dumps(value, default=str, ensure_ascii=False)
-    except (ValueError, RecursionError):  # numbers of thousands of digits, values within values
-        shown = "what is too long to show"
-    return f"{name.upper()} = {shown:.{_MOST_LETTERS}}"

@@ -1,4 +1,4 @@
-"""Devices and number formats: from the words of a configuration to what torch calls them."""
+"""Devices and number formats of torch, by their names in a configuration."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,17 +10,22 @@ from rwkv.errors import DeviceError
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bfloat16": torch.bfloat16, "float32": torch.float32})
 
-# A pass of so many rows takes about as long on one thread as on two.
+# Up to this many rows, a pass is about as fast on one thread as on two.
 _FEW_ROWS = 64
 
-# Some of torch's messages list all backends there are.
+# Some messages of torch list every backend.
 _MOST_LETTERS = 80
 
 
 def open_device(name: str, threads: int) -> torch.device:
-    """The torch device of a name, once it has been seen to work.
+    """Open a torch device and check that it works.
 
-    threads: how many CPU threads torch may use; 0 leaves it to torch. Raises DeviceError where the device is not there.
+    Args:
+        name: Such as "cpu" or "cuda:1".
+        threads: The number of CPU threads for torch; 0 leaves torch's own choice.
+
+    Raises:
+        DeviceError: The device does not exist or does not work.
     """
     if threads > 0:
         torch.set_num_threads(threads)
@@ -35,14 +40,14 @@ def open_device(name: str, threads: int) -> torch.device:
             where="DEVICE",
             got=str(error).split("\n", 1)[0][:_MOST_LETTERS],
             expected="one of " + ", ".join(_present_devices()),
-            hint='set DEVICE = "cpu" to do without',
+            hint='set DEVICE = "cpu" to run without it',
         ) from error
     return device
 
 
 @contextmanager
 def threads_for(rows: int) -> Iterator[None]:
-    """Few rows on one CPU thread: several would wait for one another longer than they work."""
+    """Run a pass of few rows on one CPU thread, where synchronising several would take longer than the work."""
     threads = torch.get_num_threads()
     if rows >= _FEW_ROWS or threads == 1:
         yield

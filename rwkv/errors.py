@@ -1,12 +1,14 @@
-"""The errors a user can meet. Each says what happened, where, and what to do next."""
+"""The errors that a user can see. Each says what happened, where, and what to do next."""
 
 
 class RwkvError(Exception):
-    """Base of all errors that are reported as a message, never as a traceback.
+    """Base of all errors that are shown as a message, never as a traceback.
 
-    what: one sentence. where: file, key or user. got, expected: the offending and the wanted value. hint: what next.
-    details: those of them that are given, by the name in the message.
-    `exit_code` is what a command ends with: 1 failed, 2 bad input.
+    Attributes:
+        what: What happened, in one sentence.
+        details: The other parts that are not empty, by their label in the message:
+            "where" (a file, key or user), "got" and "expected" (values), "next" (what to do).
+        exit_code: The command's exit code: 1 failed, 2 bad input.
     """
 
     exit_code = 1
@@ -18,7 +20,7 @@ class RwkvError(Exception):
         super().__init__("\n".join([what, *(f"  {name}: {text}" for name, text in self.details.items())]))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by finished message, so that worker processes can raise it."""
+        """Pickle with the finished message, so that worker processes can raise it."""
         return _rebuild, (type(self), str(self), self.what, self.details)
 
 
@@ -29,38 +31,38 @@ def _rebuild(kind: type[RwkvError], message: str, what: str, details: dict[str, 
 
 
 class InputError(RwkvError):
-    """Something the user gave is wrong: a path, a file, an argument."""
+    """A path, a file or an argument is wrong."""
 
     exit_code = 2
 
 
 class ConfigError(InputError):
-    """One or more problems in a configuration file, all reported together."""
+    """A configuration file has problems. All are reported together."""
 
 
 class HistoryError(InputError):
-    """The review history of one user cannot be used; other users are not affected."""
+    """The review history of one user cannot be used. Other users are not affected."""
 
 
 class StoreError(InputError):
-    """An LMDB database is missing, of another version, too small or holds other settings."""
+    """An LMDB database is missing, too small, or has another version or other settings."""
 
 
 class CheckpointError(InputError):
-    """A file of weights is missing, truncated, or does not hold this model."""
+    """A file of weights is missing, truncated, or belongs to another model."""
 
 
 class SnapshotError(InputError):
-    """A file of a saved engine is missing, damaged, or belongs to other weights or another history."""
+    """A saved engine is missing, damaged, or belongs to other weights or another history."""
 
 
 class DeviceError(InputError):
-    """The configured device is not there."""
+    """The configured device is not available."""
 
 
 class BusyError(InputError):
-    """Another command is writing where this one is to write."""
+    """Another command is writing to the same place."""
 
 
 class NonFiniteError(RwkvError):
-    """Training met too many steps with a non-finite loss or gradient."""
+    """Too many training steps had a non-finite loss or gradient."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what is written elsewhere, and errors of the file system in words."""
+"""Atomic writes of files, output to pipes and devices, and file system errors as messages."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ _MOST_LINKS = 40
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Inside, errors of the file system are raised as an InputError that names `path`."""
+    """Raise file system errors of the block as an InputError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -36,10 +36,10 @@ def file_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path of this writer alone for what is written inside; `path`, its folder included, becomes that at last.
+    """Replace a file atomically: yield a temporary path, and rename it to `path` at the end of the block.
 
-    A kill at any moment leaves the old file or the new one, and so does what is raised inside. Of several writers the
-    last stays. A link is followed.
+    Missing folders are created and links are followed. A kill or an exception leaves the old file. Of several writers
+    the last one wins.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _take_temporary(path: Path) -> tuple[Path, int]:
-    """The first name that no writer uses now, and its lock. What a killed one left under it is written over."""
+    """The first temporary name that no writer uses, and its lock. The remains of killed writers are overwritten."""
     n, descriptor = 0, None
     while descriptor is None:
         n += 1
@@ -62,19 +62,22 @@ def _take_temporary(path: Path) -> tuple[Path, int]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, its folder included. A kill or a failure of the power leaves the old file or the new one.
+    """Write a file atomically, and create its folder. A kill or a power failure leaves the old file or the new one.
 
-    A pipe, /dev/null, and /dev/stdout, whatever it is, are written into. Raises InputError where it cannot be written.
+    Data for a pipe, /dev/null or /dev/stdout is written directly.
+
+    Raises:
+        InputError: The path is a folder or a device, or cannot be written.
     """
     write_whole_parts(path, [data])
 
 
 def write_whole_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """The same of parts that are made as they are written, so that they need not fit into memory together."""
+    """Like `write_whole`, with the data as an iterable, which need not fit into memory."""
     with file_errors(path):
         check_output(path)
         if is_stream(path):
-            # A reader that has had enough is no error, as with stdout.
+            # A reader may close early, as with stdout.
             with suppress(BrokenPipeError), _open_stream(path) as stream:
                 stream.writelines(parts)
             return
@@ -84,31 +87,31 @@ def write_whole_parts(path: Path, parts: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
 
 
-# --- What is no file
+# --- Pipes and devices
 
 
 def check_input(path: Path) -> None:
-    """Raise InputError where `path` is neither file nor folder: what is read from a pipe or a device may never end."""
+    """Raise InputError if `path` is a pipe or a device, which may never end."""
     kind = _KINDS.get(stat.S_IFMT(_mode(path)))
     if kind not in (None, _A_FOLDER):
-        raise InputError("This is no file.", where=str(path), got=kind, hint="save what it gives in a file")
+        raise InputError("This is not a file.", where=str(path), got=kind, hint="save its output in a file")
 
 
 def check_output(path: Path) -> None:
-    """Raise InputError, before any work is done for it, where `path` is no place for a file: a folder or a device."""
+    """Raise InputError if no file can be written to `path`, because it is a folder or a device."""
     kind = _KINDS.get(stat.S_IFMT(_mode(path)))
     if kind is not None and not is_stream(path):
         expected = "a file, a pipe, /dev/stdout or /dev/null"
-        raise InputError("This is no place for a file.", where=str(path), got=kind, expected=expected)
+        raise InputError("No file can be written here.", where=str(path), got=kind, expected=expected)
 
 
 def is_stream(path: Path) -> bool:
-    """Whether what is written to `path` goes elsewhere: into a pipe, to /dev/null, or to an open descriptor."""
+    """Whether `path` is a pipe, /dev/null, or an open descriptor such as /dev/stdout."""
     return open_descriptor(path) is not None or stat.S_ISFIFO(_mode(path)) or _is_null(path)
 
 
 def open_descriptor(path: Path) -> int | None:
-    """The descriptor of this process that a path such as /dev/stdout stands for, or None."""
+    """This process's descriptor behind a path such as /dev/stdout, or None."""
     for _ in range(_MOST_LINKS):
         path = Path(os.path.realpath(path.parent), path.name)
         match = re.fullmatch(rf"/(?:dev|proc/{os.getpid()})/fd/(\d+)", str(path))
@@ -124,7 +127,7 @@ def _open_stream(path: Path) -> BinaryIO:
     descriptor = open_descriptor(path)
     if descriptor is None:
         return path.open("wb")
-    sys.stdout.flush()  # what was printed before comes first
+    sys.stdout.flush()  # keep the order of the output
     return os.fdopen(os.dup(descriptor), "wb")
 
 
@@ -135,7 +138,7 @@ def _is_null(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """Of what a path leads to; 0 where there is nothing."""
+    """The mode of the path's target; 0 if it does not exist."""
     with suppress(OSError):
         return path.stat().st_mode
     return 0
@@ -143,14 +146,14 @@ def _mode(path: Path) -> int:
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[str]:
-    """The file's SHA-256. Raises InputError at the end where the file is another one by then."""
+    """Yield the file's SHA-256. Raises InputError if the file has changed by the end of the block."""
     before = _stamp(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     yield digest
     if _stamp(path) != before:
-        hint = "close the program that writes to it and try again"
-        raise InputError("The file was changed while it was read.", where=str(path), hint=hint)
+        hint = "close the program that writes to it, and rerun"
+        raise InputError("The file changed while it was being read.", where=str(path), hint=hint)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Command: which reviews the benchmark counts. `python -m rwkv.find_equalize_test_reviews --config FILE`."""
+"""Find the reviews that the benchmark counts. Command: `python -m rwkv.find_equalize_test_reviews --config FILE`."""
 
 import sys
 from functools import partial
@@ -7,21 +7,23 @@ from rwkv.runtime import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the arguments and run; returns the exit code."""
+    """Run the command. Returns the exit code."""
     return run_command(partial(_run, arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
-    # These take a while, and Ctrl-C is heard by now.
+    # Slow imports; Ctrl-C is handled by now.
     from rwkv.benchmark.databases import FIND_KEYS
     from rwkv.benchmark.find_keys import delete_keys, find_keys
     from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import FindKeysConfig
 
-    parser = config_parser(FIND_KEYS, __doc__, "find_equalize_*.toml")
-    parser.add_argument("--short", action="store_true", help="count same-day reviews; the same as SHORT = true")
-    parser.add_argument("--secs", action="store_true", help="intervals in fractions of a day; the same as SECS = true")
-    parser.add_argument("--delete", action="store_true", help="delete all keys under LABEL_FILTER_KEY_PREFIX instead")
+    parser = config_parser(FIND_KEYS, __doc__, "find_equalize_*.toml", FindKeysConfig)
+    parser.add_argument("--short", action="store_true", help="count same-day reviews, too; same as SHORT = true")
+    parser.add_argument(
+        "--secs", action="store_true", help="measure intervals in fractions of a day; same as SECS = true"
+    )
+    parser.add_argument("--delete", action="store_true", help="delete all keys with LABEL_FILTER_KEY_PREFIX instead")
     options = parser.parse_args(arguments)
     command = delete_keys if options.delete else find_keys
     flags = {name: True for name in ("short", "secs") if getattr(options, name)}

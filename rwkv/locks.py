@@ -1,6 +1,6 @@
-"""One writer at a time, by locks that the operating system releases however a process ends.
+"""Locks that allow one writer at a time. The operating system releases them however a process ends.
 
-A lock is on a file that is there meanwhile and says who holds it. One that a killed process left is taken over.
+A lock is a file that names its holder. It is removed on release, and reused if a killed process left it behind.
 """
 
 import errno
@@ -19,25 +19,30 @@ from rwkv.errors import BusyError, InputError
 from rwkv.runtime import log, printable
 
 _MOST_SHOWN = 300
-# What file systems answer that know no locks.
+# Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
-# The descriptors by which this process holds locks.
+# The descriptors of this process's locks.
 _held: set[int] = set()
 
 
 def only_writer_in(folder: Path, instead: str) -> AbstractContextManager[None]:
-    """Inside, no other command writes into a folder. It is made where it is missing, and removed if it stays empty.
+    """Keep other commands from writing to a folder. The folder is created, and removed at the end if it is empty.
 
-    instead: what else may be given, for the message. Raises BusyError, which names who is writing there, and InputError
-    where nothing can be written.
+    Args:
+        folder: The folder.
+        instead: An alternative for the message's hint, such as "another folder".
+
+    Raises:
+        BusyError: Another command is writing there. The message names it.
+        InputError: The folder cannot be written to.
     """
-    # The lock lies within, so that all paths that lead to the folder lead to the same lock.
+    # The lock is inside the folder, so that every path to the folder leads to the same lock.
     return _only_writer(folder / "rwkv.lock", folder, instead)
 
 
 def only_writer_of(path: Path, instead: str) -> AbstractContextManager[None]:
-    """The same of a file, or of all files whose names begin so."""
+    """Like `only_writer_in`, for a file or for all files with a common prefix."""
     return _only_writer(path.with_name(f"{path.name}.lock"), path, instead)
 
 
@@ -47,11 +52,11 @@ def _only_writer(lock: Path, place: Path, instead: str) -> Iterator[None]:
     try:
         descriptor = _take_in_folder(lock, made)
     except OSError as error:
-        what, hint = "The place cannot be written to.", "see to the path, its permissions and the free space"
+        what, hint = "The path cannot be written to.", "check the path, its permissions and the free space"
         raise InputError(what, where=str(place), got=error.strerror or str(error), hint=hint) from error
     if descriptor is None:
-        hint = f"wait until it has ended, or give {instead}"
-        raise BusyError(f"Another command is writing there: {_holder(lock)}.", where=str(place), hint=hint)
+        hint = f"wait until it ends, or choose {instead}"
+        raise BusyError(f"Another command is writing here: {_holder(lock)}.", where=str(place), hint=hint)
     try:
         _name_holder(descriptor)
         yield
@@ -59,30 +64,33 @@ def _only_writer(lock: Path, place: Path, instead: str) -> Iterator[None]:
         remove_taken(lock, descriptor)
         with suppress(OSError):
             for folder in made:
-                folder.rmdir()  # up to the first that is not empty
+                folder.rmdir()  # up to the first non-empty one
 
 
 def _take_in_folder(lock: Path, made: list[Path]) -> int | None:
-    """Take a lock in a folder that may be missing. made: gets the folders that were, the deepest first."""
+    """Take a lock in a folder that may be missing. made: receives the folders that were created, deepest first."""
     while True:
         made[:0] = [folder for folder in lock.parents if not folder.exists()]
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # a command that left the folder empty has removed it
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
             return take(lock)
+        except (FileNotFoundError, FileExistsError):  # another command has just removed or created the folder
+            if lock.parent.exists() and not lock.parent.is_dir():
+                raise
 
 
 def _name_holder(descriptor: int) -> None:
     command = shlex.join(sys.orig_argv)[:_MOST_SHOWN]
     text = f"process {os.getpid()} of {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S}, {command}"
-    with suppress(OSError):  # the lock holds without its holder's name, which a full disk does not take
+    with suppress(OSError):  # on a full disk the lock works without its holder's name
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(errors="replace"), 0)
 
 
 def _holder(lock: Path) -> str:
-    """Who holds a lock; it may be gone by now, or not have said so yet."""
+    """The process that holds a lock, in words. It may have ended, or not have written its name yet."""
     with suppress(OSError):
-        return printable(lock.read_text(errors="replace")) or "it has just begun"
+        return printable(lock.read_text(errors="replace")) or "it has just started"
     return "it has just ended"
 
 
@@ -90,9 +98,13 @@ def _holder(lock: Path) -> str:
 
 
 def take(path: Path) -> int | None:
-    """Lock the file at `path`, made where it is missing, until its descriptor is closed; None where another holds it.
+    """Lock a file, which is created if missing, until its descriptor is closed.
 
-    Raises OSError.
+    Returns:
+        The descriptor, or None if another process holds the lock.
+
+    Raises:
+        OSError: The file cannot be opened.
     """
     _register_at_fork()
     while True:
@@ -104,7 +116,7 @@ def take(path: Path) -> int | None:
         except OSError:
             os.close(descriptor)
             raise
-        # Who held it before may have removed the file since it was opened, and a third have made another.
+        # The previous holder may have removed the file after it was opened here, and a third process created a new one.
         if _lies_at(path, descriptor):
             _held.add(descriptor)
             return descriptor
@@ -112,8 +124,8 @@ def take(path: Path) -> int | None:
 
 
 def remove_taken(path: Path, descriptor: int) -> None:
-    """Remove the file of a lock that was taken, unless it was moved away, and release the lock."""
-    if descriptor not in _held:  # a worker that was forked
+    """Release a lock and remove its file, unless the file was renamed."""
+    if descriptor not in _held:  # in a forked worker
         return
     with suppress(OSError):
         if _lies_at(path, descriptor):
@@ -146,12 +158,12 @@ def _let_go(descriptor: int) -> None:
 
 @cache
 def _warn_once(folder: Path) -> None:
-    log.warning("%s: the file system knows no locks, so run no two commands at once that write there", folder)
+    log.warning("%s: the file system has no locks; run only one command at a time that writes here", folder)
 
 
 @cache
 def _register_at_fork() -> None:
-    """Worker processes would hold the locks beyond the end of a command that is killed."""
+    """Close the locks in forked workers, which would otherwise hold them after the command was killed."""
     os.register_at_fork(after_in_child=_let_go_of_all)
 
 

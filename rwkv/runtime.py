@@ -1,4 +1,4 @@
-"""The edge of every command: exit codes, logging and progress bars."""
+"""Exit codes, logging and progress bars of every command."""
 
 import gc
 import logging
@@ -22,22 +22,22 @@ log = logging.getLogger("rwkv")
 
 Item = TypeVar("Item")
 
-# Control characters but line ends and tabs, marks that turn the direction of writing around, and halves of characters.
+# Control characters except line ends and tabs, marks that change the writing direction, and surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-# After so many new objects Python looks for cycles among them, and how often among older ones. Commands make many
-# objects and next to no cycles; to look as often as it does by itself takes a twentieth of the time of a report.
+# Thresholds of Python's garbage collector. Commands create many objects and almost no cycles; with the default
+# thresholds, the search for cycles takes a twentieth of a report's time.
 _OBJECTS = 50_000, 20, 100
 
-# So many turns of a waiting loop GCC's OpenMP makes before a thread sleeps.
+# Turns of the waiting loop of GCC's OpenMP before a thread sleeps.
 _SPINS = "2000"
 
-# What shells add to the number of the signal that ended a command.
+# The exit code of a command that a signal ended is this plus the signal's number.
 _SIGNALLED = 128
 
 
 class _ProgressHandler(logging.Handler):
-    """Log lines that do not tear progress bars."""
+    """Writes log lines above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -46,7 +46,7 @@ class _ProgressHandler(logging.Handler):
 
 
 def printable(text: str) -> str:
-    """A text without what a terminal would obey, or UTF-8 cannot say: names within a file, and of files, hold anything.
+    """Replace characters that control a terminal or have no UTF-8 encoding. Names in files may contain any.
 
     Line ends and tabs stay.
     """
@@ -54,9 +54,13 @@ def printable(text: str) -> str:
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command: log to stderr, turn our errors and the signals that end it into a message and an exit code.
+    """Run a command with its log on stderr. Errors and signals become a message and an exit code.
 
-    The parsing of arguments is a part of it, for what that prints may find no reader either.
+    Args:
+        command: Parses its arguments and returns its exit code. Its help may be written to a closed pipe, too.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 bad input, 128 plus the number of a signal.
     """
     _let_others_run()
     gc.set_threshold(*_OBJECTS)
@@ -64,7 +68,7 @@ def run_command(command: Callable[[], int]) -> int:
         try:
             return _run_and_flush(command)
         except RwkvError as error:
-            if (stop := asked_to_end()) is not None:  # which has ended a worker, too, and that was noticed first
+            if (stop := asked_to_end()) is not None:  # the signal also ended a worker, whose end was noticed first
                 return _stopped(f"ended by {stop.name}", stop)
             _say(f"error: {error}")
             return error.exit_code
@@ -72,30 +76,30 @@ def run_command(command: Callable[[], int]) -> int:
             return _stopped(f"ended by {stopped.signal.name}", stopped.signal)
         except KeyboardInterrupt:
             return _stopped("interrupted", signal.SIGINT)
-        except OSError as error:  # what no door below has put into words of its own
-            _say(f"error: {error}\n  next: see to the path, its permissions and the free space")
+        except OSError as error:  # not converted to an RwkvError closer to its origin
+            _say(f"error: {error}\n  next: check the path, its permissions and the free space")
             return RwkvError.exit_code
 
 
 def _let_others_run() -> None:
-    """Have PyTorch's threads wait for one another awake for 0.1 ms only, unless the user has said something else.
+    """Let PyTorch's waiting threads sleep after 0.1 ms, unless the user has set OMP_WAIT_POLICY.
 
-    OpenMP's 20 ms keep a busy machine from what they wait for: commands then take several times as long. It reads this
-    when PyTorch is loaded, here and in workers.
+    With OpenMP's default of 20 ms, waiting threads slow the working ones on a busy machine several times. OpenMP reads
+    the variable when PyTorch is loaded, here and in workers.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def log_errors_only() -> None:
-    """Until the command ends: of the log only errors, and no progress bars."""
+    """Show only errors and no progress bars until the command ends."""
     log.setLevel(logging.ERROR)
 
 
 def _run_and_flush(command: Callable[[], int]) -> int:
     try:
         code = command()
-    except SystemExit:  # of the parser, which has printed its help
+    except SystemExit:  # raised by the parser after its help
         sys.stdout.flush()
         raise
     sys.stdout.flush()
@@ -116,7 +120,7 @@ def _logging() -> Iterator[None]:
 
 
 def _stopped(how: str, number: int) -> int:
-    _say(f"{how}; nothing that was written is lost, and the same command does the rest")
+    _say(f"{how}; files already written are kept. Rerun the command to continue.")
     return _SIGNALLED + number
 
 
@@ -127,11 +131,16 @@ def _say(text: str) -> None:
 def progress(
     items: Iterable[Item], total: int | None, what: str, unit: str = "user", done_before: int = 0
 ) -> "tqdm[Item]":
-    """A progress bar on stderr around `items`, with rate and time left; `total` counts what was done before too.
+    """Wrap `items` in a progress bar on stderr with rate and remaining time. A quiet log shows no bar.
 
-    None is shown where the log is quiet.
+    Args:
+        items: The items.
+        total: The number of items, with those done before; None if unknown.
+        what: The bar's title.
+        unit: The name of an item.
+        done_before: The number of items done by an earlier run.
     """
-    from tqdm import tqdm  # Ctrl-C is heard sooner without it
+    from tqdm import tqdm  # a slow import, during which Ctrl-C would not be handled
 
     return tqdm(
         items,
@@ -146,7 +155,7 @@ def progress(
 
 
 def progress_by_size(items: Iterable[Item], sizes: Sequence[int], what: str, unit: str) -> Iterator[Item]:
-    """The items, with a progress bar as of `progress` that counts units: sizes[i] of them once item i is dealt with."""
+    """Wrap `items` in a progress bar that advances by sizes[i] after item i."""
     with progress((), sum(sizes), what, unit) as bar:
         for item, size in zip(items, sizes, strict=True):
             yield item
@@ -155,7 +164,7 @@ def progress_by_size(items: Iterable[Item], sizes: Sequence[int], what: str, uni
 
 @dataclass
 class Failures:
-    """Users that were skipped because of their own data; the run goes on and says so at the end."""
+    """Users that were skipped because of bad data, listed at the end of the run."""
 
     errors: dict[int, RwkvError] = field(default_factory=dict)
 
@@ -164,7 +173,7 @@ class Failures:
         self.errors[user] = error
 
     def exit_code(self) -> int:
-        """0, or 1 after a closing list of the users that were skipped."""
+        """Log the skipped users. Returns 1 if there are any, else 0."""
         if not self.errors:
             return 0
         listed = "\n".join(f"  {user}: {error.what}" for user, error in sorted(self.errors.items()))

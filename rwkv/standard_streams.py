@@ -1,4 +1,4 @@
-"""stdout and stderr of a command: a reader that is gone, or never was, decides neither the work nor its verdict."""
+"""stdout and stderr of a command. A closed reader affects neither its work nor its exit code."""
 
 import io
 import os
@@ -9,18 +9,19 @@ from typing import Any, TextIO, cast
 
 from rwkv.errors import RwkvError
 
-# What writing to a stream raises that is closed, broken, or none of a file.
+# Errors of writing to a closed or broken stream.
 _BROKEN = (OSError, ValueError)
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Inside, what is written to stderr is lost where it cannot be written, and to stdout where nobody reads it.
+    """Discard output to a broken stderr, and to a stdout without a reader.
 
-    What cannot be written to stdout for another reason is an RwkvError.
+    Raises:
+        RwkvError: stdout cannot be written for another reason, such as a full disk.
     """
     _open_missing()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does with letters that its encoding lacks: \\u6f22
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as for stderr: \\u6f22 for a letter outside the encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     before = sys.stdout, sys.stderr
     out, log = _Output(sys.stdout), _Log(sys.stderr)
@@ -28,14 +29,14 @@ def standard_streams() -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(RwkvError):  # flushed before, it was told
+        with suppress(RwkvError):  # an earlier flush has reported it
             out.flush()
         log.flush()
         sys.stdout, sys.stderr = before
 
 
 class _Stream:
-    """A text stream; what it cannot do itself its own does."""
+    """A text stream that wraps another one and handles its write errors."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -44,7 +45,7 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """As of a text stream."""
+        """Write text. Returns its length."""
         try:
             return self._stream.write(text)
         except _BROKEN as error:
@@ -52,14 +53,14 @@ class _Stream:
             return len(text)
 
     def flush(self) -> None:
-        """As of a text stream."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except _BROKEN as error:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """From now on nothing is written: neither what is still in buffers, nor what libraries and workers say."""
+        """Redirect the descriptor to /dev/null, for buffered text and for the output of libraries and workers."""
         with suppress(*_BROKEN):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -67,31 +68,31 @@ class _Stream:
 
 
 class _Log(_Stream):
-    """stderr: whatever happens to it, the work goes on."""
+    """stderr. Its errors are ignored."""
 
 
 class _Output(_Stream):
-    """stdout: its reader may have had enough, but what nobody refused must not get lost."""
+    """stdout. A closed reader is ignored; other errors are raised."""
 
     def _failed(self, error: Exception) -> None:
         super()._failed(error)
         if isinstance(error, BrokenPipeError):
             return
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        hint = "see to where it goes, and run the command again"
+        hint = "check its destination and rerun the command"
         raise RwkvError(f"{reason}: the output was not written.", where="standard output", hint=hint) from error
 
 
 def _open_missing() -> None:
-    """Give a command without stdin, stdout or stderr one that goes nowhere.
+    """Open /dev/null for a missing stdin, stdout or stderr.
 
-    Else the next file that is opened, such as a database, took the place, and what is logged were written into it.
+    Otherwise the next opened file, such as a database, would get its descriptor, and the log would be written into it.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest number that is free is taken.
+            # The system takes the lowest free number.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:

@@ -1,4 +1,4 @@
-"""Signals that end a command: it hears of them where it can tidy up, and its workers end with it, in silence."""
+"""Signals that end a command. They are raised as exceptions, so that it can clean up; its workers end silently."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ from types import FrameType
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
-# Those of them that the command under way hears of.
-_heard: set[signal.Signals] = set()
-# Those that have come, the latest last, and when.
+# The signals that the running command handles.
+_handled: set[signal.Signals] = set()
+# The signals received and their times, the latest last.
 _arrived: dict[signal.Signals, float] = {}
 _TOGETHER_S = 1.0
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal other than that of Ctrl-C has asked the command to end."""
+    """A signal other than SIGINT (Ctrl-C) has asked the command to end."""
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -27,29 +27,29 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP are raised as Stopped. Workers that are forked hear of neither, nor of Ctrl-C."""
-    if _heard or threading.current_thread() is not threading.main_thread():
+    """Raise SIGTERM and SIGHUP as Stopped. Forked workers keep the default handlers and ignore Ctrl-C."""
+    if _handled or threading.current_thread() is not threading.main_thread():
         yield
         return
     _register_at_fork()
     _arrived.clear()
-    # Not those that are ignored, as nohup has it.
-    _heard.update(number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL)
-    for number in _heard:
+    # Ignored signals stay ignored, as under nohup.
+    _handled.update(number for number in _ENDING if signal.getsignal(number) == signal.SIG_DFL)
+    for number in _handled:
         signal.signal(number, _stop)
     try:
         yield
     finally:
-        for number in _heard:
+        for number in _handled:
             signal.signal(number, signal.SIG_DFL)
-        _heard.clear()
+        _handled.clear()
 
 
 @contextmanager
 def silent_start() -> Iterator[None]:
-    """Workers that are spawned inside do not hear of Ctrl-C. What would end the command meanwhile does so at the end.
+    """Start workers that ignore Ctrl-C. Signals that end the command are delayed to the end of the block.
 
-    A worker whose command goes away before it has told it what to do would say so in a traceback.
+    A worker whose command ends during its start would print a traceback.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -59,7 +59,7 @@ def silent_start() -> Iterator[None]:
     for number, handler in before.items():
         if callable(handler):
             signal.signal(number, lambda number, frame: arrived.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which a worker inherits
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by the worker
     try:
         yield
     finally:
@@ -72,7 +72,7 @@ def silent_start() -> Iterator[None]:
 
 
 def asked_to_end() -> signal.Signals | None:
-    """The latest of those signals that has come; its Stopped may have been lost, or overtaken by another error."""
+    """The latest signal received. Its Stopped may have been lost, or replaced by another error."""
     return next(reversed(_arrived), None)
 
 
@@ -81,7 +81,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     is_repeated = any(at_s - before_s < _TOGETHER_S for before_s in _arrived.values())
     _arrived.pop(signal.Signals(number), None)
     _arrived[signal.Signals(number)] = at_s
-    if not is_repeated:  # what tidies up is not to be stopped by the second signal that `timeout` sends at once
+    if not is_repeated:  # `timeout` sends a second signal at once, which must not interrupt the cleanup
         raise Stopped(number)
 
 
@@ -91,10 +91,10 @@ def _register_at_fork() -> None:
 
 
 def _become_worker() -> None:
-    """In a child that was forked in the midst of a command: it ends when the command tells it, or is gone."""
-    if _heard:
+    """Reset the handlers in a forked child. It ends when the command asks it to, or has ended."""
+    if _handled:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # PyTorch gives its workers a handler of SIGTERM, and takes it for an error if one ends by that.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _heard)
-    for number in _heard:
+        # PyTorch installs a SIGTERM handler in its workers, and reports an error if a worker ends by SIGTERM.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _handled)
+    for number in _handled:
         signal.signal(number, signal.SIG_DFL)

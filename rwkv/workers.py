@@ -1,4 +1,4 @@
-"""A job for many users in several processes."""
+"""Run a job for many users in several processes."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ _TASKS_PER_WORKER = 4
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """What a job made of one user: a result or an error."""
+    """The result of a job for one user, or its error."""
 
     user: int
     result: Result | None
@@ -35,7 +35,7 @@ def _attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
 
 
 def _end_with_parent() -> None:
-    """In a worker: end once the command is gone, however it was killed, instead of waiting for work for ever."""
+    """In a worker: end when the command has ended, even if it was killed."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -47,41 +47,49 @@ def _end_with_parent() -> None:
 
 
 def map_users(job: Callable[[int], Result], users: list[int], processes: int) -> Iterator[Outcome[Result]]:
-    """Run a picklable job for every user, in this process or in several; outcomes come as they are ready.
+    """Run a job for every user and yield the outcomes as they are ready.
 
-    At most a few tasks a worker are under way, so memory does not grow with the number of users.
+    At most a few tasks per worker are queued, so memory does not grow with the number of users.
+
+    Args:
+        job: A picklable function of a user.
+        users: The users.
+        processes: The number of worker processes; 1 runs the job in this process.
+
+    Raises:
+        RwkvError: A worker was killed.
     """
     if processes <= 1 or len(users) <= 1:
         yield from (_attempt(job, user) for user in users)
         return
-    waiting = iter(users)
-    under_way: set[Future[Outcome[Result]]] = set()
+    remaining = iter(users)
+    running: set[Future[Outcome[Result]]] = set()
     context = multiprocessing.get_context("spawn")
     workers = min(processes, len(users))
-    others = set(multiprocessing.active_children())
+    children_before = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             while True:
-                for user in waiting:
+                for user in remaining:
                     with silent_start():
-                        under_way.add(pool.submit(_attempt, job, user))
-                    if len(under_way) >= processes * _TASKS_PER_WORKER:
+                        running.add(pool.submit(_attempt, job, user))
+                    if len(running) >= processes * _TASKS_PER_WORKER:
                         break
-                if not under_way:
+                if not running:
                     return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            hint = "lower PROCESSES and run the command again; it continues where it stopped"
-            raise RwkvError("A worker process was killed, most likely for want of memory.", hint=hint) from error
+            hint = "lower PROCESSES and rerun to continue"
+            raise RwkvError("A worker process was killed, probably because memory ran out.", hint=hint) from error
         except BaseException:
-            _end(set(multiprocessing.active_children()) - others)
+            _end(set(multiprocessing.active_children()) - children_before)
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _end(processes: Iterable[BaseProcess]) -> None:
-    """End workers in the midst of their work: all that they do is read."""
+    """End busy workers. They only read files, so nothing is lost."""
     for process in processes:
         process.terminate()

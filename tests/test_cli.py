@@ -23,8 +23,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--help",), ("usage: rwkv", "demo", "simulate", "the whole way on simulated learners")),
-        (("demo", "--help"), ("usage: rwkv demo", "--out", "rwkv-demo", "goes on where it stopped")),
+        (("--help",), ("usage: rwkv", "demo", "simulate", "run the benchmark on simulated learners")),
+        (("demo", "--help"), ("usage: rwkv demo", "--out", "rwkv-demo", "Rerun the command")),
         (("simulate", "--help"), ("usage: rwkv simulate", "--users", "--reviews", "--seed", "--first-user", "--out")),
     ],
 )
@@ -125,7 +125,7 @@ def test_another_dataset_is_not_written_over(tmp_path: Path, capsys: pytest.Capt
     assert simulate(tmp_path / "out") == 0
     before = files(tmp_path / "out")
     assert simulate(tmp_path / "out", "--seed", "5") == 2
-    assert_said(capsys, "error: The folder holds another dataset already.", "give another folder")
+    assert_said(capsys, "error: The folder holds another dataset.", "choose another folder")
     assert files(tmp_path / "out") == before
 
 

@@ -18,10 +18,8 @@ from rwkv.config import (
     ProcessDataConfig,
     RecurrentConfig,
     TrainConfig,
-    as_keys,
-    load_config,
-    parse_config,
 )
+from rwkv.config_file import as_keys, load_config, parse_config
 from rwkv.errors import ConfigError
 
 FOLDER = Path(rwkv.__file__).parent
@@ -118,7 +116,7 @@ def problems(cls: type[Config], **changes: object) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         parse(cls, **changes)
     title, *lines, where = (line.strip() for line in str(caught.value).splitlines())
-    assert (title, where) == ("The configuration is wrong:", "where: here.toml")
+    assert (title, where) == ("The configuration has errors:", "where: here.toml")
     return lines
 
 
@@ -178,7 +176,7 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     path.write_text('DATA_PATH = "d"\nUSER_START = 1\nUSER_END = 2\nSHORT = true\n')
     config = load_config(path, FindKeysConfig, secs=True)
     assert (config.short, config.secs) == (True, True)
-    with pytest.raises(ConfigError, match="SEX: unknown key; the nearest known one is SECS"):
+    with pytest.raises(ConfigError, match="SEX: unknown key; the nearest key is SECS"):
         load_config(path, FindKeysConfig, sex=True)
 
 
@@ -291,7 +289,7 @@ def test_devices_of_torch_pass(device: str) -> None:
         (
             RecurrentConfig,
             {"USER_IDS": [2, 3]},
-            "USER = 1: expected a user number from 0 to 2147483647, or in its place a list USER_IDS, or USER_START and "
+            "USER = 1: expected a user number from 0 to 2147483647, or instead a list USER_IDS, or USER_START and "
             "USER_END (USER_IDS = [2, 3], USER_START is missing, USER_END is missing)",
         ),
         (EvaluateConfig, {"FILE_IMM": "RWKV"}, 'FILE_IMM = "RWKV": expected another name (FILE_AHEAD = "RWKV")'),
@@ -338,7 +336,7 @@ def test_long_values_are_cut() -> None:
     [("USER_STRAT", "USER_START"), ("data_path", "DATA_PATH"), ("LMDB_MAX_READER", "LMDB_MAX_READERS")],
 )
 def test_the_nearest_known_key_is_named(key: str, nearest: str) -> None:
-    assert problems(FindKeysConfig, **{key: 1}) == [f"{key}: unknown key; the nearest known one is {nearest}"]
+    assert problems(FindKeysConfig, **{key: 1}) == [f"{key}: unknown key; the nearest key is {nearest}"]
 
 
 @given(cls=st.sampled_from(COMMANDS), key=st.text(max_size=20), data=st.data())
@@ -349,7 +347,7 @@ def test_every_unknown_key_is_named(cls: type[Config], key: str, data: st.DataOb
     for misspelt in {key, known[:at] + known[at + 1 :], known[:at] + "Q" + known[at:]} - as_keys(parse(cls)).keys():
         with pytest.raises(ConfigError) as caught:
             parse_config(TABLES[cls] | {misspelt: 1}, cls, "here.toml")
-        assert f"{misspelt}: unknown key; the nearest known one is " in str(caught.value)
+        assert f"{misspelt}: unknown key; the nearest key is " in str(caught.value)
 
 
 SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.dates(), st.times())

@@ -1,11 +1,13 @@
 """Files of configurations, however odd, and keys from the command line that go before them."""
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
 from rwkv.command_line.config_options import config_parser, configured
-from rwkv.config import Config, FindKeysConfig, TrainConfig, load_config
+from rwkv.config import Config, FindKeysConfig, TrainConfig
+from rwkv.config_file import load_config
 from rwkv.errors import ConfigError, InputError
 from tests.test_config import COMMANDS, FOLDER, TABLES, parse
 
@@ -54,15 +56,28 @@ def test_odd_files_are_errors_in_a_few_words(tmp_path: Path, content: bytes) -> 
 
 
 def test_a_device_that_never_ends_is_no_configuration() -> None:
-    with pytest.raises(InputError, match=r"This is no file(.|\n)*/dev/zero"):
+    with pytest.raises(InputError, match=r"This is not a file(.|\n)*/dev/zero"):
         load_config(Path("/dev/zero"), TrainConfig)
 
 
 def test_the_files_path_may_begin_with_the_home_folder(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in --config=~/config.toml, which a shell leaves as it is."""
     monkeypatch.setenv("HOME", str(found.parent))
-    options = config_parser("a command", None, "*.toml").parse_args([f"--config=~/{found.name}", "--set", "USER_END=3"])
+    options = config_parser("a command", None, "*.toml", FindKeysConfig).parse_args(
+        [f"--config=~/{found.name}", "--set", "USER_END=3"]
+    )
     assert configured(options, FindKeysConfig).users == range(1, 4)
+
+
+@pytest.mark.parametrize("cls", COMMANDS)
+def test_the_help_explains_every_key(cls: type[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config_parser("a command", None, "*.toml", cls).parse_args(["--help"])
+    text = capsys.readouterr().out
+    for field in fields(cls):
+        assert f"  {field.name.upper()}\n      {field.metadata['meaning']}\n" in text
+        assert len(field.metadata["meaning"]) >= 10
+    assert text.count("(required; ") == sum(field.default is MISSING for field in fields(cls))
 
 
 # --- Keys from the command line
@@ -104,8 +119,8 @@ def test_texts_need_no_quotes(found: Path, key: str, text: str, expected: object
 @pytest.mark.parametrize(
     ("key", "text", "words"),
     [
-        ("USER_ENDS", "3", "USER_ENDS: unknown key; the nearest known one is USER_END"),
-        ("user_end", "3", "user_end: unknown key; the nearest known one is USER_END"),
+        ("USER_ENDS", "3", "USER_ENDS: unknown key; the nearest key is USER_END"),
+        ("user_end", "3", "user_end: unknown key; the nearest key is USER_END"),
         ("USER_END", "many", 'USER_END = "many": expected a user number'),
         ("USER_END", "0", "USER_END = 0: expected USER_START or a user after it"),
         ("SHORT", "yes", 'SHORT = "yes": expected true or false'),

@@ -97,6 +97,6 @@ def test_the_python_of_the_readme_runs(
     names: dict[str, object] = {}
     exec(compile(program, "README.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == 3
-    assert {"cards", "said", "curve"} <= names.keys()
+    assert {"cards", "predictions", "curve"} <= names.keys()
     statements = [line for line in program.splitlines() if line and not line.startswith(("from", "import"))]
     assert len(statements) <= 10

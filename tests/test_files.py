@@ -130,7 +130,7 @@ def test_dev_stdout_goes_on_where_stdout_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/zero", "/tmp"])
 def test_devices_and_folders_are_no_place_for_a_file(path: str) -> None:
     for refuse in (check_output, lambda path: write_whole(path, b"")):
-        with pytest.raises(InputError, match=f"no place for a file(.|\n)*{path}"):
+        with pytest.raises(InputError, match=f"No file can be written here(.|\n)*{path}"):
             refuse(Path(path))
 
 

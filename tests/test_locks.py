@@ -45,9 +45,9 @@ def test_the_second_is_told_who_is_there(tmp_path: Path) -> None:
     with held_by_another(tmp_path) as process, pytest.raises(BusyError) as caught, only_writer_in(tmp_path, "a folder"):
         pass
     said = str(caught.value)
-    assert said.startswith(f"Another command is writing there: process {process.pid} of ")
+    assert said.startswith(f"Another command is writing here: process {process.pid} of ")
     assert f"where: {tmp_path}" in said
-    assert said.endswith("next: wait until it has ended, or give a folder")
+    assert said.endswith("next: wait until it ends, or choose a folder")
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_no_place_for_a_lock_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     place = tmp_path / "file" / "below"
     with (
-        pytest.raises(InputError, match=rf"The place cannot be written to.\n  where: {place}"),
+        pytest.raises(InputError, match=rf"The path cannot be written to.\n  where: {place}"),
         only_writer_in(place, ""),
     ):
         pass
@@ -122,7 +122,7 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, caplog: pytest.LogC
     error = OSError(errno.ENOLCK, "No locks available")
     with mock.patch("fcntl.flock", side_effect=error), only_writer_in(tmp_path / "new", ""):
         (tmp_path / "new" / "written").touch()
-    assert "knows no locks" in caplog.text
+    assert "has no locks" in caplog.text
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "written"]
 
 

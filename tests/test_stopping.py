@@ -43,9 +43,9 @@ def stopped(workspace: Workspace, number: signal.Signals, processes: int) -> tup
 @pytest.mark.parametrize(
     ("number", "processes", "sentence"),
     [
-        (signal.SIGINT, 2, "interrupted; nothing that was written is lost, and the same command does the rest"),
-        (signal.SIGTERM, 2, "ended by SIGTERM; nothing that was written is lost, and the same command does the rest"),
-        (signal.SIGTERM, 1, "ended by SIGTERM; nothing that was written is lost, and the same command does the rest"),
+        (signal.SIGINT, 2, "interrupted; files already written are kept. Rerun the command to continue."),
+        (signal.SIGTERM, 2, "ended by SIGTERM; files already written are kept. Rerun the command to continue."),
+        (signal.SIGTERM, 1, "ended by SIGTERM; files already written are kept. Rerun the command to continue."),
     ],
 )
 def test_a_command_that_is_stopped(tmp_path: Path, number: signal.Signals, processes: int, sentence: str) -> None:
@@ -97,7 +97,7 @@ def test_a_worker_that_a_signal_ended_first_is_no_error(capsys: pytest.CaptureFi
         return 0
 
     assert run_command(work) == 128 + signal.SIGTERM
-    assert capsys.readouterr().err.startswith("ended by SIGTERM; nothing that was written is lost")
+    assert capsys.readouterr().err.startswith("ended by SIGTERM; files already written are kept")
 
 
 def test_what_is_ignored_stays_ignored() -> None:

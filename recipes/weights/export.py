@@ -1,4 +1,4 @@
-"""Writes trained weights as the package ships them: bfloat16 in safetensors, with the model card of card.json.
+"""Export trained weights for the package: bfloat16 in safetensors, with the model card of card.json.
 
 python -m recipes.weights.export work/runs/weights/decay_8000.pth
 """

@@ -1,9 +1,8 @@
-"""What finetuning is worth: the benchmark's five splits, each predicted by weights adapted to what lies before it.
+"""Evaluate fine-tuning: each of the benchmark's five splits is predicted by weights adapted to the reviews before it.
 
     python -m recipes.weights.finetune_people DATASET [--model WEIGHTS] [--users 1,4-6]
 
-Prints LogLoss by person. What `rwkv finetune` would not have written is not used: such a split is predicted by the
-weights as they were.
+Prints LogLoss by person. If `rwkv finetune` would not write weights, the split is predicted by the original ones.
 """
 
 import argparse
@@ -37,7 +36,7 @@ _COLUMNS = ("AVG", "FSRS-6", AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)
 
 
 def main() -> int:
-    """Print a line a person and the means."""
+    """Print a line for each person, and the means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--model", type=Path)
@@ -64,37 +63,37 @@ def _cells(losses: dict[str, float]) -> str:
 
 
 def _losses(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[dict[str, float], int, int]:
-    """LogLoss by column, of how many reviews, and how many of the splits adapted weights have predicted."""
+    """LogLoss by column, the number of reviews, and the number of splits predicted by adapted weights."""
     segment = whole_history(table, keys.mark(table.review_th))
     targets = find_targets(segment, keys)
     x = last_rows(network, sliced_for(whole_histories([segment]), network.backend))
     predicted = np.isin(keys.review_ths, targets.review_th)
     p = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
-    p = {name: of[predicted] for name, of in p.items()}
+    p = {name: column[predicted] for name, column in p.items()}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS[2:]}
     adapted = 0
     for split in _splits(table, targets):
         first = int(np.searchsorted(table.review_th, targets.review_th[split][0]))
-        learnt = _adapted(network, table.part(slice(first)))
-        adapted += learnt is not network
-        for ending, of in (("", network), (_AFTER, learnt)):
-            (found,) = predict_users(of, x, [targets.part(split)])
-            parts[AHEAD + ending].append(found.p_ahead)
-            parts[IMM + ending].append(found.p_imm)
-    p |= {name: np.concatenate(of) for name, of in parts.items()}
+        finetuned = _adapted(network, table.part(slice(first)))
+        adapted += finetuned is not network
+        for suffix, model in (("", network), (_AFTER, finetuned)):
+            (predictions,) = predict_users(model, x, [targets.part(split)])
+            parts[AHEAD + suffix].append(predictions.p_ahead)
+            parts[IMM + suffix].append(predictions.p_imm)
+    p |= {name: np.concatenate(columns) for name, columns in parts.items()}
     losses = {name: score(p[name], targets.y, targets.bins).metrics["LogLoss"] for name in _COLUMNS}
     return {name: float("nan") if loss is None else loss for name, loss in losses.items()}, len(targets), adapted
 
 
 def _splits(table: RevlogTable, targets: Targets) -> list[np.ndarray]:
-    """Which targets lie in each of the five splits, those that hold none left out."""
+    """The targets of each of the five splits, without empty splits."""
     candidates = candidate_reviews(table, short=False, secs=False).review_ths
     splits = [np.isin(targets.review_th, candidates[fold]) for fold in folds_of(len(candidates))]
     return [split for split in splits if split.any()]
 
 
 def _adapted(network: Network, before: RevlogTable) -> Network:
-    """What finetuning on a history leads to: other weights, or the same."""
+    """The network after fine-tuning on a history: adapted, or unchanged."""
     if judged_reviews(before).sum() < FEWEST_JUDGED:
         return network
     return adapt(network, [before]).network

@@ -1,10 +1,10 @@
-"""Fits the distribution from which `rwkv simulate` draws learners: a Gaussian copula with quantile marginals.
+"""Fit the distribution of simulated learners: a Gaussian copula with quantile marginals.
 
     python -m recipes.weights.fit_population users.npz
 
-The file holds published results of the spaced-repetition benchmark: `user`, `labels`, `logloss` (a column an
-algorithm), `algorithms`, `fsrs5` [users, 19] and `entities` (user, cards, notes, decks, presets). Only
-quantiles and rank correlations over all users are kept.
+The file has published results of the spaced-repetition benchmark: `user`, `labels`, `logloss` (a column for each
+algorithm), `algorithms`, `fsrs5` [users, 19] and `entities` (user, cards, notes, decks, presets). The output has only
+quantiles and rank correlations over all users.
 """
 
 import json
@@ -36,14 +36,14 @@ def main(file: Path) -> None:
 
 
 def _lines(value: object) -> str:
-    """JSON with a line for each row of a table."""
+    """JSON with one line for each row of a table."""
     if isinstance(value, list) and isinstance(value[0], list):
         return "[\n  " + ",\n  ".join(json.dumps(row) for row in value) + "]"
     return json.dumps(value)
 
 
 def _columns(users: dict[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.float64]]:
-    """The variables, each float64 [users], transformed as VARIABLES says."""
+    """The variables, each float64 [users], transformed as in VARIABLES."""
     entities = users["entities"].astype(np.float64)
     place = {user: row for row, user in enumerate(users["user"].tolist())}
     row = np.array([place.get(int(user), -1) for user in entities[:, 0]])

@@ -1,8 +1,8 @@
-"""Writes the figures of people with which `rwkv simulate --check` compares simulated learners.
+"""Write the figures of people for `rwkv simulate --check`.
 
     python -m recipes.weights.fit_published users.npz
 
-The file is that of fit_population.py. Only quantiles and means over all users are kept.
+The input is that of fit_population.py. The output has only quantiles and means over all users.
 """
 
 import json
@@ -28,7 +28,7 @@ _RUNGS = {
     "FSRS-5-dry-run": "FSRS-5 default",
     "FSRS-5": "FSRS-5",
 }
-# By-user means that are published without the users.
+# Means over users whose single values are not published.
 _MEANS = {
     "MOVING-AVG LogLoss": 0.3369,
     "RWKV LogLoss": 0.3193,
@@ -59,7 +59,7 @@ def main(file: Path) -> None:
 
     stated = {name: _rounded(spread_of(values)) for name, values in figures.items()}
     stated |= {name: {"quantiles": None, "mean": mean} for name, mean in _MEANS.items()}
-    rows = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(of)}" for name, of in stated.items())
+    rows = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(values)}" for name, values in stated.items())
     head = f'"source": {json.dumps(_SOURCE)},\n "percentiles": {json.dumps(PERCENTILES)}'
     _OUT.write_text(f'{{{head},\n "figures": {{\n  {rows}}}}}\n')
 

@@ -1,9 +1,9 @@
-"""Makes the weights that the package ships: simulated learners, keys, stores, training (WS, then D), evaluation.
+"""Train the package's weights: simulated learners, keys, stores, training (WS, then D), evaluation.
 
     python -m recipes.weights.train --out work --users 20000 --reviews 15000 --stable-steps 22000 --decay-steps 8000
 
-Each stage goes on where it was stopped: the same command again does the rest. What every stage is given lies in
-work/configs. A second training of another kind over the same data is given another --name.
+Rerun the command to continue after an interruption. The configurations of the stages are in work/configs. Use another
+--name for a second training on the same data.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from rwkv.benchmark.process_data import process_data
 from rwkv.benchmark.simulate import simulate
 from rwkv.benchmark.stages import last_checkpoint, must_succeed, write_config
 from rwkv.benchmark.train import train
-from rwkv.config import AnyConfig, EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig
+from rwkv.config import EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig
+from rwkv.config_file import AnyConfig
 from rwkv.data.store import ReviewStore
 from rwkv.runtime import run_command
 from rwkv.training.optimizer import OPTIMIZERS
 
-# The first learners are held out: some to validate, all to evaluate.
+# The first learners are held out: some for validation, all for evaluation.
 HELD_OUT, VALIDATED = 400, 20
 
 _MAP_SIZE = 200_000_000_000
@@ -32,7 +33,7 @@ Keys = dict[str, object]
 
 
 def main() -> int:
-    """Run all stages that are left."""
+    """Run the remaining stages."""
     options = _options()
     for stage in (_data, _stable, _decay, _evaluate):
         if options.only in (None, stage.__name__.removeprefix("_")):
@@ -42,29 +43,29 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--users", type=int, default=20_000, help="learners to train on")
-    parser.add_argument("--reviews", type=int, default=15_000, help="reviews a learner, in the mean")
-    parser.add_argument("--spread", type=float, default=1.2, help="of the log of their numbers of reviews")
-    parser.add_argument("--seed", type=int, default=1, help="of learners and training")
-    parser.add_argument("--segment-rows", type=int, default=65_536, help="rows of a training segment at most")
-    parser.add_argument("--rows", type=int, default=66_000, help="rows of a training step at most")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of all output")
+    parser.add_argument("--users", type=int, default=20_000, help="the number of training learners")
+    parser.add_argument("--reviews", type=int, default=15_000, help="the mean number of reviews of a learner")
+    parser.add_argument("--spread", type=float, default=1.2, help="the standard deviation of the log number of reviews")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of learners and training")
+    parser.add_argument("--segment-rows", type=int, default=65_536, help="the most rows of a training segment")
+    parser.add_argument("--rows", type=int, default=66_000, help="the most rows of a training step")
     parser.add_argument("--stable-steps", type=int, default=22_000)
     parser.add_argument("--decay-steps", type=int, default=8_000)
     parser.add_argument("--warmup-steps", type=int, default=1_000)
     parser.add_argument("--peak-lr", type=float, default=1e-3)
     parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adamw")
-    parser.add_argument("--dropout", type=float, default=0.0, help="share of the published rates")
-    parser.add_argument("--name", default="weights", help="of this training among several over the same data")
+    parser.add_argument("--dropout", type=float, default=0.0, help="the factor of the published dropout rates")
+    parser.add_argument("--name", default="weights", help="the name of this training")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--processes", type=int, default=14)
-    parser.add_argument("--only", choices=("data", "stable", "decay", "evaluate"), help="one of the stages")
+    parser.add_argument("--only", choices=("data", "stable", "decay", "evaluate"), help="run only this stage")
     return parser.parse_args()
 
 
 def _data(options: argparse.Namespace) -> None:
-    """Learners, keys and stores."""
+    """Simulate learners, find keys and write stores."""
     out, users = options.out, options.users + HELD_OUT
     (out / "configs").mkdir(parents=True, exist_ok=True)
     dataset = out / "dataset"
@@ -77,13 +78,13 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _stable(options: argparse.Namespace) -> None:
-    """Warm-up and constant rate. May be stopped early: the decay then starts from the last checkpoint."""
+    """Train with warm-up and constant rate. After an early stop, the decay starts from the last checkpoint."""
     keys = _training(options, options.stable_steps) | {"TRAIN_MODE": "WS", "SAVE_MODEL_PREFIX": "stable"}
     _must(train(_config(options.out, f"{options.name}_stable", TrainConfig, keys)))
 
 
 def _decay(options: argparse.Namespace) -> None:
-    """The rate falls to 0, from where the stable phase has come to."""
+    """Train with a decaying rate, from the last checkpoint of the stable phase."""
     folder = _folder(options)
     start = {
         "LOAD_MODEL": True,
@@ -95,7 +96,7 @@ def _decay(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    """Metrics on learners whom the training has not seen."""
+    """Evaluate on the held-out learners."""
     keys: Keys = {
         "FILE_AHEAD": f"RWKV-{options.name}",
         "FILE_IMM": f"RWKV-P-{options.name}",
@@ -117,7 +118,7 @@ def _training(options: argparse.Namespace, steps: int) -> Keys:
     with review_database(options.out / "train_db", _MAP_SIZE, "LMDB_SIZE").open() as database:
         groups = len(training_groups(segment_places(ReviewStore(database), users), options.rows))
     return {
-        # Half a step more, so that the whole part of it times the groups is not one less.
+        # Half a step more, so that rounding does not lose a step.
         "EPOCHS": (steps + 0.5) / groups,
         "SAVE_MODEL_FOLDER": str(_folder(options)),
         "TRAIN_USERS_START": HELD_OUT + 1,

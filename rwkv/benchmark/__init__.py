@@ -1,1 +1,1 @@
-"""The commands of the benchmark: keys, store, training, evaluation, one person, and learners to try them on."""
+"""The commands of the benchmark: keys, stores, training, evaluation, single users, and simulated learners."""

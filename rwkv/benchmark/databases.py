@@ -1,4 +1,4 @@
-"""The databases of the benchmark's commands: where each lies, which users go into one, and how it is filled."""
+"""The databases of the benchmark's commands: their places, their users, and how they are filled."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,35 +17,39 @@ PROCESS_DATA = "python -m rwkv.data_processing"
 
 Result = TypeVar("Result")
 
-# Users a transaction: few enough to lose little work at a kill, many enough that syncing the disk does not matter.
+# Users per transaction: few enough that a kill loses little work, many enough that syncing costs little time.
 _BATCH = 32
 
 
 def key_database(config: Config) -> DatabasePlace:
-    """Where other commands find the keys, by their configuration."""
+    """The place of the configured key database."""
     path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
     return DatabasePlace(path, size, "LABEL_FILTER_LMDB_SIZE", FIND_KEYS)
 
 
 def review_database(path: Path, size: int, size_key: str) -> DatabasePlace:
-    """Where other commands find a review store. size_key: the key of their configuration that gives the size."""
+    """The place of a review store. size_key: the configuration key of its size, for error messages."""
     return DatabasePlace(path, size, size_key, PROCESS_DATA)
 
 
-def users_with_history(data_path: Path, wanted: Sequence[int]) -> list[int]:
-    """Those of the configured users that the dataset holds; the others are counted in the log."""
+def users_with_history(data_path: Path, configured: Sequence[int]) -> list[int]:
+    """The configured users that are in the dataset. Logs how many are not.
+
+    Raises:
+        InputError: None of them is.
+    """
     present = set(list_users(data_path))
-    users = [user for user in wanted if user in present]
+    users = [user for user in configured if user in present]
     if not users:
         raise InputError(
             "None of the configured users is in the dataset.",
             where=str(data_path),
-            got=f"users {wanted[0]} to {wanted[-1]}" if wanted else "no users",
-            expected=f"some of users {min(present)} to {max(present)}",
+            got=f"users {configured[0]} to {configured[-1]}" if configured else "no users",
+            expected=f"users between {min(present)} and {max(present)}",
             hint="correct USER_START and USER_END",
         )
-    if len(users) < len(wanted):
-        log.info("%d of %d configured users are not in the dataset", len(wanted) - len(users), len(wanted))
+    if len(users) < len(configured):
+        log.info("%d of %d configured users are not in the dataset", len(configured) - len(users), len(configured))
     return users
 
 
@@ -56,7 +60,18 @@ def write_outcomes(
     write: Callable[[list[tuple[int, Result]]], None],
     what: str,
 ) -> Failures:
-    """Run `job` for all users and hand its results to `write` in batches; users whose data is bad are collected."""
+    """Run a job for all users and write its results in batches.
+
+    Args:
+        job: A picklable function of a user.
+        users: The users.
+        processes: The number of worker processes.
+        write: Writes (user, result) pairs.
+        what: The title of the progress bar.
+
+    Returns:
+        The users with bad data, which were skipped.
+    """
     failures = Failures()
     batch: list[tuple[int, Result]] = []
     for outcome in progress(map_users(job, users, processes), len(users), what):

@@ -1,4 +1,4 @@
-"""The whole way of a benchmark in a few minutes: simulated learners, keys, store, training, evaluation, one person."""
+"""A whole benchmark in a few minutes: simulated learners, keys, stores, training, evaluation, one user."""
 
 from pathlib import Path
 
@@ -24,16 +24,16 @@ from rwkv.locks import only_writer_in
 from rwkv.model.card import SHIPPED
 from rwkv.runtime import log
 
-# Learners whose recall moves far in time: little training shows with them.
+# The learners of this seed have recall that varies strongly over time, so a short training already shows.
 SEED = 17
 USERS, REVIEWS = 72, 1000
-# The first learners are held out: to validate, to evaluate, and one of them to walk through.
+# The first learners are held out for validation and evaluation, and one of them is predicted review by review.
 HELD_OUT = 12
 VALIDATED = 2
 WALKED = 3
 
 _MAP_SIZE = 1_000_000_000
-# One thread is nearly as fast on batches this small, and does not suffer where other programs keep the cores busy.
+# One thread is nearly as fast on such small batches, and robust on a busy machine.
 _THREADS = 1
 _SEGMENT_ROWS = 1024
 _ROWS_A_STEP = 2048
@@ -45,15 +45,18 @@ Keys = dict[str, object]
 
 
 def demo(out: Path) -> DemoTable:
-    """Run the demo in the folder `out`; what is there from an earlier run is not done again.
+    """Run the demo in the folder `out`, or continue it.
 
-    Raises RwkvError where one of its steps fails, or another demo runs there, InputError where the name is not UTF-8.
+    Raises:
+        RwkvError: A step failed.
+        BusyError: Another demo is running in the folder.
+        InputError: The folder's name is not UTF-8.
     """
     try:
         str(out).encode()
     except UnicodeEncodeError as error:
-        what = "The folder's name is not UTF-8, in which the demo's configuration files are written."
-        raise InputError(what, where=str(out), hint="give another folder") from error
+        what = "The folder's name is not UTF-8, the encoding of the demo's configuration files."
+        raise InputError(what, where=str(out), hint="choose another folder") from error
     with only_writer_in(out, "another folder"):
         return _demo(out)
 
@@ -65,17 +68,17 @@ def _demo(out: Path) -> DemoTable:
     _say("1. Simulated learners")
     _must(simulate(USERS, REVIEWS, SEED, out / "dataset"))
 
-    _say("2. Which reviews count")
+    _say("2. The reviews that count")
     keys = write_config(configs / "find_equalize_test_reviews.toml", FindKeysConfig, _of_users(out) | {"PROCESSES": 2})
     _must(find_keys(keys))
 
-    _say("3. Stores, with short segments for training and whole histories for the test")
+    _say("3. Stores: short segments for training, whole histories for evaluation")
     for kind, rows in (("train", _SEGMENT_ROWS), ("test", 2**21)):
         cut = {"LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows, "PROCESSES": 2}
         store = write_config(configs / f"data_processing_{kind}.toml", ProcessDataConfig, _of_users(out) | cut)
         _must(process_data(store))
 
-    _say("4. Training: constant rate after a warm-up (WS), then decay (D)")
+    _say("4. Training: warm-up and constant rate (WS), then decay (D)")
     stable = write_config(configs / "train_rwkv_stable.toml", TrainConfig, _training(out, "WS", _STABLE_EPOCHS))
     _must(train(stable))
     start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
@@ -83,7 +86,7 @@ def _demo(out: Path) -> DemoTable:
     _must(train(decay))
     write_whole(demo_model(out), _last(out, "D").read_bytes())
 
-    _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, whom the training has not seen")
+    _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, who are not in the training data")
     model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float", "THREADS": _THREADS}
     evaluation = write_config(configs / "get_result.toml", EvaluateConfig, _evaluation(out) | model)
     _must(evaluate(evaluation))
@@ -91,7 +94,7 @@ def _demo(out: Path) -> DemoTable:
     packaged = write_config(configs / "get_result_package.toml", EvaluateConfig, _evaluation(out) | model | package)
     _must(evaluate(packaged))
 
-    _say(f"6. Learner {WALKED} once more, review by review, with no future in reach")
+    _say(f"6. Learner {WALKED} again, review by review")
     one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
     _must(run_single_user(write_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
 
@@ -100,7 +103,7 @@ def _demo(out: Path) -> DemoTable:
 
 
 def _must(exit_code: int) -> None:
-    """Stop the demo where one of its steps did not succeed."""
+    """Stop the demo if a step failed."""
     must_succeed(exit_code, "A step of the demo failed.")
 
 
@@ -159,17 +162,17 @@ def _say(text: str) -> None:
 
 
 def what_next(out: Path) -> str:
-    """Where a demo has put everything, and what to do with it."""
+    """The files of a demo and possible next steps, in words."""
     return f"""
-Where everything lies
-  {out}/configs     the configuration of each command, ready to be run again or changed
-  {out}/dataset     the learners, in the layout of anki-revlogs-10k, with their true probabilities in truth/
-  {out}/pretrain    checkpoints and the log of the training; the last one is {demo_model(out)}
-  {out}/result      metrics by user; {out}/raw every single prediction
+Files
+  {out}/configs     the configuration of each command, to rerun or change
+  {out}/dataset     the learners, in the layout of anki-revlogs-10k, with true recall probabilities in truth/
+  {out}/pretrain    checkpoints and training logs; the final weights are {demo_model(out)}
+  {out}/result      metrics by user; {out}/raw has every prediction
 
-What next
-  rwkv predict {out}/dataset --user {WALKED} --model {demo_model(out)}     what a learner would recall, card by card
-  python -m rwkv.run_as_rnn --config {out}/configs/run_as_rnn.toml     after adding VERBOSE = true: every review
-  rwkv simulate --users 1000 --reviews 2000 --out more                 more learners
+Next steps
+  rwkv predict {out}/dataset --user {WALKED} --model {demo_model(out)}     predict every card of a learner
+  python -m rwkv.run_as_rnn --config {out}/configs/run_as_rnn.toml     every review, with VERBOSE = true
+  rwkv simulate --users 1000 --reviews 2000 --out more                 simulate more learners
   python -m rwkv.find_equalize_test_reviews --config rwkv/find_equalize_test_reviews_config.toml
-                                                                       the real dataset, see the README"""
+                                                                       use the real dataset, see the README"""

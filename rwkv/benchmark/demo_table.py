@@ -1,4 +1,4 @@
-"""The demo's table: how well each way of predicting does on the same reviews."""
+"""The demo's table: the scores of all algorithms on the same reviews."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,13 @@ from rwkv.evaluation.summary import format_metrics
 
 @dataclass(frozen=True)
 class DemoTable:
-    """metrics: by way of predicting and name, means over the learners weighted by reviews.
+    """The scores of a demo.
 
-    The LogLoss of the truth is the mean entropy of its probabilities: the floor, free of the luck of these answers.
+    Attributes:
+        metrics: Means over the learners, weighted by reviews, by algorithm and metric. The LogLoss of "truth" is the
+            mean entropy of the true probabilities, the lower bound for any algorithm.
+        learners: The number of learners.
+        reviews: The number of reviews.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -29,9 +33,12 @@ class DemoTable:
 
 
 def compare_demo_users(dataset: Path, evaluations: Mapping[str, EvaluateConfig]) -> DemoTable:
-    """AVG, FSRS-6 with default parameters, RWKV, RWKV-P and the truth on the same reviews of the evaluated learners.
+    """Compare AVG, FSRS-6 with default parameters, RWKV, RWKV-P and the truth on the evaluated learners.
 
-    evaluations: of the same learners and keys, by what is put behind RWKV and RWKV-P; the first is the demo's own.
+    Args:
+        dataset: The demo's dataset.
+        evaluations: Evaluations of the same learners and keys, by a suffix for RWKV and RWKV-P. The first is that of
+            the demo's own model.
     """
     raw: dict[str, Mapping[int, RawPredictions]] = {}
     for suffix, config in evaluations.items():
@@ -51,31 +58,31 @@ def compare_demo_users(dataset: Path, evaluations: Mapping[str, EvaluateConfig])
 
 def _compare_user(dataset: Path, store: KeyStore, user: int, raw: Mapping[str, RawPredictions]) -> Comparison:
     table, keys = read_history(dataset, user), store.read(user)
-    asked = next(iter(raw.values()))
-    predicted = np.isin(keys.review_ths, asked.review_th)
+    first = next(iter(raw.values()))
+    predicted = np.isin(keys.review_ths, first.review_th)
     baselines = baseline_predictions(table, keys, short=False, secs=False)
     return Comparison(
         user=user,
-        review_th=asked.review_th,
+        review_th=first.review_th,
         p={
             "AVG": baselines["AVG"][predicted],
             "FSRS-6-default": baselines["FSRS-6-default"][predicted],
             **{name: predictions.p for name, predictions in raw.items()},
-            "truth": read_truth(dataset, user)[asked.review_th - 1],
+            "truth": read_truth(dataset, user)[first.review_th - 1],
         },
-        y=asked.y.astype(np.int8),
+        y=first.y.astype(np.int8),
         bins=keys.rmse_bins[predicted],
     )
 
 
 def format_table(table: DemoTable) -> str:
-    """A table of text: a line a way of predicting."""
+    """A text table with a line for each algorithm."""
     note = f"{table.learners} learners, {table.reviews} reviews, means weighted by reviews"
-    package = "RWKV, RWKV-P: after minutes of training by this demo; package: the weights that come with it (rwkv info)"
-    truth = "truth: the probabilities from which the answers were drawn; its LogLoss is their entropy"
+    package = "RWKV, RWKV-P: the demo's model, trained for minutes; package: the package's weights (rwkv info)"
+    truth = "truth: the probabilities from which the answers were drawn; their entropy is the lowest possible LogLoss"
     return "\n".join([format_metrics(table.metrics), note, package, truth])
 
 
 def _entropy(p: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Of a recall with probability p [n], in nats [n]."""
+    """The entropy in nats [n] of an answer with recall probability p [n]."""
     return -(p * np.log(p) + (1 - p) * np.log1p(-p))

@@ -1,4 +1,4 @@
-"""Predict the benchmark's reviews of all configured users and write the result files (spec 6)."""
+"""Predict the benchmark's reviews of the configured users, and write the result files (spec 6)."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -33,18 +33,22 @@ from rwkv.runtime import Failures, log, progress_by_size
 
 NAME = "python -m rwkv.get_result"
 
-# Short histories run together, up to so many rows; the configured range alone decides which.
+# Short histories share a batch of up to this many rows. The batches depend only on the configured users.
 _ROWS_TOGETHER = 65_536
-# On a GPU as many as one slice holds, to hide the launches.
+# The same on a GPU: as many as a slice holds, to hide the launch time of kernels.
 _ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
 
 
 @worker_errors()
 def evaluate(config: EvaluateConfig) -> int:
-    """Evaluate the configured users who are not done yet, and print the means of all of them. Returns the exit code.
+    """Evaluate the configured users who have no results yet, and print the means over all of them.
 
-    Raises ConfigError where another model made the results that one of them has, BusyError where another command
-    writes one of the files.
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: Existing results are from another model.
+        BusyError: Another command is writing to one of the files.
     """
     with ExitStack() as stack:
         for folder in (config.result_folder, config.raw_folder)[: 1 + config.raw]:
@@ -80,7 +84,7 @@ def _evaluate(config: EvaluateConfig) -> int:
     results.finish()
     _print_means(results, set(config.users))
     if left_out:
-        log.info("%d keys were left out: nothing earlier in the history predicts them", left_out)
+        log.info("%d keys left out: they have no earlier review to predict from", left_out)
     return failures.exit_code()
 
 
@@ -92,13 +96,13 @@ def _evaluate_batch(
     results: ResultFiles,
     failures: Failures,
 ) -> None:
-    """Write the results of the users in a batch who are not done.
+    """Predict a batch and write the results of users without any.
 
-    The heads predict the done users too, since the rounding of a prediction depends on the size of the batch.
+    The heads also run for users with results, because rounding depends on the number of rows.
     """
     for targets in batch.targets:
         if len(targets) == 0 and targets.user not in done:
-            log.info("user %d has no review to predict", targets.user)
+            log.info("user %d has no reviews to predict", targets.user)
     predictable = [targets for targets in batch.targets if len(targets) > 0]
     if batch.batch is None or done.issuperset(targets.user for targets in predictable):
         return
@@ -116,18 +120,18 @@ def _evaluate_batch(
         results.append(predictions)
 
 
-def _print_means(results: ResultFiles, wanted: set[int]) -> None:
-    """The metrics of both predictions over the configured users who have results, whenever they were made."""
+def _print_means(results: ResultFiles, configured: set[int]) -> None:
+    """Print the metrics of both predictions over all configured users with results."""
     scores = results.scores()
-    users = [user for user in common_users(scores) if user in wanted]
+    users = [user for user in common_users(scores) if user in configured]
     if not users:
-        print("No user has a review to predict, so there are no metrics.")
+        print("No user has reviews to predict, so there are no metrics.")
         return
     print(format_means(scores, users))
 
 
 def _groups(config: EvaluateConfig) -> list[Group]:
-    """The configured users that are in the store, by the batch in which they run."""
+    """The configured users in the store, grouped into batches."""
     with _store(config).open() as database:
         places = history_places(ReviewStore(database), config.users)
     if not places:
@@ -144,7 +148,7 @@ def _groups(config: EvaluateConfig) -> list[Group]:
 
 
 def _check_databases(config: EvaluateConfig) -> None:
-    """Raise StoreError now for what would otherwise go wrong with every user, or only after hours."""
+    """Raise StoreError early if a database is unusable, instead of for every user or after hours."""
     with key_database(config).open() as database:
         KeyStore(database, config.label_filter_key_prefix).check_begun()
     if config.raw:
@@ -162,5 +166,5 @@ def _store(config: EvaluateConfig) -> DatabasePlace:
 
 
 def _weight_database(config: EvaluateConfig, is_checked: bool = False) -> Database:
-    """The curve weights written under RAW. Never open while worker processes start, which would inherit it."""
+    """The database of curve weights, for RAW. It must not be open while worker processes start and inherit it."""
     return Database(config.raw_db_path, config.raw_db_size, "RAW_DB_SIZE", is_checked=is_checked)

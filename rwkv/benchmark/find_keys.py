@@ -1,4 +1,4 @@
-"""Fill the database of benchmark keys (spec 2)."""
+"""Find the reviews that the benchmark counts, and write their keys to a database (spec 2)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from rwkv.runtime import log
 
 
 def find_keys(config: FindKeysConfig) -> int:
-    """Find the keys of all configured users that are not there yet. Returns the exit code."""
+    """Find the keys of the configured users that are not in the database. Returns the exit code."""
     _check_kind(config)
     users = users_with_history(config.data_path, config.users)
     with _written(config) as database:
@@ -33,36 +33,36 @@ def find_keys(config: FindKeysConfig) -> int:
                 for notice in notices:
                     log.info("user %d: %s", user, notice)
                 if len(keys) == 0:
-                    log.info("user %d has no keys: too few reviews that count", user)
+                    log.info("user %d has no keys: too few reviews count", user)
 
         return write_outcomes(job, todo, config.processes, write, "keys").exit_code()
 
 
 def delete_keys(config: FindKeysConfig) -> int:
-    """Delete the keys of all users under the configured prefix; other prefixes stay. Returns the exit code."""
-    key_database(config).open().close()  # raises StoreError where there is none
+    """Delete all keys with the configured prefix. Returns the exit code."""
+    key_database(config).open().close()  # raises StoreError if it is missing
     with _written(config) as database:
         count = delete_prefix(database, config.label_filter_key_prefix)
-    log.info("deleted %d entries under LABEL_FILTER_KEY_PREFIX %r", count, config.label_filter_key_prefix)
+    log.info("deleted %d entries with LABEL_FILTER_KEY_PREFIX %r", count, config.label_filter_key_prefix)
     return 0
 
 
 def _check_kind(config: FindKeysConfig) -> None:
-    """Raise ConfigError where the prefix names a kind of keys, as the shipped one does, and others would be found."""
+    """Raise ConfigError if the prefix names a kind of keys, such as "short_secs_", that SHORT and SECS contradict."""
     words = config.label_filter_key_prefix.split("_")
-    lacking = [name for name in ("short", "secs") if name in words and not getattr(config, name)]
-    if lacking:
+    missing = [name for name in ("short", "secs") if name in words and not getattr(config, name)]
+    if missing:
         raise ConfigError(
-            f"The prefix of these keys says that they are of the kind {' and '.join(lacking)}, and they would not be.",
+            f"The prefix of the keys names the kind {' and '.join(missing)}, but the configuration does not.",
             where=f"LABEL_FILTER_KEY_PREFIX = {config.label_filter_key_prefix!r}",
-            got=", ".join(f"{name.upper()} = false" for name in lacking),
-            hint=f"give {' '.join(f'--{name}' for name in lacking)}, or another prefix",
+            got=", ".join(f"{name.upper()} = false" for name in missing),
+            hint=f"use {' '.join(f'--{name}' for name in missing)}, or choose another prefix",
         )
 
 
 @contextmanager
 def _written(config: FindKeysConfig) -> Iterator[Database]:
-    """The database of keys, for this command alone to write to."""
+    """The key database, locked for this command."""
     path, size = config.label_filter_lmdb_path, config.label_filter_lmdb_size
     with (
         only_writer_in(path, "another LABEL_FILTER_LMDB_PATH"),
@@ -72,6 +72,6 @@ def _written(config: FindKeysConfig) -> Iterator[Database]:
 
 
 def _keys_of(data_path: Path, short: bool, secs: bool, user: int) -> tuple[BenchmarkKeys, tuple[str, ...]]:
-    """The user's keys, and what is odd about the data."""
+    """A user's keys, and notices about the data."""
     table = read_history(data_path, user)
     return benchmark_keys(table, short, secs), table.notices

@@ -1,4 +1,4 @@
-"""Walk many users' reviews in order, each user in one of several processes: a line for each, and the means (spec 7)."""
+"""Predict many users review by review in several processes, and print their metrics and the means (spec 7)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from rwkv.workers import map_users
 
 @dataclass(frozen=True)
 class _Walked:
-    """What came of one user. lines: of the reviews where VERBOSE is set. scores: empty where no key has both."""
+    """The result for one user. lines: predictions, with VERBOSE. scores: empty if no key has both predictions."""
 
     lines: tuple[str, ...]
     scores: dict[str, Score]
@@ -26,12 +26,9 @@ class _Walked:
 
 
 def run_many_users(config: RecurrentConfig) -> int:
-    """Print how good the model was for each of the configured users, as they are done, and the means.
-
-    Returns the exit code.
-    """
+    """Print the metrics of each configured user when it is done, and the means. Returns the exit code."""
     users = users_with_history(config.data_path, config.users)
-    network_of(config)  # whatever is wrong with it is said once, and before any work
+    network_of(config)  # fail early, and once
     failures = Failures()
     scored: dict[int, dict[str, Score]] = {}
     left_out = 0
@@ -44,29 +41,29 @@ def run_many_users(config: RecurrentConfig) -> int:
             if outcome.result.scores:
                 scored[outcome.user] = outcome.result.scores
     if left_out:
-        log.info("%d keys were left out: nothing earlier in the history predicts them", left_out)
+        log.info("%d keys left out: they have no earlier review to predict from", left_out)
     _print_means(scored)
     return failures.exit_code()
 
 
 def _walk(config: RecurrentConfig, user: int) -> _Walked:
     table, keys = read_user(config, user)
-    said = joined(list(walk(config, table)))
-    lines = tuple(review_lines(said, table)) if config.verbose else ()
-    return _Walked(lines, *score_keys(table, keys, said), table.notices)
+    predictions = joined(list(walk(config, table)))
+    lines = tuple(review_lines(predictions, table)) if config.verbose else ()
+    return _Walked(lines, *score_keys(table, keys, predictions), table.notices)
 
 
 def _print_user(user: int, walked: _Walked) -> None:
     for notice in walked.notices:
         log.info("user %d: %s", user, notice)
-    # Plain printing would tear the progress bar.
+    # print() would break the progress bar.
     for line in walked.lines:
         tqdm.write(f"user, {user}, {line}")
     if not walked.scores:
         tqdm.write(f"User {user} has no reviews that the benchmark counts, so there are no metrics.")
         return
     size = next(iter(walked.scores.values())).size
-    parts = [f"{name}: {of.metrics}" for name, of in walked.scores.items()]
+    parts = [f"{name}: {score.metrics}" for name, score in walked.scores.items()]
     tqdm.write(", ".join([f"user {user}, {size} reviews", *parts]))
 
 

@@ -1,4 +1,4 @@
-"""Fill a review store: every user's history, compact, with its keys marked and cut into segments (spec 3)."""
+"""Fill a review store with users' histories, compressed, with keys marked, in segments (spec 3)."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from rwkv.runtime import log
 
 
 def process_data(config: ProcessDataConfig) -> int:
-    """Store all configured users that are not there yet. Returns the exit code."""
+    """Store the configured users that are not in the store. Returns the exit code."""
     users = users_with_history(config.data_path, config.users)
     with key_database(config).open() as keys:
         KeyStore(keys, config.label_filter_key_prefix).check_begun()

@@ -1,4 +1,4 @@
-"""Write simulated learners as a dataset, to try everything without downloading one."""
+"""Write simulated learners as a dataset."""
 
 import json
 from functools import partial
@@ -13,19 +13,31 @@ from rwkv.locks import only_writer_in
 from rwkv.runtime import log, progress
 from rwkv.workers import map_users
 
-# What the dataset was made with; written before anything else.
+# The arguments of the simulation; written first.
 _SETTINGS_FILE = "simulated.json"
-# Learners are simulated side by side, so many that they make about this many reviews.
+# The reviews of learners that are simulated in one batch.
 _RUN_REVIEWS = 1_000_000
 
 
 def simulate(
     users: int, reviews: int, seed: int, out: Path, first_user: int = 1, spread: float = SPREAD, processes: int = 1
 ) -> int:
-    """Write users first_user, first_user + 1, ... below `out`; `reviews` is their mean number. Returns the exit code.
+    """Write simulated learners as a dataset, or continue an interrupted run with the same arguments.
 
-    spread: of the log of their numbers of reviews. After a kill the same arguments go on where it stopped. Raises
-    InputError where `out` holds another dataset or cannot be written.
+    Args:
+        users: The number of learners.
+        reviews: The mean number of reviews of a learner.
+        seed: The seed of the learners.
+        out: The dataset's folder.
+        first_user: The number of the first learner.
+        spread: The standard deviation of the log number of reviews.
+        processes: The number of worker processes.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: The folder holds another dataset, or cannot be written.
     """
     settings: dict[str, Any] = {
         "users": users,
@@ -34,15 +46,15 @@ def simulate(
         "first_user": first_user,
         "spread": spread,
     }
-    simulate_users(**settings)  # refuses impossible numbers before anything is written
+    simulate_users(**settings)  # check the numbers before writing anything
     try:
         with only_writer_in(out, "another folder"):
             _claim(out, settings)
             runs = _runs_left(out, range(first_user, first_user + users), max(1, _RUN_REVIEWS // reviews))
-            left = sum(len(run) for run in runs)
-            log.info("%d users, %d of them done before", users, users - left)
+            remaining = sum(len(run) for run in runs)
+            log.info("%d users, %d of them done before", users, users - remaining)
             job = partial(_write_run, out, reviews, seed, spread, {run[0]: run for run in runs})
-            with progress((), users, "learners", done_before=users - left) as bar:
+            with progress((), users, "learners", done_before=users - remaining) as bar:
                 for outcome in map_users(job, [run[0] for run in runs], processes):
                     if outcome.error is not None:
                         raise outcome.error
@@ -53,16 +65,16 @@ def simulate(
 
 
 def _write_run(out: Path, reviews: int, seed: int, spread: float, runs: dict[int, range], first: int) -> int:
-    """In a worker: simulate and write the learners of one run; returns how many."""
+    """In a worker: simulate and write the learners of one run. Returns their number."""
     for user in simulate_users(len(runs[first]), reviews, seed, first, spread):
         write_user(out, user)
     return len(runs[first])
 
 
-def _runs_left(out: Path, wanted: range, most: int) -> list[range]:
-    """The users who are not written yet, in runs of consecutive numbers, none longer than `most`."""
+def _runs_left(out: Path, users: range, most: int) -> list[range]:
+    """The users that are not written yet, in runs of at most `most` consecutive numbers."""
     runs: list[range] = []
-    for user in wanted:
+    for user in users:
         if has_revlog(out, user):
             continue
         if runs and runs[-1].stop == user and len(runs[-1]) < most:
@@ -73,19 +85,19 @@ def _runs_left(out: Path, wanted: range, most: int) -> list[range]:
 
 
 def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Make `out` the place of this dataset, unless it holds another one."""
+    """Write the settings to the folder. Raises InputError if it holds another dataset."""
     file = out / _SETTINGS_FILE
     stated = json.dumps(settings)
-    there = file.read_text(errors="replace") if file.is_file() else None
-    if there == stated:
+    existing = file.read_text(errors="replace") if file.is_file() else None
+    if existing == stated:
         return
-    if there is not None or (out / "revlogs").exists():
+    if existing is not None or (out / "revlogs").exists():
         raise InputError(
-            "The folder holds another dataset already.",
+            "The folder holds another dataset.",
             where=str(out),
-            got=there or f"reviews without {_SETTINGS_FILE}",
+            got=existing or f"reviews without {_SETTINGS_FILE}",
             expected=stated,
-            hint="give another folder, or the same arguments to go on",
+            hint="choose another folder, or use the same arguments to continue",
         )
     with replacing(file) as partial:
         partial.write_text(stated)

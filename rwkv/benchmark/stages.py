@@ -1,28 +1,28 @@
-"""Commands run one after the other by a program: each by a configuration file that stays, stopped where one fails."""
+"""Helpers for programs that run several commands, each with a configuration file."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from rwkv.config import AnyConfig, load_config
+from rwkv.config_file import AnyConfig, load_config
 from rwkv.errors import InputError, RwkvError
 
 
 def write_config(path: Path, cls: type[AnyConfig], keys: Mapping[str, object]) -> AnyConfig:
-    """Write a configuration file and read it as the command would."""
+    """Write a configuration file, and read it as the command does."""
     lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in keys.items())
     path.write_text("".join(lines), encoding="utf-8")
     return load_config(path, cls)
 
 
 def must_succeed(exit_code: int, failure: str) -> None:
-    """Raise RwkvError with the sentence `failure` where a command did not succeed."""
+    """Raise RwkvError with the message `failure` if the exit code is not 0."""
     if exit_code != 0:
-        raise RwkvError(failure, hint="see above; the same command goes on from there")
+        raise RwkvError(failure, hint="see the messages above, and rerun to continue")
 
 
 def last_checkpoint(folder: Path, prefix: str) -> Path:
-    """The weights with the highest step of the run `prefix`. Raises InputError where there are none."""
+    """The weights of the highest step of a run. Raises InputError if there are none."""
     checkpoints = list(folder.glob(f"{prefix}_[0-9]*.pth"))
     if not checkpoints:
         raise InputError(f"There is no checkpoint of {prefix}.", where=str(folder), hint="run its training first")

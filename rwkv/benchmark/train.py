@@ -21,7 +21,8 @@ from rwkv.batches.plan import (
     training_groups,
 )
 from rwkv.benchmark.databases import PROCESS_DATA, review_database
-from rwkv.config import TrainConfig, as_keys
+from rwkv.config import TrainConfig
+from rwkv.config_file import as_keys
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.errors import ConfigError, InputError, NonFiniteError
@@ -47,7 +48,7 @@ Made = TypeVar("Made")
 _STEPS_BETWEEN_CHECKPOINTS = 500
 _FIRST_CHECKPOINT = 50
 _MOST_SKIPPED_STEPS = 100
-# The share of its peak at which a learning rate has decayed.
+# A learning rate below this share of its peak has decayed.
 _DECAYED = 0.1
 
 # Dropout takes the low 32 bits of a hash as its seed.
@@ -56,9 +57,14 @@ _SEED_MASK = (1 << 32) - 1
 
 @worker_errors()
 def train(config: TrainConfig) -> int:
-    """Run the configured training to its end, or go on with it. Returns the exit code.
+    """Run or continue the configured training.
 
-    Raises BusyError where another command runs a training of the same name.
+    Returns:
+        The exit code.
+
+    Raises:
+        BusyError: Another command is running a training of the same name.
+        NonFiniteError: Too many steps in a row were not finite.
     """
     with only_writer_of(config.save_model_folder / config.save_model_prefix, "another SAVE_MODEL_PREFIX"):
         return _train(config)
@@ -70,57 +76,57 @@ def _train(config: TrainConfig) -> int:
     (groups, data), validation = _training_groups(config), _validation_groups(config)
     keys = as_keys(config)
     files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
-    before = (files.progress() if config.resume else None) or Progress(0, _steps_of_run(config, len(groups)), 0)
-    if before.finished:
-        log.info("this run is finished: %s; remove %s to begin anew", files.weights(before.total), files.note)
-        return _exit_code(before)
-    network, optimizer = _starting_point(config, files, before.done, device)
-    first, last = config.step_offset + before.done, config.step_offset + before.total - 1
+    previous = (files.progress() if config.resume else None) or Progress(0, _steps_of_run(config, len(groups)), 0)
+    if previous.finished:
+        log.info("this run is finished: %s; delete %s to start over", files.weights(previous.total), files.note)
+        return _exit_code(previous)
+    network, optimizer = _starting_point(config, files, previous.done, device)
+    first, last = config.step_offset + previous.done, config.step_offset + previous.total - 1
     log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
 
-    now = before
+    current = previous
     with Tracker(files.log, _wandb(config), keys, first) as tracker:
-        for n, report in _steps(config, network, optimizer, groups, before):
+        for n, report in _steps(config, network, optimizer, groups, previous):
             step = config.step_offset + n - 1
-            now = replace(now, done=n)
+            current = replace(current, done=n)
             if report.loss is None:
-                now = replace(now, skipped=now.skipped + 1)
-                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, now.skipped)
+                current = replace(current, skipped=current.skipped + 1)
+                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, current.skipped)
             figures = {"loss": report.loss, "gradient_norm": report.norm, **report.terms}
-            rate = _rate(config, n, before.total)
-            tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": now.skipped})
-            if _is_checkpoint(n, len(groups), before.total, config.step_offset):
+            rate = _rate(config, n, previous.total)
+            tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": current.skipped})
+            if _is_checkpoint(n, len(groups), previous.total, config.step_offset):
                 files.save(n, network, optimizer)
                 log.info("step %d: saved %s", step, files.weights(n))
                 if validation and (means := _validate(config, network, validation)):
-                    now = replace(now, is_valid=all(map(math.isfinite, means.values())))
+                    current = replace(current, is_valid=all(map(math.isfinite, means.values())))
                     tracker.write(step, means)
-                files.record(now)
-    return _exit_code(now)
+                files.record(current)
+    return _exit_code(current)
 
 
 def _steps_of_run(config: TrainConfig, groups: int) -> int:
-    """How many steps the run takes: from number STEP_OFFSET to number EPOCHS * groups, both included."""
+    """The number of steps of the run, from step STEP_OFFSET to step EPOCHS * groups, both included."""
     total = int(config.epochs * groups)
     steps = total - config.step_offset + 1
     if steps <= 0 or total == 0:
         least = max(1, config.step_offset)
         got = f"{config.epochs}, with {groups} groups of segments, so the last step is number {total}"
         expected = f"at least {least} / {groups}, for STEP_OFFSET = {config.step_offset}"
-        raise InputError("The run would have no step.", where="EPOCHS", got=got, expected=expected)
+        raise InputError("The run would have no steps.", where="EPOCHS", got=got, expected=expected)
     last_rate = _rate(config, steps, steps)
     if config.train_mode == "WS" and steps <= config.warmup_steps:
         log.warning(
-            "the run ends with step %d of its own, before the warm-up does: the learning rate only comes to %.2g of "
-            "%.2g; set WARMUP_STEPS to a small part of the run, or raise EPOCHS",
+            "the run has %d steps and ends before the warm-up: the learning rate reaches only %.2g of %.2g; "
+            "lower WARMUP_STEPS to a small part of the run, or raise EPOCHS",
             steps,
             last_rate,
             config.peak_lr,
         )
     if config.train_mode == "D" and config.step_offset > 1 and last_rate > _DECAYED * config.peak_lr:
         log.warning(
-            "the run ends before the decay does: the learning rate only falls to %.2g of %.2g, for the decay takes the "
-            "%d steps of EPOCHS and the run %d of them; leave STEP_OFFSET at 1, or raise EPOCHS",
+            "the run ends before the decay: the learning rate falls only to %.2g of %.2g, because the decay takes the "
+            "%d steps of EPOCHS and the run has %d of them; set STEP_OFFSET to 1, or raise EPOCHS",
             last_rate,
             config.peak_lr,
             total,
@@ -130,31 +136,34 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
 
 
 def _exit_code(ended: Progress) -> int:
-    """0, or 1 after saying why the model is of no use."""
+    """0, or 1 after logging why the model is unusable."""
     if faults := ended.faults():
         log.error(
-            "the training is of no use: %s; lower PEAK_LR or use DTYPE float32, and begin anew with RESUME = false",
+            "the trained model is unusable: %s; lower PEAK_LR or use DTYPE float32, and start over with RESUME = false",
             faults,
         )
     return int(bool(faults))
 
 
 def network_spec(config: TrainConfig) -> NetworkSpec:
-    """The configured network. Raises ConfigError where its channels cannot be shared out among its heads.
+    """The configured network.
 
-    CHANNELS alone gives heads of 32 channels each, and hidden columns of the encoder and of the heads of four times
-    CHANNELS; without LAYERS each stream has its published number.
+    By default a head has 32 channels, and a stream its published number of layers. The encoder and the heads have
+    4 * CHANNELS hidden columns.
+
+    Raises:
+        ConfigError: CHANNELS is not a multiple of HEADS.
     """
     try:
         spec = PUBLISHED.resized(config.channels, config.heads, config.layers)
     except ValueError as error:
-        hint = "give HEADS that divide CHANNELS; heads of 16, 32 or 64 channels run on the kernels"
+        hint = "choose HEADS that divide CHANNELS; the kernels support heads of 16, 32 or 64 channels"
         raise ConfigError("The network cannot be built.", where="HEADS", got=str(error), hint=hint) from error
     return spec.with_dropout(config.dropout)
 
 
 def _starting_point(config: TrainConfig, files: RunFiles, done: int, device: torch.device) -> tuple[Network, Optimizer]:
-    """Network and optimiser as they are before the first step that is left."""
+    """Network and optimiser before the first remaining step."""
     network = new_network(config.seed, network_spec(config)).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()), config.optimizer)
     set_peak_rate(optimizer, config.peak_lr)
@@ -172,20 +181,20 @@ def _steps(
     network: Network,
     optimizer: Optimizer,
     groups: list[Group],
-    before: Progress,
+    previous: Progress,
 ) -> Iterator[tuple[int, StepReport]]:
-    """Take the steps that are left; gives (n, what it did) after each. n = 1 is the run's first step.
+    """Take the remaining steps and yield (n, report) after each, where n = 1 is the run's first step.
 
-    On a GPU by replaying recorded steps, but for the plain form of the recurrence, which waits for the GPU.
+    A GPU replays recorded steps, except with the plain form of the recurrence, which synchronises with the GPU.
     """
-    visits = steps_from(before.done, before.total, len(groups), config.seed)
+    visits = steps_from(previous.done, previous.total, len(groups), config.seed)
     dtype = compute_dtype(config.dtype, network.device)
     mode, processes = config.loss_mode, config.num_fetch_processes
     if network.backend_in(dtype).kernels is Kernels.TRITON:
         padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
         launch = RecordedSteps(network, optimizer, dtype, mode).launch
-        settles = partial(_is_checkpoint, groups=len(groups), steps=before.total, first=config.step_offset)
-        return _take_steps(config, optimizer, before, padded, launch, settles)
+        settles = partial(_is_checkpoint, groups=len(groups), steps=previous.total, first=config.step_offset)
+        return _take_steps(config, optimizer, previous, padded, launch, settles)
 
     def take_step(batch: Batch, seed: int) -> Launched:
         masks = DropoutMasks(torch.tensor([seed], device=network.device))
@@ -193,32 +202,32 @@ def _steps(
         return lambda: report
 
     batches = fetch(partial(_batch, config, groups), visits, processes)
-    return _take_steps(config, optimizer, before, batches, take_step, settles=lambda n: True)
+    return _take_steps(config, optimizer, previous, batches, take_step, settles=lambda n: True)
 
 
 def _take_steps(
     config: TrainConfig,
     optimizer: Optimizer,
-    before: Progress,
+    previous: Progress,
     batches: Iterable[Made],
     launch: Callable[[Made, int], Launched],
     settles: Callable[[int], bool],
 ) -> Iterator[tuple[int, StepReport]]:
-    """The same over batches made for `launch`, which also takes a seed for dropout. settles: see `reports`."""
+    """Take steps on batches. launch: starts a step from a batch and a dropout seed. settles: see `reports`."""
 
     def launched(batches: Iterable[Made]) -> Iterator[tuple[int, Launched]]:
-        for n, batch in enumerate(batches, before.done + 1):
-            set_learning_rate(optimizer, _rate(config, n, before.total))
+        for n, batch in enumerate(batches, previous.done + 1):
+            set_learning_rate(optimizer, _rate(config, n, previous.total))
             yield n, launch(batch, counter_hash(config.seed, n) & _SEED_MASK)
 
     skipped_in_a_row = 0
-    with progress(batches, before.total, "training", "step", before.done) as bar:
+    with progress(batches, previous.total, "training", "step", previous.done) as bar:
         for n, report in reports(launched(bar), settles):
             bar.set_postfix(loss=_shown(report), refresh=False)
             yield n, report
             skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0
             if skipped_in_a_row >= _MOST_SKIPPED_STEPS:
-                hint = "lower PEAK_LR or use DTYPE float32; the last checkpoint is kept"
+                hint = "lower PEAK_LR or use DTYPE float32. The last checkpoint is kept."
                 what = f"{skipped_in_a_row} steps in a row were not finite."
                 raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
 
@@ -235,7 +244,7 @@ def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dic
     batches = fetch(read, groups, config.num_fetch_processes, _is_for_gpu(config))
     means = validate(network, batches, dtype)
     stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
-    log.info("validation: %s", stated or "none of its users has a key, so there is no loss")
+    log.info("validation: %s", stated or "no loss, because none of its users has keys")
     return {f"validation_{name}": value for name, value in means.items()}
 
 
@@ -246,18 +255,25 @@ def _wandb(config: TrainConfig) -> WandbSettings | None:
 
 
 def _rate(config: TrainConfig, n: int, steps: int) -> float:
-    """The rate at the run's step n, counted from 1; a decay ends where steps of number EPOCHS * groups do."""
+    """The learning rate at the run's step n, counted from 1. A decay ends at step EPOCHS * groups."""
     return learning_rate(config.train_mode, n, config.peak_lr, config.warmup_steps, config.step_offset + steps - 1)
 
 
 def _is_checkpoint(n: int, groups: int, steps: int, first: int) -> bool:
-    """Every 500 steps of an epoch, at step number 50 and at the last; the run's first step has number `first`."""
+    """Whether to save after step n: every 500 steps of an epoch, at step number 50, and at the end.
+
+    Args:
+        n: The step of the run, counted from 1.
+        groups: Steps of an epoch.
+        steps: Steps of the run.
+        first: The number of the run's first step.
+    """
     in_epoch = (n - 1) % groups + 1
     return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n == steps or first + n - 1 == _FIRST_CHECKPOINT
 
 
 def _training_groups(config: TrainConfig) -> tuple[list[Group], str]:
-    """The groups of segments to learn from, and a fingerprint of what they hold."""
+    """The groups of training segments, and a fingerprint of their contents."""
     with _training_store(config).open() as database:
         store = ReviewStore(database)
         places = segment_places(store, config.train_users)
@@ -278,18 +294,18 @@ def _validation_groups(config: TrainConfig) -> list[Group]:
     with _validation_store(config).open() as database:
         places = history_places(ReviewStore(database), config.validate_users)
     if not places:
-        log.warning("none of the validation users is in %s: nothing is validated", config.validate_dataset_lmdb_path)
+        log.warning("no validation: none of its users is in %s", config.validate_dataset_lmdb_path)
     return filled_groups(places, config.max_train_global_len)
 
 
 def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:
-    """In a worker process: one step's batch."""
+    """In a worker process: the batch of one step."""
     epoch, group = visit
     return training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
 
 
 def _padded_batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> PaddedBatch:
-    """The same, of one of a few sizes."""
+    """In a worker process: the batch of one step, padded to one of a few sizes."""
     return pad_batch(_batch(config, groups, visit), config.max_train_global_len)
 
 

@@ -1,1 +1,1 @@
-"""What people do with their own collections: import, predict, schedule, compare, fine-tune."""
+"""Commands for one's own collection: import, predict, schedule, compare, fine-tune."""

@@ -1,4 +1,4 @@
-"""What is known of a learner's cards without a model: the columns that a query may ask for, and the table shows."""
+"""Columns of a learner's cards that need no model, for queries and tables."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,18 +10,25 @@ from rwkv.data.collection import days_of
 from rwkv.data.days import LATEST_S
 from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
-# Ids below this are no epoch milliseconds: cards of a CSV file may be numbered in any way.
+# Ids below this are not epoch milliseconds. Cards of a CSV file may have any numbers.
 _FIRST_TIME_MS = 100_000_000_000
 
 
 def card_columns(learner: Learner, at_s: float, retention: float | None) -> Columns:
-    """Columns [cards] by name, as of CardPredictions, and what only queries ask for.
+    """Columns of cards that need no model.
 
-    tags: absent where they were not recorded. added_days, absent in a folder without dates: days since the card was
-    made, NaN where its id does not say. rated_days_1 to rated_days_4: days since it was last answered so, or NaN.
+    Args:
+        learner: The person.
+        at_s: The moment, in seconds of the learner's clock.
+        retention: The desired retention of all cards; None for each card's own.
+
+    Returns:
+        Arrays [cards] by name: those of CardPredictions, and further ones for queries. tags is absent if tags were not
+        recorded. added_days, the days since the card was created, is absent without dates, and NaN if the id is not a
+        time. rated_days_1 to rated_days_4 are the days since the last answer with a rating, or NaN.
     """
     cards, today = learner.cards, learner.day_of(at_s)
-    own = cards.desired_retention
+    desired = cards.desired_retention
     columns: dict[str, npt.NDArray[np.generic]] = {
         "card_id": cards.card_id,
         "note": cards.note,
@@ -31,7 +38,7 @@ def card_columns(learner: Learner, at_s: float, retention: float | None) -> Colu
         "due_day": cards.due_day,
         "due_in_days": cards.due_day - today,
         "anki_interval_days": cards.interval_days,
-        "desired_retention": own if retention is None else np.full_like(own, retention),
+        "desired_retention": desired if retention is None else np.full_like(desired, retention),
         "is_new": cards.is_new,
         "is_suspended": cards.is_suspended,
     }
@@ -39,12 +46,12 @@ def card_columns(learner: Learner, at_s: float, retention: float | None) -> Colu
     if cards.tags is not None:
         columns["tags"] = cards.tags
     if learner.info is not None:
-        columns["added_days"] = today - _days_made(learner)
+        columns["added_days"] = today - _days_created(learner)
     return columns
 
 
 def _last_day_rated(learner: Learner, rating: int) -> Floats:
-    """The day_offset [cards] of the last answer with a button, NaN where there is none."""
+    """The day_offset [cards] of the last answer with a rating, or NaN."""
     history = learner.history
     rows = np.flatnonzero(history.rating == rating)
     by_number = np.full(len(learner.places.note), np.nan)
@@ -52,8 +59,8 @@ def _last_day_rated(learner: Learner, rating: int) -> Floats:
     return by_number[learner.number]
 
 
-def _days_made(learner: Learner) -> Floats:
-    """The day_offset [cards] on which each card was made; Anki's ids are epoch milliseconds."""
+def _days_created(learner: Learner) -> Floats:
+    """The day_offset [cards] on which each card was created. Anki's ids are epoch milliseconds."""
     card_id: Ints = learner.cards.card_id
     is_time = (card_id >= _FIRST_TIME_MS) & (card_id < LATEST_S * 1000)
     days = np.full(len(card_id), np.nan)

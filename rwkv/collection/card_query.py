@@ -1,20 +1,20 @@
-"""Which cards: a small part of the language of Anki's search box, with properties that the model gives.
+"""Card queries: a subset of the language of Anki's search box, with properties that the model predicts.
 
-    word  "some words"  wor*d   in the note's first field with text, upper and lower case alike
-    deck:NAME  preset:NAME      NAME may hold *; a deck with all that lies below it; deck:"Two words"
+    word  "some words"  wor*d   text of the note's first non-empty field, in upper or lower case
+    deck:NAME  preset:NAME      includes subdecks; NAME may contain *; deck:"Two words"
     is:new  is:due  is:suspended
-    tag:NAME  tag:none          of the note; a tag with all that lies below it; NAME may hold *
-    added:N                     made within N days, today included, by the card's id
-    rated:N  rated:N:1          answered within N days, today included; with a button, 1 Again to 4 Easy
-    cid:1,2,3                   ids of cards
+    tag:NAME  tag:none          tags of the note, with subtags; NAME may contain *
+    added:N                     created within N days, including today, by the card's id
+    rated:N  rated:N:1          answered within N days, including today; with a rating, 1 Again to 4 Easy
+    cid:1,2,3                   card ids
     prop:r<0.9                  recall by the forgetting curve now, as Anki's prop:r
     prop:p<0.8                  recall by RWKV-P now
     prop:left<=0                days until the curve falls to the desired retention
     prop:ivl>=21  prop:due<=0   Anki's interval; days until Anki's due day
-    a b   a or b   -a   ( )     both, one of both, not, together
+    a b   a or b   -a   ( )     and, or, not, grouping
 
-Operators of prop: < <= > >= = !=. A card without the property, such as a new one's curve, is not among them. Letters
-with marks are the same whether they are written in one character or in several.
+Operators of prop: < <= > >= = !=. Cards without the property do not match; a new card has no curve. Text is compared in
+Unicode normal form.
 """
 
 import operator
@@ -30,7 +30,7 @@ import numpy.typing as npt
 from rwkv.arrays import Bools
 from rwkv.errors import InputError
 
-# Of rwkv.collection.card_columns and of CardPredictions.
+# Columns of card_columns and of CardPredictions.
 Columns = Mapping[str, npt.NDArray[Any]]
 Match = Callable[[Columns], Bools]
 
@@ -58,21 +58,26 @@ _INT64 = np.iinfo(np.int64)
 
 @dataclass(frozen=True)
 class Query:
-    """matches: which cards of some columns, bool [n]. asks_model: whether it needs those that the model gives."""
+    """A parsed query.
+
+    Attributes:
+        matches: The matching cards, bool [n], of columns [n] by name.
+        asks_model: Whether the query uses columns that the model predicts.
+    """
 
     matches: Match
     asks_model: bool
 
 
 def parse_query(text: str) -> Query:
-    """The query that was written. Raises InputError, naming the term, where it is none."""
+    """Parse a query, such as "deck:Spanish prop:r<0.8". Raises InputError, which names the wrong term."""
     tokens = _tokens(text)
     if len(tokens) > _MOST_TOKENS:
-        _refuse(f"{len(tokens)} terms", f"at most {_MOST_TOKENS}; ids of cards may be one term, cid:1,2,3")
+        _refuse(f"{len(tokens)} terms", f"at most {_MOST_TOKENS}; card ids fit into one term, cid:1,2,3")
     parser = _Parser(tokens)
     matches = parser.any_of()
     if parser.tokens:
-        _refuse(parser.tokens[0], "what is opened before it is closed")
+        _refuse(parser.tokens[0], "an opening parenthesis before it")
     return Query(matches, parser.asks_model)
 
 
@@ -80,16 +85,16 @@ def _tokens(text: str) -> list[str]:
     tokens, place = [], 0
     text = unicodedata.normalize("NFC", text).rstrip()
     while place < len(text):
-        found = _TOKEN.match(text, place)
-        if found is None:
+        match = _TOKEN.match(text, place)
+        if match is None:
             _refuse(text[place:].strip(), 'a closing "')
-        tokens.append(found[1])
-        place = found.end()
+        tokens.append(match[1])
+        place = match.end()
     return tokens
 
 
 class _Parser:
-    """Takes tokens from the front: alternatives of terms that must all hold, each perhaps negated."""
+    """A recursive descent parser: alternatives of conjunctions of terms, which may be negated."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
@@ -136,11 +141,11 @@ class _Parser:
         return _note(kind + colon + value)
 
     def _property(self, token: str, value: str) -> Match:
-        found = _PROPERTY.fullmatch(value)
-        if found is None or found[1] not in _PROPERTIES:
-            _refuse(token, "such as prop:r<0.9, of the properties " + ", ".join(_PROPERTIES))
-        name, compare, number = _PROPERTIES[found[1]], _OPERATORS[found[2]], float(found[3])
-        self.asks_model |= found[1] in _OF_MODEL
+        match = _PROPERTY.fullmatch(value)
+        if match is None or match[1] not in _PROPERTIES:
+            _refuse(token, "a term such as prop:r<0.9, with one of the properties " + ", ".join(_PROPERTIES))
+        name, compare, number = _PROPERTIES[match[1]], _OPERATORS[match[2]], float(match[3])
+        self.asks_model |= match[1] in _OF_MODEL
         return lambda columns: compare(columns[name], number) & ~np.isnan(columns[name].astype(np.float64))
 
 
@@ -173,7 +178,7 @@ def _preset(name: str) -> Match:
 
 
 def _pattern(text: str, anything: str = ".") -> str:
-    """A regular expression of a text in which * stands for anything. No part is looked for twice in one place."""
+    """A regular expression of text in which * stands for any characters. Atomic groups prevent backtracking."""
     first, *rest = map(re.escape, text.split("*"))
     if not rest:
         return first
@@ -182,7 +187,7 @@ def _pattern(text: str, anything: str = ".") -> str:
 
 
 def _text(column: str, pattern: str) -> Match:
-    """Cards whose text in a column is as the pattern says; every text is looked at once."""
+    """Matches cards whose text in a column fits the pattern. Each distinct text is compared once."""
     expression = re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
     def match(columns: Columns) -> Bools:
@@ -194,33 +199,33 @@ def _text(column: str, pattern: str) -> Match:
 
 
 def _tag(name: str) -> Match:
-    """Tags lie in one text with a space before and after each."""
-    one = _pattern(name, r"\S")
-    match = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{one}(::\S*)?\s.*")
+    """Matches tags, which the column holds as one text with a space before and after each."""
+    tag = _pattern(name, r"\S")
+    match_tags = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{tag}(::\S*)?\s.*")
 
-    def known(columns: Columns) -> Bools:
-        _need(columns, "tags", f"tag:{name}", "The tags of the cards are not known.", "import the collection again")
-        return match(columns)
+    def match(columns: Columns) -> Bools:
+        _need(columns, "tags", f"tag:{name}", "The folder has no tags.", "import the collection again")
+        return match_tags(columns)
 
-    return known
+    return match
 
 
 def _added(days: str) -> Match:
     within = _days("added", days)
 
     def match(columns: Columns) -> Bools:
-        _need(columns, "added_days", f"added:{days}", "The folder has no dates, only days.", "leave the term out")
+        _need(columns, "added_days", f"added:{days}", "The folder has no dates, only days.", "omit the term")
         return columns["added_days"] < within
 
     return match
 
 
 def _rated(value: str) -> Match:
-    days, colon, button = value.partition(":")
+    days, colon, rating = value.partition(":")
     within = _days("rated", days)
-    if colon and button not in ("1", "2", "3", "4"):
-        _refuse(f"rated:{value}", "a button from 1 to 4, such as rated:7:1")
-    names = [f"rated_days_{number}" for number in (button or "1234")]
+    if colon and rating not in ("1", "2", "3", "4"):
+        _refuse(f"rated:{value}", "a rating from 1 to 4, such as rated:7:1")
+    names = [f"rated_days_{number}" for number in (rating or "1234")]
     return lambda columns: np.any([columns[name] < within for name in names], axis=0)
 
 
@@ -246,15 +251,15 @@ def _state(name: str) -> Match:
 
 def _cards(ids: str) -> Match:
     if not re.fullmatch(r"-?\d{1,19}(,-?\d{1,19})*", ids):
-        _refuse(f"cid:{ids}", "ids of cards such as cid:1,2,3")
+        _refuse(f"cid:{ids}", "card ids such as cid:1,2,3")
     numbers = [int(number) for number in ids.split(",")]
-    wanted = np.array([number for number in numbers if _INT64.min <= number <= _INT64.max], np.int64)
-    return lambda columns: np.isin(columns["card_id"], wanted)
+    card_ids = np.array([number for number in numbers if _INT64.min <= number <= _INT64.max], np.int64)
+    return lambda columns: np.isin(columns["card_id"], card_ids)
 
 
 def _refuse(got: str, expected: str) -> NoReturn:
-    hint = "see `rwkv predict --help` for what can be asked"
-    raise InputError("The cards that are asked for are not understood.", got=got, expected=expected, hint=hint)
+    hint = "see the syntax in `rwkv predict --help`"
+    raise InputError("The card query is invalid.", got=got, expected=expected, hint=hint)
 
 
 _KINDS: dict[str, Callable[[str], Match]] = {

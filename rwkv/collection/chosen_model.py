@@ -1,4 +1,4 @@
-"""The model that a command predicts with: the one that was asked for, or the weights of the package."""
+"""The model of a command: a file of weights, or those of the package."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,19 @@ from rwkv.model.checkpoint import load_network
 from rwkv.model.network import Network
 from rwkv.ops.backend import open_compute_device
 
-DEMO_NOTICE = "weights trained by the demo on few simulated learners: numbers for trying out, not for decisions"
-SHIPPED_NOTICE = "the package's own weights, trained on simulated learners alone"
+DEMO_NOTICE = "weights trained by the demo on few simulated learners; do not base decisions on their numbers"
+SHIPPED_NOTICE = "the package's own weights, trained only on simulated learners"
 
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """network: ready to predict, float32 on the CPU. notice: what every output says of the model, or None."""
+    """A loaded model.
+
+    Attributes:
+        path: The file of weights.
+        network: The network, in float32 on the CPU, ready to predict.
+        notice: A notice about the model for every output, or None.
+    """
 
     path: Path
     network: Network
@@ -25,14 +31,19 @@ class ChosenModel:
 
 
 def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
-    """Load the weights at `path`; without one, those that come with the package.
+    """Load a model.
 
-    threads: of the CPU, 0 leaves it to PyTorch. Raises InputError where the package lacks its weights, CheckpointError
-    where the file is none of this network's.
+    Args:
+        path: The file of weights; None for those of the package.
+        threads: The number of CPU threads; 0 for PyTorch's choice.
+
+    Raises:
+        InputError: The package's weights are missing.
+        CheckpointError: The file does not hold weights of this network.
     """
     chosen = SHIPPED if path is None else path
     if path is None and not chosen.is_file():
-        hint = "install the package again, or give weights with --model"
+        hint = "reinstall the package, or choose weights with --model"
         raise InputError("The package's own weights are missing.", where=str(chosen), hint=hint)
     device = open_compute_device("cpu", threads)
     network = load_network(chosen, device, torch.float32)
@@ -49,6 +60,6 @@ def demo_model(folder: Path) -> Path:
 
 
 def _is_of_a_demo(path: Path) -> bool:
-    """Whether weights lie where a demo has put them, named or not."""
+    """Whether weights are in a demo's folder, under any name."""
     folder = path.resolve().parent
     return any((place / "dataset" / "simulated.json").is_file() for place in (folder, folder.parent))

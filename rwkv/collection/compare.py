@@ -1,4 +1,4 @@
-"""RWKV, FSRS-6 and averages on the benchmark's reviews of some users, straight from their histories (spec 2 and 6)."""
+"""Compare RWKV, FSRS-6 and averages on the benchmark's reviews of users, from their histories (spec 2 and 6)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,19 @@ from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, m
 from rwkv.model.network import Network
 from rwkv.runtime import Failures, log, progress
 
-# Users of whom a message says why nothing of theirs counts.
+# Users whose reasons a message shows.
 _MOST_REASONS = 5
 
 
 @dataclass(frozen=True)
 class ComparedUsers:
-    """users: those with reviews that the benchmark counts. left_out: keys that nothing earlier predicts, of all of
-    them. without: why no review counts, of the other users. failures: users whose history cannot be used.
+    """The comparison of a folder's users.
+
+    Attributes:
+        users: Those with reviews that the benchmark counts.
+        left_out: The number of keys without an earlier review to predict from, over all users.
+        without: For each of the other users, why no review counts.
+        failures: Users whose history cannot be used.
     """
 
     users: tuple[Comparison, ...]
@@ -47,11 +52,21 @@ class ComparedUsers:
 
 @dataclass(frozen=True)
 class ComparedFolders:
-    """What `compare` found, by algorithm and user. Users are named by number, with several folders also by folder.
+    """The comparison of one or several folders. Users are named by number, and by folder if there are several.
 
-    without: why no review counts, of users who are not among them.
-    scores: also of algorithms read from result files. counted: users that have all of them, who make the means.
-    estimates: of the algorithms that ran here, by user.
+    Attributes:
+        model: The file of weights.
+        notice: A notice about the model, or None.
+        users: Predictions by user.
+        without: Why no review counts, for users without any.
+        left_out: The number of keys without an earlier review to predict from.
+        estimates: Metrics with confidence intervals by user, of the algorithms that ran here.
+        scores: Scores by algorithm and user, with those of result files.
+        counted: The users with a score of every algorithm. The means are over them.
+        means: Means by algorithm.
+        superiority: By pair of algorithms, the share of users for whom the first has the lower LogLoss.
+        signed_ranks: Wilcoxon signed-rank tests by pair of algorithms.
+        exit_code: 0, or 1 if a history could not be used.
     """
 
     model: Path
@@ -76,42 +91,59 @@ def compare_folders(
     write: Path | None = None,
     missing_notes: str = "own",
 ) -> ComparedFolders:
-    """Compare on these users of dataset folders, all users if None.
+    """Compare algorithms on users of folders.
 
-    results: a folder of result files, of which every algorithm is compared too. write: a folder that gets ours.
-    Raises InputError where nobody is there to be compared, or a user number would mean two people in a result file.
+    Args:
+        folders: Folders written by `rwkv import`, or datasets.
+        users: The user numbers; None for all.
+        model: The file of weights; None for those of the package.
+        results: A folder of result files, whose algorithms are compared, too.
+        write: A folder for the result files of the algorithms that run here.
+        missing_notes: Cards without a note: "own" or "published".
+
+    Raises:
+        InputError: No user has a review to compare, or two people would share a user number in a result file.
+        CheckpointError: The file of weights cannot be used.
     """
-    trainer()  # whatever is missing is said before anything takes time
-    wanted = {folder: users_in(folder, users) for folder in folders}
+    trainer()  # fail early if FSRS's package is missing
+    numbers_by_folder = {folder: users_in(folder, users) for folder in folders}
     if results is not None or write is not None:
-        _check_numbers(wanted)
+        _check_numbers(numbers_by_folder)
     files = {} if results is None else read_results(results)
     chosen = choose_model(model)
     parts = {
-        folder: compare_users(folder, numbers, chosen.network, missing_notes) for folder, numbers in wanted.items()
+        folder: compare_users(folder, numbers, chosen.network, missing_notes)
+        for folder, numbers in numbers_by_folder.items()
     }
-    label = "{user}".format if len(wanted) == 1 else "{folder}: {user}".format
-    people = {label(folder=folder, user=one.user): one for folder, part in parts.items() for one in part.users}
+    label = "{user}".format if len(numbers_by_folder) == 1 else "{folder}: {user}".format
+    people = {
+        label(folder=folder, user=comparison.user): comparison
+        for folder, part in parts.items()
+        for comparison in part.users
+    }
     without = {
         label(folder=folder, user=user): why for folder, part in parts.items() for user, why in part.without.items()
     }
     if not people:
         raise _nobody(parts)
-    own = {name: {label: one.scores()[name] for label, one in people.items()} for name in next(iter(people.values())).p}
+    own = {
+        name: {label: comparison.scores()[name] for label, comparison in people.items()}
+        for name in next(iter(people.values())).p
+    }
     if write is not None:
         _write_results(write, own, people, chosen.path)
-    scores = own | _of_people(files, own, people)
+    scores = own | _file_scores(files, own, people)
     counted = common_users(scores)
     if not counted:
-        hint = "leave out the files that lack these users, or compare others with --users"
-        raise InputError("There is no user of whom all result files have a line.", where=str(results), hint=hint)
+        hint = "remove the files that lack these users, or choose others with --users"
+        raise InputError("No user is in all result files.", where=str(results), hint=hint)
     return ComparedFolders(
         model=chosen.path,
         notice=chosen.notice,
         users=people,
         without=without,
         left_out=sum(part.left_out for part in parts.values()),
-        estimates={label: one.estimates() for label, one in people.items()},
+        estimates={label: comparison.estimates() for label, comparison in people.items()},
         scores=scores,
         counted=counted,
         means=means(scores, counted),
@@ -122,57 +154,67 @@ def compare_folders(
 
 
 def compare_users(root: Path, users: Sequence[int], network: Network, missing_notes: str = "own") -> ComparedUsers:
-    """AVG, MOVING-AVG, FSRS-6-default, FSRS-6, RWKV and RWKV-P at the benchmark's keys of users of a dataset folder.
+    """Compare AVG, MOVING-AVG, FSRS-6-default, FSRS-6, RWKV and RWKV-P on the benchmark's reviews of users.
 
-    The keys are the default ones, without same-day reviews. Users whose history is bad, or who have no key, are told in
-    the log.
+    The keys are the default ones, without same-day reviews. Users with a bad history or without keys are logged.
+
+    Args:
+        root: A folder written by `rwkv import`, or a dataset.
+        users: The user numbers.
+        network: The network, ready to predict.
+        missing_notes: Cards without a note: "own" or "published".
     """
     compared, without, failures, left_out = [], {}, Failures(), 0
     for user in progress(users, len(users), "comparison"):
         try:
             table = read_history(root, user, missing_notes)
-            one, missed = _compare_user(table, network)
+            comparison, missed = _compare_user(table, network)
         except RwkvError as error:
             failures.add(user, error)
             continue
         left_out += missed
-        if len(one) == 0:
+        if len(comparison) == 0:
             without[user] = why_none_counts(table, missed)
-            log.info("user %d has no review that the benchmark counts: %s", user, without[user])
+            log.info("user %d has no reviews that the benchmark counts: %s", user, without[user])
         else:
-            compared.append(one)
+            compared.append(comparison)
     return ComparedUsers(tuple(compared), left_out, without, failures)
 
 
 def why_none_counts(table: RevlogTable, left_out: int) -> str:
-    """Why the benchmark counts no review of a user. left_out: of how many keys nothing earlier was found."""
+    """Why the benchmark counts no review of a user.
+
+    Args:
+        table: The user's history.
+        left_out: The number of keys without an earlier review to predict from.
+    """
     if left_out:
-        return f"nothing earlier in the history predicts the {left_out} that it would count"
+        return f"the {left_out} reviews that would count have no earlier review to predict from"
     later, candidates = int((table.elapsed_days > 0).sum()), len(candidate_reviews(table, short=False, secs=False))
-    of_all = f"of {len(table)} reviews {later} lie on a later day than the card's review before"
+    usable = f"{later} of {len(table)} reviews are on a later day than the card's previous review"
     if later <= TEST_SPLITS:
-        return f"{of_all}, and {TEST_SPLITS + 1} are needed"
+        return f"{usable}, and {TEST_SPLITS + 1} are needed"
     return (
-        f"{of_all}, but {candidates} remain of the {TEST_SPLITS + 1} that are needed: cards whose first interval is "
-        f"rare, or longer than {LONGEST_DAYS} days ({LONGEST_DAYS_AFTER_EASY} after Easy), do not count, and where "
-        f"{RARE_CARDS} cards or fewer had the same first button, every interval is rare"
+        f"{usable}, but only {candidates} of them count, and {TEST_SPLITS + 1} are needed: cards do not count if their "
+        f"first interval is rare, or longer than {LONGEST_DAYS} days ({LONGEST_DAYS_AFTER_EASY} after Easy), and every "
+        f"interval is rare after a first rating of {RARE_CARDS} cards or fewer"
     )
 
 
 def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
-    """The error to raise where nobody can be compared, with the reason of each user."""
+    """The error if no user can be compared, with the reason for each."""
     reasons = [f"user {user}: {why}" for part in parts.values() for user, why in part.without.items()]
     failed = [f"user {user}: {error.what}" for part in parts.values() for user, error in part.failures.errors.items()]
-    told = (reasons + failed)[:_MOST_REASONS]
-    if len(told) < len(reasons + failed):
-        told.append(f"and {len(reasons + failed) - len(told)} more users")
-    hint = "take a longer history; `rwkv report` and `rwkv predict` need none of this"
+    lines = (reasons + failed)[:_MOST_REASONS]
+    if len(lines) < len(reasons + failed):
+        lines.append(f"and {len(reasons + failed) - len(lines)} more users")
+    hint = "use a longer history; `rwkv report` and `rwkv predict` also work with a short one"
     where = ", ".join(map(str, parts))
-    return InputError("There is no review to compare on.", where=where, got="\n    ".join(told), hint=hint)
+    return InputError("There are no reviews to compare on.", where=where, got="\n    ".join(lines), hint=hint)
 
 
 def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int]:
-    """A user's predictions, possibly of no review, and how many keys are left out."""
+    """A user's predictions, perhaps of no review, and the number of keys left out."""
     keys = benchmark_keys(table, short=False, secs=False)
     history = whole_history(table, keys.mark(table.review_th))
     targets = find_targets(history, keys)
@@ -189,30 +231,36 @@ def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int
 
 
 def read_results(folder: Path) -> dict[str, dict[int, Score]]:
-    """The scores in all result files of a folder, by algorithm and user. Raises InputError where there are none."""
+    """The scores in all result files of a folder, by algorithm and user. Raises InputError if there are none."""
     paths = sorted(folder.glob("*.jsonl"))
     if not paths:
-        hint = "get_result and `rwkv compare --write` make such files"
-        raise InputError("There are no result files.", where=str(folder), expected="files NAME.jsonl", hint=hint)
+        hint = "write result files with `rwkv compare --write` or `python -m rwkv.get_result`"
+        raise InputError("The folder has no result files.", where=str(folder), expected="files NAME.jsonl", hint=hint)
     return {path.name.removesuffix(".jsonl"): read_scores(path) for path in paths}
 
 
-def _of_people(
+def _file_scores(
     files: Mapping[str, Mapping[int, Score]], own: Mapping[str, object], people: Mapping[str, Comparison]
 ) -> dict[str, dict[str, Score]]:
-    """The scores in result files of the people compared. An algorithm that ran here too is told apart by its name."""
+    """The scores in result files by algorithm and user. An algorithm that also ran here gets a suffix "(file)"."""
     scores = {}
     for name, by_user in files.items():
-        present = {label: one for label, one in people.items() if one.user in by_user}
+        present = {label: comparison for label, comparison in people.items() if comparison.user in by_user}
         if not present:
-            log.warning("%s.jsonl is left out: it holds none of these users", name)
+            log.warning("%s.jsonl is ignored: it has none of these users", name)
             continue
-        for one in present.values():
-            if by_user[one.user].size != len(one):
+        for comparison in present.values():
+            if by_user[comparison.user].size != len(comparison):
                 log.warning(
-                    "%s.jsonl: user %d has %d reviews, not %d", name, one.user, by_user[one.user].size, len(one)
+                    "%s.jsonl: user %d has %d reviews, not %d",
+                    name,
+                    comparison.user,
+                    by_user[comparison.user].size,
+                    len(comparison),
                 )
-        scores[f"{name} (file)" if name in own else name] = {label: by_user[one.user] for label, one in present.items()}
+        scores[f"{name} (file)" if name in own else name] = {
+            label: by_user[comparison.user] for label, comparison in present.items()
+        }
     return scores
 
 
@@ -221,20 +269,20 @@ def _write_results(
 ) -> None:
     for name, by_label in own.items():
         if name in (AHEAD, IMM):
-            ModelNote(folder, name).note((one.user for one in people.values()), model_at(model))
+            ModelNote(folder, name).note((comparison.user for comparison in people.values()), model_at(model))
         write_scores(folder, name, {people[label].user: score for label, score in by_label.items()})
 
 
-def _check_numbers(wanted: Mapping[Path, Iterable[int]]) -> None:
-    """Raise InputError where two folders hold users of the same number, who would share a line in a result file."""
+def _check_numbers(numbers_by_folder: Mapping[Path, Iterable[int]]) -> None:
+    """Raise InputError if two folders have users of the same number, who would share a line in a result file."""
     owner: dict[int, Path] = {}
-    for folder, numbers in wanted.items():
+    for folder, numbers in numbers_by_folder.items():
         for user in numbers:
             if user in owner:
                 raise InputError(
-                    "Result files tell users apart by their number alone, and two folders share one.",
+                    "Two folders share a user number, which result files cannot distinguish.",
                     where=f"user {user}",
                     got=f"{owner[user]} and {folder}",
-                    hint="import both into one folder, which numbers them anew, or compare without result files",
+                    hint="import both into one folder, which assigns new numbers, or compare without result files",
                 )
             owner[user] = folder

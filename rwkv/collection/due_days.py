@@ -1,4 +1,4 @@
-"""On which of the days ahead cards are due, by their forgetting curves."""
+"""The days on which cards are due by their forgetting curves."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from rwkv.model.curve import recall
 from rwkv.recurrent.engine import Engine
 from rwkv.vocab import SECONDS_PER_DAY
 
-# Curves that are looked at together.
+# Curves of one batch.
 _TOGETHER = 1024
 
 
 def moments_ahead(learner: Learner, at_s: float, days: int) -> list[float]:
-    """The moment of each of the days ahead, at the time of day of the first, which is at_s."""
+    """The moments of the days ahead in seconds, all at the time of day of the first, at_s."""
     return [learner.days_later(at_s, day) for day in range(days)]
 
 
@@ -29,10 +29,18 @@ def due_days(
     moments_s: Sequence[float],
     from_day: int = 0,
 ) -> Ints:
-    """The first day [k, n], from `from_day` on, whose end, half a day after its moment, finds recall at the retention.
+    """The first day on which recall, half a day after the day's moment, is at or below the desired retention.
 
-    As many as there are days where none does. cards, latest_s [n]: the engine's numbers, and when each had its latest
-    review. retention [k, n]: several desired of each, which share the work.
+    Args:
+        engine: The engine, which has read the cards' reviews.
+        cards: The engine's card numbers int64 [n].
+        latest_s: The time of each card's latest review in seconds, float64 [n].
+        retention: k desired retentions of each card, float64 [k, n].
+        moments_s: The moments of the days in seconds.
+        from_day: The first day to consider.
+
+    Returns:
+        Indices of days int64 [k, n]; len(moments_s) if a card is due on none of them.
     """
     due = np.full(retention.shape, len(moments_s))
     for start in range(0, len(cards), _TOGETHER):

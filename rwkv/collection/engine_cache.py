@@ -1,4 +1,4 @@
-"""An engine that has read a person's whole history: from what was kept of it last time, and the reviews since then."""
+"""An engine that has read a person's whole history, starting from saved states if there are any."""
 
 import sys
 from pathlib import Path
@@ -15,23 +15,31 @@ from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, empty_predictions, joined
 from rwkv.runtime import log, progress
 
-# Of an imported collection; plain datasets are only read.
+# The files of an imported collection. Nothing is written to a plain dataset.
 _STATE, _PREDICTIONS = "state.rwkv", "predictions.rwkv"
-# Where nobody has said how large it may be.
+# The default limit of the file's size.
 MOST_BYTES = 100_000_000
-# Of states that are held; the others lie in a temporary file.
+# Bytes of states in memory; the others are in a temporary file.
 _MEMORY = 500_000_000
 
 
 def fed_engine(
     learner: Learner, model: ChosenModel, states_bytes: int | None = None
 ) -> tuple[Engine, Predictions | None]:
-    """The engine after all of the learner's reviews, which whoever asks for it closes, and what it said of each.
+    """An engine that has read all of the learner's reviews, and its predictions of them.
 
-    States are kept beside an imported collection, and read where they are of the same weights and of the beginning of
-    this history; otherwise the history is read anew. states_bytes: the most that the file may take, 0 keeps none; None:
-    MOST_BYTES, and whatever one takes that is there already. A file that would be larger is deleted. The predictions,
-    without p_all where they were kept, are None where states were kept without them, as older versions did.
+    The states are saved beside an imported collection. They are loaded if they belong to the same weights and to the
+    beginning of this history; otherwise the engine reads the history again. The caller closes the engine.
+
+    Args:
+        learner: The person.
+        model: The model.
+        states_bytes: The largest size of the states' file, which is deleted if it would be larger; 0 for no file. None
+            is MOST_BYTES for a new file, and no limit for an existing one.
+
+    Returns:
+        The engine, and predictions of all reviews before their answers. Loaded predictions have no p_all. They are None
+        if an older version saved the states.
     """
     engine = Engine(model.network, draw_sequence(learner.user), memory=_MEMORY)
     folder = _folder(learner)
@@ -44,15 +52,16 @@ def fed_engine(
     is_new = engine.reviews < len(learner.history)
     later = feed_rest(engine, learner)
     predictions = None if earlier is None else joined([earlier, later])
-    if folder is not None and _keep_state(engine, folder, limit, is_new) and is_new and predictions is not None:
-        _keep_predictions(engine, folder, predictions, model.network)
+    if folder is not None and _save_state(engine, folder, limit, is_new) and is_new and predictions is not None:
+        _save_predictions(engine, folder, predictions, model.network)
     return engine, predictions
 
 
 def feed_rest(engine: Engine, learner: Learner) -> Predictions:
-    """Feed the learner's reviews that the engine has not read, and return what it said of each before its answer.
+    """Feed the learner's reviews that the engine has not read. Returns its predictions before their answers.
 
-    Raises CheckpointError where predictions are not finite.
+    Raises:
+        CheckpointError: Predictions are not finite.
     """
     rest = learner.history.part(slice(engine.reviews, None))
     parts = [empty_predictions(0)]
@@ -69,11 +78,11 @@ def _folder(learner: Learner) -> Path | None:
 
 
 def _restore(engine: Engine, folder: Path, history: RevlogTable, network: Network) -> Predictions | None:
-    """Restore the engine if it can be; what it said of the reviews that it has read then, None where it is unknown."""
+    """Restore the engine if possible. Returns the predictions of the reviews that it has read, or None if unknown."""
     try:
         engine.restore(folder / _STATE, history)
     except SnapshotError as error:
-        log.info("the history is read anew: %s", error.what)
+        log.info("reading the whole history again: %s", error.what)
         return empty_predictions(0)
     try:
         return read_predictions(folder / _PREDICTIONS, network, engine)
@@ -82,30 +91,28 @@ def _restore(engine: Engine, folder: Path, history: RevlogTable, network: Networ
         return None
 
 
-def _keep_state(engine: Engine, folder: Path, limit: int, is_new: bool) -> bool:
-    """Whether the states are on the disk now; otherwise neither they nor the predictions are."""
+def _save_state(engine: Engine, folder: Path, limit: int, is_new: bool) -> bool:
+    """Save the states, or delete the files if they would be too large. Returns whether the states are on disk."""
     size, path = engine.saved_bytes, folder / _STATE
     try:
         if size > limit:
             for name in (_STATE, _PREDICTIONS):
                 with file_errors(folder / name):
                     (folder / name).unlink(missing_ok=True)
-            what = (
-                "the network's states, %.0f MB, are not kept: --states allows %.0f; next time the history is read anew"
-            )
+            what = "the network's states, %.0f MB, are not saved: --states allows %.0f MB; the next run will be as slow"
             log.info(what, size / 1e6, limit / 1e6)
             return False
         if is_new:
             engine.save(path)
-            log.info("the network's states are kept for the next time: %.1f MB in %s", size / 1e6, path)
+            log.info("saved the network's states for the next run: %.1f MB in %s", size / 1e6, path)
     except InputError as error:
-        log.warning("the states are not kept, so the next time takes as long: %s", error)
+        log.warning("the network's states are not saved, so the next run will be as slow: %s", error)
         return False
     return True
 
 
-def _keep_predictions(engine: Engine, folder: Path, predictions: Predictions, network: Network) -> None:
+def _save_predictions(engine: Engine, folder: Path, predictions: Predictions, network: Network) -> None:
     try:
         write_predictions(folder / _PREDICTIONS, network, engine, predictions)
     except InputError as error:
-        log.warning("the predictions of the past are not kept, so the next time they are not known: %s", error)
+        log.warning("the predictions of past reviews are not saved: %s", error)

@@ -1,4 +1,4 @@
-"""Weights adapted to one person or several, written where they are no worse on reviews they have not seen."""
+"""Adapt weights to one person or several, and write them if they are better on held-out reviews."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,15 @@ _ENDING = ".safetensors"
 
 @dataclass(frozen=True)
 class FineTuned:
-    """model: the weights it began with. out: what was written, None for nothing. adapted: what came of it.
+    """The result of fine-tuning.
 
-    without: why nothing was learnt from a user. failures: users whose history cannot be used.
+    Attributes:
+        model: The initial weights.
+        notice: A notice about the initial weights, or None.
+        out: The file written, or None.
+        adapted: The adapted network and its scores.
+        without: For each user that was left out, why.
+        failures: Users whose history cannot be used.
     """
 
     model: Path
@@ -36,20 +42,27 @@ class FineTuned:
 
     @property
     def exit_code(self) -> int:
-        """0 where weights were written and every history was usable, else 1."""
+        """0 if weights were written and every history was usable, else 1."""
         return max(self.failures.exit_code(), int(self.out is None))
 
 
 def finetune(folder: Path, out: Path, users: Sequence[int] | None = None, model: Path | None = None) -> FineTuned:
-    """Adapt weights to these users of a folder, all if None, and write them to `out` if that makes them better.
+    """Adapt weights to users of a folder, and write them if they are better.
 
-    Raises InputError where `out` is no place for them, or nobody has enough reviews; BusyError where another command
-    writes there.
+    Args:
+        folder: A folder written by `rwkv import`, or a dataset.
+        out: The .safetensors file to write.
+        users: The user numbers; None for all.
+        model: The initial weights; None for those of the package.
+
+    Raises:
+        InputError: `out` cannot be written, or there are not enough reviews.
+        BusyError: Another command is writing to `out`.
     """
     _check_out(out, model)
-    wanted = users_in(folder, None if users is None else list(dict.fromkeys(users)))
+    numbers = users_in(folder, None if users is None else list(dict.fromkeys(users)))
     with only_writer_of(out, "another --out"):
-        tables, without, failures = _histories(folder, wanted)
+        tables, without, failures = _histories(folder, numbers)
         chosen = choose_model(model)
         adapted = adapt(chosen.network, tables, log.info)
         written = None
@@ -62,48 +75,48 @@ def finetune(folder: Path, out: Path, users: Sequence[int] | None = None, model:
 
 
 def _histories(folder: Path, users: Sequence[int]) -> tuple[list[RevlogTable], dict[int, str], Failures]:
-    tables, judged, without, failures = [], {}, {}, Failures()
+    tables, counts, without, failures = [], {}, {}, Failures()
     for user in users:
         try:
             table = read_history(folder, user)
         except RwkvError as error:
             failures.add(user, error)
             continue
-        judged[user] = int(judged_reviews(table).sum())
-        if judged[user] < FEWEST_OF_A_PERSON:
-            of_all = f"{judged[user]} of its {len(table)} reviews"
-            without[user] = f"{of_all} lie on a later day than the card's review before"
+        counts[user] = int(judged_reviews(table).sum())
+        if counts[user] < FEWEST_OF_A_PERSON:
+            share = f"{counts[user]} of {len(table)} reviews"
+            without[user] = f"{share} are on a later day than the card's previous review"
             log.warning("user %d is left out: %s, and %d are needed", user, without[user], FEWEST_OF_A_PERSON)
         else:
             tables.append(table)
-    total = sum(judged[table.user] for table in tables)
+    total = sum(counts[table.user] for table in tables)
     if total < FEWEST_JUDGED:
         raise InputError(
-            "There are not enough reviews to learn from and to judge by.",
+            "There are not enough reviews for fine-tuning.",
             where=str(folder),
-            got=f"{total} of {len(tables)} people that lie on a later day than the card's review before",
+            got=f"{total} reviews of {len(tables)} people on a later day than the card's previous review",
             expected=f"{FEWEST_JUDGED}, and {FEWEST_OF_A_PERSON} of each person",
-            hint="use the weights as they are until the history is longer, or adapt them to several people at once",
+            hint="use the weights unchanged until the history is longer, or adapt them to several people",
         )
     return tables, without, failures
 
 
 def _check_out(out: Path, model: Path | None) -> None:
-    """Raise InputError where weights cannot go there."""
+    """Raise InputError if weights cannot be written to `out`."""
     if out.suffix.lower() != _ENDING:
-        expected, hint = f"a name that ends in {_ENDING}", "the file also says what the weights were adapted to"
+        expected, hint = f"a name ending in {_ENDING}", "choose such a name; the file also stores the model card"
         raise InputError(
-            "The weights need a file of another name.", where="--out", got=str(out), expected=expected, hint=hint
+            "The file's ending is wrong for weights.", where="--out", got=str(out), expected=expected, hint=hint
         )
     check_output(out)
     if model is not None and out.exists() and model.exists() and out.samefile(model):
-        hint = "give another --out; the weights that one begins with are kept"
-        raise InputError("The weights to begin with would be written over.", where=str(out), hint=hint)
+        hint = "choose another --out"
+        raise InputError("The initial weights would be overwritten.", where=str(out), hint=hint)
 
 
 def _card(adapted: Adapted, model: Path, fingerprint: str) -> Card:
-    """For `rwkv info`: from what, to whom, and how much better it is."""
-    began = read_card(model) or {}
+    """The model card for `rwkv info`: the initial weights, the people, and the improvement."""
+    initial_card = read_card(model) or {}
     return {
         "adapted": {
             "from": f"{model.name}, fingerprint {fingerprint[:16]}",
@@ -111,52 +124,52 @@ def _card(adapted: Adapted, model: Path, fingerprint: str) -> Card:
             "reviews kept aside": sum(one.reviews for one in adapted.people),
             **{name: _change(adapted, name) for name in NAMES},
         },
-        **{f"before: {title}": facts for title, facts in began.items()},
+        **{f"before: {title}": facts for title, facts in initial_card.items()},
     }
 
 
-def format_finetuned(of: FineTuned) -> str:
-    """A line a person, means, and a sentence about what came of it."""
-    lines = [f"{'LogLoss on reviews kept aside':<32}{'reviews':>8}{'RWKV':>10}{'after':>10}{'RWKV-P':>10}{'after':>10}"]
-    rows = [(f"user {one.user}", one.reviews, one.before, one.after) for one in of.adapted.people]
+def format_finetuned(result: FineTuned) -> str:
+    """LogLoss by person, means, and a sentence about the result."""
+    lines = [f"{'LogLoss on held-out reviews':<32}{'reviews':>8}{'RWKV':>10}{'after':>10}{'RWKV-P':>10}{'after':>10}"]
+    rows = [(f"user {one.user}", one.reviews, one.before, one.after) for one in result.adapted.people]
     if len(rows) > 1:
-        rows.append(("mean", sum(row[1] for row in rows), of.adapted.before, of.adapted.after))
+        rows.append(("mean", sum(row[1] for row in rows), result.adapted.before, result.adapted.after))
     for name, reviews, before, after in rows:
         cells = "".join(f"{losses[of_name]:>10.4f}" for of_name in NAMES for losses in (before, after))
         lines.append(f"{name:<32}{reviews:>8}{cells}")
-    return "\n".join([*lines, "", *([f"{of.model}: {of.notice}"] if of.notice else []), _sentence(of)])
+    return "\n".join([*lines, "", *([f"{result.model}: {result.notice}"] if result.notice else []), _sentence(result)])
 
 
 def _change(adapted: Adapted, name: str) -> str:
-    """What has become of one prediction, on what was kept aside."""
+    """The change of one prediction on held-out reviews, in words."""
     if name not in adapted.better:
-        return f"as it was, LogLoss {adapted.before[name]:.4f}"
+        return f"unchanged, LogLoss {adapted.before[name]:.4f}"
     return f"adapted in {adapted.steps[name]} steps, LogLoss {adapted.before[name]:.4f} -> {adapted.after[name]:.4f}"
 
 
-def _sentence(of: FineTuned) -> str:
-    if of.out is None:
+def _sentence(result: FineTuned) -> str:
+    if result.out is None:
         why = (
-            "what was learnt is no better on the reviews kept aside"
-            if any(of.adapted.steps.values())
-            else "nothing was gained"
+            "the adapted weights are not better on held-out reviews"
+            if any(result.adapted.steps.values())
+            else "training brought no improvement"
         )
-        return f"No weights were written: {why}, so {of.model} stays the better choice."
-    refused = [name for name in NAMES if name not in of.adapted.better]
-    kept = f"; {refused[0]} stays as it was, for what was learnt is no better there" if refused else ""
-    return f"adapted weights written to {of.out}{kept}"
+        return f"No weights were written: {why}. Keep using {result.model}."
+    unchanged = [name for name in NAMES if name not in result.adapted.better]
+    exception = f"; {unchanged[0]} is unchanged, because adapting did not improve it" if unchanged else ""
+    return f"adapted weights written to {result.out}{exception}"
 
 
-def finetuned_fields(of: FineTuned) -> dict[str, object]:
-    """The same for JSON."""
+def finetuned_fields(result: FineTuned) -> dict[str, object]:
+    """The fields for JSON."""
     return {
-        "model": of.model,
-        "notice": of.notice,
-        "out": of.out,
-        "steps": of.adapted.steps,
-        "better": of.adapted.better,
-        "people": [asdict(one) for one in of.adapted.people],
-        "before": of.adapted.before,
-        "after": of.adapted.after,
-        "without": {str(user): why for user, why in of.without.items()},
+        "model": result.model,
+        "notice": result.notice,
+        "out": result.out,
+        "steps": result.adapted.steps,
+        "better": result.adapted.better,
+        "people": [asdict(one) for one in result.adapted.people],
+        "before": result.adapted.before,
+        "after": result.adapted.after,
+        "without": {str(user): why for user, why in result.without.items()},
     }

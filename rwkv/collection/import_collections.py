@@ -1,4 +1,4 @@
-"""Collections of people -> users of a folder in the dataset's layout."""
+"""Import collections as users of a folder in the dataset's layout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ from rwkv.files import check_input, unchanged
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 
-# Kinds of sources that say whether FSRS is on; shared decks and CSV do not.
+# Kinds of sources that record whether FSRS is on; shared decks and CSV do not.
 _SAYING_FSRS = ("colpkg", "anki2")
 
 
 @dataclass(frozen=True)
 class Imports:
-    """What came of an import: the users in the order of the files, and the files that were left out, with reasons."""
+    """The result of an import: users in the order of the files, and skipped files with their errors."""
 
     users: dict[int, CollectionInfo]
     failed: dict[Path, RwkvError]
@@ -42,15 +42,24 @@ class Imports:
 def import_collections(
     files: Sequence[Path], out: Path, choices: ImportChoices | None = None, replaces: bool = False
 ) -> Imports:
-    """Import each file as the next user below `out`. One of several files that cannot be imported is left out.
+    """Import each file as a new user of a folder.
 
-    A file that is a user there already, read in the same way, is not imported again. replaces: a later state of a
-    collection takes the place of the user that it was. Raises InputError where nothing could be imported, or one name
-    is chosen for several files, BusyError where another command writes into `out`.
+    A file that was imported before with the same choices is not imported again. Of several files, those with errors are
+    skipped.
+
+    Args:
+        files: The collections.
+        out: The folder of users, which may be new.
+        choices: How to read the files.
+        replaces: Whether a later state of a collection replaces its user.
+
+    Raises:
+        InputError: Nothing could be imported, or one name was chosen for several files.
+        BusyError: Another command is writing to `out`.
     """
     choices = choices or ImportChoices()
     if choices.name is not None and len(files) > 1:
-        what, hint = "One name cannot be that of several people.", "import the files one by one, each with its --name"
+        what, hint = "A name can be given to one file only.", "import the files one by one, each with its own --name"
         raise InputError(what, where="--name", got=f"{len(files)} files", hint=hint)
     with only_writer_in(out, "another folder"):
         remove_leftovers(out)
@@ -66,7 +75,7 @@ def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replac
         except RwkvError as error:
             if len(files) == 1:
                 raise
-            log.error("%s is left out: %s", file, error)
+            log.error("%s is skipped: %s", file, error)
             imports.failed[file] = error
     if not imports.users:
         raise InputError("None of the files could be imported.", got=", ".join(map(str, files)))
@@ -74,9 +83,9 @@ def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replac
 
 
 def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
-    """Read one file or folder, whatever its name: its contents say what it is."""
+    """Read a collection from a file or folder. Its contents, not its name, decide the format."""
     if not file.exists():
-        raise InputError("There is no such file.", where=str(file))
+        raise InputError("The file does not exist.", where=str(file), hint="check the path")
     check_input(file)
     dumps = dumps_in(file)
     if dumps:
@@ -96,8 +105,8 @@ def _read_text(file: Path, choices: ImportChoices) -> ImportedUser:
 
 
 def format_imports(imports: Imports, out: Path) -> str:
-    """For each user what was imported, and what every rule met; then the files that were left out."""
-    failed = [f"{file} is left out: {error}" for file, error in imports.failed.items()]
+    """For each user the facts and the number of reviews affected by each rule; then the skipped files."""
+    failed = [f"{file} is skipped: {error}" for file, error in imports.failed.items()]
     return "\n\n".join([*(_summary(user, info, out) for user, info in imports.users.items()), *failed])
 
 
@@ -111,12 +120,12 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
     now = datetime.now(UTC)
     if ahead := imported.counts.get("in_the_future"):
         shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
-        what = "1 entry is" if ahead == 1 else f"{ahead:,} entries are"
-        log.warning("%s: %s dated after now, %s by this computer: left out", file, what, shown)
+        what = "1 entry" if ahead == 1 else f"{ahead:,} entries"
+        log.warning("%s: %s left out, dated after now, %s by this computer's clock", file, what, shown)
     info = facts_of(imported, choices.elapsed, now)
     same = same_import(out, info, by_name=choices.name is not None)
     if same is not None:
-        log.warning("%s is user %d already: nothing is imported anew", file, same)
+        log.warning("%s has been imported as user %d before; nothing to do", file, same)
         return same, read_info(out, same)
     user = unfinished_import(out, info) or _place(file, out, imported, replaces)
     write_import(out, user, imported, info)
@@ -124,16 +133,16 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
 
 
 def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int:
-    """The number of the user that a source becomes."""
-    known = same_person(out, imported.reviews)
-    if known is None:
+    """The user number for a source."""
+    match = same_person(out, imported.reviews)
+    if match is None:
         return next_user(out)
-    user, shared, before = known
+    user, shared, before = match
     what = f"{shared:,} of the {before:,} reviews of user {user} are in {file}"
     if replaces:
-        log.warning("%s, which takes that user's place", what)
+        log.warning("%s; it replaces that user", what)
         return user
-    log.warning("%s, which becomes another user: --replace puts it in that user's place", what)
+    log.warning("%s; it becomes another user. Use --replace to replace that user instead.", what)
     return next_user(out)
 
 
@@ -151,6 +160,6 @@ def _summary(user: int, info: CollectionInfo, out: Path) -> str:
 
 
 def _first_and_last_day(info: CollectionInfo) -> tuple[date, date]:
-    """The dates of the days, as they begin at the rollover hour, of the first and the last review."""
+    """The dates of the first and the last review, for days that begin at the rollover hour."""
     first = local_time(info.day_start_s, info.timezone).date()
     return first, first + timedelta(day_of(info, info.last_review_s))

@@ -1,7 +1,7 @@
-"""The file of what a model said of a person's past reviews, beside the network's states after them.
+"""The file of a model's predictions of past reviews, beside the network's saved states.
 
-The file: a line that names the version, the weights, the history and the number of reviews R; p_imm and p_ahead, each
-float32 [R]; the SHA-256 of all of these.
+The file has a line with the version, the weights, the history and the number of reviews R; then p_imm and p_ahead, each
+float32 [R]; then the SHA-256 of all of these.
 """
 
 import hashlib
@@ -18,20 +18,21 @@ from rwkv.recurrent.predictions import Predictions, empty_predictions
 
 
 def write_predictions(path: Path, network: Network, engine: Engine, predictions: Predictions) -> None:
-    """Write the predictions of all reviews of the engine; the file appears whole or not at all.
-
-    Raises InputError where it cannot be written.
-    """
+    """Write the predictions of all reviews of the engine. Raises InputError if the file cannot be written."""
     columns = np.stack([predictions.p_imm, predictions.p_ahead]).astype("<f4")
     data = _heading(network, engine) + columns.tobytes()
     write_whole(path, data + hashlib.sha256(data).digest())
 
 
 def read_predictions(path: Path, network: Network, engine: Engine) -> Predictions | None:
-    """The predictions of all reviews of the engine, without p_all.
+    """Read the predictions of all reviews of the engine, without p_all.
 
-    None where there is no such file, or it is damaged, holds what is no probability, or is of other weights or other
-    reviews. Raises InputError where the file system refuses it.
+    Returns:
+        The predictions; None if the file is missing or damaged, has invalid values, or belongs to other weights or
+        reviews.
+
+    Raises:
+        InputError: The file cannot be read.
     """
     with file_errors(path):
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""One person as `predict` and `schedule` need them: the history, the cards that exist, and when it is now."""
+"""A person for predictions and schedules: the history, the existing cards and the current time."""
 
 import time
 from dataclasses import dataclass
@@ -30,12 +30,21 @@ from rwkv.vocab import RATINGS, SECONDS_PER_DAY
 
 @dataclass(frozen=True)
 class Learner:
-    """info: None for a plain dataset folder, whose times count from the start of day 0 instead of 1970.
+    """A person with the cards that exist.
 
-    history: the reviews up to now; those that a wrong clock has dated later are left out. times_s [R]: when they ended.
-    cards: those that exist, of three kinds: new as Anki has it, reviewed, and without usable history, which is neither.
-    number int64 [cards]: of each in the history; from `reviewed` on it has no review. places: by number. latest_s,
-    latest_day float64 [cards]: of the latest review, NaN without one.
+    A card is new in Anki, or reviewed, or neither if its history is unusable. Times are seconds since 1970, or for a
+    plain dataset without dates since the start of day 0.
+
+    Attributes:
+        root: The folder.
+        info: The collection's facts; None for a plain dataset.
+        history: The R reviews up to now, without those that a wrong clock dated later.
+        times_s: The end of each review, float64 [R].
+        cards: The existing cards.
+        number: The number of each card in the history, int64 [cards].
+        reviewed: Numbers from here on have no review.
+        places: Note, deck and preset by number.
+        latest_s, latest_day: The time and the day_offset of the latest review, float64 [cards]; NaN without one.
     """
 
     root: Path
@@ -56,12 +65,12 @@ class Learner:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The person's name."""
         return f"user {self.user}" if self.info is None else self.info.name
 
     @property
     def is_reviewed(self) -> Bools:
-        """bool [cards]; none is new."""
+        """Whether each card has a review and is not new in Anki, bool [cards]."""
         return ~np.isnan(self.latest_s)
 
     def day_of(self, at_s: float) -> int:
@@ -69,21 +78,21 @@ class Learner:
         return int(at_s // SECONDS_PER_DAY) if self.info is None else day_of(self.info, at_s)
 
     def days_later(self, at_s: float, days: int) -> float:
-        """The same time of day so many days later."""
+        """The same time of day `days` days later."""
         return at_s + days * SECONDS_PER_DAY if self.info is None else self.info.clock.later(at_s, days)
 
     @property
     def end_s(self) -> float:
-        """The moment of the last review, whether its card still exists or not."""
+        """The time of the last review, also of a deleted card."""
         return float(self.times_s.max())
 
     def now_s(self) -> float:
-        """This moment; for a plain dataset folder the end of the last review."""
+        """The current time; for a plain dataset the end of the last review."""
         return self.end_s if self.info is None else max(time.time(), self.end_s)
 
 
 def choose_user(root: Path, user: int | None) -> int:
-    """The user that is asked for, or the only one. Raises InputError where there is no such, or more than one."""
+    """The given user, or the only one of the folder. Raises InputError if it is missing or ambiguous."""
     present = users_in(root, None if user is None else [user])
     if len(present) > 1:
         hint = "choose one with --user"
@@ -92,7 +101,12 @@ def choose_user(root: Path, user: int | None) -> int:
 
 
 def read_learner(root: Path, user: int) -> Learner:
-    """Read an imported collection or a user of a plain dataset folder. Raises HistoryError, InputError."""
+    """Read a user of an imported folder or a plain dataset.
+
+    Raises:
+        HistoryError: The history cannot be used.
+        InputError: A file is missing, or all reviews are dated after now.
+    """
     history = read_history(root, user)
     for notice in history.notices:
         log.info("user %d: %s", user, notice)
@@ -108,7 +122,7 @@ def read_learner(root: Path, user: int) -> Learner:
 
 
 def _until_now(info: CollectionInfo, history: RevlogTable, times_s: Floats) -> slice:
-    """The reviews before the first that is dated after this moment. Raises InputError where there is none."""
+    """The reviews before the first one dated after now. Raises InputError if there are none."""
     now_s = time.time()
     is_ahead = times_s > now_s
     if not is_ahead.any():
@@ -117,17 +131,15 @@ def _until_now(info: CollectionInfo, history: RevlogTable, times_s: Floats) -> s
     latest = f"{local_time(float(times_s.max()), info.timezone):%Y-%m-%d}"
     present = slice(int(is_ahead.argmax()))
     if present.stop == 0:
-        hint = "set the clock of this computer, or mend the dates and import again"
+        hint = "set this computer's clock, or correct the dates and import again"
         raise InputError("All reviews are dated after now.", where=f"user {history.user}", got=clock, hint=hint)
     left_out = len(history) - present.stop
-    log.warning(
-        "user %d: %d reviews are dated after now, up to %s, and left out; %s", history.user, left_out, latest, clock
-    )
+    log.warning("user %d: %d reviews left out, dated after now, up to %s; %s", history.user, left_out, latest, clock)
     return present
 
 
 def _by_number(count: int, number: AnyInts, values: npt.NDArray[np.number]) -> Floats:
-    """Values [n] of numbers [n] by number [count], the last of each; NaN where there is none."""
+    """The last value [count] of each number, from numbers [n] and values [n]; NaN without one."""
     by_number = np.full(count, np.nan)
     by_number[number] = values
     return by_number
@@ -155,9 +167,9 @@ def _learner(
 
 
 def _numbers(roster: Roster, cards: CardList) -> tuple[Ints, CardTable]:
-    """(the number of each card, places by number). A card that is new in Anki has one without reviews.
+    """The number of each card, and places by number. A card that is new in Anki gets a number without reviews.
 
-    Old versions of Anki left no entry in the log when they forgot a card: its type alone says that it was reset.
+    Old versions of Anki wrote no log entry when a card was forgotten; only its type shows the reset.
     """
     number = roster.numbers_of(cards.card_id)
     is_reset = cards.is_new & (number < roster.reviewed)
@@ -186,7 +198,7 @@ def _unnamed(card_id: Ints) -> CardList:
 
 
 def questions_at(learner: Learner, rows: Ints, at_s: float) -> list[Question]:
-    """What would be asked of cards `rows` at a moment. Clocks that were set back leave intervals of 0."""
+    """The engine's questions about the cards `rows` at a moment. After a clock was set back, intervals are 0."""
     day, is_reviewed = learner.day_of(at_s), learner.is_reviewed[rows]
     # -1: the review would be the card's first.
     days = np.where(is_reviewed, np.maximum(0, day - learner.latest_day[rows]), -1).astype(np.int64)
@@ -200,6 +212,6 @@ def questions_at(learner: Learner, rows: Ints, at_s: float) -> list[Question]:
 
 
 def median_answer_ms(history: RevlogTable) -> tuple[int, ...]:
-    """Median milliseconds by rating [4]; of a rating that was never given, that of all answers."""
+    """The median answer time in milliseconds by rating [4]. A rating without answers gets the overall median."""
     of_rating = [history.duration_ms[history.rating == rating] for rating in RATINGS]
     return tuple(int(np.median(ms if len(ms) else history.duration_ms)) for ms in of_rating)

@@ -1,4 +1,4 @@
-"""How a model did on a person's own past, beside FSRS-6 and the person's average."""
+"""A model's scores on a person's past reviews, compared with FSRS-6 and the person's average."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.evaluation.comparison import AHEAD, IMM, Comparison, baseline_predictions
 from rwkv.recurrent.predictions import Predictions
 
-# Of fewer counted reviews the LogLoss says little.
+# With fewer counted reviews, LogLoss is too uncertain to show.
 FEWEST_COUNTED = 50
 
 # The algorithms that the sentence names, in its order.
@@ -26,11 +26,11 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class OwnPast:
-    """A person's past reviews, as they were predicted before their answers.
+    """The scores on a person's past reviews, predicted before their answers.
 
     Attributes:
-        reviews: How many the benchmark counts and the model predicted.
-        log_loss: LogLoss by algorithm; empty where there are fewer reviews than FEWEST_COUNTED.
+        reviews: The number of reviews that the benchmark counts and the model predicted.
+        log_loss: LogLoss by algorithm; empty for fewer than FEWEST_COUNTED reviews.
     """
 
     reviews: int
@@ -38,19 +38,19 @@ class OwnPast:
 
 
 def own_past(table: RevlogTable, predictions: Predictions | None) -> OwnPast | None:
-    """How predictions [R] of a whole history did, beside AVG, MOVING-AVG and FSRS-6 with default parameters.
+    """The scores of predictions [R] of a whole history, with AVG, MOVING-AVG and FSRS-6 with default parameters.
 
-    None where the predictions are not known.
+    None if there are no predictions.
     """
     if predictions is None:
         return None
     keys = benchmark_keys(table, short=False, secs=False)
-    others = baseline_predictions(table, keys, short=False, secs=False)
-    return past_of(counted_reviews(table, keys, with_others(table, keys, predictions, others)))
+    baselines = baseline_predictions(table, keys, short=False, secs=False)
+    return past_of(counted_reviews(table, keys, with_baselines(table, keys, predictions, baselines)))
 
 
 def past_of(counted: Comparison) -> OwnPast:
-    """The LogLoss of every algorithm on the counted reviews of one person."""
+    """The LogLoss of each algorithm on a person's counted reviews."""
     if len(counted) < FEWEST_COUNTED:
         return OwnPast(len(counted), {})
     losses = {name: score.metrics["LogLoss"] for name, score in counted.scores().items()}
@@ -58,33 +58,33 @@ def past_of(counted: Comparison) -> OwnPast:
 
 
 def past_sentence(past: OwnPast | None) -> str:
-    """The same for people; None where the predictions of the past are not known."""
+    """The scores in words. past: None if the predictions of past reviews are unknown."""
     if past is None:
-        return "How they did on your past was not kept with the network's states: `rwkv compare` says it"
+        return "Their scores on your past reviews are unknown; see `rwkv compare`"
     if not past.log_loss:
-        return f"The benchmark counts {past.reviews} of your reviews, too few to say how they do on you"
+        return f"The benchmark counts {past.reviews} of your reviews, too few for scores"
     figures = [f"{title} {_short(past.log_loss[name])}" for name, title in _TITLES.items() if name in past.log_loss]
     return f"On your {past.reviews:,} counted reviews: log loss {', '.join(figures)}"
 
 
 def _short(loss: float) -> str:
-    """Three decimals, without the zero before them."""
+    """A loss with three decimals and without a leading zero."""
     return f"{loss:.3f}".removeprefix("0")
 
 
 # --- Predictions side by side
 
 
-def with_others(
-    table: RevlogTable, keys: BenchmarkKeys, predictions: Predictions, others: Mapping[str, AnyFloats]
+def with_baselines(
+    table: RevlogTable, keys: BenchmarkKeys, predictions: Predictions, baselines: Mapping[str, AnyFloats]
 ) -> dict[str, AnyFloats]:
-    """The predictions of all reviews [R] by algorithm. others: those of the keys [keys]; NaN at the other reviews."""
-    placed = {name: _placed(column, keys.review_ths, table.review_th) for name, column in others.items()}
+    """The predictions of all reviews [R] by algorithm. baselines: predictions [keys]; NaN for other reviews."""
+    placed = {name: _placed(column, keys.review_ths, table.review_th) for name, column in baselines.items()}
     return {IMM: predictions.p_imm, AHEAD: predictions.p_ahead} | placed
 
 
 def counted_reviews(table: RevlogTable, keys: BenchmarkKeys, p: Mapping[str, AnyFloats]) -> Comparison:
-    """The keys that the model predicted, possibly none, of predictions [R] by algorithm."""
+    """The predictions of the keys that the model predicted, perhaps none. p: predictions [R] by algorithm."""
     is_predicted = np.isfinite(p[IMM]) & np.isfinite(p[AHEAD])
     row = np.flatnonzero(is_predicted & keys.mark(table.review_th))
     review_th = table.review_th[row]
@@ -97,9 +97,9 @@ def counted_reviews(table: RevlogTable, keys: BenchmarkKeys, p: Mapping[str, Any
     )
 
 
-def _placed(p: AnyFloats, review_ths: Int32s, wanted: Int32s) -> AnyFloats:
-    """Predictions of reviews at the wanted ones, NaN where there is none."""
-    placed = np.full(len(wanted), np.nan, np.float32)
-    is_known = np.isin(wanted, review_ths)
-    placed[is_known] = p[np.searchsorted(review_ths, wanted[is_known])]
+def _placed(p: AnyFloats, review_ths: Int32s, targets: Int32s) -> AnyFloats:
+    """Predictions of the reviews `review_ths`, at the reviews `targets`; NaN where there is none."""
+    placed = np.full(len(targets), np.nan, np.float32)
+    is_predicted = np.isin(targets, review_ths)
+    placed[is_predicted] = p[np.searchsorted(review_ths, targets[is_predicted])]
     return placed

@@ -1,16 +1,16 @@
-"""What to review on each of the days ahead: due cards, and what their answers would bring, played through once.
+"""The reviews of the days ahead, by one simulation of due cards and their answers.
 
-The model of the days ahead, in full:
-- Each day has one moment, at the time of day of the first; days are Anki's, by the collection's clock. A card is due on
-  the first day on which its curve, half a day later, has fallen to the desired retention: intervals are
-  rounded to days. What is due already is due on day 0, or spread over the first days. Nothing is asked twice on a day;
-  suspended cards are not asked, and cards that are new only where so many a day are wanted.
-- Where a day has a limit, the cards that are most likely recalled go first: they can still be kept. The others wait.
-  New cards come last, within the limit, in order of their ids.
-- A due card is answered once. RWKV-P gives the probabilities of the four ratings: expected recall and minutes are
-  their means, minutes by the person's own median time for each button.
-- Which of the four it is, is drawn with these probabilities. The engine takes the answers in, as if they had been
-  given; all later days follow from the states and curves after them.
+The simulation:
+- Each day has one moment, at the time of day of the first one. Days are Anki's, by the collection's clock. A card is
+  due on the first day on which its curve, half a day after the moment, has fallen to the desired retention, so
+  intervals are rounded to days. Cards that are due now are due on day 0, or spread over the first days. A card is
+  reviewed at most once a day. Suspended cards are never reviewed, and new cards only as the pace allows.
+- If a day has a limit, the cards with the highest recall come first, because they can still be kept. The others wait.
+  New cards come last, within the limit, in the order of their ids.
+- RWKV-P gives the probabilities of the four ratings. Expected recall and minutes are means under these probabilities,
+  with the person's median time for each rating.
+- A rating is drawn with these probabilities. The engine processes the answers as real reviews, and all later days
+  depend on the new states and curves.
 """
 
 from collections.abc import Iterator
@@ -42,10 +42,15 @@ _NEW_STATE, _REVIEW_STATE = 0, 2
 
 @dataclass(frozen=True)
 class Pace:
-    """How much is asked on a day.
+    """The pace of reviews.
 
-    limit: at most so many reviews, None for all that are due. new: so many new cards, within the limit. backlog_days:
-    over so many days the cards are spread that are due at the start.
+    Attributes:
+        limit: The most reviews a day; None for all due cards.
+        new: New cards a day, within the limit.
+        backlog_days: The number of days over which the cards due at the start are spread.
+
+    Raises:
+        InputError: A value is out of range.
     """
 
     limit: int | None = None
@@ -53,7 +58,7 @@ class Pace:
     backlog_days: int = 1
 
     def __post_init__(self) -> None:
-        """Raises InputError for what nobody can keep."""
+        """Check the values."""
         for option, value, least in (
             ("limit", self.limit, 1),
             ("new", self.new, 0),
@@ -61,16 +66,22 @@ class Pace:
         ):
             if value is not None and not least <= value <= _MOST_CARDS:
                 expected = f"{least} to {_MOST_CARDS}"
-                hint = f"give another --{option}, or leave it out"
-                raise InputError("This is no pace.", where=f"--{option}", got=str(value), expected=expected, hint=hint)
+                what, hint = "The pace is out of range.", f"choose another --{option}, or omit it"
+                raise InputError(what, where=f"--{option}", got=str(value), expected=expected, hint=hint)
 
 
 @dataclass(frozen=True)
 class ScheduledDay:
-    """day: 0 is the first. card_id [n]: the cards to review, those least likely recalled first. is_repeat bool [n]: due
-    because of an answer within these days, which might have been another. is_new bool [n]: asked for the first time.
-    card_minutes float64 [n], recall: expected; recall is the mean over the cards, NaN for none. waiting: due cards
-    above the limit.
+    """The n reviews of a day, by ascending recall.
+
+    Attributes:
+        day: The day's index; 0 is the first.
+        card_id: The cards, int64 [n].
+        is_repeat: Whether a card is due because of a simulated answer, bool [n].
+        is_new: Whether a card is reviewed for the first time, bool [n].
+        card_minutes: The expected minutes of each card, float64 [n].
+        recall: The expected mean recall; NaN without cards.
+        waiting: The number of due cards above the limit.
     """
 
     day: int
@@ -83,12 +94,12 @@ class ScheduledDay:
 
     @property
     def minutes(self) -> float:
-        """Expected of the day."""
+        """The expected minutes of the day."""
         return float(self.card_minutes.sum())
 
     @property
     def search(self) -> str:
-        """The cards that are due whatever is answered before, for Anki's search box."""
+        """The cards that are due regardless of simulated answers, for Anki's search box."""
         return "cid:" + ",".join(map(str, self.card_id[~self.is_repeat].tolist())) if (~self.is_repeat).any() else ""
 
 
@@ -103,11 +114,25 @@ def schedule_collection(
     pace: Pace = Pace(),
     states_bytes: int | None = None,
 ) -> list[ScheduledDay]:
-    """The days ahead of a person, the first at `at_s` (None: now).
+    """Simulate the reviews of the days ahead.
 
-    retention: desired of all cards; None for each card's own. seed: of the answers that are drawn. Writes nothing but
-    the engine's states beside an imported collection, at most states_bytes (see `fed_engine`). Raises HistoryError,
-    InputError, CheckpointError.
+    The only file written is the engine's states beside an imported collection; see `fed_engine`.
+
+    Args:
+        root: A folder written by `rwkv import`, or a dataset.
+        user: The user number.
+        model: The model.
+        retention: The desired retention of all cards; None for each card's own.
+        days: The number of days.
+        at_s: The moment of the first day, in seconds of the learner's clock; None for now.
+        seed: The seed of the simulated answers.
+        pace: Limits of a day.
+        states_bytes: The largest size of the states' file; see `fed_engine`.
+
+    Raises:
+        HistoryError: The history cannot be used.
+        InputError: An argument is wrong.
+        CheckpointError: The file of weights cannot be used.
     """
     learner = read_learner(root, user)
     at_s = learner.now_s() if at_s is None else at_s
@@ -124,7 +149,7 @@ def schedule_learner(
     pace: Pace = Pace(),
     states_bytes: int | None = None,
 ) -> tuple[list[ScheduledDay], Predictions | None]:
-    """The same of a learner who was read already, and the predictions of the past reviews, see `fed_engine`."""
+    """Like `schedule_collection`, for a learner in memory. Also returns predictions of past reviews; see `fed_engine`."""
     engine, past = fed_engine(learner, model, states_bytes)
     try:
         return play_ahead(engine, learner, at_s, retention, days, seed, pace), past
@@ -142,9 +167,10 @@ def play_ahead(
     pace: Pace = Pace(),
     due: Ints | None = None,
 ) -> list[ScheduledDay]:
-    """The same with an engine that has read the learner's history; it also takes in the answers that are drawn.
+    """Like `schedule_learner`, with an engine that has read the learner's history and also reads the drawn answers.
 
-    due [cards]: the days on which cards are due if none is answered, where `due_days` has said them already.
+    Args:
+        due: The days on which cards are due without answers, int64 [cards], if `due_days` has computed them.
     """
     play = _play(engine, learner, at_s, retention, days, seed, pace, due)
     what = "days ahead" if retention is None else f"days ahead at {retention:.0%}"
@@ -152,7 +178,7 @@ def play_ahead(
 
 
 def first_day(engine: Engine, learner: Learner, at_s: float, retention: float | None = None) -> ScheduledDay:
-    """The first of these days alone, which no answer decides; the engine takes nothing in."""
+    """The first day, which does not depend on simulated answers. The engine stays unchanged."""
     return next(_play(engine, learner, at_s, retention, 1, _DEFAULT_SEED, Pace()).days())
 
 
@@ -167,28 +193,28 @@ def _play(
     due: Ints | None = None,
 ) -> "_Play":
     if not 1 <= days <= MOST_DAYS:
-        what, expected = "So many days cannot be looked ahead.", f"1 to {MOST_DAYS}"
-        raise InputError(what, where="--days", got=str(days), expected=expected, hint="ask for fewer or more")
+        what, expected = "The number of days is out of range.", f"1 to {MOST_DAYS}"
+        raise InputError(what, where="--days", got=str(days), expected=expected, hint="choose another --days")
     if seed < 0:
-        hint = "give another --seed"
-        raise InputError("This is no seed.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
-    own = learner.cards.desired_retention
-    wanted = checked_retention(own if retention is None else np.full_like(own, retention))
-    return _Play(engine, learner, wanted, at_s, days, np.random.default_rng(seed), pace, due)
+        hint = "choose another --seed"
+        raise InputError("The seed is negative.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
+    desired = learner.cards.desired_retention
+    desired = checked_retention(desired if retention is None else np.full_like(desired, retention))
+    return _Play(engine, learner, desired, at_s, days, np.random.default_rng(seed), pace, due)
 
 
 def askable(learner: Learner) -> Bools:
-    """Which cards may be due [cards]: those with a review, neither suspended nor new in Anki."""
+    """Whether each card may be due, bool [cards]: it has a review, and is neither suspended nor new in Anki."""
     return learner.is_reviewed & ~learner.cards.is_new & ~learner.cards.is_suspended
 
 
 def introducible(learner: Learner) -> Bools:
-    """Which cards may be asked for the first time [cards]."""
+    """Whether each card may have its first review, bool [cards]."""
     return learner.cards.is_new & ~learner.cards.is_suspended
 
 
 class _Play:
-    """The days ahead, played through once. Columns [cards] are by row of the learner's cards."""
+    """One simulation of the days ahead. Arrays [cards] are in the order of the learner's cards."""
 
     def __init__(
         self,
@@ -205,7 +231,7 @@ class _Play:
         self._moments_s = moments_ahead(learner, at_s, days)
         self._answer_ms = np.array(median_answer_ms(learner.history))
         self._retention = retention
-        # By row, as they are after the answers so far; due: the first day, as many as there are days where it is later.
+        # State after the answers so far. A card that is due after the last day has due = days.
         self._latest_s, self._latest_day = learner.latest_s.copy(), learner.latest_day.copy()
         self._due = np.full(len(learner.cards), days)
         self._is_answered = np.zeros(len(learner.cards), bool)
@@ -218,27 +244,27 @@ class _Play:
         self._spread(rows[self._due[rows] == 0])
 
     def days(self) -> Iterator[ScheduledDay]:
-        """One day after another."""
+        """Simulate one day after another."""
         for day in range(self._days):
             due = np.flatnonzero(self._due <= day)
-            rows, said = self._within_limit(due, day)
+            rows, predictions = self._within_limit(due, day)
             is_new = np.isin(rows, self._new[: self._pace.new])
             waiting = len(due) - int((~is_new).sum())
-            easiest_last = np.argsort(said.p_imm, kind="stable")
+            easiest_last = np.argsort(predictions.p_imm, kind="stable")
             yield ScheduledDay(
                 day,
                 self._learner.cards.card_id[rows[easiest_last]],
                 self._is_answered[rows[easiest_last]],
                 is_new[easiest_last],
-                (said.p_all @ self._answer_ms)[easiest_last] / _MS_PER_MINUTE,
-                float(said.p_imm.mean()) if len(rows) else float("nan"),
+                (predictions.p_all @ self._answer_ms)[easiest_last] / _MS_PER_MINUTE,
+                float(predictions.p_imm.mean()) if len(rows) else float("nan"),
                 waiting,
             )
             self._new = self._new[int(is_new.sum()) :]
-            self._answer(rows, said, day)
+            self._answer(rows, predictions, day)
 
     def _within_limit(self, due: Ints, day: int) -> tuple[Ints, Predictions]:
-        """The rows that are asked on a day, due ones and then new ones, and what is said of them."""
+        """The cards of a day, due ones before new ones, and their predictions."""
         limit = len(due) + self._pace.new if self._pace.limit is None else self._pace.limit
         if len(due) > limit:
             likeliest_first = np.argsort(-self._ask(due, day).p_imm, kind="stable")
@@ -247,7 +273,7 @@ class _Play:
         return rows, self._ask(rows, day)
 
     def _spread(self, backlog: Ints) -> None:
-        """Put what is due already on the first days, as many each, the likeliest to be recalled first."""
+        """Spread the backlog evenly over the first days, cards with the highest recall first."""
         if self._pace.backlog_days > 1 and len(backlog) > 0:
             likeliest_first = np.argsort(-self._ask(backlog, 0).p_imm, kind="stable")
             self._due[backlog[likeliest_first]] = np.arange(len(backlog)) * self._pace.backlog_days // len(backlog)
@@ -258,10 +284,10 @@ class _Play:
     def _ask(self, rows: Ints, day: int) -> Predictions:
         return self._engine.predict_many(questions_at(self._now(), rows, self._moments_s[day]))
 
-    def _answer(self, rows: Ints, said: Predictions, day: int) -> None:
+    def _answer(self, rows: Ints, predictions: Predictions, day: int) -> None:
         if len(rows) == 0:
             return
-        drawn = self._rng.random(len(rows))[:, None] > said.p_all.cumsum(1)[:, :-1]
+        drawn = self._rng.random(len(rows))[:, None] > predictions.p_all.cumsum(1)[:, :-1]
         index = drawn.sum(1)
         at_s = self._moments_s[day]
         self._engine.feed(self._reviews(rows, index, at_s))
@@ -270,24 +296,24 @@ class _Play:
         self._set_due(rows, day + 1)
 
     def _reviews(self, rows: Ints, index: Ints, at_s: float) -> RevlogTable:
-        """The answers as a history that goes on."""
-        history, now = self._learner.history, self._now()
-        asked = questions_at(now, rows, at_s)
+        """The answers as reviews that continue the history."""
+        history, learner = self._learner.history, self._now()
+        questions = questions_at(learner, rows, at_s)
         first = int(history.review_th[-1]) + self._engine.reviews - len(history) + 1
         return replace(
             history,
             review_th=(first + np.arange(len(rows))).astype(np.int32),
             card=self._learner.number[rows].astype(np.int32),
             rating=np.array(RATINGS, np.int8)[index],
-            state=np.where(now.is_reviewed[rows], _REVIEW_STATE, _NEW_STATE).astype(np.int8),
+            state=np.where(learner.is_reviewed[rows], _REVIEW_STATE, _NEW_STATE).astype(np.int8),
             duration_ms=self._answer_ms[index],
-            day_offset=np.array([question.day_offset for question in asked], np.int32),
-            elapsed_days=np.array([question.elapsed_days for question in asked], np.int32),
-            elapsed_s=np.array([question.elapsed_s for question in asked], np.int64),
+            day_offset=np.array([question.day_offset for question in questions], np.int32),
+            elapsed_days=np.array([question.elapsed_days for question in questions], np.int32),
+            elapsed_s=np.array([question.elapsed_s for question in questions], np.int64),
             cards=self._learner.places,
         )
 
     def _set_due(self, rows: Ints, from_day: int) -> None:
-        """The first day, from `from_day` on, on which each of the cards is due; as many as there are days: later."""
+        """Set the first day, from `from_day` on, on which each of the cards is due."""
         number, latest_s, retention = self._learner.number[rows], self._latest_s[rows], self._retention[None, rows]
         self._due[rows] = due_days(self._engine, number, latest_s, retention, self._moments_s, from_day)[0]

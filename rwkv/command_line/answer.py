@@ -1,4 +1,4 @@
-"""What a command says on stdout: text for people, or with --json one object for programs."""
+"""The output of a command: text, or with --json one JSON object."""
 
 import json
 import math
@@ -10,7 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Answer:
-    """text: for people. fields: the same for programs, see `as_json`. exit_code: 1 where something was skipped."""
+    """The output of a command.
+
+    Attributes:
+        text: The output for people.
+        fields: The output for programs; see `as_json`.
+        exit_code: 0, or 1 if something was skipped.
+    """
 
     text: str
     fields: Mapping[str, object] = field(default_factory=dict)
@@ -18,9 +24,9 @@ class Answer:
 
 
 def as_json(fields: Mapping[str, object]) -> str:
-    """One JSON object in one line, in ASCII: names may hold what a terminal obeys, or an encoding lacks.
+    """One JSON object in one line of ASCII, because names may contain control characters or any letter.
 
-    A number that is not finite becomes null, a path its text.
+    Numbers that are not finite become null, and paths become text.
     """
     return json.dumps(_plain(fields), allow_nan=False)
 

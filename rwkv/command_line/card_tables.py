@@ -1,4 +1,4 @@
-"""Predictions of cards for people and programs: text, CSV, JSON, parquet."""
+"""Predictions of cards as text, CSV, JSON and parquet."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rwkv.collection.card_predictions import CardPredictions
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.learner import Learner
-from rwkv.collection.moment import written
+from rwkv.collection.moment import moment_text
 from rwkv.collection.own_past import OwnPast, own_past, past_sentence
 from rwkv.command_line.answer import as_json
 from rwkv.data.arrow import parquet_of
@@ -28,7 +28,7 @@ FORMATS = ("text", "csv", "json", "parquet")
 
 _HOURS_A_DAY, _MINUTES_A_DAY = 24, 1440
 _DAYS_A_MONTH, _DAYS_A_YEAR = 365.25 / 12, 365.25
-# (days from which on, days a unit, unit)
+# (shortest time in days, days per unit, unit)
 _UNITS = (
     (_DAYS_A_YEAR, _DAYS_A_YEAR, "y"),
     (2 * _DAYS_A_MONTH, _DAYS_A_MONTH, "mo"),
@@ -36,7 +36,7 @@ _UNITS = (
     (1 / _HOURS_A_DAY, 1 / _HOURS_A_DAY, "h"),
 )
 _NOTE_WIDTH, _DECK_WIDTH = 28, 20
-# Of the table of text: titles of groups and of columns, each with its width.
+# The text table: titles of groups and columns, with their widths.
 _GROUPS = (("", 49), ("recall now", 15), ("rating, %", 21), ("", 7), ("interval after", 28), ("due by", 7))
 _TITLES = ("RWKV-P", "curve", "again", "hard", "good", "easy", "left", "again", "hard", "good", "easy", "Anki")
 _WIDTHS = (8, 7, 6, 5, 5, 5, 7, 7, 7, 7, 7, 7)
@@ -44,9 +44,17 @@ _WIDTHS = (8, 7, 6, 5, 5, 5, 7, 7, 7, 7, 7, 7)
 
 @dataclass(frozen=True)
 class Heading:
-    """What predictions are of. at: the moment, for people. day: its day_offset. notice: see ChosenModel, and how the
-    model did on this person's past. doubt: why the numbers say little of this person, or None. past: the figures of the
-    notice; None where they are not known.
+    """The context of predictions.
+
+    Attributes:
+        name: The person's name.
+        user: The user number.
+        at: The moment, in words.
+        day: The moment's day_offset.
+        model: The file of weights.
+        notice: A notice about the model and its scores on this person's past, or None.
+        doubt: A reason to distrust the numbers for this person, or None.
+        past: The scores in the notice; None if unknown.
     """
 
     name: str
@@ -60,15 +68,15 @@ class Heading:
 
     @property
     def notices(self) -> list[str]:
-        """What every output must say."""
+        """The notices for every output."""
         return [notice for notice in (self.notice, self.doubt) if notice]
 
 
 def heading_of(
     learner: Learner, at_s: float, model: ChosenModel, predictions: Predictions | None, doubt: str | None
 ) -> Heading:
-    """The heading of predictions of a learner at a moment. predictions: of the learner's past, None if not known."""
-    at, day = written(at_s, learner), learner.day_of(at_s)
+    """The heading of a learner's predictions at a moment. predictions: those of past reviews; None if unknown."""
+    at, day = moment_text(at_s, learner), learner.day_of(at_s)
     past = own_past(learner.history, predictions)
     notice = None if model.notice is None else f"{model.notice}. {past_sentence(past)}"
     return Heading(learner.name, learner.user, at, day, model.path, notice, doubt, past)
@@ -82,21 +90,21 @@ def as_text(heading: Heading, cards: CardPredictions, most: int) -> str:
     lines += ["", "".join(f"{title:>{width}}" for title, width in _GROUPS), _row("card", "deck", _TITLES)]
     lines += [_row(*row) for row in zip(_names(shown), shown.deck.tolist(), _cells(shown), strict=True)]
     if len(cards) == 0:
-        lines.append("no card is one of those that are asked for, and still exists")
+        lines.append("No cards match.")
     if len(shown) < len(cards):
-        lines.append(f"... and {len(cards) - len(shown)} more: --rows 0 shows all, --out FILE.csv writes them")
+        lines.append(f"... and {len(cards) - len(shown)} more. Use --rows 0 to show all, or --out FILE.csv.")
     return printable("\n".join(lines))
 
 
 def as_fields(heading: Heading, cards: CardPredictions) -> dict[str, object]:
-    """For a JSON object: a list of cards, each with its columns by name."""
+    """The fields of a JSON object: the heading, and a list of cards with their columns by name."""
     columns = {name: column.tolist() for name, column in cards.columns.items()}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     return {**asdict(heading), "cards": rows}
 
 
 def as_csv(heading: Heading, cards: CardPredictions) -> str:
-    """A line for each card, after the names of the columns; empty where there is no number."""
+    """A header and a line for each card. Missing numbers are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = _with_notice(heading, cards)
@@ -105,47 +113,47 @@ def as_csv(heading: Heading, cards: CardPredictions) -> str:
     return text.getvalue().removesuffix("\n")
 
 
-def format_of(path: Path | None, asked: str | None) -> str:
-    """The format that is asked for, or that of the file's name. Raises InputError where there is none such."""
-    if path is None and asked == "parquet":
-        raise InputError("Parquet is not for the terminal.", hint="give --out FILE.parquet")
-    if asked is not None or path is None:
-        return asked or "text"
+def format_of(path: Path | None, option: str | None) -> str:
+    """The format of --format, or of the file's name. Raises InputError if there is none."""
+    if path is None and option == "parquet":
+        raise InputError("Parquet cannot be printed.", hint="use --out FILE.parquet")
+    if option is not None or path is None:
+        return option or "text"
     suffix = path.suffix.lower()
     ending = {".txt": "text"}.get(suffix, suffix.removeprefix("."))
     if ending not in FORMATS:
         expected = ", ".join(f".{name}" for name in ("txt", *FORMATS[1:]))
-        raise InputError("The file's name says no format.", got=str(path), expected=expected, hint="give --format")
+        raise InputError("The file's ending is unknown.", got=str(path), expected=expected, hint="use --format")
     return ending
 
 
-def written_as(heading: Heading, cards: CardPredictions, format: str, most: int) -> str:
-    """The text of a format other than parquet."""
+def formatted(heading: Heading, cards: CardPredictions, format: str, most: int) -> str:
+    """Predictions in a format other than parquet, as text with at most `most` cards."""
     if format == "csv":
         return as_csv(heading, cards)
     return as_json(as_fields(heading, cards)) if format == "json" else as_text(heading, cards, most)
 
 
 def write_cards(path: Path, heading: Heading, cards: CardPredictions, format: str) -> None:
-    """Write all cards to a file, which appears whole or not at all. Raises InputError where it cannot be written."""
+    """Write all cards to a file atomically. Raises InputError if it cannot be written."""
     if format == "parquet":
         write_whole(path, parquet_of(_with_notice(heading, cards)))
     else:
-        write_whole(path, f"{printable(written_as(heading, cards, format, len(cards)))}\n".encode())
+        write_whole(path, f"{printable(formatted(heading, cards, format, len(cards)))}\n".encode())
 
 
 def _with_notice(heading: Heading, cards: CardPredictions) -> dict[str, npt.NDArray[Any]]:
-    """A table without a heading carries the notice as a column."""
+    """The columns, with the notice as another one, because the file has no heading."""
     notice = {"notice": np.full(len(cards), "; ".join(heading.notices), object)} if heading.notices else {}
     return cards.columns | notice
 
 
 def plain_cell(text: str) -> str:
-    """A text of a CSV file that no spreadsheet takes for a formula: with an apostrophe in front where it may be one.
+    """Text for a CSV file, with an apostrophe before anything that a spreadsheet could run as a formula.
 
     Source: OWASP, CSV Injection.
     """
-    # Python's writer leaves a carriage return without quotes, and readers end the line there.
+    # Python's writer does not quote a carriage return, where readers end the line.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(("\t", "\n")) or text.lstrip().startswith(("=", "+", "-", "@")) else text
 
@@ -159,12 +167,12 @@ def _csv_values(column: npt.NDArray[Any]) -> list[object]:
 
 
 def _names(cards: CardPredictions) -> list[str]:
-    """What people know a card by."""
+    """The note's text of each card, or its id."""
     return [note or str(card) for note, card in zip(cards.note.tolist(), cards.card_id.tolist(), strict=True)]
 
 
 def _cells(cards: CardPredictions) -> list[tuple[str, ...]]:
-    """By card the columns of numbers."""
+    """The cells of each card's numbers."""
     recalls = [_texts(column, _share) for column in (cards.p_now, cards.p_curve)]
     ratings = [_texts(column, _percent) for column in (cards.p_again, cards.p_hard, cards.p_good, cards.p_easy)]
     spans = cards.left_days, cards.days_again, cards.days_hard, cards.days_good, cards.days_easy
@@ -174,8 +182,8 @@ def _cells(cards: CardPredictions) -> list[tuple[str, ...]]:
     return list(zip(*recalls, *ratings, *days, due, strict=True))
 
 
-def _texts(column: npt.NDArray[Any], written: Callable[[float], str]) -> list[str]:
-    return ["" if math.isnan(value) else written(value) for value in column.tolist()]
+def _texts(column: npt.NDArray[Any], as_cell: Callable[[float], str]) -> list[str]:
+    return ["" if math.isnan(value) else as_cell(value) for value in column.tolist()]
 
 
 def _share(p: float) -> str:
@@ -187,7 +195,7 @@ def _percent(p: float) -> str:
 
 
 def short_days(days: float) -> str:
-    """Days as Anki shows them: 12m, 5.2h, 3.5d, 4.1mo, 1.2y; before now with a minus; never beyond the horizon."""
+    """Days in Anki's style: 12m, 5.2h, 3.5d, 4.1mo, 1.2y. The past is negative, and infinity is "never"."""
     if math.isinf(days):
         return "never"
     size = abs(days)
@@ -203,7 +211,7 @@ def _row(card: str, deck: str, cells: Sequence[str]) -> str:
 
 
 def _fitted(text: str, width: int) -> str:
-    """In one line of so many columns of a terminal, cut or filled; nothing that a terminal would obey is left in."""
+    """Text cut or padded to a width in terminal columns, in one line and without control characters."""
     line = "".join(character for character in " ".join(text.split()) if character.isprintable())
     columns = [_columns_of(character) for character in line]
     if sum(columns) > width:
@@ -213,7 +221,7 @@ def _fitted(text: str, width: int) -> str:
 
 
 def _columns_of(character: str) -> int:
-    """How many columns a character takes: two in Chinese, Japanese and Korean, none where it joins the one before."""
+    """Terminal columns of a character: two for Chinese, Japanese and Korean, none for a combining mark."""
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,4 +1,4 @@
-"""A comparison for people and for programs: tables of text, and fields for JSON."""
+"""A comparison as text tables and as fields for JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,11 +14,11 @@ _CELL = 8
 
 
 def format_comparison(comparison: ComparedFolders) -> str:
-    """Means, a line for each user, all metrics of each unless they are many, superiority and tests."""
+    """The tables: means, LogLoss by user, metrics of at most ten users, superiority and tests."""
     parts = [_heading(comparison)]
     if len(comparison.counted) > 1:
         parts.append(format_estimates("weighted by reviews", comparison.means.weighted))
-        parts.append(format_estimates("every user the same", comparison.means.unweighted))
+        parts.append(format_estimates("every user with equal weight", comparison.means.unweighted))
     if len(comparison.users) + len(comparison.without) > 1:
         parts.append(_users(comparison))
     if len(comparison.users) <= _MOST_USERS:
@@ -29,7 +29,7 @@ def format_comparison(comparison: ComparedFolders) -> str:
 
 
 def format_estimates(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """A line an algorithm: the metrics, with half the width of their intervals where there is one."""
+    """A table of metrics by algorithm, with half the width of their confidence intervals."""
     width = _name_width([title, *rows])
     lines = [f"{title:<{width}}" + "".join(f"{metric:<{_WIDTH}}" for metric in COLUMNS)]
     for name, estimates in rows.items():
@@ -38,7 +38,7 @@ def format_estimates(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> 
 
 
 def comparison_fields(comparison: ComparedFolders) -> dict[str, object]:
-    """The same for JSON, with everybody in it. Single predictions stay out; `rwkv.collection.compare` has them."""
+    """The fields for JSON, with all users. Single predictions are left out; `rwkv.collection.compare` has them."""
     return {
         "model": comparison.model,
         "notice": comparison.notice,
@@ -68,11 +68,11 @@ def _heading(comparison: ComparedFolders) -> str:
         f"model: {comparison.model}" + (f", {comparison.notice}" if comparison.notice else ""),
     ]
     if comparison.left_out:
-        lines.append(f"{comparison.left_out} reviews left out: nothing earlier in the history predicts them")
+        lines.append(f"{comparison.left_out} reviews left out: they have no earlier review to predict from")
     if len(comparison.counted) < FEWEST_USERS:
         lines.append(f"no ± beside means: they need at least {FEWEST_USERS} users")
     if len(comparison.counted) < len(comparison.users):
-        lines.append(f"means over the {len(comparison.counted)} users whom every algorithm has")
+        lines.append(f"means over the {len(comparison.counted)} users with results of every algorithm")
     return "\n".join(lines)
 
 
@@ -81,7 +81,7 @@ def _people(count: int) -> str:
 
 
 def _estimates_of(comparison: ComparedFolders, label: str) -> dict[str, Mapping[str, Estimate]]:
-    """A user's metrics by every algorithm; those from result files have no interval."""
+    """A user's metrics by algorithm. Those from result files have no interval."""
     ran = comparison.estimates[label]
     read = {
         name: {metric: Estimate(value) for metric, value in scores[label].metrics.items()}
@@ -92,13 +92,13 @@ def _estimates_of(comparison: ComparedFolders, label: str) -> dict[str, Mapping[
 
 
 def _users(comparison: ComparedFolders) -> str:
-    """A line for each user: LogLoss by every algorithm, the lowest marked."""
+    """LogLoss by user and algorithm, with the lowest marked."""
     names = list(comparison.scores)
     shown = list(comparison.users)[:_MOST_LINES]
-    width = _name_width(["LogLoss of each", *shown, *comparison.without])
+    width = _name_width(["LogLoss by user", *shown, *comparison.without])
     widths = [max(_CELL, len(name) + 2) for name in names]
     heads = "".join(f"{name:>{size}}" for name, size in zip(names, widths, strict=True))
-    lines = [f"{'LogLoss of each':<{width}}{'reviews':>{_CELL}}{heads}"]
+    lines = [f"{'LogLoss by user':<{width}}{'reviews':>{_CELL}}{heads}"]
     for label in shown:
         losses = [
             comparison.scores[name][label].metrics["LogLoss"] if label in comparison.scores[name] else None
@@ -109,26 +109,26 @@ def _users(comparison: ComparedFolders) -> str:
         cells = "".join(f"{cell:>{size}}" for cell, size in zip(marked, widths, strict=True))
         lines.append(f"{label:<{width}}{len(comparison.users[label]):>{_CELL}}{cells}")
     if len(shown) < len(comparison.users):
-        lines.append(f"... and {len(comparison.users) - len(shown)} more: --json has all")
+        lines.append(f"... and {len(comparison.users) - len(shown)} more. Use --json for all.")
     lines += [f"{label:<{width}}{0:>{_CELL}}  {why}" for label, why in list(comparison.without.items())[:_MOST_LINES]]
-    return "\n".join([*lines, "* the lowest of the line"])
+    return "\n".join([*lines, "* the lowest of its line"])
 
 
 def _superiority(share: Mapping[str, Mapping[str, float | None]]) -> str:
     cells = {a: [_percent(row.get(b)) for b in share] for a, row in share.items()}
-    return _matrix("superiority: of how many users the row has the lower LogLoss than the column", cells)
+    return _matrix("superiority: the share of users for whom the row has the lower LogLoss than the column", cells)
 
 
 def _signed_ranks(tests: Mapping[str, Mapping[str, SignedRank]]) -> str:
     most = max((test.n for row in tests.values() for test in row.values()), default=0)
     if most < FEWEST_USERS:
-        return f"Wilcoxon signed-rank tests: {most} users are too few to tell, at least {FEWEST_USERS} are needed"
-    title = f"Wilcoxon signed-rank tests: effect r on LogLoss, + where the row is better, · where p > {SIGNIFICANT:.2f}"
+        return f"Wilcoxon signed-rank tests: {most} users are too few; at least {FEWEST_USERS} are needed"
+    title = f"Wilcoxon signed-rank tests: effect size r on LogLoss; + if the row is better, · if p > {SIGNIFICANT:.2f}"
     return _matrix(title, {a: [_effect(row.get(b)) for b in tests] for a, row in tests.items()})
 
 
 def _matrix(title: str, cells: Mapping[str, Sequence[str]]) -> str:
-    """A square of cells, whose columns are the rows by number."""
+    """A square table whose columns are the numbers of the rows."""
     names = [f"{number} {name}" for number, name in enumerate(cells, 1)]
     width = _name_width(names)
     lines = [title, " " * width + "".join(f"{number:>{_CELL}}" for number in range(1, len(names) + 1))]

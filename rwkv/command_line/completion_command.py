@@ -1,4 +1,4 @@
-"""`rwkv completion`: a script by which the shell completes commands, options and paths."""
+"""`rwkv completion`: a script for the shell that completes commands, options and paths."""
 
 import argparse
 
@@ -8,19 +8,19 @@ from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command
 
 _DESCRIPTION = """\
-Print a script for the shell, once, to complete commands, options and paths from then on:
+Print a script with which the shell completes commands, options and paths. Install it once:
 
   rwkv completion bash > ~/.local/share/bash-completion/completions/rwkv
   rwkv completion zsh > ~/.zfunc/_rwkv     .zshrc: fpath+=~/.zfunc, compinit
   rwkv completion tcsh > ~/.rwkv.csh       .tcshrc: source ~/.rwkv.csh"""
 
 
-def add_completion(commands: Commands, whole: argparse.ArgumentParser) -> None:
-    """whole: the parser that is to be completed."""
+def add_completion(commands: Commands, root: argparse.ArgumentParser) -> None:
+    """Add the command `completion`. root: the parser of all commands."""
 
     def run(options: argparse.Namespace) -> Answer:
-        script = shtab.complete(whole, options.shell)
+        script = shtab.complete(root, options.shell)
         return Answer(script, {"shell": options.shell, "script": script})
 
-    parser = add_command(commands, "completion", run, "print a script for the shell's completion", _DESCRIPTION)
-    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="which shell")
+    parser = add_command(commands, "completion", run, "print a completion script for the shell", _DESCRIPTION)
+    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell")

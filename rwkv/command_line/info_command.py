@@ -5,12 +5,12 @@ import argparse
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command, add_model
 
-_DESCRIPTION = "Say what the weights were trained on and how they do: those of the package, or another file's."
+_DESCRIPTION = "Show the training data and the scores of weights: those of the package, or of another file."
 
 
 def add_info(commands: Commands) -> None:
-    """What weights are worth."""
-    parser = add_command(commands, "info", _run, "what the weights were trained on, and how they do", _DESCRIPTION)
+    """Add the command `info`."""
+    parser = add_command(commands, "info", _run, "show the training data and scores of weights", _DESCRIPTION)
     add_model(parser)
 
 

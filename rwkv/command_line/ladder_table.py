@@ -1,4 +1,4 @@
-"""The realism ladder for people and for programs: a table of text, and fields for JSON."""
+"""The realism ladder as a text table and as fields for JSON."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,34 +9,36 @@ from rwkv.evaluation.realism.ladder import GOAL, Ladder, Line, Ratio
 _NAME, _CELL = 26, 10
 
 
-def format_ladder(of: Ladder) -> str:
-    """Of each figure a line of the learners, one of people and one of how far they are apart; then the ratios."""
-    left_out = f" ({of.without} more have no counted reviews)" if of.without else ""
-    head = f"{of.learners} simulated learners{left_out}, 9,999 people; *: a goal, off by more than {GOAL:.0%}"
+def format_ladder(ladder: Ladder) -> str:
+    """For each figure, a line for the learners, one for people and one for the difference; then the ratios."""
+    left_out = f" ({ladder.without} more have no counted reviews)" if ladder.without else ""
+    head = f"{ladder.learners} simulated learners{left_out}, 9,999 people; *: a goal missed by more than {GOAL:.0%}"
     columns = "".join(f"{f'{percent} %':>{_CELL}}" for percent in PERCENTILES)
     lines = [head, "", f"{'':<{_NAME}}{columns}{'mean':>{_CELL}}"]
-    for line in of.lines:
+    for line in ladder.lines:
         lines += _lines(line)
     lines += ["", "mean LogLoss as a share of AVG's" + f"{'learners':>{_CELL}}{'people':>{_CELL}}{'off':>{_CELL}}"]
-    lines += [_ratio(ratio) for ratio in of.ratios]
-    goals = [line for line in of.lines if line.is_goal]
+    lines += [_ratio(ratio) for ratio in ladder.ratios]
+    goals = [line for line in ladder.lines if line.is_goal]
     reached = ", ".join(f"{line.reached} of {len(PERCENTILES)} of {line.name}" for line in goals)
-    ratios = [f"{ratio.name} / AVG {'yes' if abs(ratio.off) <= GOAL else 'no'}" for ratio in of.ratios if ratio.is_goal]
+    ratios = [
+        f"{ratio.name} / AVG {'yes' if abs(ratio.off) <= GOAL else 'no'}" for ratio in ladder.ratios if ratio.is_goal
+    ]
     lines += ["", f"quantiles within {GOAL:.0%} of people's: {reached}" + "".join(f"; {text}" for text in ratios)]
     return "\n".join(lines)
 
 
-def ladder_fields(of: Ladder) -> dict[str, object]:
-    """The same for JSON."""
+def ladder_fields(ladder: Ladder) -> dict[str, object]:
+    """The fields for JSON."""
     return {
-        "learners": of.learners,
-        "without": of.without,
+        "learners": ladder.learners,
+        "without": ladder.without,
         "percentiles": PERCENTILES,
         "goal": GOAL,
         "figures": {
-            line.name: {name: value for name, value in asdict(line).items() if name != "name"} for line in of.lines
+            line.name: {name: value for name, value in asdict(line).items() if name != "name"} for line in ladder.lines
         },
-        "ratios": {ratio.name: {**asdict(ratio), "off": ratio.off} for ratio in of.ratios},
+        "ratios": {ratio.name: {**asdict(ratio), "off": ratio.off} for ratio in ladder.ratios},
     }
 
 
@@ -61,8 +63,8 @@ def _number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _ratio(of: Ratio) -> str:
-    star = "*" if of.is_goal and abs(of.off) > GOAL else ""
+def _ratio(ratio: Ratio) -> str:
+    star = "*" if ratio.is_goal and abs(ratio.off) > GOAL else ""
     width = len("mean LogLoss as a share of AVG's")
-    off = f"{of.off:+.0%}{star}"
-    return f"{of.name:<{width}}{of.simulated:>{_CELL}.4f}{of.people:>{_CELL}.4f}{off:>{_CELL}}"
+    off = f"{ratio.off:+.0%}{star}"
+    return f"{ratio.name:<{width}}{ratio.simulated:>{_CELL}.4f}{ratio.people:>{_CELL}.4f}{off:>{_CELL}}"

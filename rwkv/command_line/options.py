@@ -1,4 +1,4 @@
-"""What the commands have in common: how one is added, and the arguments that several of them take."""
+"""The parts that commands share: the parser class, and arguments of several commands."""
 
 import argparse
 import sys
@@ -13,15 +13,15 @@ from rwkv.files import check_output, is_stream
 
 Run = Callable[[argparse.Namespace], Answer]
 
-# Completion of shtab: bash's and zsh's own completion of paths.
+# shtab's names for the shells' own completion of paths.
 _FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
-# How argparse ends its message of an option that lacks its value.
+# The end of argparse's message about an option without its value.
 _NO_VALUE = "expected one argument"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Paragraphs are filled to the width of the terminal; lines that are indented, and those before them, stay."""
+    """Fills paragraphs to the width of the terminal. Paragraphs with indented lines stay as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
@@ -29,22 +29,23 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser in which the value of an option may begin with a minus: --cards -is:new. With --json a wrong use is
-    told on stdout too.
+    """A parser that accepts option values with a leading minus, such as --cards -is:new.
+
+    With --json it reports wrong usage on stdout, too.
     """
 
-    _given: Sequence[str] = ()
+    _arguments: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """As argparse does it, once such values are joined to their options."""
-        self._given = self._joined(sys.argv[1:] if args is None else list(args))
-        return super().parse_known_args(self._given, namespace)
+        """Parse after joining such values to their options."""
+        self._arguments = self._joined(sys.argv[1:] if args is None else list(args))
+        return super().parse_known_args(self._arguments, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
         if message.endswith(_NO_VALUE):
-            message += "; one that begins with two minuses is written --option=--value"
-        if "--json" in self._given:
+            message += "; write a value with two leading minuses as --option=--value"
+        if "--json" in self._arguments:
             print(as_json({"error": {"what": message, "next": f"see {self.prog} --help"}, "exit_code": 2}))
         super().error(message)
 
@@ -73,7 +74,16 @@ else:
 def add_command(
     commands: Commands, name: str, run: Run, help: str, description: str, epilog: str = ""
 ) -> argparse.ArgumentParser:
-    """A command with the options of all. help: a line in the list. description, epilog: around the command's own."""
+    """Add a command with --json and --quiet.
+
+    Args:
+        commands: The group of commands.
+        name: The command's name.
+        run: Runs the command with the parsed options.
+        help: Its line in the list of commands.
+        description: The text before the options in its help.
+        epilog: The text after the options.
+    """
     parser = commands.add_parser(
         name,
         help=help,
@@ -82,34 +92,34 @@ def add_command(
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, also of an error")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no notices on stderr, only errors")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, also for errors")
+    parser.add_argument("--quiet", action="store_true", help="print only errors on stderr")
     parser.set_defaults(run=run)
     return parser
 
 
 def add_when(parser: argparse.ArgumentParser) -> None:
-    """--user and --at: of whom, and the moment."""
-    parser.add_argument("--user", type=int, metavar="N", help="which user (default: the only one of the folder)")
-    help = "a moment: today, 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
+    """Add --user and --at."""
+    parser.add_argument("--user", type=int, metavar="N", help="the user (default: the only one of the folder)")
+    help = "the moment: today, 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
     parser.add_argument("--at", metavar="TIME", help=help)
 
 
 def add_retention(parser: argparse.ArgumentParser) -> None:
-    """--retention: of all cards."""
-    help = "desired recall at the next review (default: that of each card's preset, or 0.9)"
+    """Add --retention."""
+    help = "desired recall at the next review (default: by each card's preset, or 0.9)"
     parser.add_argument("--retention", type=float, metavar="P", help=help)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model: see rwkv.collection.chosen_model."""
-    help = "weights, .pth or .safetensors (default: those of the package, see `rwkv info`)"
+    """Add --model."""
+    help = "weights, .pth or .safetensors (default: the package's own, see `rwkv info`)"
     completed_by_files(parser.add_argument("--model", type=Path, metavar="PATH", help=help))
 
 
 def add_states(parser: argparse.ArgumentParser) -> None:
-    """--states: see rwkv.collection.engine_cache."""
-    help = "keep the network's states beside the collection if they take so much, 0: never (default: 100)"
+    """Add --states."""
+    help = "save the network's states beside the collection if they need at most this much; 0: never (default: 100)"
     parser.add_argument("--states", type=_bytes_of_megabytes, metavar="MB", help=help)
 
 
@@ -119,24 +129,24 @@ def _bytes_of_megabytes(text: str) -> int:
     except ValueError:
         size = -1.0
     if not 0 <= size < 1e9:
-        raise argparse.ArgumentTypeError(f"a number of MB from 0 is expected, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number of MB, 0 or more, got {text!r}")
     return round(1e6 * size)
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """DIR: where the users lie."""
-    help = "what `rwkv import` wrote, or a dataset in the layout of anki-revlogs-10k"
+    """Add DIR, the folder of the users."""
+    help = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
     completed_by_folders(parser.add_argument("folder", type=Path, metavar="DIR", help=help))
 
 
 def add_out(parser: argparse.ArgumentParser, help: str, default: Path | None = None, required: bool = False) -> None:
-    """--out: a file. A folder or a device is refused before any work is done for it."""
+    """Add --out, a file. A folder or a device is refused before the work."""
     out = parser.add_argument("--out", type=_output, default=default, required=required, metavar="FILE", help=help)
     completed_by_files(out)
 
 
 def written(what: str, path: Path, notice: str | None = None) -> str:
-    """A sentence for stdout, and a line of a notice; nothing where that itself, or another pipe, was written into."""
+    """A sentence about the written file, and a line with the notice; "" if the path is stdout or a pipe."""
     if is_stream(path):
         return ""
     return f"{what} written to {path}" + (f"\nNOTICE: {notice}" if notice else "")
@@ -151,12 +161,12 @@ def _output(text: str) -> Path:
 
 
 def completed_by_files(argument: argparse.Action) -> argparse.Action:
-    """The argument is a file: the shell completes it so."""
+    """Let the shell complete the argument with files."""
     argument.complete = _FILES  # type: ignore[attr-defined]
     return argument
 
 
 def completed_by_folders(argument: argparse.Action) -> argparse.Action:
-    """The argument is a folder: the shell completes it so."""
+    """Let the shell complete the argument with folders."""
     argument.complete = _FOLDERS  # type: ignore[attr-defined]
     return argument

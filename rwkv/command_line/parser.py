@@ -1,4 +1,4 @@
-"""The parser of all commands, and how one is run: parse, run, say what came of it."""
+"""The parser of all commands, and the run of one: parse, run, print the answer."""
 
 import argparse
 import sys
@@ -38,8 +38,8 @@ your own collection in three commands:
   rwkv predict mine
   rwkv report mine
 
-exit codes: 0 done; 1 failed, or done but for some users, who are listed; 2 bad input, and what to do about it;
-130 interrupted, 143 ended by SIGTERM: the same command goes on"""
+exit codes: 0 done; 1 failed, or some users were skipped and listed; 2 bad input;
+130 interrupted, 143 ended by SIGTERM: rerun the command to continue"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,12 +58,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: list[str] | None) -> int:
-    """Do what the arguments say, those of the process for None; returns the exit code. Raises RwkvError, OSError."""
+    """Parse the arguments, run the command and print its answer.
+
+    Args:
+        arguments: The arguments; None for those of the process.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RwkvError: The command failed.
+        OSError: A file could not be read or written.
+    """
     options = build_parser().parse_args(arguments)
     if options.quiet:
         log_errors_only()
     try:
-        # What a command prints under way is no part of its JSON.
+        # Keep other output of the command out of its JSON.
         with redirect_stdout(sys.stderr) if options.json else nullcontext():
             answer: Answer = options.run(options)
     except RwkvError as error:

@@ -20,22 +20,22 @@ from rwkv.runtime import log
 
 _ROWS = "a number of lines, 0 for all"
 _DESCRIPTION = """\
-What the model says of every card now: recall by RWKV-P and by the forgetting curve, the probabilities of the four
-ratings, and the interval after each button. Nothing is written to a collection; the network's states are kept beside an
-imported one, if they are not large (--states), so that the next time takes seconds."""
+Predict every card: recall by RWKV-P and by the forgetting curve, the probabilities of the four ratings, and the
+interval after each button. The collection is not changed. The network's states are saved beside an imported
+collection, if they are not too large (--states), so that the next prediction takes seconds."""
 
 _EPILOG = """\
-which cards (--cards), a part of the language of Anki's search box:
-  word "some words" wor*d   in the note's first field with text
-  deck:NAME preset:NAME     with the decks below; NAME may hold *; deck:"A B"
-  tag:NAME tag:none         with the tags below; NAME may hold *
+queries (--cards), a subset of the language of Anki's search box:
+  word "some words" wor*d   text of the note's first non-empty field
+  deck:NAME preset:NAME     includes subdecks; NAME may contain *; deck:"A B"
+  tag:NAME tag:none         includes subtags; NAME may contain *
   is:new is:due is:suspended  as in Anki
-  added:7 rated:7 rated:7:1 made or answered within 7 days; answered Again
-  cid:1,2,3                 ids of cards
+  added:7 rated:7 rated:7:1 added, answered or answered Again within 7 days
+  cid:1,2,3                 card ids
   prop:r<0.9 prop:p<0.8     recall by the curve, and by RWKV-P
-  prop:left<=0              days until the curve falls to desired retention
+  prop:left<=0              days until the curve falls to the desired retention
   prop:ivl>=21 prop:due<=0  Anki's interval, and days until Anki's due day
-  a b, a or b, -a, ( )      both, one of both, not, together
+  a b, a or b, -a, ( )      and, or, not, grouping
 
 examples:
   rwkv predict mine
@@ -45,24 +45,24 @@ examples:
 
 
 def add_predict(commands: Commands) -> None:
-    """Predictions of cards."""
-    parser = add_command(commands, "predict", _run, "what would be recalled now, card by card", _DESCRIPTION, _EPILOG)
+    """Add the command `predict`."""
+    parser = add_command(commands, "predict", _run, "predict the recall of every card", _DESCRIPTION, _EPILOG)
     add_folder(parser)
     add_when(parser)
-    parser.add_argument("--cards", default="", metavar="QUERY", help="which cards, see below (default: all)")
+    parser.add_argument("--cards", default="", metavar="QUERY", help="a query, see below (default: all cards)")
     add_retention(parser)
     parser.add_argument(
         "--least-days",
         type=float,
         default=1.0,
         metavar="DAYS",
-        help="no interval is shorter (default: 1, as in Anki; 0: also within the day)",
+        help="the shortest interval in days (default: 1, as in Anki; 0 allows intervals within a day)",
     )
-    help = "of the file or of stdout (default: that of the file's name, or text)"
+    help = "the format of the file or of stdout (default: by the file's ending, else text)"
     parser.add_argument("--format", choices=("text", "csv", "json", "parquet"), help=help)
     add_out(parser, "write the table to a file")
     parser.add_argument(
-        "--rows", type=int, default=40, metavar="N", help="lines of the table of text, 0 for all (default: 40)"
+        "--rows", type=int, default=40, metavar="N", help="lines of the text table, 0 for all (default: 40)"
     )
     add_model(parser)
     add_states(parser)
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.command_line import card_tables
 
     if options.rows < 0:
-        what, hint = "A table has no such number of lines.", "give 0 or more, or leave --rows out"
+        what, hint = "The number of lines is negative.", "use 0 or more, or omit --rows"
         raise InputError(what, where="--rows", got=str(options.rows), expected=_ROWS, hint=hint)
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
@@ -90,8 +90,8 @@ def _run(options: argparse.Namespace) -> Answer:
         log.warning("%s", heading.doubt)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
-        said = written(f"{len(cards)} cards", options.out, heading.notice)
-        return Answer(said, {**asdict(heading), "file": options.out})
+        text = written(f"{len(cards)} cards", options.out, heading.notice)
+        return Answer(text, {**asdict(heading), "file": options.out})
     fields = card_tables.as_fields(heading, cards) if options.json else {}
-    text = "" if options.json else card_tables.written_as(heading, cards, format, options.rows or len(cards))
+    text = "" if options.json else card_tables.formatted(heading, cards, format, options.rows or len(cards))
     return Answer(text, fields)

@@ -18,25 +18,25 @@ from rwkv.command_line.options import (
 from rwkv.files import is_stream
 
 _DESCRIPTION = """\
-Write one HTML file to be looked at, which needs no network: how it goes, what to review today, which cards are weak and
-how far to trust that; then every card's recall and history, the days ahead and behind, decks, habits, calibration and
-log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
+Write a report as one HTML file, which works offline: an overview, the cards to review today, weak cards and how far to
+trust the predictions; then the recall and history of every card, the days ahead and behind, decks, habits, the
+calibration and log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
 
-  rwkv report mine                           a collection that was imported
-  rwkv report data --user 3 --compared 3-12  one's report, ten compared
+  rwkv report mine                           an imported collection
+  rwkv report data --user 3 --compared 3-12  user 3, with ten users compared
   rwkv report --training rwkv-demo/pretrain  the loss curves of training runs"""
 
 
 def add_report(commands: Commands) -> None:
-    """Somebody's collection, or a training, as a page."""
-    parser = add_command(commands, "report", _run, "a page to look at: one HTML file", _DESCRIPTION)
-    help = "a folder that `rwkv import` has made, or a dataset in the layout of anki-revlogs-10k"
+    """Add the command `report`."""
+    parser = add_command(commands, "report", _run, "write a report as an HTML file", _DESCRIPTION)
+    help = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
     completed_by_folders(parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=help))
     add_when(parser)
-    help = "who is in the comparison, such as 1,4-6 (default: that user); all else is of --user"
+    help = "the users of the comparison, such as 1,4-6 (default: the report's user)"
     parser.add_argument("--compared", type=user_numbers, metavar="N,N-N", help=help)
     add_model(parser)
-    help = "a log SAVE_MODEL_PREFIX.log.jsonl, or a folder of them; may be repeated"
+    help = "a training log SAVE_MODEL_PREFIX.log.jsonl, or a folder of logs; may be repeated"
     completed_by_files(
         parser.add_argument("--training", type=Path, action="append", default=[], metavar="PATH", help=help)
     )
@@ -45,9 +45,9 @@ def add_report(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> Answer:
-    from rwkv.report.write_report import Asked, write_report  # loads torch
+    from rwkv.report.write_report import ReportOptions, write_report  # loads torch
 
-    asked = Asked(
+    report_options = ReportOptions(
         folder=options.folder,
         user=options.user,
         compared=options.compared,
@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> Answer:
         at=options.at,
         training=options.training,
     )
-    done = write_report(asked, options.out)
-    lines = [f"{done.path}: {done.size / 1e6:.1f} MB, open it in a browser"]
-    if done.notice:
-        lines.append(done.notice)
-    return Answer("" if is_stream(done.path) else "\n".join(lines), asdict(done), done.exit_code)
+    report = write_report(report_options, options.out)
+    lines = [f"{report.path}: {report.size / 1e6:.1f} MB. Open it in a browser."]
+    if report.notice:
+        lines.append(report.notice)
+    return Answer("" if is_stream(report.path) else "\n".join(lines), asdict(report), report.exit_code)

@@ -18,17 +18,17 @@ from rwkv.errors import InputError
 from rwkv.runtime import log
 
 _DESCRIPTION = """\
-What to review on each of the days ahead, and what that would take. A card is due when its forgetting curve falls to the
-desired retention, rounded to days, whatever Anki's own due day is. The days are played through once: every due card is
-asked, its answer is drawn with the probabilities that RWKV-P gives, and the days after follow from it. Minutes are by
-your own median time for each button. Nothing is written to a collection."""
+Show the reviews of each of the days ahead, and their expected time. A card is due when its forgetting curve falls to
+the desired retention, rounded to days, regardless of Anki's own due day. The days are simulated once: every due card is
+reviewed, its rating is drawn from the probabilities of RWKV-P, and the following days depend on it. Minutes are based
+on your median time for each button. The collection is not changed."""
 
 _EPILOG = """\
-cards: due whatever is answered before; repeats: due because of an answer within these days, at most one a day;
-new: asked for the first time; waiting: due, but above the limit, for the days after
+cards: due regardless of the simulated answers; repeats: due after a simulated answer, at most once a day;
+new: first reviews; waiting: due cards above the limit, moved to later days
 
-A backlog lies on day 0 in full, unless it is spread over days or a day has a limit. With a limit those cards go first
-that are most likely recalled; the others wait.
+A backlog is due on day 0, unless --backlog-days spreads it or --limit caps the day. With a limit, the cards with the
+highest recall come first, and the others wait.
 
 examples:
   rwkv schedule mine --retention 0.9 --days 30
@@ -39,17 +39,17 @@ examples:
 
 
 def add_schedule(commands: Commands) -> None:
-    """The days ahead."""
-    parser = add_command(commands, "schedule", _run, "what to review on the days ahead", _DESCRIPTION, _EPILOG)
+    """Add the command `schedule`."""
+    parser = add_command(commands, "schedule", _run, "show the reviews of the days ahead", _DESCRIPTION, _EPILOG)
     add_folder(parser)
     add_when(parser)
     add_retention(parser)
-    parser.add_argument("--days", type=int, default=30, help="how many days (default: 30)")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N cards a day (default: all that are due)")
-    parser.add_argument("--new", type=int, default=0, metavar="N", help="also N new cards a day (default: 0)")
-    help = "spread what is due already over so many days (default: 1)"
+    parser.add_argument("--days", type=int, default=30, help="the number of days (default: 30)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N cards a day (default: all due cards)")
+    parser.add_argument("--new", type=int, default=0, metavar="N", help="N new cards a day (default: 0)")
+    help = "spread the cards that are due now over N days (default: 1)"
     parser.add_argument("--backlog-days", type=int, default=1, metavar="N", help=help)
-    parser.add_argument("--seed", type=int, default=1, help="other answers are drawn with another seed (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the simulated answers (default: 1)")
     parser.add_argument(
         "--search", type=int, metavar="DAY", help="print only the cards of a day, as cid:1,2,3 for Anki"
     )
@@ -66,11 +66,11 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.command_line import schedule_tables
 
     if options.search is not None and not 0 <= options.search < MOST_DAYS:
-        what, expected = "The days ahead have no such day.", f"0 for today, 1 for tomorrow, up to {MOST_DAYS - 1}"
-        hint = "give another one"
+        what, expected = "The day is out of range.", f"0 for today, 1 for tomorrow, up to {MOST_DAYS - 1}"
+        hint = "choose another day"
         raise InputError(what, where="--search", got=str(options.search), expected=expected, hint=hint)
     if options.out is not None:
-        schedule_tables.format_of(options.out)  # refused before the work
+        schedule_tables.format_of(options.out)  # before the work
     pace = Pace(options.limit, options.new, options.backlog_days)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)
@@ -81,18 +81,18 @@ def _run(options: argparse.Namespace) -> Answer:
     fields = schedule_tables.as_fields(schedule)
     if options.out is not None:
         schedule_tables.write_schedule(options.out, schedule)
-        _tell(schedule.reason)
+        _log_reason(schedule.reason)
         return Answer(written(f"{len(days)} days", options.out, schedule.heading.notice), fields)
     if options.search is not None:
         day = days[options.search]
         if schedule.heading.notice:
             log.info("NOTICE: %s", schedule.heading.notice)
-        _tell(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
+        _log_reason(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
         return Answer(day.search, fields)
     return Answer(schedule_tables.as_text(schedule), fields)
 
 
-def _tell(reason: str | None) -> None:
-    """Why there is nothing, where stdout has no place for it."""
+def _log_reason(reason: str | None) -> None:
+    """Log why there are no cards, where stdout is for the search alone."""
     if reason:
         log.warning(reason)

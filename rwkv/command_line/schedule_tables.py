@@ -1,4 +1,4 @@
-"""The days ahead for people and programs."""
+"""The days ahead as text, CSV and JSON."""
 
 import csv
 import io
@@ -25,19 +25,24 @@ from rwkv.runtime import printable
 
 FORMATS = (".txt", ".json", ".csv")
 
-# Columns of the table of text; the optional ones only where a day has any.
+# Columns of the text table. The optional ones are shown if a day needs them.
 _COUNTS, _OPTIONAL = ("cards", "repeats", "new", "reviews", "waiting"), ("new", "waiting")
 
-# More cards on day 0 than this many days' worth are a backlog worth a word.
+# A backlog is worth a hint if day 0 has the cards of more than this many days.
 _BACKLOG_DAYS = 3
-# Above this share of cards that come back on the day after, of at least so many, the model is doubted.
+# The model is doubted if more than this share of at least this many cards come back on the next day.
 _DOUBTFUL, _FEWEST_FOR_DOUBT = 0.5, 20
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The days ahead and what they are of. dates: of each day, "" in a folder without dates. reason: why no day has a
-    card, None where one has.
+    """The days ahead and their context.
+
+    Attributes:
+        heading: The person, the moment and the model.
+        days: The days.
+        dates: The date of each day; "" in a folder without dates.
+        reason: Why no day has a card, or None.
     """
 
     heading: Heading
@@ -55,48 +60,48 @@ def schedule_of(
     pace: Pace,
     retention: float | None,
 ) -> Schedule:
-    """Days ahead of a learner, to be shown. past: of past reviews. retention, pace: with which the days were made."""
-    wanted = learner.cards.desired_retention if retention is None else np.array([retention])
-    heading = heading_of(learner, at_s, model, past, _doubt(days, wanted))
+    """The schedule of a learner's days ahead, made with this retention and pace. past: predictions of past reviews."""
+    desired = learner.cards.desired_retention if retention is None else np.array([retention])
+    heading = heading_of(learner, at_s, model, past, _doubt(days, desired))
     return Schedule(heading, days, _dates(learner, at_s, days), why_nothing(learner, days, pace))
 
 
 def _doubt(days: list[ScheduledDay], retention: Floats) -> str | None:
-    """What must be said where most cards come back on the day after, whatever was answered."""
+    """A warning if most cards come back on the next day after any answer."""
     pairs = list(pairwise(days))
-    asked = sum(len(day.card_id) for day, _ in pairs)
+    reviews = sum(len(day.card_id) for day, _ in pairs)
     again = sum(int(np.isin(day.card_id, after.card_id).sum()) for day, after in pairs)
-    if asked < _FEWEST_FOR_DOUBT or again <= _DOUBTFUL * asked:
+    if reviews < _FEWEST_FOR_DOUBT or again <= _DOUBTFUL * reviews:
         return None
-    return f"{again / asked:.0%} of the cards come back on the day after: {unknown_person(retention)}"
+    return f"{again / reviews:.0%} of the cards come back on the next day: {unknown_person(retention)}"
 
 
 def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str | None:
-    """Why none of the days has a card; None where one has."""
+    """Why none of the days has a card, or None."""
     if any(len(day.card_id) for day in days):
         return None
     if askable(learner).any():
         return f"no card is due within {len(days)} days: no curve falls to the desired retention"
     cards = learner.cards
     if len(cards) == 0:
-        return f"no card can be asked: all {learner.reviewed} cards with reviews were deleted"
+        return f"no card can be reviewed: all {learner.reviewed} cards with reviews were deleted"
     counts = {
         "suspended": int(cards.is_suspended.sum()),
         "new": int(introducible(learner).sum()),
         "without usable reviews": int((~learner.is_reviewed & ~cards.is_new & ~cards.is_suspended).sum()),
     }
-    told = ", ".join(f"{count} are {name}" for name, count in counts.items() if count)
-    ask = "; --new N asks so many new cards a day" if counts["new"] and not pace.new else ""
-    return f"no card can be asked: of {len(cards)} cards {told}{ask}"
+    parts = ", ".join(f"{count} are {name}" for name, count in counts.items() if count)
+    hint = ". Use --new N for new cards" if counts["new"] and not pace.new else ""
+    return f"no card can be reviewed: of {len(cards)} cards {parts}{hint}"
 
 
 def why_no_search(day: ScheduledDay) -> str:
-    """Why there is nothing to search for on a day."""
+    """Why a day has no cards to search for."""
     repeats = len(day.card_id)
     if repeats == 0:
         return f"no card is due on day {day.day}"
     cards = "card is" if repeats == 1 else "cards are"
-    return f"no card is due on day {day.day} whatever is answered before: {repeats} {cards} expected to be back by then"
+    return f"no card is certain to be due on day {day.day}: {repeats} {cards} expected back after answers until then"
 
 
 def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:
@@ -108,7 +113,7 @@ def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]
 
 
 def as_text(schedule: Schedule) -> str:
-    """A table: cards due whatever is answered before, repeats due to answers on the way, new cards, the sum of all."""
+    """A table of the days: certain cards, repeats after simulated answers, new cards and totals."""
     heading, days = schedule.heading, schedule.days
     lines = [f"{heading.name}, {len(days)} days from {heading.at}, model {heading.model}"]
     lines += [f"NOTICE: {notice}" for notice in heading.notices]
@@ -121,13 +126,13 @@ def as_text(schedule: Schedule) -> str:
         lines.append(_row(str(day.day), date, cells, "" if math.isnan(day.recall) else f"{day.recall:.3f}"))
     reviews = [len(day.card_id) for day in days]
     minutes = sum(day.minutes for day in days)
-    mean = f"a day, in the mean: {sum(reviews) / len(days):.1f} reviews, {minutes / len(days):.1f} minutes"
+    mean = f"mean per day: {sum(reviews) / len(days):.1f} reviews, {minutes / len(days):.1f} minutes"
     lines += [mean, "", *_hints(schedule)]
     return printable("\n".join([*lines, "for Anki's search box: rwkv schedule ... --search DAY"]))
 
 
 def _counts(day: ScheduledDay) -> dict[str, int]:
-    """Of cards, by the title of the column."""
+    """Numbers of cards by the title of the column."""
     repeats, new = int(day.is_repeat.sum()), int(day.is_new.sum())
     counts = len(day.card_id) - repeats - new, repeats, new, len(day.card_id), day.waiting
     return dict(zip(_COUNTS, counts, strict=True))
@@ -138,15 +143,15 @@ def _row(day: str, date: str, cells: Sequence[str], recall: str) -> str:
 
 
 def _hints(schedule: Schedule) -> list[str]:
-    """What may be done about a backlog."""
+    """Hints about a backlog."""
     first, *later = (len(day.card_id) for day in schedule.days)
     if not later or first <= _BACKLOG_DAYS * max(1, sum(later) / len(later)):
         return []
-    return [f"{first} cards on the first day: --limit N or --backlog-days N spreads them"]
+    return [f"{first} cards on the first day. Use --limit N or --backlog-days N to spread them."]
 
 
 def as_fields(schedule: Schedule) -> dict[str, object]:
-    """For a JSON object: a list of days."""
+    """The fields of a JSON object: the heading and a list of days."""
     rows = [
         {
             "day": day.day,
@@ -166,20 +171,21 @@ def as_fields(schedule: Schedule) -> dict[str, object]:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's name says, text of a pipe. Raises InputError where it says none."""
+    """The format of a file's ending; text for a pipe. Raises InputError if the ending is unknown."""
     if is_stream(path) and not path.suffix:
         return ".txt"
     if path.suffix.lower() not in FORMATS:
-        hint = "give --out a name that ends so"
+        hint = "use one of these endings for --out"
         expected = ", ".join(FORMATS)
-        raise InputError("The file's name says no format.", got=str(path), expected=expected, hint=hint)
+        raise InputError("The file's ending is unknown.", got=str(path), expected=expected, hint=hint)
     return path.suffix.lower()
 
 
 def write_schedule(path: Path, schedule: Schedule) -> None:
-    """Write the days in the format of the file's name; CSV has the search instead of lists of cards.
+    """Write the days in the format of the file's ending. CSV has Anki's search text instead of lists of cards.
 
-    Raises InputError where the name says no format, or the file cannot be written.
+    Raises:
+        InputError: The ending is unknown, or the file cannot be written.
     """
     format = format_of(path)
     if format == ".txt":

@@ -11,23 +11,23 @@ from rwkv.errors import InputError
 _DESCRIPTION = """\
 Write simulated learners as parquet files, with their true recall probabilities in truth/.
 
---check sets the learners beside published figures of 9,999 people: how well they can be predicted, by ways from an
-average to FSRS-5 with parameters of one's own, and the sizes of their collections. Without --users it takes a dataset
-that is there. 500 learners of 5,000 reviews take some minutes."""
+--check compares the learners with published figures of 9,999 people: how well algorithms from an average to optimised
+FSRS-5 predict them, and the sizes of their collections. Without --users it checks an existing dataset. 500 learners of
+5,000 reviews take some minutes."""
 
 
 def add_simulate(commands: Commands) -> None:
-    """Datasets to try everything on."""
-    parser = add_command(commands, "simulate", _run, "write simulated learners in the dataset's layout", _DESCRIPTION)
-    parser.add_argument("--users", type=int, help="how many learners (needed, but for --check alone)")
-    parser.add_argument("--reviews", type=int, help="reviews a learner, in the mean (needed likewise)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, other learners (default: 1)")
-    parser.add_argument("--first-user", type=int, default=1, help="number of the first learner (default: 1)")
+    """Add the command `simulate`."""
+    parser = add_command(commands, "simulate", _run, "write a dataset of simulated learners", _DESCRIPTION)
+    parser.add_argument("--users", type=int, help="the number of learners (required, except with --check alone)")
+    parser.add_argument("--reviews", type=int, help="the mean number of reviews of a learner (required likewise)")
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the learners (default: 1)")
+    parser.add_argument("--first-user", type=int, default=1, help="the number of the first learner (default: 1)")
     parser.add_argument(
         "--spread",
         type=float,
         default=0.7,
-        help="of the log of their numbers of reviews; people have 1.4 (default: 0.7)",
+        help="the standard deviation of the log number of reviews; 1.4 among people (default: 0.7)",
     )
     parser.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
     completed_by_folders(
@@ -36,7 +36,7 @@ def add_simulate(commands: Commands) -> None:
     parser.set_defaults(refuse=parser.error)
     parser.add_argument("--check", action="store_true", help="compare the learners with people")
     for name in ("rwkv", "rwkv-p"):
-        help = f"with --check: results of {name.upper()} for the learners, a .jsonl of `python -m rwkv.get_result`"
+        help = f"with --check: the results of {name.upper()} for the learners, a .jsonl of `python -m rwkv.get_result`"
         completed_by_files(parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help))
 
 
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> Answer:
     results = {"RWKV": options.rwkv, "RWKV-P": options.rwkv_p}
     results = {name: path for name, path in results.items() if path is not None}
     if results and not options.check:
-        raise InputError("Results are only looked at to compare with people.", hint="give --check too")
+        raise InputError("Result files are for comparison with people.", hint="add --check, or omit the files")
     if options.check and options.users is None and options.reviews is None:
         return _check(options, list_users(options.out), results)
     lacking = [f"--{name}" for name in ("users", "reviews") if getattr(options, name) is None]
@@ -72,6 +72,6 @@ def _check(options: argparse.Namespace, users: Sequence[int], results: dict[str,
     from rwkv.benchmark.check_simulation import check_simulation
     from rwkv.command_line.ladder_table import format_ladder, ladder_fields
 
-    found = check_simulation(options.out, users, options.processes, results)
+    result = check_simulation(options.out, users, options.processes, results)
     fields = {"dataset": options.out, "first_user": users[0], "last_user": users[-1]}
-    return Answer(format_ladder(found), {**fields, **ladder_fields(found)})
+    return Answer(format_ladder(result), {**fields, **ladder_fields(result)})

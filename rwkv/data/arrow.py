@@ -1,4 +1,4 @@
-"""Tables in files: the only reader and writer of parquet, and the reader of CSV."""
+"""Tables in files: reading and writing parquet, and reading CSV. The only module that uses pyarrow."""
 
 import os
 import re
@@ -19,35 +19,35 @@ from rwkv.data.csv_text import CsvText
 from rwkv.errors import HistoryError, InputError
 from rwkv.files import replacing
 
-# Column name -> values; masked ones are missing.
+# Values by column name; masked ones are missing.
 Columns = Mapping[str, npt.NDArray[Any]]
 
 TextColumn: TypeAlias = pa.ChunkedArray
 
-# What stands for nothing in a column of numbers.
+# Texts for a missing number.
 _MISSING = pa.array(["", "NA", "N/A", "<NA>", "NULL", "null", "NaN", "nan", "None", "\\N"])
-# Cells may hold line ends, so a row must fit into a block.
+# Cells may contain line ends, so a row must fit into a block.
 _CSV_BLOCK_BYTES = 64 << 20
 _SHOWN_CHARACTERS = 80
 
 
 def parquet_of(columns: Columns) -> bytes:
-    """The bytes of a parquet file."""
+    """Columns as the bytes of a parquet file."""
     stream = pa.BufferOutputStream()
     pq.write_table(pa.table(dict(columns)), stream)
     return stream.getvalue().to_pybytes()
 
 
 def write_columns(path: Path, columns: Columns) -> None:
-    """One parquet file; it appears by a rename, so it is there whole or not at all."""
-    # The path as bytes: names of files need not be UTF-8.
+    """Write a parquet file atomically."""
+    # The path as bytes, because file names need not be UTF-8.
     with replacing(path) as partial, pa.OSFile(os.fsencode(partial), "w") as file:
         pq.write_table(pa.table(dict(columns)), file)
 
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """The door for what pyarrow meets in damaged files, whichever error it has for it."""
+    """Raise pyarrow's errors about damaged files as a HistoryError."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -55,7 +55,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 def read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> dict[str, pa.ChunkedArray] | None:
-    """The named columns of all files of a user, or None where there is no file."""
+    """The named columns of all files of a user, or None without files."""
     folder = root / kind / f"user_id={user}"
     files = sorted(folder.glob("*.parquet"))
     if not files:
@@ -67,7 +67,7 @@ def read_columns(root: Path, kind: str, user: int, names: tuple[str, ...]) -> di
 
 
 def read_file(file: Path, where: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
-    """The named columns of one file, each of which must be there once, and those that it may have."""
+    """The columns of one file: all of `names`, and those of `optional` that it has. Each must occur once."""
     with reading(where), pa.OSFile(os.fsencode(file)) as source:
         parquet = pq.ParquetFile(source)
         present = parquet.schema_arrow.names
@@ -82,7 +82,7 @@ def read_file(file: Path, where: str, names: tuple[str, ...], optional: tuple[st
 
 
 def integers(column: pa.ChunkedArray, name: str, where: str) -> Ints:
-    """int64 values of a column that may be stored as any number type; no value may be missing or fractional."""
+    """The int64 values of a column of any number type. Raises HistoryError for missing or fractional values."""
     values, missing = numbers(column, name, where)
     if missing.any():
         row = int(np.argmax(missing)) + 1
@@ -91,7 +91,7 @@ def integers(column: pa.ChunkedArray, name: str, where: str) -> Ints:
 
 
 def numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools]:
-    """(int64 values, which are missing) of a column; missing values are 0."""
+    """The int64 values of a column, 0 where missing, and a mask of the missing ones."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
         raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="integers")
     if not pa.types.is_floating(column.type):
@@ -101,30 +101,30 @@ def numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Ints, Bools
     missing = np.isnan(floats)
     floats = np.where(missing, 0, floats)
     if not np.all(np.isfinite(floats) & (floats == np.rint(floats)) & (np.abs(floats) < 2**63)):
-        raise HistoryError(f"Column {name} holds values that are not integers.", where=where)
+        raise HistoryError(f"Column {name} has values that are not integers.", where=where)
     return floats.astype(np.int64), missing
 
 
 def reals(column: pa.ChunkedArray, name: str, where: str) -> Floats:
-    """float64 values of a column that may be stored as any number type; NaN where one is missing."""
+    """The float64 values of a column of any number type; NaN where missing."""
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
         raise HistoryError(f"Column {name} is not a number.", where=where, got=str(column.type), expected="numbers")
     with reading(f"{where}, column {name}"):
         values = column.cast(pa.float64(), safe=False).to_numpy()
     if np.isinf(values).any():
-        raise HistoryError(f"Column {name} holds values that are not finite.", where=where)
+        raise HistoryError(f"Column {name} has values that are not finite.", where=where)
     return values
 
 
 def texts(column: pa.ChunkedArray, name: str, where: str) -> npt.NDArray[np.object_]:
-    """The texts of a column; no value may be missing."""
+    """The texts of a column. Raises HistoryError for missing values."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_null(column.type)):
         raise HistoryError(f"Column {name} is not text.", where=where, got=str(column.type), expected="texts")
     return np.array(_whole(column, name, where).to_pylist(), object)
 
 
 def flags(column: pa.ChunkedArray, name: str, where: str) -> Bools:
-    """The values of a column of true and false; none may be missing."""
+    """The values of a boolean column. Raises HistoryError for missing values."""
     if not (pa.types.is_boolean(column.type) or pa.types.is_null(column.type)):
         raise HistoryError(f"Column {name} is not true or false.", where=where, got=str(column.type), expected="bool")
     return _whole(column, name, where).to_numpy().astype(bool)
@@ -137,18 +137,19 @@ def _whole(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
     return column
 
 
-def read_csv_columns(csv: CsvText, wanted: Collection[str]) -> dict[str, pa.ChunkedArray]:
-    """Those of the wanted columns that a table of text has, as texts without spaces around them.
+def read_csv_columns(csv: CsvText, requested: Collection[str]) -> dict[str, pa.ChunkedArray]:
+    """The requested columns of a CSV table that exist, as stripped texts.
 
-    Raises InputError, which names the row, where it cannot be read, or such a column occurs twice.
+    Raises:
+        InputError: The table cannot be read, or a column occurs twice. The error names the row.
     """
-    twice = [name for name in wanted if csv.names.count(name) > 1]
+    twice = [name for name in requested if csv.names.count(name) > 1]
     if twice:
         raise InputError(f"A column occurs twice: {', '.join(twice)}.", where=csv.where, got=", ".join(csv.names))
-    present = [name for name in wanted if name in csv.names]
+    present = [name for name in requested if name in csv.names]
     if not csv.rows.strip():
         return {name: pa.chunked_array([], pa.string()) for name in present}
-    # Places for names: those of other columns may be anything.
+    # Placeholders, because other columns may have any names.
     place = {name: str(csv.names.index(name)) for name in present}
     options = pacsv.ConvertOptions(
         column_types=dict.fromkeys(place.values(), pa.string()), include_columns=list(place.values())
@@ -179,7 +180,7 @@ def read_csv_columns(csv: CsvText, wanted: Collection[str]) -> dict[str, pa.Chun
 
 
 def distinct_texts(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
-    """(the place of each row's text [n] among the distinct ones, those by first appearance)."""
+    """The index of each row's text [n] among the distinct texts, and these in order of first appearance."""
     encoded = column.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
@@ -187,9 +188,10 @@ def distinct_texts(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
 def whole_numbers(
     column: pa.ChunkedArray, name: str, where: str, expected: str = "a whole number"
 ) -> tuple[Ints, Bools]:
-    """(int64 values, which are missing) of a column of texts; missing values are 0.
+    """The int64 values of a column of texts, 0 where missing, and a mask of the missing ones.
 
-    Raises InputError, naming row and column, where a text is no whole number of 64 bits.
+    Raises:
+        InputError: A text is not a whole number of 64 bits. The error names row and column.
     """
     missing = pc.is_in(column, value_set=_MISSING)
     is_number = pc.or_(pc.match_substring_regex(column, r"^[+-]?[0-9]+(\.0*)?$"), missing).to_numpy()
@@ -204,7 +206,11 @@ def whole_numbers(
 
 
 def decimal_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Floats, Bools]:
-    """(float64 values, all finite, which are missing) of a column of texts; missing values are 0. Errors as above."""
+    """The finite float64 values of a column of texts, 0 where missing, and a mask of the missing ones.
+
+    Raises:
+        InputError: A text is not a finite number. The error names row and column.
+    """
     missing = pc.is_in(column, value_set=_MISSING)
     pattern = r"^[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
     is_number = pc.or_(pc.match_substring_regex(column, pattern), missing).to_numpy()
@@ -218,11 +224,11 @@ def decimal_numbers(column: pa.ChunkedArray, name: str, where: str) -> tuple[Flo
 
 
 def bad_cell(column: pa.ChunkedArray, row: int, name: str, where: str, expected: str) -> InputError:
-    """The error for a text in a row (0-based) that is not what is expected."""
+    """The error for an unexpected text in a row (0-based)."""
     text = column[row].as_py()
-    what = f"A value of {name} is not what it should be." if text else f"A value of {name} is missing."
+    what = f"A value of {name} is invalid." if text else f"A value of {name} is missing."
     shortened = re.fullmatch(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+", text)
-    hint = "a spreadsheet has shortened it: export the file anew, and do not save it from a spreadsheet"
+    hint = "a spreadsheet has shortened it; export the file again, and do not save it from a spreadsheet"
     return InputError(
         what,
         where=f"{where}, row {row + 1} after the header, column {name}",

@@ -1,7 +1,7 @@
-"""A user's history <-> compact bytes: what was recorded, losslessly; everything else is computed when it is read.
+"""Lossless compression of a user's recorded history. Derived columns are computed when it is read.
 
-Each column is first rewritten as small integers (differences to what the other columns predict), then split into byte
-planes, and all planes together are compressed with Zstandard.
+Each column is rewritten as small integers, differences from a prediction by the other columns, and split into byte
+planes. All planes together are compressed with Zstandard.
 """
 
 import struct
@@ -21,20 +21,20 @@ _WIDTHS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class StoredHistory:
-    """A history and which of its reviews are among the benchmark's keys (is_key [R])."""
+    """A history, and whether each of its reviews is a benchmark key, bool [R]."""
 
     table: RevlogTable
     is_key: Bools
 
 
 def encode_history(stored: StoredHistory) -> bytes:
-    """Losslessly compress a history (but for its notices)."""
+    """Compress a history without its notices."""
     columns = _review_columns(stored.table) + _card_columns(stored.table.cards) + [stored.is_key.astype(np.int64)]
     return zstandard.ZstdCompressor(_LEVEL, write_checksum=True).compress(b"".join(map(_pack, columns)))
 
 
 def decode_history(user: int, data: bytes) -> StoredHistory:
-    """The inverse of `encode_history`."""
+    """Decompress the result of `encode_history`."""
     columns = _unpack_all(_decompressed(data))
     *review_columns, note, deck, preset, missing, is_key = columns
     cards = CardTable(
@@ -49,11 +49,11 @@ def decode_history(user: int, data: bytes) -> StoredHistory:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """In parts, so that memory is taken for what is there and not for what a damaged header says."""
+    """Decompress in parts, so that memory follows the actual size and not a damaged header."""
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     content = decompressor.decompress(data)
     if not decompressor.eof or decompressor.unused_data:
-        raise ValueError("the compressed columns are cut short, or go on after their end")
+        raise ValueError("the compressed columns are truncated, or followed by other data")
     return content
 
 
@@ -101,13 +101,13 @@ def _steps(values: Int32s) -> Ints:
 
 
 def _expected_days(day: Ints, card: Int32s) -> Ints:
-    """The elapsed_days that the calendar alone gives: -1 for a card's first row."""
+    """The elapsed_days by day_offset alone; -1 for a card's first row."""
     previous = order_by_card(card).previous
     return np.where(previous >= 0, day - day[previous], -1)
 
 
 def _to_appearance(number: Int32s) -> Ints:
-    """Numbers in order of first appearance as 0 for a new one, else its distance from the newest, counted from 1."""
+    """Encode numbers in order of first appearance: 0 for a new one, else the distance from the newest plus 1."""
     newest = np.maximum.accumulate(number)
     is_new = np.diff(newest, prepend=-1) > 0
     return np.where(is_new, 0, newest - number + 1).astype(np.int64)
@@ -119,7 +119,7 @@ def _from_appearance(distance: Ints) -> Int32s:
 
 
 def _pack(values: Ints) -> bytes:
-    """Zigzag, narrowest width, byte planes."""
+    """Pack integers: zigzag encoding, the narrowest width, byte planes."""
     zigzag = ((values << 1) ^ (values >> 63)).astype(np.uint64)
     largest = int(zigzag.max(initial=0))
     width = next(width for width in _WIDTHS if largest < 1 << (8 * width))

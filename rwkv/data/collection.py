@@ -1,7 +1,7 @@
-"""What `rwkv import` knows of a collection beside its reviews: names, decks, presets, due days, where it came from.
+"""The facts of an imported collection besides its reviews: names, decks, presets, due days and source.
 
-DIR/collection/user_id=N/cards.parquet has a row for each card that still exists, info.json says what the rest means.
-Beside them lie the three tables of spec 1; revlogs have a further column review_time. Source: docs/formats.md.
+DIR/collection/user_id=N/ has cards.parquet, with a row for each existing card, and info.json. The folder DIR also has
+the three tables of spec 1, with a further column review_time in revlogs. Source: docs/formats.md.
 """
 
 import json
@@ -23,7 +23,7 @@ Texts = npt.NDArray[np.object_]
 
 FORMAT_VERSION = 1
 
-# Anki's own, for cards of which nothing else is known.
+# Anki's default, for cards without a preset.
 DEFAULT_RETENTION = 0.9
 
 _INTEGERS = ("card_id", "note_id", "deck_id", "interval_days")
@@ -32,20 +32,26 @@ _OPTIONAL = ("tags",)
 _FLAGS = ("is_new", "is_suspended")
 _FLOATS = ("due_day", "desired_retention")
 
-# A whole number and a number of JSON; true and false are none.
+# A whole number and a number in JSON, without booleans.
 _NUMBERS = {int: (int,), float: (int, float)}
 
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """What a user's collection is and how it was read.
+    """A collection's source, and how it was read.
 
-    source, sha256, kind: the file's name, its hash, and "colpkg", "apkg", "anki2" or "csv". name: for people to read.
-    day_start_s: epoch seconds at which day_offset 0 begins. timezone: "UTC+02:00" or an IANA name. elapsed: "published"
-    (elapsed_seconds from answer to answer) or "start" (to the moment the question was shown). grades: "as recorded",
-    "old scheduler, mapped", or the latter with "in part". fsrs_params: by preset, where there are any. counts: what
-    each rule of the import met. imported_at: ISO 8601 in UTC. last_review_s: epoch seconds of the last review; 0 in
-    folders of earlier versions.
+    Attributes:
+        source, sha256, kind: The file's name, its hash, and "colpkg", "apkg", "anki2" or "csv".
+        name: The person's name.
+        day_start_s: Epoch seconds at which day_offset 0 begins.
+        timezone: "UTC+02:00" or an IANA name.
+        rollover_hour: The hour at which days begin.
+        elapsed: "published" (elapsed_seconds from answer to answer) or "start" (to the moment the question was shown).
+        grades: "as recorded", "old scheduler, mapped", or the latter with "in part".
+        fsrs_params: FSRS parameters by preset.
+        counts: The number of entries that each rule of the import affected.
+        imported_at: ISO 8601 in UTC.
+        last_review_s: Epoch seconds of the last review; 0 in folders of earlier versions.
     """
 
     source: str
@@ -66,18 +72,21 @@ class CollectionInfo:
 
     @property
     def clock(self) -> DayClock:
-        """When its days begin."""
+        """The clock of the collection's days."""
         return DayClock(self.timezone, self.rollover_hour)
 
 
 @dataclass(frozen=True)
 class CardList:
-    """The cards that still exist, reviewed or not; all columns [cards], card_id ascending.
+    """The existing cards, reviewed or not, in columns [cards] by ascending card_id.
 
-    Ids int64 as in Anki. note (what it is known by), deck (full name, "A::B") and preset: str objects.
-    due_day float64: whole days in day_offset's count, NaN where none is set. interval_days int64.
-    desired_retention float64 in (0, 1). tags: of the note, str objects with a space before and after each tag; None
-    where they were not recorded.
+    Attributes:
+        card_id, note_id, deck_id: Anki's ids, int64.
+        note, deck, preset: Names as str objects: the note's text, the deck's full name "A::B", the preset.
+        due_day: Anki's due day as a day_offset, float64; NaN if unset.
+        interval_days: Anki's interval, int64.
+        desired_retention: float64 in (0, 1).
+        tags: The note's tags as str objects, with a space before and after each tag; None if not recorded.
     """
 
     card_id: Ints
@@ -99,7 +108,7 @@ class CardList:
 
 @dataclass(frozen=True)
 class Collection:
-    """One user's collection beside its reviews."""
+    """One user's collection besides its reviews."""
 
     user: int
     info: CollectionInfo
@@ -107,13 +116,13 @@ class Collection:
 
 
 def list_collections(root: Path) -> list[int]:
-    """The users of a folder that have a collection and are there whole, ascending; none in a plain dataset folder."""
+    """The users of a folder with a complete imported collection, ascending. A plain dataset has none."""
     names = (path.parent.name.removeprefix("user_id=") for path in root.glob("collection/user_id=*/info.json"))
     return sorted(int(name) for name in names if name.isdecimal() and has_revlog(root, int(name)))
 
 
 def write_collection(root: Path, collection: Collection) -> None:
-    """Write one user's names and facts; info.json comes last, so they are there whole or not at all."""
+    """Write a user's collection. info.json comes last, and marks it as complete."""
     folder = _folder(root, collection.user)
     columns = {name: column for name, column in vars(collection.cards).items() if column is not None}
     no_day = np.isnan(collection.cards.due_day)
@@ -124,20 +133,21 @@ def write_collection(root: Path, collection: Collection) -> None:
 
 
 def read_collection(root: Path, user: int) -> Collection:
-    """Read what `write_collection` wrote.
+    """Read a user's collection.
 
-    Raises HistoryError where the user has no collection there or it cannot be read, InputError where another version
-    wrote it.
+    Raises:
+        HistoryError: The user has no collection, or it is damaged.
+        InputError: Another version wrote it.
     """
     return Collection(user, read_info(root, user), _read_cards(_folder(root, user) / "cards.parquet"))
 
 
 def read_info(root: Path, user: int) -> CollectionInfo:
-    """The facts of a user's collection alone; errors as of `read_collection`."""
+    """Read the facts of a user's collection. Raises the errors of `read_collection`."""
     path = _folder(root, user) / "info.json"
     if not path.is_file():
-        hint = "import it with `rwkv import`; a plain dataset folder has no names"
-        raise HistoryError("The user has no collection there.", where=str(path), hint=hint)
+        hint = "import a collection with `rwkv import`; a plain dataset has no names"
+        raise HistoryError("The user has no collection.", where=str(path), hint=hint)
     try:
         with file_errors(path):
             stated = json.loads(path.read_text(encoding="utf-8"))
@@ -155,23 +165,24 @@ def read_info(root: Path, user: int) -> CollectionInfo:
         check_calendar(info.timezone, info.rollover_hour, info.day_start_s, info.last_review_s)
         return info
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HistoryError("The facts about a collection cannot be read.", where=str(path), got=str(error)) from error
+        raise HistoryError("The facts of a collection cannot be read.", where=str(path), got=str(error)) from error
 
 
 def day_of(info: CollectionInfo, epoch_s: float) -> int:
-    """The day_offset of a moment, by the collection's time zone and the hour at which its days begin."""
+    """The day_offset of a moment by the collection's clock."""
     return int(days_of(info, np.array([int(epoch_s // 1)]))[0])
 
 
 def days_of(info: CollectionInfo, epoch_s: Ints) -> Ints:
-    """The same of many moments [n]."""
+    """The day_offset of many moments [n]."""
     return info.clock.days(epoch_s) - info.clock.days(np.array([info.day_start_s]))[0]
 
 
 def review_times(root: Path, user: int) -> Ints:
-    """When each row of a user's revlog ended [rows], in epoch milliseconds.
+    """The end of each row of a user's revlog in epoch milliseconds, int64 [rows].
 
-    Raises HistoryError where the revlog has no review_time: it was not written by `rwkv import`.
+    Raises:
+        HistoryError: The revlog has no review_time, because `rwkv import` did not write it.
     """
     where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
     columns = read_columns(root, "revlogs", user, ("review_time",))
@@ -180,9 +191,7 @@ def review_times(root: Path, user: int) -> Ints:
     time_ms = integers(columns["review_time"], "review_time", where)
     strange = time_ms[(time_ms < EARLIEST_S * 1000) | (time_ms > LATEST_S * 1000)]
     if len(strange):
-        raise HistoryError(
-            "A review_time is in no calendar.", where=where, got=str(strange[0]), expected="milliseconds"
-        )
+        raise HistoryError("A review_time is out of range.", where=where, got=str(strange[0]), expected="milliseconds")
     return time_ms
 
 
@@ -199,16 +208,16 @@ def _read_cards(path: Path) -> CardList:
         present = (name for name in kind if name in table.column_names)
         columns |= {name: read(table[name], name, where) for name in present}
     if np.any(columns["card_id"][1:] <= columns["card_id"][:-1]):
-        raise HistoryError("Column card_id does not ascend.", where=where, expected="each card once")
+        raise HistoryError("Column card_id is not ascending.", where=where, expected="each card once")
     retention = columns["desired_retention"]
     if not np.all((retention > 0) & (retention <= 1)):
         got = str(retention[~((retention > 0) & (retention <= 1))][0])
-        raise HistoryError("A desired_retention is impossible.", where=where, got=got, expected="above 0, at most 1")
+        raise HistoryError("A desired_retention is out of range.", where=where, got=got, expected="above 0, at most 1")
     return CardList(**columns)
 
 
 def check_kinds(facts: Any) -> None:
-    """Raise TypeError, naming the field, where one of a dataclass holds something else than it says."""
+    """Check the values of a dataclass against its annotations. Raises TypeError, which names the field."""
     for field in fields(facts):
         value = getattr(facts, field.name)
         if not _is_a(value, field.type):
@@ -217,14 +226,14 @@ def check_kinds(facts: Any) -> None:
 
 
 def check_calendar(timezone: str, rollover_hour: int, *moments_s: int) -> None:
-    """Raise ValueError where there is no such zone or hour, or no calendar shows one of the moments."""
+    """Raise ValueError if the zone or hour is invalid, or a moment is out of range."""
     try:
         DayClock(timezone, rollover_hour)
     except InputError as error:
         raise ValueError(f"{error.what} {timezone!r:.80}, {rollover_hour} o'clock") from error
     strange = [epoch_s for epoch_s in moments_s if not EARLIEST_S <= epoch_s <= LATEST_S]
     if strange:
-        raise ValueError(f"no calendar shows {strange[0]} seconds since 1970")
+        raise ValueError(f"a moment is out of range: {strange[0]} seconds since 1970")
 
 
 def _is_a(value: object, kind: Any) -> bool:

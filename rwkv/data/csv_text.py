@@ -1,4 +1,4 @@
-"""Tables of text as people have them -> UTF-8 with its separator. What a file is, its contents say, never its name."""
+"""Decode CSV files of any encoding, separator and compression. The contents, not the name, decide the format."""
 
 import bz2
 import csv
@@ -15,10 +15,10 @@ from typing import IO, Any
 from rwkv.errors import InputError
 from rwkv.files import file_errors
 
-# Forty million reviews and more.
+# Enough for forty million reviews.
 MOST_BYTES = 2 << 30
 
-# What packed files begin with, and what unpacks them.
+# The first bytes of packed files, and their unpackers.
 _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
@@ -26,10 +26,10 @@ _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
 }
 _ZIP = b"PK\x03\x04"
 _UNPACKING_ERRORS = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-# Some of what zipfile raises is of Python's own kinds: of numbers and names that do not fit, or of a password.
+# zipfile also raises Python's own errors, for numbers and names out of range and for passwords.
 _ZIP_ERRORS = (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, LookupError)
 
-# Marks at the beginning, the longer ones first: UTF-32's begins with UTF-16's.
+# Byte order marks, the longer ones first: UTF-32's begins with UTF-16's.
 _MARKS = {
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\x00\x00": "utf-32-le",
@@ -38,7 +38,7 @@ _MARKS = {
     b"\xfe\xff": "utf-16-be",
 }
 _SEPARATORS, _USUAL_SEPARATORS = ",;\t|", ",\t"
-# A spreadsheet's own first line, which is no part of the table.
+# A spreadsheet's first line that names the separator.
 _STATED_SEPARATOR = "sep="
 TEXT_ENDINGS = (".csv", ".tsv", ".txt")
 _ENDINGS = {*TEXT_ENDINGS, ".gz", ".bz2", ".xz"}
@@ -46,15 +46,18 @@ _ENDINGS = {*TEXT_ENDINGS, ".gz", ".bz2", ".xz"}
 _OF_ANKI = (b"SQLite format 3\x00", _ZIP)
 _LONGEST_HEADER = 100_000
 _HEAD_BYTES = 4096
-# Control characters that no text has; the fields of Anki's notes are joined by the last of those that are left out.
+# Control characters that text does not contain. \x1f is excluded, because Anki joins a note's fields with it.
 _NO_TEXT = set(range(32)) - set(b"\t\n\r\f\x1a\x1f")
 
 
 @dataclass(frozen=True)
 class CsvText:
-    """names: of the columns, in lower case and without spaces around. rows: what follows the header, in UTF-8.
+    """A decoded CSV table.
 
-    notices: what was guessed.
+    Attributes:
+        names: The columns' names in lower case, stripped.
+        rows: The text after the header, in UTF-8.
+        notices: Guesses about the format.
     """
 
     where: str
@@ -65,16 +68,17 @@ class CsvText:
 
 
 def name_without_endings(path: Path) -> str:
-    """The file's name without .csv, .tsv.gz and the like."""
+    """The file's name without endings such as .csv and .tsv.gz."""
     while path.suffix.lower() in {*_ENDINGS, ".zip"}:
         path = path.with_suffix("")
     return path.name
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file, perhaps packed, begins as text does; an empty file does not.
+    """Whether a file, perhaps packed, is text.
 
-    Of other contents the name decides, so that damage of a text is told as such; but those of Anki are no text.
+    Files with other contents count as text by their name, so that damage is reported as such, except Anki's formats. An
+    empty file is not text.
     """
     start = _read(path, _HEAD_BYTES)
     if start.startswith(_OF_ANKI):
@@ -84,10 +88,15 @@ def is_text(path: Path) -> bool:
     return bool(start) and not _NO_TEXT & set(start)
 
 
-def read_csv_text(path: Path, known: Iterable[str]) -> CsvText:
-    """Read a table of text: packed or not, UTF-8, UTF-16, UTF-32 or of one byte a character, however it is separated.
+def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
+    """Read a CSV file, packed or not, in UTF-8, UTF-16, UTF-32 or a single-byte encoding.
 
-    known: names of columns, which tell the separator. Raises InputError where it is no text, or cannot be read.
+    Args:
+        path: The file.
+        column_names: Possible names of columns, by which the separator is recognised.
+
+    Raises:
+        InputError: The file is not text, or cannot be read.
     """
     where = str(path)
     data = _read(path, MOST_BYTES + 1)
@@ -100,17 +109,17 @@ def read_csv_text(path: Path, known: Iterable[str]) -> CsvText:
         separator = header[len(_STATED_SEPARATOR) :][:1]
         header, rows = _first_line(rows)
     if not header:
-        raise InputError("The file is empty.", where=where, expected="a header with the names of the columns, and rows")
+        raise InputError("The file is empty.", where=where, expected="a header with column names, and rows")
     if len(header) > _LONGEST_HEADER:
         raise InputError("The file has no header.", where=where, got=f"a first line of {len(header):,} characters")
-    separator = separator or _separator(header, set(known))
+    separator = separator or _separator(header, set(column_names))
     if separator not in _USUAL_SEPARATORS:
         notices += (f"the columns are separated by {separator!r}",)
     return CsvText(where, _names(header, separator), separator, rows, notices)
 
 
 def _read(path: Path, most: int) -> bytes:
-    """The first bytes of what a file holds, unpacked where it is packed."""
+    """The first bytes of a file, unpacked if it is packed."""
     longest = max(map(len, _PACKED))
     with file_errors(path), path.open("rb") as file:
         start = file.read(longest)
@@ -121,16 +130,16 @@ def _read(path: Path, most: int) -> bytes:
             data: bytes = (packed or file).read(most)
             return data
         except (*_UNPACKING_ERRORS, *_ZIP_ERRORS) as error:
-            what, hint = "The packed file is damaged or truncated.", "get it once more, or unpack it yourself"
+            what, hint = "The packed file is damaged or truncated.", "download it again, or unpack it yourself"
             raise InputError(what, where=str(path), got=str(error), hint=hint) from error
 
 
 def _text_in_zip(file: IO[bytes]) -> IO[bytes] | None:
-    """The only file of an archive, where it is named as a text: None also where the archive is damaged."""
+    """The only file of an archive if its name is that of a text; None otherwise, and if the archive is damaged."""
     try:
         archive = zipfile.ZipFile(file)
-        # macOS adds a folder of its own.
-        members = [of for of in archive.infolist() if not of.is_dir() and not of.filename.startswith("__MACOSX/")]
+        # macOS adds the folder __MACOSX.
+        members = [file for file in archive.infolist() if not (file.is_dir() or file.filename.startswith("__MACOSX/"))]
         if len(members) == 1 and members[0].filename.lower().endswith(TEXT_ENDINGS):
             return archive.open(members[0])
     except (*_ZIP_ERRORS, OSError):
@@ -140,30 +149,30 @@ def _text_in_zip(file: IO[bytes]) -> IO[bytes] | None:
 
 
 def _as_utf8(data: bytes, where: str) -> tuple[bytes, tuple[str, ...]]:
-    """(the text in UTF-8, what was guessed)."""
+    """The text in UTF-8, and guesses about its encoding."""
     mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
     encoding = _MARKS[mark] if mark else _encoding_by_look(data[:_HEAD_BYTES]) or "utf-8"
     data = data[len(mark) :]
-    guess = () if mark or encoding == "utf-8" else (f"the encoding is not stated: {encoding.upper()} is taken",)
+    guess = () if mark or encoding == "utf-8" else (f"the encoding is unknown; assuming {encoding.upper()}",)
     try:
         text = data.decode(encoding)
         return data if encoding == "utf-8" else text.encode(), guess
     except UnicodeError as error:
         if mark or encoding != "utf-8" or _NO_TEXT & set(data):
-            got = f"byte {getattr(error, 'start', 0) + 1} is no {encoding.upper()}"
-            hint = "save it as text in UTF-8"
-            raise InputError("The file is no text.", where=where, got=got, hint=hint) from error
+            got = f"byte {getattr(error, 'start', 0) + 1} is not {encoding.upper()}"
+            hint = "save the file as text in UTF-8"
+            raise InputError("The file is not text.", where=where, got=got, hint=hint) from error
     encoding = "windows-1252"
     try:
         text = data.decode(encoding)
     except UnicodeError:
         encoding = "latin-1"
         text = data.decode(encoding)
-    return text.encode(), (f"the text is no UTF-8: {encoding} is taken, so names may have wrong letters",)
+    return text.encode(), (f"the text is not UTF-8; assuming {encoding}, so names may have wrong letters",)
 
 
 def _encoding_by_look(start: bytes) -> str | None:
-    """The encoding of text whose every second byte is 0 at its beginning, or that begins with a mark."""
+    """The encoding of text that begins with a byte order mark, or with zeros in every second byte; else None."""
     marked = next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), None)
     if marked is not None or len(start) < 4:
         return marked
@@ -173,16 +182,16 @@ def _encoding_by_look(start: bytes) -> str | None:
 
 
 def _first_line(text: bytes) -> tuple[str, bytes]:
-    """(the first line that is not empty, what follows it)."""
+    """The first non-empty line, and the text after it."""
     text = text.lstrip(b"\r\n")
     ends = [place for place in (text.find(b"\n"), text.find(b"\r")) if place >= 0]
     end = min(ends, default=len(text))
     return text[:end].decode().strip("\r\n "), text[end:].lstrip(b"\r\n")
 
 
-def _separator(header: str, known: set[str]) -> str:
-    """That by which most columns have a known name."""
-    return max(_SEPARATORS, key=lambda separator: len(known & set(_names(header, separator))))
+def _separator(header: str, column_names: set[str]) -> str:
+    """The separator that gives the most columns with a known name."""
+    return max(_SEPARATORS, key=lambda separator: len(column_names & set(_names(header, separator))))
 
 
 def _names(header: str, separator: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The door to LMDB: opening, reading and atomic writing, with errors in words."""
+"""LMDB databases: opening, reading and atomic writing, with errors as messages. The only module that uses LMDB."""
 
 import errno
 import os
@@ -15,17 +15,21 @@ from rwkv.data.lmdb_file import check_lmdb_file
 from rwkv.errors import StoreError
 
 _MOST_READERS = 1024
-# In LMDB's lock.mdb; more than that, with its header, makes room for more readers.
+# The size of LMDB's lock.mdb with its default number of readers; a larger one has room for more.
 _BYTES_OF_A_READER = 64
 
 
 class Database:
-    """One LMDB environment.
+    """An LMDB environment.
 
-    size: upper bound of the file in bytes, nothing is allocated for it; size_key: the configuration key that gives it.
-    is_checked: whether this command has opened it before, so that its file need not be looked at again.
-    durable: whether what was put survives a failure of the power, for which every transaction waits for the disk.
-    Raises StoreError where the database is missing (readonly), damaged, or too small for what is written.
+    Args:
+        size: The largest size of the file in bytes. Nothing is reserved.
+        size_key: The configuration key of the size, for messages.
+        is_checked: Whether this command has checked the file before.
+        durable: Whether written data survives a power failure. Every transaction then waits for the disk.
+
+    Raises:
+        StoreError: The database is missing (readonly), damaged, or too small for the data.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class Database:
         self._size = size
         self._size_key = size_key
         if readonly and not _holds_something(path / "data.mdb"):
-            raise StoreError("There is no database.", where=str(path), hint=hint)
+            raise StoreError("The database does not exist.", where=str(path), hint=hint)
         if not is_checked:
             _check(path / "data.mdb", readonly)
         is_new = not (readonly or (path / "data.mdb").exists())
@@ -58,22 +62,22 @@ class Database:
                 sync=durable,
             )
         except (lmdb.Error, OSError) as error:
-            if is_new:  # what a full disk took of it would be a damaged database for ever
+            if is_new:  # after a full disk, remove the partial file, which would count as damaged
                 for name in ("data.mdb", "lock.mdb"):
                     (path / name).unlink(missing_ok=True)
-            hint = "see to the free space and the permissions, and run the command again"
+            hint = "check the free space and the permissions, and rerun the command"
             if not is_new:
-                hint = f"{hint}; or delete the folder, and run again the command that made it"
+                hint = f"{hint}; or delete the folder, and rerun the command that created it"
             raise StoreError("The database cannot be opened.", where=str(path), got=str(error), hint=hint) from error
 
     def get(self, key: str) -> bytes | None:
-        """The value of a key, or None."""
+        """Read the value of a key, or None."""
         with self._reading() as transaction:
             value = transaction.get(key.encode())
             return None if value is None else bytes(value)
 
     def head(self, key: str, size: int) -> bytes | None:
-        """The first bytes of the value of a key, or None; the others are not read."""
+        """Read only the first bytes of a key's value, or None."""
         with self._reading() as transaction:
             value = transaction.get(key.encode())
             return None if value is None else bytes(value[:size])
@@ -83,19 +87,19 @@ class Database:
             return transaction.cursor().set_key(key.encode())
 
     def put(self, items: Mapping[str, bytes]) -> None:
-        """Write all items in one transaction: after a kill either all or none are there."""
+        """Write items in one transaction. After a kill either all or none are stored."""
         with self._writing() as transaction:
             for key, value in items.items():
                 transaction.put(key.encode(), value)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Take away the items of these keys in one transaction."""
+        """Delete items in one transaction."""
         with self._writing() as transaction:
             for key in keys:
                 transaction.delete(key.encode())
 
     def put_first(self, key: str, value: bytes) -> bytes:
-        """Write an item unless there is one of that key, in one transaction; returns the value that is there then."""
+        """Write an item unless its key exists, in one transaction. Returns the stored value."""
         with self._writing() as transaction:
             if transaction.put(key.encode(), value, overwrite=False):
                 return value
@@ -108,21 +112,21 @@ class Database:
                 yield transaction
         except lmdb.MapFullError as error:
             raise StoreError(
-                "The database is full; what was written before is kept.",
+                "The database is full. Data written before is kept.",
                 where=str(self.path),
                 got=f"{self._size_key} = {self._size:_}",
-                hint=f"raise {self._size_key} and run the command again; it continues where it stopped",
+                hint=f"raise {self._size_key} and rerun to continue",
             ) from error
         except lmdb.Error as error:
             raise StoreError(
-                "The database cannot be written; what was written before is kept.",
+                "The database cannot be written. Data written before is kept.",
                 where=str(self.path),
                 got=str(error),
-                hint="see to the free space, and run the command again; it continues where it stopped",
+                hint="check the free space and rerun to continue",
             ) from error
 
     def __iter__(self) -> Iterator[str]:
-        """All keys in byte order; bytes that are no text, which only foreign databases hold, come escaped."""
+        """Iterate over the keys in byte order. Bytes that are not UTF-8, from foreign databases, are escaped."""
         with self._reading() as transaction:
             for key in transaction.cursor().iternext(values=False):
                 yield bytes(key).decode(errors="backslashreplace")
@@ -148,9 +152,9 @@ class Database:
 
 
 def _allocate(file: Path, size: int) -> None:
-    """Give a file that LMDB maps its place on the disk, for a full one would end the process.
+    """Allocate the disk space of a file that LMDB maps, because a full disk would kill the process later.
 
-    Where the file cannot be written to, LMDB is to judge. Raises OSError where the disk is full.
+    A file that cannot be opened is left to LMDB. Raises OSError if the disk is full.
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
@@ -163,15 +167,15 @@ def _allocate(file: Path, size: int) -> None:
 
 
 def _holds_something(file: Path) -> bool:
-    """Whether a database was begun in the file; an empty one is what a full disk or a kill leaves."""
+    """Whether the file has any contents. A full disk or a kill leaves it empty."""
     return file.is_file() and file.stat().st_size > 0
 
 
 def _check(file: Path, readonly: bool) -> None:
-    """Raise StoreError where LMDB would end the process, or wait for ever."""
+    """Raise StoreError for a file with which LMDB would crash or hang."""
     try:
         if file.exists() and not file.is_file():
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         check_lmdb_file(file, to_write=not readonly)
     except FileNotFoundError:
         return
@@ -179,16 +183,16 @@ def _check(file: Path, readonly: bool) -> None:
         raise StoreError("The database cannot be opened.", where=str(file.parent), got=str(error)) from error
     except ValueError as error:
         raise StoreError(
-            "The database cannot be opened: its file is damaged or cut short.",
+            "The database cannot be opened: its file is damaged or truncated.",
             where=str(file),
             got=str(error),
-            hint="put back a copy of it, or delete its folder and run again the command that made it",
+            hint="restore a backup, or delete the folder and rerun the command that created it",
         ) from error
 
 
 @dataclass(frozen=True)
 class DatabasePlace:
-    """Where a database lies, the most bytes it may take and the key that says so, and the command that makes it."""
+    """The place of a database: its path, its largest size with the configuration key, and the command that fills it."""
 
     path: Path
     size: int
@@ -196,12 +200,12 @@ class DatabasePlace:
     made_by: str
 
     def open(self, is_checked: bool = False) -> Database:
-        """Open it for reading. Raises StoreError where it is missing or damaged. is_checked: see Database."""
+        """Open it for reading. Raises StoreError if it is missing or damaged. is_checked: see Database."""
         hint = f"run `{self.made_by}` first"
         return Database(self.path, self.size, self.size_key, readonly=True, hint=hint, is_checked=is_checked)
 
     def shared(self) -> Database:
-        """The same, but open once and for all in this worker process: LMDB forbids to open a database twice."""
+        """Open it once per worker process, because LMDB forbids opening a database twice."""
         key = self.path.resolve()
         if key not in _shared:
             _shared[key] = self.open()

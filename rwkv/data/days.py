@@ -1,4 +1,4 @@
-"""Moments -> numbers of days, where a day begins at the rollover hour of a time zone."""
+"""Day numbers of moments, where a day begins at the rollover hour of a time zone."""
 
 import re
 import zoneinfo
@@ -13,20 +13,25 @@ from rwkv.vocab import SECONDS_PER_DAY
 
 SECONDS_PER_HOUR = 3600
 
-# Moments that calendars can show, and a thousand years after them.
+# The range of supported moments, in epoch seconds.
 EARLIEST_S, LATEST_S = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (100, 9000))
 
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 
-# Offsets from UTC are looked up once for each quarter of an hour: no zone changes at other moments.
+# Offsets from UTC are looked up once for each quarter of an hour, because zones only change at these moments.
 _QUARTER_S = 900
 
 
 @dataclass(frozen=True)
 class DayClock:
-    """When days begin. timezone: "UTC+02:00", the same all year as Anki counts, or an IANA name, with its summer time.
+    """The beginning of days.
 
-    Raises InputError where there is no such zone or hour.
+    Attributes:
+        timezone: "UTC+02:00", constant all year as in Anki, or an IANA name with its summer time.
+        rollover_hour: 0 to 23.
+
+    Raises:
+        InputError: The zone or hour is invalid.
     """
 
     timezone: str
@@ -34,26 +39,26 @@ class DayClock:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rollover_hour <= 23:
-            what, hint = "There is no such hour for a day to begin.", "choose one with --rollover"
+            what, hint = "The hour at which days begin is invalid.", "choose one with --rollover"
             raise InputError(what, got=str(self.rollover_hour), expected="0 to 23", hint=hint)
         utc_offsets(np.array([0]), self.timezone)
 
     def days(self, epoch_s: Ints) -> Ints:
-        """The number of the day of each moment [n], the date on the wall counted from 1970-01-01."""
+        """The day number of each moment [n]: local dates, counted from 1970-01-01."""
         offset_s = utc_offsets(epoch_s, self.timezone) - self.rollover_hour * SECONDS_PER_HOUR
         return (epoch_s + offset_s) // SECONDS_PER_DAY
 
     def date(self, epoch_s: float) -> date:
-        """The date of the day of a moment: before the rollover hour that of the day before."""
+        """The date of a moment's day; before the rollover hour, that of the previous day."""
         return date.fromordinal(_UNIX_EPOCH + int(self.days(np.array([int(epoch_s // 1)]))[0]))
 
     def day_start_s(self, epoch_s: int) -> int:
-        """Epoch seconds at which the day of a moment begins."""
+        """The epoch seconds at which a moment's day begins."""
         number = int(self.days(np.array([epoch_s]))[0])
         return int(epoch_of(datetime(1970, 1, 1) + timedelta(number, hours=self.rollover_hour), self.timezone))
 
     def later(self, epoch_s: float, days: int) -> float:
-        """The moment so many days later at which clocks show the same time, or an hour beside it where they skip it."""
+        """The moment `days` days later with the same local time, or shifted by an hour if the clock skips it."""
         local = local_time(epoch_s, self.timezone).replace(tzinfo=None) + timedelta(days)
         number = self.days(np.array([int(epoch_s // 1)]))[0] + days
         first, second = (epoch_of(local, self.timezone, fold) for fold in (0, 1))
@@ -61,11 +66,11 @@ class DayClock:
 
 
 def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
-    """Seconds east of UTC [n] at each moment. Raises InputError for what is no zone, or a moment of no calendar."""
+    """Seconds east of UTC [n] at each moment. Raises InputError for an invalid zone or a moment out of range."""
     strange = epoch_s[(epoch_s < EARLIEST_S) | (epoch_s > LATEST_S)]
     if len(strange):
         got, expected = f"{strange[0]} seconds since 1970", "the years 100 to 9000"
-        raise InputError("A moment is in no calendar.", got=got, expected=expected)
+        raise InputError("A moment is out of range.", got=got, expected=expected)
     fixed = _fixed_offset(timezone)
     if fixed is not None:
         return np.full(len(epoch_s), fixed)
@@ -76,15 +81,21 @@ def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
 
 
 def local_time(epoch_s: float, timezone: str) -> datetime:
-    """What clock and calendar show at a moment in a time zone. Raises InputError as `utc_offsets`."""
+    """The local date and time of a moment. Raises the errors of `utc_offsets`."""
     return datetime.fromtimestamp(epoch_s + int(utc_offsets(np.array([int(epoch_s)]), timezone)[0]), UTC)
 
 
 def epoch_of(local: datetime, timezone: str, fold: int = 0) -> float:
-    """Epoch seconds at which clock and calendar of a time zone show `local`, which has no zone itself.
+    """The epoch seconds of a local date and time.
 
-    fold: 0 the first time, 1 the second time where clocks are set back. What clocks skip lies as much after the change
-    (0) or before it (1), as in PEP 495. Raises InputError for what is no zone.
+    Args:
+        local: A date and time without a zone.
+        timezone: The time zone.
+        fold: 0 or 1 for the first or second occurrence when clocks are set back. A skipped time is shifted after (0) or
+            before (1) the change, as in PEP 495.
+
+    Raises:
+        InputError: The zone is invalid.
     """
     fixed = _fixed_offset(timezone)
     if fixed is not None:
@@ -93,14 +104,14 @@ def epoch_of(local: datetime, timezone: str, fold: int = 0) -> float:
 
 
 def name_of_offset(seconds_east: int) -> str:
-    """ "UTC+02:00" of 7200."""
+    """The name of an offset: "UTC+02:00" for 7200."""
     sign = "-" if seconds_east < 0 else "+"
     hours, minutes = divmod(abs(seconds_east) // 60, 60)
     return f"UTC{sign}{hours:02}:{minutes:02}"
 
 
 def _fixed_offset(timezone: str) -> int | None:
-    """Seconds east of UTC of "UTC" or "UTC+02:00"; None where it is a zone's name, or none."""
+    """Seconds east of UTC for "UTC" or "UTC+02:00"; None for other names."""
     match = re.fullmatch(r"UTC(?:([+-])(\d\d):(\d\d))?", timezone)
     if not match:
         return None
@@ -116,7 +127,7 @@ def _zone(timezone: str) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         expected = "UTC, UTC+02:00, or a name such as Europe/Berlin"
-        raise InputError("There is no such time zone.", got=repr(timezone), expected=expected) from error
+        raise InputError("The time zone is unknown.", got=repr(timezone), expected=expected) from error
 
 
 def _offset(zone: zoneinfo.ZoneInfo, epoch_s: int) -> int:

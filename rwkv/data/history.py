@@ -1,4 +1,4 @@
-"""One user's review history, and the integer columns that follow from it (spec 1 and 3)."""
+"""A user's review history, and the integer columns derived from it (spec 1 and 3)."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,7 @@ from rwkv.vocab import SECONDS_PER_DAY
 
 @dataclass(frozen=True)
 class CardTable:
-    """Where each card belongs. All arrays [cards], indexed by card; ids are dense, in order of first appearance."""
+    """Note, deck and preset of each card, in arrays [cards]. Ids are dense, in order of first appearance."""
 
     note: Int32s
     deck: Int32s
@@ -24,11 +24,13 @@ class CardTable:
 
 @dataclass(frozen=True)
 class RevlogTable:
-    """The reviews of one user in time order, checked, as recorded. All columns [R].
+    """The recorded reviews of a user in time order, in columns [R].
 
-    review_th is the 1-based row number in the revlog as read; it has gaps where rows were dropped. card is dense in
-    order of first appearance. elapsed_days and elapsed_s are -1 on a card's first review. missing_notes: "own" or
-    "published", see `shares_note_code`.
+    Attributes:
+        review_th: The 1-based row number in the revlog, with gaps where rows were dropped.
+        card: The card, dense in order of first appearance.
+        elapsed_days, elapsed_s: Time since the card's previous review; -1 for its first.
+        missing_notes: "own" or "published"; see `shares_note_code`.
     """
 
     user: int
@@ -46,15 +48,15 @@ class RevlogTable:
 
     @property
     def shares_note_code(self) -> Bools:
-        """Which cards' notes [cards] share one identity code: none, or, of "published", all that are missing.
+        """Whether each card's note shares a common identity code, bool [cards]: missing notes if "published".
 
-        The published code makes codes from ids in int32, into which none of its stand-ins for missing notes fits.
+        The published code computes codes from ids in int32, and its placeholders for missing notes overflow.
         """
         return self.cards.note_missing if self.missing_notes == "published" else np.zeros(len(self.cards.note), bool)
 
     @property
     def note_code(self) -> Int32s:
-        """By card [cards], the note whose identity code its note has: its own, or the first of those that share one."""
+        """The note whose identity code each card's note has [cards]: itself, or the first that shares the code."""
         shared = self.shares_note_code
         return np.where(shared, self.cards.note[shared.argmax()], self.cards.note) if shared.any() else self.cards.note
 
@@ -62,7 +64,7 @@ class RevlogTable:
         return len(self.review_th)
 
     def part(self, rows: slice) -> "RevlogTable":
-        """Some of the reviews, of the same cards."""
+        """Some of the reviews, with all cards."""
         columns: dict[str, Any] = {
             name: column[rows] for name, column in vars(self).items() if isinstance(column, np.ndarray)
         }
@@ -71,9 +73,9 @@ class RevlogTable:
 
 @dataclass(frozen=True)
 class ReviewContext:
-    """What the past of a user says at each review, in integers: all that the features of a row need. All columns [R].
+    """The integer columns [R] from which the features of a row are computed.
 
-    Source: spec 3, columns 1 to 24. The recurrent form makes the same columns one review at a time.
+    The recurrent form computes the same columns for one review at a time. Source: spec 3, columns 1 to 24.
     """
 
     elapsed_days: Ints
@@ -95,7 +97,7 @@ class ReviewContext:
 
 @dataclass(frozen=True)
 class CardOrder:
-    """The reviews of each card side by side. previous / following [R]: row of the card's neighbouring review, or -1."""
+    """The reviews grouped by card. previous, following [R]: the row of the card's neighbouring review, or -1."""
 
     order: Ints
     is_start: Bools
@@ -104,7 +106,7 @@ class CardOrder:
 
 
 def order_by_card(card: AnyInts) -> CardOrder:
-    """Sort reviews by (card, time): `order` [R] lists rows, `is_start` [R] marks the first of each card in it."""
+    """Sort reviews by card and time. `order` [R] are rows, and `is_start` [R] marks the first row of each card."""
     order = np.argsort(card, kind="stable")
     grouped = card[order]
     is_start = np.ones(len(card), bool)
@@ -117,7 +119,7 @@ def order_by_card(card: AnyInts) -> CardOrder:
 
 
 def cumsum_by_group(values: Ints, is_start: Bools) -> Ints:
-    """Running sum [n] of `values` that begins again wherever `is_start`."""
+    """The running sum [n] of `values`, which restarts where `is_start` is set."""
     total = np.cumsum(values)
     before = total - values
     starts = np.flatnonzero(is_start)
@@ -125,7 +127,7 @@ def cumsum_by_group(values: Ints, is_start: Bools) -> Ints:
 
 
 def review_context(table: RevlogTable, cards: CardOrder) -> ReviewContext:
-    """Derive the integer columns of every review from the user's whole history."""
+    """Compute the integer columns of every review from the whole history."""
     rows = np.arange(len(table))
     seen = cards.previous >= 0
     is_new = table.elapsed_days == -1
@@ -160,10 +162,10 @@ def review_context(table: RevlogTable, cards: CardOrder) -> ReviewContext:
 
 
 def estimated_times(table: RevlogTable) -> Ints:
-    """Seconds [R] since the start of day_offset 0, ascending: the earliest that the record allows.
+    """The earliest possible times of the reviews, in ascending seconds [R] since the start of day_offset 0.
 
-    A review is on its day, after the one before it, and elapsed_s after its card's review before. Exact as far as the
-    intervals reach to the start of a day; an error is of hours, never of days.
+    A review is on its day, after the previous one, and elapsed_s after the card's previous review. An estimate may be
+    wrong by hours, but not by days.
     """
     previous = order_by_card(table.card).previous.tolist()
     starts = (table.day_offset.astype(np.int64) * SECONDS_PER_DAY).tolist()
@@ -177,9 +179,10 @@ def estimated_times(table: RevlogTable) -> Ints:
 
 
 def number_by_appearance(ids: npt.NDArray[np.generic]) -> tuple[Ints, Ints]:
-    """Renumber ids 0, 1, ... in order of first appearance.
+    """Renumber ids as 0, 1, ... in order of first appearance.
 
-    Returns (numbers [n], position of the first appearance of each number [distinct]).
+    Returns:
+        The numbers [n], and the position of the first appearance of each number [distinct].
     """
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     by_appearance = np.argsort(first)

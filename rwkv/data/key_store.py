@@ -1,4 +1,4 @@
-"""The database of benchmark keys, beside one another under several prefixes (spec 2)."""
+"""The database of benchmark keys, which holds several sets under different prefixes (spec 2)."""
 
 import json
 import re
@@ -13,26 +13,27 @@ from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.stored_bytes import TORCH_MAGIC, decoding, is_sealed, read_int32_tensor, seal, unseal
 from rwkv.errors import StoreError
 
-# Of values without a checksum, as they were written once.
+# The first bytes of values without a checksum, from an earlier version.
 _UNSEALED_MAGIC = b"rwkvkey1"
 _VERSION = 1
 _NAMES = ("review_ths", "rmse_bins")
 _COMMAND = "python -m rwkv.find_equalize_test_reviews"
-_MAKE_AGAIN = f"give another prefix or path, and run `{_COMMAND}` again"
+_MAKE_AGAIN = f"choose another prefix or path, and rerun `{_COMMAND}`"
 
 
 @dataclass(frozen=True)
 class KeySettings:
-    """Which keys a prefix holds."""
+    """The settings of the keys under a prefix."""
 
     short: bool
     secs: bool
 
 
 class KeyStore:
-    """Reads and writes the keys under one prefix. Values of the published form are read too.
+    """Reads and writes the keys under one prefix. It also reads values in the published format.
 
-    Raises StoreError if the keys were made by another version.
+    Raises:
+        StoreError: Another version wrote the keys.
     """
 
     def __init__(self, database: Database, prefix: str) -> None:
@@ -44,7 +45,7 @@ class KeyStore:
             raise StoreError(
                 "The keys under this prefix are damaged or of another version.",
                 where=self._where,
-                got="keys without a note of their kind",
+                got="keys without settings",
                 hint=_MAKE_AGAIN,
             )
 
@@ -54,7 +55,7 @@ class KeyStore:
 
     def _settings(self, meta: bytes) -> KeySettings:
         with decoding(
-            "These are no keys, or keys of another version.", self._where, f"version {_VERSION}", _MAKE_AGAIN
+            "The database has no keys, or keys of another version.", self._where, f"version {_VERSION}", _MAKE_AGAIN
         ):
             fields = json.loads(meta)
             if "settings" not in fields or fields["version"] != _VERSION:
@@ -62,34 +63,34 @@ class KeyStore:
             return KeySettings(**fields["settings"])
 
     def begin(self, settings: KeySettings) -> None:
-        """Start writing, or go on. Raises StoreError if the prefix holds keys of other settings."""
+        """Start or continue writing. Raises StoreError if the prefix has keys with other settings."""
         if self.settings is None:
             meta = {"version": _VERSION, "settings": vars(settings)}
             self.settings = self._settings(self.database.put_first(self._meta_key(), json.dumps(meta).encode()))
         if self.settings != settings:
             raise StoreError(
-                f"Keys of another kind are stored under LABEL_FILTER_KEY_PREFIX {self.prefix!r}.",
+                f"LABEL_FILTER_KEY_PREFIX {self.prefix!r} has keys with other settings.",
                 where=str(self.database.path),
                 got=f"SHORT = {settings.short}, SECS = {settings.secs}",
                 expected=f"SHORT = {self.settings.short}, SECS = {self.settings.secs}",
-                hint="give these keys a prefix of their own",
+                hint="choose another prefix for these keys",
             )
 
     def check_begun(self) -> None:
-        """Raise StoreError if keys under this prefix were never looked for, of any user."""
+        """Raise StoreError if no user's keys were searched for under this prefix."""
         if self.settings is None and not self._is_published():
-            raise StoreError("There are no keys under this prefix.", where=self._where, hint=f"run `{_COMMAND}` first")
+            raise StoreError("The prefix has no keys.", where=self._where, hint=f"run `{_COMMAND}` first")
 
     def has(self, user: int) -> bool:
-        """Whether the user's keys were looked for. Raises StoreError where half of what is stored of him is lost."""
+        """Whether the user's keys were searched for. Raises StoreError if only half of the entry exists."""
         halves = {self._key(user, name) in self.database for name in _NAMES}
         with self._decoding(user):
             if len(halves) > 1:
-                raise ValueError("the reviews or their bins are lost")
+                raise ValueError("the reviews or their bins are missing")
         return halves.pop()
 
     def write(self, keys: dict[int, BenchmarkKeys]) -> None:
-        """Store the keys of whole users, also of those who have none, in one transaction."""
+        """Store the keys of users in one transaction, also of users without keys."""
         items = {
             self._key(user, name): getattr(of_user, name).astype("<i4").tobytes()
             for user, of_user in keys.items()
@@ -98,10 +99,13 @@ class KeyStore:
         self.database.put({key: seal(key, content) for key, content in items.items()})
 
     def read(self, user: int) -> BenchmarkKeys:
-        """The user's keys, possibly none.
+        """Read a user's keys, which may be empty.
 
-        Raises StoreError for a user whose keys were never looked for, or are damaged. A database of the published form
-        cannot tell users of the first kind from those without keys; it gives none.
+        The published format does not distinguish users without keys from users that were not searched for; both have
+        no keys.
+
+        Raises:
+            StoreError: The user's keys are damaged, or were not searched for.
         """
         if not self.has(user):
             if self.settings is None and self._is_published():
@@ -118,12 +122,12 @@ class KeyStore:
         return BenchmarkKeys(review_ths, rmse_bins)
 
     def _is_published(self) -> bool:
-        """Whether published keys lie under this very prefix."""
+        """Whether this prefix has keys in the published format."""
         value = self._some_value()
         return value is not None and value.startswith(TORCH_MAGIC)
 
     def _some_value(self) -> bytes | None:
-        """What lies under this very prefix, of one user: the number follows it directly."""
+        """A value of one user under exactly this prefix, where the user's number follows directly."""
         for key in self.database:
             if key.startswith(self.prefix) and key.removeprefix(self.prefix).split("_", 1)[0].isdigit():
                 return self.database.get(key)
@@ -153,10 +157,7 @@ class KeyStore:
 
 
 def delete_prefix(database: Database, prefix: str) -> int:
-    """Take away the keys of all users under one prefix, also damaged ones, and the note of their kind.
-
-    Returns how many entries there were.
-    """
+    """Delete all keys under a prefix, also damaged ones, and their settings. Returns the number of entries."""
     names = f"meta|[0-9]+_({'|'.join(_NAMES)})"
     keys = [key for key in database if key.startswith(prefix) and re.fullmatch(names, key.removeprefix(prefix))]
     database.delete(keys)

@@ -1,4 +1,4 @@
-"""Which reviews the benchmark counts, and their RMSE bins (spec 2)."""
+"""The reviews that the benchmark counts, and their RMSE bins (spec 2)."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from rwkv.vocab import SECONDS_PER_DAY
 MAX_REVIEWS_OF_A_CARD = 128
 TEST_SPLITS = 5
 
-# Step 9: a group's rare intervals are removed until this share, and at least this number, of its reviews is reached.
+# Step 9 removes a group's rare intervals until this share, and at least this number, of its reviews is removed.
 _OUTLIER_SHARE = 0.05
 _OUTLIER_COUNT = 20
-# So many cards with the same first rating or fewer lose all their second reviews there.
+# If at most this many cards have the same first rating, all their second reviews are removed.
 RARE_CARDS = _OUTLIER_COUNT - 1
-# Longer intervals go too, whether they are rare or not.
+# Longer intervals are removed, too.
 LONGEST_DAYS, LONGEST_DAYS_AFTER_EASY = 100, 365
 _RARE_INTERVAL = 6
 _EASY = 4
@@ -25,7 +25,7 @@ _EASY = 4
 
 @dataclass(frozen=True)
 class BenchmarkKeys:
-    """Reviews in review_th order and the bin of each: review_ths, rmse_bins int32 [n]."""
+    """The counted reviews. review_ths: ascending, int32 [n]. rmse_bins: the bin of each, int32 [n]."""
 
     review_ths: Int32s
     rmse_bins: Int32s
@@ -34,7 +34,7 @@ class BenchmarkKeys:
         return len(self.review_ths)
 
     def mark(self, review_th: Int32s) -> Bools:
-        """Which of the given reviews are among the keys."""
+        """Whether each of the given reviews is a key."""
         return np.isin(review_th, self.review_ths)
 
 
@@ -43,7 +43,7 @@ NO_KEYS = BenchmarkKeys(np.empty(0, np.int32), np.empty(0, np.int32))
 
 @dataclass
 class _Frame:
-    """Reviews ordered by (card, time), shrinking from step to step. All columns have one entry a remaining review."""
+    """The remaining reviews after a step, by card and time."""
 
     row: Ints
     card: Int32s
@@ -61,7 +61,7 @@ class _Frame:
         return is_start
 
     def count(self, values: Bools | None = None) -> Ints:
-        """Running count within each card of the rows where `values` holds, this row included (all rows if None)."""
+        """The running count within each card of rows where `values` is set, or of all rows, up to and with the row."""
         ones = np.ones(len(self.card), np.int64) if values is None else values.astype(np.int64)
         return cumsum_by_group(ones, self.starts())
 
@@ -71,9 +71,16 @@ class _Frame:
 
 
 def benchmark_keys(table: RevlogTable, short: bool, secs: bool) -> BenchmarkKeys:
-    """The test reviews of a user: the last five sixths of the candidates, scikit-learn's TimeSeriesSplit(n_splits=5).
+    """Find the reviews of a user that the benchmark counts.
 
-    short: same-day reviews count. secs: intervals are fractional days. Source: spec 2, step 12.
+    These are the last five sixths of the candidates, as by scikit-learn's TimeSeriesSplit(n_splits=5).
+
+    Args:
+        table: The history.
+        short: Whether same-day reviews count.
+        secs: Whether intervals are fractional days.
+
+    Source: spec 2, step 12.
     """
     candidates = candidate_reviews(table, short, secs)
     first = folds_of(len(candidates))[0].start
@@ -81,10 +88,10 @@ def benchmark_keys(table: RevlogTable, short: bool, secs: bool) -> BenchmarkKeys
 
 
 def folds_of(candidates: int) -> list[slice]:
-    """The five parts of so many candidates that are tested, each by what was learnt from all candidates before it.
+    """The five test sets of n candidates, each for a model trained on all candidates before it.
 
-    Equal to the test sets of scikit-learn's TimeSeriesSplit(5); of fewer than six candidates they are empty. The
-    first sixth is never tested. Source: spec 2, step 12.
+    Equal to the test sets of scikit-learn's TimeSeriesSplit(5). The first sixth is never tested. With fewer than six
+    candidates the sets are empty. Source: spec 2, step 12.
     """
     fold = candidates // (TEST_SPLITS + 1)
     starts = range(candidates - TEST_SPLITS * fold, candidates, fold) if fold else [candidates] * TEST_SPLITS
@@ -92,7 +99,7 @@ def folds_of(candidates: int) -> list[slice]:
 
 
 def candidate_reviews(table: RevlogTable, short: bool, secs: bool) -> BenchmarkKeys:
-    """All reviews of a user that the benchmark could test, with their bins (spec 2, steps 1 to 11)."""
+    """The candidate reviews of a user, with their bins (spec 2, steps 1 to 11)."""
     frame = _ordered_rows(table, short)
     interval = frame.t_secs if secs else frame.t_days
     lapsed = (frame.rating == 1) & (secs | (frame.t_days > 0))
@@ -115,7 +122,7 @@ def candidate_reviews(table: RevlogTable, short: bool, secs: bool) -> BenchmarkK
 
 
 def _ordered_rows(table: RevlogTable, short: bool) -> _Frame:
-    """Steps 1 to 4: by (card, time), the first 128 of each card, same-day rows only if `short`."""
+    """Steps 1 to 4: sort by card and time, keep the first 128 of each card, and same-day rows only if `short`."""
     row = np.argsort(table.card, kind="stable")
     elapsed_days = table.elapsed_days[row].astype(np.int64)
     frame = _Frame(
@@ -131,7 +138,7 @@ def _ordered_rows(table: RevlogTable, short: bool) -> _Frame:
 
 
 def _without_outliers(repetition: Ints, interval: Ints, first_rating: Ints) -> Bools:
-    """Step 9, first part: which rows remain once each group's rare second intervals are removed."""
+    """Step 9, first part: whether each row remains after removing rare second intervals."""
     usable = np.ones(len(interval), bool)
     for rating in np.unique(first_rating):
         group = np.flatnonzero((repetition == 2) & (first_rating == rating))
@@ -143,7 +150,7 @@ def _without_outliers(repetition: Ints, interval: Ints, first_rating: Ints) -> B
 
 
 def _outlier_intervals(interval: Ints, longest: int) -> list[int]:
-    """The intervals to remove from one group: the rarest first, of equally rare ones the longest first."""
+    """The intervals to remove from one group, the rarest first, and the longest first among equally rare ones."""
     values, counts = np.unique(interval, return_counts=True)
     limit = max(_OUTLIER_SHARE * len(interval), _OUTLIER_COUNT)
     removed, removed_rows = [], 0
@@ -156,7 +163,7 @@ def _outlier_intervals(interval: Ints, longest: int) -> list[int]:
 
 
 def _continuous(card: Int32s, repetition: Ints, usable: Bools) -> Bools:
-    """Step 9, second part: per card, the usable rows up to the first gap in `repetition`."""
+    """Step 9, second part: the usable rows of each card up to the first gap in `repetition`."""
     row = np.flatnonzero(usable)
     is_start = np.ones(len(row), bool)
     is_start[1:] = card[row[1:]] != card[row[:-1]]
@@ -168,9 +175,15 @@ def _continuous(card: Int32s, repetition: Ints, usable: Bools) -> Bools:
 
 
 def rmse_bins(lapses: npt.ArrayLike, interval_days: npt.ArrayLike, repetition: npt.ArrayLike) -> Int32s:
-    """Number the bins of reviews.
+    """Assign reviews to the bins of RMSE(bins).
 
-    lapses >= 0, interval_days > 0, repetition >= 1: [n]. Returns int32 [n], numbered in order of first appearance.
+    Args:
+        lapses: Lapses before the review, 0 or more [n].
+        interval_days: Days since the card's previous review, above 0 [n].
+        repetition: The number of the review, from 1 [n].
+
+    Returns:
+        Bin numbers int32 [n], in order of first appearance.
     """
     lapses = np.asarray(lapses, np.float64)
     with np.errstate(divide="ignore"):

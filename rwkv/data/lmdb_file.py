@@ -1,6 +1,6 @@
-"""Checks the file of an LMDB database before LMDB maps it: LMDB trusts every byte, and a damaged one ends the process.
+"""Check the file of an LMDB database before LMDB maps it, because LMDB crashes on damaged files.
 
-After it every page, key and value that LMDB can come upon lies within the file. What values hold is not looked at.
+The check ensures that every page, key and value that LMDB can reach is inside the file. It does not read the values.
 Layout: LMDB 0.9, mdb.c, in the byte order of the machine.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_META = struct.Struct("=10xH4xII16x")  # of a page, its flags; then magic and version
+_META = struct.Struct("=10xH4xII16x")  # the page's flags, magic, version
 _TREE = struct.Struct("=IHHQQQQQ")  # pad, flags, depth; branch, leaf and overflow pages; entries, root
 _LAST = struct.Struct("=QQ")  # last page, transaction
-_PAGE = struct.Struct("=Q2xHHH")  # number, flags, lower and upper end of the free part
-_RUN = struct.Struct("=Q2xHI")  # of pages that hold one value: number of the first, flags, how many
+_PAGE = struct.Struct("=Q2xHHH")  # number, flags, lower and upper end of the free space
+_RUN = struct.Struct("=Q2xHI")  # pages of one value: number of the first, flags, count
 _NODE = struct.Struct("=HHHH")  # low and high half of a size or page, flags, size of the key
 _NUMBER = struct.Struct("=Q")
 
@@ -32,7 +32,7 @@ _PAGE_SIZES = [1 << power for power in range(9, 17)]
 
 @dataclass(frozen=True)
 class _Tree:
-    """How one of the two trees is described: the free pages by transaction, or the entries."""
+    """The header of one of the two trees: free pages by transaction, or entries."""
 
     flags: int
     depth: int
@@ -42,7 +42,7 @@ class _Tree:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The newest state of the database: its pages, up to `last`, and trees."""
+    """The newest state of the database: its trees, and its pages up to `last`."""
 
     page_size: int
     transaction: int
@@ -53,7 +53,7 @@ class _Snapshot:
 
 @dataclass(frozen=True)
 class _Value:
-    """An entry of a tree: its value takes size bytes at position in the file. is_mark: only a key between two pages."""
+    """An entry of a tree, whose value has `size` bytes at `position`. is_mark: it is only a key between two pages."""
 
     key: bytes
     position: int
@@ -62,17 +62,20 @@ class _Value:
 
 
 def check_lmdb_file(path: Path, to_write: bool) -> None:
-    """Raise ValueError, with what is wrong and where, unless LMDB can read the file; to_write: and write it.
+    """Check that LMDB can read a file, and write it if `to_write`.
 
-    A file that another process writes meanwhile is checked anew. An empty one, or one of another version, is left to
-    LMDB. Raises OSError where the file cannot be read.
+    A file that another process changes meanwhile is checked again. Empty files and other versions are left to LMDB.
+
+    Raises:
+        ValueError: The file is damaged. The error names the problem and its place.
+        OSError: The file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
         while (snapshot := _newest(_File(file.fileno()))) is not None:
             try:
                 _check(_Pages(_File(file.fileno()), snapshot), snapshot, to_write)
             except ValueError:
-                # A page may be used anew as soon as the transaction after it is done.
+                # A page may be reused as soon as the next transaction is done.
                 if _newest(_File(file.fileno())) == snapshot:
                     raise
             else:
@@ -89,7 +92,7 @@ def _check(pages: "_Pages", snapshot: _Snapshot, to_write: bool) -> None:
 
 
 class _File:
-    """Reads by position, and never beyond the end as it was."""
+    """Reads by position, and never beyond the file's initial end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -97,7 +100,7 @@ class _File:
 
     def read(self, position: int, size: int) -> bytes:
         if position + size > self.size:
-            raise ValueError(f"the file ends at byte {self.size}, and its contents at {position + size} or later")
+            raise ValueError(f"the file ends at byte {self.size}, but its contents at {position + size} or later")
         data = os.pread(self._descriptor, size, position)
         if len(data) < size:
             raise ValueError(f"the file ends before byte {position + size}")
@@ -105,7 +108,7 @@ class _File:
 
 
 def _newest(file: _File) -> _Snapshot | None:
-    """What the newer of the two headers says; None where LMDB is to judge."""
+    """The newer of the two headers; None if the check is left to LMDB."""
     if file.size == 0:
         return None
     first = file.read(0, _META_SIZE)
@@ -114,19 +117,19 @@ def _newest(file: _File) -> _Snapshot | None:
     page_size = _TREE.unpack_from(first, _TREES_AT)[0]
     if page_size not in _PAGE_SIZES:
         raise ValueError(f"pages of {page_size} bytes")
-    both = file.read(0, page_size + _META_SIZE)  # at once, for another process may write them meanwhile
+    both = file.read(0, page_size + _META_SIZE)  # in one read, because another process may write them
     headers = [both[:_META_SIZE], both[page_size:]]
     for number, header in enumerate(headers):
         if _META.unpack_from(header) != (_IS_META, _MAGIC, _VERSION):
-            raise ValueError(f"page {number} is no header")
+            raise ValueError(f"page {number} is not a header")
     transactions = [_LAST.unpack_from(header, _LAST_AT)[1] for header in headers]
-    # They are written in turn, so a changed number would bring back an older state.
+    # The headers are written in turn. A damaged number would restore an older state.
     if transactions != [0, 0] and (abs(transactions[0] - transactions[1]) != 1 or transactions[0] % 2):
         raise ValueError(f"headers of transactions {transactions[0]} and {transactions[1]}")
     newer = headers[int(transactions[1] > transactions[0])]
     free, main = (_tree(newer, _TREES_AT + number * _TREE.size) for number in (0, 1))
     if _TREE.unpack_from(newer, _TREES_AT)[0] != page_size or free.flags & ~_ONE_FILE != _INTEGER_KEY or main.flags:
-        raise ValueError("a header of another kind of database")
+        raise ValueError("the header of another kind of database")
     return _Snapshot(page_size, max(transactions), _LAST.unpack_from(newer, _LAST_AT)[0], free, main)
 
 
@@ -136,7 +139,7 @@ def _tree(header: bytes, position: int) -> _Tree:
 
 
 class _Pages:
-    """The pages of a snapshot, each of which belongs to one place only."""
+    """The pages of a snapshot. Each may be used only once."""
 
     def __init__(self, file: _File, snapshot: _Snapshot) -> None:
         self.size, self._file, self._last = snapshot.page_size, file, snapshot.last
@@ -144,20 +147,20 @@ class _Pages:
         self.take(0, 2)
 
     def read(self, page: int) -> bytes:
-        """A page of a tree."""
+        """Read a page of a tree."""
         self.take(page, 1)
         return self._file.read(page * self.size, self.size)
 
     def value(self, position: int, size: int) -> bytes:
-        """The bytes of a value."""
+        """Read the bytes of a value."""
         return self._file.read(position, size)
 
     def run(self, page: int, size: int, is_thorough: bool) -> int:
-        """The position of a value that has pages of its own. is_thorough: they must say so themselves."""
+        """The position of a value with pages of its own. is_thorough: check the pages' headers, too."""
         position, count = page * self.size, -(-(_PAGE.size + size) // self.size)
         if is_thorough:
             number, flags, more = _RUN.unpack(self._file.read(position, _RUN.size))
-            # A value that has become smaller keeps its pages.
+            # A value that shrinks keeps its pages.
             if (number, flags) != (page, _OVERFLOW) or more < count:
                 raise ValueError(f"page {page} does not begin a value of {count} pages")
             count = more
@@ -167,44 +170,44 @@ class _Pages:
         return position + _PAGE.size
 
     def take(self, page: int, count: int) -> None:
-        """Note that these pages are in use."""
+        """Mark pages as used."""
         if page + count - 1 > self._last:
-            raise ValueError(f"page {page} is asked for, and the last is {self._last}")
+            raise ValueError(f"page {page} is used, but the last is {self._last}")
         pages = len(self._taken)
         if page + count > pages:
-            raise ValueError(f"the file ends with page {pages - 1}, and its contents go on to {page + count - 1}")
+            raise ValueError(f"the file ends with page {pages - 1}, but its contents with {page + count - 1}")
         if any(self._taken[page : page + count]):
-            raise ValueError(f"page {page} is in use twice")
+            raise ValueError(f"page {page} is used twice")
         self._taken[page : page + count] = b"\1" * count
 
     def free(self, page: int) -> None:
-        """Note that this page may be written over. Pages at the end that never were written have no place yet."""
+        """Mark a page as free. Pages at the end that were never written are not in the file yet."""
         if page > self._last:
-            raise ValueError(f"page {page} is free, and the last is {self._last}")
+            raise ValueError(f"page {page} is free, but the last is {self._last}")
         if page < len(self._taken):
             self.take(page, 1)
 
 
 def _check_free(pages: _Pages, entry: _Value) -> None:
-    """The pages that a transaction gave back: how many, then their numbers."""
+    """Check the free pages of a transaction: their count, then their numbers."""
     content = pages.value(entry.position, entry.size)
     count, *free = struct.unpack(f"={len(content) // _NUMBER.size}Q", content[: len(content) // 8 * 8] or bytes(8))
     if count > len(free):
-        raise ValueError(f"{count} pages are free, and {len(free)} named")
+        raise ValueError(f"{count} pages are free, but {len(free)} are listed")
     for page in free[:count]:
         pages.free(page)
 
 
 def _entries(pages: _Pages, tree: _Tree, is_thorough: bool) -> Iterator[_Value]:
-    """The entries of a tree, which must be in order and as many as it says."""
+    """The entries of a tree. Checks their order and their number."""
     has_numbers = tree.flags & _INTEGER_KEY
     before, was_mark = b"", True
     count = 0
     for value in _below(pages, tree.root, tree.depth, is_thorough) if tree.root != _NO_ROOT else ():
         if has_numbers and len(value.key) != _NUMBER.size:
-            raise ValueError(f"{value.key!r} among keys that are numbers")
+            raise ValueError(f"the key {value.key!r} is not a number")
         key = _NUMBER.unpack(value.key)[0].to_bytes(_NUMBER.size, "big") if has_numbers else value.key
-        # A mark between two pages may be the first key of the second.
+        # A mark between two pages may equal the first key of the second.
         if key < before or (key == before and not was_mark):
             raise ValueError(f"the key {value.key!r} is out of order")
         before, was_mark = key, value.is_mark
@@ -216,11 +219,11 @@ def _entries(pages: _Pages, tree: _Tree, is_thorough: bool) -> Iterator[_Value]:
 
 
 def _below(pages: _Pages, page: int, depth: int, is_thorough: bool) -> Iterator[_Value]:
-    """The entries on a page and on those below it, and the marks between these."""
+    """The entries on a page and on the pages below it, with the marks between them."""
     content = pages.read(page)
     number, flags, lower, upper = _PAGE.unpack_from(content)
     if (number, flags) != (page, _LEAF if depth == 1 else _BRANCH):
-        raise ValueError(f"page {page} is none of this tree")
+        raise ValueError(f"page {page} does not belong to the tree")
     if not _PAGE.size < lower <= upper <= pages.size or lower % 2:
         raise ValueError(f"page {page} is free from byte {lower} to {upper}")
     offsets = struct.unpack_from(f"={(lower - _PAGE.size) // 2}H", content, _PAGE.size)
@@ -234,7 +237,7 @@ def _below(pages: _Pages, page: int, depth: int, is_thorough: bool) -> Iterator[
         key = content[start:stop]
         if depth > 1:
             if stop > pages.size:
-                raise ValueError(f"page {page} has a mark that leaves it")
+                raise ValueError(f"page {page} has a mark that exceeds it")
             if index:
                 yield _Value(key, 0, 0, is_mark=True)
             yield from _below(pages, low | high << 16 | flags << 32, depth - 1, is_thorough)
@@ -242,11 +245,11 @@ def _below(pages: _Pages, page: int, depth: int, is_thorough: bool) -> Iterator[
             size = low | high << 16
             stop += _NUMBER.size if flags & _BIG else size
             if stop > pages.size or flags & ~(_BIG | _SUBTREE):
-                raise ValueError(f"page {page} has an entry that leaves it, or of another kind of database")
+                raise ValueError(f"page {page} has an entry that exceeds it, or of another kind of database")
             position = page * pages.size + stop - size
             if flags & _BIG:
                 position = pages.run(_NUMBER.unpack_from(content, stop - _NUMBER.size)[0], size, is_thorough)
             yield _Value(key, position, size)
         used += (stop - offset + 1) // 2 * 2
     if used != pages.size - upper:
-        raise ValueError(f"page {page} holds {used} bytes instead of {pages.size - upper}")
+        raise ValueError(f"page {page} has {used} bytes instead of {pages.size - upper}")

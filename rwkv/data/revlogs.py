@@ -1,4 +1,4 @@
-"""Parquet files in the layout of anki-revlogs-10k -> RevlogTable, and back (spec 1)."""
+"""Read and write review histories in the layout of anki-revlogs-10k (spec 1)."""
 
 import re
 from dataclasses import dataclass
@@ -21,33 +21,40 @@ Narrow = TypeVar("Narrow", np.int8, np.int32)
 
 _REVLOG_COLUMNS = ("card_id", "day_offset", "rating", "state", "duration", "elapsed_days", "elapsed_seconds")
 
-# The published code's stand-in for a missing note; its sum with the card id is rounded to float64, which joins cards.
+# The published code's placeholder for missing notes. Its sum with the card id is rounded to float64, which joins cards.
 _PUBLISHED_NOTE_PLACEHOLDER = 314159265358979323
 
 
 def list_users(root: Path) -> list[int]:
-    """The users of a dataset, ascending. Raises InputError where `root` is missing or holds no revlogs."""
+    """The users of a dataset, ascending. Raises InputError if the folder is missing or has no revlogs."""
     folder = root / "revlogs"
     if not folder.is_dir():
         raise InputError(
-            "There is no dataset at DATA_PATH.",
+            "The folder DATA_PATH has no dataset.",
             where=str(root),
             expected="folders revlogs/user_id=N, cards/user_id=N, decks/user_id=N",
-            hint="download anki-revlogs-10k there, correct DATA_PATH, or make one with `rwkv simulate`",
+            hint="correct DATA_PATH, download anki-revlogs-10k, or create a dataset with `rwkv simulate`",
         )
     matches = (re.fullmatch(r"user_id=(\d+)", entry.name) for entry in folder.iterdir())
     users = sorted(int(match[1]) for match in matches if match)
     if not users:
-        raise InputError("The dataset at DATA_PATH is empty.", where=str(folder), expected="folders user_id=N")
+        raise InputError("The dataset in DATA_PATH is empty.", where=str(folder), expected="folders user_id=N")
     return users
 
 
 def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTable:
-    """Read and check one user's history.
+    """Read and check a user's history.
 
-    missing_notes: "own" gives a card without a note one of its own; "published" joins such cards, and the codes of
-    all of them, as the published code.
-    Raises HistoryError, naming file, column and row, where the history cannot be used. Source: spec 1.
+    Args:
+        root: The dataset, or a folder written by `rwkv import`.
+        user: The user number.
+        missing_notes: "own" gives each card without a note its own note. "published" joins such cards, and the codes of
+            all of them, like the published code.
+
+    Raises:
+        HistoryError: The history cannot be used. The error names file, column and row.
+
+    Source: spec 1.
     """
     where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
     columns = read_columns(root, "revlogs", user, _REVLOG_COLUMNS)
@@ -62,12 +69,12 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
     review_th = np.flatnonzero(is_model_row) + 1
     revlog = {name: column[is_model_row] for name, column in revlog.items()}
     if len(review_th) == 0:
-        raise HistoryError("The user has no reviews with ratings 1 to 4.", where=where)
+        raise HistoryError("The user has no reviews with ratings from 1 to 4.", where=where)
     notices = [f"{np.sum(~is_model_row)} reviews with ratings outside 1..4 dropped"] if not is_model_row.all() else []
     for name, least in (("elapsed_days", -1), ("elapsed_seconds", -1), ("duration", 0)):
         too_small = revlog[name] < least
         if too_small.any():
-            notices.append(f"{too_small.sum()} values of {name} below {least} taken as 0")
+            notices.append(f"{too_small.sum()} values of {name} below {least} set to 0")
             revlog[name] = np.where(too_small, 0, revlog[name])
 
     card, first = number_by_appearance(revlog["card_id"])
@@ -88,9 +95,9 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
 
 
 def write_user(root: Path, simulated: "SimulatedUser") -> None:
-    """Write a simulated learner in the dataset's layout, with the true probabilities in truth/user_id=N.parquet.
+    """Write a simulated learner in the dataset's layout, with true probabilities in truth/user_id=N.parquet.
 
-    The revlog comes last, so a learner whose revlog is there is there whole (`has_revlog`).
+    The revlog comes last, and marks the learner as complete; see `has_revlog`.
     """
     folder = f"user_id={simulated.user}"
     revlog = {name: getattr(simulated, name) for name in _REVLOG_COLUMNS}
@@ -106,18 +113,18 @@ def write_user(root: Path, simulated: "SimulatedUser") -> None:
 
 
 def write_tables(root: Path, user: int, revlog: Columns, cards: Columns, decks: Columns) -> None:
-    """Write one user's three tables in the dataset's layout; the revlog comes last."""
+    """Write a user's three tables in the dataset's layout, the revlog last."""
     for kind, columns in (("cards", cards), ("decks", decks), ("revlogs", revlog)):
         write_columns(root / kind / f"user_id={user}" / "data.parquet", columns)
 
 
 def has_revlog(root: Path, user: int) -> bool:
-    """Whether the dataset holds reviews of a user; their content is not looked at."""
+    """Whether the dataset has a revlog of a user. It is not read."""
     return any((root / "revlogs" / f"user_id={user}").glob("*.parquet"))
 
 
 def read_truth(root: Path, user: int) -> Floats:
-    """The true recall probability [R] of each review of a simulated learner, row review_th - 1."""
+    """The true recall probabilities of a simulated learner's reviews, float64 [R], at index review_th - 1."""
     path = root / "truth" / f"user_id={user}.parquet"
     return read_file(path, str(path), ("p_recall",))["p_recall"].to_numpy()
 
@@ -126,13 +133,13 @@ def _narrow(values: Ints, name: str, dtype: type[Narrow], where: str) -> npt.NDA
     limits = np.iinfo(dtype)
     if np.any((values < limits.min) | (values > limits.max)):
         raise HistoryError(
-            f"Column {name} holds values out of range.", where=where, expected=f"{limits.min}..{limits.max}"
+            f"Column {name} has values out of range.", where=where, expected=f"{limits.min}..{limits.max}"
         )
     return values.astype(dtype)
 
 
 def _lookup(ids: Ints, missing: Bools, keys: Ints, where: str) -> Ints:
-    """Position in `keys` [m] of each id [n], or -1 where it is missing or not there. Keys must be distinct."""
+    """The index of each id [n] in the distinct `keys` [m], or -1 if it is missing or unknown."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     if np.any(ordered[1:] == ordered[:-1]):
@@ -147,7 +154,7 @@ def _lookup(ids: Ints, missing: Bools, keys: Ints, where: str) -> Ints:
 def _joined(
     root: Path, kind: str, user: int, ids: Ints, missing: Bools, names: tuple[str, ...]
 ) -> list[tuple[Ints, Bools]]:
-    """Left join of `ids` with the table of that kind, whose first name is the key: (values, missing) of the others."""
+    """Left join of `ids` with a table whose key is the first of `names`: (values, missing) of its other columns."""
     where = f"user {user}, {root / kind / f'user_id={user}'}"
     columns = read_columns(root, kind, user, names)
     if columns is None:
@@ -163,7 +170,7 @@ def _joined(
 
 
 def read_card_table(root: Path, user: int, card_id: Ints, missing_notes: str = "own") -> CardTable:
-    """Note, deck and preset of each card; `card_id` [cards] in order of first appearance."""
+    """Read note, deck and preset of each card. card_id: int64 [cards], in order of first appearance."""
     present = np.zeros(len(card_id), bool)
     (note, note_missing), (deck, deck_missing) = _joined(
         root, "cards", user, card_id, present, ("card_id", "note_id", "deck_id")
@@ -183,23 +190,25 @@ def _number_notes(note: Ints, missing: Bools, card_id: Ints, missing_notes: str)
     if missing_notes == "published":
         keys = np.where(missing, (_PUBLISHED_NOTE_PLACEHOLDER + card_id).astype(np.float64), note.astype(np.float64))
         return number_by_appearance(keys)[0].astype(np.int32)
-    known, _ = number_by_appearance(note)
-    own = len(card_id) + np.arange(len(card_id))
-    return number_by_appearance(np.where(missing, own, known))[0].astype(np.int32)
+    numbers, _ = number_by_appearance(note)
+    own_numbers = len(card_id) + np.arange(len(card_id))
+    return number_by_appearance(np.where(missing, own_numbers, numbers))[0].astype(np.int32)
 
 
 def _number_with_placeholder(ids: Ints, missing: Bools) -> Int32s:
-    """Dense numbers in which all missing ids are one entity of their own."""
-    known, _ = number_by_appearance(ids)
-    return number_by_appearance(np.where(missing, -1, known))[0].astype(np.int32)
+    """Dense numbers of ids, in which all missing ids are one entity."""
+    numbers, _ = number_by_appearance(ids)
+    return number_by_appearance(np.where(missing, -1, numbers))[0].astype(np.int32)
 
 
 @dataclass(frozen=True)
 class Roster:
-    """Cards by number: those of a history as `read_history` numbers them, then others.
+    """Cards by number: those of a history, in the order of `read_history`, then others.
 
-    card_id [cards]: as in the files. reviewed: how many are of the history. places [cards]: notes, decks and presets
-    with the numbers that they have in the history.
+    Attributes:
+        card_id: The ids in the files, int64 [cards].
+        reviewed: The number of cards in the history.
+        places: Note, deck and preset of each card [cards], with the numbers of the history.
     """
 
     card_id: Ints
@@ -207,15 +216,16 @@ class Roster:
     places: CardTable
 
     def numbers_of(self, card_id: Ints) -> Ints:
-        """The numbers of cards [n] that are here."""
+        """The numbers of some of these cards [n]."""
         order = np.argsort(self.card_id)
         return order[np.searchsorted(self.card_id[order], card_id)]
 
 
-def read_roster(root: Path, user: int, wanted: Ints) -> Roster:
-    """The cards of a user's history, and those of `wanted` that are not among them.
+def read_roster(root: Path, user: int, more: Ints) -> Roster:
+    """Read the cards of a user's history, followed by those of `more` that are not among them.
 
-    Raises HistoryError where the user's files cannot be used.
+    Raises:
+        HistoryError: The user's files cannot be used.
     """
     where = f"user {user}, {root / 'revlogs' / f'user_id={user}'}"
     columns = read_columns(root, "revlogs", user, ("card_id", "rating"))
@@ -225,5 +235,5 @@ def read_roster(root: Path, user: int, wanted: Ints) -> Roster:
     card_id = card_id[np.isin(rating, RATINGS)]
     _, first = number_by_appearance(card_id)
     reviewed = card_id[first]
-    everyone = np.concatenate([reviewed, np.setdiff1d(wanted, reviewed)])
+    everyone = np.concatenate([reviewed, np.setdiff1d(more, reviewed)])
     return Roster(everyone, len(reviewed), read_card_table(root, user, everyone))

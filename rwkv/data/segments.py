@@ -1,4 +1,4 @@
-"""Segments: the rows of consecutive reviews, with features, labels and their entity in every stream (spec 3)."""
+"""Segments: rows of consecutive reviews with features, labels and entities of every stream (spec 3)."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,12 @@ from rwkv.vocab import STREAMS
 
 @dataclass(frozen=True)
 class Labels:
-    """What each row predicts. All columns [N]; rows without a label hold rating 1, y 0 and elapsed 0.
+    """The targets of rows, in columns [N]. Rows without a label have rating 1, y 0 and elapsed 0.
 
-    elapsed_s, elapsed_days: from the row's review to the labelled one (0 on query rows). review_th: the labelled
-    review, -1 where there is none. is_equalize: the labelled review is among the benchmark's keys.
+    Attributes:
+        elapsed_s, elapsed_days: Time from the row's review to the labelled one; 0 for query rows.
+        review_th: The labelled review; -1 without one.
+        is_equalize: Whether the labelled review is a benchmark key.
     """
 
     has_label: Bools
@@ -30,11 +32,12 @@ class Labels:
 
 @dataclass(frozen=True)
 class Segment:
-    """A sequence of rows as the model sees it. N rows in time order, a review's query row just before its review row.
+    """A sequence of N rows in time order, in which a review's query row comes just before its review row.
 
-    ids: per stream int32 [N], the number of the entity in order of first appearance in the user's whole history.
-    note_code int32 [N]: the number of the note's identity code, see RevlogTable.
-    day, first_day int32 [N]: days since the sequence's first day, of the row and of its card's first row in it.
+    Attributes:
+        ids: By stream the entity's number, in order of first appearance in the whole history, int32 [N].
+        note_code: The number of the note's identity code, int32 [N]; see RevlogTable.
+        day, first_day: Days since the sequence's first day, of the row and of its card's first row, int32 [N].
     """
 
     user: int
@@ -53,19 +56,20 @@ class Segment:
 
     @property
     def codes(self) -> dict[str, Int32s]:
-        """Per stream int32 [N], the number of the entity's identity code."""
+        """By stream the number of the entity's identity code, int32 [N]."""
         return self.ids | {"note_id": self.note_code}
 
 
 def has_query(elapsed_days: Int32s) -> Bools:
-    """Which reviews are preceded by a query row: all but those that say they are a card's first."""
+    """Whether each review has a query row: all reviews except those recorded as a card's first."""
     return elapsed_days != -1
 
 
 def segment_bounds(table: RevlogTable, max_rows: int) -> Ints:
     """Cut a history into segments of at most max_rows // 2 reviews.
 
-    Returns int64 [segments, 3]: first review (0-based), one past the last, rows.
+    Returns:
+        int64 [segments, 3]: the first review (0-based), one past the last, and the number of rows.
     """
     starts = np.arange(0, len(table), max(1, max_rows // 2))
     stops = np.append(starts[1:], len(table))
@@ -74,14 +78,18 @@ def segment_bounds(table: RevlogTable, max_rows: int) -> Ints:
 
 
 def whole_history(table: RevlogTable, is_key: Bools) -> Segment:
-    """The user's whole history as one sequence."""
+    """The whole history as one segment. is_key: whether each review is a benchmark key, bool [R]."""
     return cut_segment(table, is_key, 0, len(table), 0)
 
 
 def cut_segment(table: RevlogTable, is_key: Bools, start: int, stop: int, number: int) -> Segment:
-    """The rows of reviews start..stop-1, with counters and labels that know the user's whole history.
+    """The rows of some reviews, with counters and labels from the whole history.
 
-    is_key [R]: the review is among the benchmark's keys. number: the segment's number within the user.
+    Args:
+        table: The history.
+        is_key: Whether each review is a benchmark key, bool [R].
+        start, stop: The first review (0-based), and one past the last.
+        number: The number of the segment in the history.
     """
     cards = order_by_card(table.card)
     part = slice(start, stop)
@@ -115,7 +123,7 @@ def cut_segment(table: RevlogTable, is_key: Bools, start: int, stop: int, number
 
 
 def _labels(table: RevlogTable, is_key: Bools, following: Ints, review: Ints, is_query: Bools) -> Labels:
-    """Labels of rows: `review` [N] is the row's review in the history; `following` [reviews of the segment]."""
+    """The labels of rows. review: the row's review in the history [N]. following: see CardOrder."""
     target = np.where(is_query, review, following[review - review[0]])
     has_label = target >= 0
     ahead = has_label & ~is_query

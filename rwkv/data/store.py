@@ -1,7 +1,7 @@
-"""The review store: the compact history of every user, and how it is cut into segments (spec 3).
+"""The review store: users' compressed histories and the bounds of their segments (spec 3).
 
-One value a user holds the history, so a user is there whole or not at all; a small one beside it the segments' bounds,
-so that a plan of all users reads a few bytes each.
+A history is one value, so a user is stored completely or not at all. The bounds are another, small value, so that
+planning batches reads only a few bytes per user.
 """
 
 import json
@@ -18,20 +18,20 @@ from rwkv.errors import StoreError
 
 _FORMAT = "rwkv review store"
 _VERSION = 2
-# Without checksums: still read, no longer written.
+# A version without checksums, which is still read but not written.
 _UNSEALED_VERSION = 1
 _META = "meta"
 _CHECKSUM = "checksum"
 
-_OTHER_VERSION = "This is no store of reviews, or one of another version."
+_OTHER_VERSION = "The database is not a review store, or has another version."
 _EXPECTED = f"{_FORMAT}, version {_VERSION}"
-_MAKE_AGAIN = "correct the path; an older store is made again by `python -m rwkv.data_processing` at another path"
-_PUT_BACK = "put back a copy of the store, or make it again by `python -m rwkv.data_processing` at another path"
+_MAKE_AGAIN = "correct the path, or create a new store with `python -m rwkv.data_processing` at another path"
+_PUT_BACK = "restore a backup of the store, or create a new one with `python -m rwkv.data_processing` at another path"
 
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What a store was made with. Two runs into one store must agree on it."""
+    """The settings of a store. All runs that write to it must have the same."""
 
     max_batch_size: int
     missing_notes: str
@@ -40,7 +40,7 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class EncodedUser:
-    """What a worker hands to the writer: the compressed history and bounds int64 [segments, 3] (first, stop, rows)."""
+    """A user's compressed history, and the bounds of its segments, int64 [segments, 3] (first, stop, rows)."""
 
     user: int
     history: bytes
@@ -50,7 +50,7 @@ class EncodedUser:
 
 
 class ReviewStore:
-    """Reads and writes histories in a Database. Raises StoreError if it was made by another version."""
+    """Reads and writes histories in a Database. Raises StoreError if another version wrote it."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -75,45 +75,45 @@ class ReviewStore:
             settings = StoreSettings(**fields)
         with decoding("The settings of the store are damaged.", self._path, hint=_PUT_BACK):
             if self._version == _VERSION and stated != _checksum(settings):
-                raise ValueError("their checksum is wrong")
+                raise ValueError("wrong checksum")
         return settings
 
     def begin(self, settings: StoreSettings) -> None:
-        """Start writing, or go on. Raises StoreError naming the key in which this run differs from the store."""
+        """Start or continue writing. Raises StoreError, which names the key, if the settings differ."""
         if self.settings is None:
             meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings), _CHECKSUM: _checksum(settings)}
             self.settings = self._settings(self.database.put_first(_META, json.dumps(meta).encode()))
         for name, stated in asdict(self.settings).items():
-            if stated != (here := getattr(settings, name)):
+            if stated != (setting := getattr(settings, name)):
                 raise StoreError(
-                    f"The store was made with another {name.upper()}.",
+                    f"The store has another {name.upper()}.",
                     where=self._path,
-                    got=repr(here),
+                    got=repr(setting),
                     expected=repr(stated),
-                    hint="give another LMDB_PATH, or delete the folder to make the store again",
+                    hint="choose another LMDB_PATH, or delete the folder to start over",
                 )
 
     def has(self, user: int) -> bool:
-        """Whether the user is there. Raises StoreError where one half of what is stored of the user is lost."""
+        """Whether the user is stored. Raises StoreError if only half of the entry exists."""
         halves = {key in self.database for key in (_history_key(user), _bounds_key(user))}
         with self._decoding(user):
             if len(halves) > 1:
-                raise ValueError("the history or the bounds of its segments are lost")
+                raise ValueError("the history or the bounds of its segments are missing")
         return halves.pop()
 
     def check_open_for_more(self) -> None:
-        """Raise StoreError where users cannot be added, because the store is of a version without checksums."""
+        """Raise StoreError if the store has an old version, to which users cannot be added."""
         if self._version != _VERSION:
             raise StoreError(
-                "The store is of an older version, which is read but no longer added to.",
+                "Users cannot be added to a store of an older version.",
                 where=self._path,
                 got=f"version {self._version}",
                 expected=f"version {_VERSION}",
-                hint="give another LMDB_PATH, or delete the folder to make the store again",
+                hint="choose another LMDB_PATH, or delete the folder to start over",
             )
 
     def write(self, users: list[EncodedUser]) -> None:
-        """Store whole users in one transaction. Raises StoreError as `check_open_for_more` does."""
+        """Store users in one transaction. Raises StoreError if the store has an old version."""
         self.check_open_for_more()
         items = {}
         for user in users:
@@ -122,9 +122,13 @@ class ReviewStore:
         self.database.put({key: seal(key, content) for key, content in items.items()})
 
     def bounds(self, user: int) -> Ints:
-        """int64 [segments, 3]: first review (0-based), one past the last, rows.
+        """Read the bounds of a user's segments.
 
-        Raises StoreError if the user is not there or the value damaged.
+        Returns:
+            int64 [segments, 3]: the first review (0-based), one past the last, and the number of rows.
+
+        Raises:
+            StoreError: The user is not stored, or the value is damaged.
         """
         data = self._value(user, _bounds_key(user))
         with self._decoding(user):
@@ -133,11 +137,11 @@ class ReviewStore:
             reviews = stop - start
             is_cut = (start == np.append(0, stop[:-1])) & (reviews > 0) & (reviews <= rows) & (rows <= 2 * reviews)
             if not is_cut.all():
-                raise ValueError("bounds that do not cut a history")
+                raise ValueError("invalid bounds of segments")
             return bounds
 
     def read(self, user: int) -> StoredHistory:
-        """The user's history. Raises StoreError if the user is not there or the value damaged."""
+        """Read a user's history. Raises StoreError if the user is not stored, or the value is damaged."""
         data = self._value(user, _history_key(user))
         with self._decoding(user):
             stored = decode_history(user, data)
@@ -146,14 +150,14 @@ class ReviewStore:
         return replace(stored, table=replace(stored.table, missing_notes=self.settings.missing_notes))
 
     def fingerprint(self, user: int) -> bytes:
-        """8 bytes that depend on all of the user's history; little is read for them where the store has checksums."""
+        """An 8-byte fingerprint of a user's history, cheap to read from a store with checksums."""
         key = _history_key(user)
         if self._version == _UNSEALED_VERSION:
             return checksum(key, self._value(user, key))
         return stated_checksum(self.database.head(key, HEAD_SIZE) or b"")
 
     def _decoding(self, user: int) -> AbstractContextManager[None]:
-        return decoding(f"What is stored of user {user} is damaged.", self._path, hint=_PUT_BACK)
+        return decoding(f"The entry of user {user} is damaged.", self._path, hint=_PUT_BACK)
 
     def _value(self, user: int, key: str) -> bytes:
         value = self.database.get(key)

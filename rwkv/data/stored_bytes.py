@@ -1,6 +1,6 @@
-"""Stored bytes: their checksums, int32 tensors of torch, and damage, which becomes one StoreError.
+"""Stored values: checksums, int32 tensors of torch, and errors about damage.
 
-A checksum is of key and content, so that no damaged or misplaced value is taken for another.
+A checksum covers key and content, so that both damaged and misplaced values are detected.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import zstandard
 from rwkv.arrays import Int32s
 from rwkv.errors import StoreError
 
-# What JSON, zip, pickle, Zstandard and NumPy raise for damaged or foreign bytes.
+# The errors of JSON, zip, pickle, Zstandard and NumPy for damaged bytes.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -47,7 +47,7 @@ TORCH_MAGIC = b"PK\x03\x04"
 
 @contextmanager
 def decoding(what: str, where: str, expected: str = "", hint: str = "") -> Iterator[None]:
-    """Inside, errors of decoding are raised as a StoreError that says `what`, with the cause as what was got."""
+    """Raise decoding errors of the block as a StoreError with the message `what`."""
     try:
         yield
     except _DAMAGE as error:
@@ -56,35 +56,35 @@ def decoding(what: str, where: str, expected: str = "", hint: str = "") -> Itera
 
 
 def checksum(key: str, content: bytes) -> bytes:
-    """The 8 bytes that a value under a key is held against."""
+    """The 8-byte checksum of a key and its content."""
     return hashlib.blake2b(content, digest_size=_SIZE, key=hashlib.blake2b(key.encode()).digest()).digest()
 
 
 def stated_checksum(head: bytes) -> bytes:
-    """What the first HEAD_SIZE bytes of a sealed value say of the rest."""
+    """The checksum in the first HEAD_SIZE bytes of a sealed value."""
     return head[len(_SEAL) : HEAD_SIZE]
 
 
 def seal(key: str, content: bytes) -> bytes:
-    """The value that is stored under a key."""
+    """The value to store: the content with its checksum."""
     return _SEAL + checksum(key, content) + content
 
 
 def is_sealed(value: bytes) -> bool:
-    """Whether a value has a checksum at all."""
+    """Whether a value has a checksum."""
     return value.startswith(_SEAL)
 
 
 def unseal(key: str, value: bytes) -> bytes:
-    """The content of what lies under a key. Raises ValueError where it is not what was stored there."""
+    """The content of a stored value. Raises ValueError if its checksum is wrong."""
     content = value[len(_SEAL) + _SIZE :]
     if not is_sealed(value) or value[len(_SEAL) : len(_SEAL) + _SIZE] != checksum(key, content):
-        raise ValueError("its checksum is wrong")
+        raise ValueError("wrong checksum")
     return content
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows the three names in the pickle of a plain tensor; each gives back its arguments, nothing is called."""
+    """Reads the pickle of a plain tensor without calling anything: its three names return their arguments."""
 
     _KNOWN = ("_rebuild_tensor_v2", "IntStorage", "OrderedDict")
 
@@ -98,7 +98,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def read_int32_tensor(value: bytes, where: str = "") -> Int32s:
-    """The entries of a contiguous 1-dimensional int32 tensor. Raises StoreError, naming `where`, for anything else."""
+    """Read a contiguous 1-dimensional int32 tensor. Raises StoreError, which names `where`, for anything else."""
     with decoding("A stored value is not an int32 tensor.", where), zipfile.ZipFile(io.BytesIO(value)) as archive:
         folder = archive.namelist()[0].split("/")[0]
         tensor = _TensorUnpickler(io.BytesIO(archive.read(f"{folder}/data.pkl"))).load()

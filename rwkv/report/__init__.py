@@ -1,1 +1,1 @@
-"""What a report says of a collection and of training runs, and its page."""
+"""The report on a collection and on training runs: its contents and its page."""

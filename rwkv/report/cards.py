@@ -1,4 +1,4 @@
-"""A person's cards at a moment, by RWKV, RWKV-P and FSRS-6, for a report."""
+"""Predictions of a person's cards by RWKV, RWKV-P and FSRS-6, for a report."""
 
 import numpy as np
 import torch
@@ -19,9 +19,16 @@ _TOGETHER = 1024
 
 
 def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
-    """All cards that exist, by an engine that has read the learner's history.
+    """Predict all existing cards.
 
-    Raises CheckpointError where predictions are not finite, InputError where FSRS-6's package is missing.
+    Args:
+        engine: An engine that has read the learner's history.
+        learner: The person.
+        at_s: The moment, in seconds of the learner's clock.
+
+    Raises:
+        CheckpointError: Predictions are not finite.
+        InputError: The package of FSRS-6 is missing.
     """
     cards, count = learner.cards, len(learner.cards)
     p_now, p_asked, interval_days = (np.full(count, np.nan) for _ in range(3))
@@ -63,7 +70,7 @@ def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
 
 
 def _fsrs(learner: Learner, rows: Ints, at_s: float) -> FsrsCards:
-    """FSRS-6, with the parameters that it learns from all of the learner's reviews, of reviewed cards `rows`."""
+    """FSRS-6 for the reviewed cards `rows`, with parameters optimised on all of the learner's reviews."""
     table = learner.history
     order = np.argsort(table.card, kind="stable")
     ends = np.cumsum(np.bincount(table.card, minlength=learner.reviewed))

@@ -1,4 +1,4 @@
-"""What a report is made of: past reviews, the collection now, the work ahead, predictions, comparison and training."""
+"""The contents of a report: past reviews, cards, workload, predictions, comparison and training runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,24 @@ from rwkv.arrays import AnyFloats, Bools, Int32s, Ints
 from rwkv.evaluation.summary import Estimate
 from rwkv.vocab import SECONDS_PER_DAY
 
-# Seconds since a card's last review at which its forgetting curve is shown: a minute to twenty years. Between them it
-# is drawn straight over log time: off by 0.006 in the mean, at most 0.06, for the unsteady curves of a demo's model.
+# Points of a drawn forgetting curve in seconds since the last review, from a minute to twenty years. Linear
+# interpolation over log time has a mean error of 0.006, and at most 0.06, on the irregular curves of a demo's model.
 CURVE_TIMES_S = np.geomspace(60, 20 * 365 * SECONDS_PER_DAY, 64)
 
 
 @dataclass(frozen=True)
 class PredictedReviews:
-    """Reviews whose answers several algorithms predicted, of one person or several. All arrays [n].
+    """Reviews of one or several people with predictions by several algorithms, in arrays [n].
 
-    y: 1 recalled, 0 forgotten. p[name]: probability of recall by that algorithm, NaN where it says nothing.
-    elapsed_s: since the card's review before. same_day: whether that one was on the same day. deck: index into the
-    names of the decks of reviews, -1 unknown. person: index into the names of the people. day: whole days since 1970
-    where has_dates, else since any day.
+    Attributes:
+        y: 1 for recall, 0 for a lapse.
+        p: Probability of recall by algorithm; NaN without a prediction.
+        elapsed_s: Seconds since the card's previous review.
+        same_day: Whether the previous review was on the same day.
+        deck: Index into the names of the decks of reviews; -1 if unknown.
+        person: Index into the names of the people.
+        day: Days since 1970 if has_dates, else since an arbitrary day.
+        has_dates: Whether dates were recorded.
     """
 
     y: npt.NDArray[np.int8]
@@ -40,12 +45,17 @@ class PredictedReviews:
 
 @dataclass(frozen=True)
 class PastReviews:
-    """Every review of a person, in order of time. All arrays [r].
+    """All reviews of a person in order of time, in arrays [r].
 
-    card: row in the report's cards, -1 where the card exists no more. deck: index into the names of the decks, -1
-    unknown. rating: 1 to 4. state: of spec 1. elapsed_days, elapsed_s: since the card's review before, -1 at its first.
-    day: whole days since 1970 where has_dates, else since any day. hour: of the day on the person's clock, -1 unknown.
-    p[name]: recall as predicted before the answer, NaN where nothing was.
+    Attributes:
+        card: Row of the card in the report's cards; -1 if it was deleted.
+        deck: Index into the names of the decks; -1 if unknown.
+        rating: 1 to 4.
+        state: The state of spec 1.
+        elapsed_days, elapsed_s: Time since the card's previous review; -1 for its first.
+        day: Days since 1970 if has_dates, else since an arbitrary day.
+        hour: Hour of the day on the person's clock; -1 if unknown.
+        p: Recall by algorithm as predicted before the answer; NaN without a prediction.
     """
 
     card: Ints
@@ -64,21 +74,30 @@ class PastReviews:
         return len(self.card)
 
 
-# Kinds of cards: those with reviews, those that are new in Anki, and those whose reviews no rule of the import keeps.
+# Kinds of cards: with reviews, new in Anki, and with reviews that the import's rules dropped.
 REVIEWED, NEW, NO_HISTORY = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class CardsNow:
-    """Every card of a collection at one moment. All arrays [c]; NaN where a card is not REVIEWED.
+    """All cards of a collection at one moment, in arrays [c]. Predictions are NaN unless a card is REVIEWED.
 
-    card_id: any integers. note: the text that a card is found by. deck: index into the names of the report's decks, -1
-    unknown. kind: REVIEWED, NEW or NO_HISTORY. suspended: not asked by Anki.
-    p_now: recall now by the forgetting curve, RWKV: what the page calls recall. p_asked: by RWKV-P, were it asked now.
-    p_fsrs: by FSRS-6. elapsed_s: since the last review. curves: float [c, 64], recall by RWKV CURVE_TIMES_S after it.
-    interval_days: from the last review until recall by RWKV has fallen to the desired retention, a day at least, as
-    `rwkv predict` has it, infinite beyond the curve's horizon; fsrs_days: by FSRS-6. retention: desired. anki_days,
-    anki_due: Anki's interval, and how many days from today its due day is; NaN where Anki says nothing.
+    Attributes:
+        card_id: Any integers.
+        note: The note's text.
+        deck: Index into the names of the report's decks; -1 if unknown.
+        kind: REVIEWED, NEW or NO_HISTORY.
+        suspended: Whether the card is suspended in Anki.
+        p_now: Recall now by RWKV's forgetting curve; the page calls it recall.
+        p_asked: Recall by RWKV-P in a review now.
+        p_fsrs: Recall now by FSRS-6.
+        elapsed_s: Seconds since the last review.
+        curves: Recall by RWKV at CURVE_TIMES_S after the last review, float [c, 64].
+        interval_days: Days from the last review until RWKV's recall falls to the desired retention, at least one, as in
+            `rwkv predict`; infinite beyond the curve's horizon.
+        fsrs_days: The same by FSRS-6.
+        retention: The desired retention.
+        anki_days, anki_due: Anki's interval, and the days from today to Anki's due day; NaN if unset.
     """
 
     card_id: Ints
@@ -103,7 +122,7 @@ class CardsNow:
 
 @dataclass(frozen=True)
 class Today:
-    """What `rwkv schedule` asks at the report's moment. row [t]: of the report's cards. minutes, recall: expected."""
+    """The first day of `rwkv schedule`: rows [t] of the report's cards, expected minutes and expected recall."""
 
     row: Ints
     minutes: float
@@ -112,10 +131,13 @@ class Today:
 
 @dataclass(frozen=True)
 class Workload:
-    """What would have to be reviewed at several desired retentions.
+    """The workload at several desired retentions.
 
-    retention [k]. reviews, minutes [k, d]: expected on each of the next d days, the first with what is due already.
-    played, cards: how many cards were played ahead at least, and for how many they stand.
+    Attributes:
+        retention: The retentions [k].
+        reviews, minutes: Expected numbers on the next d days [k, d]; the first day includes the backlog.
+        played: The least number of cards simulated for a retention.
+        cards: The number of cards that they represent.
     """
 
     retention: AnyFloats
@@ -127,7 +149,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One algorithm: over how many users and reviews, and its metrics by name."""
+    """An algorithm's metrics by name, and the number of users and reviews they are from."""
 
     name: str
     users: int
@@ -137,7 +159,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run's log. curves[name]: (steps, values), both [n], by the names of the log."""
+    """A training log. curves: (steps [n], values [n]) by the names in the log."""
 
     name: str
     curves: Mapping[str, tuple[Ints, AnyFloats]]
@@ -145,13 +167,17 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything on the page; what is None or empty is left out.
+    """The contents of the page. Sections that are None or empty are omitted.
 
-    today: the day of the report, as `day` of the reviews. decks: names that the decks of cards and past reviews mean.
-    decks_of_reviews, people: the same of predicted reviews, which may be several people's; own: which of the people the
-    report is of. facts: pairs of a name and a text, shown at the end: model, moment, folder. notice: a warning that the
-    numbers need. compared: who is in the comparison, by name, with LogLoss by algorithm. superiority[a][b]: for how
-    many of them, 0..1, algorithm a has a lower LogLoss than b.
+    Attributes:
+        notice: A warning about the numbers, or None.
+        facts: Pairs of a name and a text for the end of the page: model, moment, folder.
+        today: The day of the report, counted as `day` of the reviews.
+        decks: Names of the decks of cards and past reviews.
+        decks_of_reviews, people: Names of the decks and people of predicted reviews.
+        own: Index of the report's person among the people.
+        compared: LogLoss by name of a person and algorithm.
+        superiority: The share of people for whom the first algorithm has a lower LogLoss than the second.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Predictions of past reviews for a report: what the benchmark counts, and same-day reviews beside it."""
+"""Predictions of past reviews for a report: those that the benchmark counts, and same-day reviews."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 from rwkv.arrays import AnyFloats, Ints
 from rwkv.collection.engine_cache import feed_rest
 from rwkv.collection.learner import Learner
-from rwkv.collection.own_past import counted_reviews, with_others
+from rwkv.collection.own_past import counted_reviews, with_baselines
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.scores import Score
@@ -24,8 +24,11 @@ from rwkv.report.past_reviews import deck_names, decks_of_cards, first_day
 
 @dataclass(frozen=True)
 class PersonPredicted:
-    """One person: p[name] [R], recall of all reviews as predicted before them, NaN where nothing was; which of them
-    the report shows, row [n], and those among these that the benchmark counts.
+    """A person's predictions.
+
+    Attributes:
+        p: Recall of all reviews by algorithm, predicted before the answer, float [R]; NaN without a prediction.
+        row: The reviews that the report shows [n]; `counted` are those that the benchmark counts.
     """
 
     learner: Learner
@@ -35,19 +38,24 @@ class PersonPredicted:
 
 
 def feed_history(learner: Learner, network: Network) -> tuple[Engine, Predictions]:
-    """An engine after all of the learner's reviews, and what it said of each before its answer.
+    """An engine that has read all of the learner's reviews, and its prediction of each before the answer.
 
-    Whoever asks for it closes it. Raises CheckpointError where predictions are not finite.
+    The caller closes the engine.
+
+    Raises:
+        CheckpointError: Predictions are not finite.
     """
     engine = Engine(network, draw_sequence(learner.user))
     return engine, feed_rest(engine, learner)
 
 
 def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
-    """The reviews that the benchmark counts, and with SHORT and SECS its same-day reviews.
+    """Predict the reviews that the benchmark counts, and its same-day reviews with SHORT and SECS.
 
-    RWKV and RWKV-P predict them all; the others, which know whole days only, no same-day reviews. Raises InputError
-    where FSRS-6's package is missing.
+    RWKV and RWKV-P predict all of them. The other algorithms work in whole days and predict no same-day reviews.
+
+    Raises:
+        InputError: The package of FSRS-6 is missing.
     """
     table = learner.history
     keys = benchmark_keys(table, short=False, secs=False)
@@ -57,8 +65,8 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
     others: dict[str, AnyFloats] = {}
     if len(keys):
-        others = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
-    p = with_others(table, keys, predictions, dict(reversed(others.items())))
+        baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+    p = with_baselines(table, keys, predictions, dict(reversed(baselines.items())))
     return PersonPredicted(learner, p, row, counted_reviews(table, keys, p))
 
 
@@ -66,7 +74,7 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
 
 
 def with_predictions(content: ReportContent, own: PersonPredicted, people: Sequence[PersonPredicted]) -> ReportContent:
-    """A person's report with the predicted reviews of all people and the person's own, who comes first."""
+    """A person's report with the predicted reviews of all people. The report's person comes first."""
     everybody = [own, *(person for person in people if person is not own)]
     decks = [deck_names(person.learner) for person in everybody]
     reviews = joined_reviews(everybody, decks)
@@ -74,14 +82,14 @@ def with_predictions(content: ReportContent, own: PersonPredicted, people: Seque
 
 
 def joined_reviews(people: Sequence[PersonPredicted], decks: Sequence[Sequence[str]]) -> PredictedReviews:
-    """The reviews of at least one person. decks: the names of each person's decks; the joined indexes count on."""
+    """The reviews of one or several people in one table. decks: the deck names of each person, joined in order."""
     starts = np.cumsum([0, *map(len, decks)])
     parts = [
         _reviews(person, number, start) for number, (person, start) in enumerate(zip(people, starts, strict=False))
     ]
     has_dates = all(person.learner.info is not None for person in people)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if not has_dates and len(people) > 1:  # then everybody's first day is day 0
+    if not has_dates and len(people) > 1:  # everybody's first day is day 0
         columns["day"] = np.concatenate([part["day"] - part["day"].min(initial=0) for part in parts])
     names = max((list(person.p) for person in people), key=len)
     p = {name: np.concatenate([_predicted(person, name) for person in people]) for name in names}
@@ -89,7 +97,7 @@ def joined_reviews(people: Sequence[PersonPredicted], decks: Sequence[Sequence[s
 
 
 def _predicted(person: PersonPredicted, name: str) -> AnyFloats:
-    """By one algorithm, of the person's rows; NaN where it had too little to go by."""
+    """One algorithm's predictions of the person's rows; NaN without enough history."""
     return person.p[name][person.row] if name in person.p else np.full(len(person.row), np.nan)
 
 
@@ -107,7 +115,7 @@ def _reviews(person: PersonPredicted, number: int, first_deck: int) -> dict[str,
 
 
 def comparison_rows(people: Sequence[PersonPredicted]) -> list[ComparisonRow]:
-    """The table: of one person with intervals by bootstrap, of several the means weighted by reviews."""
+    """The comparison: of one person with bootstrap intervals, of several people the means weighted by reviews."""
     counted = [person.counted for person in people if len(person.counted)]
     if not counted:
         return []
@@ -117,7 +125,7 @@ def comparison_rows(people: Sequence[PersonPredicted]) -> list[ComparisonRow]:
 
 
 def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float]]:
-    """Superiority of each algorithm over each other, where there are several people."""
+    """Superiority by pair of algorithms; empty for one person."""
     counted = [person.counted for person in people if len(person.counted)]
     if len(counted) < 2:
         return {}
@@ -126,7 +134,7 @@ def who_is_ahead(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float
 
 
 def losses_by_person(people: Sequence[PersonPredicted]) -> dict[str, dict[str, float | None]]:
-    """LogLoss by person's name and algorithm, where there are several people."""
+    """LogLoss by name of a person and algorithm; empty for one person."""
     counted = [person for person in people if len(person.counted)]
     if len(counted) < 2:
         return {}
@@ -137,7 +145,7 @@ def losses_by_person(people: Sequence[PersonPredicted]) -> dict[str, dict[str, f
 
 
 def distinct_names(people: Sequence[PersonPredicted]) -> list[str]:
-    """What each person is called; of the same name, also by number."""
+    """The names of the people, with the user number where a name repeats."""
     names = [person.learner.name for person in people]
     numbers = [person.learner.user for person in people]
     return [f"{name} ({user})" if names.count(name) > 1 else name for name, user in zip(names, numbers, strict=True)]

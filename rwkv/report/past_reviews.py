@@ -1,4 +1,4 @@
-"""What a person has done so far, review by review, for a report."""
+"""A person's past reviews, for a report."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -17,7 +17,7 @@ _HOURS = 24
 
 
 def past_reviews(learner: Learner, p: Mapping[str, AnyFloats]) -> PastReviews:
-    """All reviews of a learner. p[name] [R]: recall as predicted before each."""
+    """All reviews of a learner. p: recall by algorithm, predicted before each answer, float [R]."""
     table = learner.history
     row_of_card = np.full(len(learner.places.deck), -1, np.int64)
     row_of_card[learner.number] = np.arange(len(learner.number))
@@ -37,14 +37,14 @@ def past_reviews(learner: Learner, p: Mapping[str, AnyFloats]) -> PastReviews:
 
 
 def first_day(learner: Learner) -> int:
-    """The date of day_offset 0 in days since 1970; 0 where there are no dates."""
+    """The date of day_offset 0 in days since 1970; 0 without dates."""
     if learner.info is None:
         return 0
     return local_time(learner.info.day_start_s, learner.info.timezone).toordinal() - _UNIX_EPOCH
 
 
 def _hours(learner: Learner) -> npt.NDArray[np.int8]:
-    """The hour on the clock of each review [R]; -1 where moments were not recorded."""
+    """The hour on the person's clock of each review [R]; -1 without recorded times."""
     if learner.info is None:
         return np.full(len(learner.history), -1, np.int8)
     epoch_s = learner.times_s.astype(np.int64)
@@ -55,14 +55,14 @@ def _hours(learner: Learner) -> npt.NDArray[np.int8]:
 
 
 def deck_names(learner: Learner) -> list[str]:
-    """Of an imported collection, in order; of a plain dataset folder, which has none, numbers."""
+    """The names of the decks in order. A plain dataset has numbers instead of names."""
     if learner.info is None:
         return [f"deck {number + 1}" for number in range(_decks(learner.places))]
     return sorted(set(learner.cards.deck.tolist()))
 
 
 def decks_of_cards(learner: Learner) -> Int32s:
-    """By number of a card, the index of its deck's name; -1 where it is not known."""
+    """The index of the deck's name by number of a card; -1 if unknown."""
     places = learner.places
     if learner.info is None:
         return np.where(places.deck_missing, -1, places.deck).astype(np.int32)
@@ -72,5 +72,5 @@ def decks_of_cards(learner: Learner) -> Int32s:
 
 
 def _decks(places: CardTable) -> int:
-    known = places.deck[~places.deck_missing]
-    return int(known.max()) + 1 if len(known) else 0
+    decks = places.deck[~places.deck_missing]
+    return int(decks.max()) + 1 if len(decks) else 0

@@ -1,4 +1,4 @@
-"""Reads the logs of training runs, as `rwkv.training.tracking` writes them."""
+"""Read the training logs that `rwkv.training.tracking` writes."""
 
 import json
 import math
@@ -12,27 +12,27 @@ from rwkv.files import file_errors
 from rwkv.report.content import TrainingRun
 
 SUFFIX = ".log.jsonl"
-# What float64, in which pages draw, counts exactly.
+# The largest integers of float64, the number type of the page.
 _MOST_STEPS = 1 << 53
 
 
 def read_training_runs(paths: Sequence[Path]) -> list[TrainingRun]:
-    """The runs of logs, or of folders of them, in that order. Raises InputError where there is none or it is no log."""
+    """Read training logs, or all logs of folders. Raises InputError if a log is missing or damaged."""
     return [_read_run(log) for path in paths for log in _logs(path)]
 
 
 def _logs(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(path.glob(f"*{SUFFIX}"))
-    if not found:
-        hint = "give SAVE_MODEL_FOLDER of a training, or the log itself"
-        raise InputError("The folder holds no log of a training.", where=str(path), expected=f"*{SUFFIX}", hint=hint)
-    return found
+    logs = sorted(path.glob(f"*{SUFFIX}"))
+    if not logs:
+        hint = "choose the SAVE_MODEL_FOLDER of a training, or a log"
+        raise InputError("The folder has no training logs.", where=str(path), expected=f"*{SUFFIX}", hint=hint)
+    return logs
 
 
 def _read_run(path: Path) -> TrainingRun:
-    """Figures that are none or no numbers, of skipped steps, are left out."""
+    """Read one log. Missing figures and NaN, from skipped steps, are left out."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for step, figures in _lines(path):
         for name, value in figures.items():
@@ -41,15 +41,15 @@ def _read_run(path: Path) -> TrainingRun:
                 steps.append(step)
                 values.append(value)
     if not curves:
-        raise InputError("The log of the training holds no step.", where=str(path))
+        raise InputError("The training log has no steps.", where=str(path))
     as_arrays = {name: (np.array(steps), np.array(values)) for name, (steps, values) in curves.items()}
     return TrainingRun(path.name.removesuffix(SUFFIX), as_arrays)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, float | None]]]:
-    """The last line of a run that is under way may be cut short; it is passed over."""
+    """The step and figures of each line. An incomplete last line, of a running training, is ignored."""
     if not path.is_file():
-        raise InputError("There is no log of a training.", where=str(path), expected=f"SAVE_MODEL_PREFIX{SUFFIX}")
+        raise InputError("The training log does not exist.", where=str(path), expected=f"SAVE_MODEL_PREFIX{SUFFIX}")
     with file_errors(path):
         lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -59,7 +59,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, float | None]]]:
             yield _figures(line)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
-            raise InputError("This is no log of a training.", where=where, got=got) from error
+            raise InputError("This is not a training log.", where=where, got=got) from error
 
 
 def _figures(line: bytes) -> tuple[int, dict[str, float | None]]:
@@ -67,5 +67,5 @@ def _figures(line: bytes) -> tuple[int, dict[str, float | None]]:
     figures = json.loads(line)
     step = int(figures.pop("step"))
     if not 0 <= step < _MOST_STEPS:
-        raise ValueError(f"a step of number {step:.6g}")
+        raise ValueError(f"step number {step:.6g}")
     return step, {name: None if value is None else float(value) for name, value in figures.items()}

@@ -1,4 +1,4 @@
-"""What is to be done today and on the days ahead, for a report."""
+"""The reviews of today and of the days ahead, for a report."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,53 +17,56 @@ from rwkv.vocab import SECONDS_PER_DAY
 WORKLOAD_RETENTIONS = (0.7, 0.8, 0.85, 0.9, 0.95)
 WORKLOAD_DAYS = 30
 
-# Answers that are played, in all. Where more are expected, a part of the cards stands for all.
+# The most simulated answers. If more are expected, a sample of the cards represents all.
 MOST_ANSWERS = 2000
-# Cards for each retention then, at least and at most.
+# The least and most cards of a sample for a retention.
 _FEWEST_CARDS, _MOST_CARDS = 12, 200
-# Taken for a card where no curve falls so far: next to none, but divisible by.
+# The expected answers of a card whose curve does not fall far enough: almost none, but not 0, for divisions.
 _LEAST_ANSWERS = 1e-6
 
 
 def today(engine: Engine, learner: Learner, at_s: float) -> Today:
-    """What `rwkv schedule` asks on its first day, at each card's own desired retention."""
+    """The first day of `rwkv schedule`, at each card's own desired retention."""
     day = first_day(engine, learner, at_s)
     row = np.flatnonzero(np.isin(learner.cards.card_id, day.card_id))
     return Today(row=row, minutes=day.minutes, recall=day.recall)
 
 
 def workload(engine: Engine, learner: Learner, at_s: float, cards: CardsNow) -> Workload:
-    """The days ahead at each of WORKLOAD_RETENTIONS, each played through once as `rwkv schedule` does.
+    """Simulate the days ahead at each of WORKLOAD_RETENTIONS, as `rwkv schedule` does.
 
-    Where that would be too much, the retentions are played in one go, each with cards of its own, at equal distances in
-    the order of their intervals, which stand for all. Changes nothing. Raises InputError where there is no room for
-    states.
+    If that takes too many answers, the retentions share one simulation. Each has a sample of the cards, evenly spaced
+    in the order of their intervals. The engine's states stay unchanged.
+
+    Raises:
+        InputError: There is no space for the states.
     """
-    asked = np.flatnonzero(askable(learner))
-    answers = [_expected_answers(cards.curves[asked], retention) for retention in WORKLOAD_RETENTIONS]
+    active = np.flatnonzero(askable(learner))
+    answers = [_expected_answers(cards.curves[active], retention) for retention in WORKLOAD_RETENTIONS]
     if sum(expected.sum() for expected in answers) <= MOST_ANSWERS:
-        due = _due(engine, learner, at_s, asked)
-        plays = [_played(engine, learner, at_s, *of) for of in zip(WORKLOAD_RETENTIONS, due, strict=True)]
-        return _workload(plays, [asked] * len(plays), learner, asked)
-    budget, most = MOST_ANSWERS / len(answers), min(_MOST_CARDS, len(asked) // len(answers))
+        due = _due(engine, learner, at_s, active)
+        pairs = zip(WORKLOAD_RETENTIONS, due, strict=True)
+        plays = [_played(engine, learner, at_s, retention, days) for retention, days in pairs]
+        return _workload(plays, [active] * len(plays), learner, active)
+    budget, most = MOST_ANSWERS / len(answers), min(_MOST_CARDS, len(active) // len(answers))
     sizes = [int(np.clip(budget / max(expected.mean(), _LEAST_ANSWERS), _FEWEST_CARDS, most)) for expected in answers]
-    groups = _groups(asked[np.argsort(cards.interval_days[asked], kind="stable")], sizes)
-    wanted = learner.cards.desired_retention.copy()
+    groups = _groups(active[np.argsort(cards.interval_days[active], kind="stable")], sizes)
+    desired = learner.cards.desired_retention.copy()
     for rows, retention in zip(groups, WORKLOAD_RETENTIONS, strict=True):
-        wanted[rows] = retention
-    play = _played(engine, _only(learner, np.sort(np.concatenate(groups)), wanted), at_s, None)
-    return _workload([play] * len(groups), groups, learner, asked)
+        desired[rows] = retention
+    play = _played(engine, _only(learner, np.sort(np.concatenate(groups)), desired), at_s, None)
+    return _workload([play] * len(groups), groups, learner, active)
 
 
 def _expected_answers(curves: AnyFloats, retention: float) -> Floats:
-    """About how many answers each card [n] takes in WORKLOAD_DAYS, if its next intervals are as long as this one."""
+    """Expected answers of each card [n] in WORKLOAD_DAYS, if all its intervals are as long as the current one."""
     is_below = (curves <= retention) & (CURVE_TIMES_S >= SECONDS_PER_DAY)
     days = np.where(is_below.any(1), CURVE_TIMES_S[is_below.argmax(1)] / SECONDS_PER_DAY, np.inf)
     return WORKLOAD_DAYS / np.maximum(1, days)
 
 
 def _groups(order: Ints, sizes: Sequence[int]) -> list[Ints]:
-    """Rows at equal distances in an order, so many of each group and none in two."""
+    """Disjoint groups of rows with these sizes, each evenly spaced in an order."""
     groups = []
     for size in sizes:
         place = ((np.arange(size) + 0.5) * len(order) / size).astype(np.int64)
@@ -72,12 +75,12 @@ def _groups(order: Ints, sizes: Sequence[int]) -> list[Ints]:
     return groups
 
 
-def _due(engine: Engine, learner: Learner, at_s: float, asked: Ints) -> Ints:
-    """The day [k, c] on which each card is due at each of WORKLOAD_RETENTIONS if nothing is answered."""
+def _due(engine: Engine, learner: Learner, at_s: float, rows: Ints) -> Ints:
+    """The day [k, c] on which each card is due at each of WORKLOAD_RETENTIONS, without answers."""
     moments_s = moments_ahead(learner, at_s, WORKLOAD_DAYS)
     due = np.full((len(WORKLOAD_RETENTIONS), len(learner.cards)), WORKLOAD_DAYS)
-    retention = np.repeat(np.array(WORKLOAD_RETENTIONS)[:, None], len(asked), 1)
-    due[:, asked] = due_days(engine, learner.number[asked], learner.latest_s[asked], retention, moments_s)
+    retention = np.repeat(np.array(WORKLOAD_RETENTIONS)[:, None], len(rows), 1)
+    due[:, rows] = due_days(engine, learner.number[rows], learner.latest_s[rows], retention, moments_s)
     return due
 
 
@@ -92,7 +95,7 @@ def _played(
 
 
 def _only(learner: Learner, rows: Ints, retention: Floats) -> Learner:
-    """The learner with some of the cards alone, of other desired retentions; what was answered stays."""
+    """The learner with some of the cards and other desired retentions. The history stays."""
     columns = {name: column[rows] for name, column in vars(learner.cards).items() if column is not None}
     cards = CardList(**columns)
     return replace(
@@ -104,13 +107,13 @@ def _only(learner: Learner, rows: Ints, retention: Floats) -> Learner:
     )
 
 
-def _workload(plays: list[list[ScheduledDay]], groups: list[Ints], learner: Learner, asked: Ints) -> Workload:
-    """Reviews and minutes of each group of cards in its play, times the cards for which one stands."""
+def _workload(plays: list[list[ScheduledDay]], groups: list[Ints], learner: Learner, active: Ints) -> Workload:
+    """Reviews and minutes of each group in its simulation, scaled to all cards."""
     reviews, minutes = np.zeros((2, len(groups), WORKLOAD_DAYS))
     for i, (play, rows) in enumerate(zip(plays, groups, strict=True)):
-        times = len(asked) / max(1, len(rows))
+        times = len(active) / max(1, len(rows))
         for day in play:
             is_own = np.isin(day.card_id, learner.cards.card_id[rows])
             reviews[i, day.day] = is_own.sum() * times
             minutes[i, day.day] = day.card_minutes[is_own].sum() * times
-    return Workload(np.array(WORKLOAD_RETENTIONS), reviews, minutes, min(map(len, groups)), len(asked))
+    return Workload(np.array(WORKLOAD_RETENTIONS), reviews, minutes, min(map(len, groups)), len(active))

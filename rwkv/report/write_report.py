@@ -1,4 +1,4 @@
-"""A report on somebody's collection, and on training runs: one HTML file."""
+"""Write a report on a collection and on training runs as one HTML file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from rwkv.collection.chosen_model import ChosenModel, choose_model
 from rwkv.collection.learner import choose_user, read_learner
-from rwkv.collection.moment import moment_of, written
+from rwkv.collection.moment import moment_of, moment_text
 from rwkv.collection.own_past import OwnPast, past_of, past_sentence
 from rwkv.collection.users import users_in
 from rwkv.data.collection import DEFAULT_RETENTION
@@ -35,10 +35,15 @@ from rwkv.runtime import Failures
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a report is to be of. folder: None for training runs only. user: None for the only one there. compared: the
-    users whose past reviews are predicted, None for that one. at: a moment as people write it. training: logs, or
-    folders of them.
+class ReportOptions:
+    """The options of a report.
+
+    Attributes:
+        folder: A folder written by `rwkv import`, or a dataset; None for training runs only.
+        user: The user number; None for the only one of the folder.
+        compared: The users of the comparison; None for the report's user.
+        at: The moment, as for `rwkv predict --at`; None for now.
+        training: Training logs, or folders of them.
     """
 
     folder: Path | None
@@ -51,8 +56,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What came of it. notice, past: what the model is, and how it did on the person's past. predicted: reviews with
-    predictions. exit_code: 1 where a compared user had to be skipped.
+    """A written report.
+
+    Attributes:
+        notice: A notice about the model and its scores on the person's past, or None.
+        past: These scores, or None.
+        predicted: The number of reviews with predictions.
+        exit_code: 0, or 1 if a compared user was skipped.
     """
 
     path: Path
@@ -65,20 +75,27 @@ class WrittenReport:
     exit_code: int
 
 
-def write_report(asked: Asked, out: Path) -> WrittenReport:
-    """Compute everything, then write the file; a kill leaves the old file or the new one.
+def write_report(options: ReportOptions, out: Path) -> WrittenReport:
+    """Compute a report, and write it atomically.
 
-    Raises InputError where there is nothing to report on, HistoryError, CheckpointError.
+    Args:
+        options: The options.
+        out: The HTML file.
+
+    Raises:
+        InputError: An option is wrong, or there is nothing to report on.
+        HistoryError: The history cannot be used.
+        CheckpointError: The file of weights cannot be used.
     """
-    training = read_training_runs(asked.training)
+    training = read_training_runs(options.training)
     failures = Failures()
-    if asked.folder is not None:
-        content, model, past = _collection(asked, asked.folder, failures)
+    if options.folder is not None:
+        content, model, past = _collection(options, options.folder, failures)
         content = replace(content, training=training)
     elif training:
         content, model, past = _training_only(training), None, None
     else:
-        raise InputError("There is nothing to report on.", hint="name a folder, or a training log with --training")
+        raise InputError("There is nothing to report on.", hint="choose a folder, or a training log with --training")
     page = report_html(report_data(content))
     write_whole(out, page)
     return WrittenReport(
@@ -94,7 +111,7 @@ def write_report(asked: Asked, out: Path) -> WrittenReport:
 
 
 def _predicted(content: ReportContent) -> int:
-    """How many of the person's own reviews."""
+    """The number of the person's predicted reviews."""
     return 0 if content.reviews is None else int((content.reviews.person == content.own).sum())
 
 
@@ -102,12 +119,12 @@ def _training_only(training: Sequence[TrainingRun]) -> ReportContent:
     return ReportContent("Training", ", ".join(run.name for run in training), training=training)
 
 
-def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportContent, ChosenModel, OwnPast]:
-    trainer()  # whatever is missing is said before anything takes time
-    learner = read_learner(folder, choose_user(folder, asked.user))
-    compared = [learner.user] if asked.compared is None else users_in(folder, asked.compared)
-    at_s = moment_of(asked.at, learner)
-    model = choose_model(asked.model)
+def _collection(options: ReportOptions, folder: Path, failures: Failures) -> tuple[ReportContent, ChosenModel, OwnPast]:
+    trainer()  # fail early if FSRS's package is missing
+    learner = read_learner(folder, choose_user(folder, options.user))
+    compared = [learner.user] if options.compared is None else users_in(folder, options.compared)
+    at_s = moment_of(options.at, learner)
+    model = choose_model(options.model)
     engine, predictions = feed_history(learner, model.network)
     try:
         own = predict_past(learner, predictions)
@@ -120,7 +137,9 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
     past = past_of(own.counted)
     content = ReportContent(
         title=learner.name,
-        subtitle=f"As of {written(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews",
+        subtitle=(
+            f"As of {moment_text(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews"
+        ),
         notice=_notice(model, past),
         facts=_facts(folder, model, own, people),
         today=first_day(learner) + learner.day_of(at_s),
@@ -138,7 +157,7 @@ def _collection(asked: Asked, folder: Path, failures: Failures) -> tuple[ReportC
 
 
 def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Failures) -> list[PersonPredicted]:
-    """Everybody beside the learner; those whose data is bad are told in the log."""
+    """Predictions of the other users. Those with bad data are logged."""
     people = []
     for user in users:
         try:
@@ -152,7 +171,7 @@ def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Fa
 
 
 def _notice(model: ChosenModel, past: OwnPast) -> str | None:
-    """What the model is, and how it did on the person's past."""
+    """A notice about the model and its scores on the person's past."""
     return None if model.notice is None else f"Predicted by {model.notice}. {past_sentence(past)}."
 
 
@@ -161,12 +180,12 @@ def _facts(
 ) -> list[tuple[str, str]]:
     users = ", ".join(str(person.learner.user) for person in people) or "none"
     is_own = len(people) == 1 and people[0] is own
-    compared = [] if is_own else [("Compared", f"users {users}; all else on this page is of {own.learner.name}")]
+    compared = [] if is_own else [("Compared", f"users {users}; the rest of this page is about {own.learner.name}")]
     return [
         ("Model", str(model.path)),
         ("Folder", str(folder)),
-        ("Recall", "the probability of recall at a moment by the forgetting curve (RWKV), unless another is named"),
-        ("Predictions", "each of a past review from what came before it, see `rwkv compare`"),
-        ("Today", "what `rwkv schedule` asks at this moment"),
+        ("Recall", "the probability of recall by the forgetting curve (RWKV), unless another algorithm is named"),
+        ("Predictions", "each from the reviews before it; see `rwkv compare`"),
+        ("Today", "the reviews of `rwkv schedule` at this moment"),
         *compared,
     ]

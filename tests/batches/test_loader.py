@@ -102,7 +102,7 @@ def test_an_rwkv_error_arrives_in_order_without_the_workers_text() -> None:
 
 def test_errors_of_a_store_arrive_from_workers(maker: BatchMaker) -> None:
     gone = DatabasePlace(maker.place.path / "none", 1 << 20, "SIZE", "the command")
-    with pytest.raises(StoreError, match=r"There is no database(.|\n)*run `the command` first"):
+    with pytest.raises(StoreError, match=r"The database does not exist(.|\n)*run `the command` first"):
         next(fetch(BatchMaker(gone, maker.groups), [(0, 0)], 1))
 
 

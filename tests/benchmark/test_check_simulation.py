@@ -71,7 +71,7 @@ def test_simulated_and_checked_with_results_of_models(
     write_scores(tmp_path, "mine", {counted: Score({"LogLoss": 0.3}, 7)})
     assert main(["simulate", *arguments, "--rwkv", str(tmp_path / "mine.jsonl")]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
-    assert "other reviews" in error["what"]
+    assert "does not match the reviews" in error["what"]
     assert "7 reviews" in error["got"]
 
 

@@ -169,8 +169,8 @@ def test_the_number_of_processes_changes_nothing(
 
 def test_what_was_left_out_is_told(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run() == 0
-    said = f"user {NO_KEYS_USER} has no review to predict"
-    assert_said(capsys, "5 users, 0 of them done before", said, "1 keys were left out: nothing earlier")
+    said = f"user {NO_KEYS_USER} has no reviews to predict"
+    assert_said(capsys, "5 users, 0 of them done before", said, "1 keys left out: they have no earlier review")
     keys = Workspace(evaluation.inputs).keys(LOST_USER)
     assert evaluation.lines("result", IMM)[LOST_USER]["size"] == len(keys) - 1
     assert NO_KEYS_USER not in evaluation.lines("result", IMM)
@@ -230,8 +230,8 @@ def test_predictions_that_are_no_numbers_are_not_written(
     ("changed", "words"),
     [
         ({"MODEL_PATH": "absent.pth"}, ("absent.pth", "rwkv.train_rwkv")),
-        ({"DATASET_LMDB_PATH": "absent_db"}, ("no database", "absent_db", PROCESS_DATA)),
-        ({"LABEL_FILTER_LMDB_PATH": "absent_db"}, ("no database", "absent_db", FIND_KEYS)),
+        ({"DATASET_LMDB_PATH": "absent_db"}, ("database does not exist", "absent_db", PROCESS_DATA)),
+        ({"LABEL_FILTER_LMDB_PATH": "absent_db"}, ("database does not exist", "absent_db", FIND_KEYS)),
         ({"LABEL_FILTER_KEY_PREFIX": "other_"}, ("'other_'", FIND_KEYS)),
         ({"USER_START": 80, "USER_END": 90}, ("None of the configured users", "users 80 to 90", PROCESS_DATA)),
         ({"USER_IDS": [9, 8]}, ("None of the configured users", PROCESS_DATA)),

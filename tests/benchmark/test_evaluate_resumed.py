@@ -57,7 +57,7 @@ def test_a_finished_evaluation_runs_no_network(
     monkeypatch.setattr(rwkv.benchmark.evaluate, "last_rows", None)
     capsys.readouterr()
     assert evaluation.run(RAW=True) == 0
-    assert_said(capsys, "5 users, 4 of them done before", f"user {NO_KEYS_USER} has no review to predict")
+    assert_said(capsys, "5 users, 4 of them done before", f"user {NO_KEYS_USER} has no reviews to predict")
     assert evaluation.files() == before
     assert evaluation.weights() == weights
 
@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on(evaluation: Evaluation, undisturbed: Evaluation, l
 def test_ctrl_c_says_what_to_do_and_loses_nothing(evaluation: Evaluation, undisturbed: Evaluation) -> None:
     code, said = evaluation.ended_by("SIGINT", 6, RAW=True)
     assert code == 130
-    assert "interrupted; nothing that was written is lost" in said
+    assert "interrupted; files already written are kept" in said
     assert "Traceback" not in said
     assert evaluation.run(RAW=True) == 0
     assert evaluation.files() == undisturbed.files()

@@ -84,7 +84,7 @@ def test_a_prefix_that_names_another_kind_is_refused(
     filled: Workspace, capsys: pytest.CaptureFixture[str], prefix: str, flags: tuple[str, ...], lacking: str
 ) -> None:
     assert filled.find_keys(*flags, LABEL_FILTER_KEY_PREFIX=prefix) == 2
-    assert_said(capsys, f"LABEL_FILTER_KEY_PREFIX = '{prefix}'", f"next: give {lacking}, or another prefix")
+    assert_said(capsys, f"LABEL_FILTER_KEY_PREFIX = '{prefix}'", f"next: use {lacking}, or choose another prefix")
     assert not (filled.root / "keys_db").exists()
     assert filled.find_keys(*flags, *lacking.split(), LABEL_FILTER_KEY_PREFIX=prefix) == 0
 
@@ -95,7 +95,7 @@ def test_the_keys_of_one_prefix_are_deleted(filled: Workspace, capsys: pytest.Ca
         assert filled.find_keys(LABEL_FILTER_KEY_PREFIX=other, SHORT=short, SECS=secs) == 0
     before = items(filled.root / "keys_db")
     assert filled.find_keys("--delete", LABEL_FILTER_KEY_PREFIX=prefix) == 0
-    assert_said(capsys, f"deleted 9 entries under LABEL_FILTER_KEY_PREFIX '{prefix}'")
+    assert_said(capsys, f"deleted 9 entries with LABEL_FILTER_KEY_PREFIX '{prefix}'")
     assert filled.users_with_keys(prefix) == []
     left = items(filled.root / "keys_db")
     assert len(left) == len(before) - 9
@@ -105,7 +105,7 @@ def test_the_keys_of_one_prefix_are_deleted(filled: Workspace, capsys: pytest.Ca
 
 def test_there_must_be_a_database_to_delete_from(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.find_keys("--delete") == 2
-    assert_said(capsys, "There is no database", "keys_db")
+    assert_said(capsys, "The database does not exist", "keys_db")
     assert not (filled.root / "keys_db").exists()
 
 
@@ -198,19 +198,19 @@ def test_a_damaged_user_is_skipped_and_listed(
 
 def test_a_missing_dataset_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert workspace.find_keys() == 2
-    assert_said(capsys, "no dataset at DATA_PATH", str(workspace.dataset), "rwkv simulate")
+    assert_said(capsys, "DATA_PATH has no dataset", str(workspace.dataset), "rwkv simulate")
     assert not (workspace.root / "keys_db").exists()
 
 
 def test_an_empty_dataset_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (workspace.dataset / "revlogs").mkdir(parents=True)
     assert workspace.find_keys() == 2
-    assert_said(capsys, "dataset at DATA_PATH is empty", str(workspace.dataset))
+    assert_said(capsys, "dataset in DATA_PATH is empty", str(workspace.dataset))
 
 
 def test_a_range_without_users_is_an_error(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.find_keys(USER_START=5, USER_END=9) == 2
-    assert_said(capsys, "users 5 to 9", "users 1 to 12", "USER_START")
+    assert_said(capsys, "users 5 to 9", "users between 1 and 12", "USER_START")
 
 
 def test_a_wrong_configuration_is_an_error(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

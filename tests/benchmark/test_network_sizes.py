@@ -84,7 +84,7 @@ def test_training_goes_on_from_weights_of_its_size_only(training: Training, caps
         ({"HEADS": 3}, ["HEADS", "128 channels are not a multiple of 3 heads"]),
         ({"CHANNELS": 40, "HEADS": 3}, ["40 channels are not a multiple of 3 heads"]),
         ({"CHANNELS": 8}, ["CHANNELS = 8", "16 to 512"]),
-        ({"LAYERS": [1, 2]}, ["LAYERS = [1, 2]", "a list of 5, for card_id, deck_id"]),
+        ({"LAYERS": [1, 2]}, ["LAYERS = [1, 2]", "a list of 5 values, for card_id, deck_id"]),
         ({"LAYERS": [1, 2, 0, 1, 1]}, ["LAYERS", "from 1 to 8"]),
     ],
 )

@@ -20,7 +20,7 @@ def assert_refused(run: Callable[[], int], root: Path, capsys: pytest.CaptureFix
     """The command, run while its place is held, says so and leaves all files below `root` as they are."""
     before = contents(root)
     assert run() == 2
-    assert_said(capsys, "error: Another command is writing there: process", "next: wait until it has ended", *words)
+    assert_said(capsys, "error: Another command is writing here: process", "next: wait until it ends", *words)
     assert contents(root) == before
 
 

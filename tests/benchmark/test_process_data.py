@@ -170,7 +170,7 @@ def test_keys_that_were_never_looked_for_name_the_command(
 def test_a_missing_key_database_names_the_command(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     add_users(workspace.dataset, USERS)
     assert workspace.process_data() == 2
-    assert_said(capsys, "no database", str(workspace.root / "keys_db"), FIND_KEYS)
+    assert_said(capsys, "database does not exist", str(workspace.root / "keys_db"), FIND_KEYS)
     assert not (workspace.root / "store_db").exists()
 
 
@@ -182,10 +182,10 @@ def test_a_prefix_without_keys_is_told_at_once(filled: Workspace, capsys: pytest
 
 def test_missing_and_empty_datasets_are_errors(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.process_data(DATA_PATH=str(filled.root / "nowhere")) == 2
-    assert_said(capsys, "no dataset at DATA_PATH", "nowhere")
+    assert_said(capsys, "DATA_PATH has no dataset", "nowhere")
     (filled.root / "empty" / "revlogs").mkdir(parents=True)
     assert filled.process_data(DATA_PATH=str(filled.root / "empty")) == 2
-    assert_said(capsys, "dataset at DATA_PATH is empty", "empty")
+    assert_said(capsys, "dataset in DATA_PATH is empty", "empty")
 
 
 @pytest.mark.parametrize(("key", "other"), [("MAX_BATCH_SIZE", 200), ("MISSING_NOTES", "published")])

@@ -86,7 +86,7 @@ def test_a_damaged_note_is_named(evaluation: Evaluation, capsys: pytest.CaptureF
     note(evaluation, IMM).write_bytes(damage)
     capsys.readouterr()
     assert evaluation.run(USER_IDS=[1]) == 2
-    assert_said(capsys, "note", f"{IMM}.model.json", "move it away")
+    assert_said(capsys, "note", f"{IMM}.model.json", "move the note away")
 
 
 def test_the_means_are_printed(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,4 +110,4 @@ def test_the_means_are_printed(evaluation: Evaluation, capsys: pytest.CaptureFix
 
 def test_without_results_there_are_no_means(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run(USER_IDS=[NO_KEYS_USER]) == 0
-    assert capsys.readouterr().out == "No user has a review to predict, so there are no metrics.\n"
+    assert capsys.readouterr().out == "No user has reviews to predict, so there are no metrics.\n"

@@ -210,13 +210,13 @@ def assert_refused(printed: Printed, *words: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"USER": 5}, ("USER = 5", "users, 7 to 9")),
+        ({"USER": 5}, ("USER = 5", "between 7 and 9")),
         ({"DATA_PATH": "nowhere"}, ("no dataset", "nowhere")),
         ({"MODEL_PATH": "absent.pth"}, ("absent.pth", "rwkv.train_rwkv")),
         ({"LABEL_FILTER_LMDB_PATH": "absent_db"}, ("absent_db", "rwkv.find_equalize_test_reviews")),
         ({"LABEL_FILTER_KEY_PREFIX": "other_"}, ("'other_'", "rwkv.find_equalize_test_reviews")),
         ({"DTYPE": "float16"}, ("DTYPE",)),
-        ({"USERS": 3}, ("USERS: unknown key; the nearest known one is USER",)),
+        ({"USERS": 3}, ("USERS: unknown key; the nearest key is USER",)),
     ],
 )
 def test_bad_input(run: Run, changed: dict[str, object], words: tuple[str, ...]) -> None:

@@ -240,7 +240,7 @@ def test_a_run_that_ends_before_its_warm_up_is_warned_of(
     training: Training, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert training.run(EPOCHS=0.5, WARMUP_STEPS=20_000) == 0
-    assert_said(capsys, "ends with step 2 of its own, before the warm-up does", "1.5e-07 of 0.001", "WARMUP_STEPS")
+    assert_said(capsys, "the run has 2 steps and ends before the warm-up", "1.5e-07 of 0.001", "WARMUP_STEPS")
     assert training.run(EPOCHS=0.5, WARMUP_STEPS=1, SAVE_MODEL_PREFIX="q") == 0
     assert "warm-up" not in capsys.readouterr().err
 
@@ -248,9 +248,7 @@ def test_a_run_that_ends_before_its_warm_up_is_warned_of(
 def test_a_run_that_ends_before_its_decay_is_warned_of(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     """Its first step has number 4 of 5, and so it takes two steps of a decay over five."""
     assert training.run(TRAIN_MODE="D", EPOCHS=1.25, STEP_OFFSET=4) == 0
-    assert_said(
-        capsys, "ends before the decay does", "takes the 5 steps of EPOCHS and the run 2 of them", "STEP_OFFSET"
-    )
+    assert_said(capsys, "ends before the decay", "takes the 5 steps of EPOCHS and the run has 2 of them", "STEP_OFFSET")
     assert training.trained()[-1]["learning_rate"] == learning_rate("D", 2, 1e-3, 2, 5)
     assert training.run(TRAIN_MODE="D", EPOCHS=0.5, SAVE_MODEL_PREFIX="q") == 0
     assert "decay" not in capsys.readouterr().err
@@ -258,7 +256,7 @@ def test_a_run_that_ends_before_its_decay_is_warned_of(training: Training, capsy
 
 def test_without_validation_users_there_is_a_warning(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.run(EPOCHS=0.25, VALIDATE_USERS_START=50, VALIDATE_USERS_END=60) == 0
-    assert_said(capsys, "none of the validation users is in", "nothing is validated")
+    assert_said(capsys, "no validation: none of its users is in")
     assert training.log() == training.trained()
 
 
@@ -268,7 +266,7 @@ def test_validation_without_keys_says_so(
     """Instead of a loss of 0, on stderr and in the log."""
     monkeypatch.setattr("rwkv.benchmark.train.validate", lambda *arguments: {})
     assert training.run(EPOCHS=0.25) == 0
-    assert_said(capsys, "validation: none of its users has a key")
+    assert_said(capsys, "validation: no loss, because none of its users has keys")
     assert training.log() == training.trained()
 
 
@@ -297,9 +295,9 @@ def _file_as_folder(training: Training) -> dict[str, object]:
         (lambda _: {"TRAIN_USERS_START": 50, "TRAIN_USERS_END": 60}, ["None of the training users", "users 50 to 60"]),
         (
             lambda _: {"TRAIN_DATASET_LMDB_PATH": "none"},
-            ["no database", "none", "run `python -m rwkv.data_processing`"],
+            ["database does not exist", "none", "run `python -m rwkv.data_processing`"],
         ),
-        (lambda _: {"VALIDATE_DATASET_LMDB_PATH": "none"}, ["no database", "none", "rwkv.data_processing"]),
+        (lambda _: {"VALIDATE_DATASET_LMDB_PATH": "none"}, ["database does not exist", "none", "rwkv.data_processing"]),
         (_other_version, ["another version", "old_db", "version 99"]),
         (lambda _: {"DEVICE": "cuda:99"}, ["cuda:99", "DEVICE"]),
         (lambda _: {"DTYPE": "float16"}, ["DTYPE", "float16", "bfloat16"]),

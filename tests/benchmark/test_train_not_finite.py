@@ -40,7 +40,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
         "(1 so far)",
         "step 2 skipped",
         "(2 so far)",
-        "of no use: 2 of 2 steps were skipped",
+        "is unusable: 2 of 2 steps were skipped",
         "PEAK_LR",
     )
     assert_said(capsys, *said)
@@ -79,9 +79,9 @@ def test_a_run_that_learns_nothing_does_not_succeed(training: Training, capsys: 
     """The rate is far too high: weights explode in the first step, and all later ones are skipped."""
     changed = {"PEAK_LR": 1e8, "WARMUP_STEPS": 0, "EPOCHS": 1}
     assert training.run(**changed) == 1
-    assert_said(capsys, "of no use: 3 of 4 steps were skipped", "begin anew")
+    assert_said(capsys, "is unusable: 3 of 4 steps were skipped", "start over")
     assert training.run(**changed) == 1, "also when it is asked for again"
-    assert_said(capsys, "this run is finished", "of no use: 3 of 4 steps")
+    assert_said(capsys, "this run is finished", "is unusable: 3 of 4 steps")
 
 
 def test_a_last_validation_that_is_no_number_is_a_failure(
@@ -89,7 +89,7 @@ def test_a_last_validation_that_is_no_number_is_a_failure(
 ) -> None:
     monkeypatch.setattr("rwkv.benchmark.train.validate", lambda *arguments: {"ahead_equalize": math.nan})
     assert training.run(EPOCHS=0.25) == 1
-    assert_said(capsys, "validation: ahead_equalize nan", "of no use: its last validation is not finite")
+    assert_said(capsys, "validation: ahead_equalize nan", "is unusable: its last validation is not finite")
 
 
 @OFTEN

@@ -132,7 +132,7 @@ def test_whether_the_model_is_asked(query: str, asks: bool) -> None:
 )
 def test_what_is_refused(query: str, got: str) -> None:
     """Naming what is wrong."""
-    with pytest.raises(InputError, match="not understood") as caught:
+    with pytest.raises(InputError, match="card query is invalid") as caught:
         parse_query(query)
     assert got in str(caught.value)
 

@@ -104,7 +104,7 @@ def test_nothing_gained_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(training, "MOST_ROUNDS", 0)
     out = tmp_path / "mine.safetensors"
     found = finetune(root / "people", out, [1], root / "model.pth")
-    assert "nothing was gained" in format_finetuned(found)
+    assert "training brought no improvement" in format_finetuned(found)
     assert not out.exists()
 
 
@@ -141,7 +141,7 @@ def test_a_run_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch
 
 
 def test_only_safetensors(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in \.safetensors"):
+    with pytest.raises(InputError, match=r"ending in \.safetensors"):
         finetune(root / "people", tmp_path / "mine.pth", None, root / "model.pth")
 
 
@@ -154,7 +154,7 @@ def test_a_folder_is_no_file(root: Path, tmp_path: Path) -> None:
 def test_the_weights_to_begin_with_are_kept(root: Path, tmp_path: Path) -> None:
     model = tmp_path / "mine.safetensors"
     write_weights(model, recipe_network(PUBLISHED).state_dict())
-    with pytest.raises(InputError, match="would be written over"):
+    with pytest.raises(InputError, match="would be overwritten"):
         finetune(root / "people", model, None, model)
 
 
@@ -178,7 +178,7 @@ def test_nobody_of_that_number(root: Path, tmp_path: Path) -> None:
 
 
 def test_no_histories_there(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no reviews to read"):
+    with pytest.raises(InputError, match="folder has no reviews"):
         finetune(root, tmp_path / "mine.safetensors", None, root / "model.pth")
 
 

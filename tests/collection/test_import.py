@@ -88,21 +88,21 @@ def test_one_of_several_files_may_fail(files: list[Path], tmp_path: Path, capsys
     assert [(user["user"], user["name"]) for user in answer["users"]] == [(1, "Ada's"), (2, "Grace")]
     assert [Path(failed["file"]) for failed in answer["failed"]] == [broken]
     assert "damaged or truncated" in answer["failed"][0]["error"]
-    assert f"{broken} is left out" in said.err
+    assert f"{broken} is skipped" in said.err
     assert list_users(tmp_path / "out") == [1, 2]
     arguments[-1] = str(tmp_path / "again")
     assert main(arguments) == 1
     last = capsys.readouterr().out.split("\n\n")[-1]
-    assert last.startswith(f"{broken} is left out: The archive is damaged")
+    assert last.startswith(f"{broken} is skipped: The archive is damaged")
 
 
 def test_nothing_is_written_where_nothing_can_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["import", str(tmp_path / "nowhere.colpkg"), "--out", str(out)]) == 2
-    assert "There is no such file" in capsys.readouterr().err
+    assert "The file does not exist" in capsys.readouterr().err
     assert main(["import", str(tmp_path / "a.colpkg"), str(tmp_path / "b.csv"), "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said.count("There is no such file") == 2
+    assert said.count("The file does not exist") == 2
     assert "None of the files" in said
     assert not out.exists()
 
@@ -120,7 +120,7 @@ def test_the_summary_tells_every_rule_that_met_something(
         "1  decks with cards",
         "1  presets of these decks",
         "3  entries in the source",
-        "1  reviews of cards without a learning step",
+        "1  reviews of cards whose first learning step is missing",
         "2  reviews imported",
         "user 3 in",
     ):
@@ -155,12 +155,12 @@ def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pyt
 def test_what_never_ends_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path / "pipe.csv", Path(os.devnull)):
-        with pytest.raises(InputError, match="no file"):
+        with pytest.raises(InputError, match="not a file"):
             import_collections([path], tmp_path / "out")
 
 
 def test_python_callers_meet_the_errors(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="does not exist"):
         import_collections([tmp_path / "nowhere"], tmp_path / "out", ImportChoices())
 
 
@@ -174,7 +174,7 @@ def test_what_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         database.execute("UPDATE revlog SET time = 60000 WHERE id = ?", (FIRST[0][0],))
         database.execute("UPDATE revlog SET time = 60001 WHERE id = ?", (FIRST[1][0],))
     info = import_collections([path], tmp_path / "out").users[1]
-    assert "1 entry is dated after now" in caplog.text
+    assert "1 entry left out, dated after now" in caplog.text
     expected = {"of_deleted_cards": 2, "over_60_s": 1, "in_the_future": 1, "cards": 1, "suspended_cards": 1}
     assert expected.items() <= info.counts.items()
     history = read_history(tmp_path / "out", 1)

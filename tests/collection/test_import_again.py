@@ -64,7 +64,7 @@ def test_a_command_that_was_killed_in_its_second_file_does_the_rest(
     capsys.readouterr()
     assert main(command) == 0
     said = capsys.readouterr()
-    assert f"{mine} is user 1 already" in said.err
+    assert f"{mine} has been imported as user 1" in said.err
     assert "user 1 in" in said.out
     assert "user 2 in" in said.out
     assert list_collections(out) == [1, 2]
@@ -116,7 +116,7 @@ def test_a_name_that_cannot_be(
 ) -> None:
     mine, _, other = collections
     assert main(["import", str(mine), str(other), "--out", str(tmp_path / "out"), "--name", "Ada"]) == 2
-    assert "each with its --name" in capsys.readouterr().err
+    assert "each with its own --name" in capsys.readouterr().err
     assert main(["import", str(mine), "--out", str(tmp_path / "out"), "--name", " "]) == 2
     assert "The name is blank." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -232,7 +232,7 @@ def test_anki_s_revlog_alone(
     file.write_text("\n".join([*lines, lines[3], f"{START_MS + 99},12,0,0,0,0,2500,0,4"]) + "\n")
     assert main(["import", str(file), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
-    for word in ("1 rows of revlog have an id that came before", "--grades", "--timezone and --rollover"):
+    for word in ("1 rows of revlog left out, because they repeat an id", "--grades", "--timezone and --rollover"):
         assert word in said
     info = read_info(tmp_path / "out", 1)
     assert (info.timezone, info.rollover_hour, info.grades) == ("UTC", 4, "as recorded")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rwkv.collection.learner import Learner, choose_user, questions_at, read_learner
-from rwkv.collection.moment import moment_of, written
+from rwkv.collection.moment import moment_of, moment_text
 from rwkv.data.collection import read_collection, write_collection
 from rwkv.data.days import local_time
 from rwkv.data.history import estimated_times
@@ -74,7 +74,7 @@ def test_reviews_of_a_wrong_clock_change_nothing_for_others(
     root, card = make_person(tmp_path), DELETED if deleted else 2
     add_review(root, id_of(card), datetime(2099, 1, 1, tzinfo=UTC))
     read = read_learner(root, 1)
-    assert "1 reviews are dated after now, up to 2099-01-01" in caplog.text
+    assert "1 reviews left out, dated after now, up to 2099-01-01" in caplog.text
     assert (len(read.history), read.end_s, read.reviewed) == (len(learner.history), learner.end_s, learner.reviewed)
     np.testing.assert_array_equal(read.latest_s, learner.latest_s)
     assert abs(read.now_s() - time.time()) < 5
@@ -123,7 +123,7 @@ def test_moments_of_a_collection(learner: Learner, monkeypatch: pytest.MonkeyPat
     assert moment_of("2026-02-01", learner) == datetime(2026, 2, 1, 10, tzinfo=UTC).timestamp()
     assert moment_of("2026-02-01T18:00", learner) == datetime(2026, 2, 1, 16, tzinfo=UTC).timestamp()
     assert moment_of("2026-02-01T18:00+00:00", learner) == datetime(2026, 2, 1, 18, tzinfo=UTC).timestamp()
-    assert written(moment_of("2026-02-01T18:00", learner), learner) == "2026-02-01 18:00 (UTC+02:00)"
+    assert moment_text(moment_of("2026-02-01T18:00", learner), learner) == "2026-02-01 18:00 (UTC+02:00)"
 
 
 def test_a_date_is_possible_once_its_noon_is_past(learner: Learner) -> None:
@@ -140,13 +140,13 @@ def test_a_date_is_possible_once_its_noon_is_past(learner: Learner) -> None:
 def test_moments_on_days_of_a_clock_change(far_west: Learner, text: str) -> None:
     at_s = moment_of(text, far_west)
     assert at_s == datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
-    assert written(at_s, far_west) == f"{text.replace('T', ' ')} (America/Los_Angeles)"
+    assert moment_text(at_s, far_west) == f"{text.replace('T', ' ')} (America/Los_Angeles)"
 
 
 def test_a_time_that_the_clock_skips_is_refused(far_west: Learner) -> None:
     with pytest.raises(InputError, match="skips this time") as caught:
         moment_of("2027-03-14T02:30", far_west)
-    assert "give 2027-03-14T03:30" in str(caught.value)
+    assert "use 2027-03-14T03:30" in str(caught.value)
 
 
 def test_whole_days_ahead_are_those_of_the_clock(far_west: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,15 +159,15 @@ def test_whole_days_ahead_are_those_of_the_clock(far_west: Learner, monkeypatch:
 def test_moments_of_a_plain_dataset(plain: Learner) -> None:
     assert moment_of(None, plain) == plain.end_s
     assert moment_of("+2d", plain) == plain.end_s + 2 * DAY_S
-    assert written(plain.end_s, plain) == "the end of the last review"
-    assert written(plain.end_s + 1.5 * DAY_S, plain) == "1.5 days after the last review"
+    assert moment_text(plain.end_s, plain) == "the end of the last review"
+    assert moment_text(plain.end_s + 1.5 * DAY_S, plain) == "1.5 days after the last review"
     with pytest.raises(InputError, match="no dates"):
         moment_of("2026-02-01", plain)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "-3d", "+3w", "", "2026-13-01", "2026-02-01T", "nan"])
 def test_what_is_no_moment(learner: Learner, text: str) -> None:
-    with pytest.raises(InputError, match="no moment"):
+    with pytest.raises(InputError, match="The moment is not understood"):
         moment_of(text, learner)
 
 

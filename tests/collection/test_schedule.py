@@ -229,7 +229,7 @@ def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: 
     ("column", "value", "words"),
     [
         ("is_suspended", True, "of 11 cards 11 are suspended"),
-        ("is_new", True, "of 11 cards 1 are suspended, 10 are new; --new N asks so many new cards a day"),
+        ("is_new", True, "of 11 cards 1 are suspended, 10 are new. Use --new N for new cards"),
     ],
 )
 def test_why_nothing_is_asked(learner: Learner, column: str, value: bool, words: str) -> None:
@@ -245,7 +245,7 @@ def test_why_nothing_is_asked_of_deleted_cards_and_of_none_that_is_due(learner: 
     deleted = replace(learner, cards=none, number=learner.number[:0])
     deleted = replace(deleted, latest_s=learner.latest_s[:0], latest_day=learner.latest_day[:0])
     reason = why_nothing(deleted, play(deleted, 0.9, days=2), FREELY)
-    assert reason == "no card can be asked: all 10 cards with reviews were deleted"
+    assert reason == "no card can be reviewed: all 10 cards with reviews were deleted"
     days = play(learner, 1e-9, days=2)
     assert "no curve falls to the desired retention" in (why_nothing(learner, days, FREELY) or "")
     assert why_nothing(learner, play(learner, 0.9, days=2), FREELY) is None
@@ -286,7 +286,7 @@ def test_a_search_for_anki() -> None:
     assert day.search == "cid:3,2"
     repeat = ScheduledDay(4, np.array([1]), np.array([True]), none[:1], np.array([0.5]), 0.9, 0)
     assert repeat.search == ""
-    assert why_no_search(repeat).endswith("whatever is answered before: 1 card is expected to be back by then")
+    assert why_no_search(repeat).endswith("1 card is expected back after answers until then")
     free = ScheduledDay(4, np.empty(0, int), none[:0], none[:0], np.empty(0), float("nan"), 0)
     assert why_no_search(free) == "no card is due on day 4"
 

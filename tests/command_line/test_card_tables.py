@@ -18,14 +18,14 @@ from rwkv.command_line.card_tables import (
     as_fields,
     as_text,
     format_of,
+    formatted,
     short_days,
     write_cards,
-    written_as,
 )
 from rwkv.errors import InputError
 
 HEADING = Heading("Ada", 1, "2026-02-01 18:00 (UTC)", 809, Path("model.pth"), None)
-DEMO = replace(HEADING, notice="for trying out")
+DEMO = replace(HEADING, notice="a demo")
 
 
 def some_cards() -> CardPredictions:
@@ -113,7 +113,7 @@ def test_a_collection_s_name_moves_no_cursor() -> None:
 
 def test_text_says_what_it_leaves_out_and_what_the_model_is() -> None:
     text = as_text(DEMO, some_cards(), 1)
-    assert "NOTICE: for trying out" in text
+    assert "NOTICE: a demo" in text
     assert "... and 2 more" in text
     assert "22 " not in text
 
@@ -143,12 +143,17 @@ def test_csv() -> None:
     assert (rows[0]["p_now"], rows[0]["days_easy"], rows[1]["p_curve"]) == ("0.9", "inf", "")
     assert "notice" not in rows[0]
     noticed = list(csv.DictReader(io.StringIO(as_csv(DEMO, some_cards()))))
-    assert {row["notice"] for row in noticed} == {"for trying out"}
+    assert {row["notice"] for row in noticed} == {"a demo"}
 
 
 def test_json() -> None:
     read = json.loads(as_json(as_fields(DEMO, some_cards())))
-    assert (read["name"], read["notice"], read["model"], read["day"]) == ("Ada", "for trying out", "model.pth", 809)
+    assert (read["name"], read["notice"], read["model"], read["day"]) == (
+        "Ada",
+        "a demo",
+        "model.pth",
+        809,
+    )
     first, new, suspended = read["cards"]
     assert (first["card_id"], first["p_now"], first["days_easy"], first["is_new"]) == (11, 0.9, None, False)
     assert (new["p_curve"], suspended["is_suspended"]) == (None, True)
@@ -159,10 +164,10 @@ def test_files(tmp_path: Path) -> None:
     cards = some_cards()
     for name in ("text", "csv", "json"):
         write_cards(tmp_path / name, HEADING, cards, name)
-        assert (tmp_path / name).read_text() == written_as(HEADING, cards, name, 3) + "\n"
+        assert (tmp_path / name).read_text() == formatted(HEADING, cards, name, 3) + "\n"
     write_cards(tmp_path / "deep" / "x.parquet", DEMO, cards, "parquet")
     table = pq.read_table(tmp_path / "deep" / "x.parquet")
-    assert table["notice"].to_pylist() == ["for trying out"] * 3
+    assert table["notice"].to_pylist() == ["a demo"] * 3
     np.testing.assert_array_equal(table["p_curve"].to_numpy(), cards.p_curve)
     assert table["note"].to_pylist() == cards.note.tolist()
 
@@ -173,7 +178,7 @@ def test_formats() -> None:
     assert format_of(Path("x.json"), None) == "json"
     assert format_of(Path("x.txt"), None) == "text"
     assert format_of(Path("x.json"), "csv") == "csv"
-    with pytest.raises(InputError, match="no format"):
+    with pytest.raises(InputError, match="ending is unknown"):
         format_of(Path("x.xlsx"), None)
     with pytest.raises(InputError, match="Parquet"):
         format_of(None, "parquet")

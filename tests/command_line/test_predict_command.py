@@ -55,7 +55,9 @@ def test_a_model_that_does_not_know_the_person_is_told_everywhere(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """In the text, in JSON and in each line of CSV, and on stderr."""
-    words = "of your intervals are at the floor of 3e+03 d, also after Easy: this model does not know you"
+    words = (
+        "of your intervals are the shortest possible, 3e+03 d, even after Easy: this model does not fit your reviews"
+    )
     common = ["predict", "mine", "--at", AT, "--least-days", "3000", "--retention", "0.94"]
     out, err = said(capsys, *common)
     assert words in out.splitlines()[2]
@@ -68,14 +70,14 @@ def test_a_model_that_does_not_know_the_person_is_told_everywhere(
 def test_a_schedule_whose_cards_come_back_at_once_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
     out, _ = said(capsys, *common, "--retention", "0.999999")
-    assert "of the cards come back on the day after: this model does not know you, or a desired retention" in out
+    assert "of the cards come back on the next day: this model does not fit your reviews, or a desired retention" in out
     assert "come back" not in said(capsys, *common, "--retention", "0.1")[0]
 
 
 def test_a_table_of_no_card_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "predict", "mine", "--cards", "deck:Nowhere")
     assert out.splitlines()[0].startswith("Ada, 0 cards")
-    assert out.splitlines()[-1] == "no card is one of those that are asked for, and still exists"
+    assert out.splitlines()[-1] == "No cards match."
 
 
 def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +158,7 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
     ("arguments", "words"),
     [
         (("predict", "nowhere"), ("nowhere",)),
-        (("predict", "mine", "--at", "yesterday"), ("no moment", "yesterday")),
+        (("predict", "mine", "--at", "yesterday"), ("moment is not understood", "yesterday")),
         (("predict", "mine", "--cards", "is:old"), ("is:old",)),
         (("predict", "mine", "--user", "7"), ("not in the folder", "7")),
         (("predict", "mine", "--retention", "1.5"), ("retention", "1.5")),
@@ -168,7 +170,7 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
         (("predict", "mine", "--user", "99999999999999999999"), ("not in the folder",)),
         (("predict", "mine", "--at", "0001-01-01"), ("--at", "before the last review")),
         (("predict", "mine", "--at", "9999-12-31T23:59"), ("--at", "too far ahead")),
-        (("predict", "mine", "--at", "-3d"), ("no moment", "-3d")),
+        (("predict", "mine", "--at", "-3d"), ("moment is not understood", "-3d")),
         (("predict", "mine", "--cards", "-"), ("a term after it",)),
         (("schedule", "mine", "--days", str(10**20)), ("--days", "3650")),
         (("schedule", "mine", "--search", "99999"), ("99999", "3649")),

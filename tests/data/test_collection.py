@@ -77,7 +77,7 @@ def test_a_collection_without_cards(tmp_path: Path) -> None:
 
 def test_a_plain_dataset_has_no_collections(tmp_path: Path) -> None:
     assert list_collections(tmp_path) == []
-    with pytest.raises(HistoryError, match="no collection there"):
+    with pytest.raises(HistoryError, match="has no collection"):
         read_collection(tmp_path, 1)
 
 
@@ -167,5 +167,5 @@ def test_when_reviews_ended(tmp_path: Path) -> None:
         review_times(tmp_path, 2)
     revlog["review_time"][3] = 2**62
     write_tables(tmp_path, 3, revlog, {"card_id": np.array([5])}, {"deck_id": np.array([1])})
-    with pytest.raises(HistoryError, match="no calendar"):
+    with pytest.raises(HistoryError, match="out of range"):
         review_times(tmp_path, 3)

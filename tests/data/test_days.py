@@ -44,14 +44,14 @@ def test_names_of_offsets(name: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "/etc/passwd", "UTC+2", "utc+02:00"])
 def test_unknown_zones(name: str) -> None:
-    with pytest.raises(InputError, match="no such time zone"):
+    with pytest.raises(InputError, match="time zone is unknown"):
         DayClock(name, 4)
 
 
 @pytest.mark.parametrize("zone", ["UTC-03:30", "Asia/Tokyo"])
 def test_moments_that_no_calendar_shows(zone: str) -> None:
     for epoch_s in (EARLIEST_S - 1, LATEST_S + 1, 10**15):
-        with pytest.raises(InputError, match="in no calendar"):
+        with pytest.raises(InputError, match="out of range"):
             DayClock(zone, 4).days(np.array([0, epoch_s]))
     years = [local_time(epoch_s, "UTC").year for epoch_s in (EARLIEST_S, LATEST_S)]
     assert years == [100, 9000]
@@ -63,7 +63,7 @@ def test_local_time_is_that_of_the_clock_on_the_wall() -> None:
 
 @pytest.mark.parametrize("hour", [-1, 24])
 def test_unknown_hours(hour: int) -> None:
-    with pytest.raises(InputError, match="no such hour"):
+    with pytest.raises(InputError, match="hour at which days begin is invalid"):
         DayClock("UTC", hour)
 
 
@@ -111,7 +111,7 @@ def test_local_times_go_through_the_zone() -> None:
     assert epoch_of(twice, zone, 1) - epoch_of(twice, zone) == 3600
     assert [local_time(epoch_of(skipped, zone, fold), zone).hour for fold in (0, 1)] == [3, 1]
     assert epoch_of(datetime(2024, 1, 1), "UTC+05:30") == moment("Asia/Kolkata", 2024, 1, 1)
-    with pytest.raises(InputError, match="no such time zone"):
+    with pytest.raises(InputError, match="time zone is unknown"):
         epoch_of(twice, "Nowhere/Here")
 
 

@@ -63,7 +63,7 @@ def test_items_come_back_after_reopening(tmp_path: Path) -> None:
 
 
 def test_a_missing_database_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no database") as caught:
+    with pytest.raises(StoreError, match="database does not exist") as caught:
         Database(tmp_path / "none", SIZE, "LMDB_SIZE", readonly=True, hint="run the other command first")
     assert "run the other command first" in str(caught.value)
     assert str(tmp_path / "none") in str(caught.value)
@@ -73,7 +73,7 @@ def test_a_missing_database_says_what_to_do(tmp_path: Path) -> None:
 def test_an_empty_file_is_no_database_yet(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "data.mdb").touch()
-    with pytest.raises(StoreError, match="There is no database"):
+    with pytest.raises(StoreError, match="The database does not exist"):
         Database(tmp_path / "db", SIZE, "LMDB_SIZE", readonly=True)
     with open_database(tmp_path) as database:
         database.put({"a": b"1"})
@@ -82,7 +82,7 @@ def test_an_empty_file_is_no_database_yet(tmp_path: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     os.mkfifo(tmp_path / "db" / "data.mdb")
-    with pytest.raises(StoreError, match="no regular file"):
+    with pytest.raises(StoreError, match="not a regular file"):
         open_database(tmp_path)
 
 

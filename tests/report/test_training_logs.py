@@ -56,5 +56,5 @@ def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
 )
 def test_what_is_no_log_is_an_error_that_names_the_line(tmp_path: Path, line: str) -> None:
     path = write(tmp_path, '{"step": 1, "loss": 1}', line, '{"step": 3, "loss": 1}')
-    with pytest.raises(InputError, match=r"no log of a training(.|\n)*line 2"):
+    with pytest.raises(InputError, match=r"not a training log(.|\n)*line 2"):
         read_training_runs([path])

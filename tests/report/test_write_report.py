@@ -294,11 +294,11 @@ def test_bad_input_leaves_the_old_report(tmp_path: Path, log: Path, capsys: pyte
     empty.write_text("")
     (tmp_path / "nothing").mkdir()
     for arguments, words in [
-        ([], ["nothing to report on", "name a folder"]),
-        (["--training", str(tmp_path / "none.log.jsonl")], ["no log of a training", "none.log.jsonl"]),
-        (["--training", str(tmp_path / "nothing")], ["holds no log", "SAVE_MODEL_FOLDER"]),
-        (["--training", str(broken)], ["no log of a training", "broken.log.jsonl, line 2"]),
-        (["--training", str(empty)], ["holds no step"]),
+        ([], ["nothing to report on", "choose a folder"]),
+        (["--training", str(tmp_path / "none.log.jsonl")], ["training log does not exist", "none.log.jsonl"]),
+        (["--training", str(tmp_path / "nothing")], ["has no training logs", "SAVE_MODEL_FOLDER"]),
+        (["--training", str(broken)], ["not a training log", "broken.log.jsonl, line 2"]),
+        (["--training", str(empty)], ["has no steps"]),
         ([str(tmp_path / "nothing")], ["nothing"]),
     ]:
         assert cli.main(["report", *arguments, "--out", str(out)]) == 2

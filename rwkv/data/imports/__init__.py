@@ -1,1 +1,1 @@
-"""Sources of reviews, Anki collections and CSV files, and how each becomes a user of a folder."""
+"""Import of Anki collections and CSV files as users of a folder."""

@@ -1,4 +1,4 @@
-"""What is read of one source of reviews, whatever its kind, and how it becomes a user of a folder."""
+"""An imported source of reviews, of any kind, and how it is written as a user of a folder."""
 
 import re
 import shutil
@@ -17,28 +17,28 @@ from rwkv.data.history import order_by_card
 from rwkv.data.revlogs import has_revlog, write_tables
 from rwkv.errors import InputError
 
-# The rules of an import by name, in the order in which they are told, each with what became of what it met.
+# The rules of an import by name, in the order of the summary, with their effect.
 RULES = {
     "entries": "entries in the source",
-    "doubled_rows": "rows that occur twice: taken once",
-    "in_the_future": "reviews dated after the import, by a wrong clock: dropped",
+    "doubled_rows": "duplicate rows: dropped",
+    "in_the_future": "reviews dated after the import by a wrong clock: dropped",
     "manual_entries": "manual entries (set due date, forget, rescheduling): dropped",
     "impossible_ratings": "ratings other than 1 to 4: dropped",
     "cram_answers": "answers in filtered decks that do not reschedule: dropped",
-    "forgotten": "reviews before a reset (forget) after which the card was not learned again: dropped",
-    "without_new_start": "reviews of cards without a learning step, whose beginning is missing: dropped",
+    "forgotten": "reviews of cards that were reset (forget) and not learned again: dropped",
+    "without_new_start": "reviews of cards whose first learning step is missing: dropped",
     "before_last_new_start": "reviews before their card's last new start: dropped",
     "reviews": "reviews imported",
-    "mapped_ratings": "  the old scheduler's buttons while learning: mapped, 2 to Good, 3 to Easy",
+    "mapped_ratings": "  with the old scheduler's buttons while learning: mapped, 2 to Good, 3 to Easy",
     "of_deleted_cards": "  of deleted cards: kept",
-    "negative_durations": "  with a duration below 0: taken as 0",
-    "over_60_s": "  that took over 60 s: kept as recorded",
+    "negative_durations": "  with a negative duration: set to 0",
+    "over_60_s": "  longer than 60 s: kept as recorded",
     "days_studied": "days with reviews",
     "reviewed_cards": "cards with reviews",
-    "cards": "cards that exist",
+    "cards": "existing cards",
     "new_cards": "  new",
-    "reset_cards": "    that have reviews: forgotten by an old version of Anki, which left no entry of it",
-    "cards_without_history": "  not new, but without a review that counts",
+    "reset_cards": "    with reviews: reset by an old version of Anki, which wrote no entry",
+    "cards_without_history": "  not new, but without reviews that count",
     "suspended_cards": "  suspended",
     "decks": "decks with cards",
     "presets": "presets of these decks",
@@ -48,17 +48,19 @@ _LONG_MS = 60_000
 _STAGING = ".import-"
 _UNSAYABLE = re.compile("[\ud800-\udfff]")
 
-# What elapsed_seconds counts: from answer to answer as in the published data, or to the moment a question was shown.
+# The meaning of elapsed_seconds: from answer to answer as in the published data, or to the display of the question.
 ELAPSED = ("published", "start")
-# What Anki's own field of a duration holds.
+# The largest value of Anki's field for durations.
 LONGEST_MS = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class TimedReviews:
-    """Reviews in order of time, int64 [n > 0]. Every card's first review here is a new start.
+    """Reviews in order of time, int64 [n > 0]. The first review of every card is a new start.
 
-    time_ms: end of the answer, in epoch milliseconds. rating, state: as in spec 1.
+    Attributes:
+        time_ms: The end of the answer in epoch milliseconds.
+        rating, state: As in spec 1.
     """
 
     card_id: Ints
@@ -70,11 +72,16 @@ class TimedReviews:
 
 @dataclass(frozen=True)
 class ImportChoices:
-    """What may be chosen; None takes what the source says. elapsed: see review_columns.
+    """The options of an import. None uses the source's own value.
 
-    grades: "auto" decides by the answers whose buttons they have, "raw" takes all as recorded, "old" maps all as the
-    old scheduler's. name: what the person is called. Raises InputError where there is no such time zone or hour, or
-    the name is blank.
+    Attributes:
+        elapsed: The meaning of elapsed_seconds, one of ELAPSED.
+        grades: "auto" decides by the answers which scheduler's buttons they have, "raw" keeps all ratings as recorded,
+            "old" maps all from the old scheduler's buttons.
+        name: The person's name.
+
+    Raises:
+        InputError: The time zone or hour is invalid, or the name is blank.
     """
 
     timezone: str | None = None
@@ -86,14 +93,18 @@ class ImportChoices:
     def __post_init__(self) -> None:
         DayClock(self.timezone or "UTC", self.rollover_hour or 0)
         if self.name is not None and not self.name.strip():
-            hint = "give a name, or leave --name out"
+            hint = "choose a name, or omit --name"
             raise InputError("The name is blank.", where="--name", got=repr(self.name), hint=hint)
 
 
 @dataclass(frozen=True)
 class ImportedUser:
-    """One source, read. cards: the table of spec 1 with a row for each of `card_list`, or none where notes and decks
-    are not known. counts: rules of the reader, names as in RULES. notices: what else should be said.
+    """An imported source.
+
+    Attributes:
+        cards: The table of spec 1 with a row for each card of `card_list`; empty if notes and decks are unknown.
+        counts: Effects of the reader's rules, by name in RULES.
+        notices: Further notices.
     """
 
     source: str
@@ -113,7 +124,7 @@ class ImportedUser:
 
 
 def facts_of(imported: ImportedUser, elapsed: str, now: datetime) -> CollectionInfo:
-    """What is recorded of an import."""
+    """The facts to record about an import."""
     first_s, last_s = (int(imported.reviews.time_ms[place] // 1000) for place in (0, -1))
     counts = imported.counts | _totals(imported)
     return CollectionInfo(
@@ -135,9 +146,9 @@ def facts_of(imported: ImportedUser, elapsed: str, now: datetime) -> CollectionI
 
 
 def write_import(root: Path, user: int, imported: ImportedUser, info: CollectionInfo) -> None:
-    """Write the user's tables beside those of others, or in place of an earlier import; its revlog appears last.
+    """Write a user's tables, perhaps replacing an earlier import. The revlog appears last.
 
-    Where anything goes wrong before all is written, nothing has changed.
+    If an error occurs before everything is written, nothing changes.
     """
     cards = imported.card_list
     note, deck, preset = map(_writable_texts, (cards.note, cards.deck, cards.preset))
@@ -149,24 +160,24 @@ def write_import(root: Path, user: int, imported: ImportedUser, info: Collection
         write_collection(staging, Collection(user, info, cards))
         revlog = review_columns(imported.reviews, imported.clock, info.elapsed)
         write_tables(staging, user, revlog, imported.cards, imported.decks)
-        # Without its revlog a user is not there, so nobody sees tables of two imports together.
+        # A user without a revlog does not exist, so nobody reads tables of two imports together.
         for earlier in (root / "revlogs" / f"user_id={user}").glob("*.parquet"):
             earlier.unlink()
         files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
-        # The facts first, by which the number is known again after a kill from here on.
+        # The facts come first, so that the number is recognised after a kill.
         for file in sorted(files, key=lambda file: (file.parts[0] == "revlogs", file.suffix != ".json")):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (staging / file).replace(root / file)
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove what imports that were killed have left unfinished; for the only one that writes into `root`."""
+    """Remove unfinished files of killed imports. The caller must be the only writer in `root`."""
     for folder in root.glob(f"{_STAGING}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def writable(text: str) -> str:
-    """A name without what UTF-8 cannot say: names of files may be any bytes."""
+    """A name without characters that UTF-8 cannot encode. File names may be any bytes."""
     return _UNSAYABLE.sub("\ufffd", text)
 
 
@@ -175,14 +186,14 @@ def _writable_texts(texts: Texts) -> Texts:
 
 
 def next_user(root: Path) -> int:
-    """The number after the last user that is there whole."""
+    """The number after the last complete user."""
     numbers = (folder.name.removeprefix("user_id=") for folder in root.glob("revlogs/user_id=*"))
     users = (int(number) for number in numbers if number.isdecimal())
     return max((user for user in users if has_revlog(root, user)), default=0) + 1
 
 
 def _totals(imported: ImportedUser) -> dict[str, int]:
-    """What is counted in the same way of every source."""
+    """The counts that are computed alike for every source."""
     reviews, cards = imported.reviews, imported.card_list
     is_reviewed = np.isin(cards.card_id, reviews.card_id)
     return {
@@ -202,9 +213,9 @@ def _totals(imported: ImportedUser) -> dict[str, int]:
 
 
 def review_columns(reviews: TimedReviews, clock: DayClock, elapsed: str) -> Columns:
-    """The columns of a revlog, and review_time. elapsed: one of ELAPSED."""
+    """The columns of a revlog with review_time. elapsed: one of ELAPSED."""
     number = clock.days(reviews.time_ms // 1000)
-    # In a zone with summer time a rollover in the doubled hour could come twice.
+    # In a zone with summer time, a rollover in the repeated hour could occur twice.
     day = np.maximum.accumulate(number) - number[0]
     before = order_by_card(reviews.card_id).previous
     asked_ms = reviews.time_ms - (reviews.duration_ms if elapsed == "start" else 0)

@@ -1,4 +1,4 @@
-"""Which user of a folder a source of reviews is already: the same import, or an earlier one of the same person."""
+"""Recognise a source of reviews that is already a user of a folder."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,28 +13,31 @@ from rwkv.data.imports.imported import TimedReviews
 from rwkv.data.revlogs import has_revlog
 from rwkv.errors import RwkvError
 
-# Counts that time changes.
+# Counts that change with time.
 _BY_NOW = {"in_the_future"}
 
 
 def same_import(root: Path, info: CollectionInfo, by_name: bool) -> int | None:
-    """The user whose import read the same file in the same way, if there is one. by_name: and who is called so."""
-    known = _readable(root, list_collections(root))
-    users = [user for user, theirs in known if _is_same(theirs, info) and not (by_name and theirs.name != info.name)]
+    """The user imported from the same file with the same options, or None. by_name: the names must match, too."""
+    imports = _readable(root, list_collections(root))
+    users = [user for user, facts in imports if _is_same(facts, info) and not (by_name and facts.name != info.name)]
     return users[-1] if users else None
 
 
 def unfinished_import(root: Path, info: CollectionInfo) -> int | None:
-    """The number that an import of the same file had when it was killed while its tables appeared, if there is one."""
+    """The number of a killed import of the same file, or None."""
     names = (path.parent.name.removeprefix("user_id=") for path in root.glob("collection/user_id=*/info.json"))
     absent = [int(name) for name in names if name.isdecimal() and not has_revlog(root, int(name))]
-    return next((user for user, theirs in _readable(root, sorted(absent)) if _is_same(theirs, info)), None)
+    return next((user for user, facts in _readable(root, sorted(absent)) if _is_same(facts, info)), None)
 
 
 def same_person(root: Path, reviews: TimedReviews) -> tuple[int, int, int] | None:
-    """(user, how many of the user's reviews are among these, how many there are) of who shares most, above a half.
+    """The user who shares most of his reviews with these, more than half of them, or None.
 
-    Moments of reviews are milliseconds, so those of two people hardly ever meet.
+    Reviews are compared by their times in milliseconds, which rarely coincide for two people.
+
+    Returns:
+        The user, the number of shared reviews, and the number of the user's reviews.
     """
     ours = _marks(reviews.time_ms, reviews.rating)
     best: tuple[int, int, int] | None = None
@@ -47,7 +50,7 @@ def same_person(root: Path, reviews: TimedReviews) -> tuple[int, int, int] | Non
 
 
 def _readable(root: Path, users: list[int]) -> Iterator[tuple[int, CollectionInfo]]:
-    """Those of the users whose facts can be read: the others are no reason to refuse a new one."""
+    """The users whose facts can be read. Unreadable ones must not prevent an import."""
     for user in users:
         try:
             info = read_info(root, user)
@@ -57,7 +60,7 @@ def _readable(root: Path, users: list[int]) -> Iterator[tuple[int, CollectionInf
 
 
 def _marks_of(root: Path, user: int) -> Ints:
-    """Those of a user's reviews; none where they cannot be read."""
+    """The marks of a user's reviews; none if they cannot be read."""
     names = ("review_time", "rating")
     with suppress(RwkvError):
         columns = read_columns(root, "revlogs", user, names)

@@ -1,1 +1,1 @@
-"""The page of a report: its numbers in compact columns, and one HTML file whose scripts (browser/) draw them."""
+"""The page of a report: compact columns of numbers, and an HTML file whose scripts (browser/) draw them."""

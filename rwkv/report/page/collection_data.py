@@ -1,4 +1,4 @@
-"""What the page shows of the collection now: compact columns of all cards, and what is to be done."""
+"""The page's data of the collection: compact columns of all cards, today's reviews, forecast and workload."""
 
 from collections.abc import Sequence
 
@@ -12,29 +12,29 @@ from rwkv.vocab import SECONDS_PER_DAY
 Arrays = dict[str, npt.NDArray[np.generic]]
 Facts = dict[str, object]
 
-# Recall and curves are sent in steps of 1/254, at most 0.002 off; 255 stands for unknown.
+# Recall and curves are stored in steps of 1/254, with an error of at most 0.002; 255 is unknown.
 RECALL_STEPS = 254
 UNKNOWN = 255
 
-# How far ahead the forecast looks.
+# The days of the forecast.
 FORECAST_DAYS = 30
 
-# Bits of a card's flags; its kind lies above them.
+# Bits of a card's flags. The kind is in the higher bits.
 SUSPENDED, DUE = 1, 2
 _KIND_SHIFT = 2
 
 
 def quantised(p: AnyFloats) -> npt.NDArray[np.uint8]:
-    """Probabilities in RECALL_STEPS equal steps, in the shape of p; UNKNOWN for NaN."""
+    """Probabilities as integers from 0 to RECALL_STEPS, in the shape of p; UNKNOWN for NaN."""
     unknown = np.isnan(p)
     return np.where(unknown, UNKNOWN, np.rint(np.where(unknown, 0, p) * RECALL_STEPS)).astype(np.uint8)
 
 
 def page_order(cards: CardsNow, decks: Sequence[str], due: Today | None) -> Ints:
-    """The cards' rows in the order of the page: by deck, suspended and then new ones last, the soonest due first."""
-    left = np.where(due_cards(cards, due), -np.inf, cards.interval_days - cards.elapsed_s / SECONDS_PER_DAY)
+    """The cards' rows in the page's order: by deck, then active, suspended and new cards, each by due time."""
+    left_days = np.where(due_cards(cards, due), -np.inf, cards.interval_days - cards.elapsed_s / SECONDS_PER_DAY)
     last = cards.suspended + 2 * np.isnan(cards.p_now)
-    return np.lexsort((cards.p_now, left, last, _deck(cards, decks)))
+    return np.lexsort((cards.p_now, left_days, last, _deck(cards, decks)))
 
 
 def _deck(cards: CardsNow, decks: Sequence[str]) -> Ints:
@@ -42,12 +42,13 @@ def _deck(cards: CardsNow, decks: Sequence[str]) -> Ints:
 
 
 def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tuple[Facts, Arrays]:
-    """Headline numbers, and the columns of all cards in `page_order`.
+    """Headline numbers, and columns of all cards in `page_order`.
 
-    Arrays: recall, recall_asked, recall_fsrs uint8 [c] as `quantised`, curves the same [64, c] time by time, each the
-    difference from the time before (modulo 256, which packs better), elapsed_s, interval_days, fsrs_days, anki_days,
-    anki_due, goal float32 [c], deck uint16, id int64, flags uint8 (1 suspended, 2 to be asked today, and the kind times
-    4), notes: UTF-8, one line a card.
+    Returns:
+        Facts, and arrays: recall, recall_asked and recall_fsrs uint8 [c], quantised; curves uint8 [64, c], differences
+        of quantised recall from time to time modulo 256, which compress better; elapsed_s, interval_days, fsrs_days,
+        anki_days, anki_due and goal float32 [c]; deck uint16 [c]; id int64 [c]; flags uint8 [c] (1 suspended, 2 due
+        today, plus 4 times the kind); notes: UTF-8, one line per card.
     """
     order = page_order(cards, decks, due)
     seen = ~np.isnan(cards.p_now)
@@ -90,7 +91,7 @@ def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tupl
 
 
 def due_cards(cards: CardsNow, due: Today | None) -> Bools:
-    """Which cards [c] are to be asked today."""
+    """Whether each card is due today, bool [c]."""
     is_due = np.zeros(len(cards), bool)
     if due is not None:
         is_due[due.row] = True
@@ -98,24 +99,24 @@ def due_cards(cards: CardsNow, due: Today | None) -> Bools:
 
 
 def today_facts(due: Today) -> Facts:
-    """How many reviews, and how long they take."""
+    """The number of reviews, expected minutes and expected recall."""
     recall = None if np.isnan(due.recall) else due.recall
     return {"reviews": len(due.row), "minutes": due.minutes, "recall": recall}
 
 
 def forecast_facts(cards: CardsNow, due: Today) -> Facts:
-    """Cards by the day on which they are due next, from today on: by RWKV [d], and by Anki, with its backlog apart.
+    """The numbers of cards by due day from today on: by RWKV [d], and by Anki, with its backlog apart.
 
-    What is suspended is in neither. A card is due by RWKV on the first day whose end, half a day later, finds recall at
-    the desired retention, as in `rwkv schedule`.
+    Suspended cards are left out. By RWKV a card is due on the first day on which recall, half a day later, is at or
+    below the desired retention, as in `rwkv schedule`.
     """
     is_due = due_cards(cards, due)
-    asked = ~np.isnan(cards.p_now) & ~cards.suspended
-    left = cards.interval_days - cards.elapsed_s / SECONDS_PER_DAY
-    ahead = np.maximum(1, np.ceil(left[asked & ~is_due] - 0.5))
+    active = ~np.isnan(cards.p_now) & ~cards.suspended
+    left_days = cards.interval_days - cards.elapsed_s / SECONDS_PER_DAY
+    ahead = np.maximum(1, np.ceil(left_days[active & ~is_due] - 0.5))
     rwkv = _by_day(ahead)
     rwkv[0] = int(is_due.sum())
-    anki_due = cards.anki_due[asked & ~np.isnan(cards.anki_due)]
+    anki_due = cards.anki_due[active & ~np.isnan(cards.anki_due)]
     anki = _by_day(anki_due[anki_due >= 0]) if len(anki_due) else None
     return {"days": FORECAST_DAYS, "rwkv": rwkv, "anki": anki, "anki_backlog": int((anki_due < 0).sum())}
 
@@ -125,13 +126,13 @@ def _by_day(day: AnyFloats) -> list[int]:
     return np.bincount(near, minlength=FORECAST_DAYS).tolist()
 
 
-# Upper ends of the classes of intervals, in days.
+# Upper limits of the classes of intervals, in days.
 INTERVAL_ENDS = (1, 3, 7, 15, 31, 91, 182, 365, 730)
 INTERVAL_NAMES = ("1 day", "2-3", "4-7", "8-15", "16-31", "1-3 mo", "3-6 mo", "6-12 mo", "1-2 y", "over 2 y")
 
 
 def interval_facts(cards: CardsNow) -> Facts:
-    """Cards by the length of their interval, as each of RWKV, FSRS-6 and Anki has it."""
+    """The numbers of cards by class of interval, for RWKV, FSRS-6 and Anki."""
     columns = {"RWKV": cards.interval_days, "FSRS-6": cards.fsrs_days, "Anki": cards.anki_days}
     counts = {
         name: np.bincount(

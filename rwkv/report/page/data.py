@@ -1,4 +1,4 @@
-"""From a report's content to what the page draws: facts, and compact columns."""
+"""The page's data from a report's contents: facts and compact columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,14 +28,14 @@ Facts = dict[str, object]
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the page gets: facts that JSON can hold, and arrays by name."""
+    """The page's data: facts in JSON types, and arrays by name."""
 
     facts: Facts
     arrays: Arrays
 
 
 def report_data(content: ReportContent) -> ReportData:
-    """Compute all that the page shows. Raises ValueError where columns of the content do not fit together."""
+    """Compute the page's data. Raises ValueError if columns of the contents have different lengths."""
     facts: Facts = {
         "title": content.title,
         "subtitle": content.subtitle,
@@ -72,7 +72,7 @@ def report_data(content: ReportContent) -> ReportData:
 
 
 def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tuple[Facts, Arrays]:
-    """Days, months, buttons, hours and decks, and every card's own history with its lapses."""
+    """Days, months, buttons, hours and decks, and the history and lapses of every card."""
     order = page_order(cards, content.decks, content.due)
     place = np.empty(len(cards), np.int64)
     place[order] = np.arange(len(cards))
@@ -84,7 +84,7 @@ def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tup
 
 
 def comparison_facts(rows: Sequence[ComparisonRow]) -> list[Facts]:
-    """The table, row by row."""
+    """The rows of the comparison table."""
     return [
         {
             "name": row.name,
@@ -97,7 +97,7 @@ def comparison_facts(rows: Sequence[ComparisonRow]) -> list[Facts]:
 
 
 def training_facts(run: TrainingRun, most: int = 2000) -> Facts:
-    """A run's curves; of more than `most` steps, the means of equal parts."""
+    """A run's curves, averaged to at most `most` points."""
     return {"name": run.name, "curves": {name: _thinned(*curve, most) for name, curve in run.curves.items()}}
 
 

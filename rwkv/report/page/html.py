@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that holds style, programs and data, and reaches for nothing outside itself."""
+"""The page of a report: one HTML file with style, scripts and data, which loads nothing else."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from rwkv.report.page.data import ReportData
 
 _STYLES = ("style.css", "sections.css", "overview.css")
 
-# In the order in which they are run.
+# In the order of execution.
 _PROGRAMS = (
     "plotly-basic.min.js",
     "data.js",
@@ -42,7 +42,7 @@ _ALIGNMENT = 8
 
 
 def report_html(data: ReportData) -> bytes:
-    """The whole page, UTF-8. Where JavaScript is off it says so."""
+    """The whole page in UTF-8. It shows a message if JavaScript is off."""
     packed = base64.b64encode(gzip.compress(pack(data), 6, mtime=0)).decode()
     parts = {
         "title": escape(str(data.facts["title"])),
@@ -57,10 +57,10 @@ def report_html(data: ReportData) -> bytes:
 
 
 def pack(data: ReportData) -> bytes:
-    """Length of the header (uint32), the header as JSON, then the arrays, each at a multiple of 8 bytes.
+    """Serialise the data: length of the header (uint32), the header as JSON, then the arrays, each 8-byte aligned.
 
-    The header: facts, and by name of an array its dtype, where it begins after the header, and its length. Little
-    endian, as browsers read it.
+    The header holds the facts, and for each array its dtype, its offset after the header and its length. All numbers
+    are little endian, as browsers read them.
     """
     places, parts, offset = {}, [], 0
     for name, array in data.arrays.items():
@@ -69,7 +69,7 @@ def pack(data: ReportData) -> bytes:
         parts.append(_padded(content.tobytes()))
         offset += len(parts[-1])
     header = json.dumps({"facts": data.facts, "arrays": places}, allow_nan=False, separators=(",", ":")).encode()
-    header += b" " * (-(4 + len(header)) % _ALIGNMENT)  # the arrays begin aligned
+    header += b" " * (-(4 + len(header)) % _ALIGNMENT)  # align the arrays
     return b"".join([np.uint32(len(header)).astype("<u4").tobytes(), header, *parts])
 
 
@@ -83,6 +83,6 @@ def _padded(content: bytes) -> bytes:
 
 @cache
 def _part(name: str) -> str:
-    """A file of the page. In a program the end of a script must not be written out."""
+    """A file of the page. A script must not contain its own end tag."""
     text = (files("rwkv.report.page") / "browser" / name).read_text("utf-8")
     return text.replace("</script", "<\\/script") if name.endswith(".js") else text

@@ -1,4 +1,4 @@
-"""What the page shows of the past: days, months, buttons, hours, decks, cards that are forgotten again and again."""
+"""The page's data of past reviews: days, months, buttons, hours, decks and leeches."""
 
 from collections.abc import Sequence
 
@@ -12,29 +12,29 @@ from rwkv.vocab import RATINGS
 Arrays = dict[str, npt.NDArray[np.generic]]
 Facts = dict[str, object]
 
-# Anki's: from such an interval on a card is mature, after so many lapses it is a leech.
+# Anki's limits: the interval in days of a mature card, and the lapses of a leech.
 MATURE_DAYS = 21
 LEECH_LAPSES = 8
 
-# The page's "this month", and how far back a deck's retention looks.
+# Days of the page's "last month", and of a deck's retention.
 MONTH_DAYS = 30
 DECK_DAYS = 90
-# Of plain datasets, which have no dates, months are blocks of so many days.
+# Days of a "month" in plain datasets, which have no dates.
 _BLOCK_DAYS = 30
 
-# Whose predictions are shown beside each review of a card.
+# The algorithms whose predictions are shown in a card's history.
 IN_HISTORY = ("RWKV", "RWKV-P", "FSRS-6")
 KINDS_OF_ANSWERS = ("learning", "young", "mature")
 
 
 def is_retention(past: PastReviews) -> Bools:
-    """Which reviews count as retention [r]: a card's first on a later day than its review before."""
+    """Whether each review counts for retention, bool [r]: a card's first review of a day, with an earlier one."""
     return past.elapsed_days >= 1
 
 
 def past_facts(past: PastReviews, today: int, goal: float) -> Facts:
-    """All but the arrays. today: a day, as those of the reviews. goal: the desired retention."""
-    counted, came = is_retention(past), past.rating > 1
+    """The facts of past reviews. today: counted as the days of the reviews. goal: the desired retention."""
+    counted, recalled = is_retention(past), past.rating > 1
     mature = counted & (past.elapsed_days >= MATURE_DAYS)
     return {
         "reviews": len(past),
@@ -55,17 +55,17 @@ def past_facts(past: PastReviews, today: int, goal: float) -> Facts:
         else {
             "reviews": _counts(past.hour, 24),
             "counted": _counts(past.hour[counted], 24),
-            "recalled": _counts(past.hour[counted & came], 24),
+            "recalled": _counts(past.hour[counted & recalled], 24),
         },
     }
 
 
 def retention_facts(past: PastReviews, today: int, goal: float) -> Facts:
-    """Reviews and recalls of the last month and of all before it. Where it has none, it ends with the latest.
+    """Reviews and recalls of the last month and of the time before.
 
-    month_ends: days before today.
+    Without reviews in the last month, the month ends with the latest review, `month_ends` days before today.
     """
-    counted, came = is_retention(past), past.rating > 1
+    counted, recalled = is_retention(past), past.rating > 1
     latest = int(past.day[counted].max()) if counted.any() else today
     last = today if latest > today - MONTH_DAYS else latest
     in_month = past.day > last - MONTH_DAYS
@@ -73,25 +73,25 @@ def retention_facts(past: PastReviews, today: int, goal: float) -> Facts:
         "goal": goal,
         "month_days": MONTH_DAYS,
         "month_ends": today - last,
-        "month": [int((counted & in_month).sum()), int((counted & in_month & came).sum())],
-        "before": [int((counted & ~in_month).sum()), int((counted & ~in_month & came).sum())],
+        "month": [int((counted & in_month).sum()), int((counted & in_month & recalled).sum())],
+        "before": [int((counted & ~in_month).sum()), int((counted & ~in_month & recalled).sum())],
     }
 
 
 def month_facts(past: PastReviews, young: Bools, mature: Bools) -> list[Facts]:
-    """By month: its name, and reviews and recalls of young and mature cards."""
+    """The name of each month, with reviews and recalls of young and mature cards."""
     if len(past) == 0:
         return []
     month = _months(past)
     first, count = int(month.min()), int(month.max() - month.min()) + 1
-    came = past.rating > 1
+    recalled = past.rating > 1
     columns = {
         name: _counts(month[rows] - first, count)
         for name, rows in {
             "young": young,
-            "young_recalled": young & came,
+            "young_recalled": young & recalled,
             "mature": mature,
-            "mature_recalled": mature & came,
+            "mature_recalled": mature & recalled,
         }.items()
     }
     return [
@@ -101,7 +101,7 @@ def month_facts(past: PastReviews, young: Bools, mature: Bools) -> list[Facts]:
 
 
 def _months(past: PastReviews) -> Ints:
-    """A number for each review's month; they count on from month to month."""
+    """The number of each review's month. Consecutive months have consecutive numbers."""
     if not past.has_dates:
         return past.day // _BLOCK_DAYS
     return past.day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
@@ -116,7 +116,7 @@ def _counts(values: AnyInts, length: int) -> list[int]:
 
 
 def day_arrays(past: PastReviews, today: int) -> Arrays:
-    """By day from the first review to today: reviews, minutes, and retention's reviews and recalls."""
+    """By day from the first review to today: reviews, minutes, and reviews and recalls for retention."""
     if len(past) == 0:
         return {}
     first = int(past.day.min())
@@ -135,27 +135,27 @@ def day_arrays(past: PastReviews, today: int) -> Arrays:
 
 
 def lapses(past: PastReviews, cards: int) -> Ints:
-    """How often each of the cards [c] was forgotten when it was asked on a later day."""
+    """The number of lapses of each card [c] in reviews on a later day."""
     rows = is_retention(past) & (past.rating == 1) & (past.card >= 0)
     return np.bincount(past.card[rows], minlength=cards)
 
 
 def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[str], today: int) -> list[Facts]:
-    """The table of decks that hold cards, by name. due [c]: which cards are to be asked today."""
+    """The table of non-empty decks, by name. due: whether each card is due today, bool [c]."""
     recent = is_retention(past) & (past.day > today - DECK_DAYS)
     leech = lapses(past, len(cards)) >= LEECH_LAPSES
     seen = ~np.isnan(cards.p_now)
     rows = []
     for number in sorted(set(cards.deck.tolist()), key=lambda index: decks[index] if index >= 0 else ""):
         in_deck, reviews = cards.deck == number, recent & (past.deck == number)
-        known = in_deck & seen
+        reviewed = in_deck & seen
         rows.append(
             {
                 "name": decks[number] if number >= 0 else "(no deck)",
                 "cards": int(in_deck.sum()),
-                "reviewed": int(known.sum()),
-                "recall": float(cards.p_now[known].mean()) if known.any() else None,
-                "fsrs": float(cards.p_fsrs[known].mean()) if known.any() else None,
+                "reviewed": int(reviewed.sum()),
+                "recall": float(cards.p_now[reviewed].mean()) if reviewed.any() else None,
+                "fsrs": float(cards.p_fsrs[reviewed].mean()) if reviewed.any() else None,
                 "counted": int(reviews.sum()),
                 "recalled": int((reviews & (past.rating > 1)).sum()),
                 "due": int((in_deck & due).sum()),
@@ -166,15 +166,21 @@ def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[s
 
 
 def shown_in_history(past: PastReviews) -> list[str]:
-    """The algorithms of IN_HISTORY that have predicted."""
+    """The algorithms of IN_HISTORY with predictions."""
     return [name for name in IN_HISTORY if name in past.p]
 
 
 def history_arrays(past: PastReviews, place: Ints, steps: int) -> Arrays:
-    """The reviews of each card side by side, cards in the page's order.
+    """The reviews grouped by card, in the page's order.
 
-    place [c]: of each card on the page. hist_first [c + 1]: where each card's reviews begin. hist_p_*: recall as it was
-    predicted, in `steps` equal steps, 255 unknown.
+    Args:
+        past: The reviews.
+        place: The index of each card on the page [c].
+        steps: The quantisation of probabilities.
+
+    Returns:
+        Arrays by name. hist_first [c + 1]: the index of each card's first review. hist_p_*: predicted recall from 0 to
+        `steps`, 255 if unknown.
     """
     rows = np.flatnonzero(past.card >= 0)
     card = place[past.card[rows]]
@@ -187,6 +193,8 @@ def history_arrays(past: PastReviews, place: Ints, steps: int) -> Arrays:
         "hist_tenths": np.minimum(65_535, past.duration_ms[rows] // 100).astype(np.uint16),
     }
     for name, p in ((name, past.p[name]) for name in shown_in_history(past)):
-        known = ~np.isnan(p[rows])
-        arrays[f"hist_p_{name}"] = np.where(known, np.rint(np.where(known, p[rows], 0) * steps), 255).astype(np.uint8)
+        is_predicted = ~np.isnan(p[rows])
+        arrays[f"hist_p_{name}"] = np.where(
+            is_predicted, np.rint(np.where(is_predicted, p[rows], 0) * steps), 255
+        ).astype(np.uint8)
     return arrays

@@ -1,4 +1,4 @@
-"""What the page shows of predictions: counts and losses that can be filtered, and how far they can be trusted."""
+"""The page's data of predictions: counts and losses for its filters, and a verdict on how far to trust them."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ from rwkv.vocab import SECONDS_PER_DAY
 Arrays = dict[str, npt.NDArray[np.generic]]
 Facts = dict[str, object]
 
-# Edges of the bins of predicted recall: equal steps of arcsin(sqrt(p)), narrow near 0 and 1. The page joins them into
-# groups of about as many reviews each, after its filters.
+# Edges of the bins of predicted recall: equal steps of arcsin(sqrt(p)), narrow near 0 and 1. The page joins the
+# filtered bins into groups of about equal numbers of reviews.
 BINS = 120
 BIN_EDGES = np.sin(np.linspace(0, np.pi / 2, BINS + 1)) ** 2
 
-# Intervals are told apart by these limits, in seconds: same-day reviews in three bands, the others in six.
+# Limits of the bands of intervals in seconds: three bands of same-day reviews, and six of others.
 SAME_DAY_LIMITS_S = (600, 3600)
 LIMITS_DAYS = (2, 7, 21, 60, 180)
 BAND_NAMES = (
@@ -34,17 +34,17 @@ BAND_NAMES = (
 )
 SAME_DAY_BANDS = len(SAME_DAY_LIMITS_S) + 1
 
-# Decks with fewer reviews than the largest so many are shown as one.
+# The most decks of the filter; smaller ones are merged.
 MOST_DECKS = 200
 OTHER_DECKS = "(other decks)"
 
-# Losses are shown in blocks of so many days: the shortest of which there are not more than MOST_PERIODS.
+# Lengths of the periods of losses in days: the shortest with at most MOST_PERIODS periods is used.
 PERIOD_DAYS = (1, 7, 30, 91, 365)
 MOST_PERIODS = 60
 
 
 def interval_bands(elapsed_s: Ints, same_day: Bools) -> npt.NDArray[np.uint8]:
-    """The index into BAND_NAMES of each interval, [n]."""
+    """The index of each interval in BAND_NAMES [n]."""
     short = np.searchsorted(SAME_DAY_LIMITS_S, elapsed_s, "right")
     long = SAME_DAY_BANDS + np.searchsorted(np.multiply(LIMITS_DAYS, SECONDS_PER_DAY), elapsed_s, "right")
     return np.where(same_day, short, long).astype(np.uint8)
@@ -53,10 +53,10 @@ def interval_bands(elapsed_s: Ints, same_day: Bools) -> npt.NDArray[np.uint8]:
 def predicted_data(
     reviews: PredictedReviews, decks: Sequence[str], people: Sequence[str], own: int
 ) -> tuple[Facts, Arrays]:
-    """Counts by (deck, interval, bin of prediction) and losses by (deck, interval, period), to be added up on the page.
+    """Counts by deck, interval and bin of prediction, and losses by deck, interval and period, for sums on the page.
 
-    A deck is one person's. Arrays `bin_*`: one entry for each such combination of an algorithm that occurs; `loss_*`:
-    of all algorithms.
+    A deck belongs to one person. Arrays `bin_*` have an entry for each combination that occurs for an algorithm, and
+    arrays `loss_*` for all algorithms.
     """
     deck, deck_names, deck_person = largest_decks(reviews.deck, reviews.person, decks)
     band = interval_bands(reviews.elapsed_s, reviews.same_day)
@@ -85,8 +85,8 @@ def predicted_data(
 
 
 def _bin_cells(p: AnyFloats, y: npt.NDArray[np.int8], place: Ints, algorithm: int) -> Arrays:
-    known = ~np.isnan(p)
-    p, y, place = p[known], y[known], place[known]
+    is_predicted = ~np.isnan(p)
+    p, y, place = p[is_predicted], y[is_predicted], place[is_predicted]
     bins = np.clip(np.searchsorted(BIN_EDGES, p, "right") - 1, 0, BINS - 1)
     cell, number, count = np.unique(place * BINS + bins, return_inverse=True, return_counts=True)
     place, bins = np.divmod(cell, BINS)
@@ -102,15 +102,15 @@ def _bin_cells(p: AnyFloats, y: npt.NDArray[np.int8], place: Ints, algorithm: in
 
 
 def _loss_cells(reviews: PredictedReviews, place: Ints, period: Ints) -> Arrays:
-    """sum: [cells * algorithms], losses added up; count the same of the reviews that an algorithm predicted."""
+    """Sums of losses, and numbers of predicted reviews, both [cells * algorithms]."""
     periods = int(period.max()) + 1
     cell, number = np.unique(place * periods + period, return_inverse=True)
     sums, counts = np.empty((len(cell), len(reviews.p))), np.empty((len(cell), len(reviews.p)))
     for i, p in enumerate(reviews.p.values()):
-        known = ~np.isnan(p)
-        losses = log_losses(p[known], reviews.y[known])
-        sums[:, i] = np.bincount(number[known], losses, len(cell))
-        counts[:, i] = np.bincount(number[known], minlength=len(cell))
+        is_predicted = ~np.isnan(p)
+        losses = log_losses(p[is_predicted], reviews.y[is_predicted])
+        sums[:, i] = np.bincount(number[is_predicted], losses, len(cell))
+        counts[:, i] = np.bincount(number[is_predicted], minlength=len(cell))
     place, period = np.divmod(cell, periods)
     return {
         "deck": (place // len(BAND_NAMES)).astype(np.uint16),
@@ -122,9 +122,12 @@ def _loss_cells(reviews: PredictedReviews, place: Ints, period: Ints) -> Arrays:
 
 
 def largest_decks(deck: Int32s, person: Int32s, names: Sequence[str]) -> tuple[Int32s, list[str], list[int]]:
-    """Decks numbered again by person and name, their names, and whose each is.
+    """Number the decks by person and name, and merge small ones.
 
-    Of each person's decks beyond MOST_DECKS over the number of people, the small ones are one, the last.
+    A person keeps MOST_DECKS divided by the number of people; the smaller decks become one, the last.
+
+    Returns:
+        The new deck numbers [n], the decks' names, and the person of each deck.
     """
     number = np.zeros(len(deck), np.int32)
     kept_names: list[str] = []
@@ -134,13 +137,13 @@ def largest_decks(deck: Int32s, person: Int32s, names: Sequence[str]) -> tuple[I
     for one in people:
         rows = np.flatnonzero(person == one)
         present, place, count = np.unique(deck[rows], return_inverse=True, return_counts=True)
-        named = [names[index] if index >= 0 else "(no deck)" for index in present.tolist()]
-        kept = sorted(np.argsort(-count, kind="stable")[:most].tolist(), key=named.__getitem__)
+        deck_names = [names[index] if index >= 0 else "(no deck)" for index in present.tolist()]
+        kept = sorted(np.argsort(-count, kind="stable")[:most].tolist(), key=deck_names.__getitem__)
         new_number = np.full(len(present), len(kept))
         new_number[kept] = np.arange(len(kept))
         number[rows] = len(kept_names) + new_number[place]
         rest = [OTHER_DECKS] if len(kept) < len(present) else []
-        kept_names += [named[i] for i in kept] + rest
+        kept_names += [deck_names[i] for i in kept] + rest
         owners += [one] * (len(kept) + len(rest))
     return number, kept_names, owners
 
@@ -155,39 +158,40 @@ def _periods(day: Ints) -> tuple[int, int]:
 # --- Trust
 
 
-# Of fewer reviews nothing is said.
+# The fewest reviews for a verdict.
 FEWEST_TO_JUDGE = 100
-# So many standard errors of the mean difference tell two algorithms apart.
+# The standard errors of the mean difference that distinguish two algorithms.
 _CLEAR = 2.0
 
 
 def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Facts:
-    """How the algorithm whose recall the page shows compares on the person's own reviews that all have predicted.
+    """Compare the page's algorithm with others on the person's reviews that all of them predicted.
 
-    reviews: how many. verdicts: by the name of another, "ahead", "behind" or "level" (differences within two standard
-    errors). sentence: the same in words.
+    Returns:
+        reviews: the number of reviews. verdicts: by algorithm, "ahead", "behind" or "level", which is a difference
+        within two standard errors. sentence: the verdict in words.
     """
     rivals = {"FSRS-6": "FSRS-6", "AVG": "your average"}
     present = [name for name in (shown, *rivals) if name in reviews.p]
-    known = (reviews.person == own) & ~reviews.same_day
-    known = known & np.logical_and.reduce([~np.isnan(reviews.p[name]) for name in present])
-    count = int(known.sum())
+    usable = (reviews.person == own) & ~reviews.same_day
+    usable = usable & np.logical_and.reduce([~np.isnan(reviews.p[name]) for name in present])
+    count = int(usable.sum())
     if count < FEWEST_TO_JUDGE or len(present) < 1 + len(rivals):
         what = "none" if count == 0 else f"only {count:,}"
         return {
             "reviews": count,
             "verdicts": {},
-            "sentence": f"How far to trust this cannot be said yet: {what} of your reviews can be used to judge it, "
-            f"and it takes {FEWEST_TO_JUDGE}.",
+            "sentence": f"There are too few reviews for a verdict: {what} of your reviews can be used, "
+            f"and {FEWEST_TO_JUDGE} are needed.",
         }
-    y = reviews.y[known]
-    loss = {name: log_losses(reviews.p[name][known], y) for name in present}
+    y = reviews.y[usable]
+    loss = {name: log_losses(reviews.p[name][usable], y) for name in present}
     verdicts = {name: _verdict(loss[shown], loss[name]) for name in rivals}
     words = {"ahead": "ahead of", "behind": "behind", "level": "level with"}
     parts = [f"{words[verdict]} {rivals[name]}" for name, verdict in verdicts.items()]
     if verdicts["FSRS-6"] == verdicts["AVG"]:
         parts = [f"{words[verdicts['AVG']]} FSRS-6 and {'of ' * (verdicts['AVG'] == 'ahead')}your average"]
-    advice = "" if verdicts["AVG"] == "ahead" else " Do not lean on its numbers: your average says as much."
+    advice = "" if verdicts["AVG"] == "ahead" else " Do not rely on its numbers: your average is as good."
     return {
         "reviews": count,
         "verdicts": verdicts,

@@ -42,14 +42,14 @@ def test_nothing_but_the_file_is_asked_for(report: OpenPage) -> None:
 
 
 def test_the_first_screen_is_the_first_screen(report: OpenPage) -> None:
-    """How it goes, what to do today, which cards are weak, how far to trust it: without scrolling."""
+    """Retention, what to do today, which cards are weak, how far to trust the predictions: without scrolling."""
     assert CONTENT.due is not None
     assert report.texts("#overview h2") == [
-        "How it goes",
+        "Retention",
         "Today",
-        "Known now",
+        "Remembered now",
         "Weakest cards",
-        "How far to trust this",
+        "How far to trust the predictions",
     ]
     assert report.run("() => document.getElementById('trust').getBoundingClientRect().bottom") < 900
     tiles = report.texts("#overview .tile b")
@@ -76,7 +76,7 @@ def test_recall_is_one_number_everywhere(report: OpenPage) -> None:
     report.page.wait_for_selector("#card:not([hidden])")
     numbers = report.table("card-numbers")
     assert numbers["RWKV, the curve"][0] == recall
-    assert numbers["RWKV-P, if asked now"][0] == f"{100 * round(CARDS.p_asked[row] * 254) / 254:.0f}%" != recall
+    assert numbers["RWKV-P, in a review now"][0] == f"{100 * round(CARDS.p_asked[row] * 254) / 254:.0f}%" != recall
     assert f"Recall is {recall}" in report.texts("#card-why")[0]
     report.page.keyboard.press("Escape")
     assert report.page.locator("#card").is_hidden()

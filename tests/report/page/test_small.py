@@ -44,8 +44,8 @@ def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
     )
     assert page.visible("main section") == ["overview", "map", "predicted"]
     assert page.texts("#map-histogram") == ["No card has been reviewed yet."]
-    assert "too few for a diagram" in page.texts("#calibration-chart")[0]
-    assert "takes two spans of time" in page.texts("#loss-chart")[0]
+    assert "A diagram needs" in page.texts("#calibration-chart")[0]
+    assert "needs two periods" in page.texts("#loss-chart")[0]
     assert page.complaints == []
     page.close()
 
@@ -62,9 +62,9 @@ def test_little_data_gives_sentences_and_whole_ticks(chromium: Any, tmp_path: Pa
     assert few.reviews is not None
     past = replace(few.past, day=few.today - 1 + (np.arange(14) > 6))
     page = OpenPage(chromium, written(tmp_path, replace(few, past=past, reviews=first_reviews(few.reviews, 14))))
-    assert "too few for a diagram" in page.texts("#calibration-chart")[0]
-    assert page.texts("#months-chart")[0].startswith("It takes two months")
-    assert "cannot be said yet" in page.texts("#trust p")[0]
+    assert "A diagram needs" in page.texts("#calibration-chart")[0]
+    assert page.texts("#months-chart")[0].startswith("This chart needs two months")
+    assert "too few reviews for a verdict" in page.texts("#trust p")[0]
     ticks = page.run("() => [...document.querySelectorAll('.xtick text')].map(t => t.textContent)")
     assert ticks
     assert [tick for tick in ticks if "59" in tick or tick.startswith(("-", "\u2212"))] == []
@@ -154,9 +154,9 @@ def test_keys_of_a_log_are_no_markup(chromium: Any, tmp_path: Path, key: str) ->
 
 
 def test_backticks_are_code(chromium: Any, tmp_path: Path) -> None:
-    content = replace(CONTENT, facts=[("Today", "what `rwkv schedule` asks")], notice="See `rwkv info`.")
+    content = replace(CONTENT, facts=[("Today", "the reviews of `rwkv schedule`")], notice="See `rwkv info`.")
     page = OpenPage(chromium, written(tmp_path, content))
-    assert page.texts("#facts dd") == ["what rwkv schedule asks"]
+    assert page.texts("#facts dd") == ["the reviews of rwkv schedule"]
     assert page.texts("#facts code, #notice code") == ["rwkv info", "rwkv schedule"]
     page.close()
 

@@ -31,9 +31,9 @@ def chance(good: float) -> np.ndarray:
     [
         (0.6, 0.5, 0.4, "was ahead of FSRS-6 and of your average."),
         (0.5, 0.6, 0.4, "was behind FSRS-6 and ahead of your average."),
-        (0.4, 0.5, 0.6, "was behind FSRS-6 and your average. Do not lean on its numbers: your average says as much."),
+        (0.4, 0.5, 0.6, "was behind FSRS-6 and your average. Do not rely on its numbers: your average is as good."),
         (0.5, 0.5, 0.4, "was level with FSRS-6 and ahead of your average."),
-        (0.5, 0.6, 0.5, "was behind FSRS-6 and level with your average. Do not lean on"),
+        (0.5, 0.6, 0.5, "was behind FSRS-6 and level with your average. Do not rely on"),
     ],
 )
 def test_the_sentence_says_who_was_ahead(rwkv: float, fsrs: float, avg: float, sentence: str) -> None:
@@ -59,6 +59,6 @@ def test_others_reviews_and_too_few_say_nothing() -> None:
     facts = trust_facts(replace(REVIEWS, person=person), own=0)
     assert 0 < facts["reviews"] < FEWEST_TO_JUDGE  # type: ignore[operator]
     assert facts["verdicts"] == {}
-    assert "cannot be said yet" in str(facts["sentence"])
+    assert "too few reviews for a verdict" in str(facts["sentence"])
     only_ours = replace(REVIEWS, p={"RWKV": REVIEWS.p["RWKV"]})
-    assert "cannot be said yet" in str(trust_facts(only_ours, own=0)["sentence"])
+    assert "too few reviews for a verdict" in str(trust_facts(only_ours, own=0)["sentence"])

@@ -1,1 +1,1 @@
-"""Anki collections -> the reviews that count, and what is known of the cards. Nothing here writes to a collection."""
+"""Import of Anki collections: the reviews that count, and the cards. Collections are only read."""

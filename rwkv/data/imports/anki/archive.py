@@ -1,6 +1,6 @@
-"""Whatever Anki leaves on a disk -> the SQLite file within, unpacked where it must be. The source is never written to.
+"""Open Anki's exports, collections and profile folders as a SQLite file. The source is only read.
 
-Source: rslib/src/import_export/package/meta.rs of Anki says which file of an archive holds the collection.
+Source: rslib/src/import_export/package/meta.rs of Anki, for the file of an archive that holds the collection.
 """
 
 import errno
@@ -24,7 +24,7 @@ from rwkv.data.imports.anki.protobuf import fields
 from rwkv.errors import InputError
 from rwkv.files import unchanged
 
-# Far above any real collection: a million cards with thirty million reviews take about 3 GiB.
+# More than any real collection: a million cards with thirty million reviews take about 3 GiB.
 MOST_BYTES = 16 << 30
 
 _MAGIC = b"SQLite format 3\x00"
@@ -34,12 +34,12 @@ _CHUNK_BYTES = 1 << 20
 _UNPACKED = "unpacked.anki2"
 _NAME = "collection.anki2"
 
-# Version in the archive's "meta" -> the file that holds the collection, and whether it is compressed by zstd.
+# By version in the archive's "meta": the file with the collection, and whether it is compressed with zstd.
 _MEMBERS = {1: (_NAME, False), 2: ("collection.anki21", False), 3: ("collection.anki21b", True)}
 _NEW_NAMES = ("collection.anki21b", "collection.anki21")
 _META_BYTES = 1024
 
-# What zipfile and the decompressors raise. Some of it is of Python's own kinds: of numbers and names that do not fit.
+# The errors of zipfile and the decompressors, with Python's own for numbers and names out of range.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -54,24 +54,29 @@ _DAMAGE = (
     ArithmeticError,
 )
 
-# Endings of a collection's file. What follows .apkg and .colpkg in a file's name was added by downloads and backups.
+# Endings of collections. Downloads and backups add text after .apkg and .colpkg.
 _ENDING = re.compile(r"\.(?:(colpkg|apkg)\b.*|anki2|anki21b?|db|sqlite3?|zip|bak)$", re.IGNORECASE)
-# What programs write after a name or in its place: 2025-10-30-16.47.11, @16-47-11, 20251030, backup-12, (1).
+# Stamps that programs append: 2025-10-30-16.47.11, @16-47-11, 20251030, backup-12, (1).
 _DATE = r"(?:19|20)\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
 _TIME = r"[-_ @T]*\d\d[-.:_]?\d\d(?:[-.:_]?\d\d)?"
 _STAMP = re.compile(rf"(?:[-_ @]*{_DATE}(?:{_TIME})?|(?<=backup)-\d+| ?\(\d+\))$", re.IGNORECASE)
 _NO_NAMES = {"", "collection", "backup", "anki", "ankidroid", "export"}
-# Folders in which programs keep the collections of a folder above, or everybody's.
+# Folders for the collections of a parent folder, or of all users.
 _NO_FOLDERS = {"", "backup", "backups", "downloads", "desktop", "documents", "tmp"}
 
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """source: the file itself, with its hash. database: the SQLite file. scratch: a folder of ours.
+    """An opened source.
 
-    kind: "colpkg", "apkg", "anki2" or "csv"; "" for what an archive without a telling name held. name: for people.
-    is_new_form: collections of the new scheduler are packed so (collection.anki21 or .anki21b), or have
-    their settings in tables of their own.
+    Attributes:
+        source: The file, with its hash.
+        database: The SQLite file.
+        scratch: A temporary folder.
+        kind: "colpkg", "apkg", "anki2" or "csv"; "" for an archive whose name does not tell.
+        name: The person's name.
+        is_new_form: Whether the collection has a form used by the new scheduler: collection.anki21 or .anki21b in an
+            archive, or settings in separate tables.
     """
 
     source: Path
@@ -85,9 +90,11 @@ class OpenedSource:
 
 @contextmanager
 def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
-    """Open a .colpkg, .apkg, collection.anki2 or profile folder; what was unpacked is gone afterwards.
+    """Open a .colpkg, .apkg, collection.anki2 or profile folder. Unpacked files are deleted at the end of the block.
 
-    Raises InputError where it is none of these, damaged, encrypted, of a newer version, in use or above `most_bytes`.
+    Raises:
+        InputError: The source has another format, is damaged, encrypted, from a newer version, in use, or larger than
+            `most_bytes`.
     """
     source = _in_folder(path) if path.is_dir() else path
     with unchanged(source) as sha256, tempfile.TemporaryDirectory(prefix="rwkv-import-") as folder:
@@ -95,7 +102,7 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
         with source.open("rb") as file:
             start = file.read(_HEADER_BYTES)
         name = collection_name(source)
-        # Under these names it was unpacked from an archive, which is gone.
+        # Names of collections that were unpacked from an archive.
         is_new_form = source.name in _NEW_NAMES
         kind = "" if is_new_form else "anki2"
         if start.startswith(_MAGIC):
@@ -112,7 +119,7 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
             yield OpenedSource(source, sha256, kind_by_name(source), name, member in _NEW_NAMES, database, scratch)
         else:
             raise InputError(
-                "This is no Anki collection.",
+                "This is not an Anki collection.",
                 where=str(source),
                 got="an empty file" if not start else f"a file that begins with {start[:8]!r}",
                 expected=".colpkg, .apkg, collection.anki2, a profile folder, or a .csv file",
@@ -121,28 +128,28 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
 
 
 def _in_folder(folder: Path) -> Path:
-    """The collection of a profile folder, or of an archive that was unpacked: where it has several, the newest form."""
+    """The collection of a profile folder or an unpacked archive, in its newest form."""
     for name in (*_NEW_NAMES, _NAME):
         if (folder / name).is_file():
             return folder / name
     profiles = sorted(str(file.parent) for file in folder.glob(f"*/{_NAME}"))
     raise InputError(
-        "The folder is no Anki profile.",
+        "The folder is not an Anki profile.",
         where=str(folder),
-        got=f"{len(profiles)} profile{'s' * (len(profiles) > 1)} in it" if profiles else f"no {_NAME}",
-        hint=f"give one of: {', '.join(profiles)}" if profiles else "",
+        got=f"a folder of {len(profiles)} profile{'s' * (len(profiles) > 1)}" if profiles else f"no {_NAME}",
+        hint=f"choose one of: {', '.join(profiles)}" if profiles else "",
     )
 
 
 def _check_database(path: Path, start: bytes) -> None:
-    """Refuse a bare collection that somebody is writing to, or of which a part is missing."""
+    """Raise InputError for a collection that is in use or truncated."""
     for suffix in ("-wal", "-journal"):
         if path.with_name(path.name + suffix).exists():
             raise InputError(
                 "The collection is in use, or was not closed properly.",
                 where=str(path),
-                got=f"{path.name}{suffix} beside it",
-                hint="close Anki (if it is not running: open and close it once) and try again, or give an export",
+                got=f"a file {path.name}{suffix} beside it",
+                hint="close Anki (if it is not running, open and close it once) and rerun, or import an export",
             )
     _check_size(path.stat().st_size, start, str(path))
 
@@ -155,7 +162,7 @@ def _check_size(size: int, start: bytes, where: str) -> None:
 
 
 def _stated_bytes(start: bytes) -> int | None:
-    """The size that a database's header states; None where it says nothing of it. Source: SQLite's file format."""
+    """The size in a database's header, or None. Source: SQLite's file format."""
     if start[24:28] != start[92:96]:
         return None
     page_bytes = int.from_bytes(start[16:18], "big")
@@ -164,9 +171,10 @@ def _stated_bytes(start: bytes) -> int | None:
 
 
 def _unpack(source: Path, database: Path, most_bytes: int) -> str:
-    """Write the collection of an archive to `database`; no other file and no name of the archive is ever used.
+    """Write the collection of an archive to `database`. No other file and no name of the archive is used.
 
-    Returns the name that the collection has in it.
+    Returns:
+        The collection's name in the archive.
     """
     where = str(source)
     with _damage_of_archives(where), zipfile.ZipFile(source) as archive:
@@ -179,11 +187,11 @@ def _unpack(source: Path, database: Path, most_bytes: int) -> str:
 
 @contextmanager
 def _damage_of_archives(where: str) -> Iterator[None]:
-    """The door for what damaged archives raise, whatever compresses them."""
+    """Raise the errors of all decompressors about damaged archives as an InputError."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        # What unpacks bzip2 raises one without a number; a place before the file's beginning is an invalid argument.
+        # bzip2 raises an OSError without a number; a position before the file's start is an invalid argument.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         hint = "export or download it again"
@@ -191,26 +199,26 @@ def _damage_of_archives(where: str) -> Iterator[None]:
 
 
 def _member(archive: zipfile.ZipFile, where: str) -> tuple[zipfile.ZipInfo, bool]:
-    """The file that holds the collection, and whether it is compressed by zstd."""
+    """The file with the collection, and whether it is compressed with zstd."""
     members = {member.filename: member for member in archive.infolist()}
     names = {name for name, _ in _MEMBERS.values()}
     if not names & members.keys():
         raise InputError(
-            "The archive holds no Anki collection.",
+            "The archive has no Anki collection.",
             where=where,
             got=", ".join(sorted(members)[:5]) or "nothing",
             expected=" or ".join(sorted(names)),
-            hint="unpack it, and give the folder or one file of it" if any(map(_is_text, members)) else "",
+            hint="unpack it, and import the folder or one of its files" if any(map(_is_text, members)) else "",
         )
     if any(member.flag_bits & 1 for name, member in members.items() if name in names | {"meta"}):
-        raise InputError("The archive is encrypted.", where=where, hint="give an export as Anki writes it")
+        raise InputError("The archive is encrypted.", where=where, hint="use an unencrypted export of Anki")
     version = 2 if _MEMBERS[2][0] in members else 1
     if "meta" in members:
         with archive.open(members["meta"]) as file:
             version = _meta_version(file.read(_META_BYTES), where)
     name, compressed = _MEMBERS[version]
     if name not in members:
-        raise InputError("The archive lacks its collection.", where=where, expected=name)
+        raise InputError("The collection is missing from the archive.", where=where, expected=name)
     return members[name], compressed
 
 
@@ -222,7 +230,7 @@ def _meta_version(meta: bytes, where: str) -> int:
     version = fields(meta, where).get(1, [0])[-1]
     if not isinstance(version, int) or version not in _MEMBERS:
         raise InputError(
-            "The archive was written by a newer Anki.",
+            "The archive was written by a newer version of Anki.",
             where=where,
             got=f"package version {version!r}",
             expected=f"at most {max(_MEMBERS)}",
@@ -232,12 +240,12 @@ def _meta_version(meta: bytes, where: str) -> int:
 
 
 def _copy(stream: IO[bytes], database: Path, where: str, most_bytes: int) -> None:
-    """Copy a SQLite file, never more of it than its own header states and `most_bytes` allow."""
+    """Copy a SQLite file, up to the size in its header and at most `most_bytes`."""
     start = stream.read(_CHUNK_BYTES)
     if len(start) < _HEADER_BYTES:
         raise InputError("The archive's collection is truncated.", where=where, got=f"{len(start)} bytes")
     if not start.startswith(_MAGIC):
-        raise InputError("The archive's collection is no SQLite database.", where=where, got=repr(start[:16]))
+        raise InputError("The archive's collection is not a SQLite database.", where=where, got=repr(start[:16]))
     stated = _stated_bytes(start)
     free = shutil.disk_usage(database.parent).free
     limit = min(most_bytes, free, most_bytes if stated is None else stated)
@@ -256,15 +264,15 @@ def _copy(stream: IO[bytes], database: Path, where: str, most_bytes: int) -> Non
 
 def _refuse_size(where: str, size: int, limit: int) -> None:
     raise InputError(
-        "The archive unpacks to more than is allowed.",
+        "The archive's collection is too large.",
         where=where,
         got=f"{size} bytes or more",
-        expected=f"at most {limit} bytes: what its header states, the limit, and the free space for temporary files",
+        expected=f"at most {limit} bytes, by its header, the limit and the free space for temporary files",
     )
 
 
 def collection_name(source: Path) -> str:
-    """The file's name without its ending and date; where nothing remains that tells one from others, its folder's."""
+    """The file's name without its ending and date, or its folder's name if nothing distinctive remains."""
     stem = _ENDING.sub("", source.name)
     name = stem
     while (shorter := _STAMP.sub("", name)) != name:
@@ -277,6 +285,6 @@ def collection_name(source: Path) -> str:
 
 
 def kind_by_name(source: Path) -> str:
-    """ "colpkg" or "apkg" where the name of an archive says so, otherwise ""."""
+    """The kind by an archive's name: "colpkg", "apkg", or "" if unknown."""
     ending = _ENDING.search(source.name)
     return (ending[1] or "").lower() if ending else ""

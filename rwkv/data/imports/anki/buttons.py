@@ -1,11 +1,11 @@
-"""Whose buttons the answers of a revlog are: Anki's old scheduler numbered them otherwise while learning.
+"""Detect the scheduler of a revlog's answers, because Anki's old scheduler numbered the learning buttons differently.
 
-Old: Again 1, Good 2, Easy 3. New: Again 1, Hard 2, Good 3, Easy 4. What a collection says of its scheduler is no proof:
-exports lose it, and people change. The answers themselves tell:
-- Only the new one has a button 4 while learning, and only there a 3 leaves steps to go, which Anki records as an
-  interval below zero: the old Easy always ended the learning.
-- The old Good, 2, could end the learning; the new Hard hardly ever does.
-Source: pylib/anki/sched.py of Anki 2.1 (answerButtons, _answerLrnCard, _logLrn), rslib/src/scheduler of today.
+Old: Again 1, Good 2, Easy 3. New: Again 1, Hard 2, Good 3, Easy 4. The scheduler recorded in a collection is not
+reliable: exports lose it, and people switch. The answers are evidence:
+- Only the new scheduler has a button 4 while learning. Only there can an answer of 3 leave learning steps, which Anki
+  records as a negative interval; the old Easy always ended the learning.
+- The old Good, 2, could end the learning; the new Hard almost never does.
+Source: pylib/anki/sched.py of Anki 2.1 (answerButtons, _answerLrnCard, _logLrn), and the current rslib/src/scheduler.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from rwkv.vocab import SECONDS_PER_DAY
 
 _LEARNING, _RELEARNING = 0, 2
 
-# Hard ends the learning where a preset has no steps, or steps of days. Fewer such answers than this tell nothing, and
-# nor do those of one sitting: nobody changes the scheduler for an hour.
+# Hard ends the learning if a preset has no steps, or steps of days. Fewer such answers than this are no evidence, nor
+# are those of one session, because nobody switches the scheduler for an hour.
 _LEAST_GRADUATIONS = 3
 _LEAST_MS = SECONDS_PER_DAY * 1000
 
@@ -29,7 +29,7 @@ _MOST_STRETCHES = 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """is_old bool [n]: answers with the buttons of the old scheduler. reasons: what was decided, on what evidence."""
+    """The decision. is_old: whether each answer has the old buttons, bool [n]. reasons: the evidence in words."""
 
     is_old: Bools
     reasons: tuple[str, ...]
@@ -37,10 +37,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What the answers tell, each bool [n].
+    """The evidence of the answers, each bool [n].
 
-    is_step: learning and relearning answers, the only ones that tell. only_new: the old scheduler cannot have recorded
-    them. only_old: the new one records them hardly ever.
+    Attributes:
+        is_step: Learning and relearning answers, the only evidence.
+        only_new: Answers that the old scheduler cannot have recorded.
+        only_old: Answers that the new scheduler almost never records.
     """
 
     is_step: Bools
@@ -49,10 +51,13 @@ class _Evidence:
 
 
 def judged(revlog: RevlogRows, names_old: bool, is_new_form: bool) -> Verdict:
-    """Decide whose buttons the answers have, for each stretch of time.
+    """Decide for each period which scheduler's buttons the answers have.
 
-    names_old: the collection names the old scheduler, or none; where it names the new one it is believed, for Anki maps
-    all answers when a collection changes. is_new_form: it has a form in which those of the new one come.
+    Args:
+        revlog: The answers.
+        names_old: Whether the collection names the old scheduler, or none. If it names the new one, all answers have
+            the new buttons, because Anki maps them when a collection switches.
+        is_new_form: Whether the collection has a form used by the new scheduler.
     """
     if not names_old:
         return Verdict(np.zeros(len(revlog.ease), bool), ())
@@ -70,11 +75,11 @@ def _evidence_of(revlog: RevlogRows) -> _Evidence:
 
 
 def _old_answers(revlog: RevlogRows, evidence: _Evidence, is_old_unless_disproved: bool) -> Bools:
-    """Which answers [n] have the buttons of the old scheduler.
+    """Whether each answer has the old scheduler's buttons, bool [n].
 
-    A stretch lies between two answers that only the new scheduler gives, a day or more apart. It is the old one's where
-    several answers of 2 ended the learning and 2 is more frequent than 3. It begins and ends halfway between what tells
-    of one and of the other.
+    A period is between two answers that only the new scheduler gives, at least a day apart. It belongs to the old
+    scheduler if several answers of 2 ended the learning and 2 is more frequent than 3. Its limits are halfway between
+    the evidence for one and for the other.
     """
     if is_old_unless_disproved and not evidence.only_new.any():
         return np.ones(len(revlog.ease), bool)
@@ -102,22 +107,22 @@ def _old_answers(revlog: RevlogRows, evidence: _Evidence, is_old_unless_disprove
 
 def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
     new, steps, old = (int(flag.sum()) for flag in (evidence.only_new, evidence.is_step, evidence.only_old & is_old))
-    says = "it names Anki's old scheduler, or none"
-    proof = f"{new:,} of {steps:,} answers while learning can only be of the new one (button 4, or 3 with steps to go)"
+    says = "the collection names Anki's old scheduler, or none"
+    proof = f"{new:,} of {steps:,} learning answers must be from the new one (button 4, or 3 with steps left)"
     if is_old.all():
         return (
-            f"{says}, and of {steps:,} answers while learning none is against it, {old:,} for it (2 ended the "
-            "learning): 2 and 3 are mapped to Good and Easy there (--grades raw leaves them)"
+            f"{says}, and of {steps:,} learning answers none contradicts it and {old:,} support it (2 ended the "
+            "learning). Learning answers 2 and 3 are mapped to Good and Easy (--grades raw keeps them)"
         )
     if is_old.any():
         return (
-            f"{says}: that one was in use {_spans(revlog, is_old)}, where a 2 ended the learning {old:,} times; {proof}"
-            ", at other times: only the former are mapped (--grades raw or old decides for all)"
+            f"{says}. The old one was in use {_spans(revlog, is_old)}, where a 2 ended the learning {old:,} times; at "
+            f"other times {proof}. Only answers of the old one are mapped (--grades raw or old decides for all)"
         )
     if not new:
         form = "collection.anki21 in .apkg, or tables without settings"
-        proof = f"nothing speaks for that one, and it has the form of the new one ({form})"
-    return f"{says}, but {proof}: ratings are taken as recorded (--grades old maps them)"
+        proof = f"there is no evidence for the old one, and the form is that of the new one ({form})"
+    return f"{says}, but {proof}. Ratings are kept as recorded (--grades old maps them)"
 
 
 def _spans(revlog: RevlogRows, is_old: Bools) -> str:
@@ -129,5 +134,5 @@ def _spans(revlog: RevlogRows, is_old: Bools) -> str:
 
 
 def _inner(edges: Ints) -> Ints:
-    """Where flags begin and end -> the first and last place of each run."""
+    """The first and last index of each run, from the edges of flags."""
     return edges - np.arange(len(edges)) % 2

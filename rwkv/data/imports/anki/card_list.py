@@ -1,4 +1,4 @@
-"""What a collection says of its cards -> names, decks and due days."""
+"""Names, decks and due days of a collection's cards."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from rwkv.data.imports.anki.database import CardRows, NoteNames
 from rwkv.data.imports.anki.settings import Deck, Settings
 from rwkv.vocab import SECONDS_PER_DAY
 
-# A due value above this is a moment in epoch seconds, one below it a day of the collection. Source: Anki's card/mod.rs.
+# Larger due values are epoch seconds, smaller ones days of the collection. Source: Anki's card/mod.rs.
 _FIRST_MOMENT = 1_000_000_000
 _NEW, _SUSPENDED = 0, -1
 
 
 def card_list(rows: CardRows, notes: NoteNames, settings: Settings, clock: DayClock, first_s: int) -> CardList:
-    """Names and due days of all cards; first_s: epoch seconds of the first review, which lies in day 0."""
+    """Names and due days of all cards. first_s: epoch seconds of the first review, which is on day 0."""
     decks = {deck.deck_id: deck for deck in settings.decks}
     presets = {preset.preset_id: preset for preset in settings.presets}
     deck_id, of_card = np.unique(rows.deck_id, return_inverse=True)
@@ -43,7 +43,7 @@ def card_list(rows: CardRows, notes: NoteNames, settings: Settings, clock: DayCl
 
 
 def _due_days(rows: CardRows, settings: Settings, clock: DayClock) -> Floats:
-    """The day of the clock [cards] on which each card is due; NaN while it is new, when due is its place in a row."""
+    """The due day of each card by the clock, float64 [cards]; NaN for a new card, whose due value is a position."""
     offset_s = settings.creation_offset_s
     if offset_s is None:
         offset_s = int(utc_offsets(np.array([settings.created_s]), clock.timezone)[0])
@@ -53,16 +53,16 @@ def _due_days(rows: CardRows, settings: Settings, clock: DayClock) -> Floats:
     return np.where(rows.kind == _NEW, np.nan, day)
 
 
-def _of_notes(texts: Texts, wanted: Ints, notes: NoteNames) -> Texts:
-    """The text of each wanted note, of one a note, "" where there is no such note."""
-    known = np.append(texts, "")
-    place = np.searchsorted(notes.note_id, wanted)
-    is_known = np.append(notes.note_id, -1)[place] == wanted
-    return known[np.where(is_known, place, len(texts))]
+def _of_notes(texts: Texts, note_id: Ints, notes: NoteNames) -> Texts:
+    """The text of each note id, from texts by note; "" if the note does not exist."""
+    padded = np.append(texts, "")
+    place = np.searchsorted(notes.note_id, note_id)
+    is_known = np.append(notes.note_id, -1)[place] == note_id
+    return padded[np.where(is_known, place, len(texts))]
 
 
 def deck_columns(decks: tuple[Deck, ...]) -> Columns:
-    """The table `decks` of spec 1. parent_id: 0 where there is none, as in Anki's own export for research."""
+    """The table `decks` of spec 1. parent_id is 0 without a parent, as in Anki's export for research."""
     by_name = {deck.name: deck.deck_id for deck in decks}
     parents = [by_name.get(deck.name.rpartition("::")[0], 0) for deck in decks]
     return {

@@ -1,4 +1,4 @@
-"""A collection's SQLite file -> columns of reviews, cards and notes. Opened so that SQLite cannot write or lock."""
+"""Read reviews, cards and notes from a collection's SQLite file, opened so that SQLite cannot write or lock."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -18,23 +18,25 @@ _TABLES = {"col", "revlog", "cards", "notes"}
 _ROWS = 20_000
 _LAST_KIND = 5
 
-# Old clients and add-ons have left fractions and nulls in columns of integers.
+# Old clients and add-ons have written fractions and nulls into integer columns.
 _INTEGER = "CAST(ifnull({}, 0) AS INTEGER)"
 
-# More of a text than this is not looked at, so that fields of megabytes cost nothing.
+# Only the beginning of a text is read, so that fields of megabytes cost little.
 _TEXT = "substr(CAST(ifnull({}, '') AS TEXT), 1, 8000)"
 
-_HINT = "let Anki check it with Tools > Check Database, or export it again"
+_HINT = "check it in Anki with Tools > Check Database, or export it again"
 _MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class RevlogRows:
-    """Anki's table `revlog`, all rows, ascending by time; int64 [n].
+    """All rows of Anki's table `revlog`, ascending by time, int64 [n].
 
-    time_ms: its id, the moment of the answer. interval: the one that followed, in days, or below zero in seconds.
-    factor tells a reset and an answer that did not reschedule: both have 0. kind: 0 learning, 1 review, 2 relearning,
-    3 filtered, 4 manual, 5 rescheduled.
+    Attributes:
+        time_ms: The id, which is the time of the answer.
+        interval: The interval after the answer in days, or negative in seconds.
+        factor: The ease; 0 for a reset, and for an answer that did not reschedule.
+        kind: 0 learning, 1 review, 2 relearning, 3 filtered, 4 manual, 5 rescheduled.
     """
 
     time_ms: Ints
@@ -48,7 +50,7 @@ class RevlogRows:
 
 @dataclass(frozen=True)
 class CardRows:
-    """Anki's table `cards`, ascending by id; int64 [n]. deck_id and due: those of home while in a filtered deck."""
+    """Anki's table `cards`, ascending by id, int64 [n]. deck_id and due are those of the home deck."""
 
     card_id: Ints
     note_id: Ints
@@ -61,8 +63,12 @@ class CardRows:
 
 @dataclass(frozen=True)
 class NoteNames:
-    """note_id int64 [notes] ascending; name, tags: str objects [notes], tags as of CardList. damage: why others have no
-    name, or "".
+    """Names of notes.
+
+    Attributes:
+        note_id: Ascending, int64 [notes].
+        name, tags: str objects [notes], tags as in CardList.
+        damage: Why other notes have no name, or "".
     """
 
     note_id: Ints
@@ -73,21 +79,21 @@ class NoteNames:
 
 @contextmanager
 def connected(path: Path, where: str) -> Iterator[sqlite3.Connection]:
-    """The database, read-only. Raises InputError where it is no collection, or damaged."""
+    """Open the database read-only. Raises InputError if it is not a collection, or damaged."""
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     with part(where, "its tables"), closing(sqlite3.connect(uri, uri=True)) as database:
-        # Anki's own order of names; for reading, any order does.
+        # Anki's collation of names; for reading, any order works.
         database.create_collation("unicase", lambda a, b: (a > b) - (a < b))
         database.text_factory = lambda raw: raw.decode(errors="replace")
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= _TABLES:
             got = ", ".join(sorted(tables)[:8]) or "no tables"
-            raise InputError("This database is no Anki collection.", where=where, got=got)
+            raise InputError("The database is not an Anki collection.", where=where, got=got)
         yield database
 
 
 def read_revlog(database: sqlite3.Connection) -> RevlogRows:
-    """All rows, in order of time. A kind or a duration that Anki's own fields cannot hold is 0, as Anki takes it.
+    """Read all rows in order of time. As in Anki, a kind or a duration out of range becomes 0.
 
     Source: rslib/src/storage/revlog/mod.rs of Anki (row_to_revlog_entry).
     """
@@ -98,8 +104,8 @@ def read_revlog(database: sqlite3.Connection) -> RevlogRows:
 
 
 def read_cards(database: sqlite3.Connection) -> CardRows:
-    """All cards that exist; of several with one id, which only a damaged table has, the first."""
-    # While a card is in a filtered deck, odid is its home, and odue its due day there where it has one.
+    """Read all cards. If a damaged table repeats an id, the first row counts."""
+    # While a card is in a filtered deck, odid is its home deck, and odue its due day there, if set.
     home = "CASE WHEN odid != 0 THEN odid ELSE did END"
     due = "CASE WHEN odid != 0 AND odue != 0 THEN odue ELSE due END"
     columns = _integers(database, "cards", ("id", "nid", home, "type", "queue", due, "ivl"))
@@ -107,8 +113,8 @@ def read_cards(database: sqlite3.Connection) -> CardRows:
     return CardRows(*columns[:, first])
 
 
-def read_notes(database: sqlite3.Connection, wanted: Ints) -> NoteNames:
-    """What the notes are known by. Where a page of the table is damaged, those of `wanted` that lie in others."""
+def read_notes(database: sqlite3.Connection, note_ids: Ints) -> NoteNames:
+    """Read the names of all notes. If a page of the table is damaged, those of `note_ids` on other pages."""
     columns = ", ".join((_INTEGER.format("id"), _TEXT.format("flds"), _TEXT.format("tags")))
     ids: list[int] = []
     names: list[str] = []
@@ -125,7 +131,7 @@ def read_notes(database: sqlite3.Connection, wanted: Ints) -> NoteNames:
         take(database.execute(f"SELECT {columns} FROM notes ORDER BY id"))
     except sqlite3.Error as error:
         damage = str(error)
-        for note_id in np.setdiff1d(wanted, ids).tolist():
+        for note_id in np.setdiff1d(note_ids, ids).tolist():
             with suppress(sqlite3.Error):
                 take(database.execute(f"SELECT {columns} FROM notes WHERE id = ?", (note_id,)))
     note_id = np.array(ids, np.int64)
@@ -134,8 +140,8 @@ def read_notes(database: sqlite3.Connection, wanted: Ints) -> NoteNames:
 
 
 def _integers(database: sqlite3.Connection, table: str, expressions: tuple[str, ...]) -> Ints:
-    """int64 [expressions, rows] of a table by id, read in parts so that Python's objects are never many."""
-    # Not by an index, which may be damaged where the table is not.
+    """Read expressions of a table by id, int64 [expressions, rows], in parts to limit the number of Python objects."""
+    # Without indexes, which may be damaged when the table is not.
     (rows,) = database.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()
     columns = np.empty((len(expressions), rows), np.int64)
     cursor = database.execute(f"SELECT {', '.join(map(_INTEGER.format, expressions))} FROM {table} ORDER BY id")
@@ -147,7 +153,7 @@ def _integers(database: sqlite3.Connection, table: str, expressions: tuple[str, 
 
 @contextmanager
 def part(where: str, name: str) -> Iterator[None]:
-    """Inside, whatever damage makes of reading the named part is raised as an InputError with the file and the part."""
+    """Raise errors about damage in the block as an InputError that names the file and the part."""
     place = f"{where}, {name}"
     try:
         yield

@@ -1,6 +1,6 @@
-"""Anki's tables as CSV (revlog, and perhaps cards, notes and col) -> what is imported of them.
+"""Import Anki's tables in CSV files: revlog, and optionally cards, notes and col.
 
-The rows go into a database of the old schema, which is then read as any collection. Source: Anki's schema11.sql.
+The rows are written to a database of the old schema, which is read like any collection. Source: Anki's schema11.sql.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ from rwkv.data.imports.imported import ImportChoices, ImportedUser
 from rwkv.errors import InputError
 from rwkv.files import unchanged
 
-# Of each table the columns that are needed, further numbers, and texts; 0 or "" where a file has none of them.
+# Required columns, further numbers and texts of each table. Missing ones are 0 or "".
 _TABLES = {
     "revlog": (("id", "cid", "ease", "ivl", "factor", "time", "type"), ("lastIvl",), ()),
     "cards": (("id", "nid", "did", "type", "queue", "due", "ivl"), ("ord", "odue", "odid", "flags"), ("data",)),
@@ -36,20 +36,20 @@ REVLOG_COLUMNS = _TABLES["revlog"][0]
 _OLD_SCHEMA = 11
 _COLLECTION = "collection.anki2"
 _TIMEZONE, _ROLLOVER = "UTC", 4
-# Collections of today have them in tables of their own.
+# Current collections have separate tables for these.
 _NO_SETTINGS = {"conf": "{}", "decks": "{}", "dconf": "{}", "models": "{}", "tags": "{}"}
 _INSERTED_TOGETHER = 20_000
 
 
 def is_dump(csv: CsvText) -> bool:
-    """Whether a table of text is Anki's revlog."""
+    """Whether a CSV file is Anki's revlog."""
     return {"id", "cid", "ease"} <= set(csv.names)
 
 
 def dumps_in(folder: Path) -> dict[str, Path]:
-    """The files of a folder that are named as Anki's tables, packed or not.
+    """The files of a folder with the names of Anki's tables, packed or not.
 
-    None where there is no revlog, or the collection itself lies beside it.
+    Empty without a revlog, or if the folder also has a collection.
     """
     files: dict[str, Path] = {}
     if (folder / _COLLECTION).exists():
@@ -59,16 +59,24 @@ def dumps_in(folder: Path) -> dict[str, Path]:
         if table in _TABLES and table != file.name.lower() and file.is_file() and is_text(file):
             if table in files:
                 got = f"{files[table].name} and {file.name}"
-                raise InputError("The folder has a table twice.", where=str(folder), got=got, hint="move one away")
+                raise InputError("The folder has a table twice.", where=str(folder), got=got, hint="remove one of them")
             files[table] = file
     return files if "revlog" in files else {}
 
 
 def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> ImportedUser:
-    """Read dumps of tables by name, among them revlog; source: the file or folder that was given.
+    """Read dumped tables.
 
-    Without `col`, days are UTC's from 4 o'clock, unless they are chosen. Without `cards`, the cards are those that have
-    reviews. Raises InputError, which names file, row and column.
+    Without `col`, days begin at 4 o'clock UTC, unless chosen otherwise. Without `cards`, the cards are those with
+    reviews.
+
+    Args:
+        files: The files by table, with a revlog.
+        source: The file or folder on the command line.
+        choices: The import's options.
+
+    Raises:
+        InputError: A table is damaged or incomplete. The error names file, row and column.
     """
     with ExitStack() as stack:
         hashes = [stack.enter_context(unchanged(file)) for file in files.values()]
@@ -96,13 +104,13 @@ def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> 
 
 
 def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str, ...]:
-    """Insert the rows of a dump; returns what was guessed of its text."""
+    """Insert the rows of a dump. Returns notices."""
     needed, more, texts = _TABLES[table]
     lower = {name.lower(): name for name in (*needed, *more, *texts)}
     columns = {lower[name]: column for name, column in read_csv_columns(csv, list(lower)).items()}
     lacking = [name for name in needed if name not in columns]
     if lacking:
-        what = f"The table {table} lacks a column: {', '.join(lacking)}."
+        what = f"A column is missing from the table {table}: {', '.join(lacking)}."
         raise InputError(what, where=csv.where, got=", ".join(csv.names[:20]), expected=", ".join(needed))
     rows = len(columns[needed[0]])
     values: list[npt.NDArray[Any]] = []
@@ -120,14 +128,14 @@ def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str
         part = (column[start : start + _INSERTED_TOGETHER].tolist() for column in values)
         connection.executemany(insert, zip(*part, strict=True))
     doubled = rows - (connection.total_changes - before)
-    told = (f"{doubled:,} rows of {table} have an id that came before: left out",) if doubled else ()
-    return (*csv.notices, *told)
+    notices = (f"{doubled:,} rows of {table} left out, because they repeat an id",) if doubled else ()
+    return (*csv.notices, *notices)
 
 
 def _settle(
     connection: sqlite3.Connection, has_col: bool, choices: ImportChoices
 ) -> tuple[tuple[str, ...], ImportChoices]:
-    """Complete the settings, and choose what they do not say; returns what must be said of it."""
+    """Complete the settings with defaults. Returns notices, and the options for the import."""
     if not has_col:
         connection.execute("INSERT INTO col (crt) VALUES (0)")
     connection.execute(f"UPDATE col SET ver = {_OLD_SCHEMA}")
@@ -136,8 +144,8 @@ def _settle(
     if has_col or (choices.timezone and choices.rollover_hour is not None):
         return (), choices
     notices = (
-        f"the tables say nothing of time zone and day: {_TIMEZONE}, from {_ROLLOVER} o'clock, is taken where nothing "
-        "else is chosen (see --timezone and --rollover)",
+        f"the tables do not record the time zone and the beginning of the day; assuming {_TIMEZONE} and {_ROLLOVER} "
+        "o'clock unless chosen otherwise (see --timezone and --rollover)",
     )
     hour = _ROLLOVER if choices.rollover_hour is None else choices.rollover_hour
     return notices, replace(choices, timezone=choices.timezone or _TIMEZONE, rollover_hour=hour)

@@ -1,4 +1,4 @@
-"""The fields of a note -> what people know its cards by."""
+"""The name of a note's cards, from its fields."""
 
 import html
 import itertools
@@ -7,22 +7,22 @@ import unicodedata
 
 SEPARATOR = "\x1f"
 
-# More of a field than this is not looked at, so that a field of megabytes costs nothing.
+# Only the beginning of a field is read, so that fields of megabytes cost little.
 _FIELD_CHARACTERS = 2000
 _NAME_CHARACTERS = 80
 
-# What a field's HTML has around its words: markup, sounds, and cloze deletions, of which the text in them stays.
+# Markup and sounds in a field's HTML, and cloze deletions, whose text is kept.
 _MARKUP = re.compile(
     r"<(style|script)\b.*?(?:</\1>|\Z)|<!--.*?(?:-->|\Z)|</?[a-z][^<>]*>?|\[sound:[^\]]*\]|\[anki:[^\]]*\]",
     re.DOTALL | re.IGNORECASE,
 )
 _CLOZE = re.compile(r"\{\{c\d+::((?:(?!\{\{c\d).)*?)(?:::[^{}]*)?\}\}", re.DOTALL)
-# Where a part of an image is hidden, as Anki writes it, and the ids of an add-on for that. Neither is text.
+# Image occlusions of Anki, and ids of an add-on for them. Neither is text.
 _OCCLUSION = re.compile(r"\{\{c\d+::image-occlusion:[^{}]*\}\}|\A[0-9a-f]{32}-[ao]{2}-\d+\w*\Z")
 _IMAGE = re.compile(r"""<(?:img|audio|video|source)\b[^<>]*?\bsrc\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+)""", re.IGNORECASE)
 _SOUND = re.compile(r"\[sound:([^\]]*)\]")
 
-# How Anki marks LaTeX in a field, for MathJax and for images.
+# Anki's marks of LaTeX in a field, for MathJax and for images.
 LATEX_MARKS = re.compile(r"\\\(|\\\[|\[\$\$?\]|\[latex\]|\$\$", re.IGNORECASE)
 _MARKS = re.compile(r"\\[()\[\]]|\[/?\$\$?\]|\[/?latex\]|\$\$?|\\(?:begin|end)\{[^{}]*\}", re.IGNORECASE)
 _SIGNS = {
@@ -66,17 +66,18 @@ _SIGNS = {
 _GROUP = r"\s*\{([^{}]*)\}"
 _FRACTION = re.compile(r"\\[dt]?frac" + _GROUP + _GROUP)
 _ROOT = re.compile(r"\\sqrt" + _GROUP)
-# A command that only changes how its argument looks, such as \text or \mathbf.
+# Commands that only change the look of their argument, such as \text and \mathbf.
 _STYLE = re.compile(r"\\(?:text|math|operatorname|mbox|boldsymbol|overline|vec|hat|bar|ce|left|right)[a-z]*" + _GROUP)
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
-# Braces within braces are opened from the inside; deeper ones are left as they are.
+# Nested braces are resolved from the inside, up to this depth.
 _DEEPEST = 8
 
 
 def note_name(fields: str) -> str:
-    """The first field with text, else the first image's or sound's file name; "" where there is none of these.
+    """The text of the first field with text, else the file name of the first image or sound, else "".
 
-    fields: as Anki stores them, separated by SEPARATOR.
+    Args:
+        fields: The fields as Anki stores them, joined by SEPARATOR.
     """
     parts = [field[:_FIELD_CHARACTERS] for field in fields.split(SEPARATOR)]
     texts = map(plain_text, parts)
@@ -85,16 +86,16 @@ def note_name(fields: str) -> str:
 
 
 def plain_text(field: str) -> str:
-    """A field without its HTML, LaTeX, sounds and cloze marks, in one line of at most 80 characters."""
+    """A field without HTML, LaTeX, sounds and cloze marks, in one line of at most 80 characters."""
     field = _OCCLUSION.sub("", field)
-    while (opened := _CLOZE.sub(r"\1", field)) != field:  # clozes within clozes, from the inside
+    while (opened := _CLOZE.sub(r"\1", field)) != field:  # nested clozes, from the inside
         field = opened
     text = html.unescape(_MARKUP.sub(" ", field))
     return _line(readable_latex(text) if LATEX_MARKS.search(text) else text)
 
 
 def _file_name(kind: re.Pattern[str], field: str) -> str:
-    """The name of a field's first file of a kind; images that lie in the field itself have none."""
+    """The file name of a field's first image or sound; "" for an embedded image."""
     match = kind.search(field)
     name = html.unescape(match[1].strip("\"'")) if match else ""
     return "" if name.startswith("data:") else _line(name)
@@ -106,7 +107,7 @@ def _line(text: str) -> str:
 
 
 def readable_latex(text: str) -> str:
-    """The same text with what is known of LaTeX written as people read it; what is not known loses its backslash."""
+    """Text with known LaTeX commands as readable characters. Unknown commands lose their backslash."""
     text = _MARKS.sub(" ", text)
     for _ in range(_DEEPEST):
         simpler = _FRACTION.sub(lambda match: f"{_joined(match[1])}/{_joined(match[2])}", text)
@@ -120,7 +121,7 @@ def readable_latex(text: str) -> str:
 
 
 def _joined(text: str) -> str:
-    """In parentheses where it is more than one word or number."""
+    """Text in parentheses, unless it is a single word or number."""
     text = text.strip()
     return text if re.fullmatch(r"\\?\w*", text) else f"({text})"
 

@@ -1,4 +1,4 @@
-"""The same settings through Anki's own package, which reads every schema that the installed Anki knows."""
+"""Read a collection's settings with Anki's own package, which supports all schemas up to its version."""
 
 import io
 import shutil
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def has_anki() -> bool:
-    """Whether the package `anki` (extra [anki]) is installed and works here."""
+    """Whether the package `anki` (extra [anki]) is installed and works."""
     try:
         import anki.collection  # noqa: F401
     except ImportError:
@@ -23,9 +23,13 @@ def has_anki() -> bool:
 
 
 def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Settings]:
-    """(a copy of the collection in the newest schema, its settings). Anki only ever opens the copy, in `scratch`.
+    """Copy a collection and read its settings. Anki opens only the copy in `scratch`.
 
-    Raises InputError where Anki refuses it.
+    Returns:
+        The copy, in the newest schema, and its settings.
+
+    Raises:
+        InputError: Anki cannot open the collection.
     """
     from anki.collection import Collection
 
@@ -33,7 +37,7 @@ def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Setti
     copy.parent.mkdir()
     shutil.copyfile(database, copy)
     try:
-        with redirect_stdout(io.StringIO()):  # where it tells programmers of settings that are of no use to them
+        with redirect_stdout(io.StringIO()):  # hides messages for Anki's developers
             collection = Collection(str(copy))
             try:
                 return copy, _settings(collection, where)
@@ -41,13 +45,13 @@ def read_by_anki(database: Path, scratch: Path, where: str) -> tuple[Path, Setti
                 collection.close()
     except InputError:
         raise
-    except Exception as error:  # the package raises Exception itself, for a scheduler that it does not know
-        hint = "let Anki check it with Tools > Check Database; where it is of a newer Anki: pip install -U anki"
+    except Exception as error:  # the package raises Exception for an unknown scheduler
+        hint = "check it in Anki with Tools > Check Database; for a newer version of Anki, pip install -U anki"
         raise InputError("Anki cannot open the collection.", where=where, got=str(error), hint=hint) from error
 
 
 def _settings(collection: "Collection", where: str) -> Settings:
-    # First the config: once it is asked for today, Anki records this computer's time zone there.
+    # Read the config first, because asking for the current day writes this computer's time zone into it.
     config = collection.all_config()
     return settings_of(
         created_s=collection.crt,

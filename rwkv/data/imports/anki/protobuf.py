@@ -1,4 +1,4 @@
-"""The few bits of protobuf's wire format that Anki's tables need. Source: protobuf.dev, Encoding."""
+"""The parts of protobuf's wire format that Anki's tables use. Source: protobuf.dev, Encoding."""
 
 import struct
 
@@ -11,9 +11,13 @@ Value = int | bytes
 
 
 def fields(message: bytes, where: str) -> dict[int, list[Value]]:
-    """Field number -> its values in order: varints as int; texts, messages, packed and fixed values as bytes.
+    """Decode a message.
 
-    Raises InputError where it is no message.
+    Returns:
+        The values in order by field number: varints as int; texts, messages, packed and fixed values as bytes.
+
+    Raises:
+        InputError: The bytes are not a message.
     """
     values: dict[int, list[Value]] = {}
     place = 0
@@ -33,31 +37,31 @@ def fields(message: bytes, where: str) -> dict[int, list[Value]]:
             value = message[place : place + size]
             place += size
         if place > len(message):
-            raise _damaged(where, "a value that ends outside")
+            raise _damaged(where, "a truncated value")
         values.setdefault(tag >> 3, []).append(value)
     return values
 
 
 def message_field(message: dict[int, list[Value]], number: int) -> bytes | None:
-    """The last value of a field that holds a message or text; None where it is not set."""
+    """The last value of a message or text field; None if unset."""
     values = message.get(number, [None])
     return values[-1] if isinstance(values[-1], bytes) else None
 
 
 def float_field(message: dict[int, list[Value]], number: int) -> float | None:
-    """The last value of a float field; None where it is not set."""
+    """The last value of a float field; None if unset."""
     values = float_list(message, number)
     return values[-1] if values else None
 
 
 def float_list(message: dict[int, list[Value]], number: int) -> list[float]:
-    """All values of a float field, packed or not, each as the shortest decimal that is this float32."""
+    """All values of a float field, packed or not, each as the shortest decimal of its float32."""
     raw = b"".join(value for value in message.get(number, []) if isinstance(value, bytes))
     return [_shortest(value) for (value,) in struct.iter_unpack("<f", raw[: len(raw) // 4 * 4])]
 
 
 def _shortest(value: float) -> float:
-    """As Anki's JSON writes a float32: 0.9, not 0.8999999761581421."""
+    """The shortest decimal of a float32, as in Anki's JSON: 0.9, not 0.8999999761581421."""
     for digits in range(6, 10):
         text = f"{value:.{digits}g}"
         if struct.pack("<f", float(text)) == struct.pack("<f", value):
@@ -71,7 +75,7 @@ def _varint(message: bytes, place: int, where: str) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * shift)
         if byte < 0x80:
             return value, place + shift + 1
-    raise _damaged(where, "a number that does not end")
+    raise _damaged(where, "an unterminated number")
 
 
 def _damaged(where: str, got: str) -> InputError:

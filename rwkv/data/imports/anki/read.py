@@ -1,4 +1,4 @@
-"""An Anki collection -> what is imported of it."""
+"""Import an Anki collection."""
 
 import time
 from pathlib import Path
@@ -18,14 +18,14 @@ from rwkv.data.imports.anki.settings import Settings, read_settings
 from rwkv.data.imports.imported import RULES, ImportChoices, ImportedUser, TimedReviews
 from rwkv.errors import InputError
 
-# How many of the answers are mapped: none, some, all.
+# The facts' `grades` if no, some or all answers are mapped.
 _GRADES = ("as recorded", "old scheduler, mapped in part", "old scheduler, mapped")
-# Of a whole collection the form tells nothing: today's Anki packs those of the old scheduler in the new form too.
+# Only for shared decks is the form evidence of the scheduler; Anki exports any whole collection in the new form.
 _TELLING_FORMS = ("apkg", "csv")
 _KINDS = {"apkg": "shared decks", "colpkg": "a whole collection"}
 
-_CLOCK_BEHIND = "see whether the clock of this computer is right"
-_NO_REVIEWS = "take a collection in which cards were learned; docs/formats.md says which entries count, and why"
+_CLOCK_BEHIND = "check this computer's clock"
+_NO_REVIEWS = "use a collection with learned cards; docs/formats.md explains which entries count"
 
 
 def read_anki(
@@ -33,10 +33,15 @@ def read_anki(
 ) -> ImportedUser:
     """Read a collection by the rules of docs/formats.md.
 
-    by_anki: read decks, presets and settings by the official package, or straight from the tables, which gives the
-    same. None: by the package where it is installed, and from the tables where it refuses the collection. now_ms: the
-    moment of the import in epoch milliseconds, None for this one.
-    Raises InputError where it cannot be read or has no reviews.
+    Args:
+        opened: The opened source.
+        choices: The import's options.
+        by_anki: Whether to read decks, presets and settings with Anki's package or from the tables, with the same
+            result. None: with the package if it is installed, and from the tables if that fails.
+        now_ms: The time of the import in epoch milliseconds; None for now.
+
+    Raises:
+        InputError: The collection cannot be read, or has no reviews.
     """
     where = str(opened.source)
     notices: list[str] = []
@@ -46,7 +51,7 @@ def read_anki(
         if by_anki:
             raise
         database, settings = opened.database, None
-        notices.append(f"Anki's own package refuses the collection; it is read from its tables. {error}")
+        notices.append(f"Anki's own package cannot open the collection; reading its tables instead. {error}")
     with connected(database, where) as connection:
         settings = settings or read_settings(connection, where)
         with part(where, "table revlog"):
@@ -55,9 +60,7 @@ def read_anki(
             rows = read_cards(connection)
         notes = read_notes(connection, rows.note_id)
     if notes.damage:
-        notices.append(
-            f"its notes are damaged ({notes.damage}): the reviews are kept, the names of some cards are lost"
-        )
+        notices.append(f"its notes are damaged ({notes.damage}); reviews are kept, but some names of cards are lost")
     kind, is_old, clock, reasons = _decided(opened, revlog, settings, choices)
     reviews, counts = _reviews(revlog, is_old, int(time.time() * 1000) if now_ms is None else now_ms, where, kind)
     return ImportedUser(
@@ -79,7 +82,7 @@ def read_anki(
 
 
 def _opened_by_anki(opened: OpenedSource, by_anki: bool | None) -> tuple[Path, Settings | None]:
-    """(database to read, settings), by Anki where that is wanted; (the source's database, None) otherwise."""
+    """The database and its settings by Anki's package, or the source's database and None."""
     if has_anki() if by_anki is None else by_anki:
         return read_by_anki(opened.database, opened.scratch, str(opened.source))
     return opened.database, None
@@ -88,13 +91,13 @@ def _opened_by_anki(opened: OpenedSource, by_anki: bool | None) -> tuple[Path, S
 def _decided(
     opened: OpenedSource, revlog: RevlogRows, settings: Settings, choices: ImportChoices
 ) -> tuple[str, Bools, DayClock, list[str]]:
-    """(kind of the source, which answers have the old buttons, when days begin, what must be said of these)."""
+    """The source's kind, whether each answer has the old buttons, the clock, and notices."""
     kind = opened.kind or ("apkg" if settings.local_offset_s is None else "colpkg")
     verdict = judged(revlog, settings.names_old_scheduler, kind in _TELLING_FORMS and opened.is_new_form)
-    has_old_days = settings.names_old_scheduler and bool(verdict.is_old[-1:].all())  # days are the last one's
+    has_old_days = settings.names_old_scheduler and bool(verdict.is_old[-1:].all())  # the last scheduler's days
     clock, guesses = clock_of(settings, choices, kind == "apkg", has_old_days)
     if not opened.kind:
-        guesses.append(f"its name does not say of what it is an export: by its contents of {_KINDS[kind]}")
+        guesses.append(f"the file's name does not tell the kind of export; judging by its contents, {_KINDS[kind]}")
     if choices.grades != "auto":
         is_old = np.full(len(revlog.ease), choices.grades == "old")
         return kind, is_old, clock, [*settings.corrections, *guesses]
@@ -113,7 +116,7 @@ def _reviews(
     time_ms = revlog.time_ms[kept.row]
     if time_ms[0] < EARLIEST_S * 1000:
         got, hint = f"{time_ms[0]} milliseconds since 1970", "delete this entry, or export the collection again"
-        raise InputError("A review was in no year of a calendar.", where=f"{where}, table revlog", got=got, hint=hint)
+        raise InputError("The time of a review is out of range.", where=f"{where}, table revlog", got=got, hint=hint)
     reviews = TimedReviews(
         card_id=revlog.card_id[kept.row],
         time_ms=time_ms,

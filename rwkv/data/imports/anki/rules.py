@@ -1,4 +1,4 @@
-"""Which entries of Anki's revlog count as reviews, as Anki's own FSRS decides when it trains. Pure rules on arrays.
+"""The rules by which entries of Anki's revlog count as reviews, like those of Anki's FSRS training.
 
 Every entry falls under one rule; docs/formats.md gives the reasons. Source: rslib/src/scheduler/fsrs/params.rs
 (reviews_for_fsrs), revlog/mod.rs and storage/revlog/v2_upgrade.sql of Anki; the dataset builder of anki-revlogs-10k.
@@ -13,7 +13,7 @@ from rwkv.data.history import order_by_card
 from rwkv.data.imports.anki.database import RevlogRows
 from rwkv.vocab import RATINGS
 
-# Anki's kinds of entries.
+# Kinds of entries in Anki.
 _LEARNING, _RELEARNING, _FILTERED, _MANUAL = 0, 2, 3, 4
 
 # States of spec 1: New, or Anki's kind + 1.
@@ -22,7 +22,7 @@ _NEW = 0
 
 @dataclass(frozen=True)
 class KeptReviews:
-    """The entries that count, in order of time: row [n] in the revlog; rating and state of spec 1 [n]."""
+    """The entries that count, in order of time: their rows in the revlog, ratings and states of spec 1, all [n]."""
 
     row: Ints
     rating: Ints
@@ -30,10 +30,15 @@ class KeptReviews:
 
 
 def kept_reviews(revlog: RevlogRows, is_old: Bools, now_ms: int) -> tuple[KeptReviews, dict[str, int]]:
-    """The entries that count, and how many fell under each rule (names as in rwkv.data.imports.imported).
+    """Apply the rules.
 
-    is_old [n]: the entry is of the old scheduler, as are its buttons while learning and relearning. now_ms: of the
-    import; later entries are a wrong clock's.
+    Args:
+        revlog: All entries.
+        is_old: Whether each entry has the old scheduler's learning buttons, bool [n].
+        now_ms: The time of the import. Later entries are from a wrong clock.
+
+    Returns:
+        The entries that count, and the number of entries under each rule, by name in imported.RULES.
     """
     is_mapped = np.isin(revlog.kind, (_LEARNING, _RELEARNING)) & np.isin(revlog.ease, (2, 3)) & is_old
     rating = np.where(is_mapped, revlog.ease + 1, revlog.ease)
@@ -61,7 +66,7 @@ def kept_reviews(revlog: RevlogRows, is_old: Bools, now_ms: int) -> tuple[KeptRe
 
 @dataclass(frozen=True)
 class _Places:
-    """Of each entry [n], in the revlog's order: where it lies to its card's last new start. At most one flag is set."""
+    """The position of each entry [n] relative to its card's last new start. At most one flag is set."""
 
     is_start: Bools
     is_before: Bools
@@ -70,9 +75,9 @@ class _Places:
 
 
 def _card_starts(revlog: RevlogRows, is_passed_over: Bools) -> _Places:
-    """Find each card's last new start: the first of its last run of graded learning entries.
+    """Find each card's last new start: the first entry of its last run of graded learning entries.
 
-    Any other entry ends a run, but for those that are passed over. A reset after the run takes the whole history away.
+    Other entries end a run, except those that are passed over. A reset after the run removes the whole history.
     """
     rows = np.flatnonzero(~is_passed_over)
     by_card = order_by_card(revlog.card_id[rows])
@@ -80,7 +85,7 @@ def _card_starts(revlog: RevlogRows, is_passed_over: Bools) -> _Places:
     is_learning = ((revlog.ease > 0) & (revlog.kind == _LEARNING))[order]
     is_reset = ((revlog.kind == _MANUAL) & (revlog.factor == 0))[order]
     place = np.arange(len(order))
-    # The first entry of each card, and how many it has.
+    # The first entry of each card, and the number of its entries.
     first = np.flatnonzero(by_card.is_start)
     size = np.diff(first, append=len(order))
     last_learning, last_reset = _last_where(is_learning, first), _last_where(is_reset, first)
@@ -103,7 +108,7 @@ def _card_starts(revlog: RevlogRows, is_passed_over: Bools) -> _Places:
 
 
 def _last_where(flag: Bools, first: Ints) -> Ints:
-    """The place of the last flagged entry of each group that begins at `first`, -1 where there is none."""
+    """The index of the last flagged entry of each group that starts at `first`; -1 without one."""
     if len(first) == 0:
         return first
     return np.maximum.reduceat(np.where(flag, np.arange(len(flag)), -1), first)

@@ -1,8 +1,7 @@
-"""Decks, presets and settings of a collection, from the old JSON (schema 11) and the new tables (15 and later).
+"""Decks, presets and settings of a collection, from the old JSON (schema 11) or the new tables (15 and later).
 
-Values beyond Anki's own limits are taken as Anki takes them. Source: proto/anki/decks.proto and deck_config.proto of
-Anki say what the fields are; rslib/src/config/mod.rs and deckconfig/mod.rs (ensure_deck_config_values_valid) what the
-limits are.
+Values out of range are handled as in Anki. Source: proto/anki/decks.proto and deck_config.proto of Anki for the fields;
+rslib/src/config/mod.rs and deckconfig/mod.rs (ensure_deck_config_values_valid) for the limits.
 """
 
 import json
@@ -25,13 +24,13 @@ _OLD_SCHEMA = 11
 _TABLES_SINCE, _NEWEST_SCHEMA = 15, 18
 _WANTED = ("rollover", "localOffset", "creationOffset", "schedVer", "fsrs")
 
-# Fields of Deck.KindContainer, Deck.Normal and DeckConfig.Config.
+# Field numbers of Deck.KindContainer, Deck.Normal and DeckConfig.Config.
 _NORMAL, _CONFIG_ID, _DECK_RETENTION = 1, 1, 10
 _FSRS_PARAMS, _PRESET_RETENTION = (6, 5, 3), 37
 _FSRS_PARAMS_JSON = ("fsrsParams6", "fsrsParams5", "fsrsWeights")
 _NAME_SEPARATOR = "\x1f"
 
-# Anki's options of presets end there; what is beyond is its default again.
+# The range of Anki's preset options. Values outside become the default.
 _LEAST_RETENTION, _MOST_RETENTION = np.float32(0.7), np.float32(0.99)
 _LAST_HOUR, _MOST_STORED_HOUR, _DEFAULT_HOUR = 23, 255, 4
 _MINUTES_A_DAY = 1440
@@ -40,7 +39,7 @@ _OLD_SCHEDULER, _NEW_SCHEDULER = 1, 2
 
 @dataclass(frozen=True)
 class Deck:
-    """A deck that is not filtered. name: in full, "A::B". desired_retention: its own, or None to take the preset's."""
+    """A deck that is not filtered. name: the full name "A::B". desired_retention: its own, or None for the preset's."""
 
     deck_id: int
     name: str
@@ -50,7 +49,7 @@ class Deck:
 
 @dataclass(frozen=True)
 class Preset:
-    """Deck options. fsrs_params: of the newest FSRS version that was optimised, or empty."""
+    """Deck options. fsrs_params: those of the newest optimised FSRS version, or empty."""
 
     preset_id: int
     name: str
@@ -60,11 +59,14 @@ class Preset:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a collection says beside its reviews, cards and notes.
+    """The settings of a collection.
 
-    created_s: epoch seconds at which its days are counted from. rollover_hour, offsets in seconds east of UTC: None
-    where they are not recorded. names_old_scheduler: it names the old scheduler, or none; see
-    rwkv.data.imports.anki.buttons. corrections: what of it was beyond Anki's limits, and how it is taken.
+    Attributes:
+        created_s: Epoch seconds from which days are counted.
+        rollover_hour, local_offset_s, creation_offset_s: The hour at which days begin, and offsets in seconds east of
+            UTC; None if not recorded.
+        names_old_scheduler: Whether it names the old scheduler, or none; see rwkv.data.imports.anki.buttons.
+        corrections: Notices about values out of range.
     """
 
     created_s: int
@@ -79,7 +81,7 @@ class Settings:
 
 
 def read_settings(database: sqlite3.Connection, where: str) -> Settings:
-    """Read them straight from the database. Raises InputError where the schema is not known, or they make no sense."""
+    """Read the settings from the database. Raises InputError if the schema is unknown, or values are invalid."""
     with part(where, "table col"):
         created_s, schema = database.execute("SELECT crt, ver FROM col").fetchone()
         if schema == _OLD_SCHEMA:
@@ -103,7 +105,7 @@ def read_settings(database: sqlite3.Connection, where: str) -> Settings:
 
 
 def _json(text: bytes | str) -> object:
-    """A value of the new table of settings; None where it is none, as Anki takes it."""
+    """A value of the new settings table; None if it is not JSON, as in Anki."""
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
@@ -112,17 +114,16 @@ def _json(text: bytes | str) -> object:
 
 def _unknown_schema(what: str, schema: int, where: str, hint: str) -> InputError:
     expected = f"{_OLD_SCHEMA}, or {_TABLES_SINCE} to {_NEWEST_SCHEMA}"
-    return InputError(
-        f"The collection is of {what} schema.", where=where, got=str(schema), expected=expected, hint=hint
-    )
+    return InputError(f"The collection has {what} schema.", where=where, got=str(schema), expected=expected, hint=hint)
 
 
 def settings_of(
     created_s: object, config: Mapping[str, Any], decks: Mapping[str, Any], presets: Mapping[str, Any], where: str
 ) -> Settings:
-    """From the JSON of schema 11, which the official package speaks too; decks and presets by id.
+    """Settings from the JSON of schema 11, which Anki's package also returns, with decks and presets by id.
 
-    Raises InputError where they make no sense.
+    Raises:
+        InputError: Values are invalid.
     """
     with part(where, "decks"):
         normal = [_deck_of(deck) for deck in decks.values() if not deck.get("dyn")]
@@ -155,21 +156,21 @@ def _settings(
 
 
 def _by_id(numbered: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
-    """In order of their ids; of several with one id the last."""
+    """Parts in order of their ids. The last one counts if an id repeats."""
     parts = dict(numbered)
     return tuple(parts[number] for number in sorted(parts))
 
 
 def _deck(deck_id: object, name: object, kind: bytes, where: str) -> Iterable[Deck]:
-    """One deck, or none where it is filtered."""
+    """One deck, or none if it is filtered."""
     where = f"{where}, deck {deck_id}"
     normal = message_field(fields(kind, where), _NORMAL)
     if normal is None:
         return
-    known = fields(normal, where)
-    preset_id = known.get(_CONFIG_ID, [1])[-1]
-    share = float_field(known, _DECK_RETENTION)
-    # Anki's own JSON has whole percents; so this is the same however it is read.
+    values = fields(normal, where)
+    preset_id = values.get(_CONFIG_ID, [1])[-1]
+    share = float_field(values, _DECK_RETENTION)
+    # Anki's JSON has whole percents, so both ways of reading agree.
     percent = None if share is None or not np.isfinite(share) else int(np.float32(share) * np.float32(100))
     yield Deck(_id(deck_id), _text(name).replace(_NAME_SEPARATOR, "::"), _id(preset_id or 1), _share(percent))
 
@@ -179,9 +180,9 @@ def _deck_of(deck: Mapping[str, Any]) -> Deck:
 
 
 def _preset(preset_id: object, name: object, config: bytes, where: str) -> Preset:
-    known = fields(config, f"{where}, preset {preset_id}")
-    params = next(filter(None, (float_list(known, number) for number in _FSRS_PARAMS)), [])
-    return Preset(_id(preset_id), _text(name), _retention(float_field(known, _PRESET_RETENTION)), tuple(params))
+    values = fields(config, f"{where}, preset {preset_id}")
+    params = next(filter(None, (float_list(values, number) for number in _FSRS_PARAMS)), [])
+    return Preset(_id(preset_id), _text(name), _retention(float_field(values, _PRESET_RETENTION)), tuple(params))
 
 
 def _preset_of(preset: Mapping[str, Any]) -> Preset:
@@ -198,26 +199,26 @@ def _id(value: Any) -> int:
 
 
 def _text(value: object) -> str:
-    """Without halves of characters, which JSON can hold and no file."""
+    """Text without surrogates, which JSON may contain but files cannot."""
     return str(value).encode(errors="replace").decode()
 
 
 def _whole(value: object) -> int | None:
-    """A whole number; None of everything else, also of 4.0 and true, as in Anki."""
+    """A whole number, or None for anything else, also for 4.0 and true, as in Anki."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _retention(value: object) -> float:
-    """A preset's desired retention; Anki's default where it is none, or beyond what Anki's options allow."""
+    """A preset's desired retention, or Anki's default if it is missing or out of range."""
     if not isinstance(value, int | float) or not abs(value) <= 1:
         return DEFAULT_RETENTION
     return float(value) if _LEAST_RETENTION <= np.float32(value) <= _MOST_RETENTION else DEFAULT_RETENTION
 
 
 def _share(percent: object) -> float | None:
-    """A deck's own desired retention; None where it has none, or one that cannot be reached or never is lost."""
-    whole = _whole(percent)
-    return whole / 100 if whole is not None and 0 < whole < 100 else None
+    """A deck's own desired retention, or None if it is missing or not between 0 and 1."""
+    number = _whole(percent)
+    return number / 100 if number is not None and 0 < number < 100 else None
 
 
 def _rollover(value: object, corrections: list[str]) -> int | None:
@@ -226,22 +227,22 @@ def _rollover(value: object, corrections: list[str]) -> int | None:
         return hour
     taken = _LAST_HOUR if hour is not None and _LAST_HOUR < hour <= _MOST_STORED_HOUR else None
     instead = _DEFAULT_HOUR if taken is None else taken
-    corrections.append(f"its days begin at hour {value!r:.40}: {instead} is taken, as Anki takes it (see --rollover)")
+    corrections.append(f"its days begin at hour {value!r:.40}; using {instead}, as Anki does (see --rollover)")
     return taken
 
 
 def _seconds_east(name: str, stated: Mapping[str, Any], corrections: list[str]) -> int | None:
-    """Of minutes west of UTC; None where there are none, or more than a day has."""
+    """Seconds east of UTC from recorded minutes west; None if missing or more than a day."""
     value = stated[name]
     minutes = _whole(value)
     if minutes is not None and abs(minutes) < _MINUTES_A_DAY:
         return -60 * minutes
     if value is not None:
-        corrections.append(f"its {name} of {value!r:.40} minutes west of UTC is none: it is left out (see --timezone)")
+        corrections.append(f"its {name} of {value!r:.40} minutes west of UTC is invalid and ignored (see --timezone)")
     return None
 
 
 def _is_old(value: object, corrections: list[str]) -> bool:
     if value not in (None, _OLD_SCHEDULER, _NEW_SCHEDULER):
-        corrections.append(f"its scheduler {value!r:.40} is none that Anki has: its answers decide (see --grades)")
+        corrections.append(f"its scheduler {value!r:.40} is unknown; its answers decide (see --grades)")
     return value != _NEW_SCHEDULER

@@ -1,4 +1,4 @@
-"""Time zone and beginning of the day of a CSV file: the columns timezone and day_start of fsrs-optimizer's format."""
+"""The clock of a CSV file, from the columns timezone and day_start of fsrs-optimizer's format."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -22,10 +22,16 @@ _MOST_SHOWN = 5
 def clock_of(
     columns: Mapping[str, TextColumn], order: Ints, choices: ImportChoices, where: str
 ) -> tuple[DayClock, tuple[str, ...]]:
-    """(when days begin, what must be said of it): as chosen, else as the columns say, else UTC from 4 o'clock.
+    """The clock of a CSV file and notices about it: as chosen, else from the columns, else UTC from 4 o'clock.
 
-    order: rows by time; of several values the latest counts, as one clock counts all days. Raises InputError, which
-    names the row, for what is no zone or hour.
+    Args:
+        columns: The columns as texts.
+        order: The rows by time. The latest value counts for all days.
+        choices: The import's options.
+        where: The file, for errors.
+
+    Raises:
+        InputError: A zone or hour is invalid. The error names the row.
     """
     zone, hour = choices.timezone, choices.rollover_hour
     notices: tuple[str, ...] = ()
@@ -39,20 +45,20 @@ def clock_of(
 
 
 def _lacking(zone: str | None, hour: int | None) -> tuple[str, ...]:
-    """What is said where the file leaves something open."""
+    """A notice about assumed values."""
     if zone is None and hour is None:
         what, taken, options = (
-            "time zone and day",
-            f"{_TIMEZONE}, from {_ROLLOVER} o'clock,",
+            "time zone and beginning of the day",
+            f"{_TIMEZONE} and {_ROLLOVER} o'clock",
             "--timezone and --rollover",
         )
     elif zone is None:
         what, taken, options = "the time zone", _TIMEZONE, "--timezone"
     elif hour is None:
-        what, taken, options = "when a day begins", f"{_ROLLOVER} o'clock", "--rollover"
+        what, taken, options = "the hour at which days begin", f"{_ROLLOVER} o'clock", "--rollover"
     else:
         return ()
-    return (f"the file says nothing of {what}: {taken} is taken (see {options})",)
+    return (f"the file does not record {what}; assuming {taken} (see {options})",)
 
 
 def _zone(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[str | None, tuple[str, ...]]:
@@ -83,8 +89,8 @@ def _hour(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[i
 def _latest(values: list[Value], name: str) -> tuple[Value | None, tuple[str, ...]]:
     if not values:
         return None, ()
-    others = list(dict.fromkeys(value for value in values if value != values[-1]))
-    if not others:
+    earlier = list(dict.fromkeys(value for value in values if value != values[-1]))
+    if not earlier:
         return values[-1], ()
-    shown = ", ".join(map(str, others[:_MOST_SHOWN]))
-    return values[-1], (f"{name} has several values: the latest, {values[-1]}, is taken for all days, not {shown}",)
+    shown = ", ".join(map(str, earlier[:_MOST_SHOWN]))
+    return values[-1], (f"{name} has several values; using the latest, {values[-1]}, for all days, instead of {shown}",)

@@ -1,4 +1,4 @@
-"""CSV of reviews -> what is imported of it. Source: README of fsrs-optimizer, "Review Logs Schema"."""
+"""Import reviews from a CSV file. Source: README of fsrs-optimizer, "Review Logs Schema"."""
 
 import re
 import time
@@ -24,19 +24,19 @@ _NEEDED = ("card_id", "review_time", "review_rating")
 _OPTIONAL = ("review_state", "review_duration", *CLOCK_COLUMNS)
 CSV_COLUMNS = (*_NEEDED, *_OPTIONAL)
 
-# States of spec 1.
+# The states of spec 1.
 _NEW, _LEARNING, _REVIEW, _FILTERED = 0, 1, 2, 4
 
-# Earlier moments than 1973 are no milliseconds but seconds.
+# Times before 1973 are probably in seconds.
 _LEAST_MS = 100_000_000_000
 _MOST_MS = LATEST_S * 1000
-# It may be thousands of a spreadsheet, or a fraction. Where semicolons part the cells, commas begin fractions.
+# A spreadsheet's thousands, or a fraction. If semicolons separate the cells, a comma is a decimal point.
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
 
 @dataclass(frozen=True)
 class _File:
-    """The rows that count, in order of time; names: of cards 1, 2, ... where ids are text; their states, if known."""
+    """The valid rows in order of time, with names of cards 1, 2, ... if ids are text, and states if recorded."""
 
     reviews: TimedReviews
     names: Texts | None
@@ -47,17 +47,19 @@ class _File:
 
 
 def read_csv(path: Path, choices: ImportChoices) -> ImportedUser:
-    """Read a CSV file of reviews, in any order; a card's first row is its new start.
+    """Read a CSV file of reviews in any order. A card's first row is its new start.
 
-    card_id: numbers, or any text, which is then numbered by first appearance and kept as the note's name.
-    Raises InputError, which names file, row and column, where a column is missing or a value is impossible.
+    The column card_id has numbers or any text. Text is numbered by first appearance and becomes the note's name.
+
+    Raises:
+        InputError: A column is missing or a value is invalid. The error names file, row and column.
     """
     with unchanged(path) as sha256:
         return user_of_csv(read_csv_text(path, CSV_COLUMNS), path, sha256, choices)
 
 
 def user_of_csv(csv: CsvText, path: Path, sha256: str, choices: ImportChoices) -> ImportedUser:
-    """The same of a text that was read already."""
+    """Like `read_csv`, for a decoded file."""
     file = _read(csv, choices)
     none = np.zeros(0, np.int64)
     return ImportedUser(
@@ -79,7 +81,7 @@ def user_of_csv(csv: CsvText, path: Path, sha256: str, choices: ImportChoices) -
 
 
 def reviewed_cards(card_id: Ints, names: Texts | None = None) -> CardList:
-    """The cards that have reviews; of their notes, decks and due days nothing is known but names of cards 1, 2, ..."""
+    """The reviewed cards, without notes, decks and due days. names: of cards 1, 2, ... if ids are text."""
     card_id = np.unique(card_id)
     nothing = np.full(len(card_id), "", object)
     is_no = np.zeros(len(card_id), bool)
@@ -103,10 +105,10 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
     lacking = [name for name in _NEEDED if name not in columns]
     if lacking:
         raise InputError(
-            f"The CSV file lacks a column: {', '.join(lacking)}.",
+            f"A column is missing from the CSV file: {', '.join(lacking)}.",
             where=csv.where,
             got=f"{', '.join(csv.names[:20])}, separated by {csv.separator!r}",
-            expected=f"{', '.join(_NEEDED)}, and perhaps {', '.join(_OPTIONAL)}; or a table `revlog` of Anki",
+            expected=f"{', '.join(_NEEDED)}, and optionally {', '.join(_OPTIONAL)}; or Anki's table `revlog`",
         )
     card_id, names, id_notices = _ids(columns["card_id"], csv.where)
     time_ms = _times(columns["review_time"], csv.where)
@@ -121,7 +123,7 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
     is_ahead, is_rated = time_ms > int(time.time() * 1000), np.isin(rating, RATINGS)
     order = order[(is_rated & ~is_ahead)[order]]
     if len(order) == 0:
-        got = f"{len(rating)} rows, none rated 1 to 4 and before this moment"
+        got = f"{len(rating)} rows, none with a rating from 1 to 4 and a time before now"
         raise InputError("The CSV file has no reviews.", where=csv.where, got=got)
     rows = np.stack([card_id, time_ms, rating, state, duration_ms])
     once = _without_doubles(rows, order)
@@ -138,19 +140,19 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
 
 
 def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str, ...]]:
-    """(the card of each row, names of cards 1, 2, ... where ids are text, what should be said)."""
+    """The card of each row, names of cards 1, 2, ... if ids are text, and notices."""
     place, texts = distinct_texts(column)
     damaged = first_damaged(texts)
     if damaged is not None:
-        expected = "ids that nothing has shortened: whole numbers, or texts with a letter"
+        expected = "a complete id: an integer, or text with a letter"
         _refuse_first(place == damaged, column, "card_id", where, expected)
     numbers, names = numbered(texts)
     notices: list[str] = []
     if several := len(numbers) - len(set(numbers)):
-        notices.append(f"{several} ids of cards are written in two ways, such as 160 and 160.0: taken as one")
+        notices.append(f"{several} card ids are written in two ways, such as 160 and 160.0; treated as equal")
     if are_rounded(texts):
-        what = "all ids of more than 15 digits end in zeros, as spreadsheets round them"
-        notices.append(f"{what}: several cards may have become one; if so, export the file anew")
+        what = "all card ids of more than 15 digits end in zeros, probably rounded by a spreadsheet"
+        notices.append(f"{what}; several cards may have become one. If so, export the file again")
     return np.array(numbers, np.int64)[place], None if names is None else np.array(names, object), tuple(notices)
 
 
@@ -173,7 +175,7 @@ def _times(column: TextColumn, where: str) -> Ints:
 
 
 def _durations(columns: dict[str, TextColumn], rows: int, csv: CsvText) -> tuple[Ints, Bools]:
-    """(milliseconds of each row, which of them were negative); 0 where there are none, or they are negative."""
+    """The duration of each row in milliseconds, 0 if missing or negative, and a mask of negative ones."""
     if "review_duration" not in columns:
         return np.zeros(rows, np.int64), np.zeros(rows, bool)
     column, where = columns["review_duration"], csv.where
@@ -199,7 +201,7 @@ def _refuse_first(is_wrong: Bools, column: TextColumn, name: str, where: str, ex
 
 
 def _without_doubles(rows: Ints, order: Ints) -> Ints:
-    """The places in `order`, which is by time, without those whose row [:, place] occurred before."""
+    """`order`, which is by time, without duplicates of earlier rows [:, index]."""
     near = _near(rows[1, order])
     by_row = near[np.lexsort((near, *rows[:, order[near]]))]
     is_double = np.zeros(len(order), bool)
@@ -208,21 +210,21 @@ def _without_doubles(rows: Ints, order: Ints) -> Ints:
 
 
 def _conflicts(reviews: TimedReviews) -> tuple[str, ...]:
-    """What to say of several reviews of one card at one moment, which are not the same."""
+    """A notice about different reviews of one card at the same time."""
     near = _near(reviews.time_ms)
     pairs = np.unique(np.stack([reviews.time_ms[near], reviews.card_id[near]]), axis=1)
     more = len(near) - pairs.shape[1]
-    return (f"{more:,} reviews have the card and the moment of another one: kept",) if more else ()
+    return (f"{more:,} reviews have the same card and time as another one; kept",) if more else ()
 
 
 def _near(time_ms: Ints) -> Ints:
-    """The rows, by time, that share their moment with another."""
+    """The rows, by time, that have the same time as another."""
     same = np.diff(time_ms) == 0
     return np.flatnonzero(np.append(same, False) | np.append(False, same))
 
 
 def _states(file: _File) -> Ints:
-    """States of spec 1 [n]. Where the file has none: learning on a card's first day, review from then on."""
+    """The states of spec 1 [n]. Without recorded states: learning on a card's first day, review afterwards."""
     reviews = file.reviews
     cards = order_by_card(reviews.card_id)
     later = np.where(reviews.state == _NEW, _LEARNING, reviews.state)

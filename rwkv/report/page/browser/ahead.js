@@ -1,4 +1,4 @@
-// What is due on the days ahead, and what a desired retention would cost.
+// Due cards of the days ahead, and the workload by desired retention.
 
 function drawAhead(data) {
   const { forecast, workload } = data.facts;
@@ -10,10 +10,10 @@ function drawAhead(data) {
 
 function drawForecast({ days, rwkv, anki, anki_backlog: backlog }) {
   const note = anki
-    ? ` Anki has ${wholeNumber(anki[0] + backlog)} due today, ${wholeNumber(backlog)} of them from days before (its backlog).`
+    ? ` Anki has ${wholeNumber(anki[0] + backlog)} due today, ${wholeNumber(backlog)} of them as backlog.`
     : "";
   document.getElementById("forecast-note").textContent =
-    `When each card is due next; what is due already falls on today. What answers on the way bring back is not counted.${note}`;
+    `The next due day of each card; today includes the backlog. Reviews that follow from answers on these days are not counted.${note}`;
   if (!rwkv.some(Boolean) && !anki?.some(Boolean) && !backlog)
     return say("forecast-chart", `No card is due within ${days} days.`);
   const x = rwkv.map((_, day) => day),
@@ -35,7 +35,7 @@ function drawForecast({ days, rwkv, anki, anki_backlog: backlog }) {
       x,
       y: anki.map((count, day) => (day === 0 ? count + backlog : count)),
       text,
-      name: "Anki, backlog on today",
+      name: "Anki, backlog on today's bar",
       mode: "lines+markers",
       line: { color: "#e4762b", width: 2 },
       marker: { size: 5 },
@@ -66,9 +66,9 @@ function drawWorkload({ facts }) {
     slider = document.getElementById("workload-slider");
   if (!cards) return;
   show("workload");
-  const sample = played < cards ? ` Played with ${wholeNumber(played)} of ${wholeNumber(cards)} cards or more, which stand for all.` : "";
+  const sample = played < cards ? ` Simulated with a sample of at least ${wholeNumber(played)} of ${wholeNumber(cards)} cards.` : "";
   document.getElementById("workload-note").textContent =
-    `Minutes a day over ${reviews[0].length} days if every card is reviewed as its recall falls to the desired retention. New cards are not counted.${sample}`;
+    `Mean minutes a day over ${reviews[0].length} days, if every card is reviewed when its recall falls to the desired retention. New cards are not counted.${sample}`;
   if (slider.max === "" || Number(slider.max) !== retention.length - 1) {
     Object.assign(slider, { min: 0, max: retention.length - 1, step: 1 });
     slider.value = nearest(retention, facts.retention);
@@ -106,7 +106,7 @@ function drawChosenRetention(facts, chosen) {
     {
       margin: { l: 50, r: 14, t: 14, b: 44 },
       xaxis: axis({ tickformat: ".0%", tickvals: retention, tickmode: "array", title: { text: "desired retention" } }),
-      yaxis: axis({ rangemode: "tozero", title: { text: "minutes a day, in the mean" } }),
+      yaxis: axis({ rangemode: "tozero", title: { text: "mean minutes a day" } }),
     },
   );
   drawChart(

@@ -1,7 +1,7 @@
-// Calibration of the predictions, of the reviews that the filters let through.
+// Calibration of the predictions of the filtered reviews.
 
 const LEAST_IN_BIN = 10;
-// Groups of a calibration line, and how many reviews one has at least.
+// The groups of a calibration line, and the fewest reviews of one.
 const MOST_GROUPS = 15;
 const LEAST_IN_GROUP = 40;
 const SHOWN_AT_FIRST = ["RWKV", "RWKV-P", "FSRS-6"];
@@ -82,7 +82,7 @@ function sumByAlgorithm({ algorithms, bands, bin_edges: edges }, arrays, passes)
   return rows;
 }
 
-// Neighbouring bins joined into groups of about as many reviews each.
+// Joins neighbouring bins into groups of about equal numbers of reviews.
 function equalGroups(bins, total) {
   const groups = Math.max(1, Math.min(MOST_GROUPS, Math.floor(total / LEAST_IN_GROUP))),
     joined = [];
@@ -142,8 +142,8 @@ function plotCalibration(predicted, rows) {
     return say(
       "calibration-chart",
       most >= LEAST_IN_GROUP
-        ? "Choose an algorithm above that predicts these reviews."
-        : `${wholeNumber(most)} of these reviews were predicted, too few for a diagram: it takes ${LEAST_IN_GROUP}.`,
+        ? "Choose an algorithm with predictions of these reviews."
+        : `${wholeNumber(most)} of these reviews were predicted. A diagram needs ${LEAST_IN_GROUP}.`,
     );
   }
   const diagonal = {
@@ -153,7 +153,7 @@ function plotCalibration(predicted, rows) {
     line: { color: cssColour("quiet"), width: 1, dash: "dot" },
     hoverinfo: "skip",
   };
-  // From a tenth below the lowest point, so that predictions near 1 are not crowded into a corner.
+  // The axis starts a tenth below the lowest point, to give predictions near 1 more space.
   const traces = shown.flatMap(calibrationTraces);
   const lowest = Math.min(...traces.flatMap((trace) => [...trace.x, ...trace.y])),
     low = Math.min(0.8, Math.max(0, Math.floor(10 * lowest - 0.2) / 10));

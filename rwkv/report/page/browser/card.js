@@ -1,4 +1,4 @@
-// One card: why it is where it is. Its history beside its curve, in a panel over the page.
+// The panel of one card: its state in words, its history and its curve.
 
 const RATING_NAMES = ["", "Again", "Hard", "Good", "Easy"];
 const CARD_COLOUR = "#2f6fde";
@@ -18,7 +18,7 @@ function closeCard() {
   shownCard?.opener?.focus?.({ preventScroll: true });
 }
 
-// Opens the panel; a card that was chosen on the map, in a list or as weak.
+// Opens the panel for a card of the map or of a list.
 function showCard(card, data) {
   const panel = document.getElementById("card"),
     wasHidden = panel.hidden;
@@ -38,7 +38,7 @@ function fillCard(card, data) {
   document.getElementById("card-numbers").hidden = !isSeen(card, data);
   fillNumbers(card, data);
   if (isSeen(card, data)) drawCurveChart("card-chart", curveTraces(card, CARD_COLOUR, data), arrays.goal[card], data);
-  else say("card-chart", "A card that was never reviewed has no forgetting curve.");
+  else say("card-chart", "A card without reviews has no forgetting curve.");
   fillHistory(reviews, facts.past);
 }
 
@@ -61,12 +61,12 @@ function historyOf(card, { facts, arrays }) {
 
 function whyThisCard(card, reviews, data) {
   const kind = KINDS[data.arrays.flags[card] >> KIND_SHIFT];
-  if (kind === "new") return "New: it has not been studied, or was reset since.";
-  if (!isSeen(card, data)) return "Its reviews lack a beginning or were reset, so nothing can be said of it.";
+  if (kind === "new") return "New: not studied yet, or reset.";
+  if (!isSeen(card, data)) return "No prediction: its reviews are incomplete or were reset.";
   const left = daysLeft(card, data),
     goal = percent(data.arrays.goal[card], 0);
   const fall = !Number.isFinite(left)
-    ? `stays above ${goal} for as long as curves reach`
+    ? `stays above ${goal} up to the end of the curve`
     : left > 0
       ? `falls to ${goal} in ${duration(left * 86_400)}`
       : `fell to ${goal} ${duration(-left * 86_400)} ago`;
@@ -77,18 +77,18 @@ function whyThisCard(card, reviews, data) {
     parts.push(
       `Answered ${reviews.length} ${reviews.length === 1 ? "time" : "times"}, Again ${forgotten} of them; the last was ${RATING_NAMES[last.rating]}, ${duration(data.arrays.elapsed_s[card])} ago.`,
     );
-  if (isSuspended(card, data)) parts.push("Suspended: Anki does not ask it.");
-  else if (isDue(card, data)) parts.push("To be reviewed now.");
+  if (isSuspended(card, data)) parts.push("Suspended in Anki.");
+  else if (isDue(card, data)) parts.push("Due now.");
   return parts.join(" ");
 }
 
-// Recall and interval, by each way of predicting.
+// Recall and interval by algorithm.
 function fillNumbers(card, { facts, arrays }) {
   const days = (value) => (Number.isNaN(value) ? "–" : Number.isFinite(value) ? duration(value * 86_400) : "never");
   const due = arrays.anki_due[card];
   const rows = [
     ["RWKV, the curve", percent(sentRecall(arrays.recall[card], facts.cards), 0), days(arrays.interval_days[card])],
-    ["RWKV-P, if asked now", percent(sentRecall(arrays.recall_asked[card], facts.cards), 0), ""],
+    ["RWKV-P, in a review now", percent(sentRecall(arrays.recall_asked[card], facts.cards), 0), ""],
     ["FSRS-6", percent(sentRecall(arrays.recall_fsrs[card], facts.cards), 0), days(arrays.fsrs_days[card])],
   ];
   if (!Number.isNaN(arrays.anki_days[card]) || !Number.isNaN(due))
@@ -102,7 +102,7 @@ function dueText(days) {
 }
 
 function fillHistory(reviews, past) {
-  if (!reviews.length) return fillTable("card-history", ["No reviews are kept."], []);
+  if (!reviews.length) return fillTable("card-history", ["No reviews."], []);
   const named = past.algorithms;
   fillTable(
     "card-history",

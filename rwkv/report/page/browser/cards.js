@@ -1,4 +1,4 @@
-// What the page knows of a card. "Recall" is the forgetting curve's, RWKV, everywhere; others are named.
+// The data of a card. "Recall" is always by the forgetting curve (RWKV); other algorithms are named.
 
 const SUSPENDED = 1,
   DUE = 2,
@@ -31,7 +31,7 @@ function sentRecall(step, { steps, unknown }) {
   return step === unknown ? NaN : step / steps;
 }
 
-// Recall now, as a number; NaN of a card without reviews.
+// Recall now; NaN for a card without reviews.
 function recallNow(card, { facts, arrays }) {
   return sentRecall(arrays.recall[card], facts.cards);
 }
@@ -40,12 +40,12 @@ function cardRecall(card, data) {
   return isSeen(card, data) ? percent(recallNow(card, data), 0) : KINDS[data.arrays.flags[card] >> KIND_SHIFT];
 }
 
-// Days from now until recall falls to the desired retention; below 0 where it has.
+// Days from now until recall falls to the desired retention; negative if it has fallen.
 function daysLeft(card, { arrays }) {
   return arrays.interval_days[card] - arrays.elapsed_s[card] / 86_400;
 }
 
-// Recall at the times of the facts: the differences from time to time, added up modulo 256.
+// Recall at the curve's times: the sums modulo 256 of the stored differences.
 function curveOf(card, { facts, arrays }) {
   let step = 0;
   return facts.cards.curve_times_s.map((_, i) => {
@@ -54,7 +54,7 @@ function curveOf(card, { facts, arrays }) {
   });
 }
 
-// The curve with the moment of the report among its points.
+// The curve, with the moment of the report as one of its points.
 function curvePoints(card, data) {
   const times = [...data.facts.cards.curve_times_s],
     recalls = curveOf(card, data);
@@ -76,7 +76,7 @@ const TICKS_S = [
   [10 * 31_557_600, "10 y"],
 ];
 
-// The traces of one card: its curve, and the dot that is now.
+// The traces of one card: its curve, and a dot for now.
 function curveTraces(card, colour, data) {
   const { times, recalls, now } = curvePoints(card, data),
     name = plotText(shortened(cardName(card, data), 40));
@@ -145,7 +145,7 @@ function drawCurveChart(id, traces, goal, data) {
   });
 }
 
-// A list of cards to choose from; detail(card) is shown beside each name.
+// A list of cards to choose from, with detail(card) beside each name.
 function cardItems(cards, data, choose, detail = (card) => cardRecall(card, data)) {
   return cards.map((card) =>
     element(
@@ -162,7 +162,7 @@ function cardItems(cards, data, choose, detail = (card) => cardRecall(card, data
   );
 }
 
-// Cards with the lowest recall, suspended ones left out.
+// The cards with the lowest recall, without suspended ones.
 function weakestCards(data, most) {
   const { recall } = data.arrays,
     counts = new Uint32Array(256),

@@ -1,4 +1,4 @@
-// What all charts share: how they look, how numbers are written, how elements are made.
+// Helpers of all charts: layout, number formats and elements.
 
 const CHART_CONFIG = { displayModeBar: false, responsive: true };
 
@@ -43,7 +43,7 @@ function drawChart(id, traces, layout = {}) {
   return Plotly.react(chart, traces, { ...shared, ...layout }, CHART_CONFIG);
 }
 
-// A sentence in the place of a chart that would show nothing.
+// Shows a sentence instead of an empty chart.
 function say(id, sentence) {
   const chart = document.getElementById(id);
   if (chart.data) Plotly.purge(chart);
@@ -65,7 +65,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Rows of texts below a head of texts; the first column is on the left.
+// Fills a table with a header and rows of text; the first column is left-aligned.
 function fillTable(id, head, rows) {
   const cells = (tag, texts) =>
     element("tr", {}, ...texts.map((text) => (text instanceof Node ? text : element(tag, { textContent: text }))));
@@ -74,7 +74,7 @@ function fillTable(id, head, rows) {
     .replaceChildren(element("thead", {}, cells("th", head)), element("tbody", {}, ...rows.map((row) => cells("td", row))));
 }
 
-// Text whose parts between backticks are code.
+// Text in which parts between backticks are code.
 function withCode(text) {
   return text.split("`").map((part, i) => (i % 2 ? element("code", { textContent: part }) : part));
 }
@@ -83,22 +83,22 @@ function shortened(text, most) {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
-// A day as people read it: a date, or its number where there are no dates.
+// A day as text: a date, or its number without dates.
 function dayText(day, hasDates) {
   return hasDates ? new Date(day * 86_400_000).toISOString().slice(0, 10) : `day ${day}`;
 }
 
 const MOST_NAMED_DAYS = 60;
 
-// An axis of days, whose ticks are whole ones.
+// An axis of days with ticks at whole days.
 function dayAxis(hasDates, days, settings = {}) {
   if (!hasDates) return axis({ title: { text: "day" }, showgrid: false, rangemode: "tozero", ...settings });
-  // Of few days Plotly would name parts of them.
+  // For few days Plotly would label fractions.
   const whole = days <= MOST_NAMED_DAYS && { tickmode: "linear", dtick: Math.ceil(days / 7) * 86_400_000, tickformat: "%e %b" };
   return axis({ type: "date", showgrid: false, ...whole, ...settings });
 }
 
-// Plotly reads some HTML in names and texts.
+// Plotly interprets some HTML in names and texts.
 function plotText(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }

@@ -1,9 +1,9 @@
-// Forgetting curves of chosen cards side by side, found by their text, deck or id.
+// Forgetting curves of chosen cards, which can be searched by text, deck or id.
 
 const MOST_FOUND = 50;
 const MOST_CURVES = 6;
 const CURVE_COLOURS = ["#2f6fde", "#e4762b", "#11a08a", "#d0478c", "#7a62d3", "#8a9a1f"];
-let cardTexts = null; // text of each card in lower case with deck and id, to search in: made when it is first needed
+let cardTexts = null; // searchable text of each card: lower case, with deck and id; created on first use
 let chosenCards = null; // [{card, colour}]
 
 function searchTexts({ facts, arrays }) {
@@ -25,7 +25,7 @@ function drawCurves(data) {
   plotCurves(data);
 }
 
-// Cards at the lower, middle and upper reaches of recall.
+// Cards of low, medium and high recall.
 function firstChoice(data) {
   const seen = data.arrays.recall.filter((step) => step !== data.facts.cards.unknown).sort();
   const steps = new Set(seen.length ? [0.1, 0.5, 0.9].map((share) => seen[Math.floor(share * (seen.length - 1))]) : []);

@@ -1,5 +1,5 @@
 "use strict";
-// The data of the page: facts, and typed arrays by name.
+// The page's data: facts, and typed arrays by name.
 
 const ARRAY_KINDS = {
   u1: Uint8Array,

@@ -1,4 +1,4 @@
-// Recall by deck, and the cards that are forgotten again and again.
+// Recall by deck, and leeches.
 
 const MOST_LEECHES = 30;
 
@@ -7,7 +7,7 @@ function drawDecks(data) {
   if (!past) return;
   show("decks");
   document.getElementById("decks-note").textContent =
-    `Recall now is the mean over reviewed cards. Retention: of reviews on a later day in the last ${past.deck_days} days.`;
+    `Recall now is the mean over reviewed cards. Retention covers reviews on a later day in the last ${past.deck_days} days.`;
   const rows = past.decks.map((deck) => [
     element("td", { textContent: deck.name.replaceAll("::", " › "), className: "name", title: deck.name }),
     wholeNumber(deck.cards),
@@ -30,8 +30,8 @@ function drawLeeches(data) {
   cards.sort((a, b) => lapses[b] - lapses[a]);
   const more = cards.length > MOST_LEECHES ? `; the first ${MOST_LEECHES} of them` : "";
   document.getElementById("leeches-note").textContent = cards.length
-    ? `${wholeNumber(cards.length)} ${cards.length === 1 ? "card was" : "cards were"} forgotten ${least} times or more when asked on a later day${more}.`
-    : `No card was forgotten ${least} times or more when asked on a later day.`;
+    ? `${wholeNumber(cards.length)} ${cards.length === 1 ? "card was" : "cards were"} forgotten at least ${least} times in reviews on a later day${more}.`
+    : `No card was forgotten ${least} times or more in reviews on a later day.`;
   const list = document.getElementById("leeches");
   list.hidden = !cards.length;
   const detail = (card) => `${lapses[card]} × forgotten, recall ${cardRecall(card, data)}`;

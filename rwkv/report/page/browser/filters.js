@@ -1,4 +1,4 @@
-// Which predicted reviews are shown: of a person, a deck's path, an interval band, and same-day reviews; "" is all.
+// Filters of predicted reviews: a person, a deck's path, an interval band, and same-day reviews; "" is all.
 
 const FILTERS = ["person", "deck", "band", "same-day"];
 
@@ -14,7 +14,7 @@ function setFilters(chosen) {
   for (const name of FILTERS) filterInput(name).value = chosen[name];
 }
 
-// The report's person, as the benchmark counts: without same-day reviews, unless there are no others.
+// The default: the report's person without same-day reviews, as in the benchmark, unless there are no others.
 function usualFilters({ own, deck_person: owners, same_day_bands: sameDayBands }, arrays) {
   const isOther = (band, i) => band >= sameDayBands && owners[arrays.loss_deck[i]] === own;
   return { person: String(own), deck: "", band: "", "same-day": arrays.loss_band.some(isOther) ? "without" : "with" };
@@ -37,7 +37,7 @@ function drawFilters(predicted, arrays) {
   setFilters(usual);
 }
 
-// The decks of the chosen person with the number of reviews that the other filters let through; none: not to be chosen.
+// The decks of the chosen person with the number of reviews after the other filters. Empty decks cannot be chosen.
 function fillDecks(predicted, arrays, chosen) {
   const { decks, bands } = predicted,
     passes = passingTable(predicted, { ...chosen, deck: "" }),
@@ -62,12 +62,12 @@ function fillDecks(predicted, arrays, chosen) {
   filterInput("deck").value = counts.get(chosen.deck) ? chosen.deck : "";
 }
 
-// A deck's path and those of the decks above it.
+// A deck's path and those of its parents.
 function pathsOf(name) {
   return name.split("::").map((_, depth, parts) => parts.slice(0, depth + 1).join("::"));
 }
 
-// passes[deck * bands + band]: whether reviews of that deck and interval are counted.
+// passes[deck * bands + band]: whether the filters accept reviews of this deck and interval.
 function passingTable({ decks, deck_person: owners, bands, same_day_bands: sameDayBands }, chosen) {
   const passes = new Uint8Array(decks.length * bands.length);
   decks.forEach((name, d) =>

@@ -1,4 +1,4 @@
-// Habits: which buttons, at which hours, and how long intervals have become.
+// Habits: answer buttons, hours, and lengths of intervals.
 
 const BUTTON_COLOURS = ["#c8443c", "#d9962f", "#3f9d5a", "#2f6fde"];
 const INTERVAL_COLOURS = { RWKV: "#2f6fde", "FSRS-6": "#e4762b", Anki: "#8b93a1" };
@@ -14,7 +14,7 @@ function drawHabits({ facts }) {
 
 function drawButtons({ buttons, mature_days: matureDays }) {
   document.getElementById("buttons-note").textContent =
-    `Learning: the first time or again on the same day. Mature: ${matureDays} days and more after the time before; young: fewer.`;
+    `Learning: the first review, or again on the same day. Mature: at least ${matureDays} days after the previous review; young: fewer.`;
   const kinds = Object.entries(buttons).filter(([, counts]) => counts.some(Boolean));
   const sums = kinds.map(([, counts]) => counts.reduce((a, b) => a + b, 0));
   const traces = RATING_NAMES.slice(1).map((name, rating) => ({
@@ -35,7 +35,7 @@ function drawButtons({ buttons, mature_days: matureDays }) {
 }
 
 function drawHours({ hours }) {
-  if (!hours) return say("hours-chart", "The hours of reviews are not recorded in this dataset.");
+  if (!hours) return say("hours-chart", "This dataset has no hours of reviews.");
   const x = hours.reviews.map((_, hour) => hour);
   const recalled = hours.counted.map((count, hour) => (count >= LEAST_IN_HOUR ? hours.recalled[hour] / count : null));
   const hasRecall = recalled.some((value) => value !== null);
@@ -97,7 +97,7 @@ function drawIntervals({ names, counts } = { names: [], counts: {} }) {
     {
       barmode: "group",
       bargap: 0.2,
-      xaxis: axis({ type: "category", showgrid: false, title: { text: "days, unless months (mo) or years (y)" } }),
+      xaxis: axis({ type: "category", showgrid: false, title: { text: "days, months (mo) or years (y)" } }),
       yaxis: axis({ rangemode: "tozero", title: { text: "cards" }, tickformat: ",d" }),
     },
   );

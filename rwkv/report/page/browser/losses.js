@@ -1,6 +1,6 @@
-// Log loss in all, and over time.
+// Total log loss, and log loss over time.
 
-// [{name, loss}] of the reviews that pass.
+// [{name, loss}] of the filtered reviews.
 function totalLosses({ algorithms, bands }, arrays, passes) {
   const sums = algorithms.map(() => 0),
     counts = algorithms.map(() => 0);
@@ -26,7 +26,7 @@ function plotLosses(predicted, arrays, passes) {
     }
   });
   const most = Array.from({ length: periods }, (_, period) => Math.max(...counts.map((of) => of[period])));
-  // What the filters leave out at the ends is not drawn as empty time.
+  // Do not draw periods at the ends that the filters emptied.
   const first = most.findIndex((count) => count > 0),
     end = most.findLastIndex((count) => count > 0) + 1,
     cut = (column) => [...column].slice(Math.max(0, first), end);
@@ -43,7 +43,7 @@ function plotLosses(predicted, arrays, passes) {
     hovertemplate: "%{y:.3f}<extra>%{fullData.name}</extra>",
   }));
   if (!lines.some(({ y }) => y.filter((loss) => !Number.isNaN(loss)).length > 1))
-    return say("loss-chart", `Log loss over time takes two spans of time with ${LEAST_IN_BIN} predicted reviews each.`);
+    return say("loss-chart", `Log loss over time needs two periods with ${LEAST_IN_BIN} predicted reviews each.`);
   const bars = {
     type: "bar",
     x,

@@ -1,4 +1,4 @@
-// Draws the page from top to bottom, one section at a time, so that the first is seen at once.
+// Draws the page one section at a time, so that the first one appears at once.
 
 function drawFrame({ facts }) {
   document.getElementById("title").textContent = facts.title;

@@ -1,5 +1,5 @@
-// The collection as a map: a field for each deck, in it a cell for each card. Where there are more cards than cells fit,
-// one cell stands for several neighbours.
+// The map of the collection: a field for each deck, with a cell for each card. If there are too many cards, a cell
+// represents several neighbours.
 
 const LEAST_CELL = 5;
 const MOST_CELL = 22;
@@ -32,8 +32,7 @@ function drawMap(data) {
   };
 }
 
-// Cards by deck, and within it in an order: those that are asked first, then suspended ones, then new ones. They come
-// in order of the day on which they are due.
+// Cards by deck, and in a deck first active, then suspended, then new cards. The stored order is by due day.
 function cardsInOrder(order, data) {
   const { arrays, facts } = data,
     cards = Uint32Array.from({ length: facts.cards.count }, (_, card) => card),
@@ -52,13 +51,13 @@ function cardsInOrder(order, data) {
   );
 }
 
-// The day of a card's first review; new cards come last, in order of their ids.
+// The day of a card's first review. New cards come last, by id.
 function firstDay(card, { arrays }) {
   if (!arrays.hist_first || arrays.hist_first[card] === arrays.hist_first[card + 1]) return Infinity;
   return arrays.hist_day[arrays.hist_first[card]];
 }
 
-// Runs of cards of the same deck: cards lie in order of deck.
+// Runs of cards of the same deck. The cards are sorted by deck.
 function deckFields({ facts, arrays }) {
   const counts = facts.cards.decks.map(() => 0),
     fields = [];
@@ -108,7 +107,7 @@ function paintMap(canvas, data) {
   document.getElementById("map-small").hidden = !small.length;
 }
 
-// A deck's name with its parent, as far as there is room; the end is cut with an ellipsis.
+// A deck's name with its parent, shortened with an ellipsis to fit.
 function fieldLabel(pen, name, width) {
   const parts = name.split("::");
   const texts = parts.length > 1 ? [parts.slice(-2).join(" › "), parts.at(-1)] : [name];
@@ -119,7 +118,7 @@ function fieldLabel(pen, name, width) {
   return text ? `${text}…` : null;
 }
 
-// Paints a field's cells; gives how many cards a cell stands for.
+// Paints a field's cells. Returns the number of cards per cell.
 function paintField(pen, data, field, title) {
   const width = Math.max(1, field.width - FIELD_GAP),
     height = Math.max(1, field.height - FIELD_GAP - title);

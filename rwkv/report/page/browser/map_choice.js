@@ -1,4 +1,4 @@
-// Choosing cards on the map: by pointer, or by the keyboard from cell to cell.
+// Choosing cards on the map by pointer or keyboard.
 
 function watchMap(canvas, data) {
   canvas.onclick = (event) => {
@@ -47,7 +47,7 @@ function placeOf(x, y) {
   return null;
 }
 
-// The cell beside the one that the keyboard is at: in its field, or the next field where that ends.
+// The cell next to the keyboard's cell: in the same field, or in the next one.
 function nextPlace(key) {
   if (!mapPlace) return key.startsWith("Arrow") ? { field: mapFields[0], cell: 0 } : null;
   const { field, cell } = mapPlace;
@@ -67,7 +67,7 @@ function goTo(canvas, place, data) {
   showTip(canvas, place, data);
 }
 
-// Rings the cell that the keyboard or a click has chosen; the map may have been painted anew since.
+// Marks the chosen cell. The map may have been repainted since.
 function markCell(canvas, data) {
   const field = mapFields.find((one) => one.first === mapPlace.field.first);
   mapPlace = { field, cell: Math.min(mapPlace.cell, field.cells - 1) };

@@ -1,6 +1,6 @@
-// Where the fields of the map lie: a treemap.
+// The layout of the map's fields: a treemap.
 
-// Squarified treemap: rows of fields along the shorter side, each row as long as its fields stay near to squares.
+// Squarified treemap: rows of fields along the shorter side. A row ends when another field would make it less square.
 function layOut(fields, x, y, width, height) {
   let rest = fields.reduce((sum, field) => sum + field.count, 0);
   const placed = [];

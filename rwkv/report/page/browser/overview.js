@@ -1,4 +1,4 @@
-// The first screen: how it goes, what is to be done today, which cards are weak, how far to trust it.
+// The first screen: retention, today's reviews, weak cards, and how far to trust the predictions.
 
 const MOST_WEAK = 5;
 
@@ -30,11 +30,11 @@ function drawOverview(data) {
   show("overview");
 }
 
-// Reviews of cards asked on a later day, of the last 30 days and before.
+// Retention in reviews on a later day, in the last 30 days and before.
 function retentionTile({ goal, month, before, month_days: days, month_ends: ends }) {
-  const when = ends ? `${days} days up to the last of these reviews, ${wholeNumber(ends)} days ago` : `last ${days} days`;
-  const title = "How it goes";
-  if (!month[0] && !before[0]) return glance(title, big("–"), line("No card has been asked again on a later day yet."));
+  const when = ends ? `${days} days before the latest of these reviews, ${wholeNumber(ends)} days ago` : `last ${days} days`;
+  const title = "Retention";
+  if (!month[0] && !before[0]) return glance(title, big("–"), line("No card has been reviewed on a later day yet."));
   return glance(
     title,
     big(percent(share(month))),
@@ -53,7 +53,7 @@ function todayTile({ due, cards }) {
     line(due.reviews === 1 ? "card to review now" : "cards to review now", "what"),
     line(due.reviews ? minutes : "Nothing is due."),
     due.recall === null ? null : line(`expected recall ${percent(due.recall, 0)} by RWKV\u2011P`),
-    cards?.new ? line(`${wholeNumber(cards.new)} new cards wait besides`) : null,
+    cards?.new ? line(`${wholeNumber(cards.new)} new cards are waiting`) : null,
   );
 }
 
@@ -65,7 +65,7 @@ function cardsTile(cards) {
     [cards.suspended, "suspended"],
   ];
   return glance(
-    "Known now",
+    "Remembered now",
     big(shortNumber(cards.known)),
     line(`of ${wholeNumber(cards.reviewed)} reviewed cards, expected`, "what"),
     line(`mean recall ${percent(cards.mean_recall)}`),
@@ -88,5 +88,5 @@ function weakTile(data) {
 }
 
 function trustTile({ sentence }) {
-  return Object.assign(glance("How far to trust this", element("p", { textContent: sentence })), { id: "trust" });
+  return Object.assign(glance("How far to trust the predictions", element("p", { textContent: sentence })), { id: "trust" });
 }

@@ -1,8 +1,8 @@
-// The days so far: a calendar, reviews and minutes a day, retention by month.
+// Past reviews: a calendar, reviews and minutes a day, and retention by month.
 
 const DAY_NAMES = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const CELL = 13;
-const DAYS_A_YEAR = 364; // of histories without dates: whole weeks
+const DAYS_A_YEAR = 364; // for histories without dates; whole weeks
 
 function drawPast(data) {
   const { past } = data.facts;
@@ -13,7 +13,7 @@ function drawPast(data) {
   drawMonths(past);
 }
 
-// --- Calendar: a cell a day, a column a week.
+// --- Calendar: a cell for each day, a column for each week.
 
 function drawCalendar(data) {
   const { past } = data.facts,
@@ -24,7 +24,7 @@ function drawCalendar(data) {
     const years = past.has_dates ? [yearOf(first), yearOf(last)] : [0, Math.floor((last - first) / DAYS_A_YEAR)];
     for (let year = years[1]; year >= years[0]; year--) choice.append(new Option(yearName(year, past, first), year));
     document.getElementById("calendar-label").hidden = choice.options.length < 2;
-    // today may lie long after the last review
+    // today may be long after the last review
     choice.value = past.has_dates ? yearOf(lastStudied(data)) : Math.floor((lastStudied(data) - first) / DAYS_A_YEAR);
   }
   choice.onchange = () => paintCalendar(Number(choice.value), data);
@@ -107,7 +107,7 @@ function svgText(text, x, y) {
   return svgElement("text", { x, y, fill: cssColour("quiet"), "font-size": 10 }, text);
 }
 
-// --- Reviews and minutes, in spans of days so that there are not too many bars.
+// --- Reviews and minutes, in spans of days to limit the number of bars.
 
 const MOST_BARS = 90;
 
@@ -129,7 +129,7 @@ function drawDays({ facts, arrays }) {
     ["days-minutes", arrays.day_minutes, "minutes"],
   ]) {
     if (past.days < 2) {
-      say(id, `All ${what} so far lie on one day: ${wholeNumber(sums(column).reduce((a, b) => a + b, 0) * span)}.`);
+      say(id, `All ${what} are on one day: ${wholeNumber(sums(column).reduce((a, b) => a + b, 0) * span)}.`);
       continue;
     }
     drawChart(
@@ -164,7 +164,7 @@ function drawMonths({ months, retention, has_dates: hasDates }) {
   ];
   const enough = (kind) => months.filter((month) => month[kind] >= LEAST_IN_MONTH).length;
   if (!kinds.some(([kind]) => enough(kind) > 1))
-    return say("months-chart", `It takes two months with ${LEAST_IN_MONTH} reviews each of cards asked again on a later day.`);
+    return say("months-chart", `This chart needs two months with ${LEAST_IN_MONTH} reviews on a later day each.`);
   const x = months.map((month) => (hasDates ? month.name : plotText(month.name)));
   const traces = kinds
     .filter(([kind]) => enough(kind))

@@ -1,4 +1,4 @@
-// The comparison of the algorithms, and who is ahead of whom.
+// The comparison of the algorithms, and their superiority.
 
 const LOWER_IS_BETTER = { AUC: false };
 
@@ -7,10 +7,10 @@ function drawComparison({ facts }) {
   if (!rows.length) return;
   show("comparison");
   const people = Math.max(...rows.map((row) => row.users)),
-    of = people > 1 ? "Means over the people, weighted by reviews" : "Of one person";
+    scope = people > 1 ? "Means over the people, weighted by reviews" : "One person";
   document.getElementById("comparison-title").textContent = people > 1 ? `Comparison of ${people} people` : "Comparison";
-  const hasWidths = rows.some((row) => Object.values(row.metrics).some((of) => of.half_width != null));
-  document.getElementById("comparison-note").textContent = `${of}${hasWidths ? `; ± is a ${percent(facts.confidence, 0)} interval` : ""}.`;
+  const hasWidths = rows.some((row) => Object.values(row.metrics).some((metric) => metric.half_width != null));
+  document.getElementById("comparison-note").textContent = `${scope}${hasWidths ? `; ± is a ${percent(facts.confidence, 0)} interval` : ""}.`;
   const metrics = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))];
   const head = ["", "people", "reviews", ...metrics].map((text) => element("th", { textContent: text }));
   const best = metrics.map((metric) => {
@@ -69,7 +69,7 @@ function drawSuperiority(superiority) {
     .replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
 }
 
-// A line for each person, where there are several.
+// A line for each person, if there are several.
 function drawCompared(compared, rows) {
   const people = Object.entries(compared),
     names = rows.map((row) => row.name);

@@ -1,16 +1,16 @@
-// Light and dark: as the system says, until the button says otherwise.
+// The light or dark theme: the system's, until the button changes it.
 
 const THEMES = ["auto", "light", "dark"];
 const THEME_SIGNS = { auto: "◐ auto", light: "☀ light", dark: "☾ dark" };
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 let chosenTheme = rememberedTheme();
-let themeColours = {}; // as read since the theme was applied
+let themeColours = {}; // cache for the current theme
 
 function rememberedTheme() {
   try {
     return THEMES.includes(localStorage.theme) ? localStorage.theme : "auto";
   } catch {
-    return "auto"; // pages from a file may be denied storage
+    return "auto"; // storage may be denied to pages from a file
   }
 }
 
@@ -47,7 +47,7 @@ function cssColour(name) {
   return themeColours[name];
 }
 
-// Colours of the algorithms, distinguishable also without red and green.
+// Colours of the algorithms, distinguishable with red-green colour blindness.
 const ALGORITHM_COLOURS = {
   RWKV: "#2f6fde",
   "RWKV-P": "#11a08a",
@@ -62,7 +62,7 @@ function algorithmColour(name, number) {
   return ALGORITHM_COLOURS[name] ?? OTHER_COLOURS[number % OTHER_COLOURS.length];
 }
 
-// Recall 0..1 as a colour [r, g, b]: from vermilion over sand to teal and blue; most of the change lies above a half.
+// Recall 0..1 as a colour [r, g, b]: from vermilion over sand to teal and blue; most of the change is above a half.
 const RECALL_STOPS = [
   [0, 142, 32, 60],
   [0.5, 208, 72, 62],
@@ -82,7 +82,7 @@ function recallColour(p) {
 
 const RECALL_CSS = Array.from({ length: 256 }, (_, step) => `rgb(${recallColour(step / 255)})`);
 
-// The same as CSS writes it, in 256 shades.
+// The same colours for CSS, in 256 shades.
 function recallShade(p) {
   return RECALL_CSS[Math.round(255 * p)];
 }

@@ -43,7 +43,7 @@ function plotRun(i, curves) {
     hovertemplate: "%{y:.4f} at step %{x}<extra>%{fullData.name}</extra>",
   }));
   if (!losses.some((trace) => trace.y.length > 1) && !dots.length)
-    return [`training-loss-${i}`, `training-rate-${i}`].forEach((id) => say(id, "The log holds no more than one step."));
+    return [`training-loss-${i}`, `training-rate-${i}`].forEach((id) => say(id, "The log has only one step."));
   drawChart(`training-loss-${i}`, [...losses, ...dots], {
     margin: { l: 50, r: 14, t: 60, b: 44 },
     xaxis: axis({ title: { text: "step" } }),
@@ -73,7 +73,7 @@ function plotRun(i, curves) {
   });
 }
 
-// Single steps, thin, and their running mean, thick.
+// Single steps as a thin line, and their running mean as a thick one.
 function smoothed(name, { step, value }) {
   const keep = 1 - 2 / (1 + Math.min(50, 1 + value.length / 10));
   let sum = 0,

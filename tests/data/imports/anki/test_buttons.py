@@ -97,7 +97,7 @@ def test_what_was_decided_and_why_is_told(tmp_path: Path) -> None:
     # 3 days of four cards with two such answers; 4 days of four cards with one step left, and of an Easy.
     # While learning four cards have 4 answers on a day of the old one, 6 on one of the new one, and a fifth has one.
     assert "from 2020-09-14 to 2020-09-16, where a 2 ended the learning 24 times" in reason
-    assert "20 of 151 answers while learning can only be of the new one" in reason
+    assert "20 of 151 learning answers must be from the new one" in reason
 
 
 def test_what_is_chosen_wins(tmp_path: Path) -> None:

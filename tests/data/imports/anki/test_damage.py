@@ -218,7 +218,7 @@ def test_damage_in_every_kind_of_compression(tmp_path: Path, compression: int) -
 
 def test_damaged_lzma(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "a.apkg", {"collection.anki2": b"x" * 500})
-    with pytest.raises(InputError, match="no SQLite database"):
+    with pytest.raises(InputError, match="not a SQLite database"):
         imported(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("collection.anki2", bytes(range(256)) * 20)

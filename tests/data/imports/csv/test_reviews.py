@@ -101,8 +101,11 @@ def test_clock(tmp_path: Path) -> None:
         (("",), ("is empty",)),
         ((HEADER,), ("no reviews", "0 rows")),
         ((HEADER, f"1,{START_MS},0"), ("no reviews", "1 rows")),
-        (("card_id,review_time", f"1,{START_MS}"), ("lacks a column: review_rating", "got: card_id, review_time")),
-        (("a;b;c", "1;2;3"), ("lacks a column: card_id",)),
+        (
+            ("card_id,review_time", f"1,{START_MS}"),
+            ("column is missing from the CSV file: review_rating", "got: card_id, review_time"),
+        ),
+        (("a;b;c", "1;2;3"), ("column is missing from the CSV file: card_id",)),
         (("card_id,card_id,review_time,review_rating", f"1,1,{START_MS},3"), ("occurs twice: card_id",)),
         ((HEADER, f"1,{START_MS},3", f"1,{START_MS},good"), ("row 2 after", "column review_rating", "'good'")),
         ((HEADER, f"1,{START_MS},3", f"1,{START_MS},3,4"), ("more or fewer cells", "row 2 after", "3 cells", "got: 4")),
@@ -131,7 +134,7 @@ def test_rows_of_a_wrong_clock_are_left_out(tmp_path: Path) -> None:
     user = read(tmp_path, HEADER, *lines)
     assert user.reviews.time_ms.tolist() == [START_MS]
     assert (user.counts["in_the_future"], user.counts["impossible_ratings"]) == (2, 1)
-    assert "before this moment" in refusal(tmp_path, HEADER, *lines[1:])
+    assert "before now" in refusal(tmp_path, HEADER, *lines[1:])
 
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "1e25", "-1e25", "1e999", "4,294,967,296", "12 s", "0x10"])
@@ -167,7 +170,7 @@ def test_rows_that_occur_twice_are_taken_once(tmp_path: Path) -> None:
     user = read(tmp_path, HEADER + ",review_duration", *lines, *lines, f"2,{START_MS + 2000},3,501")
     assert user.reviews.card_id.tolist() == [1, 2, 2, 3, 4, 5]
     assert user.counts["doubled_rows"] == 5
-    assert any("1 reviews have the card and the moment of another one" in notice for notice in user.notices)
+    assert any("1 reviews have the same card and time as another one" in notice for notice in user.notices)
 
 
 def zoned(*zones: str) -> tuple[str, ...]:
@@ -182,7 +185,7 @@ def test_the_clock_of_the_columns(tmp_path: Path) -> None:
     assert (user.clock, user.notices) == (DayClock("UTC-03:00", 9), ())
     user = read(tmp_path, *zoned("Asia/Tokyo,", "Europe/Berlin,"))
     assert user.clock == DayClock("Europe/Berlin", 4)
-    assert "the latest, Europe/Berlin, is taken for all days, not Asia/Tokyo" in user.notices[0]
+    assert "using the latest, Europe/Berlin, for all days, instead of Asia/Tokyo" in user.notices[0]
     assert "--rollover" in user.notices[1]
     assert "--timezone" not in user.notices[1]
 
@@ -211,7 +214,7 @@ def test_text_of_every_kind(tmp_path: Path, encoding: str, separator: str, endin
     assert is_text(path)
     user = read_csv(path, ImportChoices(timezone="UTC", rollover_hour=4))
     assert (user.reviews.time_ms.tolist(), user.card_list.note.tolist()) == ([START_MS], ["käse"])
-    guesses = ("encoding is not stated", "no UTF-8: windows-1252", "separated by")
+    guesses = ("encoding is unknown", "not UTF-8; assuming windows-1252", "separated by")
     assert {guess for guess in guesses if any(guess in notice for notice in user.notices)} == {
         *(guesses[:1] if encoding in ("utf-16-le", "utf-16-be") else ()),
         *(guesses[1:2] if encoding == "cp1252" else ()),
@@ -241,7 +244,7 @@ def test_a_separator_that_is_stated(tmp_path: Path) -> None:
 def test_what_is_no_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "revlog.csv"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"no text|lacks a column") as caught:
+    with pytest.raises(InputError, match=r"not text|column is missing") as caught:
         read_csv(path, ImportChoices())
     assert str(path) in str(caught.value)
 
