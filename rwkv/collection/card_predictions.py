@@ -196,7 +196,7 @@ def predict_learner(
     least_days: float = 1.0,
     states_bytes: int | None = None,
 ) -> tuple[CardPredictions, Predictions | None]:
-    """Like `predict_collection`, for a learner in memory. Also returns predictions of past reviews; see `fed_engine`."""
+    """Like `predict_collection`, for a learner in memory. Also returns the predictions of `fed_engine`."""
     recorded = card_columns(learner, at_s, retention)
     rows = np.arange(len(learner.cards)) if query.asks_model else np.flatnonzero(query.matches(recorded))
     wish = Wish(recorded["desired_retention"][rows], least_days)

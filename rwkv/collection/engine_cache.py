@@ -39,7 +39,7 @@ def fed_engine(
 
     Returns:
         The engine, and predictions of all reviews before their answers. Loaded predictions have no p_all. They are None
-        if an older version saved the states.
+        if their file is missing or damaged.
     """
     engine = Engine(model.network, draw_sequence(learner.user), memory=_MEMORY)
     folder = _folder(learner)
@@ -87,7 +87,7 @@ def _restore(engine: Engine, folder: Path, history: RevlogTable, network: Networ
     try:
         return read_predictions(folder / _PREDICTIONS, network, engine)
     except InputError as error:
-        log.warning("what was said of the past is not known: %s", error)
+        log.warning("the predictions of past reviews are unknown: %s", error)
         return None
 
 

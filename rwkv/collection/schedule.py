@@ -149,7 +149,7 @@ def schedule_learner(
     pace: Pace = Pace(),
     states_bytes: int | None = None,
 ) -> tuple[list[ScheduledDay], Predictions | None]:
-    """Like `schedule_collection`, for a learner in memory. Also returns predictions of past reviews; see `fed_engine`."""
+    """Like `schedule_collection`, for a learner in memory. Also returns the predictions of `fed_engine`."""
     engine, past = fed_engine(learner, model, states_bytes)
     try:
         return play_ahead(engine, learner, at_s, retention, days, seed, pace), past

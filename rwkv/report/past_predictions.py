@@ -63,7 +63,7 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     same_day = short[table.elapsed_days[np.searchsorted(table.review_th, short)] == 0]
     is_predicted = np.isfinite(predictions.p_imm) & np.isfinite(predictions.p_ahead)
     row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
-    others: dict[str, AnyFloats] = {}
+    baselines: dict[str, AnyFloats] = {}
     if len(keys):
         baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
     p = with_baselines(table, keys, predictions, dict(reversed(baselines.items())))

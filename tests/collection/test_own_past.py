@@ -175,10 +175,10 @@ def test_where_they_cannot_be_kept_the_figures_come_all_the_same(
 
     monkeypatch.setattr("rwkv.collection.engine_cache.write_predictions", refuse)
     assert past(root) == fed(root)
-    assert "the predictions of the past are not kept" in caplog.text
+    assert "the predictions of past reviews are not saved" in caplog.text
     monkeypatch.setattr("rwkv.collection.engine_cache.read_predictions", refuse)
     assert past(root) is None
-    assert "what was said of the past is not known" in caplog.text
+    assert "the predictions of past reviews are unknown" in caplog.text
 
 
 # --- What is said

@@ -14,7 +14,7 @@ from tests.networks import recipe_network
 
 AT = "2026-02-01T18:00"
 # Of a person of 40 reviews.
-FEW = "The benchmark counts 0 of your reviews, too few to say how they do on you"
+FEW = "The benchmark counts 0 of your reviews, too few for scores"
 
 
 @pytest.fixture(scope="module")

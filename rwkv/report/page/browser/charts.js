@@ -36,9 +36,9 @@ function drawChart(id, traces, layout = {}) {
     hoverlabel: { bgcolor: cssColour("panel"), bordercolor: cssColour("line"), font: { color: cssColour("ink") } },
   };
   const chart = document.getElementById(id);
-  if (chart.classList.contains("said")) {
+  if (chart.classList.contains("sentence")) {
     chart.replaceChildren();
-    chart.classList.remove("said");
+    chart.classList.remove("sentence");
   }
   return Plotly.react(chart, traces, { ...shared, ...layout }, CHART_CONFIG);
 }
@@ -48,7 +48,7 @@ function say(id, sentence) {
   const chart = document.getElementById(id);
   if (chart.data) Plotly.purge(chart);
   chart.replaceChildren(element("p", { className: "nothing", textContent: sentence }));
-  chart.classList.add("said");
+  chart.classList.add("sentence");
 }
 
 function isNarrow() {
