@@ -117,7 +117,7 @@ def test_all_of_a_folder_those_with_enough_reviews(
     assert [one["user"] for one in read["people"]] == list(USERS)
     assert list(read["without"]) == [str(SHORT_USER)]
     assert read["after"]["RWKV"] == pytest.approx(np.mean([one["after"]["RWKV"] for one in read["people"]]))
-    assert f"user {SHORT_USER} is left out: 1 of its 3 reviews" in said.err
+    assert f"user {SHORT_USER} is left out: 1 of 3 reviews" in said.err
 
 
 def test_a_bad_history_is_told_and_the_others_used(root: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Simulated learners in the layout of anki-revlogs-10k, with their true recall probabilities; NumPy only.
+"""Simulated learners in the layout of anki-revlogs-10k, with true recall probabilities. Uses only NumPy.
 
-A batch of learners is simulated session by session. A learner's random numbers come from a generator of its own, so
-that batches do not show in the result.
+A batch of learners is simulated session by session. Each learner has its own random generator, so the result does not
+depend on the batches.
 """
 
 from rwkv.data.simulate.learners import QUIRKS

@@ -1,4 +1,4 @@
-"""What simulated learners study: cards, notes and decks in the order in which they are introduced."""
+"""The collections of simulated learners: cards, notes and decks, in the order of their introduction."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +22,18 @@ _MOST_EASE = 3.0
 
 @dataclass(frozen=True)
 class Collection:
-    """Cards of a batch of users in the order in which they are introduced, user k's at first[k] to first[k + 1].
+    """The cards of a batch of users in the order of their introduction.
 
-    note, deck, preset: numbered across the batch. due_day: when the card is introduced. listed: has a row in `cards`.
-    ease: added to the log of its stability; deck_level: to the logit of recall. Decks: user k's at deck_first[k] to
-    deck_first[k + 1]; deck_parent (numbered within the user), deck_preset, deck_listed, deck_level: [decks].
+    Cards of user k are first[k] to first[k + 1], and decks deck_first[k] to deck_first[k + 1].
+
+    Attributes:
+        note, deck, preset: Numbers in the batch [cards].
+        due_day: The day of the card's introduction [cards].
+        listed: Whether the card has a row in `cards` [cards].
+        ease: A term of the log of stability [cards].
+        deck_level: A term of the logit of recall [decks].
+        deck_parent: The parent's number within the user [decks].
+        deck_preset, deck_listed: The preset, and whether the deck has a row in `decks` [decks].
     """
 
     first: Ints
@@ -45,7 +52,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class CollectionSizes:
-    """cards, decks: int64 [users]; new_cards: how many a session, float64 [users]."""
+    """Sizes of collections. cards, decks: int64 [users]. new_cards: new cards of a session, float64 [users]."""
 
     cards: Ints
     decks: Ints
@@ -54,7 +61,7 @@ class CollectionSizes:
 
 @dataclass(frozen=True)
 class _Decks:
-    """Decks of all users: first [users + 1], and of each deck its place within the user, parent, preset and ease."""
+    """The decks of all users: first [users + 1], and by deck its index within the user, parent, preset and ease."""
 
     first: Ints
     index: Ints
@@ -66,7 +73,7 @@ class _Decks:
 
 @dataclass(frozen=True)
 class CardDraws:
-    """Random numbers of a batch's cards and decks: uniform [cards, 4], normal [cards, 3], deck_uniform [decks, 5]."""
+    """Random numbers of cards and decks: uniform [cards, 4], normal [cards, 3], deck_uniform [decks, 5]."""
 
     uniform: Floats
     normal: Floats
@@ -74,7 +81,7 @@ class CardDraws:
 
 
 def deck_counts(trait: Iterator[Floats], person: Person, quirk: npt.NDArray[np.str_], cards: Ints) -> Ints:
-    """Decks of each user: as people have them, but no more than one for some cards. One more holds a crammed card."""
+    """The number of decks of each user, by the population and limited by the cards; one more for a crammed card."""
     most = np.minimum(_MOST_DECKS, 2 + cards // 8)
     usual = person.decks * np.exp(-0.5 * np.abs(next(trait)))
     return 1 + np.minimum(usual, most - 1).astype(np.int64) + (quirk == "crammed card")
@@ -88,7 +95,7 @@ def draw_collection(
     sizes: CollectionSizes,
     draws: CardDraws,
 ) -> Collection:
-    """The cards of a batch of users, with the decks and notes in which they lie and when each is introduced."""
+    """Draw the cards of a batch of users, with decks, notes and days of introduction."""
     user = np.repeat(np.arange(len(quirk)), sizes.cards)
     first = bounds(sizes.cards)
     index = np.arange(len(user)) - first[user]
@@ -122,7 +129,7 @@ def draw_collection(
 def _draw_decks(
     trait: Iterator[Floats], person: Person, quirk: npt.NDArray[np.str_], counts: Ints, uniform: Floats
 ) -> _Decks:
-    """Parents, presets and ease of all decks; a few are far easier or far harder than the others."""
+    """Draw parents, presets and ease of all decks. A few are far easier or harder than the others."""
     presets = np.clip(person.presets, 1, MAX_PRESETS - 1).astype(np.int64)
     nested, spread, odd_share = sigmoid(next(trait)), heavy(next(trait), 0.35), sigmoid(1.5 * next(trait) - 3)
     level_spread = heavy(next(trait), 0.5, 0.8)
@@ -142,7 +149,7 @@ def _draw_decks(
 
 
 def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats, uniform: Floats) -> Ints:
-    """Which deck of its user each card lies in: one deck after the other for some, all at once for others."""
+    """The deck of each card within its user. Some users study one deck after another, others all at once."""
     counts = np.diff(decks.first)[user]
     width = 0.03 + 0.97 * sigmoid(1.5 * next(trait) - 0.8)[user]
     where = np.clip(progress * (1 - width) + width * uniform, 0, 1 - 1e-9)
@@ -151,7 +158,7 @@ def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats
 
 
 def _ease(trait: Iterator[Floats], user: Ints, index: Ints, root: Ints, normal: Floats) -> Floats:
-    """Ease of each card: its own, its note's, and its lesson's, a dozen cards introduced one after the other."""
+    """The ease of each card: a sum over the card, its note, and its lesson of a dozen consecutive cards."""
     own, note, lesson = heavy(next(trait), 0.75, 0.5), heavy(next(trait), 0.5, 0.5), heavy(next(trait), 0.4)
     drift = 0.7 * next(trait)
     start = np.arange(len(user)) - index % _LESSON_CARDS
@@ -161,7 +168,7 @@ def _ease(trait: Iterator[Floats], user: Ints, index: Ints, root: Ints, normal: 
 
 
 def _first_siblings(is_sibling: Bools, lag: Floats, index: Ints) -> Ints:
-    """The first card of each card's note, int64 [cards]: a sibling belongs to the note of a card shortly before it."""
+    """The first card of each card's note, int64 [cards]. A sibling shares the note of a card shortly before it."""
     cards = np.arange(len(index))
     back = 1 + (12 * lag**4).astype(np.int64)
     root = np.where(is_sibling & (back <= index), cards - back, cards)

@@ -1,7 +1,7 @@
-"""The formulas of FSRS-5 over arrays: how stability and difficulty follow from ratings and waiting times.
+"""The formulas of FSRS-5 on arrays: stability and difficulty after ratings and waiting times.
 
-w is [n, 19], a row a review. stability in days until recall is .9; difficulty 1 to 10; rating 1..4.
-Source: the algorithm FSRS-5 as published by open-spaced-repetition.
+Parameters w are [n, 19], a row for each review. Stability is in days until recall is .9, difficulty from 1 to 10, and
+rating from 1 to 4. Source: the algorithm FSRS-5 as published by open-spaced-repetition.
 """
 
 import numpy as np
@@ -19,31 +19,31 @@ _LEAST_DAYS, _MOST_DAYS = 0.01, 36_500.0
 
 
 def recall_after(days: Floats, stability: Floats, power: Floats | float = POWER) -> Floats:
-    """Recall after so many days: a power law that is .9 at the stability; power is its exponent."""
+    """Recall after a number of days: a power law with the value .9 at the stability. power: its exponent."""
     return (1 + (0.9 ** (-1 / power) - 1) * days / stability) ** -power
 
 
 def interval_for(retention: Floats, stability: Floats) -> Floats:
-    """Days until recall has fallen to `retention`."""
+    """The number of days until recall falls to `retention`."""
     return stability * (retention ** (-1 / POWER) - 1) / (0.9 ** (-1 / POWER) - 1)
 
 
 def first_state(w: Floats, rating: Ints) -> tuple[Floats, Floats]:
-    """(stability, difficulty) after a card's first answer."""
+    """Stability and difficulty after a card's first answer."""
     return w[np.arange(len(rating)), rating - 1], np.clip(_first_difficulty(w, rating), 1, 10)
 
 
 def next_stability(
     w: Floats, stability: Floats, difficulty: Floats, rating: Ints, recall: Floats, same_day: Bools
 ) -> Floats:
-    """Stability after an answer that was given when recall stood at `recall`."""
+    """Stability after an answer. recall: the probability of recall before it."""
     within_day = stability * np.exp(w[:, 17] * (rating - 3 + w[:, 18]))
     after = np.where(same_day, within_day, stability_on_later_day(w, stability, difficulty, rating, recall))
     return np.clip(after, _LEAST_DAYS, _MOST_DAYS)
 
 
 def stability_on_later_day(w: Floats, stability: Floats, difficulty: Floats, rating: Ints, recall: Floats) -> Floats:
-    """The same on another day than the answer before, without bounds. FSRS-6 has it too."""
+    """Unbounded stability after an answer on a later day than the previous one. FSRS-6 has the same formula."""
     hard, easy = np.where(rating == 2, w[:, 15], 1), np.where(rating == 4, w[:, 16], 1)
     gain = np.exp(w[:, 8]) * (11 - difficulty) * stability ** -w[:, 9] * np.expm1(w[:, 10] * (1 - recall))
     grown = stability * (1 + gain * hard * easy)
@@ -53,7 +53,7 @@ def stability_on_later_day(w: Floats, stability: Floats, difficulty: Floats, rat
 
 
 def next_difficulty(w: Floats, difficulty: Floats, rating: Ints) -> Floats:
-    """Difficulty after an answer: a damped step, drawn back towards that of an easy card."""
+    """Difficulty after an answer: a damped step, and a reversion to the difficulty of an easy card."""
     stepped = difficulty - w[:, 6] * (rating - 3) * (10 - difficulty) / 9
     return np.clip(w[:, 7] * _first_difficulty(w, np.full(len(rating), 4)) + (1 - w[:, 7]) * stepped, 1, 10)
 

@@ -1,4 +1,4 @@
-"""Who learns: the traits, collections and study plans of a batch of simulated learners."""
+"""Draw a batch of simulated learners: traits, collections and study plans."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rwkv.data.simulate.schedulers import Plans, Presets
 from rwkv.data.simulate.sessions import Sessions, plan_sessions
 from rwkv.data.simulate.shapes import bounds, heavy, sigmoid
 
-# What can be odd about a learner's data (spec 1). Every fifth learner has one, in turn, by number.
+# Irregularities of a learner's data (spec 1). Every fifth learner by number has one, in turn.
 QUIRKS = (
     "cards missing",
     "years away",
@@ -31,7 +31,7 @@ QUIRKS = (
 )
 _QUIRK_EVERY = 5
 
-# Columns of the noise of each review.
+# Columns of a review's noise.
 ORDER, RATING, DURATION, AWAY, DELAY, FUZZ = range(6)
 _REVIEW_NOISE = 6
 
@@ -42,7 +42,7 @@ _REVIEWS_PER_CARD = 7.0
 _MOST_REVIEWS = 400_000
 _TRAITS = 70
 
-# Fits of the learners' own histories, with what else moves their recall, then spread as fits of people do.
+# Corrections with which fits of learners' histories, including other effects on recall, spread like those of people.
 _FIRST_DAYS = np.array([0.46, 1.29, 3.7, 15.9])
 _FIRST_SPREAD, _FIRST_SHARE = 1.2, 0.7
 _MORE_GROWTH, _MORE_SATURATION = 0.1, 0.08
@@ -51,10 +51,12 @@ _FIRST_RANGE = (0.02, 400.0)
 
 @dataclass(frozen=True)
 class Habits:
-    """One entry a user: most reviews in a session, log of the usual duration, its cap, share of double clicks.
+    """Study habits, one entry per user: the most reviews of a session, log duration and its cap, and others.
 
-    buries: siblings wait for another session. order: 0 shuffled, 1 as introduced, 2 by day due, 3 deck by deck,
-    4 short intervals first, 5 long ones first.
+    Attributes:
+        click_share: The share of double clicks.
+        buries: Whether siblings wait for another session.
+        order: 0 shuffled, 1 as introduced, 2 by due day, 3 by deck, 4 short intervals first, 5 long intervals first.
     """
 
     review_limit: Ints
@@ -67,10 +69,11 @@ class Habits:
 
 @dataclass(frozen=True)
 class Learners:
-    """A batch of learners: number and quirk ("" for most) of each, and what they are, do and have.
+    """A batch of learners: number and quirk ("" for most) of each, traits, plans and collections.
 
-    row_first: user k makes at most row_first[k + 1] - row_first[k] reviews. noise: float32 uniforms [rows, 6], a row a
-    review.
+    Attributes:
+        row_first: User k has at most row_first[k + 1] - row_first[k] reviews [users + 1].
+        noise: Uniform random numbers of each review, float32 [rows, 6].
     """
 
     number: Ints
@@ -88,7 +91,7 @@ class Learners:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """reviews, sessions (planned at most) and cards: int64 [users]; new_cards: a session, float64 [users]."""
+    """Sizes by user: reviews, planned sessions and cards, int64 [users]; new cards of a session, float64 [users]."""
 
     reviews: Ints
     sessions: Ints
@@ -97,7 +100,7 @@ class _Sizes:
 
 
 def draw_learners(number: Ints, mean_reviews: int, spread: float, seed: int) -> Learners:
-    """Draw the learners of the given numbers; each depends on its number and the other arguments alone."""
+    """Draw the learners with the given numbers. Each depends only on its number and the other arguments."""
     rngs = [np.random.default_rng((seed, user)) for user in number]
     normal = np.stack([rng.standard_normal(_TRAITS + len(VARIABLES)) for rng in rngs])
     trait, person = iter(normal[:, :_TRAITS].T), draw_people(normal[:, _TRAITS:])
@@ -132,7 +135,7 @@ def draw_learners(number: Ints, mean_reviews: int, spread: float, seed: int) -> 
 
 
 def _drawn(rngs: list[np.random.Generator], counts: Ints, draw: Draw[Number]) -> npt.NDArray[Number]:
-    """What `draw` makes for each user with its own generator, one after the other."""
+    """The concatenated draws of all users, each with its own generator."""
     return np.concatenate([draw(rng, n) for rng, n in zip(rngs, counts, strict=True)])
 
 
@@ -191,7 +194,7 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
 
 
 def _memory_parameters(person: Person) -> Floats:
-    """FSRS-5's parameters of the memory beneath: moved from those of fits, which also take in what is not memory."""
+    """FSRS-5's parameters of the memory, corrected from those of fits, which also absorb other effects on recall."""
     w = person.fsrs.copy()
     first = _FIRST_DAYS * (w[:, :4] / _FIRST_DAYS) ** _FIRST_SPREAD
     w[:, :4] = np.clip(_FIRST_SHARE * first, *_FIRST_RANGE)
@@ -201,6 +204,6 @@ def _memory_parameters(person: Person) -> Floats:
 
 
 def _button(trait: Floats, change: Floats, most: float) -> Floats:
-    """How gladly Hard or Easy is used, [users, 2] before and after a change; a fifth of the learners never do."""
+    """The preference for a button, [users, 2] before and after a change of habits; a fifth never use it."""
     both = np.stack((trait, trait + 0.7 * change), axis=1)
     return np.where(both < -0.85, 0, most * sigmoid(1.8 * both - 0.8))

@@ -1,4 +1,4 @@
-"""The true memory of simulated learners: FSRS-5's states with noise, and what note, moment and mood add."""
+"""The true memory of simulated learners: noisy states of FSRS-5, with effects of note, moment and mood."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from rwkv.vocab import SECONDS_PER_DAY
 
 DAY_MS = 1000 * SECONDS_PER_DAY
 
-# Indexed by rating 1..4, and 0 for a card without reviews.
+# Indexed by rating 1 to 4; 0 is a card without reviews.
 _FAST_STRENGTH = np.array([0, 0.5, 0.65, 0.75, 0.85])
 _SLIP = np.array([0, 0.06, 0.04, 0.01, 0.003])
 _BOND_STEP = np.array([0, -0.06, 0.02, 0.05, 0.06])
@@ -25,21 +25,29 @@ _LOGIT_LIMIT = 6.0
 _EASE_IN_GROWTH = 0.25
 _EASE_IN_FIRST = 0.6
 _BUTTONS_BY_EASE = 0.5
-# Of the four ratings, whatever was recalled.
+# Probabilities of the four ratings of a careless answer.
 _CARELESS_SHARES = np.array([0.02, 0.01, 0.96, 0.01])
 
 
 @dataclass(frozen=True)
 class MemoryTraits:
-    """What sets one learner's memory apart, one entry a user.
+    """The traits of a learner's memory, one entry per user.
 
-    fsrs: [users, 19], parameters of FSRS-5. curve_power: exponent of power-law forgetting. level: logit added to
-    recall. ease_in_recall: logit by which a unit of a card's ease moves recall, however long it waited. lapse_keeps:
-    log of the factor by which a lapse leaves more stability than FSRS-5 has it. fade: logit lost with the log of the
-    time waited. growth_noise: spread of the log of each gain. fast_days: time constant of the short trace. knowledge:
-    logit of knowing an average new card. priming: strength of a sibling's help. best_hour, rhythm: hour of best recall
-    and its logit. fatigue: logit lost in 60 reviews of a session. hard, easy: how gladly these buttons are used,
-    [users, 2] before and after a change of habits. fails_hard: share of failures that are called Hard.
+    Attributes:
+        fsrs: Parameters of FSRS-5 [users, 19].
+        curve_power: The exponent of power-law forgetting.
+        level: A term of the logit of recall.
+        ease_in_recall: The logit of recall per unit of a card's ease, at any elapsed time.
+        lapse_keeps: The log factor of stability after a lapse, relative to FSRS-5.
+        fade: The logit of recall lost with the log of the elapsed time.
+        growth_noise: The spread of the log of each gain.
+        fast_days: The time constant of the short trace.
+        knowledge: The logit of knowing an average new card.
+        priming: The strength of a sibling's effect.
+        best_hour, rhythm: The hour of best recall, and its logit.
+        fatigue: The logit lost in 60 reviews of a session.
+        hard, easy: Preferences for these buttons, [users, 2] before and after a change of habits.
+        fails_hard: The share of failures with the answer Hard.
     """
 
     fsrs: Floats
@@ -62,10 +70,14 @@ class MemoryTraits:
 
 @dataclass(frozen=True)
 class Moment:
-    """When and in what mood each question is asked, [n] each.
+    """The moments of n questions, [n] each.
 
-    time_ms; position: reviews done before in the session; mood: logit added to recall by trend, day, lesson and luck;
-    habit: 0 before, 1 after the learner's change of habits; is_careless: the answer is Good whatever was recalled.
+    Attributes:
+        time_ms: The time.
+        position: The number of earlier reviews in the session.
+        mood: The logit added to recall by trend, day, lesson and chance.
+        habit: 0 before and 1 after the learner's change of habits.
+        is_careless: Whether the answer does not depend on recall.
     """
 
     time_ms: Ints
@@ -77,7 +89,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Recall:
-    """State of the memory when a question is asked, one entry a review: rating_p [n, 4] and what `learn` needs."""
+    """The memory before answers: probabilities of the ratings rating_p [n, 4], and states for `learn`."""
 
     rating_p: Floats
     retrievability: Floats
@@ -86,9 +98,11 @@ class Recall:
 
 
 class Memory:
-    """All cards of a batch of learners. Cards are numbered across the batch, and so are notes and users.
+    """The memory of all cards of a batch of learners. Cards, notes and users have numbers in the batch.
 
-    note, ease: int64 and float64 [cards]; ease is added to the log of stability. Times are int64 milliseconds.
+    Attributes:
+        note: int64 [cards].
+        ease: A term of the log of stability, float64 [cards].
     """
 
     def __init__(self, traits: MemoryTraits, note: Ints, ease: Floats) -> None:
@@ -105,7 +119,7 @@ class Memory:
         self._note_last_card = np.full(notes, -1)
 
     def recall(self, card: Ints, user: Ints, moment: Moment) -> Recall:
-        """Probabilities of the four ratings if each card [n] is asked at its moment."""
+        """The probabilities of the four ratings of each card [n] at its moment."""
         traits, note, ease = self._traits, self._note[card], self._ease[card]
         last_rating = self._last_rating[card]
         is_new = last_rating == 0
@@ -114,20 +128,20 @@ class Memory:
         retrievability = recall_after(gap_days, stability_days, traits.curve_power[user])
         slow = np.where(is_new, sigmoid(traits.knowledge[user] + ease), retrievability)
         fast = _FAST_STRENGTH[last_rating] * np.exp(-gap_days / traits.fast_days[user])
-        known = 1 - (1 - slow) * (1 - fast) * (1 - self._primed(card, user, moment.time_ms))
-        known *= 1 - _SLIP[last_rating]
+        p_known = 1 - (1 - slow) * (1 - fast) * (1 - self._primed(card, user, moment.time_ms))
+        p_known *= 1 - _SLIP[last_rating]
 
         hour = moment.time_ms % DAY_MS * (24 / DAY_MS)
         rhythm = traits.rhythm[user] * np.cos((hour - traits.best_hour[user]) * (2 * np.pi / 24))
         tired = traits.fatigue[user] * np.minimum(moment.position / 60, 2)
         fade = traits.fade[user] * np.log1p(gap_days / _FADE_DAYS)
         level = (traits.level[user] + traits.ease_in_recall[user] * ease - fade) * ~is_new
-        logit = np.log(np.maximum(known, 1e-9) / np.maximum(1 - known, 1e-9)) + level
+        logit = np.log(np.maximum(p_known, 1e-9) / np.maximum(1 - p_known, 1e-9)) + level
         recalled = sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
         return Recall(self._rating_p(recalled, ease, user, moment), retrievability, gap_days, is_new)
 
     def _primed(self, card: Ints, user: Ints, time_ms: Ints) -> Floats:
-        """The help of a sibling that was seen shortly before."""
+        """The effect of a recent review of a sibling."""
         note = self._note[card]
         other_card = self._note_last_card[note]
         gap_days = (time_ms - self._note_last_ms[note]) / DAY_MS
@@ -135,9 +149,10 @@ class Memory:
         return is_primed * self._traits.priming[user] * np.exp(-np.maximum(gap_days, 0) / _PRIMED_DAYS)
 
     def learn(self, card: Ints, user: Ints, time_ms: Ints, rating: Ints, recall: Recall, luck: AnyFloats) -> None:
-        """The answers change the memory: no card and no note may occur twice in one call.
+        """Update the memory after answers. No card and no note may occur twice in one call.
 
-        luck: standard normals, of what an answer adds to stability.
+        Args:
+            luck: Standard normal noise of the gains of stability.
         """
         traits, note, w = self._traits, self._note[card], self._traits.fsrs[user]
         before, difficulty, ease = self._stability_days[card], self._difficulty[card], self._ease[card]
@@ -161,7 +176,7 @@ class Memory:
         self._note_last_card[note] = card
 
     def _rating_p(self, recalled: Floats, ease: Floats, user: Ints, moment: Moment) -> Floats:
-        """Shares of Again, Hard, Good and Easy [n, 4]: a shaky recall is Hard more often, a sure one Easy."""
+        """The probabilities of Again, Hard, Good and Easy [n, 4]. Weak recall favours Hard, strong recall Easy."""
         traits = self._traits
         lean = np.exp(_BUTTONS_BY_EASE * np.clip(ease, -2, 2))
         hard = np.minimum(traits.hard[user, moment.habit] * (1.3 - recalled) / lean, 0.95)

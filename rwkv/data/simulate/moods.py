@@ -1,4 +1,4 @@
-"""What moves recall from review to review: waves of luck within a session, careless stretches, luck in learning."""
+"""Effects on recall from review to review: smooth waves, careless periods, and noise of learning."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _MOST_SWELL = 2.5
 
 @dataclass(frozen=True)
 class Moods:
-    """One entry a review in the order of answering: wave, a logit; is_careless; luck, a standard normal."""
+    """Effects by review, in the order of answers: wave, a logit; is_careless; luck, a standard normal."""
 
     wave: Float32s
     is_careless: Bools
@@ -23,7 +23,7 @@ class Moods:
 
 
 def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews: Ints) -> Moods:
-    """reviews: how many each user makes, [users]."""
+    """Draw the effects. reviews: the number of reviews of each user [users]."""
     swell, length = np.minimum(heavy(next(trait), 1.1, 1.0), _MOST_SWELL), np.clip(heavy(next(trait), 20, 1.1), 2, 400)
     ripple = heavy(next(trait), 0.45, 0.9)
     careless_share = np.where(next(trait) > 1.3, 0.35 * sigmoid(1.5 * next(trait) - 1), 0)
@@ -38,7 +38,7 @@ def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews
 
 
 def _wave(rng: np.random.Generator, rows: int, length: float) -> Float32s:
-    """A smooth random line of unit size, with a knot every `length` rows, float32 [rows]."""
+    """A smooth random line of unit variance with a knot every `length` rows, float32 [rows]."""
     knots = rng.standard_normal(int(rows / length) + 2)
     place = np.arange(rows) / length
     left = place.astype(np.int64)

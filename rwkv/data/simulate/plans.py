@@ -1,4 +1,4 @@
-"""How simulated learners have their reviews scheduled: deck options, and which scheduler with which beliefs."""
+"""The scheduling of simulated learners: deck options, schedulers and their parameters."""
 
 from collections.abc import Iterator
 
@@ -16,9 +16,9 @@ _CRAM_STEPS = 1_000_000
 
 
 def draw_plans(trait: Iterator[Floats], person: Person) -> Plans:
-    """Two thirds begin with SM-2, the others with FSRS or fixed steps; a change of habits may bring FSRS.
+    """Draw schedulers: SM-2 for two thirds of the users, else FSRS or fixed steps. A change of habits may bring FSRS.
 
-    What FSRS believes: its default parameters, some near the learner's own, or some that are far off.
+    FSRS has default parameters, parameters near the learner's own, or wrong ones.
     """
     first, second = next(trait), next(trait)
     begun = np.where(first < 0.4, SM2, np.where(first < 1.5, FSRS, FIXED))
@@ -40,7 +40,7 @@ def draw_plans(trait: Iterator[Floats], person: Person) -> Plans:
 
 
 def draw_presets(trait: Iterator[Floats], person: Person, quirk: npt.NDArray[np.str_]) -> Presets:
-    """Options of MAX_PRESETS presets a user; one that crams has endless learning steps."""
+    """Draw the options of MAX_PRESETS presets for each user. A cramming preset has endless learning steps."""
     base = np.stack([next(trait) for _ in range(5)])
     shift = 0.5 * (np.arange(MAX_PRESETS) - 1)
     steps, delay, interval, lapse, longest = (base[:, :, None] + shift).reshape(5, -1)

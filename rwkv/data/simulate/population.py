@@ -1,7 +1,7 @@
-"""Who learners are: a distribution fitted to published figures of ten thousand people, and draws from it.
+"""The distribution of learners, fitted to published figures of ten thousand people.
 
-`recipes/weights/fit_population.py` makes population.json: quantiles of each variable and the correlations of their
-normal scores (a Gaussian copula). No single person's figures are in it.
+`recipes/weights/fit_population.py` creates population.json: quantiles of each variable and correlations of their normal
+scores (a Gaussian copula). It has no figures of single people.
 """
 
 import json
@@ -15,7 +15,7 @@ from rwkv.arrays import Floats
 
 FSRS_PARAMETERS = 19
 
-# Logarithms of FSRS-5's parameters, the LogLoss of AVG, and logarithms of counts; the share of notes is notes a card.
+# Logarithms of FSRS-5's parameters, the LogLoss of AVG, and logarithms of counts. The note share is notes per card.
 VARIABLES = [
     *(f"log w{index}" for index in range(FSRS_PARAMETERS)),
     "average loss",
@@ -26,16 +26,19 @@ VARIABLES = [
     "log presets",
 ]
 
-# Normal scores at which a marginal's quantiles are kept.
+# The normal scores of the stored quantiles.
 KNOTS = np.array([-3.2, -2.33, -1.64, -1.28, -0.84, -0.52, -0.25, 0, 0.25, 0.52, 0.84, 1.28, 1.64, 2.33, 3.2])
 
 
 @dataclass(frozen=True)
 class Person:
-    """What sets people apart in the published figures, one entry a user.
+    """Draws from the population, one entry per user.
 
-    fsrs: float64 [users, 19], parameters of FSRS-5. retention_z, size_z: normal scores of the share recalled and of the
-    number of reviews. note_share: notes a card. decks, presets: how many the collection has.
+    Attributes:
+        fsrs: Parameters of FSRS-5, float64 [users, 19].
+        retention_z, size_z: Normal scores of the share of recalled reviews, and of the number of reviews.
+        note_share: Notes per card.
+        decks, presets: Numbers of decks and presets.
     """
 
     fsrs: Floats
@@ -47,9 +50,9 @@ class Person:
 
 
 def draw_people(normal: Floats) -> Person:
-    """People from independent standard normals [users, len(VARIABLES)]."""
+    """Transform independent standard normals [users, len(VARIABLES)] to people."""
     marginals, root = _parameters()
-    # Not a matrix product: its rounding depends on how many people are drawn together.
+    # A matrix product would round differently by the number of people.
     z = (normal[:, None, :] * root).sum(axis=2)
     columns = [np.interp(z[:, index], KNOTS, marginals[index]) for index in range(len(VARIABLES))]
     place = {name: index for index, name in enumerate(VARIABLES)}
@@ -65,6 +68,6 @@ def draw_people(normal: Floats) -> Person:
 
 @cache
 def _parameters() -> tuple[Floats, Floats]:
-    """(quantiles [variables, knots], root of the correlation matrix [variables, variables])."""
+    """Quantiles [variables, knots], and the root of the correlation matrix [variables, variables]."""
     stated = json.loads(files(__package__).joinpath("population.json").read_text())
     return np.array(stated["marginals"]), np.linalg.cholesky(np.array(stated["correlation"]))

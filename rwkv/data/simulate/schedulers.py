@@ -1,4 +1,4 @@
-"""The schedulers of simulated learners, which see ratings and days only: SM-2, FSRS-5 and fixed steps."""
+"""The schedulers of simulated learners, which see only ratings and days: SM-2, FSRS-5 and fixed steps."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from rwkv.data.simulate.fsrs5 import first_state, interval_for, next_difficulty,
 NEW, LEARNING, REVIEW, RELEARNING, FILTERED = 0, 1, 2, 3, 4
 SM2, FSRS, FIXED = 0, 1, 2
 
-# A day that never comes.
+# A due day in the infinite future.
 NEVER = 10_000_000
 
-# Indexed by rating 1..4; entry 0 is never read.
+# Indexed by rating 1 to 4; entry 0 is unused.
 _EASE_STEP = np.array([0, -0.2, -0.15, 0, 0.15])
 _EASY_BONUS = 1.3
 _FIRST_EASE = 2.5
@@ -27,12 +27,17 @@ _FIXED_DAYS = np.array([1, 2, 4, 7, 14, 30, 60, 120, 180, 365])
 
 @dataclass(frozen=True)
 class Presets:
-    """Deck options, one entry a preset.
+    """Deck options, one entry per preset.
 
-    step_ms: int64 [presets, 2], delays of the learning steps. steps: how many there are. relearn_ms, relearn_steps:
-    likewise after a lapse. graduating_days, easy_days: first intervals. modifier: factor of all intervals.
-    hard_factor: that of Hard. lapse_factor: share of the interval kept by a lapse. leech_lapses: lapses after which a
-    card is suspended. longest_days: no interval is longer.
+    Attributes:
+        step_ms, steps: Delays of learning steps, int64 [presets, 2], and their number.
+        relearn_ms, relearn_steps: The same after a lapse.
+        graduating_days, easy_days: First intervals.
+        modifier: A factor of all intervals.
+        hard_factor: The factor of Hard.
+        lapse_factor: The share of the interval that remains after a lapse.
+        leech_lapses: The lapses after which a card is suspended.
+        longest_days: The longest interval.
     """
 
     step_ms: Ints
@@ -50,9 +55,12 @@ class Presets:
 
 @dataclass(frozen=True)
 class Plans:
-    """How intervals are chosen, one row a user, [users, 2] before and after a change of habits.
+    """The scheduler of each user, [users, 2] before and after a change of habits.
 
-    kind: SM2, FSRS or FIXED. retention: that FSRS aims at. fsrs: [users, 19], the parameters it believes in.
+    Attributes:
+        kind: SM2, FSRS or FIXED.
+        retention: FSRS's desired retention.
+        fsrs: FSRS's parameters [users, 19].
     """
 
     kind: Ints
@@ -73,7 +81,7 @@ class Answers:
 
 
 class Scheduler:
-    """When each card of a batch of learners is due. preset, due_day (a new card's first day): int64 [cards]."""
+    """The due days of all cards of a batch. preset, due_day (for a new card, its introduction): int64 [cards]."""
 
     def __init__(self, presets: Presets, plans: Plans, preset: Ints, due_day: Ints) -> None:
         cards = len(preset)
@@ -91,12 +99,12 @@ class Scheduler:
         self._difficulty = np.full(cards, 5.0)
 
     def reset(self, card: Ints) -> None:
-        """Make cards new again, as Anki's Forget does; they stay due when they were."""
+        """Make cards new again, like Anki's Forget. Their due days stay."""
         self.state[card], self._step[card], self._ease[card] = NEW, 0, _FIRST_EASE
         self.interval_days[card], self._successes[card] = 1, 0
 
     def answer(self, answers: Answers) -> tuple[Bools, Ints]:
-        """Schedule answered cards [n]; returns which come again in this session, and after how many milliseconds."""
+        """Schedule answered cards [n]. Returns a mask of those that come again in the session, and delays in ms."""
         card, rating, today = answers.card, answers.rating, answers.today
         options, preset, state = self._presets, self._preset[card], self.state[card]
         again, in_review = rating == 1, state == REVIEW
@@ -127,7 +135,7 @@ class Scheduler:
         return ~finished, delay_ms
 
     def _believe(self, answers: Answers) -> None:
-        """What FSRS holds of the cards, from ratings and whole days alone."""
+        """Update FSRS's states of the cards, from ratings and whole days."""
         card, rating, w = answers.card, answers.rating, self._plans.fsrs[answers.user]
         is_first = self._last_day[card] < 0
         days = np.maximum(answers.today - self._last_day[card], 0).astype(np.float64)
@@ -140,7 +148,7 @@ class Scheduler:
         self._last_day[card] = answers.today
 
     def _interval(self, answers: Answers, preset: Ints, in_review: Bools, lapsed: Bools, relearning: Bools) -> Floats:
-        """Days until the next review, once the steps are done, by each learner's scheduler."""
+        """Days until the next review after the steps, by each learner's scheduler."""
         kind = self._plans.kind[answers.user, answers.habit]
         by_sm2 = self._sm2_interval(answers, preset, in_review, lapsed, relearning)
         retention = self._plans.retention[answers.user, answers.habit]
@@ -154,7 +162,7 @@ class Scheduler:
     def _sm2_interval(
         self, answers: Answers, preset: Ints, in_review: Bools, lapsed: Bools, relearning: Bools
     ) -> Floats:
-        """SM-2: grown, shrunk by a lapse, kept, or a first interval."""
+        """SM-2's interval: grown, reduced by a lapse, unchanged, or a first one."""
         options, before, rating = self._presets, self.interval_days[answers.card], answers.rating
         ease = self._ease[answers.card]
         hard = options.hard_factor[preset]

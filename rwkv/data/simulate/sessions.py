@@ -1,4 +1,4 @@
-"""When simulated learners study, and in what form they are: planned sessions, breaks, exams, changes of habits."""
+"""The sessions of simulated learners: planned days, breaks, exams, the form of a day, changes of habits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +21,14 @@ _NEVER = 10**9
 
 @dataclass(frozen=True)
 class Sessions:
-    """Planned sessions, those of one user contiguous, user k's at first[k] to first[k + 1].
+    """Planned sessions. Those of user k are first[k] to first[k + 1].
 
-    day, start_ms: int64, from the rollover of day 0. form: logit of recall then. habit: 0 before, 1 after a change of
-    habits. ahead_days: how far due dates are brought forward, before an exam. resets: cards are forgotten first.
+    Attributes:
+        day, start_ms: The day and start, from the rollover of day 0, int64.
+        form: A term of the logit of recall.
+        habit: 0 before and 1 after a change of habits.
+        ahead_days: The days by which reviews are moved forward before an exam.
+        resets: Whether cards are reset before the session.
     """
 
     first: Ints
@@ -39,9 +43,11 @@ class Sessions:
 def plan_sessions(
     trait: Iterator[Floats], quirk: npt.NDArray[np.str_], counts: Ints, uniform: Floats, normal: Floats
 ) -> Sessions:
-    """Days with pauses and breaks of months, some days with a second session in the evening.
+    """Plan sessions with pauses, breaks of months, and second sessions in the evening.
 
-    counts: sessions of each user [users]. uniform, normal: [sessions, 4] and [sessions, 2].
+    Args:
+        counts: The number of sessions of each user [users].
+        uniform, normal: Random numbers [sessions, 4] and [sessions, 2].
     """
     user = np.repeat(np.arange(len(quirk)), counts)
     first = bounds(counts)
@@ -71,7 +77,7 @@ def _days(
     index: Ints,
     uniform: Floats,
 ) -> tuple[Ints, Bools]:
-    """(day, whether it is the day's second session) of each session."""
+    """The day of each session, and whether it is the second one of the day."""
     lazy = np.minimum(0.6 * np.exp(0.9 * next(trait)), _MOST_IDLE_DAYS / counts)[user]
     twice_share = sigmoid(1.2 * next(trait) - 2)[user]
     break_share = (np.exp(0.9 * next(trait)) / (0.5 * counts + 20))[user]
@@ -88,25 +94,25 @@ def _days(
 
 
 def _form(trait: Iterator[Floats], first: Ints, user: Ints, day: Ints, progress: Floats, normal: Floats) -> Floats:
-    """Logit of each session: the day's form, a walk over months, and a trend over the whole history."""
+    """The logit of each session: a daily term, a random walk over months, and a trend over the history."""
     day_spread, walk_spread = heavy(next(trait), 0.3), heavy(next(trait), 0.09)
     trend = 0.6 * next(trait)
     gap_days = np.minimum(np.diff(day, prepend=0).clip(0), 60)
     steps = walk_spread[user] * np.sqrt(gap_days) * normal[:, 1]
-    # Learner by learner, so that the rounding of one does not reach the next.
+    # One learner at a time, so that rounding does not depend on the batch.
     walk = np.concatenate([np.cumsum(steps[a:b]) for a, b in pairwise(first)])
     mood = 1.6 * np.tanh(walk / 1.6) + trend[user] * (progress - 0.5) + day_spread[user] * normal[:, 0]
     return np.clip(mood, -_MOST_MOOD, _MOST_MOOD)
 
 
 def _moment(trait: Iterator[Floats], share: float, counts: Ints) -> Ints:
-    """In which session something happens, to this share of the users; to the others it never does."""
+    """The session of an event, for a share of the users; never for the others."""
     u = sigmoid(1.702 * next(trait))
     return np.where(u < share, (u / share * counts / 2).astype(np.int64) + 1, _NEVER)
 
 
 def _before_exam(trait: Iterator[Floats], counts: Ints, user: Ints, index: Ints) -> Bools:
-    """Whether a session lies shortly before one of a user's exams; most users have none."""
+    """Whether a session is shortly before an exam. Most users have none."""
     rhythm = next(trait)
     every = np.maximum(12, counts * sigmoid(next(trait)) / 2).astype(np.int64)
     return ((rhythm > 1)[user]) & (index % every[user] >= every[user] - _EXAM_SESSIONS)

@@ -1,4 +1,4 @@
-"""Small functions that turn random numbers into traits."""
+"""Functions that transform random numbers to traits."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from rwkv.arrays import Floats, Ints
 
 
 def bounds(counts: Ints) -> Ints:
-    """Where each of consecutive groups begins, and the last ends: int64 [n + 1] from counts [n]."""
+    """The bounds of consecutive groups, int64 [n + 1], from their sizes [n]."""
     return np.concatenate(([0], np.cumsum(counts)))
 
 
@@ -22,5 +22,5 @@ def logit(uniform: Floats) -> Floats:
 
 
 def heavy(normal: Floats, median: float, spread: float = 0.8) -> Floats:
-    """Sizes that differ a lot from learner to learner: log-normal, a few times the median for some."""
+    """Log-normal sizes with a median and a spread, from standard normals."""
     return median * np.exp(spread * np.clip(normal, -3, 2.2))

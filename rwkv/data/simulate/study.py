@@ -1,4 +1,4 @@
-"""The sessions of a batch of simulated learners: a first round asks what is due, later rounds what is in its steps."""
+"""Simulate the sessions of a batch of learners: a first round of due cards, then rounds of learning steps."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from rwkv.data.simulate.learners import AWAY, DELAY, DURATION, FUZZ, ORDER, RATI
 from rwkv.data.simulate.memory import Memory, Moment
 from rwkv.data.simulate.schedulers import FILTERED, NEVER, Answers, Scheduler
 
-# A card still in its steps after so many rounds waits for the next session.
+# After this many rounds, cards in their steps wait for the next session.
 _MAX_ROUNDS = 8
 
-# Indexed by rating 1..4; entry 0 is never read.
+# Indexed by rating 1 to 4; entry 0 is unused.
 _RATING_LOG_DURATION = np.array([0, 0.3, 0.4, 0, -0.35])
 _DURATION_SPREAD = 0.3
 _AWAY_SHARE, _AWAY_LOG = 0.004, 2.7
 _CLICK_MS = 100
 _LEAST_MS = 400
 
-# Questions are planned at this share of the usual duration; the answers then take the time they take.
+# The planned time of a question, as a share of the usual duration.
 _NOMINAL_PACE = 0.8
 
-# Learning steps come at 0.4 to 1.2 of their delay: learners rarely wait when nothing else is left.
+# Learning steps come after 0.4 to 1.2 of their delay, because learners rarely wait.
 _LEARN_AHEAD = 0.4
 
 _RESET_EVERY = 2
@@ -30,7 +30,7 @@ _RESET_EVERY = 2
 
 @dataclass(frozen=True)
 class _Round:
-    """Questions of one round, [n] each, users ascending; position: reviews done before in the session."""
+    """The questions of a round, [n] each, by ascending user. position: earlier reviews in the session."""
 
     card: Ints
     user: Ints
@@ -41,9 +41,11 @@ class _Round:
 
 
 class Study:
-    """Runs the sessions of a batch of learners. Columns have a row for each wanted review, user by user.
+    """Runs the sessions of a batch of learners. Columns have a row for each planned review, by user.
 
-    card is -1 in rows that were not reached; previous is the row of the card's review before, or -1.
+    Attributes:
+        card: The card; -1 in rows that were not reached.
+        previous: The row of the card's previous review, or -1.
     """
 
     def __init__(self, learners: Learners) -> None:
@@ -64,11 +66,11 @@ class Study:
 
     @property
     def seen(self) -> Bools:
-        """Which cards were reviewed."""
+        """Whether each card was reviewed."""
         return self._last_row >= 0
 
     def run(self) -> None:
-        """Hold all sessions, until every user has the wanted reviews or no planned session is left."""
+        """Run all sessions, until every user has enough reviews or no planned sessions."""
         sessions, last_row = self._learners.sessions, self._learners.row_first[1:]
         planned = np.diff(sessions.first)
         for index in range(planned.max()):
@@ -78,7 +80,7 @@ class Study:
             self._session(sessions.first[:-1] + np.minimum(index, planned - 1), here)
 
     def _session(self, session: Ints, here: Bools) -> None:
-        """One session of every user who is `here`; session: which one, [users]."""
+        """Run one session of the users `here`. session: the session of each user [users]."""
         learners, sessions, begun = self._learners, self._learners.sessions, self._next_row.copy()
         self._reset(here & sessions.resets[session])
         card, waiting = self._due_cards(session, here)
@@ -106,12 +108,12 @@ class Study:
                 break
 
     def _end_ms(self, session: Ints, begun: Ints, pace_ms: Floats) -> Ints:
-        """When each user has been through the first round of the session."""
+        """The end of each user's first round."""
         spent_ms = ((self._next_row - begun) * pace_ms).astype(np.int64)
         return self._learners.sessions.start_ms[session] + spent_ms
 
     def _reset(self, user: Bools) -> None:
-        """Forget half of the cards that these users have seen."""
+        """Reset half of the reviewed cards of these users."""
         if user.any():
             card = np.flatnonzero(user[self._owner] & self.seen)
             place = card - self._learners.collection.first[self._owner[card]]
@@ -119,7 +121,7 @@ class Study:
             self._scheduler.reset(card)
 
     def _due_cards(self, session: Ints, here: Bools) -> tuple[Ints, Ints]:
-        """(cards of a session's first round, siblings that come after it), by user: what is due, up to the limits."""
+        """The due cards of a session's first round, up to the limits, and siblings that follow it, both by user."""
         learners, sessions = self._learners, self._learners.sessions
         today = np.where(here, sessions.day[session], -1)
         until = today + sessions.ahead_days[session] * here
@@ -136,7 +138,7 @@ class Study:
         return card, waiting[self._claim[learners.collection.note[waiting]] == waiting]
 
     def _take(self, card: Ints) -> tuple[Ints, Ints, Ints]:
-        """(card, user, row) in the order in which each user is asked."""
+        """Cards, users and rows in the order of the questions."""
         row = self._rows(self._owner[card])
         card, row = card[row >= 0], row[row >= 0]
         user = self._owner[card]
@@ -149,12 +151,12 @@ class Study:
         return card[np.lexsort((shuffle, first_key, user))], user, row
 
     def _rows(self, user: Ints) -> Ints:
-        """The next free row for each entry of `user` (ascending), -1 once a user has all wanted reviews."""
+        """The next free row for each entry of `user` (ascending); -1 if the user has enough reviews."""
         row = self._next_row[user] + _rank(user)
         return np.where(row < self._learners.row_first[user + 1], row, -1)
 
     def _ask(self, asked: _Round, session: Ints) -> tuple[Ints, Ints]:
-        """Questions, answers and what follows: (entries that come again in this session, delay of each entry in ms)."""
+        """Draw the answers and update all states. Returns entries that come again in this session, and delays in ms."""
         card, user, row, time_ms = asked.card, asked.user, asked.row, asked.time_ms
         learners, sessions, moods = self._learners, self._learners.sessions, self._learners.moods
         noise, today, habit = learners.noise[row], sessions.day[session][user], sessions.habit[session][user]
@@ -180,7 +182,7 @@ class Study:
         return np.flatnonzero(comes_again | clicked), np.where(clicked, 0, delay_ms)
 
     def _durations(self, asked: _Round, rating: Ints, forgotten: Floats, noise: Float32s) -> Ints:
-        """Milliseconds to answer: log-logistic, longer when unsure or tired, rarely very long, short for a click."""
+        """Durations in ms: log-logistic, longer for weak recall and late in a session, short for a double click."""
         habits, user = self._learners.habits, asked.user
         spread = np.clip(noise[:, DURATION], 1e-5, 1 - 1e-5)
         log_ms = habits.pace_log_ms[user] + _DURATION_SPREAD * np.log(spread / (1 - spread))
@@ -193,5 +195,5 @@ class Study:
 
 
 def _rank(user: Ints) -> Ints:
-    """0, 1, 2, ... within each run of equal values of `user` [n], ascending."""
+    """The index 0, 1, 2, ... within each run of equal values of `user` [n], which ascends."""
     return np.arange(len(user)) - np.searchsorted(user, user)

@@ -1,4 +1,4 @@
-"""Simulated learners as the dataset has them: reviews in time order, with cards, decks and the truth."""
+"""Simulated learners in the dataset's form: reviews in time order, with cards, decks and true probabilities."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,27 +14,29 @@ from rwkv.vocab import SECONDS_PER_DAY
 
 Table = dict[str, Ints]
 
-# Large enough that NumPy's cost per call is small, small enough for some 300 MB.
+# Large enough to amortise NumPy's cost per call, and small enough for about 300 MB.
 _BATCH_REVIEWS = 1_000_000
 _BATCH_USERS = 2048
 
-# What numbers of users, and the memory for one of them, allow.
+# Limits of user numbers, and of the memory for one user.
 _MOST_USERS, _MOST_REVIEWS, _MOST_SEED = 2**31 - 1, 5_000_000, 2**63 - 1
 _MOST_SPREAD = 2.0
 
-# Of the log of learners' numbers of reviews. People have about 1.4.
+# The standard deviation of the log number of reviews; about 1.4 among people.
 SPREAD = 0.7
 
-# More than any user's whole timeline in milliseconds.
+# Longer than any user's timeline in milliseconds.
 _USER_SPAN_MS = 2**42
 
 
 @dataclass(frozen=True)
 class SimulatedUser:
-    """One simulated learner: the columns of spec 1 as int64 arrays [n], rows in time order.
+    """A simulated learner: the columns of spec 1 as int64 arrays [n], in time order.
 
-    cards: card_id, note_id, deck_id. decks: deck_id, parent_id (-1 none), preset_id. Either may be empty or lack rows.
-    truth: float64 [n, 4], the probabilities from which each rating was drawn.
+    Attributes:
+        cards: card_id, note_id and deck_id; perhaps empty or incomplete.
+        decks: deck_id, parent_id (-1 for none) and preset_id; perhaps empty or incomplete.
+        truth: The probabilities from which each rating was drawn, float64 [n, 4].
     """
 
     user: int
@@ -53,10 +55,19 @@ class SimulatedUser:
 def simulate_users(
     users: int, reviews: int, seed: int, first_user: int = 1, spread: float = SPREAD
 ) -> Iterator[SimulatedUser]:
-    """Simulate users first_user, first_user + 1, ... with log-normally many reviews, `reviews` in the mean.
+    """Simulate learners. A learner depends only on its number, `reviews`, `seed` and `spread`.
 
-    spread: of the log of these numbers. A user depends on its own number, `reviews`, `seed` and `spread` alone. Users
-    whose number ends in 4 or 9 have a quirk of spec 1. Raises InputError where one of the numbers is out of its bounds.
+    Learners whose number ends in 4 or 9 have an irregularity of spec 1.
+
+    Args:
+        users: The number of learners.
+        reviews: The mean number of reviews, which is log-normal.
+        seed: The seed.
+        first_user: The number of the first learner.
+        spread: The standard deviation of the log number of reviews.
+
+    Raises:
+        InputError: A number is out of range.
     """
     for name, value, least, most in (
         ("users", users, 1, _MOST_USERS),
@@ -67,7 +78,8 @@ def simulate_users(
     ):
         if not least <= value <= most:
             expected = f"{least} to {most}"
-            raise InputError("No learner can be simulated.", where=name, got=str(value), expected=expected)
+            hint = "choose a number in this range"
+            raise InputError("The number is out of range.", where=name, got=str(value), expected=expected, hint=hint)
     size = min(_BATCH_USERS, max(1, _BATCH_REVIEWS // reviews))
     return _batches(np.arange(first_user, first_user + users), size, reviews, spread, seed)
 
@@ -81,7 +93,7 @@ def _batches(numbers: Ints, size: int, reviews: int, spread: float, seed: int) -
 
 
 def _users(learners: Learners, study: Study) -> Iterator[SimulatedUser]:
-    """Put the rows of a batch in time order and cut them into users."""
+    """Sort the rows of a batch by time, and split them by user."""
     made = np.flatnonzero(study.card >= 0)
     owner = np.repeat(np.arange(len(learners.number)), np.diff(learners.row_first))[made]
     by_time = np.argsort(study.time_ms[made] + owner * _USER_SPAN_MS, kind="stable")
@@ -111,14 +123,14 @@ def _users(learners: Learners, study: Study) -> Iterator[SimulatedUser]:
 
 
 def _answer_times(time_ms: Ints, duration_ms: Ints, owner: Ints) -> Ints:
-    """When each answer is given [n], rows in time order: as planned, but no sooner than the one before has ended."""
+    """The time of each answer [n], in time order: as planned, but not before the end of the previous one."""
     spent = np.cumsum(duration_ms + duration_ms // 10)
     start = np.maximum.accumulate(time_ms + owner * _USER_SPAN_MS - spent)
     return start + spent - owner * _USER_SPAN_MS
 
 
 def _tables(learners: Learners, seen: Bools, user: int) -> tuple[Table, Table]:
-    """The rows of one user in `cards` (those it has seen) and `decks`."""
+    """The rows of one user in `cards`, for reviewed cards, and in `decks`."""
     collection, first = learners.collection, learners.collection.first[user]
     own = slice(first, collection.first[user + 1])
     listed = collection.listed[own] & seen[own] & (learners.quirk[user] != "no tables")
