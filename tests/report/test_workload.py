@@ -21,7 +21,7 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
 
 def test_today_is_what_schedule_asks(learner: Learner) -> None:
     at_s = learner.end_s + 5 * DAY
-    engine = fed_engine(learner, MODEL)
+    engine, _ = fed_engine(learner, MODEL)
     due = today(engine, learner, at_s)
     (day, *_) = schedule_learner(learner, MODEL, at_s, days=2)
     assert sorted(learner.cards.card_id[due.row].tolist()) == sorted(day.card_id.tolist())
@@ -32,7 +32,7 @@ def test_today_is_what_schedule_asks(learner: Learner) -> None:
 
 
 def test_retentions_that_are_looked_at_together_are_each_due_as_alone(learner: Learner) -> None:
-    engine = fed_engine(learner, MODEL)
+    engine, _ = fed_engine(learner, MODEL)
     rows = np.flatnonzero(askable(learner))
     card, latest_s = learner.number[rows], learner.latest_s[rows]
     retention = np.array([0.3, 0.9, 0.6])[:, None] + np.linspace(-0.05, 0.05, len(rows))
@@ -49,7 +49,7 @@ def test_retentions_that_are_looked_at_together_are_each_due_as_alone(learner: L
 def test_workload_is_that_of_schedule(learner: Learner) -> None:
     """Each retention from the same start, which no play before it has changed."""
     at_s = learner.end_s + DAY
-    engine = fed_engine(learner, MODEL)
+    engine, _ = fed_engine(learner, MODEL)
     found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
     assert found.played == found.cards
     for row, retention in enumerate(found.retention):
@@ -64,7 +64,7 @@ def test_workload_is_that_of_schedule(learner: Learner) -> None:
 def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workload_module, "MOST_ANSWERS", 10)
     at_s = learner.end_s + 400 * DAY  # so long after it that all cards are due, whatever the retention
-    engine = fed_engine(learner, MODEL)
+    engine, _ = fed_engine(learner, MODEL)
     cards = cards_now(engine, learner, at_s)
     found = workload(engine, learner, at_s, cards)
     assert 0 < found.played < found.cards == 58
@@ -79,7 +79,7 @@ def test_a_retention_that_no_curve_reaches_takes_no_work(learner: Learner, monke
     monkeypatch.setattr(workload_module, "WORKLOAD_RETENTIONS", (1e-9, 0.9))
     monkeypatch.setattr(workload_module, "MOST_ANSWERS", 10)
     at_s = learner.end_s + 10 * DAY
-    engine = fed_engine(learner, MODEL)
+    engine, _ = fed_engine(learner, MODEL)
     found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
     assert found.reviews[0].tolist() == [0, 0, 0]
     assert found.reviews[1].sum() > 0
