@@ -155,10 +155,10 @@ def assert_same_table(ours: RevlogTable, expected: RevlogTable) -> None:
     assert ours.user == expected.user
     pairs = [(name, value, getattr(expected, name)) for name, value in vars(ours).items()]
     pairs += [(f"cards.{name}", value, getattr(expected.cards, name)) for name, value in vars(ours.cards).items()]
-    for name, value, wanted in pairs:
-        if isinstance(wanted, np.ndarray):
-            assert value.dtype == wanted.dtype, name
-            np.testing.assert_array_equal(value, wanted, err_msg=name)
+    for name, value, requested in pairs:
+        if isinstance(requested, np.ndarray):
+            assert value.dtype == requested.dtype, name
+            np.testing.assert_array_equal(value, requested, err_msg=name)
 
 
 @st.composite

@@ -32,10 +32,10 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], wo
     with pytest.raises(SystemExit) as ended:
         main([*arguments])
     assert ended.value.code == 0
-    said = capsys.readouterr()
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert output.err == ""
     for word in words:
-        assert word in " ".join(said.out.split())
+        assert word in " ".join(output.out.split())
 
 
 def test_help_does_without_torch() -> None:
@@ -52,9 +52,9 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str], arguments: tupl
 
 
 def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(capsys, "train")
+    output = refused(capsys, "train")
     for word in ("'train'", "demo", "simulate"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_arguments_of_simulate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str | None], word: str
 ) -> None:
     given = {"--users": "2", "--reviews": "30", "--out": str(tmp_path / "out")} | changed
-    said = refused(capsys, "simulate", *(part for name, value in given.items() if value for part in (name, value)))
-    assert word in said
+    output = refused(capsys, "simulate", *(part for name, value in given.items() if value for part in (name, value)))
+    assert word in output
     assert not (tmp_path / "out").exists()
 
 

@@ -60,11 +60,11 @@ def test_a_device_that_never_ends_is_no_configuration() -> None:
         load_config(Path("/dev/zero"), TrainConfig)
 
 
-def test_the_files_path_may_begin_with_the_home_folder(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_path_may_begin_with_the_home_folder(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in --config=~/config.toml, which a shell leaves as it is."""
-    monkeypatch.setenv("HOME", str(found.parent))
+    monkeypatch.setenv("HOME", str(result.parent))
     options = config_parser("a command", None, "*.toml", FindKeysConfig).parse_args(
-        [f"--config=~/{found.name}", "--set", "USER_END=3"]
+        [f"--config=~/{result.name}", "--set", "USER_END=3"]
     )
     assert configured(options, FindKeysConfig).users == range(1, 4)
 
@@ -84,19 +84,19 @@ def test_the_help_explains_every_key(cls: type[Config], capsys: pytest.CaptureFi
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Path:
+def result(tmp_path: Path) -> Path:
     """A whole file of find_equalize_test_reviews."""
     path = tmp_path / "config.toml"
     path.write_text('DATA_PATH = "d"\nUSER_START = 1\nUSER_END = 2\nSHORT = true\n')
     return path
 
 
-def test_what_is_set_goes_before_the_file_and_flags_before_both(found: Path) -> None:
+def test_what_is_set_goes_before_the_file_and_flags_before_both(result: Path) -> None:
     settings = [("USER_END", "9"), ("SHORT", "false"), ("USER_END", "7"), ("LABEL_FILTER_KEY_PREFIX", '"a b_"')]
-    config = load_config(found, FindKeysConfig, settings, secs=True)
+    config = load_config(result, FindKeysConfig, settings, secs=True)
     assert (config.users, config.short, config.secs) == (range(1, 8), False, True)
     assert config.label_filter_key_prefix == "a b_"
-    assert load_config(found, FindKeysConfig, [("SECS", "false")], secs=True).secs is True
+    assert load_config(result, FindKeysConfig, [("SECS", "false")], secs=True).secs is True
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_what_is_set_goes_before_the_file_and_flags_before_both(found: Path) -> 
         ("USER_IDS", "[3, 1]", (3, 1)),
     ],
 )
-def test_texts_need_no_quotes(found: Path, key: str, text: str, expected: object) -> None:
-    assert getattr(load_config(found, FindKeysConfig, [(key, text)]), key.lower()) == expected
+def test_texts_need_no_quotes(result: Path, key: str, text: str, expected: object) -> None:
+    assert getattr(load_config(result, FindKeysConfig, [(key, text)]), key.lower()) == expected
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_texts_need_no_quotes(found: Path, key: str, text: str, expected: object
         ("SHORT", "[" * 100_000, "SHORT = "),
     ],
 )
-def test_what_is_set_is_checked_as_the_file_is(found: Path, key: str, text: str, words: str) -> None:
+def test_what_is_set_is_checked_as_the_file_is(result: Path, key: str, text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(found, FindKeysConfig, [(key, text)])
+        load_config(result, FindKeysConfig, [(key, text)])
     assert words in str(caught.value)
-    assert f"{found} and --set" in str(caught.value)
+    assert f"{result} and --set" in str(caught.value)
 
 
 @pytest.mark.parametrize("cls", COMMANDS)

@@ -44,10 +44,10 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_the_second_is_told_who_is_there(tmp_path: Path) -> None:
     with held_by_another(tmp_path) as process, pytest.raises(BusyError) as caught, only_writer_in(tmp_path, "a folder"):
         pass
-    said = str(caught.value)
-    assert said.startswith(f"Another command is writing here: process {process.pid} of ")
-    assert f"where: {tmp_path}" in said
-    assert said.endswith("next: wait until it ends, or choose a folder")
+    output = str(caught.value)
+    assert output.startswith(f"Another command is writing here: process {process.pid} of ")
+    assert f"where: {tmp_path}" in output
+    assert output.endswith("next: wait until it ends, or choose a folder")
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:

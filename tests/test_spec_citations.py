@@ -81,7 +81,9 @@ def test_the_parts_are_there() -> None:
 def test_citations_lead_somewhere() -> None:
     cited = [(path, citation) for path in sources() for citation in citations(path.read_text())]
     assert len(cited) > 50, "the pattern no longer finds the citations"
-    faults = [f"{path.relative_to(REPOSITORY)}: {found[0]!r}: {why}" for path, found in cited if (why := fault(found))]
+    faults = [
+        f"{path.relative_to(REPOSITORY)}: {result[0]!r}: {why}" for path, result in cited if (why := fault(result))
+    ]
     assert faults == []
 
 
@@ -114,6 +116,6 @@ def test_citations_that_lead_nowhere_are_seen(text: str) -> None:
     ],
 )
 def test_citations_that_lead_somewhere_pass(text: str, count: int) -> None:
-    found = citations(text)
-    assert len(found) == count
-    assert not any(map(fault, found))
+    result = citations(text)
+    assert len(result) == count
+    assert not any(map(fault, result))

@@ -110,11 +110,11 @@ def test_no_file_takes_the_place_of_a_missing_stderr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+    ("variables", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
 )
 def test_threads_that_wait_let_others_run_unless_the_user_says_otherwise(
-    said: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "environ", dict(said))
+    monkeypatch.setattr(os, "environ", dict(variables))
     assert run_command(lambda: 0) == 0
     assert os.environ.get("GOMP_SPINCOUNT") == spins

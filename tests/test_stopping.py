@@ -23,8 +23,8 @@ def stopped(workspace: Workspace, number: signal.Signals, processes: int) -> tup
     for user in (3, 4):
         block(workspace.dataset, user)
     command = [sys.executable, "-m", COMMAND, "--config", workspace.write_config({"PROCESSES": processes})]
-    said = workspace.root / "said.txt"
-    with said.open("w") as file:
+    message = workspace.root / "said.txt"
+    with message.open("w") as file:
         process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
@@ -37,7 +37,7 @@ def stopped(workspace: Workspace, number: signal.Signals, processes: int) -> tup
         wait_until(lambda: process.poll() is not None or (workspace.root / "keys_db" / "data.mdb").exists())
         os.killpg(process.pid, number)
         process.communicate(timeout=60)  # returns when its workers, who share its output, have ended too
-    return process.returncode, said.read_text()
+    return process.returncode, message.read_text()
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def stopped(workspace: Workspace, number: signal.Signals, processes: int) -> tup
 def test_a_command_that_is_stopped(tmp_path: Path, number: signal.Signals, processes: int, sentence: str) -> None:
     workspace = Workspace(tmp_path)
     add_users(workspace.dataset, range(1, 6))
-    code, said = stopped(workspace, number, processes)
+    code, message = stopped(workspace, number, processes)
     assert code == 128 + number
-    assert said.splitlines()[-1] == sentence
-    assert "Traceback" not in said
+    assert message.splitlines()[-1] == sentence
+    assert "Traceback" not in message
     assert not list(tmp_path.rglob("*.lock"))
 
 

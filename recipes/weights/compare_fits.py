@@ -1,10 +1,10 @@
-"""Compares the parameters of FSRS-5 fitted to simulated learners with those fitted to people.
+"""Compare FSRS-5 parameters fitted to simulated learners with those fitted to people.
 
     python -m recipes.weights.compare_fits DATASET users.npz
 
-DATASET is what `rwkv simulate` wrote, users.npz the file of fit_population.py. A learner draws the parameters of its
-memory from people's fits, but waves, ease of cards and habits lie on top of that memory. If fits of the learners'
-histories come out as fits of people's do, the whole is as people are, as far as FSRS-5 can tell.
+DATASET is written by `rwkv simulate`, and users.npz is the file of fit_population.py. A learner's memory has parameters
+drawn from people's fits, and other effects in addition: waves, ease of cards, habits. If fits of the learners' histories
+agree with fits of people, the simulation as a whole is realistic as far as FSRS-5 can tell.
 """
 
 import sys
@@ -19,13 +19,13 @@ from rwkv.evaluation.realism.figures import PERCENTILES
 from rwkv.evaluation.realism.fit import fitted_parameters
 from rwkv.evaluation.realism.histories import histories_of
 
-# Fits of short histories stay near the defaults: only histories of like sizes are compared.
+# Fits of short histories stay near the defaults, so only histories of similar sizes are compared.
 LEAST, MOST = 1_000, 20_000
 _LEARNERS = 100
 
 
 def main(dataset: Path, file: Path) -> None:
-    """Print the quantiles of each parameter, of learners and of people."""
+    """Print the quantiles of each parameter for learners and people."""
     learners, people = _learners(dataset), _people(file)
     print(f"{len(learners)} learners, {len(people)} people with {LEAST:,} to {MOST:,} counted reviews")
     print("    " + "".join(f"{percentile:>8} %" for percentile in PERCENTILES) + "   learners, then people")
@@ -36,7 +36,7 @@ def main(dataset: Path, file: Path) -> None:
 
 
 def _learners(dataset: Path) -> AnyFloats:
-    """Parameters [learners, 19] fitted to the first learners of a like size."""
+    """Parameters [learners, 19] fitted to the first learners of a similar size."""
     chosen = []
     for user in list_users(dataset):
         table = read_history(dataset, user)
@@ -48,7 +48,7 @@ def _learners(dataset: Path) -> AnyFloats:
 
 
 def _people(file: Path) -> AnyFloats:
-    """Published parameters [people, 19] of people of a like size."""
+    """Published parameters [people, 19] of people with histories of a similar size."""
     users = dict(np.load(file))
     is_alike = (users["labels"] >= LEAST) & (users["labels"] <= MOST)
     fits: AnyFloats = users["fsrs5"][is_alike]

@@ -71,7 +71,7 @@ def train(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig) -> int:
-    network_spec(config)  # what is wrong with it is said before data are read
+    network_spec(config)  # fail before reading data
     device = open_compute_device(config.device, config.threads, config.dtype)
     (groups, data), validation = _training_groups(config), _validation_groups(config)
     keys = as_keys(config)

@@ -73,7 +73,7 @@ class Wish:
                 "The shortest interval is out of range.", where="--least-days", got=got, expected=expected, hint=hint
             )
 
-    def of(self, chosen: slice | Bools) -> "Wish":
+    def part(self, chosen: slice | Bools) -> "Wish":
         """The wish for some of the cards."""
         return Wish(self.retention[chosen], self.least_days)
 
@@ -240,7 +240,7 @@ def _predict(engine: Engine, learner: Learner, rows: Ints, at_s: float, wish: Wi
             done = start
             for part in engine.outlook(questions_at(learner, rows[start : start + _TOGETHER], at_s), answer_ms):
                 span = slice(done, done + len(part.p_imm))
-                for name, values in _columns(part, elapsed_s[span], wish.of(span)).items():
+                for name, values in _columns(part, elapsed_s[span], wish.part(span)).items():
                     columns[name][span] = values
                 done = span.stop
                 bar.update(len(part.p_imm))
@@ -253,7 +253,7 @@ def _columns(part: Outlook, elapsed_s: Floats, wish: Wish) -> Columns:
     p_curve, interval_s = np.full(count, np.nan), np.full(count, np.nan)
     if is_reviewed.any():
         p_curve[is_reviewed] = recall(curves, torch.from_numpy(elapsed_s[is_reviewed])).numpy()
-        interval_s[is_reviewed] = wish.of(is_reviewed).intervals(curves)
+        interval_s[is_reviewed] = wish.part(is_reviewed).intervals(curves)
     after_s = wish.intervals(part.after.flatten(0, 1)).reshape(count, len(RATINGS))
     in_order_s = np.maximum.accumulate(after_s, axis=1)
     values = [part.p_imm, p_curve, *part.p_all.T, interval_s / SECONDS_PER_DAY, *(in_order_s.T / SECONDS_PER_DAY)]

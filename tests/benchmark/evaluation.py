@@ -71,9 +71,9 @@ class Evaluation:
         Its return code, and what it said on standard error.
         """
         command = [sys.executable, "-c", _ENDED, signal_name, str(line), str(ROWS_TOGETHER)]
-        said = self.root / "said.txt"
+        output = self.root / "said.txt"
         # A file, for a pipe would be read until the worker processes have ended too, seconds later.
-        with said.open("w") as file:
+        with output.open("w") as file:
             process = subprocess.Popen(
                 [*command, self.write_config(settings)],
                 cwd=REPOSITORY,
@@ -84,7 +84,7 @@ class Evaluation:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             code = process.wait(_PATIENCE_S)
-        return code, said.read_text()
+        return code, output.read_text()
 
     def write_config(self, settings: dict[str, object]) -> str:
         """The configuration file of the command."""

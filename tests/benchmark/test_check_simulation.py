@@ -32,9 +32,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_dataset_is_checked(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--check", "--out", str(dataset), "--quiet"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in ("simulated learners", "AVG LogLoss", "FSRS-5 default AUC", "state review", "MOVING-AVG", "within 5%"):
-        assert part in said
+        assert part in output
 
 
 def test_the_progress_of_few_learners_moves(
@@ -52,20 +52,20 @@ def test_simulated_and_checked_with_results_of_models(
     """In JSON; the dataset is simulated in the same call, and is the same."""
     arguments = ["--users", str(USERS), "--reviews", "250", "--seed", "2", "--out", str(dataset), "--check", "--json"]
     assert main(["simulate", *arguments]) == 0
-    found = json.loads(capsys.readouterr().out)
-    average = found["figures"]["AVG LogLoss"]
+    result = json.loads(capsys.readouterr().out)
+    average = result["figures"]["AVG LogLoss"]
     assert average["people"]["mean"] == 0.3945
-    assert len(average["simulated"]["quantiles"]) == len(found["percentiles"]) == len(average["off"]) == 5
-    assert found["learners"] + found["without"] == USERS
-    assert "RWKV" not in found["ratios"]
+    assert len(average["simulated"]["quantiles"]) == len(result["percentiles"]) == len(average["off"]) == 5
+    assert result["learners"] + result["without"] == USERS
+    assert "RWKV" not in result["ratios"]
 
     tables = {user: read_history(dataset, user) for user in range(1, USERS + 1)}
     sizes = {user: len(benchmark_keys(table, short=False, secs=False)) for user, table in tables.items()}
-    assert sum(size > 0 for size in sizes.values()) == found["learners"]
+    assert sum(size > 0 for size in sizes.values()) == result["learners"]
     write_scores(tmp_path, "mine", {user: Score({"LogLoss": 0.25}, size) for user, size in sizes.items() if size})
     assert main(["simulate", *arguments, "--rwkv-p", str(tmp_path / "mine.jsonl")]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["ratios"]["RWKV-P"]["simulated"] == pytest.approx(0.25 / average["simulated"]["mean"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["ratios"]["RWKV-P"]["simulated"] == pytest.approx(0.25 / average["simulated"]["mean"])
 
     counted = next(user for user, size in sizes.items() if size)
     write_scores(tmp_path, "mine", {counted: Score({"LogLoss": 0.3}, 7)})
@@ -88,6 +88,6 @@ def test_what_is_refused(
     arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", "--out", str(tmp_path / "out"), *arguments]) == 2
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     for word in words:
-        assert word in said
+        assert word in output

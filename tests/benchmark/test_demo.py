@@ -39,13 +39,13 @@ def log_losses(text: str) -> dict[str, float]:
 
 
 def test_it_visibly_learns(demo_output: tuple[Path, str]) -> None:
-    found = log_losses(demo_output[1])
-    assert list(found) == ["AVG", "FSRS-6-default", "RWKV", "RWKV-P", "RWKV, package", "RWKV-P, package", "truth"]
-    assert found["RWKV-P"] < found["AVG"] - LEAST_GAIN
-    assert found["RWKV"] < found["AVG"] - LEAST_GAIN
-    assert found["RWKV, package"] < found["RWKV"] - LEAST_GAIN
-    assert found["RWKV-P, package"] < found["RWKV-P"] - LEAST_GAIN
-    assert found["truth"] < min(found[name] for name in found if name != "truth")
+    results = log_losses(demo_output[1])
+    assert list(results) == ["AVG", "FSRS-6-default", "RWKV", "RWKV-P", "RWKV, package", "RWKV-P, package", "truth"]
+    assert results["RWKV-P"] < results["AVG"] - LEAST_GAIN
+    assert results["RWKV"] < results["AVG"] - LEAST_GAIN
+    assert results["RWKV, package"] < results["RWKV"] - LEAST_GAIN
+    assert results["RWKV-P, package"] < results["RWKV-P"] - LEAST_GAIN
+    assert results["truth"] < min(results[name] for name in results if name != "truth")
 
 
 def test_everything_it_names_is_there(demo_output: tuple[Path, str]) -> None:

@@ -169,8 +169,8 @@ def test_the_number_of_processes_changes_nothing(
 
 def test_what_was_left_out_is_told(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run() == 0
-    said = f"user {NO_KEYS_USER} has no reviews to predict"
-    assert_said(capsys, "5 users, 0 of them done before", said, "1 keys left out: they have no earlier review")
+    output = f"user {NO_KEYS_USER} has no reviews to predict"
+    assert_said(capsys, "5 users, 0 of them done before", output, "1 keys left out: they have no earlier review")
     keys = Workspace(evaluation.inputs).keys(LOST_USER)
     assert evaluation.lines("result", IMM)[LOST_USER]["size"] == len(keys) - 1
     assert NO_KEYS_USER not in evaluation.lines("result", IMM)

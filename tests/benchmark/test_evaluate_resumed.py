@@ -104,10 +104,10 @@ def test_a_killed_run_goes_on(evaluation: Evaluation, undisturbed: Evaluation, l
 
 
 def test_ctrl_c_says_what_to_do_and_loses_nothing(evaluation: Evaluation, undisturbed: Evaluation) -> None:
-    code, said = evaluation.ended_by("SIGINT", 6, RAW=True)
+    code, output = evaluation.ended_by("SIGINT", 6, RAW=True)
     assert code == 130
-    assert "interrupted; files already written are kept" in said
-    assert "Traceback" not in said
+    assert "interrupted; files already written are kept" in output
+    assert "Traceback" not in output
     assert evaluation.run(RAW=True) == 0
     assert evaluation.files() == undisturbed.files()
 

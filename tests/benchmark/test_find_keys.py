@@ -36,14 +36,14 @@ def test_all_four_kinds_lie_beside_one_another(filled: Workspace) -> None:
         assert filled.find_keys(LABEL_FILTER_KEY_PREFIX=prefix, SHORT=short, SECS=secs) == 0
     for user in USERS:
         history = read_history(filled.dataset, user)
-        found = set()
+        result = set()
         for prefix, kind in KINDS.items():
             keys, expected = filled.keys(user, prefix), benchmark_keys(history, *kind)
             np.testing.assert_array_equal(keys.review_ths, expected.review_ths)
             np.testing.assert_array_equal(keys.rmse_bins, expected.rmse_bins)
-            found.add(keys.review_ths.tobytes() + keys.rmse_bins.tobytes())
+            result.add(keys.review_ths.tobytes() + keys.rmse_bins.tobytes())
         # Without fractions of a day, same-day reviews are no candidates either way: two of the four agree.
-        assert len(found) == len(KINDS) - 1
+        assert len(result) == len(KINDS) - 1
 
 
 @pytest.mark.parametrize(("short", "secs"), list(KINDS.values())[1:])

@@ -30,9 +30,9 @@ def many(run: Run) -> Run:
 def test_each_user_is_as_alone(many: Run, run: Run, processes: int) -> None:
     printed = many(PROCESSES=processes)
     assert printed.code == 0
-    found = users_of(printed.out)
-    assert set(found) == {FIRST, LAST}
-    for user, (_, immediate, ahead) in found.items():
+    result = users_of(printed.out)
+    assert set(result) == {FIRST, LAST}
+    for user, (_, immediate, ahead) in result.items():
         assert {"RWKV-P": immediate, "RWKV": ahead} == metrics_of(run(USER=user).out)
     assert f"User {NO_KEYS_USER} has no reviews that the benchmark counts, so there are no metrics." in printed.out
 

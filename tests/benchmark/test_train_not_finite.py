@@ -35,7 +35,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
     with monkeypatch.context() as patch:
         _spoil(patch, range(1, 3))
         assert training.run(EPOCHS=0.5) == 1
-    said = (
+    output = (
         "step 1 skipped",
         "(1 so far)",
         "step 2 skipped",
@@ -43,7 +43,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
         "is unusable: 2 of 2 steps were skipped",
         "PEAK_LR",
     )
-    assert_said(capsys, *said)
+    assert_said(capsys, *output)
     assert [(line["loss"], line["gradient_norm"], line["skipped_steps"]) for line in training.trained()] == [
         (None, None, 1),
         (None, None, 2),
@@ -103,8 +103,8 @@ def test_a_lost_checkpoint_of_the_run_itself_is_no_matter_of_load_model(
     (training.out / name).unlink()
     capsys.readouterr()
     assert training.run() == 2
-    said = capsys.readouterr().err
-    assert "checkpoint of step 2" in said
-    assert str(training.out / name) in said
-    assert "RESUME = false" in said
-    assert "LOAD_MODEL" not in said
+    output = capsys.readouterr().err
+    assert "checkpoint of step 2" in output
+    assert str(training.out / name) in output
+    assert "RESUME = false" in output
+    assert "LOAD_MODEL" not in output

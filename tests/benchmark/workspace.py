@@ -210,10 +210,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def assert_said(capsys: pytest.CaptureFixture[str], *words: str) -> None:
     """Standard error since the last look says all of `words`, without a traceback."""
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
     for word in words:
-        assert word in said
+        assert word in message
 
 
 def _toml(value: object) -> str:

@@ -76,8 +76,8 @@ def test_cards_and_times_are_those_of_anki(anki: "Collection", learner: Learner,
     ],
 )
 def test_queries_find_what_anki_finds(anki: "Collection", cards: CardPredictions, query: str) -> None:
-    found = cards.rows(parse_query(query).matches(cards.columns)).card_id.tolist()
-    assert sorted(found) == sorted(anki.find_cards(query))
+    result = cards.rows(parse_query(query).matches(cards.columns)).card_id.tolist()
+    assert sorted(result) == sorted(anki.find_cards(query))
 
 
 def test_what_is_due_can_be_searched_for_in_anki(anki: "Collection", learner: Learner) -> None:

@@ -85,12 +85,12 @@ def test_every_card_that_exists_is_there(cards: CardPredictions) -> None:
 @pytest.mark.parametrize("card", [card for card in range(REVIEWED) if card != DELETED])
 def test_numbers_are_those_of_the_engine(learner: Learner, engine: Engine, cards: CardPredictions, card: int) -> None:
     row, question = row_of(cards, card), question_of(learner, card)
-    said, curve = engine.predict(question), engine.curve(card)
-    assert cards.p_now[row] == pytest.approx(said.p_imm, abs=TOLERANCE)
-    assert cards.p_curve[row] == pytest.approx(said.p_ahead, abs=TOLERANCE)
+    output, curve = engine.predict(question), engine.curve(card)
+    assert cards.p_now[row] == pytest.approx(output.p_imm, abs=TOLERANCE)
+    assert cards.p_curve[row] == pytest.approx(output.p_ahead, abs=TOLERANCE)
     ratings = [cards.p_again, cards.p_hard, cards.p_good, cards.p_easy]
-    assert said.p_all is not None
-    np.testing.assert_allclose([column[row] for column in ratings], said.p_all, rtol=0, atol=TOLERANCE)
+    assert output.p_all is not None
+    np.testing.assert_allclose([column[row] for column in ratings], output.p_all, rtol=0, atol=TOLERANCE)
     assert cards.elapsed_days[row] == pytest.approx(question.elapsed_s / SECONDS_PER_DAY)
     interval_s = curve.interval(RETENTION)
     assert interval_s is not None
@@ -121,8 +121,8 @@ def test_a_card_that_was_never_reviewed(
     row = row_of(cards, card)
     place = Place(note, card % 3, 0 if card % 3 < 2 else 1)
     day = learner.day_of(learner.end_s + LATER_S)
-    said = engine.predict(Question(card, day, -1, -1, place))
-    assert cards.p_now[row] == pytest.approx(said.p_imm, abs=TOLERANCE)
+    output = engine.predict(Question(card, day, -1, -1, place))
+    assert cards.p_now[row] == pytest.approx(output.p_imm, abs=TOLERANCE)
     for name in ("p_curve", "elapsed_days", "interval_days", "left_days", "due_in_days"):
         assert np.isnan(cards.columns[name][row])
     buttons = [cards.columns[f"days_{name}"][row] for name in ("again", "hard", "good", "easy")]
@@ -322,9 +322,9 @@ def test_queries_know_tags_and_days(tmp_path: Path) -> None:
     }
     # The ids are of September 2020.
     expected["added:1200"] = existing
-    for query, wanted in expected.items():
-        found = predict_learner(learner, MODEL, learner.end_s, parse_query(query))[0]
-        assert found.card_id.tolist() == [id_of(card) for card in wanted], query
+    for query, requested in expected.items():
+        result = predict_learner(learner, MODEL, learner.end_s, parse_query(query))[0]
+        assert result.card_id.tolist() == [id_of(card) for card in requested], query
     assert 0 < len(expected["rated:3:1"]) < len(expected["rated:3"]) < len(existing)
 
 

@@ -69,22 +69,22 @@ def found_by_anki(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, di
         client.pass_time(1, seconds=100)
     client.study(deck, [3, 1], most=3)
     client.collection.sched.suspend_cards(client.collection.find_cards("tag:leech")[:1])
-    found = {query: sorted(client.collection.find_cards(query)) for query in QUERIES}
+    result = {query: sorted(client.collection.find_cards(query)) for query in QUERIES}
     import_collections([client.close()], folder / "data")
-    return read_learner(folder / "data", 1), found
+    return read_learner(folder / "data", 1), result
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_the_same_cards(found_by_anki: tuple[Learner, dict[str, list[int]]], query: str) -> None:
-    learner, found = found_by_anki
+    learner, result = found_by_anki
     columns = card_columns(learner, time.time(), None)
-    assert columns["card_id"][parse_query(query).matches(columns)].tolist() == found[query]
+    assert columns["card_id"][parse_query(query).matches(columns)].tolist() == result[query]
 
 
 def test_the_queries_tell_cards_apart(found_by_anki: tuple[Learner, dict[str, list[int]]]) -> None:
     """Most find some cards and leave some out."""
-    learner, found = found_by_anki
-    telling = [query for query, cards in found.items() if 0 < len(cards) < len(learner.cards)]
+    learner, result = found_by_anki
+    telling = [query for query, cards in result.items() if 0 < len(cards) < len(learner.cards)]
     assert len(telling) > 0.8 * len(QUERIES)
     assert np.unique(learner.cards.card_id).tolist() == sorted(learner.cards.card_id.tolist())
 

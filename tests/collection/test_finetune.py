@@ -67,12 +67,12 @@ def run(root: Path, out: Path, *arguments: str) -> int:
 
 def test_better_weights_are_written_and_say_what_they_are(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "mine.safetensors"
-    found = finetune(root / "people", out, [1, 1, 2], root / "model.pth")
-    assert (found.out, found.exit_code, [one.user for one in found.adapted.people]) == (out, 0, [1, 2])
-    assert found.adapted.better
-    assert all(found.adapted.after[name] < found.adapted.before[name] for name in found.adapted.better)
+    result = finetune(root / "people", out, [1, 1, 2], root / "model.pth")
+    assert (result.out, result.exit_code, [one.user for one in result.adapted.people]) == (out, 0, [1, 2])
+    assert result.adapted.better
+    assert all(result.adapted.after[name] < result.adapted.before[name] for name in result.adapted.better)
     written = read_weights(out)
-    assert all(torch.equal(written[name], weight) for name, weight in found.adapted.network.state_dict().items())
+    assert all(torch.equal(written[name], weight) for name, weight in result.adapted.network.state_dict().items())
     card = read_card(out)
     assert card is not None
     assert "model.pth, fingerprint " in card["adapted"]["from"]
@@ -95,16 +95,16 @@ def test_worse_weights_are_not_written(root: Path, tmp_path: Path, capsys: pytes
     out.write_bytes(b"of an earlier run")
     assert run(root, out, "--user", "1") == 1
     assert out.read_bytes() == b"of an earlier run"
-    said = capsys.readouterr().out
-    assert "No weights were written" in said
-    assert str(root / "model.pth") in said
+    output = capsys.readouterr().out
+    assert "No weights were written" in output
+    assert str(root / "model.pth") in output
 
 
 def test_nothing_gained_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MOST_ROUNDS", 0)
     out = tmp_path / "mine.safetensors"
-    found = finetune(root / "people", out, [1], root / "model.pth")
-    assert "training brought no improvement" in format_finetuned(found)
+    result = finetune(root / "people", out, [1], root / "model.pth")
+    assert "training brought no improvement" in format_finetuned(result)
     assert not out.exists()
 
 
@@ -112,19 +112,19 @@ def test_all_of_a_folder_those_with_enough_reviews(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(root, tmp_path / "mine.safetensors", "--json") == 0
-    said = capsys.readouterr()
-    read = json.loads(said.out)
+    output = capsys.readouterr()
+    read = json.loads(output.out)
     assert [one["user"] for one in read["people"]] == list(USERS)
     assert list(read["without"]) == [str(SHORT_USER)]
     assert read["after"]["RWKV"] == pytest.approx(np.mean([one["after"]["RWKV"] for one in read["people"]]))
-    assert f"user {SHORT_USER} is left out: 1 of 3 reviews" in said.err
+    assert f"user {SHORT_USER} is left out: 1 of 3 reviews" in output.err
 
 
 def test_a_bad_history_is_told_and_the_others_used(root: Path, tmp_path: Path) -> None:
-    found = finetune(root / "bad", tmp_path / "mine.safetensors", None, root / "model.pth")
-    assert found.out is not None
-    assert list(found.failures.errors) == [BAD_USER]
-    assert found.exit_code == 1
+    result = finetune(root / "bad", tmp_path / "mine.safetensors", None, root / "model.pth")
+    assert result.out is not None
+    assert list(result.failures.errors) == [BAD_USER]
+    assert result.exit_code == 1
 
 
 def test_a_run_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,12 +83,12 @@ def test_one_of_several_files_may_fail(files: list[Path], tmp_path: Path, capsys
     broken.write_bytes(b"PK\x03\x04 not really")
     arguments = ["import", str(files[0]), str(broken), str(files[1]), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--json"]) == 1
-    said = capsys.readouterr()
-    answer = json.loads(said.out)
+    output = capsys.readouterr()
+    answer = json.loads(output.out)
     assert [(user["user"], user["name"]) for user in answer["users"]] == [(1, "Ada's"), (2, "Grace")]
     assert [Path(failed["file"]) for failed in answer["failed"]] == [broken]
     assert "damaged or truncated" in answer["failed"][0]["error"]
-    assert f"{broken} is skipped" in said.err
+    assert f"{broken} is skipped" in output.err
     assert list_users(tmp_path / "out") == [1, 2]
     arguments[-1] = str(tmp_path / "again")
     assert main(arguments) == 1
@@ -101,9 +101,9 @@ def test_nothing_is_written_where_nothing_can_be_imported(tmp_path: Path, capsys
     assert main(["import", str(tmp_path / "nowhere.colpkg"), "--out", str(out)]) == 2
     assert "The file does not exist" in capsys.readouterr().err
     assert main(["import", str(tmp_path / "a.colpkg"), str(tmp_path / "b.csv"), "--out", str(out)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("The file does not exist") == 2
-    assert "None of the files" in said
+    output = capsys.readouterr().err
+    assert output.count("The file does not exist") == 2
+    assert "None of the files" in output
     assert not out.exists()
 
 
@@ -111,7 +111,7 @@ def test_the_summary_tells_every_rule_that_met_something(
     files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["import", *map(str, files), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     for words in (
         "user 1 in",
         "Ada's (Ada's.anki2)",
@@ -124,10 +124,10 @@ def test_the_summary_tells_every_rule_that_met_something(
         "2  reviews imported",
         "user 3 in",
     ):
-        assert words in said.out
-    assert "deleted cards" not in said.out
-    assert said.out.count("FSRS off") == 2  # of the file of CSV nobody knows
-    assert "--timezone" in said.err
+        assert words in output.out
+    assert "deleted cards" not in output.out
+    assert output.out.count("FSRS off") == 2  # of the file of CSV nobody knows
+    assert "--timezone" in output.err
     assert main(["import", str(files[0]), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -146,9 +146,9 @@ def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pyt
     shared = write_archive(tmp_path / "shared.apkg", {"\x1b]0;mine\x07漢": b""})
     for files in ([shared], [shared, tmp_path / "nowhere"]):
         assert main(["import", *map(str, files), "--out", str(tmp_path / "out")]) == 2
-        said = capsys.readouterr().err
-        assert "got: \ufffd]0;mine\ufffd漢\n" in said
-        assert "\x1b" not in said
+        output = capsys.readouterr().err
+        assert "got: \ufffd]0;mine\ufffd漢\n" in output
+        assert "\x1b" not in output
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")

@@ -63,10 +63,10 @@ def test_a_command_that_was_killed_in_its_second_file_does_the_rest(
     assert {name.split("/")[1] for name in before if "/" in name} == {"user_id=1"}
     capsys.readouterr()
     assert main(command) == 0
-    said = capsys.readouterr()
-    assert f"{mine} has been imported as user 1" in said.err
-    assert "user 1 in" in said.out
-    assert "user 2 in" in said.out
+    output = capsys.readouterr()
+    assert f"{mine} has been imported as user 1" in output.err
+    assert "user 1 in" in output.out
+    assert "user 2 in" in output.out
     assert list_collections(out) == [1, 2]
     assert read_info(out, 2).name == "other"
     assert before.items() <= files_below(out).items()
@@ -156,9 +156,9 @@ def test_without_being_asked_it_becomes_another_user_and_the_way_is_told(
     out = tmp_path / "out"
     assert main(["import", str(mine), "--out", str(out), "--quiet"]) == 0
     assert main(["import", str(other), str(later), "--out", str(out)]) == 0
-    said = capsys.readouterr().err
-    assert "--replace" in said
-    assert said.count("--replace") == 1
+    output = capsys.readouterr().err
+    assert "--replace" in output
+    assert output.count("--replace") == 1
     assert list_collections(out) == [1, 2, 3]
 
 
@@ -231,9 +231,9 @@ def test_anki_s_revlog_alone(
     # An entry without a button, and a row twice.
     file.write_text("\n".join([*lines, lines[3], f"{START_MS + 99},12,0,0,0,0,2500,0,4"]) + "\n")
     assert main(["import", str(file), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     for word in ("1 rows of revlog left out, because they repeat an id", "--grades", "--timezone and --rollover"):
-        assert word in said
+        assert word in output
     info = read_info(tmp_path / "out", 1)
     assert (info.timezone, info.rollover_hour, info.grades) == ("UTC", 4, "as recorded")
     assert info.counts["manual_entries"] == 1

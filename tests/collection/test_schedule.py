@@ -53,7 +53,7 @@ def row_of(learner: Learner, card_id: int) -> int:
 def test_cards_are_due_when_their_curves_have_fallen(learner: Learner) -> None:
     """The first time, which no answer changes: half a day after the day's moment, by the curve as it is now."""
     engine, days = fed(learner), play(learner)
-    found = {card: day.day for day in days for card in day.card_id[~day.is_repeat].tolist()}
+    result = {card: day.day for day in days for card in day.card_id[~day.is_repeat].tolist()}
     askable = [card for card in range(10) if id_of(card) in learner.cards.card_id and card != SUSPENDED]
     expected = {}
     for card in askable:
@@ -61,8 +61,8 @@ def test_cards_are_due_when_their_curves_have_fallen(learner: Learner) -> None:
         recalls = engine.curve(card)(first_s + (np.arange(DAYS) + 0.5) * SECONDS_PER_DAY)
         if (recalls <= RETENTION).any():
             expected[id_of(card)] = int((recalls <= RETENTION).argmax())
-    assert found == expected
-    assert len(set(found.values())) > 1
+    assert result == expected
+    assert len(set(result.values())) > 1
 
 
 def test_suspended_and_new_cards_are_not_asked_and_none_twice_a_day(learner: Learner) -> None:
@@ -77,11 +77,11 @@ def test_recall_and_minutes_of_the_first_day(learner: Learner) -> None:
     """Means over what RWKV-P says of each card then."""
     (day, *_), engine = play(learner), fed(learner)
     rows = np.array([row_of(learner, card) for card in day.card_id.tolist()])
-    said = engine.predict_many(questions_at(learner, rows, learner.end_s + SECONDS_PER_DAY))
-    assert day.recall == pytest.approx(said.p_imm.mean(), abs=TOLERANCE)
-    minutes = (said.p_all * np.array(median_answer_ms(learner.history)) / 60_000).sum()
+    output = engine.predict_many(questions_at(learner, rows, learner.end_s + SECONDS_PER_DAY))
+    assert day.recall == pytest.approx(output.p_imm.mean(), abs=TOLERANCE)
+    minutes = (output.p_all * np.array(median_answer_ms(learner.history)) / 60_000).sum()
     assert day.minutes == pytest.approx(minutes, rel=1e-4)
-    assert np.all(np.diff(said.p_imm) >= -TOLERANCE)
+    assert np.all(np.diff(output.p_imm) >= -TOLERANCE)
 
 
 class AlwaysEasy:
@@ -161,8 +161,8 @@ def test_new_cards_are_asked_on_request_and_then_come_again(learner: Learner) ->
     assert id_of(NEW_SIBLING) in [int(card) for card in days[0].search.removeprefix("cid:").split(",")]
     alone = play(replace(learner, cards=nobody_but(learner, NEW_SIBLING)), 0.9, days=1, pace=Pace(new=1))[0]
     row = np.array([row_of(learner, id_of(NEW_SIBLING))])
-    said = fed(learner).predict_many(questions_at(learner, row, learner.end_s + SECONDS_PER_DAY))
-    assert alone.recall == pytest.approx(said.p_imm[0], abs=TOLERANCE)
+    output = fed(learner).predict_many(questions_at(learner, row, learner.end_s + SECONDS_PER_DAY))
+    assert alone.recall == pytest.approx(output.p_imm[0], abs=TOLERANCE)
 
 
 def test_new_cards_come_last_within_the_limit(learner: Learner) -> None:
@@ -270,7 +270,7 @@ def test_each_card_by_the_retention_of_its_preset(learner: Learner) -> None:
     own = play(learner, None, days=1)[0]
     due = {retention: set(play(learner, retention, days=1)[0].card_id.tolist()) for retention in (0.8, 0.9)}
     of_cards = dict(zip(learner.cards.card_id.tolist(), learner.cards.desired_retention.tolist(), strict=True))
-    expected = {card for wanted, cards in due.items() for card in cards if of_cards[card] == wanted}
+    expected = {card for requested, cards in due.items() for card in cards if of_cards[card] == requested}
     assert set(own.card_id.tolist()) == expected
 
 

@@ -39,19 +39,19 @@ def stdout_of(encoding: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_on_every_stream(command: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = stdout_of(encoding, monkeypatch, *filter(None, [command, "--help"]))
+    code, output = stdout_of(encoding, monkeypatch, *filter(None, [command, "--help"]))
     assert code == 0
-    assert said.startswith("usage: rwkv")
+    assert output.startswith("usage: rwkv")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_an_import_on_every_stream(encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = write_collection_file(tmp_path / "漢字 é.anki2", REVIEWS)
-    code, said = stdout_of(encoding, monkeypatch, "import", str(file), "--out", str(tmp_path / "out"))
+    code, output = stdout_of(encoding, monkeypatch, "import", str(file), "--out", str(tmp_path / "out"))
     assert code == 0
-    assert "漢字 é".encode(encoding, errors="backslashreplace").decode(encoding) in said
-    code, said = stdout_of(encoding, monkeypatch, "import", str(file), "--out", str(tmp_path / "out"), "--json")
-    assert json.loads(said)["users"][0]["name"] == "漢字 é"
+    assert "漢字 é".encode(encoding, errors="backslashreplace").decode(encoding) in output
+    code, output = stdout_of(encoding, monkeypatch, "import", str(file), "--out", str(tmp_path / "out"), "--json")
+    assert json.loads(output)["users"][0]["name"] == "漢字 é"
 
 
 @only_bytes
@@ -80,9 +80,9 @@ def test_no_name_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFix
     for options in ([], [], ["--elapsed", "start"], ["--json"]):
         assert main(["import", str(file), "--out", str(tmp_path / name), *options]) == 0
     assert main(["import", str(file), str(file) + "x", "--out", str(tmp_path / name)]) == 1
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     for letter in "\x1b\x07\x9b\u202e":
-        assert letter not in said.out + said.err
+        assert letter not in output.out + output.err
     level = log.level
     log.setLevel("INFO")
     progress([], 0, name, "card").close()

@@ -24,13 +24,13 @@ def test_every_command_explains_itself(
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in (f"usage: rwkv {name}", "--json", "--quiet"):
-        assert word in said
+        assert word in output
     described = SUBPARSERS.choices[name].description
     assert described
-    assert " ".join(described.split()) in " ".join(said.split())
-    assert max(map(len, said.splitlines())) <= 80
+    assert " ".join(described.split()) in " ".join(output.split())
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_every_command_has_a_line_in_the_list() -> None:
@@ -48,22 +48,22 @@ def test_what_a_command_prints_under_way_is_no_part_of_its_json(
 
     monkeypatch.setattr("rwkv.benchmark.demo.demo", chatting)
     assert main(["demo", "--out", str(tmp_path), "--json"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {
         "metrics": {"RWKV": {"LogLoss": 0.25, "RMSE(bins)": 0.5, "AUC": None}},
         "learners": 10,
         "reviews": 99,
         "model": str(tmp_path / "model.pth"),
     }
-    assert said.err == "still training\n"
+    assert output.err == "still training\n"
 
 
 def test_simulate_in_json_and_quietly(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = str(tmp_path / "sim")
     assert main(["simulate", "--users", "2", "--reviews", "30", "--out", out, "--json", "--quiet"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {"dataset": out, "first_user": 1, "last_user": 2}
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {"dataset": out, "first_user": 1, "last_user": 2}
+    assert output.err == ""
 
 
 def test_the_exit_code_of_an_answer_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +110,10 @@ def test_a_wrong_use_is_told_in_json_too(arguments: list[str], capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--json"])
     assert ended.value.code == 2
-    said = capsys.readouterr()
-    read = json.loads(said.out)
+    output = capsys.readouterr()
+    read = json.loads(output.out)
     assert read["exit_code"] == 2
-    assert read["error"]["what"] in said.err
+    assert read["error"]["what"] in output.err
     assert "--help" in read["error"]["next"]
 
 
@@ -125,9 +125,9 @@ def test_what_the_system_refuses_is_told_in_json_too(
 
     monkeypatch.setattr("rwkv.benchmark.demo.demo", refused)
     assert main(["demo", "--out", str(tmp_path), "--json"]) == 1
-    said = capsys.readouterr()
-    assert json.loads(said.out)["exit_code"] == 1
-    assert json.loads(said.out)["error"]["what"] in said.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["exit_code"] == 1
+    assert json.loads(output.out)["error"]["what"] in output.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

@@ -34,7 +34,7 @@ def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
     """What a command prints on stdout and on stderr, with the demo's weights unless others are given."""
     model = () if "--model" in arguments else ("--model", "rwkv-demo/model.pth")
     assert main([*arguments, *model]) == code
@@ -43,7 +43,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 
 
 def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = said(capsys, "predict", "mine", "--at", AT, "--rows", "3")
+    out, err = output(capsys, "predict", "mine", "--at", AT, "--rows", "3")
     lines = out.splitlines()
     assert lines[0] == f"Ada, {REVIEWED + 1} cards, 2026-02-01 18:00 (UTC+02:00), model rwkv-demo/model.pth"
     assert lines[1] == f"NOTICE: {DEMO_NOTICE}. {FEW}"
@@ -59,29 +59,29 @@ def test_a_model_that_does_not_know_the_person_is_told_everywhere(
         "of your intervals are the shortest possible, 3e+03 d, even after Easy: this model does not fit your reviews"
     )
     common = ["predict", "mine", "--at", AT, "--least-days", "3000", "--retention", "0.94"]
-    out, err = said(capsys, *common)
+    out, err = output(capsys, *common)
     assert words in out.splitlines()[2]
     assert words in err
-    assert words in json.loads(said(capsys, *common, "--json")[0])["doubt"]
-    said(capsys, *common, "--out", str(tmp_path / "cards.csv"))
+    assert words in json.loads(output(capsys, *common, "--json")[0])["doubt"]
+    output(capsys, *common, "--out", str(tmp_path / "cards.csv"))
     assert all(words in line for line in (tmp_path / "cards.csv").read_text().splitlines()[1:])
 
 
 def test_a_schedule_whose_cards_come_back_at_once_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
-    out, _ = said(capsys, *common, "--retention", "0.999999")
+    out, _ = output(capsys, *common, "--retention", "0.999999")
     assert "of the cards come back on the next day: this model does not fit your reviews, or a desired retention" in out
-    assert "come back" not in said(capsys, *common, "--retention", "0.1")[0]
+    assert "come back" not in output(capsys, *common, "--retention", "0.1")[0]
 
 
 def test_a_table_of_no_card_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    out, _ = said(capsys, "predict", "mine", "--cards", "deck:Nowhere")
+    out, _ = output(capsys, "predict", "mine", "--cards", "deck:Nowhere")
     assert out.splitlines()[0].startswith("Ada, 0 cards")
     assert out.splitlines()[-1] == "No cards match."
 
 
 def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = said(
+    out, err = output(
         capsys, "predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new or cid:1600000000000"
     )
     read = json.loads(out)
@@ -93,7 +93,7 @@ def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFix
 
 
 def test_a_model_that_is_given_has_no_notice(capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = said(capsys, "predict", "mine", "--model", "my.pth", "--json", "--cards", "is:new")
+    out, err = output(capsys, "predict", "mine", "--model", "my.pth", "--json", "--cards", "is:new")
     assert json.loads(out)["notice"] is None
     assert DEMO_NOTICE not in err
 
@@ -115,22 +115,22 @@ def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixt
     ids=" ".join,
 )
 def test_a_notice_is_said_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = said(capsys, *arguments)
+    out, err = output(capsys, *arguments)
     assert (out + err).count(SHIPPED_NOTICE) + (out + err).count(DEMO_NOTICE) == 1
 
 
 def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for ending in ("csv", "json", "parquet", "txt"):
         path = tmp_path / f"cards.{ending}"
-        out, _ = said(capsys, "predict", "mine", "--quiet", "--out", str(path))
+        out, _ = output(capsys, "predict", "mine", "--quiet", "--out", str(path))
         assert str(path) in out
         assert path.stat().st_size > 500
-    csv, _ = said(capsys, "predict", "mine", "--quiet", "--format", "csv", "--at", AT)
+    csv, _ = output(capsys, "predict", "mine", "--quiet", "--format", "csv", "--at", AT)
     assert csv.startswith("card_id,note,deck")
 
 
 def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> None:
-    out, _ = said(capsys, "schedule", "mine", "--at", AT, "--days", "3", "--retention", "0.9")
+    out, _ = output(capsys, "schedule", "mine", "--at", AT, "--days", "3", "--retention", "0.9")
     assert f"NOTICE: {DEMO_NOTICE}. {FEW}" in out
     assert [line.split()[:2] for line in out.splitlines() if line.strip()[:1].isdigit()] == [
         ["0", "2026-02-01"],
@@ -141,13 +141,13 @@ def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "2", "--quiet", "--retention", "0.9"]
-    read = json.loads(said(capsys, *common, "--json")[0])
+    read = json.loads(output(capsys, *common, "--json")[0])
     assert (len(read["days"]), read["notice"]) == (2, f"{DEMO_NOTICE}. {FEW}")
     first = read["days"][0]
     assert first["search"] == "cid:" + ",".join(map(str, first["cards"]))
     assert first["reviews"] == len(first["cards"]) + len(first["repeats"]) > 0
-    assert said(capsys, *common, "--search", "0")[0] == first["search"] + "\n"
-    said(capsys, *common, "--out", str(tmp_path / "days.csv"))
+    assert output(capsys, *common, "--search", "0")[0] == first["search"] + "\n"
+    output(capsys, *common, "--out", str(tmp_path / "days.csv"))
     lines = (tmp_path / "days.csv").read_text().splitlines()
     assert lines[0] == "day,date,reviews,new,waiting,minutes,recall,search,notice"
     assert first["search"] in lines[1]
@@ -193,12 +193,12 @@ def test_bad_input_is_told_with_what_to_do(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     """Exit code 2, and the message on stderr; stdout is empty, with --json the same in one object."""
-    out, err = said(capsys, *arguments, "--quiet", code=2)
+    out, err = output(capsys, *arguments, "--quiet", code=2)
     assert out == ""
     assert err.startswith("error: ")
     for word in (*words, "next: "):
         assert word in err
-    out, again = said(capsys, *arguments, "--json", "--quiet", code=2)
+    out, again = output(capsys, *arguments, "--json", "--quiet", code=2)
     assert again == err
     read = json.loads(out)
     assert read["exit_code"] == 2

@@ -63,9 +63,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     read = read_collection(tmp_path, 10)
     assert (read.user, read.info) == (10, INFO)
     for field in dataclasses.fields(CardList):
-        ours, wanted = getattr(read.cards, field.name), getattr(CARDS, field.name)
-        assert ours.dtype == wanted.dtype, field.name
-        np.testing.assert_array_equal(ours, wanted, err_msg=field.name)
+        ours, expected = getattr(read.cards, field.name), getattr(CARDS, field.name)
+        assert ours.dtype == expected.dtype, field.name
+        np.testing.assert_array_equal(ours, expected, err_msg=field.name)
 
 
 def test_a_collection_without_cards(tmp_path: Path) -> None:

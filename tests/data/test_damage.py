@@ -66,28 +66,28 @@ def _histories(path: Path, readonly: bool) -> list[object]:
         if not readonly:
             store.begin(SETTINGS)
             store.write([_encoded(77, 900)])
-        said: list[object] = [store.settings, store.has(77)]
+        output: list[object] = [store.settings, store.has(77)]
         for user in (*USERS, *([] if readonly else [77])):
             stored = store.read(user)
-            said += [store.has(user), store.bounds(user), *vars(stored.table).values(), stored.is_key]
-            said += vars(stored.table.cards).values()
-        return [_plain(value) for value in said if value is not None and not hasattr(value, "note")]
+            output += [store.has(user), store.bounds(user), *vars(stored.table).values(), stored.is_key]
+            output += vars(stored.table.cards).values()
+        return [_plain(value) for value in output if value is not None and not hasattr(value, "note")]
 
 
 def _all_keys(path: Path, readonly: bool) -> list[object]:
     """The same of the keys."""
     with Database(path, SIZE, "LMDB_SIZE", readonly=readonly, durable=False) as database:
-        said: list[object] = []
+        output: list[object] = []
         for prefix, users in (*((prefix, USERS) for prefix in PREFIXES), ("published_", PUBLISHED)):
             store = KeyStore(database, prefix)
             if not readonly and prefix == "":
                 store.begin(KeySettings(False, False))
                 store.write({77: _keys(77, 700)})
-            said.append(store.settings)
+            output.append(store.settings)
             for user in users:
                 keys = store.read(user)
-                said += [store.has(user), _plain(keys.review_ths), _plain(keys.rmse_bins)]
-        return said
+                output += [store.has(user), _plain(keys.review_ths), _plain(keys.rmse_bins)]
+        return output
 
 
 def _plain(value: object) -> object:

@@ -84,9 +84,11 @@ def test_so_many_days_later_is_the_same_time_of_so_many_days_later(
     later = clock.later(first, days)
     number = clock.days(np.array([int(first // 1), int(later // 1)]))
     assert number[1] - number[0] == days
-    shown, wanted = (local_time(at, zone).replace(tzinfo=None) for at in (later, first))
-    exact = local_time(epoch_of(wanted + timedelta(days), zone), zone).replace(tzinfo=None) == wanted + timedelta(days)
-    assert abs(shown - wanted - timedelta(days)) <= timedelta(0 if exact else 1 / 24)
+    shown, requested = (local_time(at, zone).replace(tzinfo=None) for at in (later, first))
+    exact = local_time(epoch_of(requested + timedelta(days), zone), zone).replace(tzinfo=None) == requested + timedelta(
+        days
+    )
+    assert abs(shown - requested - timedelta(days)) <= timedelta(0 if exact else 1 / 24)
 
 
 @given(

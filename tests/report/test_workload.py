@@ -38,8 +38,8 @@ def test_retentions_that_are_looked_at_together_are_each_due_as_alone(learner: L
     retention = np.array([0.3, 0.9, 0.6])[:, None] + np.linspace(-0.05, 0.05, len(rows))
     moments_s = moments_ahead(learner, learner.end_s + DAY, 12)
     together = due_days(engine, card, latest_s, retention, moments_s, 2)
-    for row, wanted in enumerate(retention):
-        alone = due_days(engine, card, latest_s, wanted[None], moments_s, 2)
+    for row, expected in enumerate(retention):
+        alone = due_days(engine, card, latest_s, expected[None], moments_s, 2)
         assert together[row].tolist() == alone[0].tolist()
     assert 2 == together.min() < together.max() == 12
     engine.close()
@@ -50,13 +50,13 @@ def test_workload_is_that_of_schedule(learner: Learner) -> None:
     """Each retention from the same start, which no play before it has changed."""
     at_s = learner.end_s + DAY
     engine, _ = fed_engine(learner, MODEL)
-    found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
-    assert found.played == found.cards
-    for row, retention in enumerate(found.retention):
+    result = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
+    assert result.played == result.cards
+    for row, retention in enumerate(result.retention):
         days = schedule_learner(learner, MODEL, at_s, retention, 3)
-        assert found.reviews[row].tolist() == [len(day.card_id) for day in days]
-        assert found.minutes[row].tolist() == pytest.approx([day.minutes for day in days], rel=1e-4)
-    assert found.reviews.sum() > 0
+        assert result.reviews[row].tolist() == [len(day.card_id) for day in days]
+        assert result.minutes[row].tolist() == pytest.approx([day.minutes for day in days], rel=1e-4)
+    assert result.reviews.sum() > 0
     engine.close()
 
 
@@ -66,10 +66,10 @@ def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytes
     at_s = learner.end_s + 400 * DAY  # so long after it that all cards are due, whatever the retention
     engine, _ = fed_engine(learner, MODEL)
     cards = cards_now(engine, learner, at_s)
-    found = workload(engine, learner, at_s, cards)
-    assert 0 < found.played < found.cards == 58
+    result = workload(engine, learner, at_s, cards)
+    assert 0 < result.played < result.cards == 58
     everything = today(engine, learner, at_s)
-    assert found.reviews[1, 0] == pytest.approx(len(everything.row), rel=0.2)  # a card more or less of the group
+    assert result.reviews[1, 0] == pytest.approx(len(everything.row), rel=0.2)  # a card more or less of the group
     engine.close()
 
 
@@ -80,7 +80,7 @@ def test_a_retention_that_no_curve_reaches_takes_no_work(learner: Learner, monke
     monkeypatch.setattr(workload_module, "MOST_ANSWERS", 10)
     at_s = learner.end_s + 10 * DAY
     engine, _ = fed_engine(learner, MODEL)
-    found = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
-    assert found.reviews[0].tolist() == [0, 0, 0]
-    assert found.reviews[1].sum() > 0
+    result = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
+    assert result.reviews[0].tolist() == [0, 0, 0]
+    assert result.reviews[1].sum() > 0
     engine.close()

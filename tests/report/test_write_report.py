@@ -55,9 +55,9 @@ def person(learner: Learner) -> PersonPredicted:
 
 
 def predicted(learner: Learner) -> PersonPredicted:
-    engine, said = feed_history(learner, MODEL.network)
+    engine, output = feed_history(learner, MODEL.network)
     engine.close()
-    return predict_past(learner, said)
+    return predict_past(learner, output)
 
 
 # --- Cards
@@ -213,18 +213,22 @@ def test_a_person_a_model_and_a_training(
     root, out = make_student(tmp_path / "student"), tmp_path / "out" / "page.html"
     arguments = ["report", str(root), "--model", str(model), "--training", str(log), "--at", "2030-01-02T03:04"]
     assert cli.main([*arguments, "--out", str(out), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["path"] == str(out)
-    assert said["size"] == out.stat().st_size
+    output = json.loads(capsys.readouterr().out)
+    assert output["path"] == str(out)
+    assert output["size"] == out.stat().st_size
     data = data_of(out.read_text())
     facts = data.facts
     assert facts["title"] == "Ada"
     assert str(facts["subtitle"]).startswith("As of 2030-01-02 03:04 (UTC+02:00) · 61 cards · ")
-    assert said["notice"] == facts["notice"] == f"Predicted by {DEMO_NOTICE}. {past_sentence(OwnPast(**said['past']))}."
-    assert "FSRS-6 (optimised on yours)" in said["notice"]
+    assert (
+        output["notice"]
+        == facts["notice"]
+        == f"Predicted by {DEMO_NOTICE}. {past_sentence(OwnPast(**output['past']))}."
+    )
+    assert "FSRS-6 (optimised on yours)" in output["notice"]
     assert {"cards", "predicted", "workload", "past", "due", "forecast", "trust"} <= facts.keys()
-    assert said["cards"] == len(data.arrays["id"]) == CARDS - 1
-    assert said["predicted"] == facts["predicted"]["reviews"]  # type: ignore[index]
+    assert output["cards"] == len(data.arrays["id"]) == CARDS - 1
+    assert output["predicted"] == facts["predicted"]["reviews"]  # type: ignore[index]
     assert [run["name"] for run in facts["training"]] == ["rwkv_WS"]  # type: ignore[attr-defined]
     assert [row["name"] for row in facts["comparison"]][:3] == ["RWKV-P", "RWKV", "FSRS-6"]  # type: ignore[attr-defined]
     assert [path.name for path in out.parent.iterdir()] == ["page.html"]
@@ -302,8 +306,8 @@ def test_bad_input_leaves_the_old_report(tmp_path: Path, log: Path, capsys: pyte
         ([str(tmp_path / "nothing")], ["nothing"]),
     ]:
         assert cli.main(["report", *arguments, "--out", str(out)]) == 2
-        said = capsys.readouterr()
-        assert said.out == ""
+        output = capsys.readouterr()
+        assert output.out == ""
         for word in words:
-            assert word in said.err
+            assert word in output.err
     assert out.read_text() == "old"

@@ -74,24 +74,24 @@ class Study:
         sessions, last_row = self._learners.sessions, self._learners.row_first[1:]
         planned = np.diff(sessions.first)
         for index in range(planned.max()):
-            here = (index < planned) & (self._next_row < last_row)
-            if not here.any():
+            active = (index < planned) & (self._next_row < last_row)
+            if not active.any():
                 break
-            self._session(sessions.first[:-1] + np.minimum(index, planned - 1), here)
+            self._session(sessions.first[:-1] + np.minimum(index, planned - 1), active)
 
-    def _session(self, session: Ints, here: Bools) -> None:
-        """Run one session of the users `here`. session: the session of each user [users]."""
+    def _session(self, session: Ints, active: Bools) -> None:
+        """Run one session of the active users. session: the session of each user [users]."""
         learners, sessions, begun = self._learners, self._learners.sessions, self._next_row.copy()
-        self._reset(here & sessions.resets[session])
-        card, waiting = self._due_cards(session, here)
+        self._reset(active & sessions.resets[session])
+        card, waiting = self._due_cards(session, active)
         card, user, row = self._take(card)
         pace_ms = _NOMINAL_PACE * np.exp(learners.habits.pace_log_ms)
         time_ms = sessions.start_ms[session][user] + ((row - begun[user]) * pace_ms[user]).astype(np.int64)
         is_click = np.zeros(len(card), bool)
         for round_index in range(_MAX_ROUNDS):
             time_ms = np.maximum(time_ms, self._last_ms[card])
-            asked = _Round(card, user, row, time_ms, row - begun[user], is_click)
-            again, delay_ms = self._ask(asked, session)
+            questions = _Round(card, user, row, time_ms, row - begun[user], is_click)
+            again, delay_ms = self._ask(questions, session)
             early_or_late = _LEARN_AHEAD + 0.8 * learners.noise[row[again], DELAY]
             time_ms = time_ms[again] + (delay_ms[again] * early_or_late).astype(np.int64)
             card, is_click = card[again], delay_ms[again] == 0
@@ -120,11 +120,11 @@ class Study:
             card = card[(place % _RESET_EVERY == 0) & (self._scheduler.due_day[card] < NEVER)]
             self._scheduler.reset(card)
 
-    def _due_cards(self, session: Ints, here: Bools) -> tuple[Ints, Ints]:
+    def _due_cards(self, session: Ints, active: Bools) -> tuple[Ints, Ints]:
         """The due cards of a session's first round, up to the limits, and siblings that follow it, both by user."""
         learners, sessions = self._learners, self._learners.sessions
-        today = np.where(here, sessions.day[session], -1)
-        until = today + sessions.ahead_days[session] * here
+        today = np.where(active, sessions.day[session], -1)
+        until = today + sessions.ahead_days[session] * active
         due_day = self._scheduler.due_day
         card = np.flatnonzero(due_day <= np.repeat(until, self._cards))
         card = card[(self._last_row[card] >= 0) | (due_day[card] <= today[self._owner[card]])]
@@ -155,14 +155,14 @@ class Study:
         row = self._next_row[user] + _rank(user)
         return np.where(row < self._learners.row_first[user + 1], row, -1)
 
-    def _ask(self, asked: _Round, session: Ints) -> tuple[Ints, Ints]:
+    def _ask(self, questions: _Round, session: Ints) -> tuple[Ints, Ints]:
         """Draw the answers and update all states. Returns entries that come again in this session, and delays in ms."""
-        card, user, row, time_ms = asked.card, asked.user, asked.row, asked.time_ms
+        card, user, row, time_ms = questions.card, questions.user, questions.row, questions.time_ms
         learners, sessions, moods = self._learners, self._learners.sessions, self._learners.moods
         noise, today, habit = learners.noise[row], sessions.day[session][user], sessions.habit[session][user]
         mood = sessions.form[session][user] + moods.wave[row]
         mood = mood + learners.collection.deck_level[learners.collection.deck[card]]
-        moment = Moment(time_ms, asked.position, mood, habit, moods.is_careless[row])
+        moment = Moment(time_ms, questions.position, mood, habit, moods.is_careless[row])
         recall = self._memory.recall(card, user, moment)
         rating_p = recall.rating_p
         rating = 1 + (noise[:, RATING, None] >= np.cumsum(rating_p[:, :3], axis=1)).sum(axis=1)
@@ -170,7 +170,7 @@ class Study:
         is_early = (self._scheduler.due_day[card] > today) & ~recall.is_new
         self.card[row], self.time_ms[row], self.rating[row] = card, time_ms, rating
         self.state[row], self.truth[row] = np.where(is_early, FILTERED, self._scheduler.state[card]), rating_p
-        self.duration_ms[row] = self._durations(asked, rating, rating_p[:, 0], noise)
+        self.duration_ms[row] = self._durations(questions, rating, rating_p[:, 0], noise)
         self.previous[row] = self._last_row[card]
         self._last_row[card], self._last_ms[card] = row, time_ms
         self._next_row += np.bincount(user, minlength=len(self._next_row))
@@ -181,17 +181,17 @@ class Study:
         clicked = noise[:, AWAY] > 1 - learners.habits.click_share[user]
         return np.flatnonzero(comes_again | clicked), np.where(clicked, 0, delay_ms)
 
-    def _durations(self, asked: _Round, rating: Ints, forgotten: Floats, noise: Float32s) -> Ints:
+    def _durations(self, questions: _Round, rating: Ints, forgotten: Floats, noise: Float32s) -> Ints:
         """Durations in ms: log-logistic, longer for weak recall and late in a session, short for a double click."""
-        habits, user = self._learners.habits, asked.user
+        habits, user = self._learners.habits, questions.user
         spread = np.clip(noise[:, DURATION], 1e-5, 1 - 1e-5)
         log_ms = habits.pace_log_ms[user] + _DURATION_SPREAD * np.log(spread / (1 - spread))
-        log_ms += _RATING_LOG_DURATION[rating] + 0.6 * forgotten + 0.1 * np.minimum(asked.position / 60, 2)
+        log_ms += _RATING_LOG_DURATION[rating] + 0.6 * forgotten + 0.1 * np.minimum(questions.position / 60, 2)
         log_ms += _AWAY_LOG * (noise[:, AWAY] < _AWAY_SHARE)
         duration_ms = np.clip(np.exp(log_ms), _LEAST_MS, habits.duration_cap_ms[user])
-        is_careless = self._learners.moods.is_careless[asked.row]
+        is_careless = self._learners.moods.is_careless[questions.row]
         duration_ms = np.where(is_careless, np.maximum(duration_ms / 4, _LEAST_MS), duration_ms)
-        return np.where(asked.is_click, _CLICK_MS, duration_ms).astype(np.int64)
+        return np.where(questions.is_click, _CLICK_MS, duration_ms).astype(np.int64)
 
 
 def _rank(user: Ints) -> Ints:

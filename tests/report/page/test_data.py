@@ -107,10 +107,10 @@ def test_small_decks_are_joined() -> None:
     number, kept, owners = largest_decks(deck, np.zeros(len(deck), np.int32), names)
     assert kept[-1] == OTHER_DECKS
     assert len(kept) == len(owners) == MOST_DECKS + 1
-    said = np.array(kept)[number]
-    assert set(said[deck >= 31]) == set(names[31:])
-    assert said[deck == -1].tolist() == ["(no deck)"] * 3
-    assert set(said[(deck >= 0) & (deck < 31)]) == {OTHER_DECKS}
+    output = np.array(kept)[number]
+    assert set(output[deck >= 31]) == set(names[31:])
+    assert output[deck == -1].tolist() == ["(no deck)"] * 3
+    assert set(output[(deck >= 0) & (deck < 31)]) == {OTHER_DECKS}
 
 
 def test_recall_is_sent_to_a_five_hundredth() -> None:

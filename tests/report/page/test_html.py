@@ -27,18 +27,18 @@ def unpack(packed: bytes) -> ReportData:
 
 
 def data_of(page: str) -> ReportData:
-    found = re.search(r'<script type="application/octet-stream" id="data">([^<]*)</script>', page)
-    assert found is not None
-    return unpack(gzip.decompress(base64.b64decode(found[1])))
+    result = re.search(r'<script type="application/octet-stream" id="data">([^<]*)</script>', page)
+    assert result is not None
+    return unpack(gzip.decompress(base64.b64decode(result[1])))
 
 
 def test_the_page_holds_the_data() -> None:
-    found = data_of(report_html(DATA).decode())
-    assert found.facts == json.loads(json.dumps(DATA.facts))
-    assert found.arrays.keys() == DATA.arrays.keys()
+    result = data_of(report_html(DATA).decode())
+    assert result.facts == json.loads(json.dumps(DATA.facts))
+    assert result.arrays.keys() == DATA.arrays.keys()
     for name, array in DATA.arrays.items():
-        assert found.arrays[name].dtype == array.dtype
-        assert np.array_equal(found.arrays[name], array, equal_nan=array.dtype.kind == "f")
+        assert result.arrays[name].dtype == array.dtype
+        assert np.array_equal(result.arrays[name], array, equal_nan=array.dtype.kind == "f")
 
 
 def test_the_same_data_gives_the_same_file() -> None:

@@ -150,8 +150,8 @@ def test_truncated_and_damaged_databases(tmp_path: Path, collection: bytes) -> N
         assert "truncated" in refusal(path)
     path.write_bytes(collection[:100] + b"\xa5" * (len(collection) - 100))
     for by_anki in (False, True):
-        said = refusal(path, by_anki)
-        assert "cannot be read" in said or "cannot open" in said
+        output = refusal(path, by_anki)
+        assert "cannot be read" in output or "cannot open" in output
     path.unlink()
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE music (title TEXT)")
@@ -179,9 +179,9 @@ def test_damaged_settings(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(("schema", "word"), [(99, "a newer schema"), (9, "an older schema")])
 def test_other_schemas(tmp_path: Path, schema: int, word: str) -> None:
     path = write_collection_file(tmp_path / "collection.anki2", REVIEWS, schema=schema)
-    said = refusal(path)
-    assert word in said
-    assert str(schema) in said
+    output = refusal(path)
+    assert word in output
+    assert str(schema) in output
     assert "Anki cannot open" in refusal(path, by_anki=True)
 
 
@@ -189,9 +189,9 @@ def test_a_collection_in_use(tmp_path: Path) -> None:
     """While Anki has it open, and after a crash."""
     learner = Learner(tmp_path / "collection.anki2")
     learner.study(learner.add_notes("Default", ["a"]), [3], most=1)
-    said = refusal(tmp_path / "collection.anki2")
-    assert "in use" in said
-    assert "close Anki" in said
+    output = refusal(tmp_path / "collection.anki2")
+    assert "in use" in output
+    assert "close Anki" in output
     path = learner.close()
     assert len(imported(path).reviews.time_ms) == 1
 

@@ -191,12 +191,12 @@ def test_whatever_stands_in_a_column(whole: bytes, drawn: list[tuple[tuple[str, 
         try:
             user = imported(path)
         except InputError as error:
-            said = str(error)
+            output = str(error)
         else:
-            said = str(path)
+            output = str(path)
             write_import(Path(folder) / "out", 1, user, facts_of(user, "published", datetime.now(UTC)))
             assert len(read_history(Path(folder) / "out", 1)) == len(user.reviews.time_ms)
-        assert str(path) in said
+        assert str(path) in output
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
@@ -208,12 +208,12 @@ def test_damage_in_every_kind_of_compression(tmp_path: Path, compression: int) -
         archive.writestr("collection.anki2", content)
     assert len(imported(path).reviews.time_ms) == len(REVIEWS)
     whole = path.read_bytes()
-    said = []
+    output = []
     for place in range(0, len(whole), max(1, len(whole) // 60)):
         path.write_bytes(whole[:place] + b"\xff\x00\xff\x77" + whole[place + 4 :])
-        said.append(said_of(path))
-    assert all(str(path) in text for text in said)
-    assert sum(text != str(path) for text in said) > 40
+        output.append(said_of(path))
+    assert all(str(path) in text for text in output)
+    assert sum(text != str(path) for text in output) > 40
 
 
 def test_damaged_lzma(tmp_path: Path) -> None:

@@ -265,10 +265,10 @@ def test_protobuf() -> None:
     message = (
         b"\x08\x96\x01" + b"\x12\x03abc" + b"\x08\x01" + b"\x1d\x00\x00\x80?" + b"\x1a\x04fff?" + b"\x21" + bytes(8)
     )
-    found = fields(message, "here")
-    assert found == {1: [150, 1], 2: [b"abc"], 3: [b"\x00\x00\x80?", b"fff?"], 4: [bytes(8)]}
-    assert float_list(found, 3) == [1.0, 0.9]
-    assert float_list(found, 9) == []
+    result = fields(message, "here")
+    assert result == {1: [150, 1], 2: [b"abc"], 3: [b"\x00\x00\x80?", b"fff?"], 4: [bytes(8)]}
+    assert float_list(result, 3) == [1.0, 0.9]
+    assert float_list(result, 9) == []
     for damaged in (b"\x08", b"\x08\xff", b"\x12\x05abc", b"\x0b", b"\x1d\x00", b"\xff" * 11):
         with pytest.raises(InputError, match="damaged"):
             fields(damaged, "here")

@@ -27,9 +27,9 @@ from tests.data.imports.csv.test_reviews import HEADER, START_MS, read, refusal
     ],
 )
 def test_damaged_ids(tmp_path: Path, ids: tuple[str, ...], row: int) -> None:
-    said = refusal(tmp_path, HEADER, *(f'"{name}",{START_MS + i},3' for i, name in enumerate(ids)))
+    output = refusal(tmp_path, HEADER, *(f'"{name}",{START_MS + i},3' for i, name in enumerate(ids)))
     for word in (f"row {row} after the header", "column card_id", ids[row - 1]):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,9 @@ def test_clock(tmp_path: Path) -> None:
     ],
 )
 def test_refusals(tmp_path: Path, lines: tuple[str, ...], words: tuple[str, ...]) -> None:
-    said = refusal(tmp_path, *lines)
+    output = refusal(tmp_path, *lines)
     for word in words:
-        assert word in said
+        assert word in output
 
 
 def test_rows_of_a_wrong_clock_are_left_out(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_rows_of_a_wrong_clock_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "1e25", "-1e25", "1e999", "4,294,967,296", "12 s", "0x10"])
 def test_durations_that_do_not_fit(tmp_path: Path, text: str) -> None:
-    said = refusal(tmp_path, HEADER + ",review_duration", f"1,{START_MS},3,17", f'1,{START_MS + 1},3,"{text}"')
+    output = refusal(tmp_path, HEADER + ",review_duration", f"1,{START_MS},3,17", f'1,{START_MS + 1},3,"{text}"')
     for word in ("row 2 after the header", "column review_duration", text):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("separator", [",", "\t", ";"])
@@ -195,9 +195,9 @@ def test_the_clock_of_the_columns(tmp_path: Path) -> None:
     [("Middle/Earth,4", ("timezone", "'Middle/Earth'")), ("UTC,24", ("day_start", "'24'")), ("UTC,x", ("day_start",))],
 )
 def test_clocks_that_are_none(tmp_path: Path, zone: str, words: tuple[str, ...]) -> None:
-    said = refusal(tmp_path, *zoned("UTC,4", zone))
+    output = refusal(tmp_path, *zoned("UTC,4", zone))
     for word in ("row 2 after the header", *words):
-        assert word in said
+        assert word in output
 
 
 PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
