@@ -48,7 +48,7 @@ def learner(anki: "Collection", tmp_path_factory: pytest.TempPathFactory) -> Lea
 
 @pytest.fixture(scope="module")
 def cards(learner: Learner) -> CardPredictions:
-    return predict_learner(learner, MODEL, learner.now_s())
+    return predict_learner(learner, MODEL, learner.now_s())[0]
 
 
 def test_cards_and_times_are_those_of_anki(anki: "Collection", learner: Learner, cards: CardPredictions) -> None:
@@ -81,6 +81,6 @@ def test_queries_find_what_anki_finds(anki: "Collection", cards: CardPredictions
 
 
 def test_what_is_due_can_be_searched_for_in_anki(anki: "Collection", learner: Learner) -> None:
-    days = schedule_learner(learner, MODEL, learner.now_s(), retention=0.9, days=3)
+    days, _ = schedule_learner(learner, MODEL, learner.now_s(), retention=0.9, days=3)
     assert days[0].search
     assert sorted(anki.find_cards(days[0].search)) == sorted(days[0].card_id.tolist())

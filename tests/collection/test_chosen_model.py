@@ -51,5 +51,5 @@ def test_a_package_without_its_weights_says_what_to_do(tmp_path: Path, monkeypat
     monkeypatch.setattr("rwkv.collection.chosen_model.SHIPPED", tmp_path / "rwkv.safetensors")
     with pytest.raises(InputError, match="--model"):
         choose_model(None)
-    with pytest.raises(CheckpointError, match="no file of weights"):
+    with pytest.raises(CheckpointError, match="file of weights does not exist"):
         choose_model(Path("nowhere.pth"))

@@ -23,7 +23,7 @@ def test_today_is_what_schedule_asks(learner: Learner) -> None:
     at_s = learner.end_s + 5 * DAY
     engine, _ = fed_engine(learner, MODEL)
     due = today(engine, learner, at_s)
-    (day, *_) = schedule_learner(learner, MODEL, at_s, days=2)
+    (day, *_), _ = schedule_learner(learner, MODEL, at_s, days=2)
     assert sorted(learner.cards.card_id[due.row].tolist()) == sorted(day.card_id.tolist())
     assert len(due.row) > 0
     assert (due.minutes, due.recall) == pytest.approx((day.minutes, day.recall), rel=1e-4)
@@ -53,7 +53,7 @@ def test_workload_is_that_of_schedule(learner: Learner) -> None:
     result = workload(engine, learner, at_s, cards_now(engine, learner, at_s))
     assert result.played == result.cards
     for row, retention in enumerate(result.retention):
-        days = schedule_learner(learner, MODEL, at_s, retention, 3)
+        days, _ = schedule_learner(learner, MODEL, at_s, retention, 3)
         assert result.reviews[row].tolist() == [len(day.card_id) for day in days]
         assert result.minutes[row].tolist() == pytest.approx([day.minutes for day in days], rel=1e-4)
     assert result.reviews.sum() > 0
