@@ -3,7 +3,7 @@
     python -m recipes.weights.compare_fits DATASET users.npz
 
 DATASET is written by `rwkv simulate`, and users.npz is the file of fit_population.py. A learner's memory has parameters
-drawn from people's fits, and other effects in addition: waves, ease of cards, habits. If fits of the learners' histories
+drawn from people's fits, and other effects in addition: waves, ease of cards, habits. If fits of learners' histories
 agree with fits of people, the simulation as a whole is realistic as far as FSRS-5 can tell.
 """
 

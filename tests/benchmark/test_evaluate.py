@@ -268,7 +268,7 @@ def test_a_damaged_model(
     path = evaluation.root / "damaged.pth"
     path.write_bytes(damage((evaluation.inputs / "model.pth").read_bytes()))
     assert evaluation.run(MODEL_PATH=str(path)) == 2
-    assert_said(capsys, "file of weights cannot be read", "damaged.pth")
+    assert_said(capsys, "Cannot read the file of weights", "damaged.pth")
     assert evaluation.files() == {}
 
 
