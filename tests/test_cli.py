@@ -108,9 +108,9 @@ def test_seeds_and_first_users_are_heard(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--users", "0"), ("simulated", "users")),
-        (("--first-user", "0"), ("simulated", "first_user")),
-        (("--reviews", "-3"), ("simulated", "reviews")),
+        (("--users", "0"), ("out of range", "users")),
+        (("--first-user", "0"), ("out of range", "first_user")),
+        (("--reviews", "-3"), ("out of range", "reviews")),
     ],
 )
 def test_impossible_numbers(

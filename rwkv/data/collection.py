@@ -1,7 +1,7 @@
 """The facts of an imported collection besides its reviews: names, decks, presets, due days and source.
 
 DIR/collection/user_id=N/ has cards.parquet, with a row for each existing card, and info.json. The folder DIR also has
-the three tables of spec 1, with a further column review_time in revlogs. Source: docs/formats.md.
+the three tables of spec 1. Its revlogs have a further column review_time. Source: docs/formats.md.
 """
 
 import json

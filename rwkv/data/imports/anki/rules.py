@@ -22,7 +22,7 @@ _NEW = 0
 
 @dataclass(frozen=True)
 class KeptReviews:
-    """The entries that count, in order of time: their rows in the revlog, ratings and states of spec 1, all [n]."""
+    """The entries that count, in order of time: their rows in the revlog, and ratings and states of spec 1 [n]."""
 
     row: Ints
     rating: Ints
