@@ -50,8 +50,8 @@ def main() -> None:
     # As get_result runs them: users packed together up to one slice. And one batch of the size of a training step.
     together = [replace(case, name=f"{case.name} x {_TOGETHER}", users=_TOGETHER * case.users) for case in CASES]
     figures = {case.name: _measure(case, dtype, options.repeats) for case in (*together, *CASES, longest)}
-    for name, found in figures.items():
-        print(name, {key: round(value, 5) for key, value in found.items()})
+    for name, case_figures in figures.items():
+        print(name, {key: round(value, 5) for key, value in case_figures.items()})
     device = torch.cuda.get_device_name()
     print_json("gpu_eval", {"device": device, "dtype": options.dtype, "largest_p_error": error, **figures})
 
@@ -68,8 +68,8 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
 def _recall(network: Network, asked: _Asked) -> tuple[torch.Tensor, torch.Tensor]:
     """Both predictions where get_result asks for them: the curve after reviews, the immediate one at queries."""
     x = last_rows(network, asked.batch)
-    there = (of.to(x.device, non_blocking=True) for of in (asked.after, asked.elapsed_s, asked.queries))
-    p_ahead, p_imm, _ = read_predictions(network, x, *there)
+    on_device = (of.to(x.device, non_blocking=True) for of in (asked.after, asked.elapsed_s, asked.queries))
+    p_ahead, p_imm, _ = read_predictions(network, x, *on_device)
     return p_ahead, p_imm
 
 

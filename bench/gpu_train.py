@@ -46,8 +46,8 @@ def main() -> None:
     need_gpu()
     dtype = TORCH_DTYPES[options.dtype]
     figures = {case.name: _measure(case, dtype, options) for case in CASES}
-    for name, found in figures.items():
-        print(name, {key: round(value, 5) for key, value in found.items()})
+    for name, case_figures in figures.items():
+        print(name, {key: round(value, 5) for key, value in case_figures.items()})
     of_all = {"device": torch.cuda.get_device_name(), "dtype": options.dtype, "repeats": options.repeats}
     of_all["optimizer"] = options.optimizer
     print_json("gpu_train", {**of_all, "launches_of_one": _launches(CASES[0], dtype, options.optimizer), **figures})
@@ -80,9 +80,11 @@ def _measure(case: Case, dtype: torch.dtype, options: argparse.Namespace) -> dic
     padded = [pad_batch(batch, _FULL_ROWS).pin_memory() for batch in batches]
     training = _Training(options.optimizer)
     steps = RecordedSteps(training.network, training.optimizer, dtype, "all")
-    there = staged(islice(cycle(padded), _BATCHES + options.repeats), _GPU)
+    staged_batches = staged(islice(cycle(padded), _BATCHES + options.repeats), _GPU)
     seconds, begun = [], time.perf_counter()
-    for n, report in reports(((n, steps.launch(batch, _SEED)) for n, batch in enumerate(there)), lambda n: n == 0):
+    for n, report in reports(
+        ((n, steps.launch(batch, _SEED)) for n, batch in enumerate(staged_batches)), lambda n: n == 0
+    ):
         seconds.append(time.perf_counter() - begun)
         if n == 0:
             apart = abs((report.loss or float("nan")) / eager - 1)
@@ -111,9 +113,9 @@ def _checked(case: Case, batch: Batch, dtype: torch.dtype, optimizer: str) -> tu
         _, rough = plain.first(batch, dtype)
         plain_s = timed(lambda: plain.step(batch, dtype), _PLAIN_REPEATS)["median_s"]
     loss, ours = _Training(optimizer).first(batch, dtype)
-    error, of_plain = (float((of - exact).norm() / exact.norm()) for of in (ours, rough))
+    error, plain_error = (float((of - exact).norm() / exact.norm()) for of in (ours, rough))
     within(f"{case.name}: the loss beside the plain form's", abs(loss / exact_loss - 1), _LOSS[dtype])
-    within(f"{case.name}: the gradients' distance from the plain form's", error, _SHARE * of_plain + _MORE[dtype])
+    within(f"{case.name}: the gradients' distance from the plain form's", error, _SHARE * plain_error + _MORE[dtype])
     return 1e3 * plain_s, error, loss
 
 

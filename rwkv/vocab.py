@@ -2,7 +2,8 @@
 
 Dimension letters, in names and comments: N rows (review and query rows together), R reviews, S sequences of a batch,
 G groups of a stream, B chunks, T rows of a chunk, C channels, H heads, K channels of a head, F stored features,
-E inputs of the network. Small letters and words are other sizes, explained where they are used.
+E inputs of the network, M rows carried over from an earlier batch, D columns of a time mixer's joined projections.
+Other letters and words are sizes that are explained where they are used.
 """
 
 SECONDS_PER_DAY = 86_400

@@ -11,7 +11,7 @@ from rwkv.model.dropout import DropoutMasks
 from rwkv.model.packing import StreamLayout
 from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.dropout import NO_DROP, Drop
-from rwkv.ops.triton.arguments import ChannelWeights, OutputWeights, Rows, TimeWeights, UpWeights
+from rwkv.ops.triton.arguments import ChannelWeights, OutputWeights, RowLayout, TimeWeights, UpWeights
 from rwkv.ops.triton.layer import channel_mixing, time_mixing
 
 
@@ -93,7 +93,7 @@ def run_fused(
         x [N, C] and v0 [N, C].
     """
     rate, layer_rate = rates
-    rows = Rows(layout.source, None, layout.groups.runs)
+    rows = RowLayout(layout.source, None, layout.groups.runs)
     x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, masks))
     drop, layer_drop = _drop(rate, masks), _drop(layer_rate, masks)
     return channel_mixing(x, channel_weights(channel_mixer), layout.source, drop, layer_drop), v0

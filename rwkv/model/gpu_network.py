@@ -20,7 +20,7 @@ from rwkv.model.spec import CODES, CYCLE_DAYS
 from rwkv.model.streams import Stream
 from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.mixers import EPS
-from rwkv.ops.triton.arguments import ChannelWeights, EncoderWeights, InputColumns, Rows, StoredRows, TimeWeights
+from rwkv.ops.triton.arguments import ChannelWeights, EncoderWeights, InputColumns, RowLayout, StoredRows, TimeWeights
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _run_stream(stream: Stream, x: Tensor, parts: Sequence[GpuPart]) -> Tensor:
 def _run_part(
     weights: Sequence[_LayerWeights], x: Tensor, part: GpuPart, before: Sequence[_Carried] | None
 ) -> tuple[Tensor, list[_Carried]]:
-    rows = Rows(part.source, None, part.plan)
+    rows = RowLayout(part.source, None, part.plan)
     v0, after = None, []
     for number, layer in enumerate(weights):
         x, v0, carried = _run_layer(layer, x, v0, rows, part, None if before is None else before[number])
@@ -87,7 +87,7 @@ def _run_part(
 
 
 def _run_layer(
-    weights: _LayerWeights, x: Tensor, v0: Tensor | None, rows: Rows, part: GpuPart, before: _Carried | None
+    weights: _LayerWeights, x: Tensor, v0: Tensor | None, rows: RowLayout, part: GpuPart, before: _Carried | None
 ) -> tuple[Tensor, Tensor, _Carried | None]:
     """Run a layer over a part: x, the stream's v0, and the carried state if the last group is cut."""
     from rwkv.ops.triton.channel_mix import channel_mix_forward  # Triton exists only with a GPU

@@ -1,1 +1,1 @@
-"""Numerical kernels on tensors. Each has a plain reference that defines it."""
+"""Numerical kernels on tensors; each is defined by a plain reference."""

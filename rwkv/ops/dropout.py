@@ -1,4 +1,4 @@
-"""Dropout whose mask is a hash of seed, site and position: the same on every device, and never stored."""
+"""Dropout with a mask that is a hash of seed, site and position, the same on every device and never stored."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,13 @@ _FIRST_FACTOR, _SECOND_FACTOR = 0x7FEB352D, 0x846CA68B
 
 
 class Drop(NamedTuple):
-    """One use of dropout within a kernel: none where seed, int64 [1], is None. site: a number for the use."""
+    """One use of dropout within a kernel.
+
+    Attributes:
+        rate: Probability of dropping an entry.
+        seed: Seed of the mask, int64 [1]; None for no dropout.
+        site: Number of the use.
+    """
 
     rate: float
     seed: Tensor | None
@@ -22,7 +28,7 @@ class Drop(NamedTuple):
 
     @property
     def numbers(self) -> tuple[int, int, float]:
-        """Site, threshold and scale, as kernels take them."""
+        """Site, threshold and scale, the arguments of a kernel."""
         return self.site, threshold(self.rate), 1 / (1 - self.rate)
 
 
@@ -30,10 +36,17 @@ NO_DROP = Drop(0.0, None, 0)
 
 
 def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
-    """Zero entries of x with probability `rate` and scale up the others; then add `residual`, of the same shape.
+    """Zero entries of x with probability `rate`, scale up the others, then add `residual`.
 
-    rate: at least 0 and below 1. seed: int64 [1], on the device of x, its low 32 bits count. site: a number for each
-    use within a step. Raises ValueError for another rate, or other shapes.
+    Args:
+        x: Any shape.
+        rate: At least 0 and below 1.
+        seed: int64 [1] on the device of x; only its low 32 bits are used.
+        site: Number of the use within a step.
+        residual: A tensor of the shape of x, or None.
+
+    Raises:
+        ValueError: The rate or a shape is invalid.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"rate is {rate}, expected at least 0 and below 1")
@@ -54,12 +67,12 @@ def dropout_reference(x: Tensor, rate: float, seed: Tensor, site: int, residual:
 
 
 def threshold(rate: float) -> int:
-    """Hashes below it are dropped."""
+    """The number below which hashes are dropped."""
     return round(rate * (1 << 32))
 
 
 def _mix(z: Tensor) -> Tensor:
-    """A bijective scrambling of 32 bits, held in int64."""
+    """Scramble 32-bit numbers bijectively; they are stored in int64."""
     z = ((z ^ (z >> 16)) * _FIRST_FACTOR) & _MASK
     z = ((z ^ (z >> 15)) * _SECOND_FACTOR) & _MASK
     return z ^ (z >> 16)
@@ -75,8 +88,8 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (seed,) = ctx.saved_tensors
-        of_residual = gradients[0] if ctx.has_residual else None
-        return _apply(gradients[0], ctx.rate, seed, ctx.site, None), None, None, None, of_residual
+        grad_residual = gradients[0] if ctx.has_residual else None
+        return _apply(gradients[0], ctx.rate, seed, ctx.site, None), None, None, None, grad_residual
 
 
 def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None) -> Tensor:
@@ -85,7 +98,7 @@ def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | N
     if kernels is Kernels.NATIVE:
         return native().hash_dropout(x.contiguous(), threshold(rate), 1 / (1 - rate), seed, site, residual)
     if kernels is Kernels.TRITON:
-        from rwkv.ops.triton.dropout import hash_dropout as on_gpu  # Triton is there with a GPU only
+        from rwkv.ops.triton.dropout import hash_dropout as on_gpu  # Triton exists only with a GPU
 
         return on_gpu(x.contiguous(), Drop(rate, seed, site), residual)
     return dropout_reference(x, rate, seed, site, residual)

@@ -1,5 +1,4 @@
-"""Packed groups: which rows belong together, how they are brought there, and the plans by which each form of the
-recurrence cuts them up."""
+"""Packed groups of rows: contiguous rows, group after group, and the plans by which the kernels cut them up."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +15,14 @@ DEFAULT_CHUNK_LENGTH = 16
 class ChunkPlan:
     """How packed groups are cut into B chunks of T rows.
 
-    Chunks are ordered by step (a group's first chunk has step 0), within a step by groups from long to short.
-    chunk_row int64 [B, T]: the row at each place, 0 where there is none. writes bool [B, T]: there is a review row.
-    place int64 [N]: where in [B * T] each row lies. chunks_of_step: how many chunks each step has.
-    group_order int64 [G]: the groups from long to short.
+    Chunks are ordered by step (a group's first chunk has step 0), and within a step by groups from long to short.
+
+    Attributes:
+        chunk_row: The row at each place, int64 [B, T]; 0 at places without a row.
+        writes: Whether each place has a review row, bool [B, T].
+        place: Place of each row in the flattened chunks, int64 [N].
+        chunks_of_step: Number of chunks of each step.
+        group_order: The groups from long to short, int64 [G].
     """
 
     chunk_row: Tensor
@@ -30,9 +33,15 @@ class ChunkPlan:
 
 
 def plan_chunks(offsets: Tensor, is_query: Tensor, chunk_length: int) -> ChunkPlan:
-    """Plan the chunks of packed groups. offsets: int64 [G + 1]; is_query: bool [N]; on any one device.
+    """Plan the chunks of packed groups.
 
-    Raises ValueError for offsets that do not go from 0 to N, or decrease.
+    Args:
+        offsets: Start of each group and N, int64 [G + 1].
+        is_query: Whether each row is a query, bool [N], on the same device.
+        chunk_length: T.
+
+    Raises:
+        ValueError: The offsets do not ascend from 0 to N.
     """
     device = offsets.device
     lengths = offsets.diff()
@@ -67,7 +76,7 @@ def plan_chunks(offsets: Tensor, is_query: Tensor, chunk_length: int) -> ChunkPl
 
 @dataclass
 class Plans:
-    """The plans of packed groups that were made so far, see `PackedGroups`."""
+    """The plans made so far for packed groups, see `PackedGroups`."""
 
     chunks: ChunkPlan | None = None
     runs: RunPlan | None = None
@@ -75,10 +84,13 @@ class Plans:
 
 @dataclass(frozen=True)
 class PackedGroups:
-    """Rows side by side, group after group; a group may have any number of rows, also none.
+    """N contiguous rows, group after group; a group may be empty.
 
-    offsets int64 [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1. is_query bool [N]: rows that only read.
-    plans: made when `chunks` and `runs` are first asked for, and kept; they move along.
+    Attributes:
+        offsets: int64 [G + 1]; group g has the rows offsets[g] to offsets[g + 1] - 1.
+        is_query: Whether each row only reads the state, bool [N].
+        chunk_length: Rows of a chunk in `chunks`.
+        plans: Cache of `chunks` and `runs`, which moves between devices with the groups.
     """
 
     offsets: Tensor
@@ -99,15 +111,15 @@ class PackedGroups:
 
     @property
     def runs(self) -> RunPlan:
-        """The plan of the kernels for GPUs."""
+        """The plan of the GPU kernels."""
         if self.plans.runs is None:
             self.plans.runs = plan_runs(self.offsets, self.is_query)
         return self.plans.runs
 
     def padded(self, rows: int, groups: int) -> "PackedGroups":
-        """The same followed by one group of query rows up to `rows`, and by empty ones up to `groups`, at least one.
+        """A copy with one group of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
 
-        Runs that do nothing belong to the last group. See `RunPlan.padded` for the plan.
+        Runs without rows belong to the last group, see `RunPlan.padded`.
         """
         filled, is_query = torch.cat([self.offsets, torch.tensor([rows])]), extended(self.is_query, rows, True)
         offsets = extended(filled, groups + 1, rows)
@@ -116,7 +128,7 @@ class PackedGroups:
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    """x[order] for x [N, ...] and a permutation with its inverse, int64 [N]."""
+    """x[order] for x [N, ...], by a permutation and its inverse, int64 [N] each."""
     return _Permute.apply(x, order, inverse)
 
 

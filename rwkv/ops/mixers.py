@@ -1,4 +1,4 @@
-"""What the time and the channel mixer are made of, beside the WKV recurrence (spec 4, "Time mixer" and "Layer")."""
+"""The parts of the time and channel mixers except the WKV recurrence (spec 4, "Time mixer" and "Layer")."""
 
 from typing import Any, NamedTuple
 
@@ -15,13 +15,20 @@ GROUP_NORM_EPS = 64e-5
 def token_mix(
     x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Tensor | None = None
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """m_j = x' + lerp_j (s - x') for each of J interpolations, where x' = LayerNorm(x) and s is the shifted x'.
+    """Interpolate rows with their source rows: m_j = x' + lerp_j (s - x'), where x' = LayerNorm(x) and s is x' shifted.
 
-    x: [N, C]. weight, bias: [C], of the LayerNorm. lerps: [J, C]. source: int64 [N], the row whose x' each row is
-    shifted to, or N + i for row i of `before` [M, C], which holds normalised rows of an earlier batch and takes no
-    gradient. Here a source is the row itself, the row before it, or the source of the row before it: a group's rows
-    are contiguous, and each is shifted to the latest of some of them.
-    Returns (m: J tensors [N, C]; x' [N, C], which takes no gradient).
+    A source is the row itself, the row before it, or the source of the row before it.
+
+    Args:
+        x: Rows, [N, C].
+        weight: Weight of the LayerNorm, [C].
+        bias: Bias of the LayerNorm, [C].
+        lerps: Weights of j interpolations, [j, C].
+        source: The row from which each row takes its shift, int64 [N]; N + i stands for row i of `before`.
+        before: Normalised rows of an earlier batch, [M, C]; they take no gradient.
+
+    Returns:
+        The interpolations, j tensors [N, C], and x' [N, C], which takes no gradient.
     """
     normed = F.layer_norm(x, x.shape[-1:], weight, bias, EPS)
     shifted = (normed if before is None else torch.cat([normed, before.to(normed.dtype)]))[source]
@@ -29,7 +36,7 @@ def token_mix(
 
 
 def relu_square(x: Tensor) -> Tensor:
-    """max(0, x)^2, keeping nothing but x for the gradient."""
+    """max(0, x)^2; only x is kept for the gradient."""
     return _ReluSquare.apply(x)
 
 
@@ -46,7 +53,7 @@ class _ReluSquare(torch.autograd.Function):
 
 
 class WkvInputs(NamedTuple):
-    """log_decay, k_hat, v and b of the recurrence, [N, C] each, heads side by side."""
+    """The arguments log_decay, k_hat, v and b of the recurrence, [N, C] each, with the heads' channels in a row."""
 
     log_decay: Tensor
     k_hat: Tensor
@@ -64,11 +71,22 @@ def wkv_inputs(
     k_scale: Tensor,
     v_scale: Tensor,
 ) -> WkvInputs:
-    """Normalise keys and values by head, mix in the first layer's values, and squash decay, a and scales.
+    """Compute the arguments of the recurrence: normalised keys and values, mixed with v0, and activated decay and a.
 
-    k, v: [N, C], projections. v0: [N, C], the first layer's v. v_mix, a, d: [N, C], before their squashing; v_mix is
-    None in the first layer, where v0 is v. k_scale, v_scale: [N, H], before their sigmoid.
-    log_decay is float32 or wider. Source: spec 4.
+    Args:
+        k: Keys, [N, C].
+        v: Values, [N, C].
+        v0: v of the stream's first layer, [N, C].
+        v_mix: Share of v0 before its sigmoid, [N, C]; None in the first layer, where v0 is v.
+        a: In-context learning rate before its sigmoid, [N, C].
+        d: Decay before its activation, [N, C].
+        k_scale: Scale of the keys before its sigmoid, [N, H].
+        v_scale: Scale of the values before its sigmoid, [N, H].
+
+    Returns:
+        The arguments; log_decay is float32 or wider.
+
+    Source: Spec 4.
     """
     heads = k_scale.shape[1]
     if v_mix is not None:
@@ -91,10 +109,19 @@ def _unit_by_head(x: Tensor, heads: int) -> Tensor:
 def wkv_output(
     out: Tensor, r: Tensor, v: Tensor, b: Tensor, gate: Tensor, bonus: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """gate * (GroupNorm(out) + (sum over the head of r * bonus * b) * v), [N, C].
+    """The gated output gate * (GroupNorm(out) + (sum over the head of r * bonus * b) * v), [N, C].
 
-    out, r, v, b, gate: [N, C], heads side by side. bonus: [H, K]. weight, bias: [C], of the GroupNorm with a group a
-    head. Source: spec 4.
+    Args:
+        out: Output of the recurrence, [N, C].
+        r: Receptance, [N, C].
+        v: Values, [N, C].
+        b: b of the recurrence, [N, C].
+        gate: Gate, [N, C].
+        bonus: Bonus, [H, K].
+        weight: Weight of the GroupNorm, which has one group for each head, [C].
+        bias: Bias of the GroupNorm, [C].
+
+    Source: Spec 4.
     """
     heads = len(bonus)
     share = (r * bonus.flatten() * b).unflatten(1, (heads, -1)).sum(-1, keepdim=True)

@@ -1,6 +1,6 @@
-"""The WKV recurrence: its definition, one row at a time, and the op that picks the form for its device.
+"""The WKV recurrence: its definition, one row at a time, and the op that chooses the kernel for its inputs.
 
-The definition runs in any dtype, slowly: it is the yardstick of every other form.
+The definition is slow, runs in any dtype, and is the reference of every other form.
 """
 
 import torch
@@ -21,11 +21,24 @@ def wkv(
     groups: PackedGroups,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Time mixing of RWKV-7 over packed groups of rows, in which query rows read the state but do not change it.
+    """Run the recurrence of RWKV-7 over packed groups. Query rows read the state but do not change it.
 
-    r, log_decay, k_hat, v, b: [N, H, K], bfloat16, float32 or float64; log_decay = ln w, at most 0. initial_state:
-    [G, H, K (value), K (key)], float32 (or float64), zero if None. Returns (out [N, H, K] in the dtype of r,
-    final_state [G, H, K, K] in float32 or float64). Raises ValueError for other shapes. Source: spec 4, "WKV per head".
+    Args:
+        r: Receptance, [N, H, K], bfloat16, float32 or float64.
+        log_decay: Natural logarithm of the decay, at most 0, [N, H, K].
+        k_hat: Normalised keys, [N, H, K].
+        v: Values, [N, H, K].
+        b: Keys times the in-context learning rate, [N, H, K].
+        groups: The packed groups.
+        initial_state: States before the rows, [G, H, K (value), K (key)], float32 or float64; zero if None.
+
+    Returns:
+        The output [N, H, K] in the dtype of r, and the states after the rows [G, H, K, K] in float32 or float64.
+
+    Raises:
+        ValueError: The shapes do not fit.
+
+    Source: Spec 4, "WKV per head".
     """
     if r.dim() != 3:
         raise ValueError(f"r has shape {tuple(r.shape)}, expected [N, H, K]")
@@ -39,7 +52,7 @@ def wkv(
         expected = (groups.groups, heads, width, width)
         raise ValueError(f"initial_state has shape {tuple(initial_state.shape)}, expected {expected}")
     if kernels_for(r, k_hat, v, b, head_width=width) is Kernels.TRITON:
-        from rwkv.ops.triton.wkv import wkv_triton  # Triton is there with a GPU only
+        from rwkv.ops.triton.wkv import wkv_triton  # Triton exists only with a GPU
 
         return wkv_triton(r, log_decay, k_hat, v, b, groups.runs, initial_state)
     dtype = torch.promote_types(r.dtype, torch.float32)
@@ -52,10 +65,17 @@ def wkv(
 
 
 def wkv_read(state: Tensor, r: Tensor, log_decay: Tensor, k_hat: Tensor, v: Tensor, b: Tensor) -> Tensor:
-    """What a row reads from the state before it, were it to write (which a query row does not): S_t r_t [..., H, K].
+    """The output of a row, S_t r_t [..., H, K], as S_prev u + (b . r) v, which needs no new state.
 
-    state [..., H, K (value), K (key)]; the other arguments [..., H, K]. Written as S_prev u + (b . r) v: reading
-    needs no new state. Source: spec 4, "Reading without writing".
+    Args:
+        state: State before the row, [..., H, K (value), K (key)].
+        r: Receptance, [..., H, K]; the other arguments have this shape too.
+        log_decay: Natural logarithm of the decay.
+        k_hat: Normalised keys.
+        v: Values.
+        b: Keys times the in-context learning rate.
+
+    Source: Spec 4, "Reading without writing".
     """
     c = (b * r).sum(-1, keepdim=True)
     u = log_decay.exp() * r - k_hat * c
@@ -78,11 +98,22 @@ def wkv_reference(
     is_query: Tensor,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run packed groups of rows row by row.
+    """The definition of `wkv`: run packed groups row by row.
 
-    r, log_decay, k_hat, v, b: [N, H, K], all of one dtype. offsets: int64 [G + 1], group g is rows offsets[g] to
-    offsets[g + 1] - 1. is_query: bool [N]; such rows read but do not write. initial_state: [G, H, K, K], zero if None.
-    Returns (out [N, H, K], final_state [G, H, K (value), K (key)]). Source: spec 4.
+    Args:
+        r: As for `wkv`, [N, H, K]; all arguments have one dtype.
+        log_decay: As for `wkv`, [N, H, K].
+        k_hat: As for `wkv`, [N, H, K].
+        v: As for `wkv`, [N, H, K].
+        b: As for `wkv`, [N, H, K].
+        offsets: int64 [G + 1]; group g has the rows offsets[g] to offsets[g + 1] - 1.
+        is_query: Whether each row only reads the state, bool [N].
+        initial_state: States before the rows, [G, H, K (value), K (key)]; zero if None.
+
+    Returns:
+        The output [N, H, K] and the states after the rows [G, H, K, K].
+
+    Source: Spec 4.
     """
     _, heads, width = r.shape
     bounds = offsets.tolist()

@@ -1,9 +1,9 @@
-"""WKV over packed groups in matrix form: a few products a chunk, and one small product a step between chunks.
+"""WKV over packed groups in matrix form: a few products for each chunk, and a small one between chunks.
 
 With X = S^T, y_t = v_t - X_(t-1)^T k_hat_t and P the decay since the chunk's start, a chunk of T rows obeys
     X_(t-1) = diag(P_(t-1)) X_0 + sum over i < t of (b_i P_(t-1) / P_i) y_i^T,
 so y solves a unit lower triangular system, and the state after the chunk is an affine function of the one before it.
-Query rows take part with b = 0 and decay 1: they read, and nothing reads them.
+Query rows have b = 0 and decay 1, so they read the state without changing it.
 """
 
 from typing import Any
@@ -23,10 +23,10 @@ def wkv_chunked(
     groups: PackedGroups,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `wkv_reference`, with gradients to all inputs. Computes in float32, or float64 if given that.
+    """Compute `wkv_reference` in matrix form in float32 or float64, with gradients to all inputs.
 
-    r, log_decay, k_hat, v, b: [N, H, K]. initial_state: [G, H, K (value), K (key)], zero if None.
-    Returns (out [N, H, K], final_state [G, H, K, K]).
+    r, log_decay, k_hat, v and b are [N, H, K], initial_state is [G, H, K (value), K (key)] or None for zero; returns
+    out [N, H, K] and final_state [G, H, K, K].
     """
     plan = groups.chunks
     c = (b * r).sum(-1, keepdim=True)
@@ -62,7 +62,7 @@ def wkv_chunked(
 
 
 class _ChunkScan(torch.autograd.Function):
-    """states[chunk] = state before the chunk, where state after a chunk = transition @ state + addition."""
+    """The state before each chunk, where the state after a chunk is transition @ state + addition."""
 
     @staticmethod
     def forward(ctx: Any, transition: Tensor, addition: Tensor, first: Tensor, counts: tuple[int, ...]) -> Any:
@@ -74,9 +74,9 @@ class _ChunkScan(torch.autograd.Function):
         start = 0
         for count in counts:
             n = count * heads
-            here = slice(start, start + n)
-            states[here] = last[:n]
-            torch.baddbmm(addition[here], transition[here], states[here], out=last[:n])
+            chunk = slice(start, start + n)
+            states[chunk] = last[:n]
+            torch.baddbmm(addition[chunk], transition[chunk], states[chunk], out=last[:n])
             start += n
         ctx.save_for_backward(transition, states)
         ctx.counts, ctx.shape = counts, shape
@@ -92,9 +92,9 @@ class _ChunkScan(torch.autograd.Function):
         start = len(states)
         for count in reversed(ctx.counts):
             n = count * heads
-            here = slice(start - n, start)
-            grad_addition[here] = grad_last[:n]
-            torch.baddbmm(grad_states[here], transition[here].mT, grad_addition[here], out=grad_last[:n])
+            chunk = slice(start - n, start)
+            grad_addition[chunk] = grad_last[:n]
+            torch.baddbmm(grad_states[chunk], transition[chunk].mT, grad_addition[chunk], out=grad_last[:n])
             start -= n
         grad_transition = grad_addition @ states.mT
         shape = ctx.shape

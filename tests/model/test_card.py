@@ -1,4 +1,4 @@
-"""The weights of the package and what they say of themselves."""
+"""The weights of the package and their model card."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_the_package_brings_weights_with_a_card(capsys: pytest.CaptureFixture[str]) -> None:
-    """Small enough for a package, and never without its limits."""
+    """The file is small enough for a package, and its card states its limits."""
     assert SHIPPED.stat().st_size < 6_000_000
     read_weights(SHIPPED)
     card = read_card(SHIPPED)

@@ -1,4 +1,4 @@
-"""Files of weights: both forms there and back, everything that is none refused in words, nothing run, nothing lost."""
+"""Files of weights: both forms are read back exactly, and other contents are refused and never run."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def test_there_and_back(path: Path) -> None:
 
 
 def test_a_written_file_is_the_published_form(path: Path) -> None:
-    """Plain torch.load reads it; names, order and shapes are those of the vectors (tests/conformance)."""
+    """torch.load reads the file; names, order and shapes are those of the vectors (tests/conformance)."""
     write_weights(path, new_network(1).state_dict())
     assert_same(torch.load(path, weights_only=True), new_network(1).state_dict())
 
@@ -67,7 +67,7 @@ def test_safetensors(tmp_path: Path) -> None:
 
 
 def test_older_forms_are_read(path: Path) -> None:
-    """The file of torch before 1.6; weights in half precision, in another order, as nn.Parameter."""
+    """The format before torch 1.6; weights in half precision, in another order, or as nn.Parameter."""
     torch.save(WEIGHTS, path, _use_new_zipfile_serialization=False)
     assert_same(read_weights(path), WEIGHTS)
     halves = {name: torch.nn.Parameter(weight.bfloat16()) for name, weight in reversed(WEIGHTS.items())}
@@ -81,9 +81,9 @@ def test_transposed_views_are_laid_out_as_kernels_read_them(path: Path) -> None:
         {name: weight.T.contiguous().T if weight.ndim == 2 else weight for name, weight in WEIGHTS.items()}, path
     )
     assert not torch.load(path, weights_only=True)["w_linear.weight"].is_contiguous()
-    found = read_weights(path)
-    assert_same(found, WEIGHTS)
-    assert all(weight.is_contiguous() for weight in found.values())
+    read = read_weights(path)
+    assert_same(read, WEIGHTS)
+    assert all(weight.is_contiguous() for weight in read.values())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -185,7 +185,7 @@ def test_truncated_files_are_refused(path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("is_new", [True, False])
 def test_changed_bytes_end_in_our_errors_only(path: Path, is_new: bool) -> None:
-    """Wherever bytes changed: the file is read as something, or refused in words."""
+    """A file with changed bytes is either read or refused with a message."""
     torch.save({"a": torch.zeros(3, 4), "b": torch.ones(2)}, path, _use_new_zipfile_serialization=is_new)
     whole, rng = path.read_bytes(), random.Random(1)
     for _ in range(700):
@@ -204,13 +204,13 @@ def test_a_missing_file_is_an_error_that_says_what_to_do(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["folder.pth", "folder.safetensors"])
-def test_a_folder_is_no_file(tmp_path: Path, name: str) -> None:
+def test_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     refused(tmp_path / name, "not a file")
 
 
 class _Evil:
-    """What a hostile file holds: a call, here one that leaves a trace."""
+    """The content of a hostile file: a call that leaves a trace."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -281,9 +281,9 @@ def test_a_place_that_cannot_be_written_is_an_error_in_words(path: Path) -> None
 def test_optimiser_states_there_and_back(tmp_path: Path) -> None:
     state = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}, "param_groups": [{"params": [0]}]}
     write_optimizer(tmp_path / "b", state)
-    found = read_optimizer([tmp_path / "a", tmp_path / "b"])
-    assert torch.equal(found["state"][0]["exp_avg"], torch.ones(2))
-    assert found["param_groups"] == [{"params": [0]}]
+    read = read_optimizer([tmp_path / "a", tmp_path / "b"])
+    assert torch.equal(read["state"][0]["exp_avg"], torch.ones(2))
+    assert read["param_groups"] == [{"params": [0]}]
 
 
 def test_no_optimiser_state_names_both_paths(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_no_optimiser_state_names_both_paths(tmp_path: Path) -> None:
     ],
     ids=["weights", "list", "half", "groups", "no state", "numbers", "no params"],
 )
-def test_other_contents_are_no_optimiser_state(path: Path, content: object) -> None:
+def test_contents_other_than_an_optimisers_state_are_refused(path: Path, content: object) -> None:
     torch.save(content, path)
     with pytest.raises(CheckpointError, match="an optimiser's state"):
         read_optimizer([path])

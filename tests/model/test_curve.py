@@ -1,4 +1,4 @@
-"""The forgetting curve and the immediate prediction (spec 4), against the formulas typed anew in numpy's float64."""
+"""The forgetting curve and the immediate prediction (spec 4), against the formulas in NumPy's float64."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def expected_logits(w_logits: np.ndarray, ahead_logits: np.ndarray, elapsed_s: np.ndarray) -> tuple[np.ndarray, ...]:
-    """logit R(t) and logit R(t) + q(t)."""
+    """The expected logits, raw: logit R(t), and corrected: logit R(t) + q(t)."""
     t = np.maximum(elapsed_s, 1.0)[:, None]
     recall = 1e-5 + (1 - 2e-5) * (softmax(w_logits) * 0.9 ** (t / STABILITIES)).sum(-1)
     correction = [np.interp(at, POINTS, logits) for at, logits in zip(t[:, 0], ahead_logits, strict=True)]
@@ -35,7 +35,7 @@ def expected_logits(w_logits: np.ndarray, ahead_logits: np.ndarray, elapsed_s: n
 
 
 def random_rows(rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights from even to nearly one-hot, corrections, times from 0 s to 100 years, points among them."""
+    """Weights from even to nearly one-hot, corrections, and times from 0 s to 100 years including the points."""
     rng = np.random.default_rng(5)
     w_logits = rng.standard_normal((rows, 128)) * np.exp(rng.uniform(-2, 3, (rows, 1)))
     elapsed_s = np.exp(rng.uniform(-1, np.log(100 * YEAR_S), rows))
@@ -120,7 +120,7 @@ def test_recall_by_the_mixture_falls(seed: int) -> None:
 @pytest.mark.parametrize("curve", [0, 64, 127])
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
 def test_extremes_are_finite(curve: int, size: float) -> None:
-    """Recall stays between the floors, and gradients are numbers, whatever the weights and times."""
+    """Recall stays between the floors and gradients are finite for all weights and times."""
     w_logits = torch.zeros(CURVES)
     w_logits[curve] = size
     w_logits.requires_grad_()

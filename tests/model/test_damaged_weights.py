@@ -1,4 +1,4 @@
-"""Weights that are odd, damaged or hostile: loaded right, or refused in words."""
+"""Unusual, damaged and hostile files of weights are read correctly or refused with a message."""
 
 import io
 import os
@@ -86,18 +86,18 @@ def test_safetensors_of_another_kind_are_named(tmp_path: Path, dtype: torch.dtyp
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_other_floats_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.save({name: weight.to(dtype) for name, weight in WEIGHTS.items()}, tmp_path / "model.pth")
-    found = read_weights(tmp_path / "model.pth")
-    assert all(torch.equal(found[name], weight.to(dtype).float()) for name, weight in WEIGHTS.items())
+    read = read_weights(tmp_path / "model.pth")
+    assert all(torch.equal(read[name], weight.to(dtype).float()) for name, weight in WEIGHTS.items())
 
 
 def test_a_view_that_is_negated_when_read_is_negated(tmp_path: Path) -> None:
-    """torch.save keeps that as a mark, which kernels do not see."""
+    """torch.save stores the negation as a flag, which kernels ignore."""
     negated = torch.complex(torch.zeros_like(WEIGHTS[NAME]), -WEIGHTS[NAME]).conj().imag
     assert negated.is_neg()
     torch.save({**WEIGHTS, NAME: negated}, tmp_path / "model.pth")
-    found = read_weights(tmp_path / "model.pth")
-    assert equal(found)
-    assert not found[NAME].is_neg()
+    read = read_weights(tmp_path / "model.pth")
+    assert equal(read)
+    assert not read[NAME].is_neg()
 
 
 def flipped(data: bytes, place: int, bit: int = 3) -> bytes:
@@ -105,7 +105,7 @@ def flipped(data: bytes, place: int, bit: int = 3) -> bytes:
 
 
 def middle_of(weight: Tensor, data: bytes) -> int:
-    """Where the middle of a weight lies in a file."""
+    """The position of the middle of a weight in a file."""
     bits = weight.numpy().tobytes()
     return data.index(bits) + len(bits) // 2
 
@@ -138,7 +138,7 @@ def test_one_bit_of_an_optimiser_is_seen(tmp_path: Path) -> None:
 
 
 def test_files_without_checksums_are_read(tmp_path: Path) -> None:
-    """.safetensors of others; archives that torch was told to write without, in which all sums are 0."""
+    """.safetensors of other programs, and archives written without checksums, which are all 0."""
     safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors", {"format": "pt"})
     assert equal(read_weights(tmp_path / "model.safetensors"))
     torch.serialization.set_crc32_options(False)
@@ -150,7 +150,7 @@ def test_files_without_checksums_are_read(tmp_path: Path) -> None:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Flips, foreign bytes, zeroed, doubled and missing blocks, most of them where the structure is."""
+    """Flipped, foreign, zeroed, doubled and missing blocks, mostly in the structure of the file."""
     changed, size = bytearray(data), rng.choice([1, 4, 16, 512, 4096])
 
     def place() -> int:
@@ -211,7 +211,7 @@ def test_a_small_file_of_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytes
     assert "too large" in refusal(path)
 
 
-def test_pipes_and_devices_are_no_files(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         assert "not a file" in refusal(path)
@@ -234,7 +234,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_pickle_that_asks_for_much_gets_little(tmp_path: Path) -> None:
-    """A tensor of a petabyte: of one number in one file, without any in another."""
+    """A pickle of a petabyte-sized tensor, backed by one number or by none."""
     path = tmp_path / "model.pth"
     torch.save({**WEIGHTS, NAME: torch.zeros(1).expand(1 << 48)}, path)
     assert "1 of another shape" in refusal(path)

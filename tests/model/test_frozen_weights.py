@@ -1,4 +1,4 @@
-"""What is made of a network's weights: once while nothing happens to them, and never of weights that are gone."""
+"""The cache of what is computed from frozen weights."""
 
 import gc
 import weakref
@@ -53,7 +53,7 @@ def _moved(module: nn.Linear) -> None:
 
 
 def _assigned(module: nn.Linear) -> None:
-    """As to all weights: the first one speaks for them."""
+    """Assign all weights; the cache checks only the first."""
     module.weight = nn.Parameter(torch.full((2, 3), 5.0), requires_grad=False)
 
 

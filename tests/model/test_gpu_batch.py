@@ -1,4 +1,4 @@
-"""Batches for the kernels for GPUs say the same as the layouts that they are made from."""
+"""Batches for the GPU kernels hold the same data as the layouts from which they are made."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The encoder's kernel against the plain form in float64, for stored rows at the ends of their ranges, too."""
+"""The encoder's kernel against the plain form in float64, including stored rows at the ends of their ranges."""
 
 import pytest
 import torch
@@ -31,9 +31,9 @@ def encoder(spec: NetworkSpec) -> nn.Sequential:
 
 def assert_close(rows: int, sequences: int, spec: NetworkSpec, dtype: torch.dtype) -> None:
     stored = random_rows(2, rows, sequences)
-    inputs, there = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
+    inputs, on_gpu = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
     weights = encoder(spec).to(GPU, dtype)
-    ours, again = (encode_fused(weights, there) for _ in range(2))
+    ours, again = (encode_fused(weights, on_gpu) for _ in range(2))
     rough = weights(inputs.to(dtype))
     exact = weights.double()(inputs.double())
     assert ours.dtype == dtype
@@ -57,18 +57,18 @@ def test_other_sizes(channels: int, hidden: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_hidden_columns_may_lie_far_from_zero(dtype: torch.dtype) -> None:
-    """Their variance is no difference of large sums."""
+    """Their variance is not computed as a difference of large sums."""
     stored = random_rows(2, 200)
     weights = encoder(PUBLISHED)
     weights[0].bias += 300.0
-    inputs, there = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
+    inputs, on_gpu = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
     weights = weights.to(GPU, dtype)
-    ours = encode_fused(weights, there)
+    ours = encode_fused(weights, on_gpu)
     exact = weights.double()(inputs.double())
     # Beside 300, float32 rounds a deviation of about 1 at 2e-5; bfloat16 rounds the factors of products at 2e-3.
     assert distance(ours, exact) < (1e-4 if dtype == torch.float32 else 0.01)
 
 
 def test_no_rows() -> None:
-    there = map_tensors(lambda x: x.to(GPU), random_rows(2, 0))
-    assert encode_fused(encoder(PUBLISHED).to(GPU), there).shape == (0, PUBLISHED.channels)
+    on_gpu = map_tensors(lambda x: x.to(GPU), random_rows(2, 0))
+    assert encode_fused(encoder(PUBLISHED).to(GPU), on_gpu).shape == (0, PUBLISHED.channels)

@@ -1,4 +1,4 @@
-"""The heads by the kernels for GPUs against the plain form in float64, for any number of rows and any time."""
+"""The heads on a GPU against the plain form in float64, for any number of rows and any time."""
 
 import math
 from dataclasses import replace
@@ -31,19 +31,19 @@ RAISED = 1e-4 / 30
 
 
 def network(spec: NetworkSpec, dtype: torch.dtype, raised: float = 0.0) -> Network:
-    """Weights of a size at which recall spreads over most of 0 to 1. raised: so are the curves' hidden columns."""
+    """A network whose recall spreads over most of 0 to 1; `raised` shifts the curves' hidden columns."""
     weights = recipe_network(spec, 0.15).state_dict()
     weights["head_w.0.bias"] += raised
     return frozen_network(weights, dtype, spec).to(GPU)
 
 
-def plain(of: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor) -> tuple[Tensor, Tensor]:
-    recall = curve_logits(*of.read_curve(x[ahead_row]), elapsed_s).corrected.sigmoid()
-    return recall, of.read_ratings(x[imm_row])
+def plain(heads: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor) -> tuple[Tensor, Tensor]:
+    recall = curve_logits(*heads.read_curve(x[ahead_row]), elapsed_s).corrected.sigmoid()
+    return recall, heads.read_ratings(x[imm_row])
 
 
 def asked(n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows, some of them more than once, and whole seconds from 1 to 60 years."""
+    """Row indices, some repeated, and whole seconds from 1 to 60 years."""
     generator = torch.Generator().manual_seed(n)
     rows = [torch.randint(ROWS, (n,), generator=generator) for _ in range(2)]
     elapsed_s = torch.exp(math.log(YEARS_60) * torch.rand(n, generator=generator, dtype=torch.float64)).long()
@@ -60,10 +60,10 @@ def largest_difference(ours: Tensor, theirs: Tensor) -> float:
 
 @torch.no_grad()
 def assert_close(spec: NetworkSpec, dtype: torch.dtype, asked: tuple[Tensor, Tensor, Tensor]) -> None:
-    of, x = network(spec, dtype), last_rows(spec.channels, dtype)
-    ours, again = (ask_heads_fused(of, x, *asked) for _ in range(2))
-    rough = plain(of, x, *asked)
-    exact = plain(of.double(), x.double(), *asked)
+    tested, x = network(spec, dtype), last_rows(spec.channels, dtype)
+    ours, again = (ask_heads_fused(tested, x, *asked) for _ in range(2))
+    rough = plain(tested, x, *asked)
+    exact = plain(tested.double(), x.double(), *asked)
     for our, twice, near, expected in zip(ours, again, rough, exact, strict=True):
         assert our.dtype == torch.float32
         assert our.shape == expected.shape
@@ -87,10 +87,14 @@ def test_other_sizes(channels: int, heads: int, hidden: int, dtype: torch.dtype)
 @pytest.mark.parametrize("raised", [30, 300])
 @torch.no_grad()
 def test_hidden_columns_far_from_zero(raised: int) -> None:
-    """Their LayerNorm takes off what is many times their deviation, 1.7."""
-    of, x, wanted = network(PUBLISHED, torch.float32, raised), last_rows(PUBLISHED.channels, torch.float32), asked(ROWS)
-    ours, _ = ask_heads_fused(of, x, *wanted)
-    exact, _ = plain(of.double(), x.double(), *wanted)
+    """Their LayerNorm subtracts a mean that is many times their deviation, 1.7."""
+    tested, x, wanted = (
+        network(PUBLISHED, torch.float32, raised),
+        last_rows(PUBLISHED.channels, torch.float32),
+        asked(ROWS),
+    )
+    ours, _ = ask_heads_fused(tested, x, *wanted)
+    exact, _ = plain(tested.double(), x.double(), *wanted)
     assert largest_difference(ours, exact) < RAISED * raised
 
 
@@ -102,11 +106,11 @@ def test_times_on_the_points_below_the_first_and_beyond_the_last() -> None:
 
 
 @torch.no_grad()
-def test_what_is_no_number_stays_so() -> None:
-    of, x = network(PUBLISHED, torch.bfloat16), last_rows(PUBLISHED.channels, torch.bfloat16)
+def test_nan_stays_nan() -> None:
+    tested, x = network(PUBLISHED, torch.bfloat16), last_rows(PUBLISHED.channels, torch.bfloat16)
     x[3] = torch.nan
     rows = torch.arange(5, device=GPU)
-    p_ahead, p_logits = ask_heads_fused(of, x, rows, 100 * (rows + 1), rows)
+    p_ahead, p_logits = ask_heads_fused(tested, x, rows, 100 * (rows + 1), rows)
     assert p_ahead.isnan().tolist() == [row == 3 for row in range(5)]
     assert p_logits.isnan().tolist() == [[row == 3] * 4 for row in range(5)]
 

@@ -1,4 +1,4 @@
-"""Layers by the kernels for GPUs against the plain form in float64: values and all gradients, whatever the groups."""
+"""Layers on a GPU against the plain form in float64: values and all gradients, for groups of all shapes."""
 
 import pytest
 import torch
@@ -60,24 +60,24 @@ def stream(spec: NetworkSpec) -> Stream:
 
 
 def results(
-    of: Stream, x: Tensor, grad: Tensor, rows: StreamLayout, backend: Backend | None = None
+    tested: Stream, x: Tensor, grad: Tensor, rows: StreamLayout, backend: Backend | None = None
 ) -> dict[str, Tensor]:
     x = x.detach().clone().requires_grad_()
-    of.zero_grad(set_to_none=True)
-    out = of(x, rows, DropoutMasks(torch.tensor([7], device=x.device)), backend)
+    tested.zero_grad(set_to_none=True)
+    out = tested(x, rows, DropoutMasks(torch.tensor([7], device=x.device)), backend)
     out.backward(grad)
-    there = {name: p.grad for name, p in of.named_parameters() if p.grad is not None}
-    return {"out": out.detach(), "x": x.grad, **there}
+    gradients = {name: p.grad for name, p in tested.named_parameters() if p.grad is not None}
+    return {"out": out.detach(), "x": x.grad, **gradients}
 
 
 def distance(ours: Tensor, theirs: Tensor, unit: Tensor | None = None) -> float:
-    """Norm of the difference, in terms of the norm of `unit`, by default theirs."""
+    """The norm of the difference divided by the norm of `unit`, by default of the expected values."""
     unit = theirs if unit is None else unit
     return float((ours.double() - theirs.double()).norm() / unit.double().norm().clamp(min=1e-6))
 
 
 def assert_rounded(ours: dict[str, Tensor], rough: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
-    """Ours is as near to `exact` as bfloat16 lets the plain form, `rough`, be."""
+    """Our results are as near to `exact` as the plain form in bfloat16, `rough`."""
     for name, expected in exact.items():
         if name.endswith(CANCELLING):
             weight = exact[name.removesuffix("bias") + "weight"]
@@ -119,7 +119,7 @@ def test_other_sizes(channels: int, heads: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("slice_rows", [7, 50, 10**6])
 @torch.no_grad()
 def test_slices_on_a_gpu_are_the_whole_on_the_cpu(slice_rows: int) -> None:
-    """In float32; a cut through a group carries its state on."""
+    """In float32; a cut through a group carries over its state."""
     ids, is_query = random_history(1, 160, cards=9)
     layouts = layouts_of(ids, is_query)
     rows, network = random_rows(3, len(is_query)), recipe_network(PUBLISHED)

@@ -1,4 +1,4 @@
-"""A layer's weights in the form of the kernels for GPUs; what these make of them is in test_gpu_layer.py."""
+"""A layer's weights in the form of the GPU kernels; test_gpu_layer.py tests the kernels themselves."""
 
 import torch
 
@@ -24,8 +24,8 @@ def test_projections_are_the_maps_of_interpolations() -> None:
     maps = [mixer.W_r, mixer.W_k, mixer.W_v, mixer.d_lora_mlp.A, mixer.a_lora_simple.A, mixer.lora_A_g]
     scales = [mixer.k_scale_linear, mixer.v_scale_linear]
     for first, mixed_values in ((True, []), (False, [(mixer.v_lora_simple.A, 2)])):
-        pairs = [(of, number) for number, of in enumerate(maps)] + mixed_values
-        pairs += [(of, number) for number, of in enumerate(scales, 6)]
-        expected = torch.cat([(x + lerps[number] * (s - x)) @ of.weight.T for of, number in pairs], 1)
+        pairs = [(linear, number) for number, linear in enumerate(maps)] + mixed_values
+        pairs += [(linear, number) for number, linear in enumerate(scales, 6)]
+        expected = torch.cat([(x + lerps[number] * (s - x)) @ linear.weight.T for linear, number in pairs], 1)
         ours = torch.cat([x, s - x], 1) @ time_weights(mixer, first).projections.T
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)  # float32, added in another order

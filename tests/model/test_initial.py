@@ -1,4 +1,4 @@
-"""Initial weights (spec 4), against the formulas typed anew in numpy."""
+"""Initial weights (spec 4), against the formulas in NumPy."""
 
 import math
 
@@ -34,7 +34,7 @@ def of_layer(weights: dict[str, Tensor], number: int, layer: int) -> dict[str, T
 
 
 def depth(number: int, layer: int) -> tuple[float, float]:
-    """(q, p) of spec 4."""
+    """q and p of spec 4."""
     layers = PUBLISHED.streams[number].layers
     return layer / (layers - 1), 1 - layer / layers
 
@@ -44,7 +44,7 @@ def close(ours: Tensor, expected: np.ndarray) -> None:
 
 
 def assert_uniform(weight: Tensor, bound: float) -> None:
-    """Within the bound, filling it, evenly to both sides, and as wide as uniform values are."""
+    """The values fill the range evenly on both sides and have the deviation of uniform values."""
     values = weight.flatten()
     assert 0.99 * bound < float(values.abs().max()) <= bound
     # Of at least 500 values: four standard deviations of a mean and of a standard deviation.
@@ -54,7 +54,7 @@ def assert_uniform(weight: Tensor, bound: float) -> None:
 
 
 def assert_orthogonal(weight: Tensor) -> None:
-    """Columns at right angles, of length 0.1 sqrt(rows / columns): all our B have more rows than columns."""
+    """The columns are orthogonal with length 0.1 sqrt(rows / columns); every B has more rows than columns."""
     rows, columns = weight.shape
     assert rows > columns
     close(weight.T @ weight, 0.01 * rows / columns * np.eye(columns))

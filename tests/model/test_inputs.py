@@ -1,4 +1,4 @@
-"""Identity codes, phases and cycles (spec 3): the specification's check values, and tensors against plain numbers."""
+"""Identity codes, phases and cycles (spec 3): the specification's check values, and tensors against integers."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_codes_are_uniform() -> None:
 
 
 def test_blocks_of_codes_stand_in_order() -> None:
-    """Card 12, note 12, deck 8, preset 8 columns, each by its own number in the hash; the user has none."""
+    """Card 12, note 12, deck 8 and preset 8 columns, each with its number in the hash; the user has none."""
     prefix = draw_sequence(9, seed=7, draw=3).prefix
     entities = {stream: torch.tensor([number]) for number, stream in enumerate(STREAMS, start=40)}
     blocks = row_codes(torch.tensor([as_int64(prefix)]), entities)

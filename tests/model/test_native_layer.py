@@ -45,7 +45,7 @@ def test_layers_are_the_plain_form(name: str) -> None:
 
 @pytest.mark.parametrize("rows", [127, 128, 129, 256, 257])
 def test_rows_that_fill_blocks_and_do_not(rows: int) -> None:
-    """A block is 128 rows: the row that one is shifted to may lie in the block before, behind a run of queries."""
+    """A block has 128 rows; the source of a row may lie in the previous block, before a run of queries."""
     assert_close(["r" + "q" * (rows - 2) + "r"], SPEC)
 
 
@@ -56,22 +56,22 @@ def test_other_sizes(channels: int, heads: int) -> None:
 
 
 def test_rows_without_a_direction_are_as_in_the_plain_form() -> None:
-    """Rows that normalise to zero have keys and values of no length, which are divided by 1e-12 and not by zero."""
+    """Keys and values of length zero are divided by 1e-12, not by zero."""
     rows = layout(["rqr", "rrr", "rq"])
     x, grad = normal(3, 8, 128), normal(4, 8, 128)
     x[[0, 4, 7]] = torch.tensor([0.0, 0.5, -0.25])[:, None]
-    found = []
+    by_dtype = []
     for dtype in (torch.float32, torch.float64):
         weights = stream(NetworkSpec(streams=(StreamSpec("card_id", 1, 1.5, 0.05),)))
         torch.nn.init.zeros_(weights.layers[0].time_mixer.layer_norm.bias)
-        found.append(results(weights.to(dtype), x.to(dtype), grad.to(dtype), rows))
-    for name, expected in found[1].items():
-        assert found[0][name].isfinite().all(), name
-        assert distance(found[0][name], expected) < LIMIT, name
+        by_dtype.append(results(weights.to(dtype), x.to(dtype), grad.to(dtype), rows))
+    for name, expected in by_dtype[1].items():
+        assert by_dtype[0][name].isfinite().all(), name
+        assert distance(by_dtype[0][name], expected) < LIMIT, name
 
 
 def some_states(seed: int, groups: int) -> StreamState:
-    """Of groups every third of which has no review yet."""
+    """States of groups, every third of which has no review yet."""
     seen = torch.arange(groups) % 3 > 0
     return [
         LayerState(
@@ -101,11 +101,11 @@ def test_layers_go_on_from_states_as_the_plain_form_does(name: str) -> None:
     assert distance(numbers(after), numbers(expected_after)) < LIMIT
 
 
-def by_threads(of: Stream, threads: int) -> dict[str, Tensor]:
+def by_threads(weights: Stream, threads: int) -> dict[str, Tensor]:
     before, rows = torch.get_num_threads(), layout(GROUPS["mixed"])
     torch.set_num_threads(threads)
     try:
-        return results(of, normal(3, len(rows.order), 128), normal(4, len(rows.order), 128), rows)
+        return results(weights, normal(3, len(rows.order), 128), normal(4, len(rows.order), 128), rows)
     finally:
         torch.set_num_threads(before)
 

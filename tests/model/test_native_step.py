@@ -1,4 +1,4 @@
-"""A few rows by the native kernel are those of Network.step, whose weights and states they share."""
+"""A few rows by the native kernel equal `Network.step`, with the same weights and states."""
 
 from dataclasses import replace
 
@@ -65,9 +65,9 @@ def test_equals_step(name: str, rows: int, seen: list[bool]) -> None:
     inputs, writes = random_inputs(rows, rows), min(rows, 2)
     before = random_states(network, 7)
     # Whatever the memory holds, a state without review is empty.
-    known = [state if there else torch.zeros_like(state) for state, there in zip(before, seen, strict=True)]
+    known = [state if is_seen else torch.zeros_like(state) for state, is_seen in zip(before, seen, strict=True)]
     expected, states = by_step(network, inputs, known, seen)
-    given = [state if there else None for state, there in zip(before, seen, strict=True)]
+    given = [state if is_seen else None for state, is_seen in zip(before, seen, strict=True)]
     outputs, after = FewRows(network)(inputs, given, writes)
     assert relative_difference(outputs, expected) < TOLERANCE
     for ours, theirs in zip(after, states, strict=True):
@@ -104,7 +104,7 @@ def test_the_state_before_is_left_alone() -> None:
 
 
 def test_a_row_does_not_depend_on_those_beside_it() -> None:
-    """One pass serves the query row and the review row: each as if alone."""
+    """The query row and the review row run in one pass, each as if alone."""
     network = NETWORKS["native"]
     run, before, inputs = FewRows(network), random_states(network, 4), random_inputs(4, 2)
     both, after = run(inputs, before, 1)
@@ -117,7 +117,7 @@ def test_a_row_does_not_depend_on_those_beside_it() -> None:
 
 
 def test_states_are_joined_and_split() -> None:
-    """As the flat ones of all entities together; those of nobody are empty."""
+    """Joined states equal the flat ones of all entities; those of no entities are empty."""
     generator = torch.Generator().manual_seed(3)
     for stream in PUBLISHED.streams:
         own = [torch.randn(1, state_size(PUBLISHED, stream), generator=generator) for _ in range(3)]
@@ -148,7 +148,7 @@ def test_the_kernel_refuses_what_does_not_fit() -> None:
     cut = type(packed)(packed.weights[:-16], packed.sizes)
     more = type(packed)(torch.cat([packed.weights, packed.weights[:1]]), packed.sizes)
     for broken in (cut, more):
-        with pytest.raises(RuntimeError, match="packed weights"):
+        with pytest.raises(RuntimeError, match=r"weights are too (few|many) for these sizes"):
             network_step(broken, inputs, before, ALL, 1)
     with pytest.raises(RuntimeError, match="writes"):
         network_step(packed, inputs, before, ALL, 3)

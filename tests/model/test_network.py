@@ -1,4 +1,4 @@
-"""One network, two forms: over whole batches and row by row. Nothing leaks, and neither packing nor cuts matter."""
+"""The network over whole batches and row by row: equal results, no leaks, independent of packing and cuts."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -51,7 +51,7 @@ def exact_network() -> Network:
 
 
 def probabilities(outputs: Outputs) -> Tensor:
-    """All that is predicted of a row [N, 8]: ratings, RWKV-P, and RWKV after an hour, a week and a decade."""
+    """All predictions of a row [N, 8]: ratings, RWKV-P, and RWKV after an hour, a week and a decade."""
     rows = len(outputs.p_logits)
     curves = [
         curve_logits(outputs.w_logits, outputs.ahead_logits, torch.full((rows,), elapsed_s)).corrected.sigmoid()
@@ -64,7 +64,7 @@ def probabilities(outputs: Outputs) -> Tensor:
 
 @torch.no_grad()
 def predict(inputs: Tensor, entities: Entities, is_query: Tensor, net: Network | None = None) -> Tensor:
-    """By the small network in float64, where no rounding can be taken for an effect, or by `net`."""
+    """Predict by the small network in float64, where rounding hides no effect, or by `net`."""
     return probabilities((net or exact_network())(inputs, layouts_of(entities, is_query)))
 
 
@@ -103,22 +103,22 @@ def test_steps_of_many_rows_at_once_are_those_of_each_alone() -> None:
     _, states = network().step(random_inputs(5, 6), network().empty_states(6))
     together, _ = network().step(inputs, states)
     for row in range(6):
-        here = slice(row, row + 1)
-        alone, _ = network().step(inputs[here], [[layer[here] for layer in stream] for stream in states])
-        assert_near(probabilities(together)[here], probabilities(alone), PACKING)
+        row_slice = slice(row, row + 1)
+        alone, _ = network().step(inputs[row_slice], [[layer[row_slice] for layer in stream] for stream in states])
+        assert_near(probabilities(together)[row_slice], probabilities(alone), PACKING)
 
 
 # --- No leak from the future
 
 
 def changed_rows(later: Tensor, earlier: Tensor) -> Tensor:
-    """Which rows differ by more than rounding."""
+    """The rows that differ by more than rounding."""
     return ((later - earlier).abs() > EXACT).any(1)
 
 
 @pytest.mark.parametrize("cut", [1, 37, 99])
 def test_later_rows_do_not_reach_back(cut: int) -> None:
-    """Changed, dropped, turned into queries or given to other entities: rows before them stay as they were."""
+    """Changing, dropping or regrouping later rows, or making them queries, changes no earlier row."""
     entities, is_query = random_history(3, 100)
     inputs = random_inputs(3, 100)
     before, later = slice(0, cut), torch.arange(100) >= cut
@@ -163,7 +163,7 @@ def test_a_review_reaches_all_later_rows_of_its_user_and_a_query_none() -> None:
     ],
 )
 def test_users_in_one_batch_are_as_each_alone(net: Callable[[], Network], tolerance: float) -> None:
-    """In any order, of any length, and with rows of different users taking turns."""
+    """In any order and of any length, also with alternating rows."""
     tested, sizes = net(), (1, 40, 3, 90)
     users = [(random_inputs(seed, size), *random_history(seed, size)) for seed, size in enumerate(sizes)]
     alone = [predict(*user, tested) for user in users]
@@ -197,8 +197,10 @@ def test_a_user_with_queries_only_leaves_no_state_and_gets_predictions() -> None
     inputs, queries = random_inputs(1, 30), torch.ones_like(is_query)
     together = predict(inputs, entities, queries)
     assert torch.isfinite(together).all()
-    here = slice(17, 18)
-    assert_near(together[here], predict(inputs[here], rows_of(entities, here), queries[here]), EXACT)
+    row_slice = slice(17, 18)
+    assert_near(
+        together[row_slice], predict(inputs[row_slice], rows_of(entities, row_slice), queries[row_slice]), EXACT
+    )
 
 
 # --- Dropout
@@ -234,7 +236,7 @@ def test_dropout_keeps_the_mean() -> None:
 
 
 def states_of(layout: packing.StreamLayout, entity: Tensor, known: dict[int, StreamState], layers: int) -> StreamState:
-    """The known states of a layout's groups, empty where there is none."""
+    """The known states of a layout's groups; empty for unknown ones."""
     groups = entity[layout.order][layout.groups.offsets[:-1]].tolist()
     return join_states([known.get(e, empty_state(layers, 1, SMALL.channels, SMALL.heads)) for e in groups])
 
@@ -242,7 +244,7 @@ def states_of(layout: packing.StreamLayout, entity: Tensor, known: dict[int, Str
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 59))
 @torch.no_grad()
 def test_a_stream_resumed_over_a_cut_is_the_whole(seed: int, cut: int) -> None:
-    """Entities of both halves carry their states; those of one half start or end there."""
+    """Entities in both halves carry their states over; the others start or end there."""
     entities, is_query = random_history(seed, 60, cards=9)
     entity = entities["card_id"]
     stream = network().streams[0]
@@ -268,7 +270,7 @@ def test_a_stream_resumed_over_a_cut_is_the_whole(seed: int, cut: int) -> None:
 
 @torch.no_grad()
 def test_bfloat16_stays_near() -> None:
-    """Finite, in float32 from the heads on, and within what 8 bits allow."""
+    """The outputs are finite, float32 from the heads on, and within the rounding of 8 bits."""
     entities, is_query = random_history(8, 120)
     inputs, layouts = random_inputs(8, 120), layouts_of(entities, is_query)
     net = recipe_network(SMALL, 0.2)

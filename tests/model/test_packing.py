@@ -1,4 +1,4 @@
-"""How rows become groups of a stream: checked row by row against the words of spec 4."""
+"""Packing rows into the groups of a stream, checked row by row against spec 4."""
 
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=120)
 
 
 def pack(rows: list[tuple[int, bool]]) -> tuple[StreamLayout, Tensor, Tensor]:
-    """The layout of (entity, is_query) rows, and the two columns. Entity numbers are neither dense nor positive."""
+    """The layout of (entity, is_query) rows, and both columns. Entity numbers are neither dense nor positive."""
     entity = torch.tensor([7 * number - 10 for number, _ in rows], dtype=torch.int32)
     is_query = torch.tensor([query for _, query in rows], dtype=torch.bool)
     return pack_stream(entity, is_query), entity, is_query
@@ -25,7 +25,7 @@ def entities_of(layout: StreamLayout, entity: Tensor) -> list[int]:
 
 
 def earlier_reviews(entity: Tensor, is_query: Tensor, row: int) -> list[int]:
-    """Earlier review rows of the row's entity, in time order."""
+    """The earlier review rows of the row's entity, in time order."""
     return [i for i in range(row) if entity[i] == entity[row] and not is_query[i]]
 
 
@@ -68,7 +68,7 @@ def test_rows_are_shifted_to_the_latest_earlier_review(rows: list[tuple[int, boo
 def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
     rows: list[tuple[int, bool]], cut: float
 ) -> None:
-    """Cut anywhere, with entities that come only before or only after the cut. Each row's x is its number."""
+    """A cut at any row, with entities on one side only. Each row's x is its number."""
     _, entity, is_query = pack(rows)
     at = int(cut * len(rows))
     x = torch.arange(len(rows), dtype=torch.float32)[:, None]
@@ -114,12 +114,12 @@ def test_every_row_has_one_place_among_the_chunks(rows: list[tuple[int, bool]]) 
 
 
 def test_a_layout_moves_to_a_device_with_all_its_parts() -> None:
-    """The plans that were made move along; others are made where they are asked for."""
+    """Existing plans move along; others are made when first used."""
     meta = torch.device("meta")
-    here = pack([(1, False), (0, True), (1, True)])[0]
-    assert here.groups.chunks is not None
-    assert here.groups.runs is not None
-    layout = here.to(meta)
+    on_cpu = pack([(1, False), (0, True), (1, True)])[0]
+    assert on_cpu.groups.chunks is not None
+    assert on_cpu.groups.runs is not None
+    layout = on_cpu.to(meta)
     parts = (layout, layout.groups, layout.groups.chunks, layout.groups.runs)
     tensors = [x for part in parts for x in vars(part).values() if isinstance(x, Tensor)]
     assert len(tensors) == 6 + 2 + 4 + 8

@@ -1,4 +1,4 @@
-"""Recall without gradient, by the native kernel where it is built, is that of the curve's definition."""
+"""Recall without gradient, by the native kernel if it is built, equals the curve's definition."""
 
 import torch
 
@@ -40,7 +40,7 @@ def test_whole_seconds_are_taken() -> None:
 
 
 def test_many_times_at_once() -> None:
-    """Every row at every time: within the rounding of float32 sums of 128 terms in another order."""
+    """Every row at every time, within the rounding of float32 sums of 128 terms in another order."""
     rng = torch.Generator().manual_seed(5)
     outputs = 2 * torch.randn(7, 260, generator=rng)
     seconds = torch.cat([torch.tensor([-3.0, 0.0, 1.0]), torch.logspace(0, 10, 40)]).double()

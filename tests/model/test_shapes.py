@@ -1,4 +1,4 @@
-"""The network that weights are of: read from their shapes, stated beside them, and held against them."""
+"""The sizes of a network from the shapes of its weights and from metadata, and checks that weights fit."""
 
 import json
 from collections.abc import Callable
@@ -60,13 +60,13 @@ def test_a_network_is_loaded_in_its_size(tmp_path: Path, name: str, spec: Networ
 
 
 def stated(path: Path, change: Callable[[dict[str, int]], object]) -> None:
-    """Write small weights that state changed sizes."""
+    """Write small weights with changed sizes in the metadata."""
     weights = recipe_network(SMALL).state_dict()
     safetensors.torch.save_file(weights, path, {"rwkv.spec": json.dumps(change(dict(SMALL.sizes)))})
 
 
 def test_the_weights_are_held_against_the_stated_sizes(tmp_path: Path) -> None:
-    """As when a layer is missing, which the shapes alone cannot tell."""
+    """A missing layer cannot be detected from the shapes alone."""
     path = tmp_path / "model.safetensors"
     stated(path, lambda sizes: sizes)
     assert len(read_weights(path)) == len(Network(SMALL).state_dict())
@@ -106,6 +106,6 @@ def test_written_files_state_their_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1 << 40, 1 << 20])
 def test_a_shape_of_much_costs_nothing(size: int) -> None:
-    """Such a tensor of a file may be a view of a single number."""
+    """Such a tensor may be a view of a single number."""
     weights = recipe_network(SMALL).state_dict() | {"prehead_norm.weight": torch.zeros(1).expand(size)}
     assert differences(weights, spec_of(weights)) != []

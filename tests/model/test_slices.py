@@ -1,4 +1,4 @@
-"""Slices of any length give what `Network.forward` gives: only the group that a cut goes through has a past."""
+"""Slices of any length give the result of `Network.forward`; only the group that a cut divides has a past."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ TOLERANCE = 1e-6
 
 
 def several_users(rows: Sequence[int], cards: int) -> tuple[list[StreamLayout], Tensor]:
-    """Layouts and is_query [N] of users side by side in one batch, who share no entity."""
+    """Layouts and is_query [N] of several users in one batch, who share no entity."""
     histories = [random_history(seed, count, cards) for seed, count in enumerate(rows)]
     entities = {
         stream: torch.cat([ids[stream] + 100 * n for n, (ids, _) in enumerate(histories)]) for stream in STREAMS
@@ -43,7 +43,7 @@ def in_slices(network: Network, inputs: Tensor, layouts: Sequence[StreamLayout],
 
 @torch.no_grad()
 def largest_difference(network: Network, layouts: list[StreamLayout], slice_rows: int) -> float:
-    """Between slices of a length and the whole at once, in probability."""
+    """The largest difference in probability between slices of a length and the whole batch."""
     inputs = random_inputs(3, len(layouts[0].order))
     x = in_slices(network, inputs, layouts, slice_rows)
     whole = probabilities(network(inputs, layouts))
@@ -64,7 +64,7 @@ def test_the_published_network_too(slice_rows: int) -> None:
 
 
 def test_every_kind_of_cut_is_among_them() -> None:
-    """At slices of 7: within a group or between two, after and before query rows, before the group's first review."""
+    """Slices of 7 cut within and between groups, around query rows, and before a group's first review."""
     layouts, is_query = several_users([60, 1, 71], cards=9)
     kinds = set()
     for layout in layouts:
@@ -82,7 +82,7 @@ def test_every_kind_of_cut_is_among_them() -> None:
 
 
 def test_a_cut_is_felt_where_nothing_is_carried() -> None:
-    """The comparison would see a lost state: rows after the first cut differ when they are run on their own."""
+    """The comparison would detect a lost state: rows after the first cut differ when run alone."""
     layouts, is_query = several_users([60], cards=9)
     inputs = random_inputs(3, 60)
     network = small_network()

@@ -1,4 +1,4 @@
-"""For tests of the kernels on a GPU: skipped only where there is none."""
+"""The mark of tests that need a GPU."""
 
 import pytest
 import torch

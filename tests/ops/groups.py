@@ -1,4 +1,4 @@
-"""Packed groups for tests of the op: described by the kinds of their rows, with seeded values."""
+"""Packed groups for tests of WKV, described by the kinds of their rows, with seeded values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Rows = str
 
 @dataclass(frozen=True)
 class Problem:
-    """The arguments of the op: inputs by name (initial_state may be missing), and the groups they are packed in."""
+    """The arguments of the op: inputs by name (initial_state may be missing) and packed groups."""
 
     inputs: dict[str, Tensor]
     offsets: Tensor
@@ -49,11 +49,11 @@ def problem(groups: Sequence[Rows], seed: int = 0, with_state: bool = True, deca
     rows = sum(map(len, groups))
     shape = (rows, HEADS, WIDTH)
 
-    def normal(*of: int) -> Tensor:
-        return torch.randn(*of, generator=rng, dtype=torch.float64)
+    def normal(*sizes: int) -> Tensor:
+        return torch.randn(*sizes, generator=rng, dtype=torch.float64)
 
-    def uniform(*of: int) -> Tensor:
-        return torch.rand(*of, generator=rng, dtype=torch.float64)
+    def uniform(*sizes: int) -> Tensor:
+        return torch.rand(*sizes, generator=rng, dtype=torch.float64)
 
     def short() -> Tensor:
         return torch.nn.functional.normalize(normal(*shape), dim=-1) * uniform(rows, HEADS, 1)
@@ -83,17 +83,17 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 def reference(p: Problem) -> tuple[Tensor, Tensor]:
-    """By definition."""
+    """The results of the definition."""
     return wkv_reference(**p.inputs, offsets=p.offsets, is_query=p.is_query)
 
 
 def chunked(p: Problem, chunk_length: int = 16) -> tuple[Tensor, Tensor]:
-    """In matrix form."""
+    """The results of the matrix form."""
     return wkv_chunked(**p.inputs, groups=p.packed(chunk_length))
 
 
 def native(p: Problem) -> tuple[Tensor, Tensor]:
-    """By the native kernel, which has float32 only."""
+    """The results of the native kernel, which supports only float32."""
     return wkv_native(**p.inputs, groups=p.packed())
 
 
@@ -107,10 +107,10 @@ def results(op: Callable[[Problem], tuple[Tensor, Tensor]], p: Problem) -> dict[
         score = score + (x * torch.randn(x.shape, generator=rng, dtype=torch.float64).to(x)).sum()
     if score.requires_grad:
         score.backward()
-    found = {"out": out.detach(), "final_state": final_state.detach()}
+    values = {"out": out.detach(), "final_state": final_state.detach()}
     for name, leaf in leaves.items():
-        found[f"gradient of {name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-    return found
+        values[f"gradient of {name}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return values
 
 
 def assert_close(ours: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:

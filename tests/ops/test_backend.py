@@ -1,4 +1,4 @@
-"""Where Triton's kernels can be compiled."""
+"""The conditions under which Triton's kernels can be compiled."""
 
 import shutil
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As on a machine with Triton."""
+    """A machine with Triton."""
     monkeypatch.setattr(backend, "has_triton", lambda: True)
     backend._chosen.cache_clear()
     yield
@@ -77,7 +77,7 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_size_that_the_kernels_for_gpus_lack_runs_in_the_plain_form_with_a_notice(
     dtype: torch.dtype, channels: int, head_width: int, expected: Kernels, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Float64 is no size, and the definition itself: nothing is said of it."""
+    """float64, which no kernel supports, gives no notice."""
     for _ in range(2):
         assert choose_backend(GPU, dtype, channels, head_width) == Backend(GPU, expected)
     notices = [record.getMessage() for record in caplog.records]

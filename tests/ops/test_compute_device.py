@@ -1,4 +1,4 @@
-"""The one line that says why a command is slower than it could be."""
+"""The warning that says why a command is slower than possible."""
 
 import logging
 
@@ -8,7 +8,10 @@ import torch
 from rwkv.ops import backend
 from rwkv.ops.backend import compute_dtype, open_compute_device
 
-LACKING = {"cpu": "the native CPU kernels were not built", "cuda": "there is no Triton"}
+LACKING = {
+    "cpu": "the native CPU kernels are not built",
+    "cuda": "Triton, a C compiler or Python's headers are missing",
+}
 
 
 @pytest.mark.parametrize("name", LACKING)
@@ -21,9 +24,9 @@ def test_missing_kernels_are_named_once(
     monkeypatch.setattr("rwkv.ops.backend.has_triton", lambda: is_there)
     with caplog.at_level(logging.INFO, "rwkv"):
         assert open_compute_device(name, threads=0) == torch.device(name)
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == (0 if is_there else 1)
-    assert all(LACKING[name] in line and "install" in line for line in said)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (0 if is_there else 1)
+    assert all(LACKING[name] in line and "install" in line for line in messages)
 
 
 @pytest.mark.parametrize(
@@ -40,12 +43,12 @@ def test_a_cpu_computes_in_float32(dtype: str, device: str, expected: torch.dtyp
 
 
 @pytest.mark.parametrize(("dtype", "lines"), [("bfloat16", 1), ("float32", 0)])
-def test_another_format_than_the_configured_one_is_told(
+def test_another_dtype_than_the_configured_one_is_reported(
     dtype: str, lines: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(backend, "is_built", lambda: True)
     with caplog.at_level(logging.INFO, "rwkv"):
         open_compute_device("cpu", 0, dtype)
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == lines
-    assert all("bfloat16" in line and "computes in float32" in line for line in said)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == lines
+    assert all("bfloat16" in line and "computes in float32" in line for line in messages)

@@ -1,4 +1,4 @@
-"""Dropout by a hash: the native kernel against its definition, and what masks have in common."""
+"""Dropout by a hash: the native kernel against its definition, and properties of the masks."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_dropout_drops_the_gradient_where_it_drops_the_value() -> None:
 
 
 def test_dropout_masks_of_other_seeds_and_sites_have_nothing_in_common() -> None:
-    """Each pair of masks agrees as often as independent ones: 0.5, whose deviation is 0.0014 for 131,072 entries."""
+    """Two masks agree in a share of 0.5; its deviation is 0.0014 for 131,072 entries."""
     x = torch.ones(1024, 128)
     masks = [hash_dropout(x, 0.5, torch.tensor([seed]), site) > 0 for seed in (1, 2, 3) for site in (1, 2, 3)]
     for index, one in enumerate(masks):

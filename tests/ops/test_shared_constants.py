@@ -1,4 +1,4 @@
-"""Constants that are written down more than once: in Python, in the C++ kernels and in Triton's."""
+"""Constants that appear in several languages: Python, C++ and Triton."""
 
 import inspect
 import math
@@ -34,7 +34,7 @@ SHARED = {
 
 
 def cpp_constants() -> list[tuple[str, str]]:
-    """(name, value) of every constant with a plain number for a value, as often as it is defined."""
+    """The name and value of every numeric constant, once for each definition."""
     found = []
     for path in sorted([*CSRC.glob("*.h"), *CSRC.glob("*.cpp")]):
         for definition in re.findall(r"constexpr (?:float|int|int64_t) (k[^;{]*);", path.read_text()):

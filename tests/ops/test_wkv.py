@@ -1,4 +1,4 @@
-"""The op in matrix form against its definition: every result and every gradient, in groups of all shapes."""
+"""WKV in matrix form against its definition: every result and every gradient, for groups of all shapes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -104,7 +104,7 @@ def test_no_decay() -> None:
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    """The reference's gradients are autograd's; the matrix form's scan has its own."""
+    """The reference uses autograd; the matrix form's scan has its own backward pass."""
     p = problem(["rqrr", "", "qrq"], seed=3)
     inputs = [x.clone().requires_grad_() for x in p.inputs.values()]
 
@@ -115,7 +115,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def rows_of(p: Problem, start: int, stop: int, state: Tensor | None) -> Problem:
-    """Part of a problem of one group."""
+    """A part of a problem with one group."""
     inputs = {name: x[start:stop] for name, x in p.inputs.items() if name != "initial_state"}
     if state is not None:
         inputs["initial_state"] = state
@@ -135,7 +135,7 @@ def test_a_state_carried_over_a_cut_leaves_no_trace(p: Problem, cut: float) -> N
 
 @pytest.mark.parametrize("op", [reference, chunked])
 def test_queries_leave_no_trace(op: Callable[[Problem], tuple[Tensor, Tensor]]) -> None:
-    """Whatever a query row holds, other rows and the final state are the same to the last bit."""
+    """The contents of a query row change no other row and no final state."""
     p = problem(["rqrqq", "qr", "rrqr"])
     loud = Problem(
         {
@@ -163,7 +163,7 @@ def call(p: Problem, **replaced: Tensor) -> tuple[Tensor, Tensor]:
     [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
 )
 def test_dtypes(dtype: torch.dtype, of_state: torch.dtype) -> None:
-    """Outputs come in the dtype of the inputs, states in at least float32, and bfloat16 costs one rounding only."""
+    """Outputs have the dtype of the inputs, states at least float32, and bfloat16 costs one rounding."""
     p = problem(["rrq", "q"]).to(dtype)
     state = p.inputs["initial_state"].to(torch.float32)
     out, final_state = call(p, initial_state=state)
@@ -179,7 +179,7 @@ def test_dtypes(dtype: torch.dtype, of_state: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "said"),
+    ("name", "shape", "message"),
     [
         ("log_decay", (3, 2, WIDTH), "log_decay"),
         ("k_hat", (4, 1, WIDTH), "k_hat"),
@@ -189,10 +189,10 @@ def test_dtypes(dtype: torch.dtype, of_state: torch.dtype) -> None:
         ("initial_state", (2, 2, WIDTH, WIDTH + 1), "initial_state"),
     ],
 )
-def test_other_shapes_are_refused(name: str, shape: tuple[int, ...], said: str) -> None:
+def test_other_shapes_are_refused(name: str, shape: tuple[int, ...], message: str) -> None:
     p = problem(["rqr", "r"])
     call(p)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         call(p, **{name: torch.zeros(shape, dtype=torch.float64)})
 
 

@@ -12,7 +12,7 @@ from tests.helpers import make_table, random_revlog
 
 
 def some_batch(seed: int = 1, users: int = 3, reviews: int = 30) -> Batch:
-    """Whole histories side by side, a third of the reviews being keys of the benchmark."""
+    """A batch of whole histories; a third of the reviews are keys of the benchmark."""
     tables = [make_table(random_revlog(seed + user, reviews, cards=8), user=user) for user in range(users)]
     segments = [whole_history(table, table.review_th % 3 == 0) for table in tables]
     return collate(segments, [draw_sequence(segment.user, seed) for segment in segments])

@@ -1,4 +1,4 @@
-"""Adapting weights: what is learnt from, what is not, and that nothing worse is called better."""
+"""Adapting weights: which reviews and weights take part, and that only improvements count as better."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ def history(seed: int = 1, reviews: int = REVIEWS) -> RevlogTable:
 
 
 def with_ratings(table: RevlogTable, first: int, rating: int) -> RevlogTable:
-    """The same with one rating from a review on."""
+    """A copy with one rating from a review on."""
     changed = table.rating.copy()
     changed[first:] = rating
     return replace(table, rating=changed)
@@ -51,7 +51,7 @@ def assert_same(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
 
 @pytest.fixture
 def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Network]:
-    """Gets what was learnt, before it is judged; so many rounds are taken whether they gain something or not."""
+    """Collects the adapted networks before they are judged; the number of rounds does not depend on gains."""
     monkeypatch.setattr(adaptation, "_best_rounds", lambda *given: {"RWKV": 2, "RWKV-P": 3})
     found: list[Network] = []
 
@@ -102,7 +102,7 @@ def test_what_comes_before_is_learnt_from(network: Network, learnt: list[Network
 
 
 def test_the_search_for_where_to_stop_learns_nothing_from_there_on(network: Network) -> None:
-    """Labels are taken away by the review that they name, on whichever row they stand."""
+    """Labels are removed by the review that they name, on any row."""
     table = history()
     cuts = cuts_of(table)
     assert cuts is not None
@@ -183,7 +183,7 @@ def test_the_mean_over_people_decides(network: Network, monkeypatch: pytest.Monk
 
 
 def test_a_model_that_gets_worse_is_refused(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is kept aside came otherwise than what was learnt from."""
+    """The kept part has the opposite outcomes of the learnt part."""
     table = history()
     cuts = cuts_of(table)
     assert cuts is not None

@@ -30,19 +30,19 @@ ROUGH_LOSS, ROUGH_NORM, COSINE, SHARE, MORE = 2e-3, 0.02, 0.99, 1.5, 0.02
 
 
 class Found(NamedTuple):
-    """norm: of all gradients before clipping; gradients: after it."""
+    """The norm of all gradients before clipping, and the gradients after it."""
 
     loss: float
     norm: float
     gradients: dict[str, Tensor]
 
     def together(self, part: str = "") -> Tensor:
-        """The gradients of a part of the network, of all of it by default, as one vector."""
+        """The gradients of a part of the network, by default all of it, as one vector."""
         return torch.cat([x.flatten() for name, x in self.gradients.items() if name.startswith(part)])
 
 
 def found(network: Network, batch: Batch, dtype: torch.dtype) -> Found:
-    """On the network's device, given back on the CPU."""
+    """The gradients, computed on the network's device and copied to the CPU."""
     device = network.device
     masks = DropoutMasks(torch.tensor([7], device=device))
     report = read_report(clipped_gradients(network, batch.to(device), dtype, "all", masks))
@@ -84,7 +84,7 @@ def test_bfloat16(batch: Batch, exact: Found, device: torch.device) -> None:
 
 @needs_gpu
 def test_bfloat16_part_by_part(batch: Batch, exact: Found) -> None:
-    """On a GPU only: the CPU has no kernels for bfloat16 whose errors could be told from the plain form's."""
+    """On a GPU only, since the CPU has no bfloat16 kernels."""
     ours = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
     with plain_ops():
         rough = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
@@ -94,7 +94,7 @@ def test_bfloat16_part_by_part(batch: Batch, exact: Found) -> None:
         assert distance(ours.together(part), exact.together(part)) < limit, part
 
 
-def parts(of: Found) -> list[str]:
-    """The streams, and the modules before and after them."""
-    depth = {name: 2 if name.startswith("rwkv_modules") else 1 for name in of.gradients}
-    return sorted({".".join(name.split(".")[: depth[name]]) + "." for name in of.gradients})
+def parts(result: Found) -> list[str]:
+    """The prefixes of the streams and of the modules before and after them."""
+    depth = {name: 2 if name.startswith("rwkv_modules") else 1 for name in result.gradients}
+    return sorted({".".join(name.split(".")[: depth[name]]) + "." for name in result.gradients})

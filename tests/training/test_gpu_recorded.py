@@ -1,4 +1,4 @@
-"""One recorded step serves all batches of its size, whatever their groups: losses and gradients of plain steps."""
+"""One recorded step serves all batches of its size: losses and gradients equal those of plain steps."""
 
 from dataclasses import replace
 from typing import Any
@@ -69,8 +69,8 @@ def gradients(network: Network) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
-def together(of: dict[str, Tensor]) -> Tensor:
-    return torch.cat([x.flatten() for x in of.values()])
+def together(gradients: dict[str, Tensor]) -> Tensor:
+    return torch.cat([x.flatten() for x in gradients.values()])
 
 
 @needs_gpu

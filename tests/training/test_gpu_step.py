@@ -1,4 +1,4 @@
-"""Steps on a GPU: the CPU's in float32, recorded ones those that are not, and many of them in bfloat16 without harm."""
+"""Steps on a GPU: float32 steps equal the CPU's, recorded steps equal others, and bfloat16 trains."""
 
 import math
 
@@ -48,7 +48,7 @@ def run(device: torch.device, count: int, rate: float = 1e-3) -> tuple[Network, 
 
 
 def test_padding_changes_nothing() -> None:
-    """On any device: the added rows are in no loss, and no gradient comes from them."""
+    """On any device, the added rows take part in no loss and no gradient."""
     results = []
     for padded in (False, True):
         network = new_network(3)
@@ -113,12 +113,12 @@ def test_many_bfloat16_steps_follow_those_in_float32() -> None:
         optimizer = make_optimizer(dict(network.named_parameters()))
         steps = RecordedSteps(network, optimizer, dtype, "all")
         kept = [pad_batch(batch, LARGE_ROWS).pin_memory() for batch in large_batches(40)]
-        found = []
+        step_losses = []
         for n, batch in enumerate(staged((kept[n % len(kept)] for n in range(2000)), GPU)):
             set_learning_rate(optimizer, 7e-4 * min(1.0, (n + 1) / 200))
-            found.append(steps.launch(batch, n)().loss)
-        assert None not in found
-        losses[dtype] = torch.tensor(found)
+            step_losses.append(steps.launch(batch, n)().loss)
+        assert None not in step_losses
+        losses[dtype] = torch.tensor(step_losses)
     # The mean over each 200 steps; bfloat16 loses a few hundredths on labels that are learnt by heart.
     rough, exact = (losses[dtype].view(10, 200).mean(1) for dtype in (torch.bfloat16, torch.float32))
     assert float((rough - exact).abs().max()) < 0.08

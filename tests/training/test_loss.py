@@ -1,4 +1,4 @@
-"""The loss (spec 5): terms typed anew row by row, masks, weights, empty masks and extremes."""
+"""The loss (spec 5): terms computed row by row, masks, weights, empty masks and extreme values."""
 
 import math
 from itertools import pairwise
@@ -21,14 +21,14 @@ Rows = tuple[Outputs, BatchLabels, Tensor]
 
 
 def rows(count: int = 40, seed: int = 0) -> Rows:
-    """Outputs, labels and is_query of all kinds of rows, in float64."""
+    """Outputs, labels and is_query of all kinds of rows, float64."""
     rng = torch.Generator().manual_seed(seed)
 
     def normal(width: int) -> Tensor:
         return torch.randn(count, width, generator=rng, dtype=torch.float64).requires_grad_()
 
-    def share(of: float) -> Tensor:
-        return torch.rand(count, generator=rng) < of
+    def share(value: float) -> Tensor:
+        return torch.rand(count, generator=rng) < value
 
     is_query = share(0.4)
     has_label = is_query | share(0.7)
@@ -43,11 +43,11 @@ def rows(count: int = 40, seed: int = 0) -> Rows:
     return Outputs(normal(128), normal(128), normal(4)), labels, is_query
 
 
-def select(part: Rows, of: Tensor) -> Rows:
-    """The rows of a mask or of an index."""
+def select(part: Rows, index: Tensor) -> Rows:
+    """The rows of a mask or an index."""
     outputs, labels, is_query = part
-    chosen = BatchLabels(**{name: column[of] for name, column in vars(labels).items()})
-    return Outputs(*(column.detach()[of].requires_grad_() for column in outputs)), chosen, is_query[of]
+    chosen = BatchLabels(**{name: column[index] for name, column in vars(labels).items()})
+    return Outputs(*(column.detach()[index].requires_grad_() for column in outputs)), chosen, is_query[index]
 
 
 def bce(logit: float, y: float) -> float:
@@ -56,10 +56,10 @@ def bce(logit: float, y: float) -> float:
 
 
 def row_terms(outputs: Outputs, labels: BatchLabels, row: int) -> dict[str, float]:
-    """Every term of one row, whether or not its mask holds it."""
-    here = slice(row, row + 1)
+    """All terms of one row, whether or not its mask selects it."""
+    row_slice = slice(row, row + 1)
     w_logits, ahead_logits = outputs.w_logits.detach(), outputs.ahead_logits.detach()
-    curve = curve_logits(w_logits[here], ahead_logits[here], labels.elapsed_s[here])
+    curve = curve_logits(w_logits[row_slice], ahead_logits[row_slice], labels.elapsed_s[row_slice])
     y, rating = float(labels.y[row]), int(labels.rating[row])
     weights = w_logits[row].softmax(-1).tolist()
     ahead = ahead_logits[row].tolist()
@@ -186,7 +186,7 @@ def test_no_equalize_rows() -> None:
 
 @pytest.mark.parametrize("size", [0.0, 100.0, 1e4])
 def test_loss_and_gradients_are_finite_at_extreme_outputs(size: float) -> None:
-    """In float32: all-zero corrections (a root at 0), one-hot weights, certain ratings that turn out wrong."""
+    """In float32: zero corrections (a root at 0), one-hot weights, certain ratings that are wrong."""
     _, labels, is_query = rows()
     labels = BatchLabels(**{**vars(labels), "y": labels.y.float()})
     one_hot = torch.nn.functional.one_hot(torch.arange(40), 128) * size

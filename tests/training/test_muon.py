@@ -1,4 +1,4 @@
-"""Muon: against torch's own, the singular values of its updates, what it leaves alone, and that it learns."""
+"""Muon: against torch's Muon, the singular values of its updates, skipped weights, and that it learns."""
 
 from collections.abc import Callable
 
@@ -36,14 +36,14 @@ def random_matrices(seed: int, shapes: list[tuple[int, ...]]) -> list[Tensor]:
 def test_singular_values_come_near_1_and_vectors_stay(seed: int, shape: tuple[int, ...], scale: float) -> None:
     (x,) = random_matrices(seed, [shape])
     left, values, right = torch.linalg.svd(x.double(), full_matrices=False)
-    found = left.mT @ orthogonalised(scale * x).double() @ right.mT
-    sizes = torch.diagonal(found, dim1=-2, dim2=-1)
+    diagonalised = left.mT @ orthogonalised(scale * x).double() @ right.mT
+    sizes = torch.diagonal(diagonalised, dim1=-2, dim2=-1)
     # Smaller ones have not come so far.
     large = values > 0.05 * values.amax(-1, keepdim=True)
     assert (sizes[large] > LEAST).all()
     assert (sizes < MOST).all()
     # Single precision, through 15 products that double it or less.
-    assert (found - torch.diag_embed(sizes)).abs().max() < 1e-3
+    assert (diagonalised - torch.diag_embed(sizes)).abs().max() < 1e-3
 
 
 def test_of_no_momentum_comes_no_update() -> None:
@@ -111,7 +111,7 @@ def test_a_matrix_without_a_gradient_stays() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.0])
 def test_a_step_that_found_inf_changes_nothing(value: float) -> None:
-    """In the form in which steps are recorded, which also runs on a CPU."""
+    """In the form of recorded steps, which also runs on a CPU."""
     weights = [weight for part in parameters() for weight in part]
     optimizer = make(weights[: len(SHAPES)], weights[len(SHAPES) :], torch.tensor(RATE))
     optimizer.found_inf = torch.zeros(())
@@ -132,7 +132,7 @@ def test_a_step_that_found_inf_changes_nothing(value: float) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_step_reads_no_tensor_on_the_host(device: str) -> None:
-    """Of Muon's own part. Tensors without values cannot be read: whatever waits for a GPU raises."""
+    """Muon's own part runs on meta tensors, which raise an error when they are read."""
     fake = FakeTensorMode()
     with fake:
         weights = [torch.zeros(shape, device=device, requires_grad=True) for shape in SHAPES]

@@ -1,4 +1,4 @@
-"""Groups, learning rates, and the taking over of a saved optimiser's averages."""
+"""Parameter groups, learning rates, and loading a saved optimiser's averages."""
 
 import copy
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_the_configuration_takes_every_name() -> None:
 
 
 def test_adamw_is_torchs_over_the_published_groups(tmp_path: Path) -> None:
-    """The same weights and the same file of its state, byte for byte."""
+    """The weights and the bytes of the saved state are equal."""
     ours, theirs = small_network(), small_network()
     optimizer = optimizer_of(ours)
     members: dict[str, list[Tensor]] = {group: [] for group in GROUPS}
@@ -148,7 +148,7 @@ def test_averages_are_taken_over_and_nothing_else(name: str) -> None:
 
 
 def test_the_published_form_has_groups_without_names_and_its_own_numbers() -> None:
-    """Parameters are numbered as the file numbers them."""
+    """Parameters are numbered as in the file."""
     state = copy.deepcopy(trained().state_dict())
     for group in state["param_groups"]:
         del group["name"]
@@ -179,7 +179,7 @@ def _other_shape(state: dict[str, Any]) -> None:
 
 
 def _other_moments(state: dict[str, Any]) -> None:
-    """Of the right shapes, under another name."""
+    """State tensors of the right shapes under other names."""
     for index, moments in state["state"].items():
         state["state"][index] = {f"{key}_of_another": value for key, value in moments.items()}
 
@@ -202,7 +202,7 @@ def test_other_states_are_refused_and_change_nothing(change: Callable[[dict[str,
 @pytest.mark.parametrize(("saved", "ours"), [("adamw", "muon"), ("muon", "adamw")])
 @pytest.mark.parametrize("steps", [0, 1])
 def test_the_state_of_another_optimiser_is_refused(saved: str, ours: str, steps: int) -> None:
-    """Also one from before the first step, which holds no averages."""
+    """Also a state from before the first step, which holds no averages."""
     fresh = optimizer_of(small_network(), name=ours)
     with pytest.raises(CheckpointError) as caught:
         load_moments(fresh, saved_state(trained(steps, saved)), "a file")

@@ -1,4 +1,4 @@
-"""The files of a run: what a stopped run goes on from, and when it may not."""
+"""The files of a run: from what a stopped run continues, and when it must not."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_checkpoint_there_and_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_of_a_gpu", [False, True])
 def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path: Path, is_of_a_gpu: bool) -> None:
-    """It makes its optimiser and schedulers as here, whatever rate was in force when ours was saved, and where."""
+    """It makes its optimiser and schedulers in this way, whatever rate was saved."""
     network, optimizer = trained_network()
     set_peak_rate(optimizer, 7e-4)
     for group in optimizer.param_groups if is_of_a_gpu else ():
@@ -90,14 +90,15 @@ def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path
         theirs.step()
         scheduler.step()
     assert rates == pytest.approx([learning_rate("WS", n, 7e-4, 10, 14) for n in range(1, 15)])
-    assert [(of["fused"], of["capturable"], type(of["lr"])) for of in state["param_groups"]] == [
-        (None, False, float)
-    ] * 5
+    assert [
+        (saved_group["fused"], saved_group["capturable"], type(saved_group["lr"]))
+        for saved_group in state["param_groups"]
+    ] == [(None, False, float)] * 5
 
 
 @pytest.mark.parametrize("kind", ["weights", "optimizer"])
 def test_a_run_does_not_go_on_from_a_damaged_checkpoint(tmp_path: Path, kind: str) -> None:
-    """One bit of the largest tensor: torch reads such a file without a word."""
+    """One bit of the largest tensor is flipped, which torch does not detect."""
     files = files_of(tmp_path)
     files.save(3, *trained_network())
     path: Path = getattr(files, kind)(3)

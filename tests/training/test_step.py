@@ -1,4 +1,4 @@
-"""One optimiser step: it learns, reaches every weight, clips, and leaves all as it was where one is not finite."""
+"""One training step: it learns, reaches every weight, clips, and changes nothing if the loss is not finite."""
 
 import math
 import warnings
@@ -59,7 +59,7 @@ def test_bfloat16_computes_almost_the_same_loss() -> None:
 
 @FLOATS
 def test_gradients_reach_every_parameter_that_is_used(dtype: torch.dtype) -> None:
-    """All but the mix with the first layer's values, in each stream's first layer, which has nothing to mix with."""
+    """All but the maps of v_mix in each stream's first layer, which does not use them."""
     network = small_network()
     batch_loss(network, some_batch(), dtype, "all", dropout_masks()).total.backward()
     without = {name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()}
@@ -70,7 +70,7 @@ def test_gradients_reach_every_parameter_that_is_used(dtype: torch.dtype) -> Non
 
 
 def test_a_step_is_adamw_on_clipped_gradients() -> None:
-    """Typed anew: the first step of AdamW moves every weight by the rate along the sign, after the decay."""
+    """AdamW's first step moves every weight by the rate along the gradient's sign, after the decay."""
     network, batch, rate = small_network(), some_batch(), 1e-3
     optimizer, before = optimizer_of(network, rate), weights_of(network)
     report = train_step(network, optimizer, batch, torch.float32, "all", dropout_masks())
@@ -96,14 +96,14 @@ def test_gradients_are_those_of_backward_each_in_a_place_of_its_own(dtype: torch
     loss.backward()
     norm = clip_grad_norm_(theirs.parameters(), CLIP_NORM)
     assert (report.loss, report.norm) == (loss.item(), norm.item())
-    found, expected = (
-        {name: weight.grad for name, weight in of.named_parameters() if weight.grad is not None}
-        for of in (ours, theirs)
+    gradients, expected = (
+        {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+        for network in (ours, theirs)
     )
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items())
-    assert all(gradient.is_contiguous() for gradient in found.values())
-    places = sorted((gradient.data_ptr(), gradient.data_ptr() + gradient.nbytes) for gradient in found.values())
+    assert gradients.keys() == expected.keys()
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in gradients.items())
+    assert all(gradient.is_contiguous() for gradient in gradients.values())
+    places = sorted((gradient.data_ptr(), gradient.data_ptr() + gradient.nbytes) for gradient in gradients.values())
     assert all(stop <= following for (_, stop), (following, _) in pairwise(places))
 
 
@@ -143,7 +143,7 @@ def _moments(optimizer: Optimizer) -> list[Tensor]:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
-    """The loss itself is finite: one parameter's gradient is spoilt on its way."""
+    """The loss is finite; one parameter's gradient is corrupted by a hook."""
     network, batch = small_network(), some_batch()
     before = weights_of(network)
     network.prehead_norm.weight.register_hook(lambda gradient: torch.full_like(gradient, value))

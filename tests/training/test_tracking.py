@@ -1,4 +1,4 @@
-"""The log of a run, also after a kill, and Weights & Biases by a module that stands in for it."""
+"""The log of a run, also after a kill, and Weights & Biases through a stand-in module."""
 
 import json
 import math
@@ -80,7 +80,7 @@ class _Error(Exception):
 
 
 class FakeWandb:
-    """What is called on the module wandb; anything else, such as a prompt, is missing."""
+    """The functions of the module wandb that are called; others, such as a prompt, are missing."""
 
     Error = _Error
 
@@ -102,7 +102,7 @@ class FakeWandb:
 
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeWandb:
-    """The stand-in, on a machine where nobody has logged in."""
+    """The stand-in, on a machine without a login."""
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Validation: means over the equalize rows of all batches, however they are cut."""
+"""Validation: means over the keys' rows of all batches, independent of how they are cut."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def with_keys(batch: Batch, is_equalize: torch.Tensor) -> Batch:
 
 
 def reported(network: Network, batch: Batch) -> dict[str, float]:
-    """Straight through the network, without slices."""
+    """The means by one pass through the network, without slices."""
     with torch.no_grad():
         outputs = network(batch.inputs(), batch.layouts)
     loss = compute_loss(outputs, batch.labels, batch.is_query)
@@ -42,7 +42,7 @@ def test_means_of_one_batch() -> None:
 
 
 def test_batches_weigh_by_their_equalize_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three users in one batch, or one by one with different numbers of keys; and heads run over slices of rows."""
+    """Three users in one batch or one by one, with different numbers of keys and slices of rows."""
     network = small_network()
     alone = [some_batch(seed, users=1, reviews=reviews) for seed, reviews in ((1, 60), (2, 12), (3, 30))]
     alone[1] = with_keys(alone[1], torch.zeros(len(alone[1]), dtype=torch.bool))

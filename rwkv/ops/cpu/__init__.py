@@ -1,1 +1,1 @@
-"""The native CPU kernels (csrc/) and their bindings."""
+"""The native CPU kernels (csrc/) and their Python bindings."""

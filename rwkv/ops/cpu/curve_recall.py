@@ -6,8 +6,13 @@ from rwkv.ops.cpu.native import native
 
 
 def curve_recall(curves: Tensor, elapsed_s: Tensor, stabilities: Tensor, points: Tensor, floor: float) -> Tensor:
-    """Probability of recall, float32 [N], where `kernels_for(curves)` is NATIVE.
+    """The probability of recall, float32 [N]; `kernels_for(curves)` must be NATIVE.
 
-    curves: [N, 256 or more], w_logits and ahead_logits side by side. elapsed_s, stabilities, points: float64.
+    Args:
+        curves: Joined outputs of the heads, float32 [N, outputs].
+        elapsed_s: Seconds after each row, float64 [N].
+        stabilities: Stabilities of the curves in seconds, float64.
+        points: Correction points in seconds, float64.
+        floor: Distance of probabilities from 0 and 1.
     """
     return native().curve_recall(curves, elapsed_s, stabilities, points, floor)

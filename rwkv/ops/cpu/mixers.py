@@ -1,6 +1,6 @@
-"""Whole mixers by the native CPU kernels: blocks of rows that stay in cache, and little kept for the gradient.
+"""Whole mixers by the native CPU kernels, in blocks of rows that fit into the cache and with little kept for gradients.
 
-What they compute is defined by rwkv/model/time_mixer.py and channel_mixer.py in plain ops, which run everywhere else.
+They are defined by rwkv/model/time_mixer.py and channel_mixer.py in plain ops.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,20 @@ def time_mix(
     before: Tensor | None = None,
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The time mixer's output [N, C], the stream's v0 [N, C], normalised x [N, C], and the final states [G, H, K, K].
+    """Run a time mixer on a NATIVE backend.
 
-    x: [N, C], float32 on the CPU, on a NATIVE backend. v0: None in the stream's first layer. weights: in the order of
-    rwkv/ops/cpu/csrc/time_mix.h. source, before: see `token_mix`. state: of the groups before these rows, zero if None.
-    The last two results take no gradient, and nothing does where rows continue an earlier batch.
+    Args:
+        x: Rows in places of the stream, float32 [N, C] on the CPU.
+        v0: v of the stream's first layer, [N, C]; None in that layer.
+        weights: The weights in the order of rwkv/ops/cpu/csrc/time_mix.h.
+        groups: The packed groups.
+        source: The row from which each row takes its shift, see `token_mix`.
+        before: Normalised rows of an earlier batch, see `token_mix`.
+        state: States before the rows, [G, H, K, K]; zero if None.
+
+    Returns:
+        The output [N, C], v0 [N, C], the normalised x [N, C], and the states after the rows [G, H, K, K]. The last two
+        take no gradient, and rows that continue an earlier batch take none at all.
     """
     y, normed, final, *own_v0 = _TimeMix.apply(x, v0, groups, source, before, state, *weights)
     return y, own_v0[0] if v0 is None else v0, normed, final
@@ -53,13 +62,13 @@ class _TimeMix(torch.autograd.Function):
         rows = (source.contiguous(), earlier, groups.offsets, groups.is_query)
         keep = any(ctx.needs_input_grad)
         y, normed, last, *kept = native().time_mix_forward(x, v0, weights, *rows, first, keep)
-        final, of_first_layer = last.mT, () if v0 is not None else (kept[_V],)
+        final, first_v0 = last.mT, () if v0 is not None else (kept[_V],)
         ctx.mark_non_differentiable(normed, final)
         if keep:
             ctx.save_for_backward(x, v0, *rows, *kept, *weights)
             ctx.kept, ctx.goes_on = len(kept), before is not None or state is not None
             ctx.set_materialize_grads(False)
-        return y, normed, final, *of_first_layer
+        return y, normed, final, *first_v0
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -67,25 +76,32 @@ class _TimeMix(torch.autograd.Function):
             raise RuntimeError("rows that continue an earlier batch take no gradient")
         x, v0, source, earlier, offsets, is_query, *others = ctx.saved_tensors
         kept, weights = others[: ctx.kept], others[ctx.kept :]
-        of_y = torch.zeros_like(x) if gradients[0] is None else gradients[0].contiguous()
-        of_v = None if len(gradients) < 4 or gradients[3] is None else gradients[3].contiguous()
-        of_x, of_v0, *of_weights = native().time_mix_backward(
-            x, v0, weights, source, earlier, offsets, is_query, kept, of_y, of_v
+        grad_y = torch.zeros_like(x) if gradients[0] is None else gradients[0].contiguous()
+        grad_v = None if len(gradients) < 4 or gradients[3] is None else gradients[3].contiguous()
+        grad_x, grad_v0, *grad_weights = native().time_mix_backward(
+            x, v0, weights, source, earlier, offsets, is_query, kept, grad_y, grad_v
         )
-        return (of_x, None if v0 is None else of_v0, None, None, None, None, *of_weights)
+        return (grad_x, None if v0 is None else grad_v0, None, None, None, None, *grad_weights)
 
 
-# The place of v among what is kept: in the first layer it is the stream's v0.
+# Index of v among the kept tensors; in the first layer it is the stream's v0.
 _V = 2
 
 
 def channel_mix(
     x: Tensor, weights: Sequence[Tensor], source: Tensor, before: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The channel mixer's output [N, C] and normalised x [N, C], which takes no gradient.
+    """Run a channel mixer on a NATIVE backend.
 
-    x: [N, C], float32 on the CPU, on a NATIVE backend. weights: weight and bias of the LayerNorm, lerp [C], W_k, W_v.
-    source, before: see `token_mix`; nothing takes a gradient where rows continue an earlier batch.
+    Args:
+        x: Rows in places of the stream, float32 [N, C] on the CPU.
+        weights: Weight and bias of the LayerNorm, lerp [C], W_k and W_v.
+        source: The row from which each row takes its shift, see `token_mix`.
+        before: Normalised rows of an earlier batch, see `token_mix`.
+
+    Returns:
+        The output [N, C] and the normalised x [N, C], which takes no gradient. Rows that continue an earlier batch take
+        none at all.
     """
     y, normed = _ChannelMix.apply(x, source, before, *weights)
     return y, normed
@@ -108,5 +124,7 @@ class _ChannelMix(torch.autograd.Function):
         if ctx.goes_on:
             raise RuntimeError("rows that continue an earlier batch take no gradient")
         x, source, h, statistics, *weights = ctx.saved_tensors
-        of_x, *of_weights = native().channel_mix_backward(x, weights, source, h, statistics, gradients[0].contiguous())
-        return (of_x, None, None, *of_weights)
+        grad_x, *grad_weights = native().channel_mix_backward(
+            x, weights, source, h, statistics, gradients[0].contiguous()
+        )
+        return (grad_x, None, None, *grad_weights)

@@ -1,4 +1,4 @@
-"""The door to the native CPU kernels (rwkv/ops/cpu/csrc): the only file that touches torch.ops."""
+"""Access to the native CPU kernels (rwkv/ops/cpu/csrc); no other file uses torch.ops."""
 
 import importlib
 from functools import cache
@@ -23,14 +23,14 @@ _OPS = (
 
 @cache
 def is_built() -> bool:
-    """Whether the extension was built and loads; without it everything runs in its PyTorch form."""
+    """Whether the extension is built and loads; without it everything runs in PyTorch."""
     try:
         importlib.import_module("rwkv._native")
     except ImportError:
         return False
     if not all(hasattr(native(), name) for name in _OPS):
-        again = "pip install --no-build-isolation -e ."
-        log.warning("the native kernels are older than the code, so that PyTorch runs instead; build them: %s", again)
+        command = "pip install --no-build-isolation -e ."
+        log.warning("the native kernels are older than the code, so PyTorch runs instead; rebuild them: %s", command)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""The whole network for a few rows with one past, by the native kernel: weights packed once, states flat.
+"""The whole network for a few rows with one past, by the native kernel, with flat weights and states.
 
 The definition is `rwkv.model.network.Network.step`.
 """
@@ -18,14 +18,19 @@ PANEL, NARROW_PANEL = 32, 16
 
 @dataclass(frozen=True)
 class FlatNetwork:
-    """The weights in the order in which rwkv/ops/cpu/csrc/step.cpp reads them, float32 [P], and the sizes it needs."""
+    """The weights of a network in the form of rwkv/ops/cpu/csrc/step.cpp.
+
+    Attributes:
+        weights: All weights in the order in which they are read, float32 [weights].
+        sizes: The sizes of the network.
+    """
 
     weights: Tensor
     sizes: tuple[int, ...]
 
 
 def flat_linear(weight: Tensor, bias: Tensor | None) -> list[Tensor]:
-    """weight [out, in] as panels of [in, PANEL], the last perhaps [in, NARROW_PANEL]; then the bias. Each flat."""
+    """Cut a map [out, in] into flat panels [in, PANEL], the last perhaps [in, NARROW_PANEL], followed by the bias."""
     outputs, inputs = weight.shape
     padding = -outputs % NARROW_PANEL
     panels = F.pad(weight, (0, 0, 0, padding)).split(PANEL)
@@ -36,17 +41,24 @@ def flat_linear(weight: Tensor, bias: Tensor | None) -> list[Tensor]:
 def network_step(
     network: FlatNetwork, inputs: Tensor, before: Sequence[Tensor], seen: Sequence[bool], writes: int
 ) -> tuple[Tensor, list[Tensor]]:
-    """Rows that share one past, float32 on the CPU.
+    """Run rows that share one past, independently of one another, in float32 on the CPU.
 
-    inputs: [N, 92]. before: by stream the state [1, S] of the rows' entity, and seen: whether it had a review row.
-    writes: how many of the last rows leave a state behind; they do not see one another.
-    Returns (w_logits, ahead_logits and p_logits side by side [N, 260], by stream the states after those rows
-    [writes, S]). A state is flat, by layer: time_shift [C], channel_shift [C], wkv [H, K (key), K (value)].
+    A flat state has for each layer time_shift [C], channel_shift [C] and wkv [H, K (key), K (value)].
+
+    Args:
+        network: The flat weights.
+        inputs: The network's inputs, [N, E].
+        before: Flat state [1, state] of the rows' entity in each stream.
+        seen: Whether each of these entities has a review row.
+        writes: Number of last rows whose new states are returned.
+
+    Returns:
+        The joined outputs of the heads [N, outputs], and for each stream the states [writes, state] after these rows.
     """
-    outputs, *after = native().network_step(network.weights, network.sizes, inputs, before, seen, writes)
-    return outputs, after
+    outputs, *new_states = native().network_step(network.weights, network.sizes, inputs, before, seen, writes)
+    return outputs, new_states
 
 
 def flat_weights(parts: Sequence[Tensor]) -> Tensor:
-    """The parts one after another, float32 [P]."""
+    """Join tensors into one flat float32 tensor [weights]."""
     return torch.cat([part.detach().reshape(-1).to(torch.float32) for part in parts])

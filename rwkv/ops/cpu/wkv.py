@@ -18,10 +18,10 @@ def wkv_native(
     groups: PackedGroups,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `wkv_reference`, where `kernels_for` says NATIVE.
+    """Compute `wkv_reference` by the native kernel; `kernels_for` must be NATIVE.
 
-    r, log_decay, k_hat, v, b: [N, H, K]. initial_state: [G, H, K (value), K (key)], zero if None.
-    Returns (out [N, H, K], final_state [G, H, K, K]).
+    r, log_decay, k_hat, v and b are [N, H, K], initial_state is [G, H, K (value), K (key)] or None for zero; returns
+    out [N, H, K] and final_state [G, H, K, K].
     """
     first = None if initial_state is None else initial_state.mT
     out, last = _Recurrence.apply(r, log_decay, k_hat, v, b, first, groups.offsets, groups.is_query)

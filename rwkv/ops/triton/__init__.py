@@ -1,1 +1,1 @@
-"""Triton kernels for GPUs. What needs no Triton to be imported: arguments, run_plan, tuning."""
+"""Triton kernels for GPUs. The modules arguments, run_plan and tuning can be imported without Triton."""

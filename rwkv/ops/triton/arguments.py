@@ -1,4 +1,4 @@
-"""Weights and rows as the kernels for GPUs take them. Names only: see where each is used."""
+"""The arguments of the GPU kernels: named tuples of weights and rows."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,11 +9,10 @@ from rwkv.ops.triton.run_plan import RunPlan
 
 
 class UpWeights(NamedTuple):
-    """What follows the hidden columns of a time mixer's projections, see time_inputs.py.
+    """The maps from the hidden columns of a time mixer's projections, see time_inputs.py.
 
-    d, a, gate, v_mix: [C, rank], v_mix None in a stream's first layer. Their biases, but for the gate's: [C]; those of
-    k_scale and v_scale: [H]. whole: all four maps as blocks of one, [4 C or 3 C, ranks], zero elsewhere, a copy to
-    which no gradient goes.
+    The maps d, a, gate and v_mix are [C, rank], their biases [C], and the biases of k_scale and v_scale [H]. v_mix is
+    None in a stream's first layer. `whole` has all maps as diagonal blocks, [4 C or 3 C, ranks], without gradient.
     """
 
     d: Tensor
@@ -29,12 +28,12 @@ class UpWeights(NamedTuple):
 
     @property
     def ranks(self) -> tuple[int, int, int, int]:
-        """Of d, a, gate and v_mix."""
+        """The ranks of d, a, gate and v_mix."""
         return self.d.shape[1], self.a.shape[1], self.gate.shape[1], 0 if self.v_mix is None else self.v_mix.shape[1]
 
 
 class OutputWeights(NamedTuple):
-    """bonus: [H, K]; weight, bias: [C], of the GroupNorm with a group a head. See wkv_output_backward.py."""
+    """The bonus [H, K], and weight and bias [C] of the GroupNorm with one group for each head."""
 
     bonus: Tensor
     weight: Tensor
@@ -42,7 +41,10 @@ class OutputWeights(NamedTuple):
 
 
 class TimeWeights(NamedTuple):
-    """norm_weight, norm_bias: [C]. projections: [D, 2 C], [W | W lerp] of r, k, v and hidden. W_o: [C, C]."""
+    """The weights of a time mixer: norm_weight and norm_bias [C], projections [D, 2 C] and W_o [C, C].
+
+    `projections` is [W | W lerp] of r, k, v and hidden, see time_inputs.py.
+    """
 
     norm_weight: Tensor
     norm_bias: Tensor
@@ -53,7 +55,7 @@ class TimeWeights(NamedTuple):
 
     @property
     def flat(self) -> tuple[Tensor | None, ...]:
-        """All of them in a row."""
+        """All weights as one tuple."""
         return self.norm_weight, self.norm_bias, self.projections, *self.up, *self.output, self.W_o
 
     @classmethod
@@ -65,7 +67,7 @@ class TimeWeights(NamedTuple):
 
 
 class ChannelWeights(NamedTuple):
-    """norm_weight, norm_bias, lerp: [C]. W_k: [inner, C]. W_v: [C, inner]. See channel_mix.py."""
+    """The weights of a channel mixer: norm_weight, norm_bias and lerp [C], W_k [inner, C] and W_v [C, inner]."""
 
     norm_weight: Tensor
     norm_bias: Tensor
@@ -75,9 +77,9 @@ class ChannelWeights(NamedTuple):
 
 
 class EncoderWeights(NamedTuple):
-    """W_in: [hidden, inputs]. b_in, norm_weight, norm_bias: [hidden]. W_out: [C, hidden]. b_out: [C]. eps: of the norm.
+    """The weights of the encoder, and `eps` of its norm.
 
-    See encode.py.
+    W_in is [hidden, E], b_in, norm_weight and norm_bias [hidden], W_out [C, hidden] and b_out [C].
     """
 
     W_in: Tensor
@@ -90,8 +92,7 @@ class EncoderWeights(NamedTuple):
 
 
 class InputColumns(NamedTuple):
-    """What the encoded columns mean, int32: the stream's number and the component of each identity code, and the
-    periods of the calendar in days."""
+    """The encoded columns, int32: stream number and component of each column of codes, and the periods in days."""
 
     stream: Tensor
     component: Tensor
@@ -99,9 +100,9 @@ class InputColumns(NamedTuple):
 
 
 class HiddenHead(NamedTuple):
-    """A head with a hidden layer: W [hidden, C] and bias [hidden], then the final map.
+    """A head with a hidden layer: W [hidden, C] and bias [hidden], then a final map.
 
-    final: [terms, outputs, hidden], whose sum over terms it is; final_bias: float32 [outputs].
+    The final map is the sum over terms of `final` [terms, outputs, hidden]; final_bias is float32 [outputs].
     """
 
     W: Tensor
@@ -111,9 +112,10 @@ class HiddenHead(NamedTuple):
 
 
 class MixtureHead(NamedTuple):
-    """The head of the curves' weights: the same with a LayerNorm behind the hidden layer, whose weight is in `final`.
+    """The head of the curves' weights: a HiddenHead with a LayerNorm after the hidden layer.
 
-    final_sums: float32 [curves], of `final` over its columns, by which a row's mean counts.
+    The norm's weight is contained in `final`. final_sums, float32 [curves], has the sums of `final` over its columns,
+    which are multiplied by a row's mean.
     """
 
     W: Tensor
@@ -124,7 +126,7 @@ class MixtureHead(NamedTuple):
 
 
 class HeadWeights(NamedTuple):
-    """All heads, see heads.py. norm_weight, norm_bias: [C], of the LayerNorm before them."""
+    """The weights of all heads, and norm_weight and norm_bias [C] of the LayerNorm before them."""
 
     norm_weight: Tensor
     norm_bias: Tensor
@@ -133,8 +135,14 @@ class HeadWeights(NamedTuple):
     ratings: HiddenHead
 
 
-class Rows(NamedTuple):
-    """How the rows lie: source (int64 or int32) and before [M, C], as in `token_mix`; the plan of the recurrence."""
+class RowLayout(NamedTuple):
+    """How rows follow one another.
+
+    Attributes:
+        source: The row from which each row takes its shift, int64 or int32 [N], as in `token_mix`.
+        before: Normalised rows of an earlier batch, [M, C], as in `token_mix`.
+        plan: The run plan of the recurrence.
+    """
 
     source: Tensor
     before: Tensor | None
@@ -143,10 +151,17 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredRows:
-    """N rows of S sequences, as in a Batch (rwkv/batches/collate.py), without what only labels need.
+    """N rows of S sequences, as in a Batch (rwkv/batches/collate.py) but without labels.
 
-    features float32 [N, F]. entities int32 [E, N]: of the streams that have identity codes, by their number in the
-    hash. sequence int32 [N]. prefix int64 [S]. phases int64 [S, P]: each below its period. day, first_day int32 [N].
+    Attributes:
+        features: Stored features, float32 [N, F].
+        entities: Entities of the streams with identity codes, in the order of their numbers in the hash, int32
+            [codes, N].
+        sequence: The sequence of each row, int32 [N].
+        prefix: Hash prefix of each sequence's random encodings, int64 [S].
+        phases: Phases of each sequence's cycles in days, below their periods, int64 [S, periods].
+        day: Days from the first day of the sequence, int32 [N].
+        first_day: The day of the card's first row in the sequence, int32 [N].
     """
 
     features: Tensor

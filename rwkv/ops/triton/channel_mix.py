@@ -1,7 +1,7 @@
-"""The channel mixer with its residual and dropouts as one kernel forward, and one with two products backward, on a GPU.
+"""The channel mixer on a GPU with its residual and dropouts: one kernel forward, one kernel and two products backward.
 
-The definition: rwkv/model/channel_mixer.py within a layer of rwkv/model/streams.py. Nothing but x is kept for the
-gradient: the inner columns are made again, a block at a time.
+The definition is rwkv/model/channel_mixer.py within a layer of rwkv/model/streams.py. Only x is kept for the gradient;
+the inner columns are recomputed block by block.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -23,7 +23,7 @@ from rwkv.ops.triton.wkv_chunk import dot
 
 @triton.jit
 def _load_block(weight, first, limit, row_stride, C: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr):
-    """INNER rows from `first` of W_k [inner, C]; or as many columns of W_v [C, inner], as rows, if TRANSPOSED."""
+    """INNER rows of W_k [inner, C] from `first`; if TRANSPOSED, INNER columns of W_v [C, inner] as rows."""
     inner, column = first + tl.arange(0, INNER)[:, None], tl.arange(0, C)[None, :]
     at = column * row_stride + inner if TRANSPOSED else inner * row_stride + column
     return tl.load(weight + at, mask=inner < limit, other=0)
@@ -64,7 +64,7 @@ def _channel_backward_kernel(
     site, threshold, scale, layer_site, layer_threshold, layer_scale,
     C: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """Everything that the products for the weights and the LayerNorm's gradient need; sums float32 [blocks, C]."""
+    """Compute the inputs of the products for the gradients of weights and LayerNorm; sums is float32 [blocks, C]."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS), tl.arange(0, C)
     inside = row < (rows - first).to(tl.int32)
@@ -82,13 +82,13 @@ def _channel_backward_kernel(
     for begin in range(0, inner, INNER):
         place = begin + tl.arange(0, INNER)[None, :]
         inner_at = row[:, None] * inner + place
-        there = inside[:, None] & (place < inner)
+        valid = inside[:, None] & (place < inner)
         block = _load_block(W_k, begin, inner, C, C, INNER, False)
         positive = tl.maximum(dot(mixed, tl.trans(block), precision), 0.0)
-        tl.store(active_out + first * inner + inner_at, positive * positive, mask=there)
+        tl.store(active_out + first * inner + inner_at, positive * positive, mask=valid)
         values = _load_block(W_v, begin, inner, inner, C, INNER, True)
         of_block = 2 * positive * dot(grad, tl.trans(values), precision)
-        tl.store(of_inner + first * inner + inner_at, of_block, mask=there)
+        tl.store(of_inner + first * inner + inner_at, of_block, mask=valid)
         of_mixed += dot(of_block.to(W_k.dtype.element_ty), block, precision)
     pair_at = row[:, None] * 2 * C + column[None, :]
     tl.store(of_pair + first * 2 * C + pair_at, of_mixed, mask=full)
@@ -100,7 +100,7 @@ def _channel_backward_kernel(
 def channel_mix_forward(
     x: Tensor, weights: ChannelWeights, source: Tensor, before: Tensor | None, drop: Drop, layer_drop: Drop
 ) -> Tensor:
-    """layer_drop(x + drop(ChannelMixer(x))), [N, C]. source, before: as in `token_mix`."""
+    """layer_drop(x + drop(ChannelMixer(x))), [N, C]; source and before are those of `token_mix`."""
     z, rows, sizes = torch.empty_like(x), len(x), _sizes(x)
     if rows:
         _channel_forward_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](
@@ -113,7 +113,7 @@ def channel_mix_forward(
 def channel_mix_backward(
     x: Tensor, weights: ChannelWeights, source: Tensor, drop: Drop, layer_drop: Drop, of_z: Tensor
 ) -> tuple[Tensor, ChannelWeights]:
-    """The gradients of x and of the weights from that of the result."""
+    """The gradients of x and of the weights, from the gradient of the result."""
     rows, channels = x.shape
     inner, sizes = weights.W_k.shape[0], _sizes(x)
     blocks = triton.cdiv(rows, sizes["ROWS"])

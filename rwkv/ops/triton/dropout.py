@@ -1,4 +1,4 @@
-"""Hashed dropout on a GPU. See rwkv/ops/dropout.py for the definition."""
+"""Hashed dropout on a GPU, defined by rwkv/ops/dropout.py."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 import torch
@@ -19,8 +19,10 @@ def _mix(z):
 
 @triton.jit
 def dropped(values, first, at, seed, site, threshold, scale):
-    """float32 values with those zeroed whose hash is below `threshold`, the others times `scale`; as they are if seed
-    is None. first + at: the place of each in its tensor. seed: a pointer."""
+    """Zero float32 values whose hash is below `threshold` and multiply the others by `scale`.
+
+    `first + at` is the index of each value in its tensor, `seed` a pointer, or None for no dropout.
+    """
     if seed is None:
         return values
     else:
@@ -31,7 +33,7 @@ def dropped(values, first, at, seed, site, threshold, scale):
         return tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0)
 
 
-# Not specialised: the numbers differ from use to use, and each would be compiled anew.
+# Not specialised, since these numbers change with every use and each would be compiled again.
 @triton.jit(do_not_specialize=["entries", "site", "threshold"])
 def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK: tl.constexpr):
     first = tl.program_id(0).to(tl.int64) * BLOCK
@@ -45,7 +47,7 @@ def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK
 
 
 def hash_dropout(x: Tensor, drop: Drop, residual: Tensor | None) -> Tensor:
-    """drop(x) + residual, the last if there is one."""
+    """drop(x), plus the residual if there is one."""
     y, sizes = torch.empty_like(x), other_sizes("dropout")
     grid = (triton.cdiv(x.numel(), sizes["BLOCK"]),)
     if x.numel():

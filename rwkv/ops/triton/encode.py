@@ -1,8 +1,8 @@
-"""From stored rows to the input of the first stream, as one kernel on a GPU, without gradients.
+"""The encoder as one kernel on a GPU: from stored rows to the input of the first stream, without gradients.
 
-The definition: rwkv/model/inputs.py, then `features2card` of rwkv/model/network.py. The inputs are made in three
-blocks of columns, features, codes and calendar, each with its own product. Nothing but x is written: the hidden
-columns, between whose products lies a LayerNorm, are made twice, a block at a time.
+The definition is rwkv/model/inputs.py followed by `features2card` of rwkv/model/network.py. The inputs are computed in
+three blocks of columns (features, codes, calendar), each with its own product. Only x is written. The hidden columns
+are computed twice, block by block, since a LayerNorm lies between their products.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -34,8 +34,8 @@ def _bits(x):
     return x.to(tl.int64).to(tl.uint64, bitcast=True)
 
 
-# Addresses: a program's first row in 64 bits, and from there 32. What lies beyond the last column is finite, and meets
-# weights that are loaded as zero.
+# The first row of a program is addressed with 64 bits, offsets from it with 32. Values beyond the last column are
+# finite and are multiplied by weights that are loaded as zero.
 @triton.jit
 def _features(features, first, row, inside, F: tl.constexpr, WIDTH: tl.constexpr):
     column = tl.arange(0, WIDTH)
@@ -45,7 +45,7 @@ def _features(features, first, row, inside, F: tl.constexpr, WIDTH: tl.constexpr
 
 @triton.jit
 def _codes(entities, prefix, first, row, inside, rows, stream, component, CODES: tl.constexpr, WIDTH: tl.constexpr):
-    """Identity codes [ROWS, WIDTH]. prefix: bits of each row's sequence. stream, component: of each column."""
+    """Identity codes [ROWS, WIDTH] from each row's prefix and each column's stream and component."""
     column = tl.arange(0, WIDTH)
     stream = tl.load(stream + column, mask=column < CODES, other=0)
     component = tl.load(component + column, mask=column < CODES, other=0)
@@ -61,19 +61,19 @@ def _calendar(
     phases, day, first_day, sequence, first, row, inside, period, DAYS: tl.constexpr, CYCLES: tl.constexpr,
     WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Cycles [ROWS, WIDTH]: of each period sine and cosine of the day, then those of the first day.
+    """Calendar columns [ROWS, WIDTH]: for each period sine and cosine of the day, then those of the first day.
 
-    A cosine is the sine a quarter later, so the angle is (pi / 2) q / period with q an integer, exact up to here; in
-    float32, and within half a turn, its sine is right to 1e-6.
+    A cosine is a sine a quarter period later, so the angle is (pi / 2) q / period with an exact integer q. Its float32
+    sine within half a turn has an error of 1e-6.
     """
     column = tl.arange(0, WIDTH)
     number, is_first, is_cosine = column // 4, (column // 2) % 2 == 1, column % 2
-    there = column < CYCLES
-    days = tl.load(period + number, mask=there, other=1)[None, :]
+    valid = column < CYCLES
+    days = tl.load(period + number, mask=valid, other=1)[None, :]
     today = tl.load(day + first + row, mask=inside, other=0)
     began = tl.load(first_day + first + row, mask=inside, other=0)
     at = sequence[:, None] * DAYS + number[None, :]
-    phase = tl.load(phases + at, mask=inside[:, None] & there[None, :], other=0).to(tl.int32)
+    phase = tl.load(phases + at, mask=inside[:, None] & valid[None, :], other=0).to(tl.int32)
     # The remainder has the sign of the day; with the phase it lies between -days and 2 days.
     turn = tl.where(is_first[None, :], began[:, None], today[:, None]) % days + phase
     quarters = 4 * turn + (is_cosine * days)
@@ -88,7 +88,7 @@ def _map(
     weight, begin, limit, stride, FIRST: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
     HIDDEN: tl.constexpr,
 ):  # fmt: skip
-    """COLUMNS columns from FIRST of HIDDEN rows from `begin` of weight [limit, stride], transposed: [WIDTH, HIDDEN]."""
+    """A transposed block of weight [limit, stride]: COLUMNS columns from FIRST, HIDDEN rows from `begin`."""
     row, column = begin + tl.arange(0, HIDDEN), tl.arange(0, WIDTH)
     mask = (row < limit)[:, None] & (column < COLUMNS)[None, :]
     return tl.trans(tl.load(weight + (row[:, None] * stride + FIRST + column[None, :]), mask=mask, other=0))
@@ -105,7 +105,7 @@ def _hidden(
     F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, HIDDEN: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
-    """HIDDEN columns from `begin` after their activation, float32 [ROWS, HIDDEN]; zero from `limit` on."""
+    """HIDDEN activated columns from `begin`, float32 [ROWS, HIDDEN]; zero from `limit` on."""
     INPUTS: tl.constexpr = F + CODES + CYCLES
     column = begin + tl.arange(0, HIDDEN)
     total = dot(features, _map(W_in, begin, limit, INPUTS, 0, F, F_WIDTH, HIDDEN), precision)
@@ -136,13 +136,13 @@ def _encode_kernel(
 
     mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     for begin in range(0, hidden, HIDDEN):
-        there = begin + tl.arange(0, HIDDEN) < hidden
+        valid = begin + tl.arange(0, HIDDEN) < hidden
         h = _hidden(
             own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
             HIDDEN, precision,
         )  # fmt: skip
         count = tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
-        mean, deviations = join_moments(mean, deviations, begin, h, there, count)
+        mean, deviations = join_moments(mean, deviations, begin, h, valid, count)
     rstd = 1.0 / tl.sqrt(deviations / hidden + eps)
 
     total = tl.zeros((ROWS, C), tl.float32)
@@ -155,8 +155,8 @@ def _encode_kernel(
         weight = tl.load(norm_weight + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
         bias = tl.load(norm_bias + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
         normed = (h - mean[:, None]) * rstd[:, None] * weight + bias
-        out, there = tl.arange(0, C), column < hidden
-        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=there[None, :], other=0)
+        out, valid = tl.arange(0, C), column < hidden
+        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=valid[None, :], other=0)
         total += dot(normed, tl.trans(block), precision)
     out = tl.arange(0, C)[None, :]
     total = _silu(total + tl.load(b_out + out).to(tl.float32))
@@ -164,7 +164,7 @@ def _encode_kernel(
 
 
 def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> Tensor:
-    """x [N, C] of the rows, in the dtype of the weights."""
+    """Encode the rows: x [N, C] in the dtype of the weights."""
     channels, hidden = weights.W_out.shape
     x = weights.W_out.new_empty(len(rows), channels)
     sizes = _sizes(rows, columns, weights)

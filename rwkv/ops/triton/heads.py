@@ -1,6 +1,6 @@
-"""The heads of chosen rows on a GPU, without gradients: recall by the corrected curve, and logits of the ratings.
+"""The heads on chosen rows on a GPU, without gradients: recall by the corrected curve, and rating logits.
 
-The definition: rwkv/model/heads.py, and `curve_logits` of rwkv/model/curve.py. Nothing but the result is written.
+The definition is rwkv/model/heads.py and `curve_logits` of rwkv/model/curve.py. Only the results are written.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -19,7 +19,7 @@ from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
 
 @triton.jit
 def _prehead(x, norm_weight, norm_bias, asked, inside, C: tl.constexpr):
-    """The rows of x at `asked` after the LayerNorm before the heads, [ROWS, C] in their dtype."""
+    """The rows `asked` of x after the LayerNorm before the heads, [ROWS, C] in the dtype of x."""
     column = tl.arange(0, C)
     row = tl.load(asked, mask=inside, other=0).to(tl.int64)
     unit, _ = standardised_rows(tl.load(x + row[:, None] * C + column[None, :]).to(tl.float32), C)
@@ -29,14 +29,14 @@ def _prehead(x, norm_weight, norm_bias, asked, inside, C: tl.constexpr):
 
 @triton.jit
 def _transposed(weight, first_out, first_in, outputs, inputs, OUT: tl.constexpr, IN: tl.constexpr):
-    """OUT rows from first_out and IN columns from first_in of W [outputs, inputs], as [IN, OUT], zero outside it."""
+    """A transposed block [IN, OUT] of W [outputs, inputs] from row first_out and column first_in, zero outside."""
     column, out = first_in + tl.arange(0, IN)[:, None], first_out + tl.arange(0, OUT)[None, :]
     return tl.load(weight + out * inputs + column, mask=(column < inputs) & (out < outputs), other=0)
 
 
 @triton.jit
 def _columns(values, first, outputs, OUT: tl.constexpr):
-    """OUT numbers from `first` of `outputs`, float32 [1, OUT], zero beyond."""
+    """OUT of `outputs` numbers from `first`, float32 [1, OUT]; zero beyond the last."""
     out = first + tl.arange(0, OUT)
     return tl.load(values + out, mask=out < outputs, other=0).to(tl.float32)[None, :]
 
@@ -45,9 +45,9 @@ def _columns(values, first, outputs, OUT: tl.constexpr):
 def _active(
     x, W, bias, begin, hidden, C: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """INNER columns from `begin` of relu(W x + bias), [ROWS, INNER] in the dtype of x [ROWS, C]."""
+    """INNER columns of relu(W x + bias) from `begin`, [ROWS, INNER] in the dtype of x [ROWS, C]."""
     inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C), precision) + _columns(bias, begin, hidden, INNER)
-    # The maximum of 0 and what is no number would be 0.
+    # tl.maximum of 0 and NaN would be 0.
     return tl.where(inner < 0, 0.0, inner).to(x.dtype)
 
 
@@ -56,7 +56,7 @@ def _mapped(
     active, final, begin, outputs, hidden,
     OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """What those columns add to final h, float32 [ROWS, OUT]."""
+    """The contribution of these columns to the final map, float32 [ROWS, OUT]."""
     total = dot(active, _transposed(final, 0, begin, outputs, hidden, OUT, INNER), precision)
     for term in tl.static_range(1, TERMS):
         weight = final + term * outputs * hidden
@@ -84,13 +84,13 @@ def _normed_head(
     C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
-    """final (h less its mean and over its deviation), of as many hidden columns as x has; final_sums: over its rows."""
+    """final (h - mean) / deviation, with as many hidden columns as x; final_sums has the row sums of `final`."""
     total = tl.zeros((ROWS, OUT), tl.float32)
     mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     for begin in range(0, C, INNER):
         active = _active(x, W, bias, begin, C, C, INNER, precision)
-        there, count = begin + tl.arange(0, INNER) < C, tl.minimum(C - begin, INNER).to(tl.float32)
-        mean, deviations = join_moments(mean, deviations, begin, active.to(tl.float32), there, count)
+        valid, count = begin + tl.arange(0, INNER) < C, tl.minimum(C - begin, INNER).to(tl.float32)
+        mean, deviations = join_moments(mean, deviations, begin, active.to(tl.float32), valid, count)
         total += _mapped(active, final, begin, OUT, C, OUT, INNER, TERMS, precision)
     rstd = 1.0 / tl.sqrt(deviations / C + EPS)
     return (total - mean[:, None] * _columns(final_sums, 0, OUT, OUT)) * rstd[:, None]
@@ -98,7 +98,7 @@ def _normed_head(
 
 @triton.jit
 def _correction(logits, t, points, CURVES: tl.constexpr):
-    """Logits [ROWS, CURVES] at the points, float64 [CURVES], between them at times t, float64 [ROWS]."""
+    """Interpolate logits [ROWS, CURVES], given at points float64 [CURVES], at times t, float64 [ROWS]."""
     column = tl.arange(0, CURVES)
     t = tl.minimum(t, tl.load(points + CURVES - 1))
     before = (tl.load(points + column)[None, :] < t[:, None]).to(tl.int32)
@@ -112,7 +112,7 @@ def _correction(logits, t, points, CURVES: tl.constexpr):
 
 @triton.jit
 def _expm1(x, exp_x):
-    """e^x - 1 for x <= 0: near 0 by its series, of which eight terms leave 1e-8."""
+    """e^x - 1 for x <= 0; near 0 by eight terms of its series, with an error of 1e-8."""
     series = 1.0 + x * (1.0 / 8)
     for n in tl.static_range(7, 1, -1):
         series = 1.0 + x * (1.0 / n) * series
@@ -126,7 +126,7 @@ def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
     weight = tl.exp(w_logits - tl.max(w_logits, 1)[:, None])
     total = tl.sum(weight, 1)
     each = tl.exp(exponent)
-    # Each from its own sum: a difference from 1 would lose what matters near 1.
+    # Sum recall and its complement separately, since a difference from 1 would lose precision near 1.
     kept = tl.sum(weight * each, 1) / total
     lost = -tl.sum(weight * _expm1(exponent, each), 1) / total
     return tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
@@ -175,10 +175,10 @@ def _ratings_kernel(
 def recall_at_rows(
     x: Tensor, rows: Tensor, elapsed_s: Tensor, weights: HeadWeights, grid: tuple[Tensor, Tensor], floor: float
 ) -> Tensor:
-    """Probability of recall by the corrected curve `elapsed_s` seconds after rows [n] of x [N, C], float32 [n].
+    """The recall by the corrected curve `elapsed_s` [n] seconds after rows [n] of x [N, C], float32 [n].
 
-    grid: ln of recall by each curve after a second, float32 [curves], and the points of the corrections, float64.
-    The exponent is within 2e-7 of itself, and so, but for the sums, are what the curves keep and what they lose.
+    `grid` has the log of recall by each curve after one second, float32 [curves], and the correction points, float64.
+    The exponent has a relative error of 2e-7, and so have recall and its complement before they are summed.
     """
     p = x.new_empty(len(rows), dtype=torch.float32)
     if len(rows):
@@ -191,7 +191,7 @@ def recall_at_rows(
 
 
 def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tensor:
-    """p_logits of rows [n] of x [N, C], float32 [n, ratings]."""
+    """The rating logits of rows [n] of x [N, C], float32 [n, ratings]."""
     ratings = weights.ratings.final.shape[1]
     logits = x.new_empty(len(rows), ratings, dtype=torch.float32)
     if len(rows):

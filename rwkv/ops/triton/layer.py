@@ -1,6 +1,6 @@
 """Both mixers of a layer on a GPU with their residuals and dropouts, as two autograd functions over Triton kernels.
 
-What they compute is defined by rwkv/model/streams.py in plain ops, which run everywhere else; tests compare the two.
+They are defined by rwkv/model/streams.py in plain ops; tests compare the two.
 """
 
 from typing import Any, cast
@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.dropout import Drop
-from rwkv.ops.triton.arguments import ChannelWeights, Rows, TimeWeights
+from rwkv.ops.triton.arguments import ChannelWeights, RowLayout, TimeWeights
 
-# How many tensors a time mixer keeps: the arguments of the recurrence and the gate, then four more.
+# Number of tensors that a time mixer keeps: the arguments of the recurrence and the gate, then four more.
 _ARGUMENTS = 5
 _KEPT = _ARGUMENTS + 4
 
 
-def time_mixing(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: Rows, drop: Drop) -> tuple[Tensor, Tensor]:
-    """(x + drop(TimeMixer(x)), the stream's v0), with gradients, every group from an empty state.
+def time_mixing(
+    x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: RowLayout, drop: Drop
+) -> tuple[Tensor, Tensor]:
+    """x + drop(TimeMixer(x)) [N, C] and the stream's v0 [N, C], with gradients, every group from an empty state.
 
-    v0: None in the stream's first layer.
+    The argument v0 is None in the stream's first layer.
     """
     if v0 is None:
         return _TimeMixing.apply(x, None, rows, drop, *weights.flat)
@@ -34,8 +36,8 @@ def channel_mixing(x: Tensor, weights: ChannelWeights, source: Tensor, drop: Dro
 
 class _TimeMixing(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v0: Tensor | None, rows: Rows, drop: Drop, *flat: Any) -> tuple[Tensor, ...]:
-        from rwkv.ops.triton.time_mix import TimeKept, time_mix_forward  # Triton is there with a GPU only
+    def forward(ctx: Any, x: Tensor, v0: Tensor | None, rows: RowLayout, drop: Drop, *flat: Any) -> tuple[Tensor, ...]:
+        from rwkv.ops.triton.time_mix import TimeKept, time_mix_forward  # Triton exists only with a GPU
 
         x = x.contiguous()
         result = time_mix_forward(x, v0, TimeWeights.of_flat(flat), rows, drop, keep=True)

@@ -1,4 +1,4 @@
-"""Means and deviations of rows on a GPU, as LayerNorms take them, and sums over many rows in two stages."""
+"""Reductions on a GPU: means and deviations of rows for LayerNorms, and sums over many rows in two stages."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 import torch
@@ -14,20 +14,21 @@ EPS = tl.constexpr(mixers.EPS)
 
 @triton.jit
 def standardised_rows(values, C: tl.constexpr):
-    """Rows [ROWS, C] less their mean and over their deviation, and 1 / deviation [ROWS]."""
+    """Standardise rows: (values - mean) / deviation [ROWS, C], and 1 / deviation [ROWS]."""
     centred = values - (tl.sum(values, 1) / C)[:, None]
     rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + EPS)
     return centred * rstd[:, None], rstd
 
 
 @triton.jit
-def join_moments(mean, deviations, before, values, there, count):
-    """Mean and squared deviations [ROWS] of `before` columns and of `count` more, values [ROWS, W] where there.
+def join_moments(mean, deviations, before, values, valid, count):
+    """Update the mean and the squared deviations [ROWS] of `before` columns by `count` more columns.
 
-    The others are zero. No difference of large sums is taken, so rows may lie far from zero.
+    The new values are [ROWS, W] where the mask `there` holds, and zero elsewhere. No large sums are subtracted, so the
+    mean of a row may be far from zero.
     """
     of_block = tl.sum(values, 1) / count
-    centred = tl.where(there[None, :], values - of_block[:, None], 0.0)
+    centred = tl.where(valid[None, :], values - of_block[:, None], 0.0)
     step = of_block - mean
     deviations += tl.sum(centred * centred, 1) + step * step * (before * count / (before + count))
     return mean + step * (count / (before + count)), deviations
@@ -45,7 +46,7 @@ def _sum_kernel(sums, total, blocks, columns, BLOCKS: tl.constexpr, COLUMNS: tl.
 
 
 def sum_blocks(sums: Tensor, dtype: torch.dtype) -> Tensor:
-    """sums: float32 [blocks, ...], contiguous -> [...] in `dtype`, added up in float32, always in the same order."""
+    """Sum contiguous float32 [blocks, ...] over blocks in float32 and a fixed order; the result [...] has `dtype`."""
     (blocks, *shape), sizes = sums.shape, other_sizes("sum_blocks")
     total = sums.new_empty(shape, dtype=dtype)
     grid = (triton.cdiv(total.numel(), sizes["COLUMNS"]),)

@@ -1,7 +1,7 @@
-"""How packed groups are cut up for the GPU: chunks of rows, runs of chunks, spans of runs. Built once a stream layout.
+"""The plan by which GPU kernels cut packed groups: chunks of rows, runs of chunks, and spans of runs.
 
-A program walks one run, chunk by chunk. Runs of one group depend on each other through the state alone, so a group of
-several runs is first reduced to one affine map a run, those are scanned, and then all runs go at once.
+A program walks one run, chunk by chunk. Runs of one group depend on each other only through the state. So each run of
+a group with several is first reduced to an affine map, the maps are scanned, and then all runs are computed at once.
 """
 
 import math
@@ -12,21 +12,26 @@ from torch import Tensor
 
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP
 
-# Slots of a padded plan's scan are filled up to one of these.
+# The slots of a padded plan's scan are padded to one of these numbers.
 _SLOTS = (0, 128, 512, 2048)
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Which rows form chunks, runs and groups. All tensors int64 unless said otherwise, all on one device.
+    """The rows of chunks, runs and groups, on one device; tensors are int64 unless stated.
 
-    is_query bool [N]. offsets [G + 1]: group g is rows offsets[g] to offsets[g + 1] - 1.
-    chunks [B, 2]: first row, and the row after the last. A chunk has at most CHUNK_LENGTH rows of one group.
-    runs: first row, row after the last, first chunk, group, slot; an empty group has one run without rows. A slot is
-    a place in the scan, which only runs of groups of several runs have, in order; -1 otherwise.
-    slot_run: the run in each slot. scanned_group: the groups with slots.
-    group_scan: their slots, or their spans if there are any: first, and the one after the last.
-    spans [spans, 2]: first slot, and the slot after the last; none if every group's scan is short.
+    A slot is a place in the scan. Only the runs of groups with several runs have slots, in order.
+
+    Attributes:
+        is_query: Whether each row is a query, bool [N].
+        offsets: [G + 1]; group g has the rows offsets[g] to offsets[g + 1] - 1.
+        chunks: First row and one past the last of each chunk, [B, 2]; at most CHUNK_LENGTH rows of one group.
+        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5]. An empty group
+            has one run without rows.
+        slot_run: The run in each slot, [slots].
+        scanned_group: The groups with slots.
+        group_scan: First slot and one past the last of each of these groups; spans instead of slots if there are any.
+        spans: First slot and one past the last of each span, [spans, 2]; empty if every group's scan is short.
     """
 
     is_query: Tensor
@@ -43,10 +48,13 @@ class RunPlan:
         return self.offsets.shape[0] - 1
 
     def padded(self, offsets: Tensor, is_query: Tensor) -> "RunPlan":
-        """The same with chunks and runs without rows, and slots, spans and ranges of slots that nobody reads.
+        """A copy with chunks and runs without rows and with unused slots, spans and ranges of slots added.
 
-        offsets, is_query: as `PackedGroups.padded` has them, of whose groups the last have no rows. Plans of equally
-        many rows and groups have one of a few sizes.
+        Padded plans with equally many rows and groups have one of a few sizes.
+
+        Args:
+            offsets: Offsets of the padded groups, see `PackedGroups.padded`.
+            is_query: Whether each padded row is a query.
         """
         rows, groups = len(is_query), len(offsets) - 1
         runs = groups + 2 * RUNS
@@ -68,7 +76,7 @@ class RunPlan:
 
 
 def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
-    """x [n, ...] followed by copies of a value up to `length` entries."""
+    """Extend x [n, ...] to `length` entries by copies of a value."""
     if len(x) > length:
         raise ValueError(f"{len(x)} entries do not fit into {length}")
     added = torch.as_tensor(value, dtype=x.dtype).expand(length - len(x), *x.shape[1:])
@@ -76,9 +84,11 @@ def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
 
 
 def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
-    """Plan the runs of packed groups; every group may have any number of rows, also none.
+    """Plan the runs of packed groups, which may be empty.
 
-    offsets: int64 [G + 1]; is_query: bool [N]; on any device (the CPU avoids waiting for a GPU).
+    Args:
+        offsets: Start of each group and N, int64 [G + 1], on any device; the CPU avoids waiting for a GPU.
+        is_query: Whether each row is a query, bool [N].
     """
     _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
     longest = int(offsets.diff().max()) / CHUNK_LENGTH if len(offsets) > 1 else 0
@@ -90,7 +100,7 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
     has_slot = scanned[run_group]
     slot_run = has_slot.nonzero().squeeze(1)
     slot = torch.where(has_slot, has_slot.cumsum(0) - 1, -1)
-    # Chunks and runs both go through the groups in order, so a run's first chunk is the first from its first row on.
+    # Chunks and runs are both in the order of the groups, so a run's first chunk is the first from its first row on.
     run_chunk = torch.searchsorted(chunk_first, run_first)
 
     scanned_group = scanned.nonzero().squeeze(1)

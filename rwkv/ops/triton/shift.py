@@ -1,7 +1,7 @@
-"""LayerNorm and token shift on a GPU: each row as the pair [x' | s - x'] of which every interpolation is a sum.
+"""LayerNorm and token shift on a GPU: each row becomes the pair [x' | s - x'], from which all interpolations follow.
 
-x' = LayerNorm(x); s is the x' of the row that a row is shifted to. m = x' + lerp (s - x'), see rwkv/ops/mixers.py,
-so a linear map W of m is [W | W lerp] of the pair, and one product serves all interpolations.
+Here x' = LayerNorm(x), and s is x' of the row's source. An interpolation is m = x' + lerp (s - x'), see
+rwkv/ops/mixers.py, so a linear map W of m is [W | W lerp] of the pair, and one product serves all interpolations.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -16,17 +16,17 @@ from rwkv.ops.triton.reductions import standardised_rows, sum_blocks
 from rwkv.ops.triton.tuning import other_sizes
 
 
-# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
+# The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
 @triton.jit
 def _standardised(x, first, row, mask, C: tl.constexpr):
-    """Rows of x less their mean and over their deviation, float32 [ROWS, C], and 1 / deviation [ROWS]."""
+    """Standardise rows of x: (x - mean) / deviation, float32 [ROWS, C], and 1 / deviation [ROWS]."""
     at = row[:, None] * C + tl.arange(0, C)[None, :]
     return standardised_rows(tl.load(x + first * C + at, mask=mask[:, None], other=0).to(tl.float32), C)
 
 
 @triton.jit
 def pair_of(x, weight, bias, source, before, first, rows, ROWS: tl.constexpr, C: tl.constexpr):
-    """x' and s - x' of ROWS rows from `first`, float32 [ROWS, C] each. Sources from `rows` on are rows of before."""
+    """x' and s - x' of ROWS rows from `first`, float32 [ROWS, C] each. Sources from `rows` on are rows of `before`."""
     column, row = tl.arange(0, C), tl.arange(0, ROWS)
     inside = row < (rows - first).to(tl.int32)
     w = tl.load(weight + column).to(tl.float32)[None, :]
@@ -60,7 +60,7 @@ def _shift_backward_kernel(
     x, weight, source, of_pair, of_sum, seed, grad_x, sums, rows, site, threshold, scale,
     ROWS: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """Gather what each x' receives (the rows shifted to it follow it directly), then through the LayerNorm."""
+    """Gather the gradient of each x' (the rows with it as source follow it directly), then go through the LayerNorm."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS), tl.arange(0, C)
     left = (rows - first).to(tl.int32)
@@ -95,7 +95,7 @@ def _shift_backward_kernel(
 
 
 def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Tensor:
-    """[x' | s - x'], [N, 2 C]. x: [N, C]; weight, bias: [C]; source: int64 [N], as in `token_mix`."""
+    """The pairs [x' | s - x'], [N, 2 C], of x [N, C]. weight and bias are [C]; source is int64 [N], see `token_mix`."""
     (rows, channels), sizes = x.shape, other_sizes("shift")
     pair = x.new_empty(rows, 2 * channels)
     if rows:
@@ -106,10 +106,7 @@ def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Te
 def shifted_pairs_backward(
     x: Tensor, weight: Tensor, source: Tensor, of_pair: Tensor, of_sum: Tensor, drop: Drop
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias from that of the pairs [N, 2 C], for x in drop(x + f(pairs)).
-
-    of_sum: [N, C], the gradient of what that gives.
-    """
+    """The gradients of x, weight and bias in drop(x + f(pairs)), from those of pairs [N, 2 C] and sum [N, C]."""
     (rows, channels), sizes = x.shape, other_sizes("shift_backward")
     grad_x = torch.empty_like(x)
     blocks = triton.cdiv(rows, sizes["ROWS"])

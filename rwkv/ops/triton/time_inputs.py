@@ -1,8 +1,8 @@
-"""From a layer's input to the arguments of the WKV recurrence and the gate, on a GPU, in one kernel.
+"""One kernel on a GPU from a layer's input to the arguments of the WKV recurrence and the gate.
 
-LayerNorm and token shift make a pair of each row, see shift.py; the stacked projections make y of it, whose
-columns are [r | k | v | hidden]; hidden is what the low-rank maps have inside, [d | a | gate | v_mix], then k_scale and
-v_scale, one a head. The definition: rwkv/ops/mixers.py, after the maps in rwkv/model/time_mixer.py.
+LayerNorm and token shift turn each row into a pair, see shift.py. The joined projections map it to y, whose columns are
+[r | k | v | hidden]. `hidden` has the inner columns of the low-rank maps, [d | a | gate | v_mix], then k_scale and
+v_scale, one column for each head. The definition is rwkv/ops/mixers.py after the maps in rwkv/model/time_mixer.py.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.mixers import NORM_CLAMP
-from rwkv.ops.triton.arguments import Rows, TimeWeights
+from rwkv.ops.triton.arguments import RowLayout, TimeWeights
 from rwkv.ops.triton.shift import pair_of
 from rwkv.ops.triton.tuning import product_sizes
 from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
@@ -26,19 +26,19 @@ LEAST_LENGTH = tl.constexpr(NORM_CLAMP)
 
 @triton.jit
 def length(x):
-    """Of rows, as the division of a unit vector takes it, [ROWS, 1]."""
+    """The clamped length of rows, [ROWS, 1], by which they are divided to normalise them."""
     return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)[:, None]
 
 
 @triton.jit
 def bias_of(bias, channel):
-    """Some channels of a bias, float32 [1, K]."""
+    """The given channels of a bias, float32 [1, K]."""
     return tl.load(bias + channel).to(tl.float32)[None, :]
 
 
 @triton.jit
 def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
-    """Hidden columns after their activations, tanh of d and sigmoid of the gate, and the slopes of these."""
+    """The activated hidden columns (tanh of d, sigmoid of the gate) and the derivatives of the activations."""
     is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
     share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
     value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
@@ -47,21 +47,21 @@ def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END
 
 @triton.jit
 def _projected(own, difference, weight, row, C: tl.constexpr, precision: tl.constexpr):
-    """Those rows of the stacked projections applied to pairs, float32 [ROWS, len(row)]."""
+    """Apply the given rows of the joined projections to pairs, float32 [ROWS, len(row)]."""
     at = weight + row[:, None] * 2 * C + tl.arange(0, C)[None, :]
     return dot(own, tl.trans(tl.load(at)), precision) + dot(difference, tl.trans(tl.load(at + C)), precision)
 
 
 @triton.jit
 def _raised(active, whole, row, column, RANKS: tl.constexpr, precision: tl.constexpr):
-    """Those rows of the maps from hidden columns to channels, see UpWeights: float32 [ROWS, len(row)]."""
+    """Apply the given rows of the maps from hidden columns to channels, see UpWeights: float32 [ROWS, len(row)]."""
     weight = tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
     return dot(active, tl.trans(weight), precision)
 
 
 @triton.jit
 def _place(head, row, inside, K: tl.constexpr, C: tl.constexpr):
-    """A head's channels [K], where they lie in rows [ROWS, K], and which of them are inside."""
+    """A head's channels [K], their offsets in rows [ROWS, K], and the mask of those inside."""
     channel = head * K + tl.arange(0, K)
     return channel, row[:, None] * C + channel[None, :], inside[:, None] & (channel >= 0)[None, :]
 
@@ -78,14 +78,14 @@ def _inputs_kernel(
     HEADS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr,
     A_RANK: tl.constexpr, G_RANK: tl.constexpr, V_RANK: tl.constexpr, WIDTH: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """r: those columns of y, if y is asked for. made_v: in the first layer only."""
+    """Write the arguments of the recurrence. r is part of y if y is kept; made_v is written only in the first layer."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS), tl.arange(0, WIDTH)
     inside = row < (rows - first).to(tl.int32)
     own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C)
     own, difference = own.to(projections.dtype.element_ty), difference.to(projections.dtype.element_ty)
 
-    there = column < D - 3 * C
+    valid = column < D - 3 * C
     last = tl.minimum(3 * C + column, D - 1)  # what lies beyond is not read
     hidden = _projected(own, difference, projections, last, C, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
@@ -94,9 +94,9 @@ def _inputs_kernel(
     active = active.to(projections.dtype.element_ty)
     if y is not None:
         y_first = y + first * D
-        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & there[None, :])
+        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & valid[None, :])
 
-    # v with v_mix, k with a, r with d, then the gate: a loop each, so that few numbers are held at a time.
+    # v with v_mix, k with a, r with d, then the gate, each in its own loop to save registers.
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         values = _projected(own, difference, projections, 2 * C + channel, C, precision)
@@ -132,9 +132,13 @@ def _inputs_kernel(
 
 
 class TimeInputs(NamedTuple):
-    """r [N, C], whose rows may lie apart. others: log_decay (float32), k_hat, v, b and the gate, [N, C] each.
+    """The arguments of the recurrence.
 
-    v0: the stream's first layer's v. y: all projections [N, D], if they are kept.
+    Attributes:
+        r: Receptance, [N, C]; its rows may be strided.
+        others: log_decay (float32), k_hat, v, b and the gate, [N, C] each.
+        v0: v of the stream's first layer, [N, C].
+        y: All projections, [N, D], if they are kept.
     """
 
     r: Tensor
@@ -143,8 +147,16 @@ class TimeInputs(NamedTuple):
     y: Tensor | None
 
 
-def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: Rows, keep: bool) -> TimeInputs:
-    """x: [N, C], a layer's input. v0: [N, C], None in the first layer. keep: y for a backward pass."""
+def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows: RowLayout, keep: bool) -> TimeInputs:
+    """Compute the arguments of the recurrence.
+
+    Args:
+        x: Input of the layer, [N, C].
+        v0: v of the stream's first layer, [N, C]; None in that layer.
+        weights: Weights of the time mixer.
+        rows: How the rows follow one another.
+        keep: Whether to keep y for a backward pass.
+    """
     count, channels = x.shape
     columns, heads = weights.projections.shape[0], weights.output.bonus.shape[0]
     y = x.new_empty(count, columns) if keep else None

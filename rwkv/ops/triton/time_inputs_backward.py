@@ -1,6 +1,6 @@
-"""Back from the arguments of the WKV recurrence and the gate to a time mixer's stacked projections, on a GPU.
+"""The backward pass of time_inputs.py on a GPU: from the arguments of the recurrence and the gate to the projections y.
 
-The columns of y and the way forward: time_inputs.py.
+See time_inputs.py for the columns of y.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -18,7 +18,7 @@ from rwkv.ops.triton.tuning import other_sizes, product_sizes
 from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
 
 
-# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
+# The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
 @triton.jit
 def _load(x, first, at, mask):
     return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
@@ -26,14 +26,14 @@ def _load(x, first, at, mask):
 
 @triton.jit
 def _rank_columns(RANK: tl.constexpr, R: tl.constexpr):
-    """0 .. R - 1, and which of them are columns of a map of that rank."""
+    """The columns 0 .. R - 1, and the mask of those below the rank."""
     column = tl.arange(0, R)
     return column, column < RANK
 
 
 @triton.jit
 def _hidden(y, first, row, inside, D, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
-    """RANK of y's columns from FIRST, [ROWS, R], the others zero."""
+    """RANK columns of y from FIRST, [ROWS, R]; the others are zero."""
     column, there = _rank_columns(RANK, R)
     return _load(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & there[None, :])
 
@@ -57,7 +57,7 @@ def _backward_unit(x, scale, grad):
     """y = sigmoid(scale) x / |x|: from the gradient of y to those of x and of scale."""
     size, factor = length(x), tl.sigmoid(scale)
     along = tl.sum(grad * x, 1)[:, None] / size
-    # Where the length is clamped it is a constant.
+    # A clamped length is constant.
     radial = tl.where(size > LEAST_LENGTH, along / size, 0.0)
     return factor[:, None] * (grad - x * radial) / size, tl.sum(along, 1) * factor * (1 - factor)
 
@@ -69,7 +69,7 @@ def _inputs_backward_kernel(
     K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
     G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """sums float32 [blocks, 3 C + 2 H]: of the biases' gradients."""
+    """Compute the gradients; sums, float32 [blocks, 3 C + 2 H], gets those of the biases."""
     head = tl.program_id(1)
     first = tl.program_id(0).to(tl.int64) * ROWS
     row = tl.arange(0, ROWS)
@@ -81,7 +81,7 @@ def _inputs_backward_kernel(
     scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
     total = sums + tl.program_id(0).to(tl.int64) * (3 * C + 2 * heads)
 
-    # All loads before the first store, across which none is moved.
+    # All loads come before the first store, since the compiler moves no load across a store.
     hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
     hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
     keys, own = _load(y, first * D, y_at + C, mask), _load(y, first * D, y_at + 2 * C, mask)
@@ -129,7 +129,7 @@ def _hidden_backward_kernel(
     y, of_active, grad_y, active, rows, D, first_hidden, D_RANK: tl.constexpr, GATE: tl.constexpr,
     GATE_END: tl.constexpr, RANKS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """hidden after its activations [N, RANKS], and its gradient from that of these."""
+    """Compute the activated hidden columns [N, RANKS], and the gradient before the activations."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, WIDTH)[None, :]
     mask = (row < (rows - first).to(tl.int32)) & (column < RANKS)
@@ -151,8 +151,8 @@ def time_inputs_backward(
 ) -> tuple[Tensor | None, UpWeights]:
     """Write the gradients of k, v and hidden into grad_y [N, D]; return those of v0 and of the maps.
 
-    grads: of log_decay, k_hat, v and b. of_v0: that of the v which the first layer hands on, or None.
-    grad_up: [N, 3 C or, with v_mix, 4 C], whose columns from 2 C to 3 C hold the gradient of the gate.
+    `grads` has the gradients of log_decay, k_hat, v and b, `of_v0` that of the first layer's v as v0, or None. Columns
+    2 C to 3 C of grad_up, [N, 3 C] or with v_mix [N, 4 C], hold the gradient of the gate.
     """
     rows, channels = len(y), len(up.d)
     heads = len(up.k_scale_bias)
@@ -171,7 +171,7 @@ def time_inputs_backward(
 
 
 def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) -> Tensor:
-    """Write the gradient of hidden, but for the scales, into grad_y; return hidden after its activations [N, ranks]."""
+    """Write the gradient of hidden without the scales into grad_y; return the activated hidden columns [N, ranks]."""
     d, a, gate, _ = up.ranks
     channels, ranks = len(up.d), sum(up.ranks)
     of_active = grad_up @ cast(Tensor, up.whole)
@@ -186,7 +186,7 @@ def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) 
 
 
 def _sorted(of_maps: Tensor, total: Tensor, up: UpWeights) -> UpWeights:
-    """The gradients by name, from all products [U, ranks] and from sums over rows [3 C + 2 H]."""
+    """The gradients by name, from all products of the maps [4 C or 3 C, ranks] and from sums over rows [3 C + 2 H]."""
     channels, heads = len(up.d), len(up.k_scale_bias)
     d, a, gate, _ = up.ranks
     of_d, of_a, of_gate, *of_mix = of_maps.split(channels)

@@ -1,6 +1,6 @@
-"""A time mixer over packed groups on a GPU, from a layer's input to its gated output: the kernels in their order.
+"""A time mixer over packed groups on a GPU: the sequence of kernels from a layer's input to its gated output.
 
-The pairs of rows, see shift.py, and the gated output are made again for the gradient, the rest is kept.
+The pairs of rows (shift.py) and the gated output are recomputed for the gradient; everything else is kept.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.dropout import NO_DROP, Drop
-from rwkv.ops.triton.arguments import Rows, TimeWeights
+from rwkv.ops.triton.arguments import RowLayout, TimeWeights
 from rwkv.ops.triton.dropout import hash_dropout
 from rwkv.ops.triton.shift import shifted_pairs, shifted_pairs_backward
 from rwkv.ops.triton.time_inputs import time_inputs_forward
@@ -22,8 +22,7 @@ from rwkv.ops.triton.wkv_output_backward import OutputInputs, wkv_output_backwar
 
 @dataclass(frozen=True)
 class TimeKept:
-    """What the backward pass needs: the projections y [N, D], the arguments of the recurrence and the gate, but for r,
-    see time_inputs.py, and what the recurrence keeps."""
+    """The tensors for the backward pass: y [N, D], the arguments of the recurrence without r, and what WKV keeps."""
 
     y: Tensor
     arguments: tuple[Tensor, ...]
@@ -31,7 +30,7 @@ class TimeKept:
 
 
 class TimeResult(NamedTuple):
-    """x + drop(TimeMixer(x)) [N, C]; the stream's v0 [N, C]; final states of the last groups; what is kept."""
+    """x + drop(TimeMixer(x)) [N, C], the stream's v0 [N, C], final states of the last groups, and the kept tensors."""
 
     x: Tensor
     v0: Tensor
@@ -43,15 +42,16 @@ def time_mix_forward(
     x: Tensor,
     v0: Tensor | None,
     weights: TimeWeights,
-    rows: Rows,
+    rows: RowLayout,
     drop: Drop,
     initial_state: Tensor | None = None,
     final_groups: int = 0,
     keep: bool = False,
 ) -> TimeResult:
-    """v0: None in the first layer. initial_state, final_groups: see `wkv_forward`.
+    """Run a time mixer with its residual and dropout.
 
-    keep: for a backward pass; where nothing is kept nor dropped, x itself becomes the result.
+    v0 is None in the stream's first layer; see `wkv_forward` for initial_state and final_groups. `keep` keeps tensors
+    for a backward pass; without it and without dropout, x is overwritten by the result.
     """
     inputs = time_inputs_forward(x, v0, weights, rows, keep)
     heads = len(weights.output.bonus)
@@ -73,13 +73,13 @@ def time_mix_backward(
     x: Tensor,
     v0: Tensor | None,
     weights: TimeWeights,
-    rows: Rows,
+    rows: RowLayout,
     drop: Drop,
     kept: TimeKept,
     of_result: Tensor,
     of_v0: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, TimeWeights]:
-    """Gradients of x, v0 and the weights from those of the result and, in the first layer, of the v0 it hands on."""
+    """The gradients of x, v0 and the weights, from those of the result and, in the first layer, of its v as v0."""
     count, channels = x.shape
     y, up = kept.y, weights.up
     of_mixed = of_result if drop.seed is None else hash_dropout(of_result, drop, None)

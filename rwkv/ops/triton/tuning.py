@@ -1,15 +1,15 @@
-"""How each kernel is cut up and compiled: rows and columns of a block, warps, pipeline stages and registers, by GPU.
+"""The constants of each kernel by GPU: rows and columns of a block, warps, pipeline stages and registers.
 
-To measure anew, on another GPU or after a change of a kernel: change one row of the table, and run old beside new on
-an idle GPU, `python -m bench.gpu_train` for all rows but "encode", "recall" and "ratings", for which it is
-`python -m bench.gpu_eval`, and `python -m bench.gpu_wkv` for the recurrence alone. Keep what is faster in both dtypes'
-cases, and run `pytest tests/ops tests/model tests/training` there. A kernel that spills registers, `kernel.n_spills` of
-what a launch returns, wants smaller blocks or more warps; `maxnreg` trades registers for programs that fit side by
-side. A new kind of GPU gets a table of its own in BY_GPU.
+To tune for another GPU or after changing a kernel, change one row of the table and measure the old and the new version
+on an idle GPU. Use `python -m bench.gpu_eval` for "encode", "recall" and "ratings", `python -m bench.gpu_train` for all
+other rows, and `python -m bench.gpu_wkv` for the recurrence alone. Keep a change that is faster in the cases of both
+dtypes, and run `pytest tests/ops tests/model tests/training` on that GPU. A kernel that spills registers (`n_spills` of
+the launched kernel) needs smaller blocks or more warps; `maxnreg` limits the registers so that more programs run at
+once. A new kind of GPU gets its own table in BY_GPU.
 
-A product of two factors rounds them first: "bf16" to 8 bits, "tf32" to 11, "tf32x3" hardly (it splits them in two).
-After bfloat16 inputs the states of the forward pass keep 11 bits, since they add up errors over a group; what is
-read from them, which becomes bfloat16, and gradients keep 8.
+A product rounds its factors first: "bf16" to 8 bits, "tf32" to 11, and "tf32x3" to almost float32 by splitting them.
+With bfloat16 inputs, the states of the forward pass keep 11 bits, since their errors add up over a group. The outputs,
+which become bfloat16, and the gradients keep 8.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-# --- How rows are planned. Plans are made where there is no GPU, so these are the same for all of them.
+# --- Constants of plans. Plans are made on the CPU, so these are the same for all GPUs.
 
 # Rows of a chunk.
 CHUNK_LENGTH = 16
-# A run costs a step of the scan, so a long group gets long runs; but with four heads, this many fill a large GPU.
+# Each run costs a step of the scan, so long groups get long runs. With four heads, this many runs fill a large GPU.
 RUNS = 512
 RUNS_OF_A_GROUP = 256
 # Up to this many runs are scanned one after another; more are scanned in two levels.
@@ -41,8 +41,10 @@ WkvOptions = tuple[int, int, str]
 class Tuning:
     """The constants of all kernels on a kind of GPU, by kernel.
 
-    products: for bfloat16 rows, whose products round to "bf16", and for float32, "tf32x3". others: without products, or
-    in float32 throughout. wkv: those of the recurrence, for bfloat16 and for float32.
+    Attributes:
+        products: Kernels with products: for bfloat16 rows, which round to "bf16", and for float32 rows, "tf32x3".
+        others: Kernels without products, or entirely in float32.
+        wkv: Kernels of the recurrence, for bfloat16 and for float32.
     """
 
     products: Mapping[str, tuple[Sizes, Sizes]]
@@ -50,8 +52,8 @@ class Tuning:
     wkv: Mapping[str, tuple[WkvOptions, WkvOptions]]
 
 
-# By measurement on an H100, "wkv_output_backward" on an H200; the heads by registers and traffic of weights, not by
-# time. With so few registers two programs of "encode" share a core.
+# Measured on an H100, "wkv_output_backward" on an H200. The heads are chosen by registers and memory traffic, not by
+# time. The limit of registers lets two programs of "encode" share a core.
 HOPPER = Tuning(
     products={
         "channel_mix": (
@@ -97,7 +99,7 @@ HOPPER = Tuning(
     },
 )
 
-# A part of a GPU's name -> its table. Others take HOPPER.
+# The table of a GPU by a part of its name; other GPUs use HOPPER.
 BY_GPU = {"H100": HOPPER, "H200": HOPPER}
 
 
@@ -109,7 +111,7 @@ def tuning() -> Tuning:
 
 
 def product_sizes(kernel: str, dtype: torch.dtype) -> dict[str, Any]:
-    """The constants and compiler options of a kernel with products, for rows of a dtype, and how these round."""
+    """The constants and compiler options of a kernel with products for rows of a dtype, with its rounding."""
     rough, precise = tuning().products[kernel]
     if dtype == torch.bfloat16:
         return {"precision": "bf16", **rough}

@@ -19,11 +19,21 @@ def wkv_triton(
     plan: RunPlan,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `wkv`, with gradients to all inputs, over groups planned by `plan_runs`.
+    """Run `wkv` on a GPU over groups planned by `plan_runs`, with gradients to all inputs, deterministically.
 
-    r, log_decay, k_hat, v, b: [N, H, K], bfloat16 or float32 (each its own), K 16, 32 or 64; log_decay at least -5.
-    initial_state: float32 [G, H, K (value), K (key)], zero if None. Returns (out in the dtype of r, final_state).
-    Products round as tuning.py says if r is bfloat16; else all is float32. The same bits every time.
+    If r is bfloat16, products round as tuning.py describes; otherwise everything is float32.
+
+    Args:
+        r: [N, H, K] with K of 16, 32 or 64; like the next four, bfloat16 or float32, each independently.
+        log_decay: [N, H, K], at least -5.
+        k_hat: [N, H, K].
+        v: [N, H, K].
+        b: [N, H, K].
+        plan: The run plan of the groups.
+        initial_state: float32 [G, H, K (value), K (key)]; zero if None.
+
+    Returns:
+        The output in the dtype of r, and the final states.
     """
     if initial_state is not None:
         initial_state = initial_state.float()
@@ -60,6 +70,6 @@ class _WKV(torch.autograd.Function):
 
 
 def _aligned(x: Tensor) -> Tensor:
-    """x, contiguous and aligned as the kernels read it."""
+    """x, contiguous and aligned for the kernels."""
     x = x.contiguous()
     return x if x.data_ptr() % 16 == 0 else x.clone()

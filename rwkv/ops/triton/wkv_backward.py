@@ -51,7 +51,7 @@ def _run_adjoint_kernel(
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """G of every run that follows another, into additions float32 [slots, H, K, K]. One program a slot and head."""
+    """Write G of every run that follows another into additions, float32 [slots, H, K, K]."""
     slot = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
@@ -112,7 +112,7 @@ def _gradient_kernel(
 ):
     """Walk one run of one head backwards from the gradient of the state after it: all gradients of its rows.
 
-    What grad_r, grad_v and grad_b hold is added to.
+    The gradients are added to grad_r, grad_v and grad_b.
     """
     run = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
@@ -198,10 +198,10 @@ def wkv_backward(
     grads: tuple[Tensor, ...],
     needs_initial: bool,
 ) -> Tensor | None:
-    """Write the gradients of r, log_decay, k_hat, v, b into `grads`; return that of the initial state, if needed.
+    """Write the gradients of r, log_decay, k_hat, v and b into `grads`; return that of the initial state, if needed.
 
-    inputs: r, log_decay, k_hat, v, b as they went forward. grad_out, grad_final: contiguous, like out and final_state.
-    grads: like inputs; what those of r, v and b hold is added to, since these have other uses than the recurrence.
+    `inputs` has r, log_decay, k_hat, v and b of the forward pass; grad_out and grad_final are contiguous. The gradients
+    of r, v and b are added to those in `grads`, since the recurrence is not their only use.
     """
     r, log_decay, k_hat, _, b = inputs
     _, heads, width = r.shape

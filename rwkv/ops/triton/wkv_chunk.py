@@ -1,4 +1,4 @@
-"""What the WKV kernels share: loading rows, the decays of a chunk, and the inverse of a chunk's triangular system.
+"""Functions of the WKV kernels: loading rows, the decays of a chunk, and the inverse of a chunk's triangular system.
 
 Letters as in wkv_chunked.py: X = S^T [K (key), K (value)], P the decay since the chunk's start, and within a chunk
     (I + L) y = v - K_in X,   L = strictly lower part of K_in B^T,   K_in = k_hat P_before,   B = b / P.
@@ -21,21 +21,21 @@ LEAST_PRODUCT = 16
 
 
 def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], **settings: Any) -> None:
-    """Run a Triton kernel with `programs` programs; none, and nothing is run. settings: its constants and options."""
+    """Run a Triton kernel with `programs` programs, if any; settings are its constants and compiler options."""
     if programs:
         kernel[(programs,)](*arguments, **settings)
 
 
 @triton.jit
 def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
-    """One head of T rows from `row` of [N, H, K], `stride` apart, float32 [T, K]; zero where not inside."""
+    """Load one head of T rows from `row` of [N, H, K] with a stride, float32 [T, K]; zero where not inside."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
     return tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32)
 
 
 @triton.jit
 def store_rows(x, value, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
-    """Write float32 [T, K] to one head of T rows from `row` of [N, H, K], `stride` apart, in the dtype of x."""
+    """Write float32 [T, K] to one head of T rows from `row` of [N, H, K] with a stride, in the dtype of x."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
     tl.store(x + row * stride + head * K + at, value.to(x.dtype.element_ty), mask=inside[:, None])
 
@@ -48,7 +48,7 @@ def load_channels(x, head, K: tl.constexpr):
 
 @triton.jit
 def standardised(x, K: tl.constexpr):
-    """Rows [.., K] less their mean and over their deviation, as the GroupNorm has them, and 1 / deviation [.., 1]."""
+    """Standardise rows [.., K] for the GroupNorm: (x - mean) / deviation, and 1 / deviation [.., 1]."""
     centred = x - tl.sum(x, 1)[:, None] / K
     rstd = 1 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / K + GROUP_NORM)
     return centred * rstd, rstd
@@ -56,19 +56,19 @@ def standardised(x, K: tl.constexpr):
 
 @triton.jit
 def load_writes(is_query, row, inside, T: tl.constexpr):
-    """Which of T rows from `row` change the state, bool [T]."""
+    """Whether each of T rows from `row` changes the state, bool [T]."""
     return inside & (tl.load(is_query + row + tl.arange(0, T), mask=inside, other=1) == 0)
 
 
 @triton.jit
 def state_offsets(index, head, heads, K: tl.constexpr):
-    """Where X of [.., H, K (key), K (value)] lies, [K, K]."""
+    """The offsets [K, K] of X in a tensor [.., H, K (key), K (value)]."""
     return (index * heads + head) * K * K + (tl.arange(0, K)[:, None] * K + tl.arange(0, K)[None, :])
 
 
 @triton.jit
 def transposed_offsets(index, head, heads, K: tl.constexpr):
-    """Where X lies in a tensor of S, [.., H, K (value), K (key)]."""
+    """The offsets [K, K] of X in a tensor of S, [.., H, K (value), K (key)]."""
     return (index * heads + head) * K * K + (tl.arange(0, K)[None, :] * K + tl.arange(0, K)[:, None])
 
 
@@ -81,7 +81,7 @@ def load_inverse(inverse, chunk, head, heads, T: tl.constexpr):
 
 @triton.jit
 def dot(x, y, precision: tl.constexpr):
-    """x @ y summed in float32, of factors rounded to bfloat16 or as Triton's input_precision of that name does."""
+    """x @ y summed in float32; factors are rounded to bfloat16 or by Triton's input_precision of that name."""
     if precision == "bf16":
         return tl.dot(x.to(tl.bfloat16), y.to(tl.bfloat16))
     else:
@@ -107,7 +107,7 @@ def chunk_factors(log_decay, k, b, writes):
 
 @triton.jit
 def read_factors(r, log_decay, k, b, p_before):
-    """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + what the chunk's rows before it wrote + c v."""
+    """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + c v + the writes of the chunk's earlier rows."""
     c = tl.sum(b * r, 1)[:, None]
     return (tl.exp(log_decay) * r - k * c) * p_before, c
 
@@ -142,7 +142,7 @@ def chunk_inverse_kernel(
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """(I + L)^-1 of every chunk and head, into inverse float32 [B, H, T, T]. One program each."""
+    """Write (I + L)^-1 of every chunk and head into inverse, float32 [B, H, T, T], with one program for each."""
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     row = tl.load(chunks + chunk * 2)

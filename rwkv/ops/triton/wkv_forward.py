@@ -1,4 +1,4 @@
-"""WKV forward: the affine map of each run in a group of several, a scan over them, then every run's outputs."""
+"""WKV forward: affine maps of the runs in groups of several, a scan over them, then the outputs of every run."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ def _run_map_kernel(
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """X after a run = A X before it + B: [A | B] into maps float32 [slots, H, K, 2 K]. One program a slot and head."""
+    """Write [A | B] of each slot and head into maps, float32 [slots, H, K, 2 K]; X after a run = A X before + B."""
     slot = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
@@ -102,10 +102,10 @@ def _output_kernel(
     precision: tl.constexpr,
     reading: tl.constexpr,
 ):
-    """Walk one run of one head from the state before it: its outputs, its chunks' states, its group's final state.
+    """Walk one run of one head from the state before it: outputs, states of the chunks, and the group's final state.
 
-    Groups from initial_groups on start from zero; of those before final_first no final state is kept. gated: what
-    wkv_output.py defines, if asked for.
+    Groups from initial_groups on start from zero, and groups before final_first write no final state. `gated` gets the
+    output of `wkv_output`, if given.
     """
     run = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
@@ -153,11 +153,13 @@ def _output_kernel(
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs of the forward pass.
+    """The tensors that the forward pass keeps for the backward pass.
 
-    inverse float32 [B, H, T, T]: the chunks' solved systems. transition float32 [slots, H, K, K]: the runs' A.
-    states [B, H, K (key), K (value)]: the state before each chunk, in the dtype of r; None if not asked for. out
-    [N, H, K]: what was read, where it was gated.
+    Attributes:
+        inverse: The solved systems of the chunks, float32 [B, H, T, T].
+        transition: A of the runs, float32 [slots, H, K, K].
+        states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
+        out: The output before gating, [N, H, K]; None if it was not gated.
     """
 
     inverse: Tensor
@@ -167,14 +169,14 @@ class Kept(NamedTuple):
 
 
 class Gating(NamedTuple):
-    """What turns the recurrence's output into a time mixer's: the gate [N, H, K], and the weights of the output."""
+    """The gate [N, H, K] and the weights that turn the recurrence's output into a time mixer's."""
 
     gate: Tensor
     weights: OutputWeights
 
 
 class Forward(NamedTuple):
-    """result [N, H, K]: what was read, gated if that was asked for. final_state: of the last groups."""
+    """The output [N, H, K], gated if requested, the final states of the last groups, and the kept tensors."""
 
     result: Tensor
     final_state: Tensor
@@ -199,7 +201,7 @@ def wkv_forward(
     r, log_decay, k_hat, v, b = inputs
     rows, heads, width = r.shape
     new = r.new_empty
-    chunks, slots, runs = (of.shape[0] for of in (plan.chunks, plan.slot_run, plan.runs))
+    chunks, slots, runs = (len(part) for part in (plan.chunks, plan.slot_run, plan.runs))
     result = new(rows, heads, width)
     out = new(rows, heads, width) if keep and gating is not None else None
     finish = (None,) * 4 if gating is None else (gating.gate, *gating.weights)

@@ -18,7 +18,7 @@ from rwkv.ops.triton.wkv_chunk import standardised
 
 
 class OutputInputs(NamedTuple):
-    """What the output of a time mixer is made of: out, r, v, b and the gate, [N, C] each; rows of r may lie apart."""
+    """The inputs of a time mixer's output: out, r, v, b and the gate, [N, C] each; rows of r may be strided."""
 
     out: Tensor
     r: Tensor
@@ -27,7 +27,7 @@ class OutputInputs(NamedTuple):
     gate: Tensor
 
 
-# Addresses: a program's first row in 64 bits, and from there 32, of which a tile needs half the registers.
+# The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
 @triton.jit
 def _load(x, first, at, mask):
     return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
@@ -38,7 +38,7 @@ def _gate_backward_kernel(
     out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
     rows, C, r_stride, grad_r_stride, grad_gate_stride, ROWS: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    """sums float32 [blocks, 3, C]: of each block of rows, the gradients of bonus, weight and bias."""
+    """Compute the gradients; sums, float32 [blocks, 3, C], gets those of bonus, weight and bias for each block."""
     block = tl.program_id(0)
     first = block.to(tl.int64) * ROWS
     row = tl.arange(0, ROWS)
@@ -54,7 +54,7 @@ def _gate_backward_kernel(
     of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
     of_weight = tl.load(weight + channel).to(tl.float32)[None, :]
     share = tl.sum(of_r * of_bonus * of_b, 1)[:, None]
-    # Loaded before the first store, across which no load is moved.
+    # Loads come before the first store, since the compiler moves no load across a store.
     g = _load(grad, first * C, at, mask)
     ungated = unit * of_weight + tl.load(bias + channel).to(tl.float32)[None, :] + share * of_v
     tl.store(y + first * C + at, of_gate * ungated, mask=mask)
@@ -84,7 +84,7 @@ def _gate_backward_kernel(
 def wkv_output_backward(
     inputs: OutputInputs, weights: OutputWeights, grad: Tensor, grad_r: Tensor, grad_gate: Tensor
 ) -> tuple[Tensor, OutputInputs, OutputWeights]:
-    """The output once more, and all gradients from its own. Those of r and gate are written to the given [N, C]."""
+    """Recompute the output, and all gradients from its own; those of r and gate are written to given tensors [N, C]."""
     rows, channels = grad.shape
     (heads, width), sizes = weights.bonus.shape, other_sizes("wkv_output_backward")
     y = torch.empty_like(grad)

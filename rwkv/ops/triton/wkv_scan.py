@@ -31,7 +31,7 @@ def _compose_kernel(
     COLUMNS: tl.constexpr,
     REVERSE: tl.constexpr,
 ):
-    """The maps of one span joined into one, [K, A | B], into composed [spans, H, K, 2 K]; one block of its columns."""
+    """Compose the maps of one span into [A | B], written to composed [spans, H, K, 2 K]; one block of columns."""
     blocks: tl.constexpr = 2 * K // COLUMNS
     span = tl.program_id(0) // (heads * blocks)
     head = tl.program_id(0) // blocks % heads
@@ -41,7 +41,7 @@ def _compose_kernel(
     key = tl.arange(0, K)[:, None]
     a_at = transition + key * transition_row + tl.arange(0, K)[None, :] * transition_column
     b_at = addition + key * addition_row + (column - K)
-    # The columns of A start from the identity and have nothing added.
+    # The columns of A start from the identity and get no addition.
     x = tl.where(key == column, 1.0, 0.0)
     added = (key >= 0) & (column >= K)
     step = -heads if REVERSE else heads

@@ -56,14 +56,14 @@ def of_other_dimensions(x: Tensor, rng: random.Random) -> Tensor:
 
 
 def endless(x: Tensor, rng: random.Random) -> Tensor:
-    """Of no entries, but of sizes whose products wrap around."""
+    """A tensor without entries whose product of sizes overflows."""
     shape = [rng.choice([2**62, 2**61 + 1, 2**40])] + [0] * max(1, x.dim() - 1)
     rng.shuffle(shape)
     return torch.empty(shape, dtype=x.dtype)
 
 
 def repeated(x: Tensor, rng: random.Random) -> Tensor:
-    """One number as many."""
+    """A tensor of one number with stride 0."""
     return torch.zeros(1, dtype=x.dtype).expand([2**20] * min(x.dim(), 2) or [2**20])
 
 
@@ -110,7 +110,7 @@ def spoiled_list(values: Sequence[Any], rng: random.Random, free: Free) -> Any:
 
 
 def spoiled(value: Any, rng: random.Random, free: Free) -> Any:
-    """What is not valid in its place, or None where the way that was drawn does not apply."""
+    """An invalid value for an argument; None if the chosen way does not apply."""
     if isinstance(value, Tensor):
         way = rng.choice([way for way in TENSORS if way.__name__ not in free.ways])
         return way(value, rng, free.dimensions) if way is of_another_size else way(value, rng)
@@ -130,7 +130,7 @@ def wrong_source(source: Tensor, rng: random.Random, rows_before: int) -> Tensor
 
 
 def wrong_offsets(offsets: Tensor, rng: random.Random) -> Tensor:
-    """They do not begin at 0, do not end at the rows, decrease, or have no number at all."""
+    """Offsets that do not start at 0, do not end at the rows, decrease, or are empty."""
     offsets, rows = offsets.clone(), int(offsets[-1])
     kind = rng.randrange(5)
     if kind == 0:
@@ -147,7 +147,7 @@ def wrong_offsets(offsets: Tensor, rng: random.Random) -> Tensor:
 
 
 def invalid_calls(call: Call, rng: random.Random) -> Iterator[tuple[str, list[Any]]]:
-    """Without end: what was spoiled, and the arguments."""
+    """An endless stream of descriptions and arguments of invalid calls."""
     names = [name for name in call.arguments if name not in call.unspoiled]
     while True:
         name = rng.choice(names)

@@ -1,4 +1,4 @@
-"""Calls that are not valid end in an exception with a sentence, never in a signal or in numbers from other memory."""
+"""Invalid calls end in an exception with a message, never in a signal or in data from other memory."""
 
 import re
 import subprocess
@@ -37,7 +37,7 @@ def test_every_operator_is_called() -> None:
 
 @pytest.mark.parametrize("seed", [1])
 def test_spoiled_calls_raise(seed: int) -> None:
-    """Hundreds of each operator, in a process of their own, whose last line names what ended it."""
+    """Hundreds of calls of each operator in a separate process, whose last line names a failure."""
     command = [sys.executable, "-m", "tests.ops.cpu.invalid_calls", str(seed), "400"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     lines = done.stdout.splitlines()
@@ -47,7 +47,7 @@ def test_spoiled_calls_raise(seed: int) -> None:
 
 
 def test_a_refusal_says_what_it_got() -> None:
-    """Where the compiler links a C++ library of its own, a number that goes through a stream ends the process."""
+    """If the compiler links its own C++ library, writing a number to a stream would end the process."""
     sizes = call_of("network_step").arguments["sizes"]
     assert "writes must be 0 to 3, got 4" in refusal("network_step", writes=4)
     assert "at most 4096 rows, got 5000" in refusal("network_step", inputs=torch.zeros(5000, 92))
@@ -65,7 +65,7 @@ def test_heads_of_other_widths_are_refused() -> None:
 
 
 def test_only_the_checks_speak_to_pytorch() -> None:
-    """Every message goes through `refuse`, which uses no stream: see checks.h."""
+    """Every message goes through `refuse`, which uses no stream, see checks.h."""
     users = {
         path.name for path in CSRC.iterdir() if re.search(r"\b(TORCH_CHECK\w*|AT_ERROR|throw)\s*\(", path.read_text())
     }

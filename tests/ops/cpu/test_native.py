@@ -1,4 +1,4 @@
-"""The door to the native kernels: what was built before the code changed is noticed, not run."""
+"""The native kernels: a build that is older than the code is detected and not run."""
 
 import logging
 from types import SimpleNamespace

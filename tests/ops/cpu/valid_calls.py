@@ -23,7 +23,7 @@ PUBLIC = ("strided", "repeated", "without_memory", "something_else")
 
 @dataclass(frozen=True)
 class Free:
-    """What is valid about an argument though it is changed: dimensions of any size, and ways to spoil it."""
+    """The changes of an argument that keep it valid: free dimensions, and ways of spoiling that do not apply."""
 
     dimensions: tuple[int, ...] = ()
     ways: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Free:
 
 @dataclass(frozen=True)
 class Call:
-    """An operator with valid arguments in their order. free_ways: of all its arguments."""
+    """An operator with valid arguments in order, and the valid changes of all arguments."""
 
     name: str
     run: Callable[..., Any]
@@ -46,7 +46,7 @@ def normal(*shape: int) -> Tensor:
 
 
 def rows() -> dict[str, Tensor]:
-    """Two groups of which the first goes on from a row before."""
+    """Two groups, the first of which continues an earlier batch."""
     return {"source": torch.tensor([ROWS + 1, 0, 0, 2, 4, 4, 5]), "before": normal(BEFORE, CHANNELS)}
 
 
@@ -63,7 +63,7 @@ def channel_weights() -> list[Tensor]:
 
 
 def time_weights() -> list[Tensor]:
-    """In the order of rwkv/ops/cpu/csrc/time_mix.h, of a layer that is not the first."""
+    """The weights of a later layer in the order of rwkv/ops/cpu/csrc/time_mix.h."""
     C, H, R = CHANNELS, HEADS, RANK
     shapes: list[tuple[int, ...]] = [(C,), (C,), (8, C), (C, C), (C, C), (C, C)]
     shapes += [(R, C), (C, R), (C,), (R, C), (C, R), (C,), (R, C), (C, R)]
@@ -72,7 +72,7 @@ def time_weights() -> list[Tensor]:
 
 
 def valid_calls() -> Iterator[Call]:
-    """Every operator that rwkv/ops/cpu/native.py lists."""
+    """A valid call of every operator listed in rwkv/ops/cpu/native.py."""
     assert is_built()
     yield from (_dropout(), _curve(), _network(), *_channel_mixer(), *_time_mixer(), *_recurrence())
 

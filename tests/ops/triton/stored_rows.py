@@ -14,7 +14,7 @@ LEAST_LONG, GREATEST_LONG = -(2**63), 2**63 - 1
 
 
 def random_rows(seed: int, rows: int, sequences: int = 1) -> StoredRows:
-    """Rows of sequences side by side, with some numbers at the ends of their ranges and days before the first."""
+    """Rows of several sequences, with some values at the ends of their ranges and days before the first."""
     generator = torch.Generator().manual_seed(seed)
 
     def whole(low: int, high: int, *shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
@@ -39,7 +39,7 @@ def random_rows(seed: int, rows: int, sequences: int = 1) -> StoredRows:
 
 
 def plain_inputs(rows: StoredRows) -> Tensor:
-    """The network's inputs [N, 92] of the rows, by the definition."""
+    """The network's inputs [N, E] of the rows, by the definition."""
     sequence = rows.sequence.to(torch.int64)
     codes = row_codes(rows.prefix[sequence], {code.stream: rows.entities[code.number] for code in CODES})
     return encode_inputs(rows.features, codes, cycles(rows.day, rows.first_day, rows.phases[sequence]))

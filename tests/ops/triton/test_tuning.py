@@ -1,4 +1,4 @@
-"""Which table of constants a GPU gets."""
+"""The table of constants of each GPU."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -13,7 +13,7 @@ namespace {
 
 enum ChannelWeight { kNormWeight, kNormBias, kLerp, kK, kV, kChannelWeights };
 
-// y = max(0, h)^2; a NaN stays one.
+// y = max(0, h)^2; a NaN stays NaN.
 RWKV_CLONES void relu_square(const float *h, int64_t count, float *y) {
   for (int64_t i = 0; i < count; ++i) y[i] = h[i] > 0 ? h[i] * h[i] : (h[i] == h[i] ? 0 : h[i]);
 }
@@ -23,7 +23,7 @@ RWKV_CLONES void relu_square_back(const float *h, int64_t count, float *grad) {
   for (int64_t i = 0; i < count; ++i) grad[i] *= h[i] > 0 ? 2 * h[i] : 0;
 }
 
-// The door of both passes. Returns the rows.
+// Checks the arguments of both passes. Returns the number of rows.
 ShiftedRows checked(const at::Tensor &x, at::TensorList weights, const at::Tensor &source, const at::Tensor &before) {
   if (weights.size() != kChannelWeights) refuse("a channel mixer has ", int64_t{kChannelWeights}, " weights, got ", int64_t(weights.size()));
   const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
@@ -37,16 +37,16 @@ ShiftedRows checked(const at::Tensor &x, at::TensorList weights, const at::Tenso
   return rows;
 }
 
-Map packed(const at::Tensor &w, bool back) { return Map(read(w), w.size(0), w.size(1), back); }
+Map map_of(const at::Tensor &w, bool back) { return Map(read(w), w.size(0), w.size(1), back); }
 
 }  // namespace
 
-// Returns y [N, C], normalised x [N, C], and what is kept: h [N, inner] and statistics [N, 2].
+// Returns y [N, C], the normalised x [N, C], and for the backward pass h [N, inner] and statistics [N, 2].
 std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
                                             const at::Tensor &before) {
   const ShiftedRows shifted = checked(x, weights, source, before);
   const int64_t rows = shifted.rows(), C = shifted.channels();
-  const Map to_inner = packed(weights[kK], false), to_outer = packed(weights[kV], false);
+  const Map to_inner = map_of(weights[kK], false), to_outer = map_of(weights[kV], false);
   const int64_t inner = to_inner.out();
   auto y = at::empty_like(x), normed = at::empty_like(x);
   auto h = at::empty({rows, inner}, x.options()), statistics = at::empty({rows, 2}, x.options());
@@ -76,7 +76,7 @@ std::vector<at::Tensor> channel_mix_backward(const at::Tensor &x, at::TensorList
   check(h, "h", {rows, inner});
   check(statistics, "statistics", {rows, 2});
   check(grad, "grad", {rows, C});
-  const Map to_inner = packed(weights[kK], true), to_outer = packed(weights[kV], true);
+  const Map to_inner = map_of(weights[kK], true), to_outer = map_of(weights[kV], true);
   auto of_x = at::zeros_like(x), of_source = at::zeros_like(x);
   GradientSums sums(weights);
   for_ranges_of_blocks(rows, [&](const BlockRange &range) {

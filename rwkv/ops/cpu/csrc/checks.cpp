@@ -7,7 +7,7 @@
 namespace rwkv {
 namespace {
 
-// Also of a tensor without entries, whose sizes cost no memory.
+// Also for a tensor without entries, whose sizes take no memory.
 bool has_sane_sizes(const at::Tensor &x) {
   int64_t entries = 1;
   for (const int64_t size : x.sizes()) {
@@ -18,7 +18,7 @@ bool has_sane_sizes(const at::Tensor &x) {
   return true;
 }
 
-// A storage may have been made smaller since.
+// The storage may have been shrunk since the tensor was made.
 bool is_in_memory(const at::Tensor &x) {
   const int64_t end = (x.storage_offset() + x.numel()) * int64_t(x.element_size());
   return x.numel() == 0 || end <= int64_t(x.storage().nbytes());

@@ -1,8 +1,8 @@
-// What every operator checks at its door, before it reads or writes any memory, and how it refuses.
+// The checks of every operator before it reads or writes memory, and its errors.
 //
-// A message is joined from strings, and never goes through a stream: a compiler may link a C++ library of its own into
-// the extension, and then a number that is written to a stream, as TORCH_CHECK does with more than one argument, ends
-// the process, for want of the locale that belongs to PyTorch's copy of that library.
+// Messages are joined from strings and never written to a stream. A compiler may link its own C++ library into the
+// extension. A number written to a stream, as by TORCH_CHECK with several arguments, would then end the process, since
+// the locale belongs to PyTorch's copy of the library.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,9 +12,9 @@
 
 namespace rwkv {
 
-// Of a tensor, where dimensions without entries count as one: what is computed from sizes stays far below 2^63.
+// Most entries of a tensor, with empty dimensions counted as one, so that products of sizes stay far below 2^63.
 constexpr int64_t kMostEntries = int64_t(1) << 40;
-// Of a row, or of what a map makes of it: blocks of rows are worked on in scratch memory.
+// Most columns of a row or of a map's output, since blocks of rows are processed in scratch memory.
 constexpr int64_t kMostColumns = 1 << 16;
 
 inline std::string text(const char *x) { return x; }
@@ -32,19 +32,19 @@ template <typename... Parts>
   refuse_with(message);
 }
 
-// A tensor in memory of its own size: on the CPU, contiguous, of this dtype and these sizes.
+// Checks that a tensor is on the CPU, contiguous, and of this dtype and these sizes.
 void check(const at::Tensor &x, const char *name, at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat);
 
-// Before single sizes are asked for.
+// Checks the number of dimensions, before single sizes are read.
 void check_dimensions(const at::Tensor &x, const char *name, int64_t dimensions);
 
-// A size of a row, 1 to kMostColumns.
+// Checks the columns of a row, 1 to kMostColumns.
 void check_columns(int64_t columns, const char *name);
 
-// The channels of a head.
+// Checks the channels of a head.
 void check_head_width(int64_t width);
 
-// offsets int64 [G + 1], from 0 to the number of rows, never less than the one before; is_query bool [rows].
+// Checks offsets, int64 [G + 1], ascending from 0 to the number of rows, and is_query, bool [rows].
 void check_groups(const at::Tensor &offsets, const at::Tensor &is_query, int64_t rows);
 
 }  // namespace rwkv

@@ -1,4 +1,4 @@
-// The forgetting curve at one time for each of N rows: see rwkv/model/curve.py for the definition.
+// The forgetting curve at one time for each of N rows, defined by rwkv/model/curve.py.
 
 #include <torch/library.h>
 
@@ -25,7 +25,7 @@ double correction(const float *logits, double t, const Grid &grid) {
   return logits[left] + share * (logits[right] - logits[left]);
 }
 
-// Recall and its complement each from their own sum: a difference from 1 would lose what matters near 1.
+// Sums recall and its complement separately, since a difference from 1 would lose precision near 1.
 double recall(const float *w_logits, const float *ahead_logits, double elapsed, const Grid &grid) {
   const double t = std::max(elapsed, 1.0), share = 1 - 2 * grid.floor, log_recall = std::log(0.9);
   const float most = *std::max_element(w_logits, w_logits + grid.curves);

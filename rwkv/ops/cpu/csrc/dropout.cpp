@@ -1,4 +1,4 @@
-// Dropout by a hash of seed, site and position. See rwkv/ops/dropout.py for the definition.
+// Dropout by a hash of seed, site and position, defined by rwkv/ops/dropout.py.
 
 #include <torch/library.h>
 

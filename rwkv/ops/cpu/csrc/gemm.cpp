@@ -63,7 +63,7 @@ RWKV_CLONES void rows_by_panel(const Left &a, const float *panel, int64_t rows, 
 
 }  // namespace
 
-void pack(const float *b, int64_t row, int64_t column, int64_t depth, int64_t columns, float *panels) {
+void to_panels(const float *b, int64_t row, int64_t column, int64_t depth, int64_t columns, float *panels) {
   for (int64_t first = 0; first < columns; first += kTileColumns, panels += depth * kTileColumns) {
     const int64_t width = std::min(kTileColumns, columns - first);
     if (width < kTileColumns) std::fill_n(panels, depth * kTileColumns, 0.0f);
@@ -88,13 +88,13 @@ void product(const Left &a, const float *panels, int64_t rows, int64_t depth, in
 Map::Map(const float *w, int64_t out, int64_t in, bool back) : out_(out), in_(in) {
   panels_.resize(back ? panel_size(out, in) : panel_size(in, out));
   if (back)
-    pack(w, in, 1, out, in, panels_.data());
+    to_panels(w, in, 1, out, in, panels_.data());
   else
-    pack(w, 1, in, in, out, panels_.data());
+    to_panels(w, 1, in, in, out, panels_.data());
 }
 
 void add_outer(const float *grad, const float *x, int64_t rows, int64_t out, int64_t in, float *panels, float *sum) {
-  pack(x, in, 1, rows, in, panels);
+  to_panels(x, in, 1, rows, in, panels);
   product({grad, 1, out}, panels, out, rows, in, nullptr, true, sum, in);
 }
 

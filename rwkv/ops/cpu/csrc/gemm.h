@@ -1,6 +1,6 @@
-// Matrix products over blocks of rows that stay in cache, on one thread: C [rows, columns] = A [rows, depth] B.
+// Matrix products over blocks of rows that fit into the cache, on one thread: C [rows, columns] = A [rows, depth] B.
 //
-// B lies in panels of 16 columns, [panel][depth][16], the last one padded with zeros.
+// B is stored in panels of 16 columns, [panel][depth][16], the last one padded with zeros.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +22,14 @@ struct Left {
   int64_t row, step;
 };
 
-// B [depth, columns] by element (k, c) at b[k * row + c * column], into panels.
-void pack(const float *b, int64_t row, int64_t column, int64_t depth, int64_t columns, float *panels);
+// Copies B [depth, columns], with element (k, c) at b[k * row + c * column], into panels.
+void to_panels(const float *b, int64_t row, int64_t column, int64_t depth, int64_t columns, float *panels);
 
 // C [rows, columns], rows `c_row` apart, = A B + start; start: null, a bias [columns], or C itself where it is added to.
 void product(const Left &a, const float *panels, int64_t rows, int64_t depth, int64_t columns, const float *bias,
              bool add, float *c, int64_t c_row);
 
-// A linear map W [out, in], packed for y = x W^T; `back` for the gradient of x, grad W.
+// A linear map W [out, in] in panels for y = x W^T, or if `back` for the gradient of x, grad W.
 class Map {
  public:
   Map() = default;
@@ -43,7 +43,7 @@ class Map {
     product({x, in_, 1}, panels_.data(), rows, in_, out_, bias, false, y, out_);
   }
 
-  // to [rows, in] = grad [rows, out] W, or added to what is there; where it is packed `back`.
+  // to [rows, in] = grad [rows, out] W, or += if `add`; the map must be in panels for `back`.
   void apply_back(const float *grad, int64_t rows, bool add, float *to) const {
     product({grad, out_, 1}, panels_.data(), rows, out_, in_, nullptr, add, to, in_);
   }

@@ -1,7 +1,7 @@
-// Few rows times a matrix that is packed in panels, so that the weights are read once, front to back.
+// Products of a few rows with a matrix in panels, which read the weights once, from front to back.
 //
-// Packed: the outputs in panels of 32, the last one 16 if no more are left, padded with zeros to a multiple of 16; a
-// panel lies as [in][outputs of the panel]. The biases, where there are any, follow the panels, padded alike.
+// The outputs are padded with zeros to a multiple of 16 and cut into panels of 32; the last one may have 16. A panel is
+// stored as [in][outputs of the panel]. The biases, if any, follow the panels with the same padding.
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@ void for_blocks(int64_t rows, const Work &work) {
   });
 }
 
-// Consecutive blocks that one thread works on, with scratch of its own.
+// Consecutive blocks that one thread processes, with its own scratch memory.
 struct BlockRange {
   int64_t first, last, rows;
   int thread;
@@ -45,7 +45,7 @@ void for_ranges_of_blocks(int64_t rows, const Work &work) {
   });
 }
 
-// Tasks of which each thread takes the next that is left, so that none waits long for one that is held up.
+// A queue of tasks from which each thread takes the next, so that a delayed thread delays the others little.
 class Queue {
  public:
   Queue(std::atomic<int64_t> &next, int64_t tasks) : next_(next), tasks_(tasks) {}
@@ -67,7 +67,7 @@ class Queue {
   int64_t tasks_;
 };
 
-// work(queue) on every thread, in parallel: for results that do not depend on who does what.
+// Calls work(queue) on every thread in parallel, for results that do not depend on the assignment of tasks.
 template <typename Work>
 void share(int64_t tasks, const Work &work) {
   std::atomic<int64_t> next{0};

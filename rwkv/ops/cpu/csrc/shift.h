@@ -1,4 +1,4 @@
-// LayerNorm and token shift over a block of rows, and their gradient. See rwkv/ops/mixers.py for the definition.
+// LayerNorm and token shift over a block of rows, and their gradient, defined by rwkv/ops/mixers.py.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,8 +11,8 @@ namespace rwkv {
 
 constexpr float kLayerNormEps = 1e-5f;
 
-// Rows x [N, C] that are normalised and shifted. source [N]: the row that each is shifted to, or N + i for row i of
-// before [M, C], which is normalised already: itself, the row before it, or that one's source.
+// Rows x [N, C] to normalise and shift. source [N]: the row from which each row takes its shift, or N + i for row i of
+// before [M, C], which is already normalised. A source is the row itself, the row before it, or that row's source.
 struct ShiftedRows {
   const at::Tensor &x, &weight, &bias, &source, &before;
 
@@ -44,8 +44,8 @@ class ShiftedBlock {
   std::vector<const float *> shifted_;
 };
 
-// The gradients of weights, summed by each thread for itself. Biases, lerps and other short ones, whose sums cancel, are
-// added up in double precision block by block, so that they do not depend on the number of threads.
+// The gradients of weights, summed separately by each thread. Short ones such as biases and lerps, whose terms cancel,
+// are summed in double precision block by block, so that they do not depend on the number of threads.
 class GradientSums {
  public:
   explicit GradientSums(at::TensorList weights);

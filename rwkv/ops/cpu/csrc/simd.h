@@ -1,4 +1,4 @@
-// What the CPU kernels share: run-time choice of instruction set, and elementary functions that vectorise.
+// Shared by the CPU kernels: the choice of instruction set at run time, and elementary functions that vectorise.
 #pragma once
 
 #include <cstdint>

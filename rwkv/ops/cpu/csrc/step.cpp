@@ -1,7 +1,7 @@
-// The whole network for a few rows that share one past: see rwkv/ops/cpu/network_step.py for the definition.
+// The whole network for a few rows that share one past, see rwkv/ops/cpu/network_step.py.
 //
-// The weights are one array, packed in the order in which they are read here (rwkv/model/native_step.py), so that a call
-// streams over them once. A state is flat: by layer the two shifts [C] and X [H, K (key), K (value)].
+// The weights are one flat array in the order in which they are read here (rwkv/model/native_step.py), so that a call
+// reads them once from front to back. A flat state has for each layer both shifts [C] and X [H, K (key), K (value)].
 
 #include <torch/library.h>
 
@@ -47,13 +47,13 @@ struct Sizes {
   }
 };
 
-// Reads the packed weights from front to back.
+// Reads the flat weights from front to back.
 class Weights {
  public:
   Weights(const float *begin, int64_t count) : at_(begin), end_(begin + count) {}
 
   const float *take(int64_t count) {
-    if (count > end_ - at_) refuse("the packed weights are too few for these sizes");
+    if (count > end_ - at_) refuse("the flat weights are too few for these sizes");
     const float *here = at_;
     at_ += count;
     return here;
@@ -150,7 +150,7 @@ class Pass {
         layer(l == 0, sizes_.inner[s], before[s] + offset, seen[s] != 0, of_layer);
       }
     read_out(outputs);
-    if (!weights_.all_taken()) refuse("the packed weights are too many for these sizes");
+    if (!weights_.all_taken()) refuse("the flat weights are too many for these sizes");
   }
 
  private:
@@ -298,7 +298,7 @@ class Pass {
 
 }  // namespace
 
-// Returns the outputs [N, 2 * curves + 4], then by stream the states [writes, S] that the last rows leave behind.
+// Returns the joined outputs [N, 2 * curves + 4], then for each stream the states [writes, state] after the last rows.
 std::vector<at::Tensor> network_step(const at::Tensor &weights, at::IntArrayRef size_list, const at::Tensor &inputs,
                                      at::TensorList before, at::IntArrayRef seen, int64_t writes) {
   const Sizes sizes(size_list);

@@ -178,8 +178,9 @@ std::vector<at::Tensor> room_for_kept(const at::Tensor &x, at::TensorList weight
 
 }  // namespace
 
-// Returns y [N, C], normalised x [N, C], the final states [G, H, K (key), K (value)], and what is kept, in its order.
-// v0 is missing in a stream's first layer, which says it: kKeptV. before [M, C], initial [G, H, K, K]: of earlier rows.
+// Returns y [N, C], normalised x [N, C], final states [G, H, K (key), K (value)], and the kept tensors in order.
+// v0 is missing in a stream's first layer, whose v is kept as kKeptV. before [M, C] and initial [G, H, K, K] are of
+// earlier rows.
 std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
                                          at::TensorList weight_list, const at::Tensor &source, const at::Tensor &before,
                                          const at::Tensor &offsets, const at::Tensor &is_query,

@@ -1,4 +1,4 @@
-// The time mixer over rows in places of a stream: what its forward and backward pass share. See rwkv/ops/cpu/mixers.py.
+// Shared by both passes of the time mixer over rows in places of a stream; see rwkv/ops/cpu/mixers.py.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -27,7 +27,7 @@ constexpr TimeWeight kMaps[] = {kR, kK, kV, kDecayDown, kDecayUp, kADown, kAUp, 
 // The interpolations, in the order of the lerps.
 enum Lerp { kLerpR, kLerpK, kLerpV, kLerpDecay, kLerpA, kLerpGate, kLerpKScale, kLerpVScale, kLerpCount };
 
-// What the forward pass leaves for the backward pass, by place. r, k, v, out [N, C]; low-rank activations [N, rank];
+// The tensors kept for the backward pass, in order: r, k, v, out [N, C]; low-rank activations [N, rank];
 // scales [N, H]; statistics of the LayerNorm [N, 2]; states of the recurrence. low_v_mix is empty in the first layer.
 enum Kept {
   kKeptR, kKeptK, kKeptV, kLowDecay, kLowA, kLowGate, kLowVMix, kKeptKScale, kKeptVScale, kKeptOut, kStatistics,
@@ -36,21 +36,21 @@ enum Kept {
 
 constexpr float kGroupNormEps = 64e-5f;
 
-// How many columns each of those has that have a row for each of x, in their order: all but the checkpoints.
+// The columns of each of these tensors with a row for each row of x, in order: all but the checkpoints.
 std::array<int64_t, kCheckpoints> kept_columns(at::TensorList weights);
 
-// The door of both passes. Returns the rows. v0 is missing in a stream's first layer.
+// Checks the arguments of both passes. Returns the number of rows. v0 is missing in a stream's first layer.
 ShiftedRows checked(const at::Tensor &x, const std::optional<at::Tensor> &v0, at::TensorList weights,
                     const at::Tensor &source, const at::Tensor &before, const at::Tensor &offsets,
                     const at::Tensor &is_query);
 
-// The weights, which were checked, with their maps packed.
+// The checked weights, with the maps in panels.
 struct TimeWeights {
   at::TensorList weights;
   std::vector<Map> maps;  // by TimeWeight
   int64_t channels, heads;
 
-  // back: packed for the gradients of the maps' inputs; else for their outputs. channels: C.
+  // back: panels for the gradients of the maps' inputs instead of their outputs. channels: C.
   TimeWeights(at::TensorList weights, int64_t channels, bool back);
 
   bool first_layer() const { return weights.size() == kFirstLayerWeights; }
@@ -58,10 +58,10 @@ struct TimeWeights {
   const float *at(TimeWeight w) const { return weights[w].const_data_ptr<float>(); }
 };
 
-// Parts of a block of rows that are cheaper computed twice than kept: d, a, v_mix and gate [kBlockRows, C].
+// Parts of a block of rows that are cheaper to recompute than to keep: d, a, v_mix and gate [kBlockRows, C].
 class Expanded {
  public:
-  // weights: packed for outputs.
+  // weights: in panels for outputs.
   Expanded(const TimeWeights &weights, at::TensorList kept, const float *v0);
 
   void projections(int64_t begin, int64_t end);

@@ -1,4 +1,4 @@
-// The time mixer's backward pass: what the forward pass did not keep is computed again, block by block.
+// The time mixer's backward pass, which recomputes block by block what the forward pass did not keep.
 
 #include <torch/library.h>
 
@@ -40,7 +40,7 @@ RWKV_CLONES void add(const float *x, int64_t count, float *sum) {
   for (int64_t i = 0; i < count; ++i) sum[i] += x[i];
 }
 
-// The pass over one call: its inputs, and room for the gradients that go from one stage to the next.
+// The state of one backward pass: its inputs, and memory for the gradients between its stages.
 class Backward {
  public:
   Backward(const ShiftedRows &shifted, at::TensorList weights, at::TensorList kept, const float *v0, const at::Tensor &of_y)
@@ -217,8 +217,8 @@ void check_kept(at::TensorList kept, at::TensorList weights, int64_t rows, const
 
 }  // namespace
 
-// Returns the gradients of x, of v0 (which means nothing in the first layer), and of the weights.
-// kept: as the forward pass left it. of_first_v: the gradient of the first layer's v as the stream's v0, if there is one.
+// Returns the gradients of x, of v0 (undefined in the first layer), and of the weights. kept: from the forward pass.
+// of_first_v: the gradient of the first layer's v as the stream's v0, if any.
 std::vector<at::Tensor> time_mix_backward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
                                           at::TensorList weights, const at::Tensor &source, const at::Tensor &before,
                                           const at::Tensor &offsets, const at::Tensor &is_query, at::TensorList kept,

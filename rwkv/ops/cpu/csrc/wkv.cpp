@@ -1,4 +1,4 @@
-// The WKV recurrence on packed groups, forward and backward, float32. See rwkv/ops/wkv.py for the definition.
+// The WKV recurrence on packed groups, forward and backward, in float32, defined by rwkv/ops/wkv.py.
 //
 // The state is kept transposed, X[key][value] = S[value][key], so that both reads, X^T u and X^T k_hat, run over
 // contiguous values. A task is one head of one group. The backward pass keeps the state before every kCheckpoint-th row
@@ -159,7 +159,7 @@ Rows from(const Rows &rows, int64_t row, int64_t offset) {
   return {rows.r + at, rows.log_decay + at, rows.k_hat + at, rows.v + at, rows.b + at, rows.is_query + row, rows.stride};
 }
 
-// States of G groups that may be overwritten: those given, or zero.
+// A copy of the given states of G groups, or zeros.
 at::Tensor states_or_zero(const std::optional<at::Tensor> &states, const at::Tensor &r, int64_t groups) {
   if (states.has_value()) return states->clone();
   return at::zeros({groups, r.size(1), r.size(2), r.size(2)}, r.options());

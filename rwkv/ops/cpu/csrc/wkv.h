@@ -1,4 +1,4 @@
-// The recurrence over packed groups, for the kernels that run it among other things: see wkv.cpp.
+// The recurrence over packed groups, for use within other kernels; see wkv.cpp.
 #pragma once
 
 #include <ATen/ATen.h>
