@@ -1,4 +1,4 @@
-"""What the benchmarks of the GPU share: that there is one, their baseline, and how many launches something takes."""
+"""Shared by the GPU benchmarks: a check that there is a GPU, and the count of launches."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def need_gpu() -> None:
-    """End the program with a sentence where PyTorch can use no GPU."""
+    """Exit with a message if PyTorch cannot use a GPU."""
     if not torch.cuda.is_available():
         raise SystemExit("This benchmark needs a GPU, and PyTorch finds none that it can use.")
 
 
 def launches(run: Callable[[], object]) -> int:
-    """Kernels, copies and fills on the GPU in one call of `run`."""
+    """The number of kernels, copies and fills on the GPU in one call of `run`."""
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         run()
         torch.cuda.synchronize()

@@ -30,8 +30,8 @@ from rwkv.training.staging import staged
 from rwkv.training.step import Launched, reports
 
 _GPU = torch.device("cuda")
-# The command's first steps that are repeated as bare steps. The command is timed after its first epoch, in which all
-# sizes of batches are recorded.
+# Number of the command's first steps that are repeated as bare steps. The command is timed after its first epoch, in
+# which all sizes of batches are recorded.
 _FIRST_STEPS = 20
 # The relative difference of the first losses, which have the same batches and dropout.
 _LIMIT = 1e-2
@@ -79,7 +79,7 @@ def _checked(losses: list[float], bare_losses: list[float], epoch: int) -> dict[
     first, last = statistics.fmean(losses[:epoch]), statistics.fmean(losses[-epoch:])
     worst = math.nan if any(map(math.isnan, apart)) else max(apart)
     return {
-        "loss_error": within("the losses of the command's first steps beside the bare ones", worst, _LIMIT),
+        "loss_error": within("the relative difference of the command's first losses", worst, _LIMIT),
         "loss_of_first_epoch": first,
         "loss_of_last_epoch": within("the mean loss of the last epoch", last, first - 0.01),
     }

@@ -1,4 +1,4 @@
-"""Evaluation on a GPU, the three cases and one long user: reviews a second, memory, launches, error against the CPU.
+"""Evaluation on a GPU of three cases and one long user: reviews per second, memory, launches, and error.
 
 python -m bench.gpu_eval [--dtype bfloat16] [--repeats 10] [--longest 1000000]
 """
@@ -22,12 +22,12 @@ from rwkv.model.network import Network, frozen_network, new_network
 
 _TOGETHER = 4
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
-# In probability: eight bits through 16 layers, and sums in another order.
+# In probability: 8 bits through 16 layers, and sums in another order.
 _LARGEST_ERROR = {torch.bfloat16: 0.03, torch.float32: 1e-4}
 
 
 class _Asked(NamedTuple):
-    """A batch of so many rows; rows [n] and how many seconds after them recall is asked for; query rows [m]."""
+    """A batch, its number of rows, review rows [n] with seconds after them, and query rows [m]."""
 
     batch: SlicedBatch
     after: torch.Tensor
@@ -47,7 +47,7 @@ def main() -> None:
     dtype = TORCH_DTYPES[options.dtype]
     longest = Case("longest", 1, options.longest, options.longest // 10, options.longest // 13, 40, 4)
     error = _checked_error(dtype)
-    # As get_result runs them: users packed together up to one slice. And one batch of the size of a training step.
+    # Users together up to one slice, as in get_result, and one batch of the size of a training step.
     together = [replace(case, name=f"{case.name} x {_TOGETHER}", users=_TOGETHER * case.users) for case in CASES]
     figures = {case.name: _measure(case, dtype, options.repeats) for case in (*together, *CASES, longest)}
     for name, case_figures in figures.items():
@@ -66,23 +66,25 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
 
 
 def _recall(network: Network, asked: _Asked) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both predictions where get_result asks for them: the curve after reviews, the immediate one at queries."""
+    """Both predictions as in get_result: the curve after review rows, and the immediate one at query rows."""
     x = last_rows(network, asked.batch)
-    on_device = (of.to(x.device, non_blocking=True) for of in (asked.after, asked.elapsed_s, asked.queries))
+    on_device = (column.to(x.device, non_blocking=True) for column in (asked.after, asked.elapsed_s, asked.queries))
     p_ahead, p_imm, _ = read_predictions(network, x, *on_device)
     return p_ahead, p_imm
 
 
 def _checked_error(dtype: torch.dtype) -> float:
-    """The largest difference in probability from float32 on the CPU; exits where it exceeds what rounding explains."""
+    """The largest difference in probability from float32 on the CPU; exits if it exceeds the limit of rounding."""
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    ours, theirs = (_recall(of, _ready(_SMALL, of)) for of in (_network(dtype, gpu), _network(torch.float32, cpu)))
+    ours, theirs = (
+        _recall(network, _ready(_SMALL, network)) for network in (_network(dtype, gpu), _network(torch.float32, cpu))
+    )
     error = max(float((our.cpu() - their).abs().max()) for our, their in zip(ours, theirs, strict=True))
     return within("the largest difference of a probability from the CPU's", error, _LARGEST_ERROR[dtype])
 
 
 def _ready(case: Case, network: Network) -> _Asked:
-    """A batch of the case and what is asked of it, as a loader's worker hands them over."""
+    """A batch of the case and the rows to predict, in the form that a loader's worker returns."""
     batch = make_batch(case, 1)
     after = (batch.labels.has_label & ~batch.is_query).nonzero().squeeze(1)
     queries = batch.is_query.nonzero().squeeze(1)
@@ -90,7 +92,7 @@ def _ready(case: Case, network: Network) -> _Asked:
     sliced = sliced_for(batch, network.backend)
     if network.device.type == "cpu":
         return _Asked(sliced, *asked, len(batch))
-    return _Asked(sliced.pin_memory(), *(of.pin_memory() for of in asked), len(batch))
+    return _Asked(sliced.pin_memory(), *(column.pin_memory() for column in asked), len(batch))
 
 
 def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:

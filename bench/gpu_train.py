@@ -1,4 +1,4 @@
-"""One training step on a GPU, the three cases: checked against plain PyTorch, then rates, memory and launches.
+"""One training step on a GPU in three cases: checks against plain PyTorch, then rates, memory and launches.
 
 python -m bench.gpu_train [--dtype bfloat16] [--repeats 20] [--optimizer adamw]
 """
@@ -29,10 +29,10 @@ from rwkv.training.step import StepReport, reports, train_step
 _GPU = torch.device("cuda")
 _FULL_ROWS, _BATCHES, _SEED, _PLAIN_REPEATS = 66_000, 4, 5, 3
 
-# Relative, by the dtype. The recorded step's loss beside the eager one's, and that beside the plain form's in float32.
+# Relative limits by dtype: the recorded step's loss against the eager one's, and that against the plain form's.
 _RECORDED = {torch.bfloat16: 1e-3, torch.float32: 1e-5}
 _LOSS = {torch.bfloat16: 1e-2, torch.float32: 1e-5}
-# All gradients together, from the plain form in float32: so many times the plain form's distance, and so much more.
+# Limit of the gradients' distance from the plain form in float32: a multiple of the plain form's own, plus a constant.
 _SHARE, _MORE = 1.5, {torch.bfloat16: 0.02, torch.float32: 1e-4}
 
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 class _Training:
-    """A network in training, always from the same weights and with the same dropout."""
+    """A network in training, with fixed initial weights and fixed dropout."""
 
     def __init__(self, optimizer: str) -> None:
         self.network = random_network().to(_GPU).requires_grad_()
@@ -62,12 +62,12 @@ class _Training:
         set_learning_rate(self.optimizer, 1e-4)
 
     def step(self, batch: Batch, dtype: torch.dtype) -> StepReport:
-        """An eager step."""
+        """Take an eager step."""
         masks = DropoutMasks(torch.tensor([_SEED], device=_GPU))
         return train_step(self.network, self.optimizer, batch, dtype, "all", masks)
 
     def first(self, batch: Batch, dtype: torch.dtype) -> tuple[float, Tensor]:
-        """Loss and clipped gradients of the first step."""
+        """The loss and the clipped gradients of the first step."""
         loss = self.step(batch, dtype).loss
         gradients = [p.grad.flatten() for p in self.network.parameters() if p.grad is not None]
         return float("nan") if loss is None else loss, torch.cat(gradients)
@@ -88,7 +88,9 @@ def _measure(case: Case, dtype: torch.dtype, options: argparse.Namespace) -> dic
         seconds.append(time.perf_counter() - begun)
         if n == 0:
             apart = abs((report.loss or float("nan")) / eager - 1)
-            within(f"{case.name}: the recorded step's loss beside the eager one's", apart, _RECORDED[dtype])
+            within(
+                f"{case.name}: the difference of the recorded step's loss from the eager one's", apart, _RECORDED[dtype]
+            )
         begun = time.perf_counter()
     first_s, seconds = seconds[0], seconds[_BATCHES:]
     median = statistics.median(seconds)
@@ -106,21 +108,21 @@ def _measure(case: Case, dtype: torch.dtype, options: argparse.Namespace) -> dic
 
 
 def _checked(case: Case, batch: Batch, dtype: torch.dtype, optimizer: str) -> tuple[float, float, float]:
-    """(milliseconds of a plain step, distance of the kernels' gradients from the plain ones in float32, their loss)."""
+    """Check the kernels against the plain form: milliseconds of a plain step, error of the gradients, and the loss."""
     with plain_ops():
         exact_loss, exact = _Training(optimizer).first(batch, torch.float32)
         plain = _Training(optimizer)
         _, rough = plain.first(batch, dtype)
         plain_s = timed(lambda: plain.step(batch, dtype), _PLAIN_REPEATS)["median_s"]
     loss, ours = _Training(optimizer).first(batch, dtype)
-    error, plain_error = (float((of - exact).norm() / exact.norm()) for of in (ours, rough))
-    within(f"{case.name}: the loss beside the plain form's", abs(loss / exact_loss - 1), _LOSS[dtype])
+    error, plain_error = (float((gradients - exact).norm() / exact.norm()) for gradients in (ours, rough))
+    within(f"{case.name}: the difference of the loss from the plain form's", abs(loss / exact_loss - 1), _LOSS[dtype])
     within(f"{case.name}: the gradients' distance from the plain form's", error, _SHARE * plain_error + _MORE[dtype])
     return 1e3 * plain_s, error, loss
 
 
 def _launches(case: Case, dtype: torch.dtype, optimizer: str) -> int:
-    """Kernels, copies and fills of an eager step. Last of all, for graphs and the profiler are no friends."""
+    """The launches of an eager step. Measured last, since the profiler interferes with recorded graphs."""
     training, batch = _Training(optimizer), pad_batch(make_batch(case, 0), _FULL_ROWS).to(_GPU).batch
     training.step(batch, dtype)
     return launches(lambda: training.step(batch, dtype))

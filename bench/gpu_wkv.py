@@ -94,7 +94,7 @@ def _errors(inputs: Inputs, grad: Tensor, groups: PackedGroups) -> dict[str, flo
     """The difference from float64, relative to its norm."""
     ours = _results(wkv, inputs, grad, groups)
     exact = _results(wkv_chunked, tuple(x.detach().double().requires_grad_() for x in inputs), grad.double(), groups)
-    return {name: float((ours[name].double() - of).norm() / of.norm()) for name, of in exact.items()}
+    return {name: float((ours[name].double() - x).norm() / x.norm()) for name, x in exact.items()}
 
 
 def _times(form: Form, inputs: Inputs, grad: Tensor, groups: PackedGroups, repeats: int) -> tuple[float, float]:

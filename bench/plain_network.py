@@ -14,7 +14,7 @@ from rwkv.ops.wkv import wkv_reference
 
 @contextmanager
 def plain_network() -> Iterator[None]:
-    """Within it, every network runs by the definitions of its ops, whatever kernels there are."""
+    """Run every network inside by the definitions of its ops, without kernels."""
     with plain_ops(), patch.object(time_mixer, "wkv", _wkv):
         yield
 

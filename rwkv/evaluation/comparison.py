@@ -16,7 +16,7 @@ from rwkv.evaluation.fsrs_training import learnt_parameters, trained_fsrs_predic
 from rwkv.evaluation.scores import Score, score
 from rwkv.evaluation.summary import CONFIDENCE, Estimate, means
 
-# The algorithms that this project is about: by the forgetting curve, and from what is known just before the answer.
+# The two predictions of this project: by the forgetting curve, and from everything just before the answer.
 AHEAD, IMM = "RWKV", "RWKV-P"
 
 

@@ -168,7 +168,7 @@ def _gradient_kernel(
         grad_u = grad_u_in * p_before
         grad_k = grad_k_in * p_before - grad_u * c
         grad_w = grad_u * r_rows * w
-        # log P of a row enters as P_before of all later rows, as 1 / P of its own, and in what is left at the end.
+        # log P of a row enters P_before of all later rows, 1 / P of the row, and P at the end of the chunk.
         grad_before = grad_k * k + grad_w
         grad_b_end *= p_end[None, :] * p_inverse
         grad_b_scaled *= p_inverse

@@ -1,7 +1,7 @@
-"""Scanning affine maps X -> A X + B along groups of runs, in one level or two. Forward and, with A^T, backward.
+"""The scan of affine maps X -> A X + B along groups of runs, in one or two levels; with A^T for the backward pass.
 
-The columns of X are independent, so each program takes a block of them. All products here are of full float32
-precision, whatever the inputs' dtype: along a long group their errors would add up.
+The columns of X are independent, so each program takes a block of them. All products have full float32 precision
+whatever the dtype of the inputs, since errors add up along a long group.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -78,8 +78,8 @@ def _expand_kernel(
 ):
     """The state before each item of one range, into states [items, H, K, K]; one block of its columns.
 
-    It starts from first_state at first_index (at the range's own number if None); from zero where that is first_count
-    or more.
+    A range starts from first_state at first_index (at the range's number if None), or from zero if that index is not
+    below first_count.
     """
     blocks: tl.constexpr = K // COLUMNS
     number = tl.program_id(0) // (heads * blocks)
@@ -113,10 +113,18 @@ def _expand_kernel(
 
 
 def scan_runs(plan: RunPlan, transition: Tensor, addition: Tensor, first: Tensor | None, reverse: bool) -> Tensor:
-    """The state before each slot of the plan (after it, in time, if reverse): float32 [slots, H, K (key), K (value)].
+    """The state before each slot of the plan, or after it if `reverse`.
 
-    transition, addition: float32 [slots, H, K, K], any strides; those of a group's last slot (its first, if reverse)
-    do not matter. first: the states the first groups start from, float32 [any, H, K (value), K (key)], the others zero.
+    Args:
+        plan: The run plan.
+        transition: A of each slot, float32 [slots, H, K, K], of any strides. The last slot of a group (the first if
+            `reverse`) is not used.
+        addition: B of each slot, float32 [slots, H, K, K].
+        first: Initial states of the first groups, float32 [any, H, K (value), K (key)]; the others start from zero.
+        reverse: Whether to scan backwards in time.
+
+    Returns:
+        States, float32 [slots, H, K (key), K (value)].
     """
     if first is not None:
         first = first.mT

@@ -63,7 +63,7 @@ class Backward {
     const int64_t N = shifted_.rows(), H = out_.heads, K = out_.width();
     through_ = wkv_backward(kept_[kKeptR].view({N, H, K}), log_decay_, k_hat_, v_, b_, offsets, is_query, std::nullopt,
                             kept_[kCheckpoints], of_out_, std::nullopt);
-    // What the recurrence gives back, beside what came by the bonus.
+    // The gradients from the recurrence, added to those from the bonus.
     const auto join = [&](int place, const at::Tensor &other) { through_[place].add_(other); };
     join(0, of_r_), join(3, of_v_), join(4, of_b_);
   }
