@@ -81,7 +81,7 @@ class Wish:
         """Intervals until recall falls to the desired retention.
 
         Args:
-            curves: The curve head's outputs [N, 260], with equally many rows for each card.
+            curves: The curve head's outputs [N, outputs], with equally many rows for each card.
 
         Returns:
             Seconds float64 [N]; infinite beyond the curves' horizon.
