@@ -25,7 +25,7 @@ from rwkv.model.card import SHIPPED
 from rwkv.runtime import log
 
 # The learners of this seed have recall that varies strongly over time, so a short training already shows.
-SEED = 17
+SEED = 9
 USERS, REVIEWS = 72, 1000
 # The first learners are held out for validation and evaluation, and one of them is predicted review by review.
 HELD_OUT = 12
@@ -39,7 +39,9 @@ _SEGMENT_ROWS = 1024
 _ROWS_A_STEP = 2048
 _PEAK_LR = 3e-3
 _WARMUP_STEPS = 20
-_STABLE_EPOCHS, _DECAY_EPOCHS = 2, 2
+_STABLE_EPOCHS, _DECAY_EPOCHS = 5, 4
+# Half of the published width: more than twice the steps in the same time.
+_CHANNELS = 64
 
 Keys = dict[str, object]
 
@@ -135,6 +137,7 @@ def _training(out: Path, mode: str, epochs: int) -> Keys:
         "DEVICE": "cpu",
         "DTYPE": "float",
         "THREADS": _THREADS,
+        "CHANNELS": _CHANNELS,
     }
 
 

@@ -26,7 +26,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("check") / "dataset"
-    assert simulate(USERS, 250, 2, root) == 0
+    assert simulate(USERS, 250, 4, root) == 0
     return root
 
 
@@ -50,7 +50,7 @@ def test_simulated_and_checked_with_results_of_models(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In JSON; the dataset is simulated in the same call, and is the same."""
-    arguments = ["--users", str(USERS), "--reviews", "250", "--seed", "2", "--out", str(dataset), "--check", "--json"]
+    arguments = ["--users", str(USERS), "--reviews", "250", "--seed", "4", "--out", str(dataset), "--check", "--json"]
     assert main(["simulate", *arguments]) == 0
     result = json.loads(capsys.readouterr().out)
     average = result["figures"]["AVG LogLoss"]
