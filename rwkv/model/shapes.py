@@ -11,8 +11,8 @@ from torch import Tensor
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 
-# Largest allowed size.
-MOST = 4096
+# Largest allowed size, and number of layers of a stream: `_BLOCK` reads two digits.
+MOST, MOST_LAYERS = 4096, 100
 
 # Integers are not accepted, since their scale is unknown.
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -135,7 +135,8 @@ def _size(weight: Tensor | None, dimension: int) -> int | None:
 
 def _spec(sizes: dict[str, int]) -> NetworkSpec | None:
     """The network with these sizes and the published ones for the rest; None if they do not form a network."""
-    if not all(type(size) is int and 1 <= size <= MOST for size in sizes.values()):
+    limits = {f"{stream.name} layers": MOST_LAYERS for stream in PUBLISHED.streams}
+    if not all(type(size) is int and 1 <= size <= limits.get(name, MOST) for name, size in sizes.items()):
         return None
     spec = PUBLISHED.with_sizes(sizes)
     is_whole = spec.inputs == PUBLISHED.inputs and spec.channels % spec.heads == 0

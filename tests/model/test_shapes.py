@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rwkv.errors import CheckpointError
 from rwkv.model.checkpoint import load_network, read_metadata, read_weights, write_weights
 from rwkv.model.network import Network
-from rwkv.model.shapes import MOST, differences, different_sizes, spec_of, spec_text, stated_spec
+from rwkv.model.shapes import MOST, MOST_LAYERS, differences, different_sizes, spec_of, spec_text, stated_spec
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.vocab import STREAMS
 from tests.networks import NATIVE, SMALL, recipe_network
@@ -88,6 +88,7 @@ def test_the_weights_are_held_against_the_stated_sizes(tmp_path: Path) -> None:
         lambda sizes: sizes | {"heads": 3},
         lambda sizes: sizes | {"inputs": 91},
         lambda sizes: sizes | {"head_hidden": MOST + 1},
+        lambda sizes: sizes | {"card_id layers": MOST_LAYERS + 1},
         lambda sizes: sizes | {"more": 1},
     ],
 )
