@@ -12,7 +12,7 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
 	touch $@
 
-demo: install  ## the whole way on simulated learners, in rwkv-demo/
+demo: install  ## everything on simulated learners, in rwkv-demo/
 	$(BIN)/rwkv demo
 
 test: install  ## all tests
@@ -26,12 +26,12 @@ lint: install  ## style and types
 conformance: install  ## the vectors in RWKV_CONFORMANCE (default ../shared/conformance), with the largest differences
 	$(BIN)/pytest tests/conformance
 
-# ASan and the C++ library come first, so that errors of memory and exceptions both go through them; --capture=sys leaves
-# what they write to be seen. The bound of memory is left out, for ASan's own memory counts in it.
+# ASan and the C++ library are preloaded, so that they handle memory errors and exceptions; --capture=sys shows their
+# output. The test of the memory limit is left out, because ASan's own memory counts towards it.
 SANITIZED := build/sanitize/lib
 SANITIZED_TESTS := tests/ops tests/recurrent tests/model/test_native_step.py tests/model/test_native_layer.py
 
-sanitize: install  ## the tests of the kernels over a build with ASan and UBSan, minutes
+sanitize: install  ## the kernels' tests on a build with ASan and UBSan; takes minutes
 	rm -rf build/sanitize
 	RWKV_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-base build/sanitize --build-lib $(SANITIZED)
 	cp -r tests pyproject.toml $(SANITIZED)/
@@ -39,5 +39,5 @@ sanitize: install  ## the tests of the kernels over a build with ASan and UBSan,
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 		$(abspath $(BIN))/python -m pytest --capture=sys --deselect tests/recurrent/test_memory.py $(SANITIZED_TESTS)
 
-clean:  ## what install and demo made
+clean:  ## remove the files of install and demo
 	rm -rf .venv rwkv-demo build *.egg-info

@@ -25,5 +25,5 @@ def last_checkpoint(folder: Path, prefix: str) -> Path:
     """The weights of the highest step of a run. Raises InputError if there are none."""
     checkpoints = list(folder.glob(f"{prefix}_[0-9]*.pth"))
     if not checkpoints:
-        raise InputError(f"There is no checkpoint of {prefix}.", where=str(folder), hint="run its training first")
+        raise InputError(f"The run {prefix} has no checkpoint.", where=str(folder), hint="run its training first")
     return max(checkpoints, key=lambda path: int(path.stem.rpartition("_")[2]))

@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> Answer:
         hint = "choose another day"
         raise InputError(what, where="--search", got=str(options.search), expected=expected, hint=hint)
     if options.out is not None:
-        schedule_tables.format_of(options.out)  # before the work
+        schedule_tables.format_of(options.out)  # fail before the work
     pace = Pace(options.limit, options.new, options.backlog_days)
     learner = read_learner(options.folder, choose_user(options.folder, options.user))
     at_s = moment_of(options.at, learner)

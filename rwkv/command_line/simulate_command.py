@@ -20,7 +20,7 @@ def add_simulate(commands: Commands) -> None:
     """Add the command `simulate`."""
     parser = add_command(commands, "simulate", _run, "write a dataset of simulated learners", _DESCRIPTION)
     parser.add_argument("--users", type=int, help="the number of learners (required, except with --check alone)")
-    parser.add_argument("--reviews", type=int, help="the mean number of reviews of a learner (required likewise)")
+    parser.add_argument("--reviews", type=int, help="the mean number of reviews of a learner (required with --users)")
     parser.add_argument("--seed", type=int, default=1, help="the seed of the learners (default: 1)")
     parser.add_argument("--first-user", type=int, default=1, help="the number of the first learner (default: 1)")
     parser.add_argument(

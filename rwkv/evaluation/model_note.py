@@ -42,9 +42,9 @@ def model_at(path: Path) -> Model:
 
 @dataclass(frozen=True)
 class ModelNote:
-    """The note NAME.model.json beside folder/NAME.jsonl: each model with the users whose lines it makes.
+    """The note NAME.model.json beside folder/NAME.jsonl. It lists the users whose lines each model makes.
 
-    Users in no model's list have a line that is older than the note or was made by another program.
+    A user's line is in no list if it is older than the note or was made by another program.
     """
 
     folder: Path

@@ -70,7 +70,7 @@ def _hidden_head(
     C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
-    """final h, float32 [ROWS, OUT], of h = relu(W x + bias), x [ROWS, C]."""
+    """final @ h, float32 [ROWS, OUT], for h = relu(W @ x + bias) and x [ROWS, C]."""
     total = tl.zeros((ROWS, OUT), tl.float32)
     for begin in range(0, hidden, INNER):
         active = _active(x, W, bias, begin, hidden, C, INNER, precision)

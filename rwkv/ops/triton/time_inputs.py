@@ -86,7 +86,7 @@ def _inputs_kernel(
     own, difference = own.to(projections.dtype.element_ty), difference.to(projections.dtype.element_ty)
 
     valid = column < D - 3 * C
-    last = tl.minimum(3 * C + column, D - 1)  # what lies beyond is not read
+    last = tl.minimum(3 * C + column, D - 1)  # results of columns beyond D are not used
     hidden = _projected(own, difference, projections, last, C, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK

@@ -158,7 +158,7 @@ def _gradient_kernel(
         grad_read = strictly_lower(dot(grad, tl.trans(y), precision), T)
         grad_b_scaled = dot(tl.trans(grad_system), k_in, precision) + dot(tl.trans(grad_read), u_in, precision)
         grad_b_end = dot(y, tl.trans(grad_after), precision)
-        # A product of T x K comes last: Triton then shares out columns, of which there are more, among the warps.
+        # A product of T x K comes last, so that Triton divides the columns, the longer side, among the warps.
         grad_k_in = dot(grad_system, b_scaled, precision) + dot(z, tl.trans(state), precision)
         grad_u_in = dot(grad_read, b_scaled, precision) + dot(grad, tl.trans(state), precision)
 

@@ -193,10 +193,12 @@ def wkv_forward(
 ) -> Forward:
     """Run the forward kernels.
 
-    inputs: r, log_decay, k_hat, v, b, as in `wkv_triton`. They and initial_state are contiguous, but for the rows of r,
-    and start at multiples of 16 bytes, on the plan's device. initial_state: of the first groups, float32
-    [any, H, K (value), K (key)]; the others start from zero. final_groups: of how many groups, the last ones, final
-    states are asked for. keep: for a backward pass.
+    Args:
+        inputs: r, log_decay, k_hat, v and b, as in `wkv_triton`, on the plan's device. They and `initial_state` start
+            at multiples of 16 bytes and are contiguous, except for the rows of r.
+        initial_state: States of the first groups, float32 [any, H, K (value), K (key)]; the others start from zero.
+        final_groups: The number of last groups whose final states are returned.
+        keep: Whether a backward pass follows.
     """
     r, log_decay, k_hat, v, b = inputs
     rows, heads, width = r.shape

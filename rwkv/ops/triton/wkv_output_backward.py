@@ -1,4 +1,4 @@
-"""Back through GroupNorm, bonus and gate on a GPU, which forward are part of the recurrence's last kernel.
+"""The backward pass of GroupNorm, bonus and gate on a GPU; the recurrence's last kernel has their forward pass.
 
 See rwkv/ops/mixers.py for the definition.
 """

@@ -19,8 +19,8 @@ from rwkv.vocab import SECONDS_PER_DAY
 
 _LEARNING, _RELEARNING = 0, 2
 
-# Hard ends the learning if a preset has no steps, or steps of days. Fewer such answers than this are no evidence, nor
-# are those of one session, because nobody switches the scheduler for an hour.
+# Hard ends the learning if a preset has no steps, or steps of days. So a few such answers prove nothing. Neither do
+# those of a single session, because nobody switches the scheduler for an hour.
 _LEAST_GRADUATIONS = 3
 _LEAST_MS = SECONDS_PER_DAY * 1000
 

@@ -5,7 +5,7 @@
 
 namespace rwkv {
 
-// Of one row: to_self and to_source are the gradients of its own normalised x and of the one it is shifted to.
+// One row. to_self, to_source: gradients of the row's own normalised x and of that of its source.
 RWKV_INLINE void backward_interpolation(const float *x, const float *shifted, const float *grad, const float *lerp,
                                         int64_t channels, float *grad_lerp, float *to_self, float *to_source) {
   RWKV_INDEPENDENT

@@ -72,7 +72,7 @@ struct Lanes {
 };
 #endif
 
-// By reference: a vector as an argument or result would depend on the instruction set of the caller.
+// By reference, because passing a vector by value depends on the caller's instruction set.
 RWKV_INLINE void load(const float *from, Lanes &lanes) { std::memcpy(&lanes, from, sizeof lanes); }
 RWKV_INLINE void store(float *to, const Lanes &lanes) { std::memcpy(to, &lanes, sizeof lanes); }
 

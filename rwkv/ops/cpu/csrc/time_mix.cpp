@@ -117,7 +117,7 @@ RWKV_CLONES void output(const ReadHead &in, float *y) {
   output_of_head<K>(in, kGroupNormEps, y);
 }
 
-// Fills what is kept of rows begin to end - 1, but for the recurrence. mixed: room for [kBlockRows, C].
+// Fills the kept values of rows begin to end - 1, except the recurrence's. mixed: memory for [kBlockRows, C].
 void project_block(const ShiftedBlock &block, const TimeWeights &weights, at::TensorList kept, int64_t begin,
                    int64_t end, float *mixed) {
   const auto mix = [&](Lerp lerp) { block.mix(weights.at(kLerps) + lerp * weights.channels, mixed); };

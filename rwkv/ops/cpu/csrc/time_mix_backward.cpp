@@ -86,7 +86,7 @@ class Backward {
   const at::Tensor &of_y_;
   at::Tensor log_decay_, k_hat_, v_, b_, of_out_, of_r_, of_v_, of_b_, of_low_gate_;
   std::vector<at::Tensor> through_;
-  int64_t widest_ = 0;  // of what any map takes or gives
+  int64_t widest_ = 0;  // most columns of any map's input or output
 
  public:
   GradientSums sums;
@@ -166,7 +166,7 @@ class Backward {
         bias_back(grad, C, bias);
         back_.maps[up].apply_back(grad, n, false, of_low.data());
       };
-      // From what a map gave to the interpolation it was given.
+      // From a map's output to the interpolation that is its input.
       const auto map_back = [&](const float *grad, TimeWeight map, bool add) {
         add_outer(grad, mixed.data(), n, back_.maps[map].out(), C, panels.data(), sum(map));
         back_.maps[map].apply_back(grad, n, add, of_mixed.data());

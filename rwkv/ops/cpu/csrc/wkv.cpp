@@ -57,7 +57,7 @@ struct Gradients {
   float *r, *log_decay, *k_hat, *v, *b;
 };
 
-// One row of the backward pass: x is the state before it, dx the gradient of the state after it and then before it.
+// One row of the backward pass. x: the state before it. dx: the gradient of the state after it, replaced by that of x.
 template <int K>
 RWKV_INLINE void backward_row(const Rows &rows, int64_t t, const float *x, const float *grad_out, float *dx,
                               const Gradients &grad) {
