@@ -27,7 +27,7 @@ _OVERHEAD = 400
 
 # (kind, number): a stream or CURVE, and the number of an entity.
 Key = tuple[str, int]
-# Space in the file is allocated in multiples of so many bytes, so that freed space fits again.
+# Space in the file is allocated in multiples of this many bytes, so that freed space can be reused.
 _STEP = 512
 # Size of an entity that was never put.
 _NEVER = -1

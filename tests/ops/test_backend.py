@@ -1,4 +1,4 @@
-"""The conditions under which Triton's kernels can be compiled."""
+"""The choice of a backend, and the conditions under which Triton's kernels can be compiled."""
 
 import shutil
 from collections.abc import Iterator

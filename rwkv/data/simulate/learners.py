@@ -51,7 +51,7 @@ _FIRST_RANGE = (0.02, 400.0)
 
 @dataclass(frozen=True)
 class Habits:
-    """Study habits, one entry per user: the most reviews of a session, log duration and its cap, and others.
+    """Study habits, one entry per user, such as the most reviews of a session and the log duration of an answer.
 
     Attributes:
         click_share: The share of double clicks.

@@ -33,17 +33,17 @@ def _rank_columns(RANK: tl.constexpr, R: tl.constexpr):
 
 @triton.jit
 def _hidden(y, first, row, inside, D, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
-    """RANK columns of y from FIRST, [ROWS, R]; the others are zero."""
-    column, there = _rank_columns(RANK, R)
-    return _load(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & there[None, :])
+    """RANK columns of y from FIRST on, padded with zeros to [ROWS, R]."""
+    column, is_rank = _rank_columns(RANK, R)
+    return _load(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & is_rank[None, :])
 
 
 @triton.jit
 def _up_map(weight, channel, RANK: tl.constexpr, R: tl.constexpr):
     """The map from hidden columns to channels, [R, K]."""
-    column, there = _rank_columns(RANK, R)
+    column, is_rank = _rank_columns(RANK, R)
     return tl.trans(
-        _load(weight, 0, channel[:, None] * RANK + column[None, :], (channel >= 0)[:, None] & there[None, :])
+        _load(weight, 0, channel[:, None] * RANK + column[None, :], (channel >= 0)[:, None] & is_rank[None, :])
     )
 
 
