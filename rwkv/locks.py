@@ -19,6 +19,8 @@ from rwkv.errors import BusyError, InputError
 from rwkv.runtime import log, printable
 
 _MOST_SHOWN = 300
+# Far more often than other commands remove or create a folder at the same moment.
+_MOST_TRIES = 100
 # Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -69,14 +71,15 @@ def _only_writer(lock: Path, place: Path, instead: str) -> Iterator[None]:
 
 def _take_in_folder(lock: Path, made: list[Path]) -> int | None:
     """Take a lock in a folder that may be missing. made: receives the folders that were created, deepest first."""
-    while True:
+    for _ in range(_MOST_TRIES):
         made[:0] = [folder for folder in lock.parents if not folder.exists()]
-        try:
+        # Another command may have just removed or created the folder.
+        with suppress(FileNotFoundError, FileExistsError):
             lock.parent.mkdir(parents=True, exist_ok=True)
             return take(lock)
-        except (FileNotFoundError, FileExistsError):  # another command has just removed or created the folder
-            if lock.parent.exists() and not lock.parent.is_dir():
-                raise
+    # It cannot be created: a file, or a link to nowhere, is in its place.
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return take(lock)
 
 
 def _name_holder(descriptor: int) -> None:

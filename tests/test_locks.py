@@ -108,12 +108,13 @@ def test_names_beside_one_another_have_their_own(tmp_path: Path) -> None:
         pass
 
 
-def test_no_place_for_a_lock_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file", "file/below", "link", "link/below"])
+def test_no_place_for_a_lock_is_told(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    place = tmp_path / "file" / "below"
+    (tmp_path / "link").symlink_to(tmp_path / "missing")
     with (
-        pytest.raises(InputError, match=rf"The path cannot be written to.\n  where: {place}"),
-        only_writer_in(place, ""),
+        pytest.raises(InputError, match=rf"The path cannot be written to.\n  where: {tmp_path / place}"),
+        only_writer_in(tmp_path / place, ""),
     ):
         pass
 

@@ -185,7 +185,7 @@ def _steps(
 ) -> Iterator[tuple[int, StepReport]]:
     """Take the remaining steps and yield (n, report) after each, where n = 1 is the run's first step.
 
-    A GPU replays recorded steps, except with the plain form of the recurrence, which synchronises with the GPU.
+    Steps are recorded and replayed on a GPU if Triton's kernels run the network; its plain form waits for the GPU.
     """
     visits = steps_from(previous.done, previous.total, len(groups), config.seed)
     dtype = compute_dtype(config.dtype, network.device)
