@@ -32,7 +32,7 @@ _NAME_SEPARATOR = "\x1f"
 
 # The range of Anki's preset options. Values outside become the default.
 _LEAST_RETENTION, _MOST_RETENTION = np.float32(0.7), np.float32(0.99)
-_LAST_HOUR, _MOST_STORED_HOUR, _DEFAULT_HOUR = 23, 255, 4
+_LAST_HOUR, _MOST_STORED_HOUR = 23, 255
 _MINUTES_A_DAY = 1440
 _OLD_SCHEDULER, _NEW_SCHEDULER = 1, 2
 
@@ -226,8 +226,8 @@ def _rollover(value: object, corrections: list[str]) -> int | None:
     if value is None or (hour is not None and 0 <= hour <= _LAST_HOUR):
         return hour
     taken = _LAST_HOUR if hour is not None and _LAST_HOUR < hour <= _MOST_STORED_HOUR else None
-    instead = _DEFAULT_HOUR if taken is None else taken
-    corrections.append(f"its days begin at hour {value!r:.40}; using {instead}, as Anki does (see --rollover)")
+    meaning = "is invalid and ignored" if taken is None else f"Anki takes as {taken}"
+    corrections.append(f"its days begin at hour {value!r:.40}, which {meaning} (see --rollover)")
     return taken
 
 

@@ -171,9 +171,9 @@ def test_without_any_trace_of_a_time_zone_that_of_this_computer_is_taken(
 @pytest.mark.parametrize(
     ("config", "clock", "word"),
     [
-        ({"rollover": 24}, ("UTC+00:00", 23), "hour 24; using 23"),
+        ({"rollover": 24}, ("UTC+00:00", 23), "hour 24, which Anki takes as 23"),
         ({"rollover": 255}, ("UTC+00:00", 23), "hour 255"),
-        ({"rollover": 256}, ("UTC+00:00", 4), "hour 256; using 4"),
+        ({"rollover": 256}, ("UTC+00:00", 4), "hour 256, which is invalid and ignored"),
         ({"rollover": -1}, ("UTC+00:00", 4), "hour -1"),
         ({"rollover": 4.5}, ("UTC+00:00", 4), "hour 4.5"),
         ({"rollover": "5"}, ("UTC+00:00", 4), "hour '5'"),
@@ -242,6 +242,17 @@ def test_what_is_chosen_wins(tmp_path: Path) -> None:
             ImportChoices(timezone=zone)
     with pytest.raises(InputError, match="--rollover"):
         ImportChoices(rollover_hour=24)
+
+
+@pytest.mark.parametrize("hour", [24, 256])
+def test_no_notice_names_an_hour_that_is_not_used(tmp_path: Path, hour: int) -> None:
+    """What is wrong with the recorded hour remains true if another is chosen."""
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, CONFIG | {"rollover": hour})
+    user = imported(path, ImportChoices(rollover_hour=5))
+    assert user.clock.rollover_hour == 5
+    assert len(user.notices) == 1
+    assert "using" not in user.notices[0]
+    assert f"begin at hour {hour}, which" in user.notices[0]
 
 
 @pytest.mark.parametrize("offset_s", [0, 7200, -34_200, 45_900])
