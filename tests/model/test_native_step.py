@@ -144,15 +144,15 @@ def test_flat_states_come_back() -> None:
 @pytest.mark.skipif(not is_built(), reason="the native kernels are not built")
 def test_the_kernel_refuses_what_does_not_fit() -> None:
     network = NETWORKS["native"]
-    packed, before, inputs = flatten_network(network), random_states(network, 5), random_inputs(5, 2)
-    cut = type(packed)(packed.weights[:-16], packed.sizes)
-    more = type(packed)(torch.cat([packed.weights, packed.weights[:1]]), packed.sizes)
-    for broken in (cut, more):
-        with pytest.raises(RuntimeError, match=r"weights are too (few|many) for these sizes"):
+    flat, before, inputs = flatten_network(network), random_states(network, 5), random_inputs(5, 2)
+    cut = type(flat)(flat.weights[:-16], flat.sizes)
+    more = type(flat)(torch.cat([flat.weights, flat.weights[:1]]), flat.sizes)
+    for broken, problem in ((cut, "few"), (more, "many")):
+        with pytest.raises(RuntimeError, match=f"the flat weights are too {problem} for these sizes"):
             network_step(broken, inputs, before, ALL, 1)
     with pytest.raises(RuntimeError, match="writes"):
-        network_step(packed, inputs, before, ALL, 3)
+        network_step(flat, inputs, before, ALL, 3)
     with pytest.raises(RuntimeError, match="inputs"):
-        network_step(packed, inputs[:, :-1].contiguous(), before, ALL, 1)
+        network_step(flat, inputs[:, :-1].contiguous(), before, ALL, 1)
     with pytest.raises(RuntimeError, match="a state"):
-        network_step(packed, inputs, [before[0][:, 1:].contiguous(), *before[1:]], ALL, 1)
+        network_step(flat, inputs, [before[0][:, 1:].contiguous(), *before[1:]], ALL, 1)
