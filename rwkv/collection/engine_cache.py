@@ -1,5 +1,6 @@
 """An engine that has read a person's whole history, starting from saved states if there are any."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def fed_engine(
 ) -> tuple[Engine, Predictions | None]:
     """An engine that has read all of the learner's reviews, and its predictions of them.
 
-    The states are saved beside an imported collection. They are loaded if they belong to the same weights and to the
-    beginning of this history; otherwise the engine reads the history again. The caller closes the engine.
+    The states and the predictions are saved beside an imported collection. They are loaded if they belong to the same
+    weights and to the beginning of this history; otherwise the engine reads the whole history again and saves both. The
+    caller closes the engine.
 
     Args:
         learner: The person.
@@ -39,21 +41,33 @@ def fed_engine(
 
     Returns:
         The engine, and predictions of all reviews before their answers. Loaded predictions have no p_all. They are None
-        if their file is missing or damaged.
+        if they cannot be loaded and the files may not be written.
+
+    Raises:
+        CheckpointError: Predictions are not finite. The engine is closed then.
     """
-    engine = Engine(model.network, draw_sequence(learner.user), memory=_MEMORY)
     folder = _folder(learner)
-    earlier: Predictions | None = empty_predictions(0)
-    if folder is not None and (folder / _STATE).is_file():
-        earlier = _restore(engine, folder, learner.history, model.network)
-    limit = states_bytes
-    if limit is None:
-        limit = sys.maxsize if engine.reviews > 0 else MOST_BYTES
-    is_new = engine.reviews < len(learner.history)
-    later = feed_rest(engine, learner)
-    predictions = None if earlier is None else joined([earlier, later])
-    if folder is not None and _save_state(engine, folder, limit, is_new) and is_new and predictions is not None:
-        _save_predictions(engine, folder, predictions, model.network)
+    engine = _empty_engine(learner, model)
+    try:
+        is_restored = folder is not None and _restore(engine, folder, learner.history)
+        limit = states_bytes
+        if limit is None:
+            limit = sys.maxsize if is_restored else MOST_BYTES
+        earlier: Predictions | None = empty_predictions(0)
+        if folder is not None and is_restored:
+            earlier = _read_predictions(engine, folder, model.network)
+            if earlier is None and engine.saved_bytes <= limit and os.access(folder, os.W_OK):
+                log.info("reading the whole history again: the saved predictions are missing or do not fit the states")
+                engine.close()
+                engine, earlier = _empty_engine(learner, model), empty_predictions(0)
+        is_new = engine.reviews < len(learner.history)
+        later = feed_rest(engine, learner)
+        predictions = None if earlier is None else joined([earlier, later])
+        if folder is not None and _save_state(engine, folder, limit, is_new) and is_new and predictions is not None:
+            _save_predictions(engine, folder, predictions, model.network)
+    except BaseException:
+        engine.close()
+        raise
     return engine, predictions
 
 
@@ -77,13 +91,25 @@ def _folder(learner: Learner) -> Path | None:
     return None if learner.info is None else learner.root / "collection" / f"user_id={learner.user}"
 
 
-def _restore(engine: Engine, folder: Path, history: RevlogTable, network: Network) -> Predictions | None:
-    """Restore the engine if possible. Returns the predictions of the reviews that it has read, or None if unknown."""
+def _empty_engine(learner: Learner, model: ChosenModel) -> Engine:
+    return Engine(model.network, draw_sequence(learner.user), memory=_MEMORY)
+
+
+def _restore(engine: Engine, folder: Path, history: RevlogTable) -> bool:
+    """Restore the saved states if possible. Returns whether they were restored."""
+    path = folder / _STATE
+    if not path.is_file():
+        return False
     try:
-        engine.restore(folder / _STATE, history)
+        engine.restore(path, history)
     except SnapshotError as error:
         log.info("reading the whole history again: %s", error.what)
-        return empty_predictions(0)
+        return False
+    return True
+
+
+def _read_predictions(engine: Engine, folder: Path, network: Network) -> Predictions | None:
+    """The saved predictions of the reviews that the engine has read; None if they are unknown."""
     try:
         return read_predictions(folder / _PREDICTIONS, network, engine)
     except InputError as error:

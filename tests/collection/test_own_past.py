@@ -16,6 +16,7 @@ from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import read_learner
 from rwkv.collection.own_past import FEWEST_COUNTED, OwnPast, own_past, past_of, past_sentence
 from rwkv.errors import InputError
+from rwkv.recurrent.engine import Engine
 from rwkv.report.past_predictions import feed_history, predict_past
 from tests.collection.people import MODEL
 from tests.collection.student import make_student
@@ -25,6 +26,7 @@ OTHER = ChosenModel(Path("other.pth"), recipe_network(SMALL, 0.3), notice=None)
 NAMES = ["RWKV-P", "RWKV", "AVG", "MOVING-AVG", "FSRS-6-default"]
 # A change of all probabilities by 2e-5 (spec 7), of which none here is below .01, and rounding to six places.
 TOLERANCE = 2e-3
+AGAIN = "reading the whole history again: the saved predictions"
 
 
 @pytest.fixture
@@ -115,21 +117,22 @@ def test_figures_of_other_weights_are_not_shown(root: Path) -> None:
     of_others = kept(root).read_bytes()
     past(root)
     kept(root).write_bytes(of_others)
-    assert past(root) is None
+    assert past(root) == ours
 
 
 def test_figures_of_another_history_are_not_shown(root: Path) -> None:
     past(root)
     of_all = kept(root).read_bytes()
-    past(make_student(root, reviews=150))
+    ours = past(make_student(root, reviews=150))
     kept(root).write_bytes(of_all)
-    assert past(root) is None
+    assert past(root) == ours == fed(root)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "changed", "longer", "text"])
-def test_what_is_damaged_is_not_known(root: Path, damage: str) -> None:
-    """As states of older versions, which have nothing beside them; the history is not read anew for it."""
-    past(root)
+def test_what_is_damaged_is_read_anew_once(root: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As states of older versions, which have nothing beside them, and where a kill came between the two files."""
+    caplog.set_level("INFO", "rwkv")
+    first = past(root)
     data = kept(root).read_bytes()
     middle = len(data) // 2
     changed = bytes([data[middle] ^ 1])
@@ -144,10 +147,56 @@ def test_what_is_damaged_is_not_known(root: Path, damage: str) -> None:
         kept(root).unlink()
     else:
         kept(root).write_bytes(parts[damage])
-    assert past(root) is None
-    # They are known again once the history is read anew.
-    past(root, states_bytes=0)
-    assert past(root) == past(root) == fed(root)
+    assert AGAIN not in caplog.text
+    assert past(root) == first == fed(root)
+    assert kept(root).read_bytes() == data
+    assert past(root) == first
+    assert caplog.text.count(AGAIN) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_where_states_may_not_be_kept_the_history_is_not_read_anew(
+    root: Path, limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "rwkv")
+    first = past(root)
+    kept(root).unlink()
+    assert past(root, states_bytes=limit) is None
+    assert AGAIN not in caplog.text
+    # They are known again with the next run, which has no states.
+    assert past(root) == past(root) == first
+
+
+def test_states_of_a_kill_before_the_predictions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """New states with old predictions; reviews come after them, and a limit by default is no hindrance."""
+    caplog.set_level("INFO", "rwkv")
+    root = make_student(tmp_path / "grown", reviews=150)
+    past(root)
+    old = kept(root).read_bytes()
+    past(make_student(root, reviews=200))
+    kept(root).write_bytes(old)
+    grown = past(make_student(root))
+    assert caplog.text.count(AGAIN) == 1
+    assert grown == past(root) == fed(root)
+    assert caplog.text.count(AGAIN) == 1
+
+
+def test_an_engine_whose_feeding_fails_is_closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    close = Engine.close
+
+    def closing(engine: Engine) -> None:
+        closed.append(engine)
+        close(engine)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "close", closing)
+    monkeypatch.setattr(Engine, "feeding", stop)
+    with pytest.raises(KeyboardInterrupt):
+        past(root)
+    assert len(closed) == 1
 
 
 def test_what_is_no_probability_is_not_known(root: Path) -> None:
@@ -156,9 +205,8 @@ def test_what_is_no_probability_is_not_known(root: Path) -> None:
     data = kept(root).read_bytes()[:-32]
     crafted = data[:-4] + np.float32(1.5).tobytes()
     kept(root).write_bytes(crafted + hashlib.sha256(crafted).digest())
-    assert past(root) is None
-    kept(root).write_bytes(data + hashlib.sha256(data).digest())
     assert past(root) == fed(root)
+    assert kept(root).read_bytes() == data + hashlib.sha256(data).digest()
 
 
 def test_nothing_is_kept_without_the_states(root: Path) -> None:
@@ -177,7 +225,7 @@ def test_where_they_cannot_be_kept_the_figures_come_all_the_same(
     assert past(root) == fed(root)
     assert "the predictions of past reviews are not saved" in caplog.text
     monkeypatch.setattr("rwkv.collection.engine_cache.read_predictions", refuse)
-    assert past(root) is None
+    assert past(root) == fed(root)
     assert "the predictions of past reviews are unknown" in caplog.text
 
 
@@ -222,7 +270,7 @@ def test_commands_say_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["schedule", str(root), "--days", "1", "--quiet"]) == 0
     assert f"NOTICE: {predicted['notice']}\n" in capsys.readouterr().out
     kept(root).unlink()
-    assert cli.main(["predict", str(root), "--out", str(root / "cards.csv"), "--json", "--quiet"]) == 0
+    assert cli.main(["predict", str(root), "--out", str(root / "cards.csv"), "--states", "0", "--json", "--quiet"]) == 0
     unknown = json.loads(capsys.readouterr().out)
     assert (unknown["past"], unknown["notice"]) == (None, f"{SHIPPED_NOTICE}. {past_sentence(None)}")
 
