@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from rwkv.errors import InputError
-from rwkv.model.card import SHIPPED
+from rwkv.errors import CheckpointError, InputError
+from rwkv.model.card import ADAPTED_TO, SHIPPED, TRAINED_ON, adaptations, read_card
 from rwkv.model.checkpoint import load_network
 from rwkv.model.network import Network
 from rwkv.ops.backend import open_compute_device
+from rwkv.runtime import log
 
 DEMO_NOTICE = "weights trained by the demo on few simulated learners; do not base decisions on their numbers"
 SHIPPED_NOTICE = "the package's own weights, trained only on simulated learners"
@@ -49,14 +50,27 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
     network = load_network(chosen, device, torch.float32)
     if chosen.resolve() == SHIPPED:
         return ChosenModel(chosen, network, SHIPPED_NOTICE)
-    if _is_of_a_demo(chosen):
-        return ChosenModel(chosen, network, DEMO_NOTICE)
-    return ChosenModel(chosen, network, None)
+    notices = [*_adapted_notices(chosen), *([DEMO_NOTICE] if _is_of_a_demo(chosen) else [])]
+    return ChosenModel(chosen, network, "; ".join(notices) or None)
 
 
 def demo_model(folder: Path) -> Path:
     """The final weights of a demo in `folder`."""
     return folder / "model.pth"
+
+
+def _adapted_notices(path: Path) -> list[str]:
+    """A notice for each time that `rwkv finetune` has adapted the weights."""
+    try:
+        card = read_card(path) or {}
+    except CheckpointError as error:
+        log.warning("it is unknown whether the weights were adapted to somebody: %s", error)
+        return []
+    return [
+        f"weights adapted to {facts.get(ADAPTED_TO, 'somebody')}; scores on the reviews that they were trained on, "
+        f"{facts.get(TRAINED_ON, 'most of these people')}, are too good"
+        for facts in adaptations(card)
+    ]
 
 
 def _is_of_a_demo(path: Path) -> bool:

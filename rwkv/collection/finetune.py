@@ -5,17 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rwkv.collection.chosen_model import choose_model
+from rwkv.collection.chosen_model import ChosenModel, choose_model
 from rwkv.collection.users import shown_users, users_in
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
 from rwkv.errors import InputError, RwkvError
 from rwkv.files import check_output
 from rwkv.locks import only_writer_of
-from rwkv.model.card import CARD, Card, read_card
+from rwkv.model.card import ADAPTED, ADAPTED_TO, BEFORE, CARD, TRAINED_ON, Card, read_card
 from rwkv.model.checkpoint import weights_fingerprint, write_weights
 from rwkv.runtime import Failures, log
-from rwkv.training.adaptation import FEWEST_JUDGED, FEWEST_OF_A_PERSON, NAMES, Adapted, adapt, judged_reviews
+from rwkv.training.adaptation import (
+    FEWEST_JUDGED,
+    FEWEST_OF_A_PERSON,
+    NAMES,
+    Adapted,
+    adapt,
+    judged_reviews,
+    trained_reviews,
+)
 
 _ENDING = ".safetensors"
 
@@ -68,7 +76,7 @@ def finetune(folder: Path, out: Path, users: Sequence[int] | None = None, model:
         written = None
         if adapted.better:
             weights = adapted.network.state_dict()
-            card = _card(adapted, chosen.path, weights_fingerprint(chosen.network.state_dict()))
+            card = _card(folder, tables, adapted, chosen)
             write_weights(out, weights, {CARD: json.dumps(card)})
             written = out
     return FineTuned(chosen.path, chosen.notice, written, adapted, without, failures)
@@ -114,18 +122,29 @@ def _check_out(out: Path, model: Path | None) -> None:
         raise InputError("The initial weights would be overwritten.", where=str(out), hint=hint)
 
 
-def _card(adapted: Adapted, model: Path, fingerprint: str) -> Card:
+def _card(folder: Path, tables: Sequence[RevlogTable], adapted: Adapted, initial: ChosenModel) -> Card:
     """The model card for `rwkv info`: the initial weights, the people, and the improvement."""
-    initial_card = read_card(model) or {}
+    initial_card, fingerprint = read_card(initial.path) or {}, weights_fingerprint(initial.network.state_dict())
     return {
-        "adapted": {
-            "from": f"{model.name}, fingerprint {fingerprint[:16]}",
-            "to": "users " + shown_users([one.user for one in adapted.people]),
+        ADAPTED: {
+            "from": f"{initial.path.name}, fingerprint {fingerprint[:16]}",
+            ADAPTED_TO: ("user " if len(tables) == 1 else "users ") + shown_users([table.user for table in tables]),
+            TRAINED_ON: _trained_on(folder, tables),
             "reviews kept aside": sum(one.reviews for one in adapted.people),
             **{name: _change(adapted, name) for name in NAMES},
         },
-        **{f"before: {title}": facts for title, facts in initial_card.items()},
+        **{f"{BEFORE}{title}": facts for title, facts in initial_card.items()},
     }
+
+
+def _trained_on(folder: Path, tables: Sequence[RevlogTable]) -> str:
+    """The reviews that the weights were trained on, in words."""
+    name = folder.resolve().name
+    if len(tables) == 1:
+        (table,) = tables
+        return f"the first {trained_reviews(table):,} of the {len(table):,} reviews of user {table.user} in {name}"
+    trained, reviews = sum(map(trained_reviews, tables)), sum(map(len, tables))
+    return f"the first reviews of each user in {name}, {trained:,} of {reviews:,}"
 
 
 def format_finetuned(result: FineTuned) -> str:

@@ -12,6 +12,10 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "rwkv.safetensors"
 
 # Key of the card in the metadata of a .safetensors file.
 CARD = "rwkv.card"
+# Titles of the facts about an adaptation, and of the facts about the weights before it.
+ADAPTED, BEFORE = "adapted", "before: "
+# Facts about an adaptation: the people, and the reviews of each that the weights were trained on.
+ADAPTED_TO, TRAINED_ON = "to", "trained on"
 
 Card = dict[str, Any]
 _FACTS = (str, int, float, bool, type(None))
@@ -39,6 +43,11 @@ def read_card(path: Path) -> Card | None:
     if not isinstance(card, dict) or not all(map(_are_facts, card.values())):
         raise _damaged(path, "JSON of another form")
     return card
+
+
+def adaptations(card: Card) -> list[dict[str, Any]]:
+    """The facts about each adaptation of the weights, the latest first."""
+    return [facts for title, facts in card.items() if title.replace(BEFORE, "") == ADAPTED]
 
 
 def _are_facts(facts: object) -> bool:

@@ -116,6 +116,11 @@ def cuts_of(table: RevlogTable) -> Cuts | None:
     return Cuts(stop, kept)
 
 
+def trained_reviews(table: RevlogTable) -> int:
+    """The number of reviews in the parts that `adapt` trains on, which are the first of the history."""
+    return _present(cuts_of(table)).kept
+
+
 @dataclass(frozen=True)
 class HeadRows:
     """The N rows of a history before the heads, with their targets.

@@ -1,12 +1,13 @@
 """Which model a command takes, and that one of the demo always says so."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from rwkv.collection.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, choose_model, demo_model
 from rwkv.errors import CheckpointError, InputError
-from rwkv.model.card import SHIPPED
+from rwkv.model.card import CARD, SHIPPED
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.networks import recipe_network
@@ -45,6 +46,42 @@ def test_weights_of_a_demo_say_so_also_when_they_are_named(weights: Path, tmp_pa
     checkpoint = make_demo(tmp_path / "elsewhere", weights)
     assert choose_model(checkpoint).notice == DEMO_NOTICE
     assert choose_model(demo_model(tmp_path / "elsewhere")).notice == DEMO_NOTICE
+
+
+@pytest.mark.parametrize("title", ["adapted", "before: adapted", "before: before: adapted"])
+def test_weights_adapted_to_somebody_say_so(tmp_path: Path, title: str) -> None:
+    """Also where other weights were made of them."""
+    adapted = {"to": "user 1", "trained on": "the first 80 of the 100 reviews of user 1 in mine"}
+    notice = choose_model(with_card(tmp_path, json.dumps({title: adapted, "training": {"steps": 5}}))).notice
+    assert notice == (
+        "weights adapted to user 1; scores on the reviews that they were trained on, the first 80 of the 100 reviews "
+        "of user 1 in mine, are too good"
+    )
+
+
+def test_weights_adapted_before_cards_had_the_reviews(tmp_path: Path) -> None:
+    notice = choose_model(with_card(tmp_path, json.dumps({"adapted": {"to": "users 1, 2"}}))).notice
+    assert notice is not None
+    assert notice.startswith("weights adapted to users 1, 2; scores on the reviews that they were trained on, most of")
+
+
+def test_weights_adapted_twice_say_both(tmp_path: Path) -> None:
+    card = {"adapted": {"to": "users 2"}, "before: adapted": {"to": "users 1"}}
+    notice = choose_model(with_card(tmp_path, json.dumps(card))).notice
+    assert notice is not None
+    assert notice.index("users 2") < notice.index("users 1")
+
+
+def test_a_damaged_card_leaves_the_weights_usable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert choose_model(with_card(tmp_path, "{")).notice is None
+    assert "unknown whether the weights were adapted" in caplog.text
+    assert choose_model(with_card(tmp_path, json.dumps({"training": {"steps": 5}}))).notice is None
+
+
+def with_card(folder: Path, card: str) -> Path:
+    path = folder / "mine.safetensors"
+    write_weights(path, recipe_network(PUBLISHED).state_dict(), {CARD: card})
+    return path
 
 
 def test_a_package_without_its_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

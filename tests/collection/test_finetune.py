@@ -10,8 +10,10 @@ import torch
 
 from rwkv import cli
 from rwkv.collection import finetune as command
+from rwkv.collection.chosen_model import choose_model
 from rwkv.collection.finetune import finetune, format_finetuned
 from rwkv.data.history import RevlogTable
+from rwkv.data.revlogs import read_history
 from rwkv.errors import BusyError, CheckpointError, InputError
 from rwkv.locks import only_writer_of
 from rwkv.model.card import read_card
@@ -19,7 +21,8 @@ from rwkv.model.checkpoint import read_weights, write_weights
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
 from rwkv.training import adaptation as training
-from rwkv.training.adaptation import Adapted
+from rwkv.training.adaptation import Adapted, cuts_of
+from tests.collection.student import make_student
 from tests.helpers import random_revlog, revlog_columns, write_history
 from tests.networks import recipe_network
 
@@ -77,7 +80,33 @@ def test_better_weights_are_written_and_say_what_they_are(root: Path, tmp_path: 
     assert card is not None
     assert "model.pth, fingerprint " in card["adapted"]["from"]
     assert card["adapted"]["to"] == "users 1, 2"
+    cuts = [cuts_of(read_history(root / "people", user)) for user in USERS]
+    kept = sum(cut.kept for cut in cuts if cut is not None)
+    assert card["adapted"]["trained on"] == f"the first reviews of each user in people, {kept} of 440"
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_every_output_says_whom_weights_were_adapted_to(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their scores on the reviews they learnt from are too good."""
+    out, student = tmp_path / "mine.safetensors", str(make_student(tmp_path / "student"))
+    assert run(root, out, "--user", "1", "--quiet") == 0
+    notice = choose_model(out).notice
+    cut = cuts_of(read_history(root / "people", 1))
+    assert notice is not None
+    assert cut is not None
+    assert (
+        f"weights adapted to user 1; scores on the reviews that they were trained on, the first {cut.kept} " in notice
+    )
+    capsys.readouterr()
+    for command_line in (["predict", student], ["schedule", student, "--days", "1"], ["compare", student]):
+        for json_option in ([], ["--json"]):
+            assert cli.main([*command_line, "--model", str(out), "--quiet", *json_option]) == 0
+            assert notice in capsys.readouterr().out
+    page = tmp_path / "report.html"
+    assert cli.main(["report", student, "--model", str(out), "--out", str(page), "--quiet"]) == 0
+    assert f"Predicted by {notice}. " in capsys.readouterr().out
 
 
 def test_the_same_again_gives_the_same_weights(root: Path, tmp_path: Path) -> None:
