@@ -150,6 +150,8 @@ def schedule_learner(
     states_bytes: int | None = None,
 ) -> tuple[list[ScheduledDay], Predictions | None]:
     """Like `schedule_collection`, for a learner in memory. Also returns the predictions of `fed_engine`."""
+    _check(days, seed)
+    _desired(learner, retention)  # fail before the history is read
     engine, past = fed_engine(learner, model, states_bytes)
     try:
         return play_ahead(engine, learner, at_s, retention, days, seed, pace), past
@@ -192,15 +194,24 @@ def _play(
     pace: Pace,
     due: Ints | None = None,
 ) -> "_Play":
+    _check(days, seed)
+    return _Play(engine, learner, _desired(learner, retention), at_s, days, np.random.default_rng(seed), pace, due)
+
+
+def _check(days: int, seed: int) -> None:
+    """Raise InputError if the number of days or the seed is out of range."""
     if not 1 <= days <= MOST_DAYS:
         what, expected = "The number of days is out of range.", f"1 to {MOST_DAYS}"
         raise InputError(what, where="--days", got=str(days), expected=expected, hint="choose another --days")
     if seed < 0:
         hint = "choose another --seed"
         raise InputError("The seed is negative.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
+
+
+def _desired(learner: Learner, retention: float | None) -> Floats:
+    """The desired retention of each card, float64 [cards]. Raises InputError if one is out of range."""
     desired = learner.cards.desired_retention
-    desired = checked_retention(desired if retention is None else np.full_like(desired, retention))
-    return _Play(engine, learner, desired, at_s, days, np.random.default_rng(seed), pace, due)
+    return checked_retention(desired if retention is None else np.full_like(desired, retention))
 
 
 def askable(learner: Learner) -> Bools:

@@ -19,15 +19,14 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
         requested: The user numbers; None for all.
 
     Raises:
-        InputError: The folder has none of the users.
+        InputError: The folder does not exist, or has none of the users.
     """
     if not any(folder.glob("revlogs/user_id=*")):
-        raise InputError(
-            "The folder has no reviews.",
-            where=str(folder),
-            expected="a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k",
-            hint="import a collection first: rwkv import collection.colpkg --out mine",
-        )
+        what, hint = "The folder has no reviews.", "import a collection first: rwkv import collection.colpkg --out mine"
+        if not folder.exists():
+            what, hint = "The folder does not exist.", f"check the path, or {hint}"
+        expected = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
+        raise InputError(what, where=str(folder), expected=expected, hint=hint)
     present = list_users(folder)
     if requested is None:
         return present

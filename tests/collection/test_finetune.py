@@ -209,6 +209,9 @@ def test_nobody_of_that_number(root: Path, tmp_path: Path) -> None:
 def test_no_histories_there(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder has no reviews"):
         finetune(root, tmp_path / "mine.safetensors", None, root / "model.pth")
+    with pytest.raises(InputError, match="folder does not exist") as caught:
+        finetune(root / "nowhere", tmp_path / "mine.safetensors", None, root / "model.pth")
+    assert "check the path" in str(caught.value)
 
 
 def test_no_such_weights(root: Path, tmp_path: Path) -> None:

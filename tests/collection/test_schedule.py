@@ -184,6 +184,29 @@ def test_a_pace_that_nobody_keeps(pace: dict[str, int]) -> None:
         Pace(**pace)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "where"), [({"days": 0}, "--days"), ({"days": 3651}, "--days"), ({"seed": -1}, "--seed")]
+)
+def test_what_is_out_of_range_is_refused_before_the_history_is_read(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, int], where: str
+) -> None:
+    monkeypatch.setattr(Engine, "feeding", no_feeding)
+    with pytest.raises(InputError, match=where):
+        schedule_learner(learner, MODEL, learner.end_s, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_retention_out_of_range_is_refused_before_the_history_is_read(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "feeding", no_feeding)
+    with pytest.raises(InputError, match="retention"):
+        schedule_learner(learner, MODEL, learner.end_s, 1.5)
+
+
+def no_feeding(*_: object) -> None:
+    raise AssertionError("the history is read")
+
+
 def nobody_but(learner: Learner, card: int) -> CardList:
     return replace(learner.cards, is_suspended=learner.cards.card_id != id_of(card))
 

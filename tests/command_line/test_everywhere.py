@@ -96,7 +96,7 @@ def test_what_is_no_value_stays_an_option(capsys: pytest.CaptureFixture[str]) ->
 def test_a_value_of_two_minuses_is_told_how_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     """Twice not is a query; an option stays an option."""
     assert main(["predict", "nowhere", "--cards=--is:new"]) == 2
-    assert "The folder has no reviews" in capsys.readouterr().err
+    assert "The folder does not exist" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", "nowhere", "--cards", "--is:new"])
     assert "two leading minuses as --option=--value" in capsys.readouterr().err
