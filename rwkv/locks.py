@@ -97,7 +97,7 @@ def _holder(lock: Path) -> str:
     return "it has just ended"
 
 
-# --- The lock itself
+# --- Locks on open files
 
 
 def take(path: Path) -> int | None:

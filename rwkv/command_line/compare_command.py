@@ -1,4 +1,4 @@
-"""`rwkv compare`."""
+"""The command `rwkv compare`."""
 
 import argparse
 import re
@@ -47,7 +47,7 @@ def user_numbers(text: str) -> list[int]:
 
 
 def _run(options: argparse.Namespace) -> Answer:
-    from rwkv.collection.compare import compare_folders  # loads torch
+    from rwkv.collection.compare import compare_folders  # a slow import
     from rwkv.command_line.compare_table import comparison_fields, format_comparison
 
     comparison = compare_folders(

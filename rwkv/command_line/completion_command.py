@@ -1,4 +1,4 @@
-"""`rwkv completion`: a script for the shell that completes commands, options and paths."""
+"""The command `rwkv completion`: a script for the shell that completes commands, options and paths."""
 
 import argparse
 

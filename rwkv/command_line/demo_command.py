@@ -1,4 +1,4 @@
-"""`rwkv demo`."""
+"""The command `rwkv demo`."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`rwkv finetune`."""
+"""The command `rwkv finetune`."""
 
 import argparse
 
@@ -26,7 +26,7 @@ def add_finetune(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> Answer:
-    from rwkv.collection.finetune import finetune, finetuned_fields, format_finetuned  # loads torch
+    from rwkv.collection.finetune import finetune, finetuned_fields, format_finetuned  # a slow import
 
     result = finetune(options.folder, options.out, options.user, options.model)
     return Answer(format_finetuned(result), finetuned_fields(result), result.exit_code)

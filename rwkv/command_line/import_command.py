@@ -1,4 +1,4 @@
-"""`rwkv import`."""
+"""The command `rwkv import`."""
 
 import argparse
 from dataclasses import asdict

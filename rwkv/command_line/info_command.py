@@ -1,4 +1,4 @@
-"""`rwkv info`."""
+"""The command `rwkv info`."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`rwkv predict`."""
+"""The command `rwkv predict`."""
 
 import argparse
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`rwkv report`."""
+"""The command `rwkv report`."""
 
 import argparse
 from dataclasses import asdict
@@ -45,7 +45,7 @@ def add_report(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> Answer:
-    from rwkv.report.write_report import ReportOptions, write_report  # loads torch
+    from rwkv.report.write_report import ReportOptions, write_report  # a slow import
 
     report_options = ReportOptions(
         folder=options.folder,

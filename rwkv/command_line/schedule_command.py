@@ -1,4 +1,4 @@
-"""`rwkv schedule`."""
+"""The command `rwkv schedule`."""
 
 import argparse
 

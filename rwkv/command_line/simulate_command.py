@@ -1,4 +1,4 @@
-"""`rwkv simulate`."""
+"""The command `rwkv simulate`."""
 
 import argparse
 from collections.abc import Sequence

@@ -156,7 +156,7 @@ class _Pages:
         return self._file.read(position, size)
 
     def run(self, page: int, size: int, is_thorough: bool) -> int:
-        """The position of a value with pages of its own. is_thorough: check the pages' headers, too."""
+        """The position of a value that has its own pages. is_thorough: check the pages' headers, too."""
         position, count = page * self.size, -(-(_PAGE.size + size) // self.size)
         if is_thorough:
             number, flags, more = _RUN.unpack(self._file.read(position, _RUN.size))

@@ -6,7 +6,7 @@ from rwkv.ops.dropout import hash_dropout
 
 
 class DropoutMasks:
-    """The dropout masks of one forward pass; every use draws a mask of its own.
+    """The dropout masks of one forward pass; every use draws its own mask.
 
     Args:
         seed: Seed of the masks, int64 [1] on the network's device.

@@ -1,4 +1,4 @@
-"""Caching what is computed from the weights of a frozen network."""
+"""A cache of values computed from a frozen network's weights."""
 
 from collections.abc import Callable
 from functools import wraps

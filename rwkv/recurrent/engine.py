@@ -48,7 +48,7 @@ class Engine:
         network: The network, ready to predict; its weights must not change.
         draw: The random encodings of the history.
         codes: Gives the identity codes in place of the draw's.
-        memory: Bytes of states to keep in memory; the others lie in a temporary file.
+        memory: Bytes of states to keep in memory; the others are in a temporary file.
         folder: Folder of the temporary file; None for the system's.
         undo_limit: Number of latest reviews that can be undone.
 

@@ -172,7 +172,7 @@ _REVIEW_BYTES = struct.Struct(f"<{len(_FINGERPRINTED)}q")
 
 
 class UndoEntry(NamedTuple):
-    """The data from before one review: counters and identities, and the states, None where there was no state."""
+    """The data from before one review: counters and identities, and the states, None without an earlier state."""
 
     record: UndoRecord
     states: Mapping[Key, Tensor | None]

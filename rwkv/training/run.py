@@ -51,7 +51,7 @@ class Progress:
         return are_counts and 0 < self.done <= self.total and 0 <= self.skipped <= self.done
 
     def faults(self) -> str:
-        """A description of what makes the run's weights useless; empty if nothing does."""
+        """Why the run's weights are unusable; empty if they are usable."""
         faults = [] if self.is_valid else ["its last validation is not finite"]
         if 2 * self.skipped > self.done:
             faults.insert(0, f"{self.skipped} of {self.done} steps were skipped")

@@ -193,7 +193,7 @@ def next_user(root: Path) -> int:
 
 
 def _totals(imported: ImportedUser) -> dict[str, int]:
-    """The counts that are computed alike for every source."""
+    """The counts that are computed in the same way for every source."""
     reviews, cards = imported.reviews, imported.card_list
     is_reviewed = np.isin(cards.card_id, reviews.card_id)
     return {

@@ -77,7 +77,7 @@ def _fit(histories: Histories, family: Family, position: Tensor, steps: int, rat
     counted = torch.from_numpy(np.flatnonzero(histories.fold >= 0))
     outcome = torch.from_numpy(histories.recalled.astype(np.float32))[counted]
     user = torch.from_numpy(histories.user)[counted]
-    # Divide by the learner's number of reviews, so that Adam rounds alike for all.
+    # Divide by the learner's number of reviews, so that Adam's rounding does not depend on the number of reviews.
     share = 1 / torch.bincount(user, minlength=histories.users).clamp(min=1)
     walk = family.walk(histories)
     position = position.clone().requires_grad_()

@@ -155,7 +155,7 @@ def _periods(day: Ints) -> tuple[int, int]:
     return first, fitting[0] if fitting else -(-days // MOST_PERIODS)
 
 
-# --- Trust
+# --- The verdict on the page's algorithm
 
 
 # The fewest reviews for a verdict.
