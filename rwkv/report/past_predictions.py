@@ -43,10 +43,14 @@ def feed_history(learner: Learner, network: Network) -> tuple[Engine, Prediction
     The caller closes the engine.
 
     Raises:
-        CheckpointError: Predictions are not finite.
+        CheckpointError: Predictions are not finite. The engine is closed then.
     """
     engine = Engine(network, draw_sequence(learner.user))
-    return engine, feed_rest(engine, learner)
+    try:
+        return engine, feed_rest(engine, learner)
+    except BaseException:
+        engine.close()
+        raise
 
 
 def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:

@@ -197,6 +197,9 @@ def test_an_engine_whose_feeding_fails_is_closed(root: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         past(root)
     assert len(closed) == 1
+    with pytest.raises(KeyboardInterrupt):
+        fed(root)
+    assert len(closed) == 2
 
 
 def test_what_is_no_probability_is_not_known(root: Path) -> None:
