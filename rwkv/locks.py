@@ -72,7 +72,7 @@ def _only_writer(lock: Path, place: Path, instead: str) -> Iterator[None]:
 def _take_in_folder(lock: Path, made: list[Path]) -> int | None:
     """Take a lock in a folder that may be missing. made: receives the folders that were created, deepest first."""
     for _ in range(_MOST_TRIES):
-        made[:0] = [folder for folder in lock.parents if not folder.exists()]
+        made[:0] = [folder for folder in lock.parents if not folder.exists() and folder not in made]
         # Another command may have just removed or created the folder.
         with suppress(FileNotFoundError, FileExistsError):
             lock.parent.mkdir(parents=True, exist_ok=True)
