@@ -15,7 +15,7 @@ from rwkv.benchmark.evaluate import evaluate
 from rwkv.benchmark.find_keys import find_keys
 from rwkv.benchmark.process_data import process_data
 from rwkv.benchmark.simulate import simulate
-from rwkv.benchmark.stages import last_checkpoint, must_succeed, write_config
+from rwkv.benchmark.stages import label_filter_keys, last_checkpoint, must_succeed, write_config
 from rwkv.benchmark.train import train
 from rwkv.config import EvaluateConfig, FindKeysConfig, ProcessDataConfig, TrainConfig
 from rwkv.config_file import AnyConfig
@@ -70,7 +70,9 @@ def _data(options: argparse.Namespace) -> None:
     (out / "configs").mkdir(parents=True, exist_ok=True)
     dataset = out / "dataset"
     _must(simulate(users, options.reviews, options.seed, dataset, 1, options.spread, options.processes))
-    shared: Keys = {"DATA_PATH": str(dataset), "PROCESSES": options.processes, "USER_START": 1} | _keys_database(out)
+    shared: Keys = {"DATA_PATH": str(dataset), "PROCESSES": options.processes, "USER_START": 1} | label_filter_keys(
+        out, _MAP_SIZE
+    )
     _must(find_keys(_config(out, "keys", FindKeysConfig, shared | {"USER_END": users})))
     for kind, rows, last in (("train", options.segment_rows, users), ("test", _WHOLE_HISTORY, HELD_OUT)):
         store = {"USER_END": last, "LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows}
@@ -110,7 +112,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         "NUM_FETCH_PROCESSES": options.processes,
         "RESULT_FOLDER": str(options.out / "result"),
     }
-    _must(evaluate(_config(options.out, f"{options.name}_result", EvaluateConfig, keys | _keys_database(options.out))))
+    _must(
+        evaluate(
+            _config(
+                options.out, f"{options.name}_result", EvaluateConfig, keys | label_filter_keys(options.out, _MAP_SIZE)
+            )
+        )
+    )
 
 
 def _training(options: argparse.Namespace, steps: int) -> Keys:
@@ -145,10 +153,6 @@ def _folder(options: argparse.Namespace) -> Path:
     folder: Path = options.out / "runs" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _keys_database(out: Path) -> Keys:
-    return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": _MAP_SIZE}
 
 
 def _config(out: Path, name: str, cls: type[AnyConfig], keys: Keys) -> AnyConfig:

@@ -8,7 +8,7 @@ from rwkv.benchmark.find_keys import find_keys
 from rwkv.benchmark.process_data import process_data
 from rwkv.benchmark.simulate import simulate
 from rwkv.benchmark.single_user import run_single_user
-from rwkv.benchmark.stages import last_checkpoint, must_succeed, write_config
+from rwkv.benchmark.stages import label_filter_keys, last_checkpoint, must_succeed, write_config
 from rwkv.benchmark.train import train
 from rwkv.collection.chosen_model import demo_model
 from rwkv.config import (
@@ -97,7 +97,7 @@ def _demo(out: Path) -> DemoTable:
     _must(evaluate(packaged))
 
     _say(f"6. Learner {WALKED} again, review by review")
-    one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | _label_filter(out) | model
+    one = {"USER": WALKED, "DATA_PATH": str(out / "dataset")} | label_filter_keys(out, _MAP_SIZE) | model
     _must(run_single_user(write_config(configs / "run_as_rnn.toml", RecurrentConfig, one)))
 
     _say("7. Comparison")
@@ -109,12 +109,8 @@ def _must(exit_code: int) -> None:
     must_succeed(exit_code, "A step of the demo failed.")
 
 
-def _label_filter(out: Path) -> Keys:
-    return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": _MAP_SIZE}
-
-
 def _of_users(out: Path) -> Keys:
-    return {"DATA_PATH": str(out / "dataset"), "USER_START": 1, "USER_END": USERS} | _label_filter(out)
+    return {"DATA_PATH": str(out / "dataset"), "USER_START": 1, "USER_END": USERS} | label_filter_keys(out, _MAP_SIZE)
 
 
 def _training(out: Path, mode: str, epochs: int) -> Keys:
@@ -153,7 +149,7 @@ def _evaluation(out: Path) -> Keys:
         "RAW_DB_PATH": str(out / "raw" / "result_db"),
         "RESULT_FOLDER": str(out / "result"),
         "RAW_FOLDER": str(out / "raw"),
-    } | _label_filter(out)
+    } | label_filter_keys(out, _MAP_SIZE)
 
 
 def _last(out: Path, mode: str) -> Path:

@@ -15,6 +15,11 @@ def write_config(path: Path, cls: type[AnyConfig], keys: Mapping[str, object]) -
     return load_config(path, cls)
 
 
+def label_filter_keys(out: Path, size: int) -> dict[str, object]:
+    """The configuration keys of the database of benchmark keys in the folder `out`. size: in bytes at most."""
+    return {"LABEL_FILTER_LMDB_PATH": str(out / "label_filter_db"), "LABEL_FILTER_LMDB_SIZE": size}
+
+
 def must_succeed(exit_code: int, failure: str) -> None:
     """Raise RwkvError with the message `failure` if the exit code is not 0."""
     if exit_code != 0:

@@ -18,6 +18,7 @@ from rwkv.batches.collate import BatchLabels
 from rwkv.data.history import RevlogTable, order_by_card
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import whole_history
+from rwkv.evaluation.comparison import AHEAD, IMM
 from rwkv.evaluation.history_predictions import (
     Targets,
     find_targets,
@@ -31,7 +32,7 @@ from rwkv.model.network import Network, frozen_network
 from rwkv.training.loss import compute_loss
 from rwkv.training.optimizer import CLIP_NORM, Optimizer, make_optimizer, set_learning_rate
 
-NAMES = AHEAD, IMM = "RWKV", "RWKV-P"
+NAMES = AHEAD, IMM
 
 # Shares of the judged reviews: the first part is learnt from, the next decides when to stop, the last is kept aside.
 LEARNT_SHARE, KEPT_SHARE = 0.64, 0.20
