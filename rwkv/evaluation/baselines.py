@@ -8,8 +8,8 @@ import numpy.typing as npt
 from fsrs.scheduler import DEFAULT_PARAMETERS, STABILITY_MIN
 
 from rwkv.arrays import Float32s, Floats, Ints
+from rwkv.data.fsrs5 import first_state, next_difficulty, recall_after, stability_on_later_day
 from rwkv.data.keys import folds_of
-from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, recall_after, stability_on_later_day
 from rwkv.evaluation.realism.histories import layers
 
 # MOVING-AVG: the first logit of recall, and the size of a gradient step.

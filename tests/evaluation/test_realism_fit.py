@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from rwkv.benchmark.simulate import simulate
+from rwkv.data.fsrs5 import DEFAULT
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
-from rwkv.data.simulate.fsrs5 import DEFAULT
 from rwkv.evaluation.comparison import baseline_predictions
 from rwkv.evaluation.realism import fit
 from rwkv.evaluation.realism.families import dash, fsrs5, hlr

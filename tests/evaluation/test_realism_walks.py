@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rwkv.data.simulate.fsrs5 import DEFAULT, first_state, next_difficulty, next_stability, recall_after
+from rwkv.data.fsrs5 import DEFAULT, first_state, next_difficulty, next_stability, recall_after
 from rwkv.evaluation.realism.families import outcome_counts, window_counts
 from rwkv.evaluation.realism.fsrs5 import CardWalk
 from rwkv.evaluation.realism.histories import Histories, layers

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rwkv.arrays import AnyFloats, Bools, Floats, Ints
-from rwkv.data.simulate.fsrs5 import first_state, next_difficulty, next_stability, recall_after
+from rwkv.data.fsrs5 import first_state, next_difficulty, next_stability, recall_after
 from rwkv.data.simulate.shapes import sigmoid
 from rwkv.vocab import SECONDS_PER_DAY
 

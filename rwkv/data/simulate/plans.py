@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import Floats
+from rwkv.data.fsrs5 import DEFAULT
 from rwkv.data.simulate.collection import CRAM_PRESET, MAX_PRESETS
-from rwkv.data.simulate.fsrs5 import DEFAULT
 from rwkv.data.simulate.population import Person
 from rwkv.data.simulate.schedulers import FIXED, FSRS, NEVER, SM2, Plans, Presets
 from rwkv.data.simulate.shapes import sigmoid

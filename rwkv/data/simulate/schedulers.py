@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rwkv.arrays import AnyFloats, Bools, Floats, Ints
-from rwkv.data.simulate.fsrs5 import first_state, interval_for, next_difficulty, next_stability, recall_after
+from rwkv.data.fsrs5 import first_state, interval_for, next_difficulty, next_stability, recall_after
 
 NEW, LEARNING, REVIEW, RELEARNING, FILTERED = 0, 1, 2, 3, 4
 SM2, FSRS, FIXED = 0, 1, 2

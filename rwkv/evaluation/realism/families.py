@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rwkv.arrays import Ints
+from rwkv.data.fsrs5 import DEFAULT
 from rwkv.data.history import cumsum_by_group, order_by_card
-from rwkv.data.simulate.fsrs5 import DEFAULT
 from rwkv.evaluation.realism.fit import Family
 from rwkv.evaluation.realism.fsrs5 import CardWalk
 from rwkv.evaluation.realism.histories import Histories

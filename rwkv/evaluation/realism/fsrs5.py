@@ -1,6 +1,6 @@
 """FSRS-5 over all cards of many learners at once, each with separate parameters, differentiable by torch.
 
-Tests compare the formulas with those of rwkv.data.simulate.fsrs5.
+Tests compare the formulas with those of rwkv.data.fsrs5.
 """
 
 from dataclasses import dataclass
