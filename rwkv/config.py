@@ -165,7 +165,10 @@ class TrainConfig(Config):
     channels: Annotated[int | None, whole(16, 512)] = key(
         "channels of the network; the published size by default", None
     )
-    heads: Annotated[int | None, whole(1, 32)] = key("heads of a layer; by default one for every 32 channels", None)
+    heads: Annotated[int | None, whole(1, 32)] = key(
+        "heads of a layer; by default those of 32 channels, else of 16, else of the most below 32 that divide CHANNELS",
+        None,
+    )
     layers: Annotated[tuple[int, ...] | None, list_of_each(STREAMS, whole(1, 8))] = key(
         "layers of each stream; the published numbers by default", None
     )

@@ -131,7 +131,9 @@ def _say(text: str) -> None:
 def progress(
     items: Iterable[Item], total: int | None, what: str, unit: str = "user", done_before: int = 0
 ) -> "tqdm[Item]":
-    """Wrap `items` in a progress bar on stderr with rate and remaining time. A quiet log shows no bar.
+    """Wrap `items` in a progress bar on stderr with rate and remaining time.
+
+    There is no bar with a quiet log, and none if stderr is not a terminal.
 
     Args:
         items: The items.
@@ -150,7 +152,7 @@ def progress(
         initial=done_before,
         dynamic_ncols=True,
         mininterval=0.5,
-        disable=log.level > logging.INFO,
+        disable=True if log.level > logging.INFO else None,  # None: tqdm asks whether stderr is a terminal
     )
 
 

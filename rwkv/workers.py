@@ -80,7 +80,7 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            hint = "lower PROCESSES and rerun to continue"
+            hint = "use fewer processes and rerun to continue"
             raise RwkvError("A worker process was killed, probably because memory ran out.", hint=hint) from error
         except BaseException:
             _end(set(multiprocessing.active_children()) - children_before)

@@ -26,6 +26,7 @@ FOUNDATION = {
     "rwkv.files",
     "rwkv.locks",
     "rwkv.pytree",
+    "rwkv.__version__",
 }
 
 # What commands are made of.

@@ -3,6 +3,7 @@
 import builtins
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,19 @@ def test_help_does_without_torch() -> None:
     assert done.stdout.startswith("usage: rwkv")
 
 
-@pytest.mark.parametrize("arguments", [(), ("--version",)])
-def test_a_command_is_needed(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
-    assert "COMMAND" in refused(capsys, *arguments)
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    for word in ("usage: rwkv", "demo", "simulate", "exit codes"):
+        assert word in output.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"rwkv {version('rwkv-srs')}\n"
 
 
 def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +97,9 @@ def files(root: Path) -> dict[str, bytes]:
 
 def test_simulate_writes_what_the_commands_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate(tmp_path / "out") == 0
-    assert_said(capsys, "2 users, 0 of them done before", "learners")
+    output = capsys.readouterr()
+    assert output.out == f"2 simulated learners written to {tmp_path / 'out'}\n"
+    assert "2 users, 0 of them done before" in output.err
     assert list_users(tmp_path / "out") == [1, 2]
     assert all(len(read_history(tmp_path / "out", user)) > 0 for user in (1, 2))
     assert simulate(tmp_path / "out") == 0

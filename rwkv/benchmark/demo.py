@@ -1,5 +1,6 @@
 """A whole benchmark in a few minutes: simulated learners, keys, stores, training, evaluation, one user."""
 
+import json
 from pathlib import Path
 
 from rwkv.benchmark.demo_table import DemoTable, compare_demo_users
@@ -19,9 +20,9 @@ from rwkv.config import (
     TrainConfig,
 )
 from rwkv.errors import InputError
-from rwkv.files import write_whole
 from rwkv.locks import only_writer_in
-from rwkv.model.card import SHIPPED
+from rwkv.model.card import CARD, DEMO, SHIPPED, TRAINED_BY
+from rwkv.model.checkpoint import read_weights, write_weights
 from rwkv.runtime import log
 
 # The learners of this seed have recall that varies strongly over time, so a short training already shows.
@@ -42,6 +43,8 @@ _WARMUP_STEPS = 20
 _STABLE_EPOCHS, _DECAY_EPOCHS = 5, 4
 # Half of the published width: more than twice the steps in the same time.
 _CHANNELS = 64
+_LEARNERS = f"{USERS - HELD_OUT} simulated learners with {REVIEWS:,} reviews each on average"
+_CARD = {"weights": {TRAINED_BY: DEMO, "trained on": _LEARNERS}}
 
 Keys = dict[str, object]
 
@@ -86,7 +89,7 @@ def _demo(out: Path) -> DemoTable:
     start = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(out / "pretrain"), "LOAD_MODEL_NAME": _last(out, "WS").stem}
     decay = write_config(configs / "train_rwkv_decay.toml", TrainConfig, _training(out, "D", _DECAY_EPOCHS) | start)
     _must(train(decay))
-    write_whole(demo_model(out), _last(out, "D").read_bytes())
+    write_weights(demo_model(out), read_weights(_last(out, "D")), {CARD: json.dumps(_CARD)})
 
     _say(f"5. Evaluation on learners {VALIDATED + 1} to {HELD_OUT}, who are not in the training data")
     model = {"MODEL_PATH": str(_last(out, "D")), "DEVICE": "cpu", "DTYPE": "float", "THREADS": _THREADS}

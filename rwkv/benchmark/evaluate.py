@@ -112,7 +112,7 @@ def _evaluate_batch(
         if user in done:
             continue
         if not predictions.is_finite:
-            failures.add(user, not_finite(f"{config.model_path}, user {user}"))
+            failures.add(user, not_finite(f"{config.model_path}, user {user}", network.dtype))
             continue
         if config.raw:
             with _weight_database(config, is_checked=True) as database:

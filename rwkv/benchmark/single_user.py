@@ -84,7 +84,7 @@ def walk(config: RecurrentConfig, table: RevlogTable) -> Iterator[Predictions]:
     try:
         yield from engine.feeding(table)
     except CheckpointError as error:
-        raise not_finite(f"{config.model_path}, user {table.user}") from error
+        raise not_finite(f"{config.model_path}, user {table.user}", network_of(config).dtype) from error
     finally:
         engine.close()
 

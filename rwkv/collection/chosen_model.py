@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from rwkv.errors import CheckpointError, InputError
-from rwkv.model.card import ADAPTED_TO, SHIPPED, TRAINED_ON, adaptations, read_card
+from rwkv.model.card import ADAPTED_TO, SHIPPED, TRAINED_ON, adaptations, is_of_demo, read_card
 from rwkv.model.checkpoint import load_network
 from rwkv.model.network import Network
 from rwkv.ops.backend import open_compute_device
@@ -50,30 +50,24 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
     network = load_network(chosen, device, torch.float32)
     if chosen.resolve() == SHIPPED:
         return ChosenModel(chosen, network, SHIPPED_NOTICE)
-    notices = [*_adapted_notices(chosen), *([DEMO_NOTICE] if _is_of_a_demo(chosen) else [])]
-    return ChosenModel(chosen, network, "; ".join(notices) or None)
+    return ChosenModel(chosen, network, "; ".join(_notices(chosen)) or None)
 
 
 def demo_model(folder: Path) -> Path:
     """The final weights of a demo in `folder`."""
-    return folder / "model.pth"
+    return folder / "model.safetensors"
 
 
-def _adapted_notices(path: Path) -> list[str]:
-    """A notice for each time that `rwkv finetune` has adapted the weights."""
+def _notices(path: Path) -> list[str]:
+    """A notice for each time that `rwkv finetune` has adapted the weights, and one for weights of the demo."""
     try:
         card = read_card(path) or {}
     except CheckpointError as error:
         log.warning("it is unknown whether the weights were adapted to somebody: %s", error)
         return []
-    return [
+    adapted = [
         f"weights adapted to {facts.get(ADAPTED_TO, 'somebody')}; scores on the reviews that they were trained on, "
         f"{facts.get(TRAINED_ON, 'most of these people')}, are too good"
         for facts in adaptations(card)
     ]
-
-
-def _is_of_a_demo(path: Path) -> bool:
-    """Whether weights are in a demo's folder, under any name."""
-    folder = path.resolve().parent
-    return any((place / "dataset" / "simulated.json").is_file() for place in (folder, folder.parent))
+    return adapted + ([DEMO_NOTICE] if is_of_demo(card) else [])

@@ -1,7 +1,7 @@
 """Import collections as users of a folder in the dataset's layout."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from rwkv.data.imports.imported import (
     write_import,
 )
 from rwkv.data.imports.known_users import same_import, same_person, unfinished_import
+from rwkv.data.revlogs import has_revlog
 from rwkv.errors import InputError, RwkvError
 from rwkv.files import check_input, unchanged
 from rwkv.locks import only_writer_in
@@ -30,13 +31,23 @@ from rwkv.runtime import log
 # Kinds of sources that record whether FSRS is on; shared decks and CSV do not.
 _SAYING_FSRS = ("colpkg", "anki2")
 
+# What happened to a user.
+ADDED, REPLACED, UNCHANGED = "added", "replaced", "unchanged"
+
 
 @dataclass(frozen=True)
 class Imports:
-    """The result of an import: users in the order of the files, and skipped files with their errors."""
+    """The result of an import.
 
-    users: dict[int, CollectionInfo]
-    failed: dict[Path, RwkvError]
+    Attributes:
+        users: The users, in the order of the files.
+        outcomes: What happened to each user: ADDED, REPLACED or UNCHANGED.
+        failed: Skipped files with their errors.
+    """
+
+    users: dict[int, CollectionInfo] = field(default_factory=dict)
+    outcomes: dict[int, str] = field(default_factory=dict)
+    failed: dict[Path, RwkvError] = field(default_factory=dict)
 
 
 def import_collections(
@@ -67,11 +78,11 @@ def import_collections(
 
 
 def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replaces: bool) -> Imports:
-    imports = Imports({}, {})
+    imports = Imports()
     for file in files:
         try:
-            user, info = _import(file, out, choices, replaces)
-            imports.users[user] = info
+            user, info, outcome = _import(file, out, choices, replaces)
+            imports.users[user], imports.outcomes[user] = info, outcome
         except RwkvError as error:
             if len(files) == 1:
                 raise
@@ -107,10 +118,12 @@ def _read_text(file: Path, choices: ImportChoices) -> ImportedUser:
 def format_imports(imports: Imports, out: Path) -> str:
     """For each user the facts and the number of reviews affected by each rule; then the skipped files."""
     failed = [f"{file} is skipped: {error}" for file, error in imports.failed.items()]
-    return "\n\n".join([*(_summary(user, info, out) for user, info in imports.users.items()), *failed])
+    users = (_summary(user, info, out, imports.outcomes[user]) for user, info in imports.users.items())
+    return "\n\n".join([*users, *failed])
 
 
-def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo]:
+def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo, str]:
+    """Import a file. Returns the user, the facts, and what happened to the user."""
     log.info("reading %s", file)
     imported = read_source(file, choices)
     if choices.name is not None:
@@ -126,10 +139,11 @@ def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tu
     same = same_import(out, info, by_name=choices.name is not None)
     if same is not None:
         log.warning("%s has been imported as user %d before; nothing to do", file, same)
-        return same, read_info(out, same)
+        return same, read_info(out, same), UNCHANGED
     user = unfinished_import(out, info) or _place(file, out, imported, replaces)
+    outcome = REPLACED if has_revlog(out, user) else ADDED
     write_import(out, user, imported, info)
-    return user, info
+    return user, info, outcome
 
 
 def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int:
@@ -146,11 +160,11 @@ def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int
     return next_user(out)
 
 
-def _summary(user: int, info: CollectionInfo, out: Path) -> str:
+def _summary(user: int, info: CollectionInfo, out: Path, outcome: str) -> str:
     first, last = _first_and_last_day(info)
     fsrs = f"; FSRS {'on' if info.has_fsrs else 'off'}" if info.kind in _SAYING_FSRS else ""
     head = [
-        f"user {user} in {out}: {info.name} ({info.source})",
+        f"user {user} in {out}, {outcome}: {info.name} ({info.source})",
         f"  from {first} to {last}; days begin at {info.rollover_hour}:00 {info.timezone}; "
         f"elapsed time {info.elapsed}; ratings {info.grades}{fsrs}",
     ]

@@ -103,13 +103,12 @@ def as_fields(heading: Heading, cards: CardPredictions) -> dict[str, object]:
     return {**asdict(heading), "cards": rows}
 
 
-def as_csv(heading: Heading, cards: CardPredictions) -> str:
+def as_csv(cards: CardPredictions) -> str:
     """A header and a line for each card. Missing numbers are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = _with_notice(heading, cards)
-    writer.writerow(columns)
-    writer.writerows(zip(*(_csv_values(column) for column in columns.values()), strict=True))
+    writer.writerow(cards.columns)
+    writer.writerows(zip(*(_csv_values(column) for column in cards.columns.values()), strict=True))
     return text.getvalue().removesuffix("\n")
 
 
@@ -130,22 +129,16 @@ def format_of(path: Path | None, option: str | None) -> str:
 def formatted(heading: Heading, cards: CardPredictions, format: str, most: int) -> str:
     """Predictions in a format other than parquet, as text with at most `most` cards."""
     if format == "csv":
-        return as_csv(heading, cards)
+        return as_csv(cards)
     return as_json(as_fields(heading, cards)) if format == "json" else as_text(heading, cards, most)
 
 
 def write_cards(path: Path, heading: Heading, cards: CardPredictions, format: str) -> None:
     """Write all cards to a file atomically. Raises InputError if it cannot be written."""
     if format == "parquet":
-        write_whole(path, parquet_of(_with_notice(heading, cards)))
+        write_whole(path, parquet_of(cards.columns))
     else:
         write_whole(path, f"{printable(formatted(heading, cards, format, len(cards)))}\n".encode())
-
-
-def _with_notice(heading: Heading, cards: CardPredictions) -> dict[str, npt.NDArray[Any]]:
-    """The columns, with the notice as another one, because the file has no heading."""
-    notice = {"notice": np.full(len(cards), "; ".join(heading.notices), object)} if heading.notices else {}
-    return cards.columns | notice
 
 
 def plain_cell(text: str) -> str:

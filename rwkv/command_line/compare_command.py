@@ -53,4 +53,7 @@ def _run(options: argparse.Namespace) -> Answer:
     comparison = compare_folders(
         options.folders, options.users, options.model, options.results, options.write, options.missing_notes
     )
-    return Answer(format_comparison(comparison), comparison_fields(comparison), comparison.exit_code)
+    text = format_comparison(comparison)
+    if options.write is not None:
+        text += f"\n\nresult files written to {options.write}"
+    return Answer(text, comparison_fields(comparison), comparison.exit_code)

@@ -56,7 +56,9 @@ def _run(options: argparse.Namespace) -> Answer:
     imports = import_collections(options.files, options.out, choices, options.replace)
     fields = {
         "folder": options.out,
-        "users": [{"user": user, **asdict(info)} for user, info in imports.users.items()],
+        "users": [
+            {"user": user, "outcome": imports.outcomes[user], **asdict(info)} for user, info in imports.users.items()
+        ],
         "failed": [{"file": file, "error": str(error)} for file, error in imports.failed.items()],
     }
     return Answer(format_imports(imports, options.out), fields, exit_code=1 if imports.failed else 0)

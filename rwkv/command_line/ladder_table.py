@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from rwkv.evaluation.realism.figures import PERCENTILES, Spread
-from rwkv.evaluation.realism.ladder import GOAL, Ladder, Line, Ratio
+from rwkv.evaluation.realism.ladder import FEWEST_LEARNERS, GOAL, Ladder, Line, Ratio
 
 _NAME, _CELL = 26, 10
 
@@ -14,7 +14,12 @@ def format_ladder(ladder: Ladder) -> str:
     left_out = f" ({ladder.without} more have no counted reviews)" if ladder.without else ""
     head = f"{ladder.learners} simulated learners{left_out}, 9,999 people; *: a goal missed by more than {GOAL:.0%}"
     columns = "".join(f"{f'{percent} %':>{_CELL}}" for percent in PERCENTILES)
-    lines = [head, "", f"{'':<{_NAME}}{columns}{'mean':>{_CELL}}"]
+    lines = [head]
+    if ladder.learners < FEWEST_LEARNERS:
+        lines.append(
+            f"NOTICE: {ladder.learners} learners are too few for quantiles; simulate at least {FEWEST_LEARNERS}"
+        )
+    lines += ["", f"{'':<{_NAME}}{columns}{'mean':>{_CELL}}"]
     for line in ladder.lines:
         lines += _lines(line)
     lines += ["", "mean LogLoss as a share of AVG's" + f"{'learners':>{_CELL}}{'people':>{_CELL}}{'off':>{_CELL}}"]
@@ -33,6 +38,7 @@ def ladder_fields(ladder: Ladder) -> dict[str, object]:
     return {
         "learners": ladder.learners,
         "without": ladder.without,
+        "fewest_learners": FEWEST_LEARNERS,
         "percentiles": PERCENTILES,
         "goal": GOAL,
         "figures": {

@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import nullcontext, redirect_stdout
 
+from rwkv import __version__
 from rwkv.command_line.answer import Answer, as_json
 from rwkv.command_line.compare_command import add_compare
 from rwkv.command_line.completion_command import add_completion
@@ -16,7 +17,7 @@ from rwkv.command_line.predict_command import add_predict
 from rwkv.command_line.report_command import add_report
 from rwkv.command_line.schedule_command import add_schedule
 from rwkv.command_line.simulate_command import add_simulate
-from rwkv.errors import RwkvError
+from rwkv.errors import InputError, RwkvError
 from rwkv.runtime import log_errors_only, printable
 
 # In the order of the help.
@@ -50,7 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"rwkv {__version__}")
+
+    def without_command(options: argparse.Namespace) -> Answer:
+        parser.print_help(sys.stderr)
+        return Answer("", exit_code=InputError.exit_code)
+
+    parser.set_defaults(run=without_command, json=False, quiet=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in _COMMANDS:
         add(commands)
     add_completion(commands, parser)

@@ -16,9 +16,12 @@ from rwkv.command_line.options import (
     written,
 )
 from rwkv.errors import InputError
+from rwkv.files import is_stream
 from rwkv.runtime import log
 
 _ROWS = "a number of lines, 0 for all"
+# Formats that hold only columns.
+_WITHOUT_NOTICES = ("csv", "parquet")
 _DESCRIPTION = """\
 Predict every card: recall by RWKV-P and by the forgetting curve, the probabilities of the four ratings, and the
 interval after each button. The collection is not changed. The network's states are saved beside an imported
@@ -88,6 +91,9 @@ def _run(options: argparse.Namespace) -> Answer:
     heading = card_tables.heading_of(learner, at_s, model, past, doubt_of(cards, options.least_days))
     if heading.doubt:
         log.warning("%s", heading.doubt)
+    is_printed = options.out is None or is_stream(options.out)
+    if heading.notice and is_printed and format in _WITHOUT_NOTICES and not options.json:
+        log.info("%s", heading.notice)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
         text = written(f"{len(cards)} cards", options.out, heading.notice)

@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.search is not None:
         day = days[options.search]
         if schedule.heading.notice:
-            log.info("NOTICE: %s", schedule.heading.notice)
+            log.info("%s", schedule.heading.notice)
         _log_reason(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
         return Answer(day.search, fields)
     return Answer(schedule_tables.as_text(schedule), fields)

@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace) -> Answer:
     users = range(options.first_user, options.first_user + options.users)
     if options.check:
         return _check(options, users, results)
-    return Answer("", {"dataset": options.out, "first_user": users[0], "last_user": users[-1]}, exit_code)
+    fields = {"dataset": options.out, "first_user": users[0], "last_user": users[-1]}
+    return Answer(f"{len(users)} simulated learners written to {options.out}", fields, exit_code)
 
 
 def _check(options: argparse.Namespace, users: Sequence[int], results: dict[str, Path]) -> Answer:

@@ -30,15 +30,15 @@ def list_users(root: Path) -> list[int]:
     folder = root / "revlogs"
     if not folder.is_dir():
         raise InputError(
-            "The folder DATA_PATH has no dataset.",
+            "The folder has no dataset.",
             where=str(root),
             expected="folders revlogs/user_id=N, cards/user_id=N, decks/user_id=N",
-            hint="correct DATA_PATH, download anki-revlogs-10k, or create a dataset with `rwkv simulate`",
+            hint="choose another folder, download anki-revlogs-10k, or create a dataset with `rwkv simulate`",
         )
     matches = (re.fullmatch(r"user_id=(\d+)", entry.name) for entry in folder.iterdir())
     users = sorted(int(match[1]) for match in matches if match)
     if not users:
-        raise InputError("The dataset in DATA_PATH is empty.", where=str(folder), expected="folders user_id=N")
+        raise InputError("The dataset is empty.", where=str(folder), expected="folders user_id=N")
     return users
 
 

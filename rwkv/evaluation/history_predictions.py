@@ -171,7 +171,7 @@ def predict_history(network: Network, segment: Segment, targets: Targets) -> Use
     batch = sliced_for(whole_histories([segment]), network.backend)
     (predictions,) = predict_users(network, last_rows(network, batch), [targets])
     if not predictions.is_finite:
-        raise not_finite(f"user {segment.user}")
+        raise not_finite(f"user {segment.user}", network.dtype)
     return predictions
 
 
@@ -236,9 +236,9 @@ def _ask_heads(
     return torch.cat(p_ahead), torch.cat(p_logits)
 
 
-def not_finite(where: str) -> CheckpointError:
-    """The error to raise if predictions are NaN or infinite."""
-    hint = 'use another model, or DTYPE = "float"'
+def not_finite(where: str, dtype: torch.dtype) -> CheckpointError:
+    """The error to raise if predictions are NaN or infinite. dtype: the one in which the network computed them."""
+    hint = "use another model" + ("" if dtype == torch.float32 else ', or DTYPE = "float"')
     return CheckpointError("The model's predictions are not finite.", where=where, hint=hint)
 
 

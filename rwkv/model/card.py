@@ -16,6 +16,8 @@ CARD = "rwkv.card"
 ADAPTED, BEFORE = "adapted", "before: "
 # Facts about an adaptation: the people, and the reviews of each that the weights were trained on.
 ADAPTED_TO, TRAINED_ON = "to", "trained on"
+# Fact about the program that trained the weights, and its value for those of the demo.
+TRAINED_BY, DEMO = "trained by", "rwkv demo"
 
 Card = dict[str, Any]
 _FACTS = (str, int, float, bool, type(None))
@@ -48,6 +50,11 @@ def read_card(path: Path) -> Card | None:
 def adaptations(card: Card) -> list[dict[str, Any]]:
     """The facts about each adaptation of the weights, the latest first."""
     return [facts for title, facts in card.items() if title.replace(BEFORE, "") == ADAPTED]
+
+
+def is_of_demo(card: Card) -> bool:
+    """Whether the weights, or those they were made from, were trained by the demo."""
+    return any(facts.get(TRAINED_BY) == DEMO for facts in card.values())
 
 
 def _are_facts(facts: object) -> bool:

@@ -23,6 +23,8 @@ from rwkv.errors import CheckpointError
 from rwkv.files import file_errors, write_whole
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.shapes import clipped, differences, odd_kind, shapes_of, spec_of, spec_text, stated_spec
+from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.runtime import log
 
 _EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
 # Larger than the optimiser's float32 state of the largest network that can be configured, see rwkv/config.py.
@@ -62,8 +64,29 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Networ
     Raises:
         CheckpointError: The file is missing, damaged or holds other weights, see `read_weights`.
     """
+    weights, spec = _read_with_spec(path)
+    return frozen_network(weights, dtype, spec).to(device)
+
+
+def load_spec(path: Path) -> NetworkSpec:
+    """The sizes of the network in a file of weights. Raises like `read_weights`."""
+    return _read_with_spec(path)[1]
+
+
+def _read_with_spec(path: Path) -> tuple[dict[str, Tensor], NetworkSpec]:
+    """Read weights and their sizes. Warns if the file states no sizes and its layers are not the published ones."""
     weights = read_weights(path)
-    return frozen_network(weights, dtype, spec_of(weights)).to(device)
+    spec = spec_of(weights)
+    if spec.layers != PUBLISHED.layers and _SPEC not in read_metadata(path):
+        stated, published = (", ".join(f"{name} {n}" for name, n in one.layers.items()) for one in (spec, PUBLISHED))
+        log.warning(
+            "%s does not state the size of its network; it is read as one with layers %s. The published network has "
+            "layers %s, so check that the file is complete",
+            path,
+            stated,
+            published,
+        )
+    return weights, spec
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -74,6 +74,11 @@ def spec_text(spec: NetworkSpec) -> str:
     return json.dumps(spec.sizes)
 
 
+def parameters_of(spec: NetworkSpec) -> int:
+    """The number of a network's parameters."""
+    return sum(shape.numel() for shape in shapes_of(spec).values())
+
+
 @lru_cache(maxsize=8)
 def shapes_of(spec: NetworkSpec) -> dict[str, torch.Size]:
     """The shapes of a network's weights by name, in its order."""

@@ -50,8 +50,8 @@ CODES = (CodeSpec("card_id", 0, 12), CodeSpec("note_id", 1, 12), CodeSpec("deck_
 CYCLE_DAYS = (3, 7, 30, 100, 365, 3650, 36500)
 # Number of curves in the mixture of a forgetting curve; their stabilities are fixed, see `curve_stabilities`.
 CURVES = 128
-# Default channels of a head.
-HEAD_CHANNELS = 32
+# Default channels of a head, the first of them that divide C: the published ones, those of other kernels, the rest.
+_HEAD_CHANNELS = (32, 16, *range(31, 7, -1))
 # Hidden columns of the encoder and of the heads, as a multiple of C.
 _HIDDEN_FACTOR = 4
 ENCODED_INPUTS = len(FEATURE_NAMES) + sum(code.width for code in CODES) + 4 * len(CYCLE_DAYS)
@@ -98,11 +98,12 @@ class NetworkSpec:
 
         Args:
             channels: C. The hidden columns of the encoder and of the heads become 4 C.
-            heads: Number of heads; by default each has 32 channels if `channels` is given.
+            heads: Number of heads. If only `channels` is given, a head has 32 channels, else 16, else the most below 32
+                that divide C.
             layers: Number of layers of each stream.
 
         Raises:
-            ValueError: The channels are not a multiple of the heads.
+            ValueError: The channels are not a multiple of the heads, or no default number of heads fits.
         """
         spec = self
         if layers is not None:
@@ -110,7 +111,7 @@ class NetworkSpec:
             spec = replace(spec, streams=tuple(replace(stream, layers=count) for stream, count in streams))
         if channels is not None:
             hidden = _HIDDEN_FACTOR * channels
-            heads = heads or max(1, channels // HEAD_CHANNELS)
+            heads = heads or _default_heads(channels)
             spec = replace(spec, channels=channels, input_hidden=hidden, head_hidden=hidden)
         spec = replace(spec, heads=heads or spec.heads)
         if spec.channels % spec.heads != 0:
@@ -121,6 +122,11 @@ class NetworkSpec:
     def head_width(self) -> int:
         """K, the channels of a head."""
         return self.channels // self.heads
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """The number of layers of each stream."""
+        return {stream.name: stream.layers for stream in self.streams}
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -144,6 +150,13 @@ class NetworkSpec:
             for stream in self.streams
         )
         return replace(self, **sizes, streams=streams)
+
+
+def _default_heads(channels: int) -> int:
+    width = next((width for width in _HEAD_CHANNELS if channels % width == 0), None)
+    if width is None:
+        raise ValueError(f"{channels} channels are not a multiple of any width of a head from 8 to 32")
+    return channels // width
 
 
 PUBLISHED = NetworkSpec()

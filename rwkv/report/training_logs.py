@@ -26,7 +26,7 @@ def _logs(path: Path) -> list[Path]:
         return [path]
     logs = sorted(path.glob(f"*{SUFFIX}"))
     if not logs:
-        hint = "choose the SAVE_MODEL_FOLDER of a training, or a log"
+        hint = "choose the folder in which a training saved its checkpoints, or a log"
         raise InputError("The folder has no training logs.", where=str(path), expected=f"*{SUFFIX}", hint=hint)
     return logs
 

@@ -35,6 +35,7 @@ def test_a_dataset_is_checked(dataset: Path, capsys: pytest.CaptureFixture[str])
     output = capsys.readouterr().out
     for part in ("simulated learners", "AVG LogLoss", "FSRS-5 default AUC", "state review", "MOVING-AVG", "within 5%"):
         assert part in output
+    assert "learners are too few for quantiles; simulate at least 100" in output
 
 
 def test_the_progress_of_few_learners_moves(

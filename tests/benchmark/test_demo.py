@@ -10,6 +10,7 @@ import pytest
 from rwkv.benchmark import demo
 from rwkv.benchmark.stages import write_config
 from rwkv.cli import main
+from rwkv.collection.chosen_model import DEMO_NOTICE, choose_model, demo_model
 from rwkv.config import FindKeysConfig
 from rwkv.errors import InputError
 
@@ -53,9 +54,10 @@ def test_everything_it_names_is_there(demo_output: tuple[Path, str]) -> None:
     for name in ("configs", "dataset", "pretrain", "result", "raw"):
         assert f"{out}/{name}" in text
         assert (out / name).is_dir()
-    named = re.findall(rf"{re.escape(str(out))}/\S+\.(?:toml|pth)", text)
+    named = re.findall(rf"{re.escape(str(out))}/\S+\.(?:toml|safetensors)", text)
     assert named
     assert all(Path(path).is_file() for path in named)
+    assert choose_model(demo_model(out)).notice == DEMO_NOTICE
 
 
 def test_a_second_run_does_nothing_again(demo_output: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import ast
 import io
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,7 +177,10 @@ def test_what_was_left_out_is_told(evaluation: Evaluation, capsys: pytest.Captur
     assert NO_KEYS_USER not in evaluation.lines("result", IMM)
 
 
-def test_progress_counts_rows(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_counts_rows(
+    evaluation: Evaluation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert evaluation.run() == 0
     tables = [history(evaluation, user) for user in (*USERS, NO_KEYS_USER)]
     rows = sum(len(table) + np.count_nonzero(table.elapsed_days != -1) for table in tables)
@@ -216,7 +220,13 @@ def test_predictions_that_are_no_numbers_are_not_written(
     weights = recipe_network(PUBLISHED).state_dict() | {"p_linear.bias": torch.full((4,), torch.nan)}
     write_weights(evaluation.root / "broken.pth", weights)
     assert evaluation.run(MODEL_PATH=str(evaluation.root / "broken.pth"), RAW=True) == 1
-    assert_said(capsys, "not finite", f"broken.pth, user {USERS[0]}", f"{len(USERS)} users were skipped")
+    assert_said(
+        capsys,
+        "not finite",
+        f"broken.pth, user {USERS[0]}",
+        "next: use another model\n",
+        f"{len(USERS)} users were skipped",
+    )
     assert set(evaluation.files().values()) <= {b""}
     assert evaluation.weights() == {}
     assert evaluation.run(RAW=True) == 0

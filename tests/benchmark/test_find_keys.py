@@ -198,14 +198,14 @@ def test_a_damaged_user_is_skipped_and_listed(
 
 def test_a_missing_dataset_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert workspace.find_keys() == 2
-    assert_said(capsys, "DATA_PATH has no dataset", str(workspace.dataset), "rwkv simulate")
+    assert_said(capsys, "The folder has no dataset", str(workspace.dataset), "rwkv simulate")
     assert not (workspace.root / "keys_db").exists()
 
 
 def test_an_empty_dataset_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (workspace.dataset / "revlogs").mkdir(parents=True)
     assert workspace.find_keys() == 2
-    assert_said(capsys, "dataset in DATA_PATH is empty", str(workspace.dataset))
+    assert_said(capsys, "The dataset is empty", str(workspace.dataset))
 
 
 def test_a_range_without_users_is_an_error(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

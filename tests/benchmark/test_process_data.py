@@ -182,10 +182,10 @@ def test_a_prefix_without_keys_is_told_at_once(filled: Workspace, capsys: pytest
 
 def test_missing_and_empty_datasets_are_errors(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.process_data(DATA_PATH=str(filled.root / "nowhere")) == 2
-    assert_said(capsys, "DATA_PATH has no dataset", "nowhere")
+    assert_said(capsys, "The folder has no dataset", "nowhere")
     (filled.root / "empty" / "revlogs").mkdir(parents=True)
     assert filled.process_data(DATA_PATH=str(filled.root / "empty")) == 2
-    assert_said(capsys, "dataset in DATA_PATH is empty", "empty")
+    assert_said(capsys, "The dataset is empty", "empty")
 
 
 @pytest.mark.parametrize(("key", "other"), [("MAX_BATCH_SIZE", 200), ("MISSING_NOTES", "published")])

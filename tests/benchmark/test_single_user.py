@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,10 @@ def assert_metrics(lines: list[str], workspace: Path, user: int, left_out: int) 
             assert printed[metric] == pytest.approx(value, abs=5e-3 if metric == "AUC" else 1e-4), (name, metric)
 
 
-def test_each_review_of_a_card_seen_before_is_printed(run: Run, workspace: Path) -> None:
+def test_each_review_of_a_card_seen_before_is_printed(
+    run: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     printed = run(VERBOSE=True)
     assert printed.code == 0
     table = read_history(workspace / "data", USER)

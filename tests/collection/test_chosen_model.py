@@ -1,13 +1,13 @@
-"""Which model a command takes, and that one of the demo always says so."""
+"""The model that a command chooses, and its notices."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from rwkv.collection.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, choose_model, demo_model
+from rwkv.collection.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, choose_model
 from rwkv.errors import CheckpointError, InputError
-from rwkv.model.card import CARD, SHIPPED
+from rwkv.model.card import CARD, DEMO, SHIPPED, TRAINED_BY
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.networks import recipe_network
@@ -18,17 +18,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "mine.pth"
     write_weights(path, recipe_network(PUBLISHED).state_dict())
     return path
-
-
-def make_demo(folder: Path, weights: Path) -> Path:
-    """What a demo leaves, as far as it matters here."""
-    (folder / "dataset").mkdir(parents=True)
-    (folder / "dataset" / "simulated.json").write_text("{}")
-    demo_model(folder).write_bytes(weights.read_bytes())
-    (folder / "pretrain").mkdir()
-    checkpoint = folder / "pretrain" / "demo_D_9.pth"
-    checkpoint.write_bytes(weights.read_bytes())
-    return checkpoint
 
 
 def test_a_model_of_ones_own_has_no_notice(weights: Path) -> None:
@@ -42,10 +31,17 @@ def test_without_one_the_weights_of_the_package() -> None:
     assert (model.path, model.notice) == (SHIPPED, SHIPPED_NOTICE)
 
 
-def test_weights_of_a_demo_say_so_also_when_they_are_named(weights: Path, tmp_path: Path) -> None:
-    checkpoint = make_demo(tmp_path / "elsewhere", weights)
-    assert choose_model(checkpoint).notice == DEMO_NOTICE
-    assert choose_model(demo_model(tmp_path / "elsewhere")).notice == DEMO_NOTICE
+@pytest.mark.parametrize("title", ["weights", "before: weights"])
+def test_weights_with_the_demos_card_have_its_notice_in_any_folder(tmp_path: Path, title: str) -> None:
+    """Also weights that were made from them."""
+    assert choose_model(with_card(tmp_path, json.dumps({title: {TRAINED_BY: DEMO}}))).notice == DEMO_NOTICE
+
+
+def test_other_weights_in_the_folder_of_a_demo_have_no_notice(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "simulated.json").write_text("{}")
+    (tmp_path / "other.pth").write_bytes(weights.read_bytes())
+    assert choose_model(tmp_path / "other.pth").notice is None
 
 
 @pytest.mark.parametrize("title", ["adapted", "before: adapted", "before: before: adapted"])

@@ -197,6 +197,12 @@ def test_files_are_the_benchmark_s(root: Path, compared: ComparedFolders) -> Non
     assert noted == {"RWKV.model.json", "RWKV-P.model.json"}
 
 
+def test_the_folder_of_written_files_is_named(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "--users", "3", "--write", str(tmp_path / "new"), "--quiet") == 0
+    assert f"\nresult files written to {tmp_path / 'new'}\n" in capsys.readouterr().out
+    assert (tmp_path / "new" / "RWKV.jsonl").is_file()
+
+
 def test_other_algorithms_come_from_files(
     root: Path, compared: ComparedFolders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Imports that come again: the same command after a kill, and later states of a collection."""
 
 import csv
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -89,7 +90,9 @@ def test_a_later_state_takes_its_users_place(
     others = {name: data for name, data in files_below(out).items() if "user_id=2" in name}
     capsys.readouterr()
     assert main(["import", str(later), "--out", str(out), "--replace"]) == 0
-    assert "12 of the 12 reviews of user 1" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "12 of the 12 reviews of user 1" in output.err
+    assert f"user 1 in {out}, replaced: mine, a week later" in output.out
     assert list_collections(out) == [1, 2]
     assert len(read_history(out, 1)) == len(WEEKS)
     assert read_collection(out, 1).info.name == "mine, a week later"
@@ -98,6 +101,23 @@ def test_a_later_state_takes_its_users_place(
     import_collections([later], fresh)
     tables = {name: data for name, data in files_below(fresh).items() if name.endswith(".parquet")}
     assert tables.items() <= files_below(out).items()
+
+
+def test_the_summary_says_what_happened_to_each_user(
+    collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where --replace has no user to replace."""
+    mine, _, other = collections
+    out = tmp_path / "out"
+    for file, outcome in (
+        (mine, "1 in {}, added: mine"),
+        (other, "2 in {}, added: other"),
+        (mine, "1 in {}, unchanged: "),
+    ):
+        assert main(["import", str(file), "--out", str(out), "--replace"]) == 0
+        assert f"user {outcome.format(out)}" in capsys.readouterr().out
+    assert main(["import", str(other), "--out", str(out), "--json"]) == 0
+    assert [user["outcome"] for user in json.loads(capsys.readouterr().out)["users"]] == ["unchanged"]
 
 
 def test_a_name_is_given_at_once_or_with_replace_later(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -74,7 +74,9 @@ def test_names_of_files_that_are_no_utf8(kind: str, tmp_path: Path, capsys: pyte
     assert "caf\ufffd" in capsys.readouterr().out
 
 
-def test_no_name_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_name_commands_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "\x1b]0;mine\x07\x9b2J\u202e"
     file = write_collection_file(tmp_path / f"{name}.anki2", REVIEWS)
     for options in ([], [], ["--elapsed", "start"], ["--json"]):
@@ -85,6 +87,7 @@ def test_no_name_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFix
         assert letter not in output.out + output.err
     level = log.level
     log.setLevel("INFO")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     progress([], 0, name, "card").close()
     log.setLevel(level)
     assert "]0;mine" in (bar := capsys.readouterr().err)

@@ -53,7 +53,7 @@ def test_what_a_command_prints_under_way_is_no_part_of_its_json(
         "metrics": {"RWKV": {"LogLoss": 0.25, "RMSE(bins)": 0.5, "AUC": None}},
         "learners": 10,
         "reviews": 99,
-        "model": str(tmp_path / "model.pth"),
+        "model": str(tmp_path / "model.safetensors"),
     }
     assert output.err == "still training\n"
 

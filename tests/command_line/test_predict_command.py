@@ -7,6 +7,7 @@ import pytest
 
 from rwkv.cli import main
 from rwkv.collection.chosen_model import DEMO_NOTICE, SHIPPED_NOTICE, demo_model
+from rwkv.model.card import CARD, DEMO, TRAINED_BY
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.collection.people import REVIEWED, SCALE, make_person
@@ -22,10 +23,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection in mine, and a demo whose weights are random, to be the current folder."""
     root = tmp_path_factory.mktemp("folder")
     make_person(root / "mine", reviews=40)
-    (root / "rwkv-demo" / "dataset").mkdir(parents=True)
-    (root / "rwkv-demo" / "dataset" / "simulated.json").write_text("{}")
-    write_weights(demo_model(root / "rwkv-demo"), recipe_network(PUBLISHED, SCALE).state_dict())
-    (root / "my.pth").write_bytes(demo_model(root / "rwkv-demo").read_bytes())
+    (root / "rwkv-demo").mkdir()
+    weights, card = recipe_network(PUBLISHED, SCALE).state_dict(), {"weights": {TRAINED_BY: DEMO}}
+    write_weights(demo_model(root / "rwkv-demo"), weights, {CARD: json.dumps(card)})
+    write_weights(root / "my.pth", weights)
     return root
 
 
@@ -36,7 +37,7 @@ def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
     """What a command prints on stdout and on stderr, with the demo's weights unless others are given."""
-    model = () if "--model" in arguments else ("--model", "rwkv-demo/model.pth")
+    model = () if "--model" in arguments else ("--model", "rwkv-demo/model.safetensors")
     assert main([*arguments, *model]) == code
     captured = capsys.readouterr()
     return captured.out, captured.err
@@ -45,16 +46,13 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
 def test_predict_prints_a_table_with_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = output(capsys, "predict", "mine", "--at", AT, "--rows", "3")
     lines = out.splitlines()
-    assert lines[0] == f"Ada, {REVIEWED + 1} cards, 2026-02-01 18:00 (UTC+02:00), model rwkv-demo/model.pth"
+    assert lines[0] == f"Ada, {REVIEWED + 1} cards, 2026-02-01 18:00 (UTC+02:00), model rwkv-demo/model.safetensors"
     assert lines[1] == f"NOTICE: {DEMO_NOTICE}. {FEW}"
     assert sum("Wort" in line for line in lines) == 3
-    assert "predictions" in err
+    assert "predictions" not in err  # the progress bar: stderr is no terminal here
 
 
-def test_a_model_that_does_not_know_the_person_is_told_everywhere(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """In the text, in JSON and in each line of CSV, and on stderr."""
+def test_the_text_json_and_stderr_warn_of_a_model_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         "of your intervals are the shortest possible, 3e+03 d, even after Easy: this model does not fit your reviews"
     )
@@ -63,8 +61,6 @@ def test_a_model_that_does_not_know_the_person_is_told_everywhere(
     assert words in out.splitlines()[2]
     assert words in err
     assert words in json.loads(output(capsys, *common, "--json")[0])["doubt"]
-    output(capsys, *common, "--out", str(tmp_path / "cards.csv"))
-    assert all(words in line for line in (tmp_path / "cards.csv").read_text().splitlines()[1:])
 
 
 def test_a_schedule_whose_cards_come_back_at_once_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +106,8 @@ def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixt
         ["schedule", "mine", "--days", "2"],
         ["schedule", "mine", "--search", "0"],
         ["predict", "mine", "--out", "cards.csv"],
+        ["predict", "mine", "--format", "csv"],
+        ["predict", "mine", "--format", "csv", "--out", "/dev/stdout"],
         ["schedule", "mine", "--days", "2", "--out", "days.csv"],
     ],
     ids=" ".join,
@@ -117,6 +115,26 @@ def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixt
 def test_a_notice_is_said_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     out, err = output(capsys, *arguments)
     assert (out + err).count(SHIPPED_NOTICE) + (out + err).count(DEMO_NOTICE) == 1
+
+
+def test_csv_has_columns_only_and_the_notice_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = output(capsys, "predict", "mine", "--format", "csv")
+    assert "notice" not in out
+    assert f"INFO: {DEMO_NOTICE}. {FEW}\n" in err
+
+
+def test_the_search_has_the_notice_on_stderr_with_one_prefix(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = output(capsys, "schedule", "mine", "--search", "0")
+    assert "NOTICE" not in out + err
+    assert f"INFO: {DEMO_NOTICE}. {FEW}\n" in err
+
+
+def test_a_file_in_a_new_folder_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for command, name in (("predict", "cards.csv"), ("schedule", "days.csv")):
+        path = tmp_path / "new" / command / name
+        out, _ = output(capsys, command, "mine", "--out", str(path))
+        assert f" written to {path}\n" in out
+        assert path.is_file()
 
 
 def test_predict_writes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from rwkv.evaluation.history_predictions import (
     evaluation_batch,
     find_targets,
     last_rows,
+    not_finite,
     predict_history,
     predict_users,
 )
@@ -226,6 +227,11 @@ def test_a_whole_history_at_once() -> None:
         next(network.parameters()).fill_(torch.nan)
     with pytest.raises(CheckpointError, match="not finite"):
         predict_history(network, segment, targets)
+
+
+def test_the_hint_names_a_dtype_only_if_another_could_help() -> None:
+    assert not_finite("user 1", torch.float32).details["next"] == "use another model"
+    assert not_finite("user 1", torch.bfloat16).details["next"] == 'use another model, or DTYPE = "float"'
 
 
 # --- From the databases

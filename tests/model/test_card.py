@@ -51,7 +51,12 @@ def test_weights_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[st
         write_weights(tmp_path / name, recipe_network(PUBLISHED).state_dict())
         assert read_card(tmp_path / name) is None
     assert main(["info", "--model", str(tmp_path / "plain.pth")]) == 0
-    assert "no model card" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    for words in ("no model card", "channels: 128", "heads: 4", "card_id 3, deck_id 4, ", "parameters: 2,762,884"):
+        assert words in output
+    assert main(["info", "--model", str(tmp_path / "plain.pth"), "--json"]) == 0
+    network = json.loads(capsys.readouterr().out)["network"]
+    assert (network["heads"], network["layers"]["user_id"], network["parameters"]) == (4, 4, 2_762_884)
     assert CARD not in read_metadata(tmp_path / "plain.pth")
 
 

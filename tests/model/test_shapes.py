@@ -98,6 +98,38 @@ def test_sizes_that_no_network_has_are_refused(tmp_path: Path, change: Callable[
         read_weights(tmp_path / "model.safetensors")
 
 
+def test_weights_without_their_last_layer_are_loaded_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a file looks like a smaller network, unless it states its size."""
+    path, whole = tmp_path / "model.pth", recipe_network(PUBLISHED).state_dict()
+    write_weights(path, whole)
+    load_network(path, CPU, torch.float32)
+    assert caplog.text == ""
+    write_weights(path, {name: weight for name, weight in whole.items() if "modules.4.blocks.3." not in name})
+    assert load_network(path, CPU, torch.float32).spec.layers["user_id"] == 3
+    for words in ("does not state the size", "preset_id 3, user_id 3.", "preset_id 3, user_id 4,", "complete"):
+        assert words in caplog.text
+    caplog.clear()
+    write_weights(tmp_path / "small.safetensors", recipe_network(SMALL).state_dict())
+    load_network(tmp_path / "small.safetensors", CPU, torch.float32)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("channels", "heads"), [(128, 4), (32, 1), (16, 1), (48, 3), (80, 5), (512, 16), (24, 1), (50, 2), (44, 2)]
+)
+def test_default_heads(channels: int, heads: int) -> None:
+    """They have 32 channels, else 16, else the most below 32 that divide the channels."""
+    assert PUBLISHED.resized(channels).heads == heads
+
+
+def test_channels_without_a_width_for_heads_are_refused() -> None:
+    with pytest.raises(ValueError, match="37 channels are not a multiple of any width of a head"):
+        PUBLISHED.resized(37)
+    assert PUBLISHED.resized(37, heads=1).head_width == 37
+
+
 def test_written_files_state_their_sizes(tmp_path: Path) -> None:
     write_weights(tmp_path / "model.safetensors", recipe_network(SMALL).state_dict(), {"own": "words"})
     metadata = read_metadata(tmp_path / "model.safetensors")

@@ -18,6 +18,7 @@ from rwkv.collection.own_past import OwnPast, past_sentence
 from rwkv.data.collection import CardList, read_collection, write_collection
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.summary import means
+from rwkv.model.card import CARD, DEMO, TRAINED_BY
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from rwkv.report.cards import cards_now
@@ -182,12 +183,10 @@ def test_past_reviews_know_their_cards_and_hours(learner: Learner, person: Perso
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights where a demo would have put them."""
-    root = tmp_path_factory.mktemp("demo")
-    (root / "dataset").mkdir()
-    (root / "dataset" / "simulated.json").write_text("{}")
-    write_weights(root / "model.pth", recipe_network(PUBLISHED).state_dict())
-    return root / "model.pth"
+    """Weights with the card of a demo."""
+    path = tmp_path_factory.mktemp("demo") / "model.safetensors"
+    write_weights(path, recipe_network(PUBLISHED).state_dict(), {CARD: json.dumps({"weights": {TRAINED_BY: DEMO}})})
+    return path
 
 
 LOG = """\
@@ -300,7 +299,10 @@ def test_bad_input_leaves_the_old_report(tmp_path: Path, log: Path, capsys: pyte
     for arguments, words in [
         ([], ["nothing to report on", "choose a folder"]),
         (["--training", str(tmp_path / "none.log.jsonl")], ["training log does not exist", "none.log.jsonl"]),
-        (["--training", str(tmp_path / "nothing")], ["has no training logs", "SAVE_MODEL_FOLDER"]),
+        (
+            ["--training", str(tmp_path / "nothing")],
+            ["has no training logs", "choose the folder in which a training saved"],
+        ),
         (["--training", str(broken)], ["not a training log", "broken.log.jsonl, line 2"]),
         (["--training", str(empty)], ["has no steps"]),
         ([str(tmp_path / "nothing")], ["nothing"]),

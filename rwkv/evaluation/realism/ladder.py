@@ -11,6 +11,8 @@ from rwkv.evaluation.scores import Score
 
 # Largest relative distance from people, and the figures and ratios that must stay within it.
 GOAL = 0.05
+# With fewer learners, less than five lie beyond each outer quantile, which then says little.
+FEWEST_LEARNERS = 100
 _GOAL_FIGURES = ("AVG LogLoss", "FSRS-5 default LogLoss", "FSRS-5 LogLoss")
 _GOAL_RATIOS = ("RWKV", "RWKV-P")
 _RATIOS = ("MOVING-AVG", "SM-2", "HLR", "DASH", "FSRS-5 default", "FSRS-5", *_GOAL_RATIOS)
