@@ -5,8 +5,8 @@ from rwkv.collection.card_query import parse_query as parse_query
 from rwkv.collection.chosen_model import choose_model as choose_model
 from rwkv.collection.compare import compare_folders as compare_folders
 from rwkv.collection.compare import compare_users as compare_users
+from rwkv.collection.days_ahead import Pace as Pace
 from rwkv.collection.import_collections import import_collections as import_collections
-from rwkv.collection.schedule import Pace as Pace
 from rwkv.collection.schedule import schedule_collection as schedule_collection
 from rwkv.data.revlogs import read_history as read_history
 from rwkv.model.checkpoint import read_weights as read_weights

@@ -9,29 +9,24 @@ from typing import TypeVar
 import torch
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.loader import fetch, training_batch, worker_errors
-from rwkv.batches.padding import PaddedBatch, pad_batch
-from rwkv.batches.plan import (
-    Group,
-    filled_groups,
-    fingerprint,
-    history_places,
-    segment_places,
-    steps_from,
-    training_groups,
+from rwkv.batches.loader import fetch, worker_errors
+from rwkv.batches.plan import Group, steps_from
+from rwkv.benchmark.training_batches import (
+    configured_training_groups,
+    configured_validation_groups,
+    read_batch,
+    read_padded_batch,
+    read_validation_batch,
 )
-from rwkv.benchmark.databases import PROCESS_DATA, review_database
 from rwkv.config import TrainConfig
 from rwkv.config_file import as_keys
-from rwkv.data.database import DatabasePlace
-from rwkv.data.store import ReviewStore
 from rwkv.errors import ConfigError, InputError, NonFiniteError
 from rwkv.locks import only_writer_of
 from rwkv.model.dropout import DropoutMasks
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
-from rwkv.ops.backend import Backend, Kernels, compute_dtype, open_compute_device
+from rwkv.ops.backend import Kernels, compute_dtype, open_compute_device
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import Optimizer, learning_rate, make_optimizer, set_learning_rate, set_peak_rate
@@ -39,7 +34,7 @@ from rwkv.training.run import Progress, RunFiles, load_model
 from rwkv.training.staging import staged
 from rwkv.training.step import Launched, StepReport, reports, train_step
 from rwkv.training.tracking import Tracker, WandbSettings
-from rwkv.training.validate import HeldOut, validate, validation_batch
+from rwkv.training.validate import validate
 
 NAME = "python -m rwkv.train_rwkv"
 
@@ -73,13 +68,13 @@ def train(config: TrainConfig) -> int:
 def _train(config: TrainConfig) -> int:
     network_spec(config)  # fail before reading data
     device = open_compute_device(config.device, config.threads, config.dtype)
-    (groups, data), validation = _training_groups(config), _validation_groups(config)
+    (groups, data), validation = configured_training_groups(config), configured_validation_groups(config)
     keys = as_keys(config)
     files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
     previous = (files.progress() if config.resume else None) or Progress(0, _steps_of_run(config, len(groups)), 0)
     if previous.finished:
         log.info("this run is finished: %s; delete %s to start over", files.weights(previous.total), files.note)
-        return _exit_code(previous)
+        return _exit_code(config, previous)
     network, optimizer = _starting_point(config, files, previous.done, device)
     first, last = config.step_offset + previous.done, config.step_offset + previous.total - 1
     log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
@@ -102,7 +97,7 @@ def _train(config: TrainConfig) -> int:
                     current = replace(current, is_valid=all(map(math.isfinite, means.values())))
                     tracker.write(step, means)
                 files.record(current)
-    return _exit_code(current)
+    return _exit_code(config, current)
 
 
 def _steps_of_run(config: TrainConfig, groups: int) -> int:
@@ -135,14 +130,18 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
     return steps
 
 
-def _exit_code(ended: Progress) -> int:
+def _exit_code(config: TrainConfig, ended: Progress) -> int:
     """0, or 1 after logging why the model is unusable."""
     if faults := ended.faults():
-        log.error(
-            "the trained model is unusable: %s; lower PEAK_LR or use DTYPE float32, and start over with RESUME = false",
-            faults,
-        )
+        remedy = _remedy(config.device, config.dtype)
+        log.error("the trained model is unusable: %s; %s, and start over with RESUME = false", faults, remedy)
     return int(bool(faults))
+
+
+def _remedy(device: str, dtype: str) -> str:
+    """What to change after a training that was not finite."""
+    is_float32 = compute_dtype(dtype, torch.device(device)) == torch.float32
+    return "lower PEAK_LR" + ("" if is_float32 else " or use DTYPE float32")
 
 
 def network_spec(config: TrainConfig) -> NetworkSpec:
@@ -191,7 +190,7 @@ def _steps(
     dtype = compute_dtype(config.dtype, network.device)
     mode, processes = config.loss_mode, config.num_fetch_processes
     if network.backend_in(dtype).kernels is Kernels.TRITON:
-        padded = staged(fetch(partial(_padded_batch, config, groups), visits, processes, True), network.device)
+        padded = staged(fetch(partial(read_padded_batch, config, groups), visits, processes, True), network.device)
         launch = RecordedSteps(network, optimizer, dtype, mode).launch
         settles = partial(_is_checkpoint, groups=len(groups), steps=previous.total, first=config.step_offset)
         return _take_steps(config, optimizer, previous, padded, launch, settles)
@@ -201,7 +200,7 @@ def _steps(
         report = train_step(network, optimizer, batch.to(network.device), dtype, mode, masks)
         return lambda: report
 
-    batches = fetch(partial(_batch, config, groups), visits, processes)
+    batches = fetch(partial(read_batch, config, groups), visits, processes)
     return _take_steps(config, optimizer, previous, batches, take_step, settles=lambda n: True)
 
 
@@ -227,7 +226,7 @@ def _take_steps(
             yield n, report
             skipped_in_a_row = skipped_in_a_row + 1 if report.loss is None else 0
             if skipped_in_a_row >= _MOST_SKIPPED_STEPS:
-                hint = "lower PEAK_LR or use DTYPE float32. The last checkpoint is kept."
+                hint = f"{_remedy(config.device, config.dtype)}. The last checkpoint is kept."
                 what = f"{skipped_in_a_row} steps in a row were not finite."
                 raise NonFiniteError(what, where=f"step {config.step_offset + n - 1}", hint=hint)
 
@@ -240,12 +239,16 @@ def _shown(report: StepReport) -> str:
 
 def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
     dtype = compute_dtype(config.dtype, network.device)
-    read = partial(_held_out, config, network.backend_in(dtype))
+    read = partial(read_validation_batch, config, network.backend_in(dtype))
     batches = fetch(read, groups, config.num_fetch_processes, _is_for_gpu(config))
     means = validate(network, batches, dtype)
     stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     log.info("validation: %s", stated or "no loss, because none of its users has keys")
     return {f"validation_{name}": value for name, value in means.items()}
+
+
+def _is_for_gpu(config: TrainConfig) -> bool:
+    return torch.device(config.device).type == "cuda"
 
 
 def _wandb(config: TrainConfig) -> WandbSettings | None:
@@ -270,59 +273,3 @@ def _is_checkpoint(n: int, groups: int, steps: int, first: int) -> bool:
     """
     in_epoch = (n - 1) % groups + 1
     return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n == steps or first + n - 1 == _FIRST_CHECKPOINT
-
-
-def _training_groups(config: TrainConfig) -> tuple[list[Group], str]:
-    """The groups of training segments, and a fingerprint of their contents."""
-    with _training_store(config).open() as database:
-        store = ReviewStore(database)
-        places = segment_places(store, config.train_users)
-        data = fingerprint(store, places)
-    if not places:
-        raise InputError(
-            "None of the training users is in the store.",
-            where=str(config.train_dataset_lmdb_path),
-            got=f"users {config.train_users_start} to {config.train_users_end}",
-            hint=f"correct TRAIN_USERS_START and _END, or run `{PROCESS_DATA}` for these users",
-        )
-    if missing := len(config.train_users) - len({place.user for place in places}):
-        log.info("%d of %d training users are not in the store", missing, len(config.train_users))
-    return training_groups(places, config.max_train_global_len), data
-
-
-def _validation_groups(config: TrainConfig) -> list[Group]:
-    with _validation_store(config).open() as database:
-        places = history_places(ReviewStore(database), config.validate_users)
-    if not places:
-        log.warning("no validation: none of its users is in %s", config.validate_dataset_lmdb_path)
-    return filled_groups(places, config.max_train_global_len)
-
-
-def _batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:
-    """In a worker process: the batch of one step."""
-    epoch, group = visit
-    return training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
-
-
-def _padded_batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> PaddedBatch:
-    """In a worker process: the batch of one step, padded to one of a few sizes."""
-    return pad_batch(_batch(config, groups, visit), config.max_train_global_len)
-
-
-def _is_for_gpu(config: TrainConfig) -> bool:
-    return torch.device(config.device).type == "cuda"
-
-
-def _held_out(config: TrainConfig, backend: Backend, group: Group) -> HeldOut:
-    store = ReviewStore(_validation_store(config).shared())
-    return validation_batch(store, group, backend)
-
-
-def _training_store(config: TrainConfig) -> DatabasePlace:
-    path, size = config.train_dataset_lmdb_path, config.train_dataset_lmdb_size
-    return review_database(path, size, "TRAIN_DATASET_LMDB_SIZE")
-
-
-def _validation_store(config: TrainConfig) -> DatabasePlace:
-    path, size = config.validate_dataset_lmdb_path, config.validate_dataset_lmdb_size
-    return review_database(path, size, "VALIDATE_DATASET_LMDB_SIZE")

@@ -60,9 +60,10 @@ def add_schedule(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.collection.chosen_model import choose_model
+    from rwkv.collection.days_ahead import Pace
     from rwkv.collection.learner import choose_user, read_learner
     from rwkv.collection.moment import moment_of
-    from rwkv.collection.schedule import MOST_DAYS, Pace, schedule_learner
+    from rwkv.collection.schedule import MOST_DAYS, schedule_learner
     from rwkv.command_line import schedule_tables
 
     if options.search is not None and not 0 <= options.search < MOST_DAYS:

@@ -14,8 +14,8 @@ import numpy as np
 from rwkv.arrays import Floats
 from rwkv.collection.card_predictions import unknown_person
 from rwkv.collection.chosen_model import ChosenModel
+from rwkv.collection.days_ahead import Pace, ScheduledDay, askable, introducible
 from rwkv.collection.learner import Learner
-from rwkv.collection.schedule import Pace, ScheduledDay, askable, introducible
 from rwkv.command_line.answer import as_json
 from rwkv.command_line.card_tables import Heading, heading_of
 from rwkv.errors import InputError

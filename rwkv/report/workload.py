@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from rwkv.arrays import AnyFloats, Floats, Ints
+from rwkv.collection.days_ahead import ScheduledDay, askable
 from rwkv.collection.due_days import due_days, moments_ahead
 from rwkv.collection.learner import Learner
-from rwkv.collection.schedule import ScheduledDay, askable, first_day, play_ahead
+from rwkv.collection.schedule import first_day, play_ahead
 from rwkv.data.collection import CardList
 from rwkv.recurrent.engine import Engine
 from rwkv.report.content import CURVE_TIMES_S, CardsNow, Today, Workload

@@ -1,10 +1,11 @@
-"""Training of which steps or validations are no numbers, and what it ends with."""
+"""Training whose steps or validations are not finite, and how it ends."""
 
 import math
 
 import pytest
 import torch
 
+from rwkv.benchmark.train import _remedy
 from rwkv.model.network import new_network
 from rwkv.training.step import StepReport, train_step
 from tests.benchmark.training import OFTEN, Training, interrupt_after, is_same
@@ -79,9 +80,21 @@ def test_a_run_that_learns_nothing_does_not_succeed(training: Training, capsys: 
     """The rate is far too high: weights explode in the first step, and all later ones are skipped."""
     changed = {"PEAK_LR": 1e8, "WARMUP_STEPS": 0, "EPOCHS": 1}
     assert training.run(**changed) == 1
-    assert_said(capsys, "is unusable: 3 of 4 steps were skipped", "start over")
+    assert_said(capsys, "is unusable: 3 of 4 steps were skipped; lower PEAK_LR, and start over")
     assert training.run(**changed) == 1, "also when it is asked for again"
     assert_said(capsys, "this run is finished", "is unusable: 3 of 4 steps")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "remedy"),
+    [
+        ("cpu", "bfloat16", "lower PEAK_LR"),
+        ("cuda", "float32", "lower PEAK_LR"),
+        ("cuda", "bfloat16", "lower PEAK_LR or use DTYPE float32"),
+    ],
+)
+def test_the_remedy_names_a_dtype_only_if_another_could_help(device: str, dtype: str, remedy: str) -> None:
+    assert _remedy(device, dtype) == remedy
 
 
 def test_a_last_validation_that_is_no_number_is_a_failure(

@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from rwkv.collection import schedule
+from rwkv.collection import days_ahead
+from rwkv.collection.days_ahead import Pace, ScheduledDay
 from rwkv.collection.learner import Learner, median_answer_ms, questions_at, read_learner
-from rwkv.collection.schedule import Pace, ScheduledDay, schedule_collection, schedule_learner
+from rwkv.collection.schedule import schedule_collection, schedule_learner
 from rwkv.command_line.schedule_tables import schedule_of, why_no_search, why_nothing
 from rwkv.data.collection import CardList
 from rwkv.data.days import local_time
@@ -239,7 +240,7 @@ def test_dates_are_those_of_anki_s_days(learner: Learner) -> None:
 
 def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(schedule, "questions_at", lambda *of: asked.append(of[0].day_of(of[2])) or questions_at(*of))
+    monkeypatch.setattr(days_ahead, "questions_at", lambda *of: asked.append(of[0].day_of(of[2])) or questions_at(*of))
     assert learner.info is not None
     there = replace(learner, info=replace(learner.info, timezone="Europe/Berlin"))
     at_s = datetime(2024, 10, 26, 4, 30, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from rwkv.collection.days_ahead import askable
 from rwkv.collection.due_days import due_days, moments_ahead
 from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, read_learner
-from rwkv.collection.schedule import askable, schedule_learner
+from rwkv.collection.schedule import schedule_learner
 from rwkv.report import workload as workload_module
 from rwkv.report.cards import cards_now
 from rwkv.report.workload import today, workload
