@@ -34,14 +34,15 @@ Keys = dict[str, object]
 
 def main() -> int:
     """Run the remaining stages."""
-    options = _options()
+    options = parsed(None)
     for stage in (_data, _stable, _decay, _evaluate):
         if options.only in (None, stage.__name__.removeprefix("_")):
             stage(options)
     return 0
 
 
-def _options() -> argparse.Namespace:
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The options of a training, from `arguments` or by default from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the folder of all output")
     parser.add_argument("--users", type=int, default=20_000, help="the number of training learners")
@@ -61,18 +62,32 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--processes", type=int, default=14)
     parser.add_argument("--only", choices=("data", "stable", "decay", "evaluate"), help="run only this stage")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _data(options: argparse.Namespace) -> None:
     """Simulate learners, find keys and write stores."""
+    users = options.users + HELD_OUT
+    dataset = dataset_folder(options)
+    _must(simulate(users, options.reviews, options.seed, dataset, 1, options.spread, options.processes))
+    write_stores(options)
+
+
+def dataset_folder(options: argparse.Namespace) -> Path:
+    """The folder of the learners' dataset."""
+    folder: Path = options.out / "dataset"
+    return folder
+
+
+def write_stores(options: argparse.Namespace) -> None:
+    """Find the keys of the simulated learners, and write their stores for training and evaluation."""
     out, users = options.out, options.users + HELD_OUT
     (out / "configs").mkdir(parents=True, exist_ok=True)
-    dataset = out / "dataset"
-    _must(simulate(users, options.reviews, options.seed, dataset, 1, options.spread, options.processes))
-    shared: Keys = {"DATA_PATH": str(dataset), "PROCESSES": options.processes, "USER_START": 1} | label_filter_keys(
-        out, _MAP_SIZE
-    )
+    shared: Keys = {
+        "DATA_PATH": str(dataset_folder(options)),
+        "PROCESSES": options.processes,
+        "USER_START": 1,
+    } | label_filter_keys(out, _MAP_SIZE)
     _must(find_keys(_config(out, "keys", FindKeysConfig, shared | {"USER_END": users})))
     for kind, rows, last in (("train", options.segment_rows, users), ("test", _WHOLE_HISTORY, HELD_OUT)):
         store = {"USER_END": last, "LMDB_PATH": str(out / f"{kind}_db"), "LMDB_SIZE": _MAP_SIZE, "MAX_BATCH_SIZE": rows}
@@ -87,13 +102,13 @@ def _stable(options: argparse.Namespace) -> None:
 
 def _decay(options: argparse.Namespace) -> None:
     """Train with a decaying rate, from the last checkpoint of the stable phase."""
-    folder = _folder(options)
-    start = {
-        "LOAD_MODEL": True,
-        "LOAD_MODEL_FOLDER": str(folder),
-        "LOAD_MODEL_NAME": last_checkpoint(folder, "stable").stem,
-    }
-    keys = _training(options, options.decay_steps) | {"TRAIN_MODE": "D", "SAVE_MODEL_PREFIX": "decay"} | start
+    decay(options, last_checkpoint(_folder(options), "stable"))
+
+
+def decay(options: argparse.Namespace, start: Path) -> None:
+    """Train with a decaying rate, from the checkpoint `start`."""
+    loaded = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(start.parent), "LOAD_MODEL_NAME": start.stem}
+    keys = _training(options, options.decay_steps) | {"TRAIN_MODE": "D", "SAVE_MODEL_PREFIX": "decay"} | loaded
     _must(train(_config(options.out, f"{options.name}_decay", TrainConfig, keys)))
 
 

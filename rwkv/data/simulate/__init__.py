@@ -4,7 +4,7 @@ A batch of learners is simulated session by session. Each learner has its own ra
 depend on the batches.
 """
 
-from rwkv.data.simulate.learners import QUIRKS
-from rwkv.data.simulate.users import SPREAD, SimulatedUser, simulate_users
+from rwkv.data.simulate.learners import QUIRKS, Learners, draw_learners
+from rwkv.data.simulate.users import SPREAD, SimulatedUser, histories, simulate_users
 
-__all__ = ["QUIRKS", "SPREAD", "SimulatedUser", "simulate_users"]
+__all__ = ["QUIRKS", "SPREAD", "Learners", "SimulatedUser", "draw_learners", "histories", "simulate_users"]

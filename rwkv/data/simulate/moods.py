@@ -24,8 +24,8 @@ class Moods:
 
 def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews: Ints) -> Moods:
     """Draw the effects. reviews: the number of reviews of each user [users]."""
-    swell, length = np.minimum(heavy(next(trait), 1.1, 1.0), _MOST_SWELL), np.clip(heavy(next(trait), 20, 1.1), 2, 400)
-    ripple = heavy(next(trait), 0.45, 0.9)
+    swell, length = np.minimum(heavy(next(trait), 1.4, 0.8), _MOST_SWELL), np.clip(heavy(next(trait), 50, 1.1), 2, 400)
+    ripple = heavy(next(trait), 0.2, 0.9)
     careless_share = np.where(next(trait) > 1.3, 0.35 * sigmoid(1.5 * next(trait) - 1), 0)
     waves, careless, luck = [], [], []
     for user, (rng, rows) in enumerate(zip(rngs, reviews.tolist(), strict=True)):

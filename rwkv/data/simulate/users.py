@@ -86,10 +86,14 @@ def simulate_users(
 
 def _batches(numbers: Ints, size: int, reviews: int, spread: float, seed: int) -> Iterator[SimulatedUser]:
     for start in range(0, len(numbers), size):
-        learners = draw_learners(numbers[start : start + size], reviews, spread, seed)
-        study = Study(learners)
-        study.run()
-        yield from _users(learners, study)
+        yield from histories(draw_learners(numbers[start : start + size], reviews, spread, seed))
+
+
+def histories(learners: Learners) -> Iterator[SimulatedUser]:
+    """Let the learners of a batch study, and yield their histories in order."""
+    study = Study(learners)
+    study.run()
+    yield from _users(learners, study)
 
 
 def _users(learners: Learners, study: Study) -> Iterator[SimulatedUser]:
