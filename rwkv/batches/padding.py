@@ -56,8 +56,8 @@ def pad_batch(batch: Batch, full_rows: int) -> PaddedBatch:
             is_equalize=extended(labels.is_equalize, rows, False),
         ),
     )
-    plans = [layout.groups.runs for layout in layouts]
-    sizes = [len(x) for plan in plans for x in (plan.offsets, plan.slot_run, plan.spans)]
+    packed = [layout.groups for layout in layouts]
+    sizes = [len(x) for groups in packed for x in (groups.offsets, groups.runs.slot_run, groups.runs.spans)]
     buffer = in_single_buffer(padded)
     return PaddedBatch(buffer.data, buffer.template, (rows, len(padded.prefix), *sizes))
 

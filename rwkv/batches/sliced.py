@@ -7,7 +7,7 @@ import torch
 from rwkv.batches.collate import Batch
 from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
 from rwkv.model.gpu_batch import GpuBatch, StoredRows, coded_entities, gpu_batch
-from rwkv.model.packing import StreamPart, cut_stream
+from rwkv.model.packing import CutStreams, cut_streams
 from rwkv.pytree import map_tensors
 
 
@@ -17,11 +17,11 @@ class PlainSlices:
 
     Attributes:
         rows: The batch without its layouts.
-        parts: The parts of each stream, in the order of the network.
+        streams: The cut streams.
     """
 
     rows: Batch
-    parts: tuple[tuple[StreamPart, ...], ...]
+    streams: CutStreams
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,8 +41,7 @@ def gpu_slices(batch: Batch, slice_rows: int) -> SingleBuffer[GpuBatch]:
 
 def plain_slices(batch: Batch, slice_rows: int) -> PlainSlices:
     """Cut a batch for plain ops: parts of at most slice_rows rows."""
-    parts = tuple(cut_stream(layout, slice_rows) for layout in batch.layouts)
-    return PlainSlices(replace(batch, layouts=()), parts)
+    return PlainSlices(replace(batch, layouts=()), cut_streams(batch.layouts, slice_rows))
 
 
 def stored_rows(batch: Batch) -> StoredRows:

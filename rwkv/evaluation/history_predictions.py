@@ -22,11 +22,11 @@ from rwkv.data.store import ReviewStore
 from rwkv.errors import CheckpointError, StoreError
 from rwkv.evaluation.results import UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.gpu_encoder import encode_fused
 from rwkv.model.gpu_heads import ask_heads_fused
-from rwkv.model.gpu_network import rows_before_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.slices import rows_before_heads, rows_of_a_slice, slices
+from rwkv.model.slices import encode_rows, rows_of_a_slice, run_streams, slices
 from rwkv.ops.backend import Backend, Kernels
 
 
@@ -157,9 +157,11 @@ def sliced_for(batch: Batch, backend: Backend) -> SlicedBatch:
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
     """Run the streams without dropout: the rows before the heads, [N, C] on the network's device."""
     if isinstance(batch, SingleBuffer):
-        return rows_before_heads_fused(network, batch.to(network.device).batch)
+        moved = batch.to(network.device).batch
+        return run_streams(network, encode_fused(network.features2card, moved.rows), moved.streams)
     rows = batch.rows.to(network.device)
-    return rows_before_heads(network, rows.inputs, batch.parts, len(batch), rows_of_a_slice(network.device))
+    x = encode_rows(network, rows.inputs, len(batch), rows_of_a_slice(network.device))
+    return run_streams(network, x, batch.streams)
 
 
 def predict_history(network: Network, segment: Segment, targets: Targets) -> UserPredictions:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from rwkv.model.initial import channel_lerp
-from rwkv.model.packing import StreamLayout, source_of_states
+from rwkv.model.packing import source_of_states
 from rwkv.model.state import LayerState
 from rwkv.ops.backend import Backend, Kernels
 from rwkv.ops.cpu.mixers import channel_mix
@@ -31,27 +31,25 @@ class ChannelMixer(nn.Module):
         nn.init.zeros_(self.W_v.weight)
 
     def forward(
-        self, x: Tensor, layout: StreamLayout, backend: Backend, state: LayerState | None = None
+        self, x: Tensor, source: Tensor, backend: Backend, before: LayerState | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run all rows of a stream at once.
+        """Run rows in places of a stream at once.
 
         Args:
             x: Rows in places of the stream, [N, C].
-            layout: The stream's layout.
-            backend: What runs the network.
-            state: States of the groups before the rows; None for empty ones.
+            source: Place from which each takes its token shift, int64 [N]; N + i stands for row i of `before`.
+            backend: What runs the network; not TRITON, which runs whole layers.
+            before: States of the first groups before the rows; None for empty ones.
 
         Returns:
             The output [N, C] and the normalised x [N, C].
         """
-        source, before = layout.source, None
-        if state is not None:
-            source, before = layout.source_after(state.seen), state.channel_shift
+        shift = None if before is None else before.channel_shift
         if backend.kernels is not Kernels.NATIVE:
-            return self._mix(x, source, before)
+            return self._mix(x, source, shift)
         norm = self.layer_norm
         weights = (norm.weight, norm.bias, self.lerp_k.view(-1), self.W_k.weight, self.W_v.weight)
-        return channel_mix(x, weights, source, before)
+        return channel_mix(x, weights, source, shift)
 
     def step(self, x: Tensor, state: LayerState) -> tuple[Tensor, Tensor]:
         """Run one row x [N, C] for each of N states. Returns the same as `forward`."""

@@ -1,36 +1,14 @@
-"""Whole histories in the form of the GPU kernels: stored rows, and only those parts of a layout that they read."""
+"""Whole histories in the form of the GPU kernels: stored rows, and cut streams with 32-bit places."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rwkv.model.packing import StreamLayout, StreamPart, cut_stream
+from rwkv.model.packing import CutStreams, StreamLayout, StreamPart, cut_streams
 from rwkv.model.spec import CODES
 from rwkv.ops.triton.arguments import StoredRows
-from rwkv.ops.triton.run_plan import RunPlan
-
-
-@dataclass(frozen=True)
-class GpuPart:
-    """The data of a StreamPart that the kernels read.
-
-    Attributes:
-        places: Place of each row in the previous stream's order, or in time order for the first stream, int32 [n].
-        source: The place that each row is shifted to, int32 [n], as in StreamPart.
-        plan: The run plan of its groups.
-        goes_on: As in StreamPart.
-        is_cut: As in StreamPart.
-        last_review: As in StreamPart.
-    """
-
-    places: Tensor
-    source: Tensor
-    plan: RunPlan
-    goes_on: bool
-    is_cut: bool
-    last_review: int
 
 
 @dataclass(frozen=True)
@@ -39,22 +17,18 @@ class GpuBatch:
 
     Attributes:
         rows: N stored rows in time order.
-        streams: The parts of each stream, in the order of the network.
-        back: Place of each row in the last stream's order, int32 [N].
+        streams: The cut streams.
     """
 
     rows: StoredRows
-    streams: tuple[tuple[GpuPart, ...], ...]
-    back: Tensor
+    streams: CutStreams
 
 
 def gpu_batch(rows: StoredRows, layouts: Sequence[StreamLayout], part_rows: int) -> GpuBatch:
     """Make a batch with every stream cut into parts of at most part_rows rows."""
-    back, streams = torch.arange(len(rows)), []
-    for layout in layouts:
-        streams.append(tuple(_gpu_part(part, back) for part in cut_stream(layout, part_rows)))
-        back = layout.inverse
-    return GpuBatch(rows, tuple(streams), _short(back))
+    streams = cut_streams(layouts, part_rows)
+    parts = tuple(tuple(_planned(part) for part in parts) for parts in streams.parts)
+    return GpuBatch(rows, CutStreams(parts, None if streams.back is None else _short(streams.back)))
 
 
 def coded_entities(entities: Mapping[str, Tensor]) -> Tensor:
@@ -63,10 +37,10 @@ def coded_entities(entities: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([entities[code.stream] for code in by_number])
 
 
-def _gpu_part(part: StreamPart, before: Tensor) -> GpuPart:
-    """One part; `before` has the place of each row in the previous stream's order, int64 [N]."""
-    places, plan = _short(before[part.places]), part.layout.groups.runs
-    return GpuPart(places, _short(part.source), plan, part.goes_on, part.is_cut, part.last_review)
+def _planned(part: StreamPart) -> StreamPart:
+    """The part with its run plan."""
+    _ = part.groups.runs
+    return replace(part, order=_short(part.order), source=_short(part.source))
 
 
 def _short(places: Tensor) -> Tensor:

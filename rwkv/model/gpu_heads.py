@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 from rwkv.model.curve import FLOOR, correction_points, curve_stabilities, log_recall
 from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.heads import Heads
-from rwkv.ops.triton.arguments import HeadWeights, HiddenHead, MixtureHead
+from rwkv.ops.triton.arguments import CurveGrid, HeadWeights, HiddenHead, MixtureHead
 
 
 def ask_heads_fused(
@@ -36,10 +36,10 @@ def ask_heads_fused(
 
 
 @cache
-def curve_grid(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The log of recall by each curve after one second, float32 [128], and the correction points, float64 [128]."""
+def curve_grid(device: torch.device) -> CurveGrid:
+    """The fixed numbers of the forgetting curve on a device."""
     stabilities = curve_stabilities(device)
-    return log_recall(torch.ones_like(stabilities), stabilities, torch.float32), correction_points(device)
+    return CurveGrid(log_recall(torch.ones_like(stabilities), stabilities, torch.float32), correction_points(device))
 
 
 @once_if_frozen

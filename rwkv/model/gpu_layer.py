@@ -1,16 +1,20 @@
-"""A layer on a GPU: its weights in the form of the kernels, and the layer over rows from empty states."""
+"""A layer on a GPU: its weights in the form of the kernels, the layer over a batch, and from states over a part."""
 
 from collections.abc import Sequence
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.model.channel_mixer import ChannelMixer
 from rwkv.model.dropout import DropoutMasks
-from rwkv.model.packing import StreamLayout
+from rwkv.model.frozen_weights import once_if_frozen
+from rwkv.model.packing import StreamLayout, StreamPart
+from rwkv.model.state import LayerState
 from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.dropout import NO_DROP, Drop
+from rwkv.ops.mixers import EPS
 from rwkv.ops.triton.arguments import ChannelWeights, OutputWeights, RowLayout, TimeWeights, UpWeights
 from rwkv.ops.triton.layer import channel_mixing, time_mixing
 
@@ -42,7 +46,7 @@ def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
 def _one_hot(rows: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """For each (j, n) in `rows`, n one-hot rows of j: [sum of n, 8]."""
     numbers = torch.tensor([number for number, count in rows for _ in range(count)])
-    return torch.nn.functional.one_hot(numbers, 8).to(device, dtype)
+    return F.one_hot(numbers, 8).to(device, dtype)
 
 
 def _up_weights(projections: Sequence[Projection]) -> UpWeights:
@@ -93,10 +97,48 @@ def run_fused(
         x [N, C] and v0 [N, C].
     """
     rate, layer_rate = rates
-    rows = RowLayout(layout.source, None, layout.groups.runs)
+    rows = RowLayout(layout.source, None, layout.groups)
     x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, masks))
     drop, layer_drop = _drop(rate, masks), _drop(layer_rate, masks)
     return channel_mixing(x, channel_weights(channel_mixer), layout.source, drop, layer_drop), v0
+
+
+def resume_fused(
+    time_mixer: TimeMixer,
+    channel_mixer: ChannelMixer,
+    x: Tensor,
+    v0: Tensor | None,
+    part: StreamPart,
+    before: LayerState | None,
+) -> tuple[Tensor, Tensor, LayerState | None]:
+    """Run a layer over a part of a stream, without dropout or gradients; see `Layer.resume`. x is overwritten."""
+    from rwkv.ops.triton.channel_mix import channel_mix_forward  # Triton exists only with a GPU
+    from rwkv.ops.triton.time_mix import time_mix_forward
+
+    time, channel = _frozen_time_weights(time_mixer), channel_weights(channel_mixer)
+    time_shift = channel_shift = state = None
+    if before is not None:
+        time_shift, channel_shift = before.time_shift.contiguous(), before.channel_shift.contiguous()
+        state = before.wkv.contiguous()
+    time_x = _last_normed(x, time, part)  # before x is overwritten
+    rows = RowLayout(part.source, time_shift, part.groups)
+    mixed, v0, state, _ = time_mix_forward(x, v0, time, rows, NO_DROP, state, final_groups=part.kept)
+    channel_x = _last_normed(mixed, channel, part)
+    x = channel_mix_forward(mixed, channel, part.source, channel_shift, NO_DROP, NO_DROP)
+    return x, v0, part.state_after(before, time_x, channel_x, state)
+
+
+@once_if_frozen
+def _frozen_time_weights(mixer: TimeMixer) -> TimeWeights:
+    return time_weights(mixer, mixer.is_first)
+
+
+def _last_normed(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamPart) -> Tensor:
+    """The normalised rows at `part.last_review`, [kept, C]."""
+    if not part.kept:
+        return x[:0]
+    rows = x[part.last_review.clamp(min=0)]
+    return F.layer_norm(rows, rows.shape[1:], weights.norm_weight, weights.norm_bias, EPS)
 
 
 def _drop(rate: float, masks: DropoutMasks | None) -> Drop:

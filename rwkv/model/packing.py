@@ -1,10 +1,12 @@
 """Packing: rows in time order become groups of rows, one group for each entity of a stream."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from rwkv.model.state import LayerState
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.run_plan import extended
 from rwkv.pytree import map_tensors
@@ -89,27 +91,101 @@ def pack_stream(entity: Tensor, is_query: Tensor) -> StreamLayout:
 
 @dataclass(frozen=True)
 class StreamPart:
-    """Consecutive places of a stream, which run without the other parts.
+    """Consecutive places of a stream, which run without its other places.
 
     Attributes:
-        places: Their rows in the batch, int64 [n].
-        layout: The layout of these rows alone.
-        source: Place from which each takes its token shift, int64 [n]; n stands for the carried state.
-        goes_on: Whether the first group began in an earlier part.
-        is_cut: Whether the last group continues in a later part.
-        last_review: Place of the last group's last review row; -1 if there is none.
+        order: For each place, the number of its row among the rows given to the stream, int64 or int32 [n].
+        source: Place from which each takes its token shift, int64 or int32 [n]; n + i stands for the state of group i.
+        groups: The packed groups.
+        goes_on: Whether the first groups continue from states; the others start from empty ones.
+        last_review: Place of the last review row of each group whose state is kept, the last groups, int64 [kept]; -1
+            if there is none.
     """
 
-    places: Tensor
-    layout: StreamLayout
+    order: Tensor
     source: Tensor
+    groups: PackedGroups
     goes_on: bool
-    is_cut: bool
-    last_review: int
+    last_review: Tensor
+
+    @property
+    def kept(self) -> int:
+        """The number of last groups whose states after the part are kept."""
+        return len(self.last_review)
+
+    def to(self, device: torch.device) -> "StreamPart":
+        """This part on a device."""
+        if self.order.device == device:
+            return self
+        if device.type == "cuda":
+            _ = self.groups.runs  # planned on the CPU, which need not wait for the GPU
+        return map_tensors(lambda x: x.to(device, non_blocking=True), self)
+
+    def state_after(
+        self, before: LayerState | None, time_x: Tensor, channel_x: Tensor, wkv: Tensor
+    ) -> LayerState | None:
+        """The state of a layer after the part, of the kept groups; None if none is kept.
+
+        Args:
+            before: States of the first groups before the part; None for empty ones.
+            time_x: Normalised input of the time mixer at `last_review`, [kept, C]; any row for -1.
+            channel_x: Normalised input of the channel mixer there.
+            wkv: States of the recurrence after the part, [kept, H, K, K].
+        """
+        if not self.kept:
+            return None
+        has_review = self.last_review >= 0
+        if before is None:
+            before = LayerState(time_x[:0], channel_x[:0], wkv[:0], has_review[:0])
+        return LayerState(
+            time_shift=torch.where(has_review[:, None], time_x.float(), self._of_kept(before.time_shift).float()),
+            channel_shift=torch.where(
+                has_review[:, None], channel_x.float(), self._of_kept(before.channel_shift).float()
+            ),
+            wkv=wkv,
+            seen=has_review | self._of_kept(before.seen),
+        )
+
+    def _of_kept(self, first: Tensor) -> Tensor:
+        """The entries of the kept groups, from those of some first groups, [first, ...]; zero for the others."""
+        return extended(first[self.groups.groups - self.kept :], self.kept, 0)
+
+
+def whole_stream(layout: StreamLayout, seen: Tensor, keeps_states: bool) -> StreamPart:
+    """A stream in one part, whose groups all continue from states; seen [G] as in `StreamLayout.source_after`."""
+    last_review = layout.last_review if keeps_states else layout.last_review[:0]
+    return StreamPart(layout.order, layout.source_after(seen), layout.groups, True, last_review)
+
+
+@dataclass(frozen=True)
+class CutStreams:
+    """The streams of a batch, each cut into parts. All streams are cut alike, since they have the same rows.
+
+    Attributes:
+        parts: The parts of each stream, in the order of the network. A stream in one part leaves the rows in its own
+            order, to which the next stream's `order` refers; one in several parts puts them back where they were.
+        back: Place of each row after the last stream, [N]; None if that is in time order.
+    """
+
+    parts: tuple[tuple[StreamPart, ...], ...]
+    back: Tensor | None
+
+
+def cut_streams(layouts: Sequence[StreamLayout], rows: int) -> CutStreams:
+    """Cut streams into parts of at most `rows` rows."""
+    streams, back = [], None
+    for layout in layouts:
+        parts = cut_stream(layout, rows)
+        if back is not None:
+            parts = tuple(replace(part, order=back[part.order]) for part in parts)
+        streams.append(parts)
+        if len(parts) == 1:
+            back = layout.inverse
+    return CutStreams(tuple(streams), back)
 
 
 def cut_stream(layout: StreamLayout, rows: int) -> tuple[StreamPart, ...]:
-    """Cut a stream into parts of at most `rows` rows."""
+    """Cut a stream of rows in time order into parts of at most `rows` rows; a cut group carries over its state."""
     count = len(layout.order)
     return tuple(_part(layout, start, min(start + rows, count)) for start in range(0, count, rows))
 
@@ -120,13 +196,13 @@ def _part(layout: StreamLayout, start: int, stop: int) -> StreamPart:
     local = layout if whole else pack_stream(group[start:stop], layout.groups.is_query[start:stop])
     goes_on = start > 0 and bool(group[start - 1] == group[start])
     is_seen = goes_on and bool(layout.previous_review[start] >= 0)
+    is_cut = stop < count and bool(group[stop - 1] == group[stop])
     return StreamPart(
-        places=layout.order[start:stop],
-        layout=local,
+        order=layout.order[start:stop],
         source=local.source_after(torch.arange(local.groups.groups) == 0) if is_seen else local.source,
+        groups=local.groups,
         goes_on=goes_on,
-        is_cut=stop < count and bool(group[stop - 1] == group[stop]),
-        last_review=int(local.last_review[-1]),
+        last_review=local.last_review[-1:] if is_cut else local.last_review[:0],
     )
 
 
@@ -144,21 +220,3 @@ def _latest_review(is_query: Tensor) -> Tensor:
     """The place of the latest review row up to and including each place, across groups, int64 [N]; -1 without any."""
     places = torch.where(is_query, -1, torch.arange(len(is_query)))
     return places.cummax(0).values if len(places) else places
-
-
-def last_review(x: Tensor, layout: StreamLayout, carried: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The token shift that each group carries over to a later batch.
-
-    Args:
-        x: Normalised rows in places of the stream, [N, C].
-        layout: The stream's layout.
-        carried: The shift that each group has so far, [G, C]; None for empty states.
-        seen: Whether each group has one, bool [G]; None for empty states.
-
-    Returns:
-        x of each group's last review row, or the shift so far, [G, C]; and whether there is one, bool [G].
-    """
-    has_review = layout.last_review >= 0
-    if carried is None or seen is None:
-        carried, seen = x.new_zeros(len(has_review), x.shape[1]), torch.zeros_like(has_review)
-    return torch.where(has_review[:, None], x[layout.last_review], carried.to(x.dtype)), has_review | seen

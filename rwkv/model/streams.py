@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from rwkv.model.channel_mixer import ChannelMixer
 from rwkv.model.dropout import DropoutMasks, add_dropped, dropout
-from rwkv.model.gpu_layer import run_fused
-from rwkv.model.packing import StreamLayout, last_review
+from rwkv.model.gpu_layer import resume_fused, run_fused
+from rwkv.model.packing import StreamLayout, StreamPart
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.time_mixer import TimeMixer
@@ -32,22 +32,28 @@ class Layer(nn.Module):
         if backend.kernels is Kernels.TRITON:
             rates = self.dropout, self.layer_dropout
             return run_fused(self.time_mixer, self.channel_mixer, rates, x, v0, layout, masks)
-        mixed, v0, _, _ = self.time_mixer(x, v0, layout, backend)
+        mixed, v0, _, _ = self.time_mixer(x, v0, layout.source, layout.groups, backend)
         x = add_dropped(x, mixed, self.dropout, masks)
-        mixed, _ = self.channel_mixer(x, layout, backend)
+        mixed, _ = self.channel_mixer(x, layout.source, backend)
         x = add_dropped(x, mixed, self.dropout, masks)
         return dropout(x, self.layer_dropout, masks), v0
 
     def resume(
-        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, state: LayerState
-    ) -> tuple[Tensor, Tensor, LayerState]:
-        """Run rows of a batch from the states of its G groups, without dropout. Also returns the states after it."""
-        mixed, v0, time_x, wkv = self.time_mixer(x, v0, layout, backend, state)
+        self, x: Tensor, v0: Tensor | None, part: StreamPart, backend: Backend, before: LayerState | None
+    ) -> tuple[Tensor, Tensor, LayerState | None]:
+        """Run a part of a stream without dropout. Also returns the states after it, of the kept groups.
+
+        `before` has the states of the part's first groups; None for empty ones. x may be overwritten.
+        """
+        if backend.kernels is Kernels.TRITON:
+            return resume_fused(self.time_mixer, self.channel_mixer, x, v0, part, before)
+        mixed, v0, time_x, wkv = self.time_mixer(x, v0, part.source, part.groups, backend, before)
         x = x + mixed
-        mixed, channel_x = self.channel_mixer(x, layout, backend, state)
-        time_shift, seen = last_review(time_x, layout, state.time_shift, state.seen)
-        channel_shift, _ = last_review(channel_x, layout, state.channel_shift, state.seen)
-        return x + mixed, v0, LayerState(time_shift.float(), channel_shift.float(), wkv, seen)
+        mixed, channel_x = self.channel_mixer(x, part.source, backend, before)
+        last = part.last_review.clamp(min=0)
+        if part.kept < len(wkv):  # a copy, since a view would keep the states of all groups in memory
+            wkv = wkv[len(wkv) - part.kept :].clone()
+        return x + mixed, v0, part.state_after(before, time_x[last], channel_x[last], wkv)
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
         """Run one row for each of N states. The returned states are those after a review row."""
@@ -89,12 +95,21 @@ class Stream(nn.Module):
             x, v0 = block(x, v0, layout, backend, masks)
         return x
 
-    def resume(self, x: Tensor, layout: StreamLayout, states: StreamState) -> tuple[Tensor, StreamState]:
-        """Run all rows of a batch, every group from its state. Also returns the states after the batch."""
+    def resume(self, x: Tensor, part: StreamPart, states: StreamState) -> tuple[Tensor, StreamState]:
+        """Run a part of a batch from states, without dropout or gradients.
+
+        Args:
+            x: Rows in places of the part, [n, C]; may be overwritten.
+            part: The part.
+            states: States of the part's first groups; empty if all start from empty ones.
+
+        Returns:
+            The stream's output, [n, C], and the states after the part, of the kept groups; empty if none is kept.
+        """
         v0, after, backend = None, [], self._backend_for(x)
-        for block, state in zip(self.layers, states, strict=True):
-            x, v0, state = block.resume(x, v0, layout, backend, state)
-            after.append(state)
+        for number, block in enumerate(self.layers):
+            x, v0, state = block.resume(x, v0, part, backend, states[number] if states else None)
+            after += [] if state is None else [state]
         return x, after
 
     def step(self, x: Tensor, states: StreamState) -> tuple[Tensor, StreamState]:

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from rwkv.model.initial import decay_bias, orthogonal, time_lerp
-from rwkv.model.packing import StreamLayout, source_of_states
+from rwkv.model.packing import source_of_states
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.state import LayerState
 from rwkv.ops.backend import Backend, Kernels
 from rwkv.ops.cpu.mixers import time_mix
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.mixers import GROUP_NORM_EPS, WkvInputs, token_mix, wkv_inputs, wkv_output
+from rwkv.ops.triton.run_plan import extended
 from rwkv.ops.wkv import wkv, wkv_read, wkv_write
 
 
@@ -83,6 +85,7 @@ class TimeMixer(nn.Module):
         super().__init__()
         channels, heads = spec.channels, spec.heads
         self.heads = heads
+        self.is_first = layer == 0
         self.rkvdag_lerp = nn.Parameter(time_lerp(channels, layer, layers))
         self.bonus = nn.Parameter(torch.zeros(1, 1, heads, spec.head_width))
         self.layer_norm = nn.LayerNorm(channels)
@@ -149,29 +152,36 @@ class TimeMixer(nn.Module):
         return token_mix(x, self.layer_norm.weight, self.layer_norm.bias, lerps, source, before)
 
     def forward(
-        self, x: Tensor, v0: Tensor | None, layout: StreamLayout, backend: Backend, state: LayerState | None = None
+        self,
+        x: Tensor,
+        v0: Tensor | None,
+        source: Tensor,
+        groups: PackedGroups,
+        backend: Backend,
+        before: LayerState | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Run all rows of a stream at once.
+        """Run rows in places of a stream at once.
 
         Args:
             x: Rows in places of the stream, [N, C].
             v0: v of the stream's first layer, [N, C]; None in that layer.
-            layout: The stream's layout.
-            backend: What runs the network.
-            state: States of the groups before the rows; None for empty ones.
+            source: Place from which each takes its token shift, int64 [N]; N + i stands for row i of `before`.
+            groups: The packed groups.
+            backend: What runs the network; not TRITON, which runs whole layers.
+            before: States of the first groups before the rows; None for empty ones.
 
         Returns:
             The output [N, C], v0 [N, C], the normalised x [N, C], and the WKV states after the rows [G, H, K, K].
         """
-        source, before, wkv_state = layout.source, None, None
-        if state is not None:
-            source, before, wkv_state = layout.source_after(state.seen), state.time_shift, state.wkv
+        shift, state = None, None
+        if before is not None:
+            shift, state = before.time_shift, extended(before.wkv, groups.groups, 0)
         if backend.kernels is Kernels.NATIVE:
-            return time_mix(x, v0, self._weights(v0 is None), layout.groups, source, before, wkv_state)
-        mixed, normed = self.mix(x, source, before)
+            return time_mix(x, v0, self._weights(v0 is None), groups, source, shift, state)
+        mixed, normed = self.mix(x, source, shift)
         projected = self.project(mixed, v0)
         r, log_decay, k_hat, v, b = (self._by_head(part) for part in (projected.r, *projected.inputs))
-        out, final = wkv(r, log_decay, k_hat, v, b, layout.groups, wkv_state)
+        out, final = wkv(r, log_decay, k_hat, v, b, groups, state)
         return self.finish(out.flatten(1), projected), projected.v0, normed, final
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -27,9 +27,9 @@ class Drop(NamedTuple):
     site: int
 
     @property
-    def numbers(self) -> tuple[int, int, float]:
-        """Site, threshold and scale, the arguments of a kernel."""
-        return self.site, threshold(self.rate), 1 / (1 - self.rate)
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a kernel by name."""
+        return {"seed": self.seed, "site": self.site, "threshold": threshold(self.rate), "scale": 1 / (1 - self.rate)}
 
 
 NO_DROP = Drop(0.0, None, 0)

@@ -3,6 +3,8 @@
 The definition is slow, runs in any dtype, and is the reference of every other form.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,28 @@ from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv_chunked import wkv_chunked
+
+
+class WkvInputs(NamedTuple):
+    """The arguments of the recurrence for N rows, [N, H, K] each, or [N, C] with the heads' channels in a row.
+
+    Attributes:
+        r: Receptance.
+        log_decay: Natural logarithm of the decay, at most 0.
+        k_hat: Normalised keys.
+        v: Values.
+        b: Keys times the in-context learning rate.
+    """
+
+    r: Tensor
+    log_decay: Tensor
+    k_hat: Tensor
+    v: Tensor
+    b: Tensor
+
+    def named(self, *names: str) -> dict[str, Tensor]:
+        """Some of the arguments by name."""
+        return {name: getattr(self, name) for name in names}
 
 
 def wkv(
@@ -54,7 +78,7 @@ def wkv(
     if kernels_for(r, k_hat, v, b, head_width=width) is Kernels.TRITON:
         from rwkv.ops.triton.wkv import wkv_triton  # Triton exists only with a GPU
 
-        return wkv_triton(r, log_decay, k_hat, v, b, groups.runs, initial_state)
+        return wkv_triton(WkvInputs(r, log_decay, k_hat, v, b), groups, initial_state)
     dtype = torch.promote_types(r.dtype, torch.float32)
     if initial_state is not None:
         initial_state = initial_state.to(dtype)

@@ -10,7 +10,8 @@ from rwkv.device import threads_for
 from rwkv.model.heads import joined
 from rwkv.model.native_step import FewRows, join_states, split_states
 from rwkv.model.network import Network
-from rwkv.model.packing import pack_stream
+from rwkv.model.packing import pack_stream, whole_stream
+from rwkv.model.slices import run_stream
 
 # Loads the flat states [1, state] of a stream's entities; None for an entity without a review.
 LoadStates = Callable[[str, Sequence[int]], list[Tensor | None]]
@@ -69,7 +70,8 @@ class NetworkRunner:
             entities = numbers[:, place].unique().tolist()
             before = join_states(load(stream_spec.name, entities), device, spec, stream_spec)
             layout = pack_stream(numbers[:, place], is_query).to(device)
-            out, states = stream.resume(x[layout.order], layout, before)
+            part = whole_stream(layout, before[0].seen, keeps_states=keep is not None)
+            out, states = run_stream(stream, x, [part], before)
             x = out[layout.inverse]
             del before
             if keep is not None:

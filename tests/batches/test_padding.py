@@ -72,7 +72,7 @@ def test_the_plan_covers_every_row_once_in_order(batch: Batch) -> None:
         assert covered(plan.chunks) == rows
         assert covered(plan.runs[:, :2]) == rows
         for first, end, chunk, group, _ in plan.runs[plan.runs[:, 0] < plan.runs[:, 1]].tolist():
-            assert int(plan.offsets[group]) <= first <= end <= int(plan.offsets[group + 1])
+            assert int(layout.groups.offsets[group]) <= first <= end <= int(layout.groups.offsets[group + 1])
             assert int(plan.chunks[chunk, 0]) == first
 
 
@@ -82,7 +82,7 @@ def test_runs_of_a_group_are_scanned_together(batch: Batch) -> None:
     for layout in pad_batch(batch, FULL_ROWS).batch.layouts:
         plan = layout.groups.runs
         slots = scanned_slots(plan)
-        for group in range(plan.groups):
+        for group in range(layout.groups.groups):
             expected = [slot for *_, run_group, slot in plan.runs.tolist() if run_group == group and slot >= 0]
             assert slots.get(group, []) == expected
         for slot, run in enumerate(plan.slot_run.tolist()):

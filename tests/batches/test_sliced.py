@@ -32,9 +32,9 @@ def assert_same(ours: GpuBatch, theirs: GpuBatch) -> None:
     for our, their in zip(tensors(ours), tensors(theirs), strict=True):
         assert our.dtype == their.dtype
         assert torch.equal(our, their)
-    for our_parts, their_parts in zip(ours.streams, theirs.streams, strict=True):
+    for our_parts, their_parts in zip(ours.streams.parts, theirs.streams.parts, strict=True):
         for our, their in zip(our_parts, their_parts, strict=True):
-            assert (our.goes_on, our.is_cut, our.last_review) == (their.goes_on, their.is_cut, their.last_review)
+            assert (our.goes_on, our.kept) == (their.goes_on, their.kept)
 
 
 def test_stored_rows_have_the_inputs_of_the_batch() -> None:
@@ -70,5 +70,5 @@ def test_tensors_are_aligned_and_do_not_overlap() -> None:
 def test_plain_slices_keep_the_batch_and_its_layouts() -> None:
     plain = plain_slices(BATCH, PART_ROWS)
     assert len(plain) == len(BATCH)
-    for parts, layout in zip(plain.parts, BATCH.layouts, strict=True):
-        assert torch.equal(torch.cat([part.places for part in parts]), layout.order)
+    for parts, layout in zip(plain.streams.parts, BATCH.layouts, strict=True):
+        assert torch.equal(torch.cat([part.order for part in parts]), layout.order)

@@ -22,31 +22,36 @@ def made(part_rows: int) -> tuple[GpuBatch, list[StreamLayout]]:
 
 @PART_ROWS
 def test_rows_go_from_order_to_order_and_back(part_rows: int) -> None:
+    """A stream in one part leaves its order behind; one in several parts puts its rows back."""
     batch, layouts = made(part_rows)
     rows = torch.arange(ROWS)
-    for parts, layout in zip(batch.streams, layouts, strict=True):
-        assert all(0 < len(part.places) <= part_rows for part in parts)
-        rows = torch.cat([rows.index_select(0, part.places) for part in parts])
-        assert torch.equal(rows, layout.order)
-    assert torch.equal(rows.index_select(0, batch.back), torch.arange(ROWS))
+    for parts, layout in zip(batch.streams.parts, layouts, strict=True):
+        assert all(0 < len(part.order) <= part_rows for part in parts)
+        in_order = torch.cat([rows.index_select(0, part.order) for part in parts])
+        assert torch.equal(in_order, layout.order)
+        rows = in_order if len(parts) == 1 else rows
+    assert torch.equal(
+        rows if batch.streams.back is None else rows.index_select(0, batch.streams.back), torch.arange(ROWS)
+    )
 
 
 @PART_ROWS
 def test_parts_are_those_of_the_plain_form(part_rows: int) -> None:
     batch, layouts = made(part_rows)
-    for parts, layout in zip(batch.streams, layouts, strict=True):
+    for parts, layout in zip(batch.streams.parts, layouts, strict=True):
         for ours, theirs in zip(parts, cut_stream(layout, part_rows), strict=True):
             assert torch.equal(ours.source, theirs.source)
-            assert (ours.goes_on, ours.is_cut, ours.last_review) == (theirs.goes_on, theirs.is_cut, theirs.last_review)
-            plan = plan_runs(theirs.layout.groups.offsets, theirs.layout.groups.is_query)
-            for name, expected in vars(plan).items():
-                assert torch.equal(getattr(ours.plan, name), expected), name
+            assert ours.goes_on == theirs.goes_on
+            assert torch.equal(ours.last_review, theirs.last_review)
+            for name, expected in vars(plan_runs(theirs.groups.offsets)).items():
+                assert torch.equal(getattr(ours.groups.plans.runs, name), expected), name
 
 
 def test_places_take_four_bytes() -> None:
     batch, _ = made(50)
-    tensors = [batch.back, *(x for parts in batch.streams for part in parts for x in (part.places, part.source))]
-    assert {x.dtype for x in tensors} == {torch.int32}
+    tensors = [x for parts in batch.streams.parts for part in parts for x in (part.order, part.source)]
+    whole, _ = made(ROWS)
+    assert {x.dtype for x in (*tensors, whole.streams.back)} == {torch.int32}
 
 
 def test_entities_stand_by_their_number_in_the_hash() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rwkv.model.gpu_network import encode_fused
+from rwkv.model.gpu_encoder import encode_fused
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.pytree import map_tensors

@@ -7,9 +7,10 @@ from torch import Tensor
 from rwkv.batches.single_buffer import in_single_buffer
 from rwkv.model.dropout import DropoutMasks
 from rwkv.model.gpu_batch import gpu_batch
-from rwkv.model.gpu_network import rows_before_heads_fused
+from rwkv.model.gpu_encoder import encode_fused
 from rwkv.model.network import Network
 from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.model.slices import run_streams
 from rwkv.model.spec import PUBLISHED, NetworkSpec, StreamSpec
 from rwkv.model.streams import Stream
 from rwkv.ops.backend import Backend, Kernels
@@ -126,7 +127,7 @@ def test_slices_on_a_gpu_are_the_whole_on_the_cpu(slice_rows: int) -> None:
     expected = network(plain_inputs(rows), layouts)
     batch = in_single_buffer(gpu_batch(rows, layouts, slice_rows)).to(GPU).batch
     network = network.to(GPU)
-    x, again = (rows_before_heads_fused(network, batch) for _ in range(2))
+    x, again = (run_streams(network, encode_fused(network.features2card, batch.rows), batch.streams) for _ in range(2))
     assert torch.equal(x, again)
     for ours, theirs in zip(network.read_out(x), expected, strict=True):
         assert distance(ours.cpu(), theirs) < FLOAT32

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv.model.packing import pack_stream
+from rwkv.model.packing import pack_stream, whole_stream
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
 from rwkv.model.streams import Stream
@@ -96,9 +96,10 @@ def numbers(state: StreamState) -> Tensor:
 def test_layers_go_on_from_states_as_the_plain_form_does(name: str) -> None:
     rows, weights = layout(GROUPS[name]), stream(SPEC)
     x, states = normal(3, len(rows.order), 128), some_states(5, len(GROUPS[name]))
-    out, after = weights.resume(x, rows, states)
+    part = whole_stream(rows, states[0].seen, keeps_states=True)
+    out, after = weights.resume(x, part, states)
     exact = map_tensors(lambda x: x.double() if x.is_floating_point() else x, states)
-    expected, expected_after = weights.double().resume(x.double(), rows, exact)
+    expected, expected_after = weights.double().resume(x.double(), part, exact)
     assert distance(out, expected) < LIMIT
     assert distance(numbers(after), numbers(expected_after)) < LIMIT
 
@@ -142,6 +143,8 @@ def test_sources_that_are_not_there_or_come_later_are_refused(wrong: int) -> Non
 
 def test_rows_that_go_on_from_states_take_no_gradient() -> None:
     rows = pack_stream(torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.bool))
-    out, _ = stream(SPEC).resume(normal(3, 4, 128).requires_grad_(), rows, some_states(5, 1))
+    states = some_states(5, 1)
+    part = whole_stream(rows, states[0].seen, keeps_states=True)
+    out, _ = stream(SPEC).resume(normal(3, 4, 128).requires_grad_(), part, states)
     with pytest.raises(RuntimeError, match="take no gradient"):
         out.sum().backward()

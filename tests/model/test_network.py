@@ -16,6 +16,7 @@ from rwkv.model.dropout import DropoutMasks, dropout
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
 from rwkv.model.packing import pack_stream
+from rwkv.model.slices import run_stream
 from rwkv.model.spec import PUBLISHED
 from rwkv.model.state import StreamState, empty_state
 from rwkv.ops.groups import PackedGroups
@@ -257,7 +258,8 @@ def test_a_stream_resumed_over_a_cut_is_the_whole(seed: int, cut: int) -> None:
     for part in (slice(0, cut), slice(cut, None)):
         layout = pack_stream(entity[part], is_query[part])
         before = states_of(layout, entity[part], known, len(stream.layers))
-        out, after = stream.resume(x[part][layout.order], layout, before)
+        whole_part = packing.whole_stream(layout, before[0].seen, keeps_states=True)
+        out, after = run_stream(stream, x[part], [whole_part], before)
         parts.append(out[layout.inverse])
         groups = entity[part][layout.order][layout.groups.offsets[:-1]].tolist()
         known |= {e: [layer[group : group + 1] for layer in after] for group, e in enumerate(groups)}

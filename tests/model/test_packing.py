@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rwkv.model.packing import StreamLayout, last_review, pack_stream
+from rwkv.model.packing import StreamLayout, pack_stream, whole_stream
+from rwkv.model.state import LayerState, empty_state
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=120)
 
@@ -64,6 +65,17 @@ def test_rows_are_shifted_to_the_latest_earlier_review(rows: list[tuple[int, boo
         assert place == (layout.inverse[before[-1]] if before else -1)
 
 
+def left_behind(x: Tensor, layout: StreamLayout, before: LayerState | None) -> LayerState:
+    """The state after a whole stream, of which the rows x [N, 1] are both shifts and the last row the recurrence's."""
+    seen = torch.zeros(layout.groups.groups, dtype=torch.bool) if before is None else before.seen
+    part = whole_stream(layout, seen, keeps_states=True)
+    last = x[part.order][part.last_review.clamp(min=0)]
+    after = part.state_after(before, last, -last, torch.zeros(part.kept, 1, 1, 1))
+    assert after is not None
+    assert torch.equal(after.channel_shift, -after.time_shift)
+    return after
+
+
 @given(rows=ROWS.filter(len), cut=st.floats(0, 1, exclude_max=True))
 def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
     rows: list[tuple[int, bool]], cut: float
@@ -73,27 +85,24 @@ def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
     at = int(cut * len(rows))
     x = torch.arange(len(rows), dtype=torch.float32)[:, None]
     before, after = pack_stream(entity[:at], is_query[:at]), pack_stream(entity[at:], is_query[at:])
-    left, seen = last_review(x[:at][before.order], before, None, None)
-
-    carried, carried_seen = (
-        torch.full((after.groups.groups, 1), -1.0),
-        torch.zeros(after.groups.groups, dtype=torch.bool),
-    )
-    left_by = dict(zip(entities_of(before, entity[:at]), zip(left, seen, strict=True), strict=True))
+    left = left_behind(x[:at], before, None) if at else None
+    carried = empty_state(1, after.groups.groups, 1, 1)[0]
+    group_of = {number: group for group, number in enumerate(entities_of(before, entity[:at]))}
     for group, number in enumerate(entities_of(after, entity[at:])):
-        if number in left_by:
-            carried[group], carried_seen[group] = left_by[number]
+        if left is not None and number in group_of:
+            for name, column in vars(carried).items():
+                column[group] = getattr(left, name)[group_of[number]]
 
-    with_carried = torch.cat([x[at:][after.order], carried])
-    shifted = with_carried[after.source_after(carried_seen)][after.inverse].flatten()
+    with_carried = torch.cat([x[at:][after.order], carried.time_shift])
+    shifted = with_carried[after.source_after(carried.seen)][after.inverse].flatten()
     for row in range(at, len(rows)):
         earlier = earlier_reviews(entity, is_query, row)
         assert shifted[row - at] == (earlier[-1] if earlier else row)
-    last, last_seen = last_review(x[at:][after.order], after, carried, carried_seen)
+    last = left_behind(x[at:], after, carried)
     for group, number in enumerate(entities_of(after, entity[at:])):
         reviews = torch.nonzero((entity == number) & ~is_query).flatten().tolist()
-        assert bool(last_seen[group]) == bool(reviews)
-        assert not reviews or last[group] == reviews[-1]
+        assert bool(last.seen[group]) == bool(reviews)
+        assert not reviews or last.time_shift[group] == reviews[-1]
 
 
 @given(rows=ROWS)
@@ -122,5 +131,5 @@ def test_a_layout_moves_to_a_device_with_all_its_parts() -> None:
     layout = on_cpu.to(meta)
     parts = (layout, layout.groups, layout.groups.chunks, layout.groups.runs)
     tensors = [x for part in parts for x in vars(part).values() if isinstance(x, Tensor)]
-    assert len(tensors) == 6 + 2 + 4 + 8
+    assert len(tensors) == 6 + 2 + 4 + 6
     assert {x.device for x in tensors} == {meta}

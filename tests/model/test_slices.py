@@ -9,8 +9,8 @@ from torch import Tensor
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network
-from rwkv.model.packing import StreamLayout, cut_stream
-from rwkv.model.slices import ROWS_OF_A_SLICE, rows_before_heads, slices
+from rwkv.model.packing import StreamLayout, cut_streams
+from rwkv.model.slices import ROWS_OF_A_SLICE, encode_rows, run_streams, slices
 from rwkv.model.spec import PUBLISHED
 from rwkv.vocab import STREAMS
 from tests.networks import layouts_of, random_history, random_inputs, recipe_network, small_network
@@ -37,8 +37,8 @@ def probabilities(outputs: Outputs) -> Tensor:
 
 
 def in_slices(network: Network, inputs: Tensor, layouts: Sequence[StreamLayout], slice_rows: int) -> Tensor:
-    parts = [cut_stream(layout, slice_rows) for layout in layouts]
-    return rows_before_heads(network, lambda part: inputs[part], parts, len(inputs), slice_rows)
+    x = encode_rows(network, lambda part: inputs[part], len(inputs), slice_rows)
+    return run_streams(network, x, cut_streams(layouts, slice_rows))
 
 
 @torch.no_grad()
@@ -95,7 +95,6 @@ def test_a_cut_is_felt_where_nothing_is_carried() -> None:
 
 
 def test_inputs_are_asked_for_slice_by_slice() -> None:
-    layouts, _ = several_users([20], cards=4)
     inputs = random_inputs(3, 20)
     asked = []
 
@@ -103,7 +102,7 @@ def test_inputs_are_asked_for_slice_by_slice() -> None:
         asked.append((part.start, part.stop))
         return inputs[part]
 
-    x = rows_before_heads(small_network(), encode, [cut_stream(layout, 8) for layout in layouts], 20, 8)
+    x = encode_rows(small_network(), encode, 20, 8)
     assert asked == [(0, 8), (8, 16), (16, 20)]
     assert x.shape == (20, small_network().spec.channels)
     assert not x.requires_grad

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.groups import PackedGroups
 
 
 class UpWeights(NamedTuple):
@@ -52,18 +52,6 @@ class TimeWeights(NamedTuple):
     up: UpWeights
     output: OutputWeights
     W_o: Tensor
-
-    @property
-    def flat(self) -> tuple[Tensor | None, ...]:
-        """All weights as one tuple."""
-        return self.norm_weight, self.norm_bias, self.projections, *self.up, *self.output, self.W_o
-
-    @classmethod
-    def of_flat(cls, flat: tuple[Tensor, ...]) -> "TimeWeights":
-        """The inverse of `flat`."""
-        norm_weight, norm_bias, projections, *others, W_o = flat
-        ups = len(UpWeights._fields)
-        return cls(norm_weight, norm_bias, projections, UpWeights(*others[:ups]), OutputWeights(*others[ups:]), W_o)
 
 
 class ChannelWeights(NamedTuple):
@@ -135,18 +123,30 @@ class HeadWeights(NamedTuple):
     ratings: HiddenHead
 
 
+class CurveGrid(NamedTuple):
+    """The fixed numbers of the forgetting curve.
+
+    Attributes:
+        rates: The log of recall by each curve after one second, float32 [curves].
+        points: The correction points in seconds, float64 [curves].
+    """
+
+    rates: Tensor
+    points: Tensor
+
+
 class RowLayout(NamedTuple):
     """How rows follow one another.
 
     Attributes:
         source: The row from which each row takes its shift, int64 or int32 [N], as in `token_mix`.
         before: Normalised rows of an earlier batch, [M, C], as in `token_mix`.
-        plan: The run plan of the recurrence.
+        groups: The packed groups.
     """
 
     source: Tensor
     before: Tensor | None
-    plan: RunPlan
+    groups: PackedGroups
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from rwkv.ops.dropout import Drop
 from rwkv.ops.triton.arguments import ChannelWeights
+from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.shift import pair_of, shifted_pairs_backward
 from rwkv.ops.triton.tuning import product_sizes
-from rwkv.ops.triton.wkv_chunk import dot
 
 
 @triton.jit
@@ -102,11 +102,19 @@ def channel_mix_forward(
 ) -> Tensor:
     """layer_drop(x + drop(ChannelMixer(x))), [N, C]; source and before are those of `token_mix`."""
     z, rows, sizes = torch.empty_like(x), len(x), _sizes(x)
-    if rows:
-        _channel_forward_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](
-            x, *weights, source, before, drop.seed, layer_drop.seed, z, rows, weights.W_k.shape[0],
-            *drop.numbers, *layer_drop.numbers, **sizes,
-        )  # fmt: skip
+    launch(
+        _channel_forward_kernel,
+        triton.cdiv(rows, sizes["ROWS"]),
+        x=x,
+        **weights._asdict(),
+        source=source,
+        before=before,
+        z=z,
+        rows=rows,
+        inner=len(weights.W_k),
+        **_drops(drop, layer_drop),
+        **sizes,
+    )
     return z
 
 
@@ -120,16 +128,34 @@ def channel_mix_backward(
     mixed, of_mixer, of_pair = torch.empty_like(x), torch.empty_like(x), x.new_empty(rows, 2 * channels)
     active, of_inner = x.new_empty(rows, inner), x.new_empty(rows, inner)
     sums = x.new_empty(blocks, channels, dtype=torch.float32)
-    if rows:
-        _channel_backward_kernel[(blocks,)](
-            x, *weights, source, drop.seed, layer_drop.seed, of_z,
-            mixed, of_mixer, active, of_inner, of_pair, sums, rows, inner,
-            *drop.numbers, *layer_drop.numbers, **sizes,
-        )  # fmt: skip
+    launch(
+        _channel_backward_kernel,
+        blocks,
+        x=x,
+        **weights._asdict(),
+        source=source,
+        of_z=of_z,
+        mixed_out=mixed,
+        of_mixer=of_mixer,
+        active_out=active,
+        of_inner=of_inner,
+        of_pair=of_pair,
+        sums=sums,
+        rows=rows,
+        inner=inner,
+        **_drops(drop, layer_drop),
+        **sizes,
+    )
     of_W_k, of_W_v = of_inner.T @ mixed, of_mixer.T @ active
     del mixed, of_mixer, active, of_inner
     of_x, of_weight, of_bias = shifted_pairs_backward(x, weights.norm_weight, source, of_pair, of_z, layer_drop)
-    return of_x, ChannelWeights(of_weight, of_bias, sum_blocks(sums, x.dtype), of_W_k, of_W_v)
+    return of_x, ChannelWeights(
+        norm_weight=of_weight, norm_bias=of_bias, lerp=sum_blocks(sums, x.dtype), W_k=of_W_k, W_v=of_W_v
+    )
+
+
+def _drops(drop: Drop, layer_drop: Drop) -> dict[str, Any]:
+    return drop.arguments | {f"layer_{name}": value for name, value in layer_drop.arguments.items()}
 
 
 def _sizes(x: Tensor) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.dropout import Drop
+from rwkv.ops.triton.blocks import launch
 from rwkv.ops.triton.tuning import other_sizes
 
 
@@ -49,7 +50,6 @@ def _dropout_kernel(x, residual, y, seed, entries, site, threshold, scale, BLOCK
 def hash_dropout(x: Tensor, drop: Drop, residual: Tensor | None) -> Tensor:
     """drop(x), plus the residual if there is one."""
     y, sizes = torch.empty_like(x), other_sizes("dropout")
-    grid = (triton.cdiv(x.numel(), sizes["BLOCK"]),)
-    if x.numel():
-        _dropout_kernel[grid](x, residual, y, drop.seed, x.numel(), *drop.numbers, **sizes)
+    blocks = triton.cdiv(x.numel(), sizes["BLOCK"])
+    launch(_dropout_kernel, blocks, x=x, residual=residual, y=y, entries=x.numel(), **drop.arguments, **sizes)
     return y

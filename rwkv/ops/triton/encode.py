@@ -14,9 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch
 from rwkv.ops.triton.reductions import join_moments
 from rwkv.ops.triton.tuning import product_sizes
-from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
 
 _HALF_PI = tl.constexpr(math.pi / 2)
 
@@ -168,10 +168,17 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
     channels, hidden = weights.W_out.shape
     x = weights.W_out.new_empty(len(rows), channels)
     sizes = _sizes(rows, columns, weights)
-    if len(rows):
-        _encode_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
-            **vars(rows), **columns._asdict(), **weights._asdict(), x=x, rows=len(rows), hidden=hidden, **sizes
-        )
+    launch(
+        _encode_kernel,
+        triton.cdiv(len(rows), sizes["ROWS"]),
+        **vars(rows),
+        **columns._asdict(),
+        **weights._asdict(),
+        x=x,
+        rows=len(rows),
+        hidden=hidden,
+        **sizes,
+    )
     return x
 
 

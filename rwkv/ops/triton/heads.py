@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rwkv.ops.triton.arguments import HeadWeights
+from rwkv.ops.triton.arguments import CurveGrid, HeadWeights
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch
 from rwkv.ops.triton.reductions import EPS, join_moments, standardised_rows
 from rwkv.ops.triton.tuning import product_sizes
-from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
 
 
 @triton.jit
@@ -173,20 +173,32 @@ def _ratings_kernel(
 
 
 def recall_at_rows(
-    x: Tensor, rows: Tensor, elapsed_s: Tensor, weights: HeadWeights, grid: tuple[Tensor, Tensor], floor: float
+    x: Tensor, rows: Tensor, elapsed_s: Tensor, weights: HeadWeights, grid: CurveGrid, floor: float
 ) -> Tensor:
     """The recall by the corrected curve `elapsed_s` [n] seconds after rows [n] of x [N, C], float32 [n].
 
-    `grid` has the log of recall by each curve after one second, float32 [curves], and the correction points, float64.
     The exponent has a relative error of 2e-7, and so have recall and its complement before they are summed.
     """
     p = x.new_empty(len(rows), dtype=torch.float32)
-    if len(rows):
-        sizes = _sizes(x, "recall", weights.ahead.final)
-        _recall_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
-            x, rows, elapsed_s, weights.norm_weight, weights.norm_bias, *weights.mixture, *weights.ahead, *grid,
-            p, len(rows), len(weights.ahead.W), CURVES=len(grid[0]), FLOOR=floor, **sizes,
-        )  # fmt: skip
+    sizes = _sizes(x, "recall", weights.ahead.final)
+    launch(
+        _recall_kernel,
+        triton.cdiv(len(rows), sizes["ROWS"]),
+        x=x,
+        asked=rows,
+        elapsed_s=elapsed_s,
+        norm_weight=weights.norm_weight,
+        norm_bias=weights.norm_bias,
+        **{f"{name}_mix": value for name, value in weights.mixture._asdict().items()},
+        **{f"{name}_ahead": value for name, value in weights.ahead._asdict().items()},
+        **grid._asdict(),
+        p=p,
+        rows=len(rows),
+        hidden=len(weights.ahead.W),
+        CURVES=len(grid.rates),
+        FLOOR=floor,
+        **sizes,
+    )
     return p
 
 
@@ -194,13 +206,22 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
     """The rating logits of rows [n] of x [N, C], float32 [n, ratings]."""
     ratings = weights.ratings.final.shape[1]
     logits = x.new_empty(len(rows), ratings, dtype=torch.float32)
-    if len(rows):
-        sizes = _sizes(x, "ratings", weights.ratings.final)
-        out = max(LEAST_PRODUCT, triton.next_power_of_2(ratings))
-        _ratings_kernel[(triton.cdiv(len(rows), sizes["ROWS"]),)](
-            x, rows, weights.norm_weight, weights.norm_bias, *weights.ratings, logits, len(rows),
-            len(weights.ratings.W), RATINGS=ratings, OUT=out, **sizes,
-        )  # fmt: skip
+    sizes = _sizes(x, "ratings", weights.ratings.final)
+    launch(
+        _ratings_kernel,
+        triton.cdiv(len(rows), sizes["ROWS"]),
+        x=x,
+        asked=rows,
+        norm_weight=weights.norm_weight,
+        norm_bias=weights.norm_bias,
+        **weights.ratings._asdict(),
+        logits=logits,
+        rows=len(rows),
+        hidden=len(weights.ratings.W),
+        RATINGS=ratings,
+        OUT=max(LEAST_PRODUCT, triton.next_power_of_2(ratings)),
+        **sizes,
+    )
     return logits
 
 

@@ -7,6 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops import mixers
+from rwkv.ops.triton.blocks import launch
 from rwkv.ops.triton.tuning import other_sizes
 
 EPS = tl.constexpr(mixers.EPS)
@@ -49,6 +50,6 @@ def sum_blocks(sums: Tensor, dtype: torch.dtype) -> Tensor:
     """Sum contiguous float32 [blocks, ...] over blocks in float32 and a fixed order; the result [...] has `dtype`."""
     (blocks, *shape), sizes = sums.shape, other_sizes("sum_blocks")
     total = sums.new_empty(shape, dtype=dtype)
-    grid = (triton.cdiv(total.numel(), sizes["COLUMNS"]),)
-    _sum_kernel[grid](sums, total, blocks, total.numel(), **sizes)
+    programs = triton.cdiv(total.numel(), sizes["COLUMNS"])
+    launch(_sum_kernel, programs, sums=sums, total=total, blocks=blocks, columns=total.numel(), **sizes)
     return total

@@ -18,13 +18,11 @@ _SLOTS = (0, 128, 512, 2048)
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The rows of chunks, runs and groups, on one device; tensors are int64 unless stated.
+    """The rows of chunks, runs and groups; tensors are int64.
 
     A slot is a place in the scan. Only the runs of groups with several runs have slots, in order.
 
     Attributes:
-        is_query: Whether each row is a query, bool [N].
-        offsets: [G + 1]; group g has the rows offsets[g] to offsets[g + 1] - 1.
         chunks: First row and one past the last of each chunk, [B, 2]; at most CHUNK_LENGTH rows of one group.
         runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5]. An empty group
             has one run without rows.
@@ -34,8 +32,6 @@ class RunPlan:
         spans: First slot and one past the last of each span, [spans, 2]; empty if every group's scan is short.
     """
 
-    is_query: Tensor
-    offsets: Tensor
     chunks: Tensor
     runs: Tensor
     slot_run: Tensor
@@ -43,20 +39,15 @@ class RunPlan:
     group_scan: Tensor
     spans: Tensor
 
-    @property
-    def groups(self) -> int:
-        return self.offsets.shape[0] - 1
-
-    def padded(self, offsets: Tensor, is_query: Tensor) -> "RunPlan":
+    def padded(self, rows: int, groups: int) -> "RunPlan":
         """A copy with chunks and runs without rows and with unused slots, spans and ranges of slots added.
 
         Padded plans with equally many rows and groups have one of a few sizes.
 
         Args:
-            offsets: Offsets of the padded groups, see `PackedGroups.padded`.
-            is_query: Whether each padded row is a query.
+            rows: Number of rows, see `PackedGroups.padded`.
+            groups: Number of groups.
         """
-        rows, groups = len(is_query), len(offsets) - 1
         runs = groups + 2 * RUNS
         wanted = len(self.slot_run) and len(self.slot_run) + 1
         slots = next(size for size in _SLOTS if size >= wanted)
@@ -64,8 +55,6 @@ class RunPlan:
         idle_slots = torch.tensor([slots - 1, slots])
         idle = torch.tensor([spans - 1, spans]) if spans else idle_slots
         return RunPlan(
-            is_query=is_query,
-            offsets=offsets,
             chunks=extended(self.chunks, rows // CHUNK_LENGTH + groups, 0),
             runs=extended(self.runs, runs, torch.tensor([0, 0, 0, groups - 1, -1])),
             slot_run=extended(self.slot_run, slots, runs - 1),
@@ -79,16 +68,17 @@ def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
     """Extend x [n, ...] to `length` entries by copies of a value."""
     if len(x) > length:
         raise ValueError(f"{len(x)} entries do not fit into {length}")
-    added = torch.as_tensor(value, dtype=x.dtype).expand(length - len(x), *x.shape[1:])
+    if len(x) == length:
+        return x
+    added = torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(length - len(x), *x.shape[1:])
     return torch.cat([x, added])
 
 
-def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
+def plan_runs(offsets: Tensor) -> RunPlan:
     """Plan the runs of packed groups, which may be empty.
 
     Args:
         offsets: Start of each group and N, int64 [G + 1], on any device; the CPU avoids waiting for a GPU.
-        is_query: Whether each row is a query, bool [N].
     """
     _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
     longest = int(offsets.diff().max()) / CHUNK_LENGTH if len(offsets) > 1 else 0
@@ -112,8 +102,6 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
         spans = torch.stack([span_first, span_end], 1)
         group_scan = _with_start(torch.bincount(span_group, minlength=len(scanned_group)).cumsum(0))
     return RunPlan(
-        is_query=is_query,
-        offsets=offsets,
         chunks=torch.stack([chunk_first, chunk_end], 1),
         runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1),
         slot_run=slot_run,

@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.dropout import Drop
+from rwkv.ops.triton.blocks import launch
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import standardised_rows, sum_blocks
 from rwkv.ops.triton.tuning import other_sizes
@@ -98,8 +99,18 @@ def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Te
     """The pairs [x' | s - x'], [N, 2 C], of x [N, C]. weight and bias are [C]; source is int64 [N], see `token_mix`."""
     (rows, channels), sizes = x.shape, other_sizes("shift")
     pair = x.new_empty(rows, 2 * channels)
-    if rows:
-        _pair_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](x, weight, bias, source, pair, rows, C=channels, **sizes)
+    launch(
+        _pair_kernel,
+        triton.cdiv(rows, sizes["ROWS"]),
+        x=x,
+        weight=weight,
+        bias=bias,
+        source=source,
+        pair=pair,
+        rows=rows,
+        C=channels,
+        **sizes,
+    )
     return pair
 
 
@@ -111,10 +122,20 @@ def shifted_pairs_backward(
     grad_x = torch.empty_like(x)
     blocks = triton.cdiv(rows, sizes["ROWS"])
     sums = x.new_empty(blocks, 2, channels, dtype=torch.float32)
-    if rows:
-        _shift_backward_kernel[(blocks,)](
-            x, weight, source, of_pair, of_sum, drop.seed, grad_x, sums, rows, *drop.numbers,
-            C=channels, **sizes,
-        )  # fmt: skip
+    launch(
+        _shift_backward_kernel,
+        blocks,
+        x=x,
+        weight=weight,
+        source=source,
+        of_pair=of_pair,
+        of_sum=of_sum,
+        grad_x=grad_x,
+        sums=sums,
+        rows=rows,
+        **drop.arguments,
+        C=channels,
+        **sizes,
+    )
     of_weight, of_bias = sum_blocks(sums, weight.dtype)
     return grad_x, of_weight, of_bias

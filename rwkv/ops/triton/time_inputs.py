@@ -6,7 +6,7 @@ v_scale, one column for each head. The definition is rwkv/ops/mixers.py after th
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from rwkv.ops.mixers import NORM_CLAMP
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch
 from rwkv.ops.triton.shift import pair_of
 from rwkv.ops.triton.tuning import product_sizes
-from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
+from rwkv.ops.wkv import WkvInputs
 
 # ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
 DECAY = tl.constexpr(0.6065306597126334)
@@ -132,17 +133,17 @@ def _inputs_kernel(
 
 
 class TimeInputs(NamedTuple):
-    """The arguments of the recurrence.
+    """The arguments of the recurrence, and what belongs to them.
 
     Attributes:
-        r: Receptance, [N, C]; its rows may be strided.
-        others: log_decay (float32), k_hat, v, b and the gate, [N, C] each.
+        wkv: The arguments, [N, C] each; log_decay is float32, and the rows of r may be strided.
+        gate: Gate of the output, [N, C].
         v0: v of the stream's first layer, [N, C].
         y: All projections, [N, D], if they are kept.
     """
 
-    r: Tensor
-    others: tuple[Tensor, ...]
+    wkv: WkvInputs
+    gate: Tensor
     v0: Tensor
     y: Tensor | None
 
@@ -160,17 +161,45 @@ def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows
     count, channels = x.shape
     columns, heads = weights.projections.shape[0], weights.output.bonus.shape[0]
     y = x.new_empty(count, columns) if keep else None
-    r = torch.empty_like(x) if y is None else y[:, :channels]
-    others = (torch.empty_like(x, dtype=torch.float32), *x.new_empty(4, count, channels).unbind())
-    made_v = torch.empty_like(x) if v0 is None else None
+    k_hat, v, b, gate = x.new_empty(4, count, channels).unbind()
+    wkv = WkvInputs(
+        r=torch.empty_like(x) if y is None else y[:, :channels],
+        log_decay=torch.empty_like(x, dtype=torch.float32),
+        k_hat=k_hat,
+        v=v,
+        b=b,
+    )
+    made_v = torch.empty_like(x) if v0 is None else v0
     sizes, up = _sizes(x, weights), weights.up
-    if count:
-        _inputs_kernel[(triton.cdiv(count, sizes["ROWS"]),)](
-            x, weights.norm_weight, weights.norm_bias, rows.source, rows.before, weights.projections, v0, up.d_bias,
-            up.a_bias, up.v_mix_bias, up.k_scale_bias, up.v_scale_bias, up.whole, r, y, *others, made_v, count,
-            r.stride(0), columns, HEADS=heads, K=channels // heads, **sizes,
-        )  # fmt: skip
-    return TimeInputs(r, others, cast(Tensor, made_v if v0 is None else v0), y)
+    launch(
+        _inputs_kernel,
+        triton.cdiv(count, sizes["ROWS"]),
+        x=x,
+        norm_weight=weights.norm_weight,
+        norm_bias=weights.norm_bias,
+        source=rows.source,
+        before=rows.before,
+        projections=weights.projections,
+        v0=v0,
+        bias_d=up.d_bias,
+        bias_a=up.a_bias,
+        bias_v=up.v_mix_bias,
+        bias_k_scale=up.k_scale_bias,
+        bias_v_scale=up.v_scale_bias,
+        whole=up.whole,
+        y=y,
+        **wkv.named("r", "log_decay", "k_hat", "b"),
+        scaled_v=v,
+        gate=gate,
+        made_v=made_v,
+        rows=count,
+        r_stride=wkv.r.stride(0),
+        D=columns,
+        HEADS=heads,
+        K=channels // heads,
+        **sizes,
+    )
+    return TimeInputs(wkv, gate, made_v, y)
 
 
 def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:

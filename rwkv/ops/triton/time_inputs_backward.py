@@ -12,16 +12,11 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import UpWeights
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch, load_float
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, activated, bias_of, length
 from rwkv.ops.triton.tuning import other_sizes, product_sizes
-from rwkv.ops.triton.wkv_chunk import LEAST_PRODUCT, dot
-
-
-# The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
-@triton.jit
-def _load(x, first, at, mask):
-    return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
+from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
@@ -35,7 +30,7 @@ def _rank_columns(RANK: tl.constexpr, R: tl.constexpr):
 def _hidden(y, first, row, inside, D, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
     """RANK columns of y from FIRST on, padded with zeros to [ROWS, R]."""
     column, is_rank = _rank_columns(RANK, R)
-    return _load(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & is_rank[None, :])
+    return load_float(y, first * D, row[:, None] * D + FIRST + column[None, :], inside[:, None] & is_rank[None, :])
 
 
 @triton.jit
@@ -43,7 +38,7 @@ def _up_map(weight, channel, RANK: tl.constexpr, R: tl.constexpr):
     """The map from hidden columns to channels, [R, K]."""
     column, is_rank = _rank_columns(RANK, R)
     return tl.trans(
-        _load(weight, 0, channel[:, None] * RANK + column[None, :], (channel >= 0)[:, None] & is_rank[None, :])
+        load_float(weight, 0, channel[:, None] * RANK + column[None, :], (channel >= 0)[:, None] & is_rank[None, :])
     )
 
 
@@ -84,19 +79,19 @@ def _inputs_backward_kernel(
     # All loads come before the first store, since the compiler moves no load across a store.
     hidden_d = _tanh(_hidden(y, first, row, inside, D, 3 * C, D_RANK, R))
     hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
-    keys, own = _load(y, first * D, y_at + C, mask), _load(y, first * D, y_at + 2 * C, mask)
-    key_scale = _load(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
-    value_scale = _load(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
-    decay_grad, k_grad = _load(of_log_decay, first * C, at, mask), _load(of_k_hat, first * C, at, mask)
-    v_grad, b_grad = _load(of_v, first * C, at, mask), _load(of_b, first * C, at, mask)
+    keys, own = load_float(y, first * D, y_at + C, mask), load_float(y, first * D, y_at + 2 * C, mask)
+    key_scale = load_float(y, first * D, scales, inside) + tl.load(bias_k_scale + head).to(tl.float32)
+    value_scale = load_float(y, first * D, scales + heads, inside) + tl.load(bias_v_scale + head).to(tl.float32)
+    decay_grad, k_grad = load_float(of_log_decay, first * C, at, mask), load_float(of_k_hat, first * C, at, mask)
+    v_grad, b_grad = load_float(of_v, first * C, at, mask), load_float(of_b, first * C, at, mask)
     values, from_later = own, tl.zeros_like(own)
     if up_v is not None:
         hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
         mixed = tl.sigmoid(dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + bias_of(bias_v, channel))
-        difference = _load(v0, first * C, at, mask) - own
+        difference = load_float(v0, first * C, at, mask) - own
         values = own + mixed * difference
     if of_v0 is not None:
-        from_later = _load(of_v0, first * C, at, mask)
+        from_later = load_float(of_v0, first * C, at, mask)
 
     share = tl.sigmoid(dot(hidden_d, _up_map(up_d, channel, D_RANK, R), precision) + bias_of(bias_d, channel))
     grad = -DECAY * decay_grad * share * (1 - share)
@@ -134,7 +129,7 @@ def _hidden_backward_kernel(
     row, column = tl.arange(0, ROWS)[:, None], tl.arange(0, WIDTH)[None, :]
     mask = (row < (rows - first).to(tl.int32)) & (column < RANKS)
     at, y_at = row * RANKS + column, row * D + first_hidden + column
-    x, grad = _load(y, first * D, y_at, mask), _load(of_active, first * RANKS, at, mask)
+    x, grad = load_float(y, first * D, y_at, mask), load_float(of_active, first * RANKS, at, mask)
     value, slope = activated(x, column, D_RANK, GATE, GATE_END)
     tl.store(active + first * RANKS + at, value, mask=mask)
     tl.store(grad_y + first * D + y_at, grad * slope, mask=mask)
@@ -144,15 +139,15 @@ def time_inputs_backward(
     y: Tensor,
     v0: Tensor | None,
     up: UpWeights,
-    grads: tuple[Tensor, Tensor, Tensor, Tensor],
+    grads: WkvInputs,
     of_v0: Tensor | None,
     grad_y: Tensor,
     grad_up: Tensor,
 ) -> tuple[Tensor | None, UpWeights]:
     """Write the gradients of k, v and hidden into grad_y [N, D]; return those of v0 and of the maps.
 
-    `grads` has the gradients of log_decay, k_hat, v and b, `of_v0` that of the first layer's v as v0, or None. Columns
-    2 C to 3 C of grad_up, [N, 3 C] or with v_mix [N, 4 C], hold the gradient of the gate.
+    `grads` has the gradients of the recurrence's arguments, [N, C] each, and `of_v0` that of the first layer's v as v0,
+    or None. Columns 2 C to 3 C of grad_up, [N, 3 C] or with v_mix [N, 4 C], hold the gradient of the gate.
     """
     rows, channels = len(y), len(up.d)
     heads = len(up.k_scale_bias)
@@ -160,12 +155,33 @@ def time_inputs_backward(
     blocks = triton.cdiv(rows, sizes["ROWS"])
     sums = y.new_empty(blocks, 3 * channels + 2 * heads, dtype=torch.float32)
     grad_v0 = None if v0 is None else torch.empty_like(v0)
-    if rows:
-        _inputs_backward_kernel[(blocks, heads)](
-            y, v0, up.d, up.d_bias, up.a, up.a_bias, up.v_mix, up.v_mix_bias, up.k_scale_bias, up.v_scale_bias,
-            *grads, of_v0, grad_y, grad_up, grad_v0, sums, rows, y.shape[1], grad_up.shape[1], heads,
-            K=channels // heads, **sizes,
-        )  # fmt: skip
+    launch(
+        _inputs_backward_kernel,
+        blocks,
+        heads,
+        y=y,
+        v0=v0,
+        up_d=up.d,
+        bias_d=up.d_bias,
+        up_a=up.a,
+        bias_a=up.a_bias,
+        up_v=up.v_mix,
+        bias_v=up.v_mix_bias,
+        bias_k_scale=up.k_scale_bias,
+        bias_v_scale=up.v_scale_bias,
+        **{f"of_{name}": x for name, x in grads.named("log_decay", "k_hat", "v", "b").items()},
+        of_v0=of_v0,
+        grad_y=grad_y,
+        grad_up=grad_up,
+        grad_v0=grad_v0,
+        sums=sums,
+        rows=rows,
+        D=y.shape[1],
+        U=grad_up.shape[1],
+        heads=heads,
+        K=channels // heads,
+        **sizes,
+    )
     active = _hidden_backward(y, grad_up, grad_y, up)
     return grad_v0, _sorted(grad_up.T @ active, sum_blocks(sums, y.dtype), up)
 
@@ -177,11 +193,23 @@ def _hidden_backward(y: Tensor, grad_up: Tensor, grad_y: Tensor, up: UpWeights) 
     of_active = grad_up @ cast(Tensor, up.whole)
     active = torch.empty_like(of_active)
     rows, sizes = len(active), other_sizes("hidden_backward")
-    if rows:
-        _hidden_backward_kernel[(triton.cdiv(rows, sizes["ROWS"]),)](
-            y, of_active, grad_y, active, rows, y.shape[1], 3 * channels, D_RANK=d, GATE=d + a, GATE_END=d + a + gate,
-            RANKS=ranks, WIDTH=triton.next_power_of_2(ranks), **sizes,
-        )  # fmt: skip
+    launch(
+        _hidden_backward_kernel,
+        triton.cdiv(rows, sizes["ROWS"]),
+        y=y,
+        of_active=of_active,
+        grad_y=grad_y,
+        active=active,
+        rows=rows,
+        D=y.shape[1],
+        first_hidden=3 * channels,
+        D_RANK=d,
+        GATE=d + a,
+        GATE_END=d + a + gate,
+        RANKS=ranks,
+        WIDTH=triton.next_power_of_2(ranks),
+        **sizes,
+    )
     return active
 
 

@@ -3,7 +3,6 @@
 The pairs of rows (shift.py) and the gated output are recomputed for the gradient; everything else is kept.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -18,14 +17,23 @@ from rwkv.ops.triton.time_inputs_backward import time_inputs_backward
 from rwkv.ops.triton.wkv_backward import wkv_backward
 from rwkv.ops.triton.wkv_forward import Gating, Kept, wkv_forward
 from rwkv.ops.triton.wkv_output_backward import OutputInputs, wkv_output_backward
+from rwkv.ops.wkv import WkvInputs
+from rwkv.pytree import map_tensors
 
 
-@dataclass(frozen=True)
-class TimeKept:
-    """The tensors for the backward pass: y [N, D], the arguments of the recurrence without r, and what WKV keeps."""
+class TimeKept(NamedTuple):
+    """What the forward pass keeps for the backward pass.
+
+    Attributes:
+        y: All projections, [N, D], see time_inputs.py.
+        inputs: The arguments of the recurrence, [N, C] each; r is part of y.
+        gate: Gate of the output, [N, C].
+        wkv: What the recurrence keeps.
+    """
 
     y: Tensor
-    arguments: tuple[Tensor, ...]
+    inputs: WkvInputs
+    gate: Tensor
     wkv: Kept
 
 
@@ -53,11 +61,16 @@ def time_mix_forward(
     v0 is None in the stream's first layer; see `wkv_forward` for initial_state and final_groups. `keep` keeps tensors
     for a backward pass; without it and without dropout, x is overwritten by the result.
     """
-    inputs = time_inputs_forward(x, v0, weights, rows, keep)
-    heads = len(weights.output.bonus)
-    *parts, gate = (part.view(len(x), heads, -1) for part in (inputs.r, *inputs.others))
-    gating = Gating(gate, weights.output)
-    gated, final_state, kept = wkv_forward(tuple(parts), rows.plan, initial_state, final_groups, keep, gating)
+    inputs, gate, v0, y = time_inputs_forward(x, v0, weights, rows, keep)
+    by_head = len(x), len(weights.output.bonus), -1
+    gated, final_state, kept = wkv_forward(
+        map_tensors(lambda part: part.view(by_head), inputs),
+        rows.groups,
+        initial_state,
+        final_groups,
+        keep,
+        Gating(gate.view(by_head), weights.output),
+    )
     gated = gated.view_as(x)
     if drop.seed is not None:
         result = hash_dropout(gated @ weights.W_o.T, drop, x)
@@ -65,8 +78,7 @@ def time_mix_forward(
         result = torch.addmm(x, gated, weights.W_o.T)
     else:
         result = x.addmm_(gated, weights.W_o.T)
-    keeps = None if inputs.y is None else TimeKept(inputs.y, inputs.others, kept)
-    return TimeResult(result, inputs.v0, final_state, keeps)
+    return TimeResult(result, v0, final_state, None if y is None else TimeKept(y, inputs, gate, kept))
 
 
 def time_mix_backward(
@@ -85,29 +97,48 @@ def time_mix_backward(
     of_mixed = of_result if drop.seed is None else hash_dropout(of_result, drop, None)
     of_gated = of_mixed @ weights.W_o
 
-    log_decay, k_hat, v, b, gate = kept.arguments
-    r = y[:, :channels]
     of_y = torch.empty_like(y)
     of_up = y.new_empty(count, (3 if up.v_mix is None else 4) * channels)
     of_r, of_gate = of_y[:, :channels], of_up[:, 2 * channels : 3 * channels]
-    inputs = OutputInputs(cast(Tensor, kept.wkv.out), r, v, b, gate)
-    gated, of_inputs, of_output = wkv_output_backward(inputs, weights.output, of_gated, of_r, of_gate)
+    inputs = kept.inputs
+    output_inputs = OutputInputs(cast(Tensor, kept.wkv.out), inputs.r, inputs.v, inputs.b, kept.gate)
+    gated, of_output_inputs, of_output = wkv_output_backward(output_inputs, weights.output, of_gated, of_r, of_gate)
     of_W_o = of_mixed.T @ gated
     del gated, of_gated, of_mixed
 
-    heads = len(weights.output.bonus)
-    of_log_decay, of_k_hat = torch.empty_like(k_hat), torch.empty_like(k_hat)
-    by_head = [part.view(count, heads, -1) for part in (r, log_decay, k_hat, v, b)]
-    grads = [part.view(count, heads, -1) for part in (of_r, of_log_decay, of_k_hat, of_inputs.v, of_inputs.b)]
-    of_out = of_inputs.out.view(count, heads, -1)
-    wkv_backward(tuple(by_head), rows.plan, kept.wkv, of_out, None, tuple(grads), needs_initial=False)
+    of_inputs = WkvInputs(
+        r=of_r,
+        log_decay=torch.empty_like(inputs.k_hat),
+        k_hat=torch.empty_like(inputs.k_hat),
+        v=of_output_inputs.v,
+        b=of_output_inputs.b,
+    )
+    of_out = of_output_inputs.out
+    del of_output_inputs
+    by_head = count, len(weights.output.bonus), -1
+    wkv_backward(
+        map_tensors(lambda part: part.view(by_head), inputs),
+        rows.groups,
+        kept.wkv,
+        of_out.view(by_head),
+        None,
+        map_tensors(lambda part: part.view(by_head), of_inputs),
+        needs_initial=False,
+    )
     del of_out
 
-    of_arguments = (of_log_decay, of_k_hat, of_inputs.v, of_inputs.b)
-    grad_v0, of_maps = time_inputs_backward(y, v0, up, of_arguments, of_v0, of_y, of_up)
-    del of_arguments, of_inputs, of_log_decay, of_k_hat, grads, of_up
+    grad_v0, of_maps = time_inputs_backward(y, v0, up, of_inputs, of_v0, of_y, of_up)
+    del of_inputs, of_up
     pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source)
     of_projections = of_y.T @ pairs
     of_pairs = torch.mm(of_y, weights.projections, out=pairs)
     of_x, of_weight, of_bias = shifted_pairs_backward(x, weights.norm_weight, rows.source, of_pairs, of_result, NO_DROP)
-    return of_x, grad_v0, TimeWeights(of_weight, of_bias, of_projections, of_maps, of_output, of_W_o)
+    of_weights = TimeWeights(
+        norm_weight=of_weight,
+        norm_bias=of_bias,
+        projections=of_projections,
+        up=of_maps,
+        output=of_output,
+        W_o=of_W_o,
+    )
+    return of_x, grad_v0, of_weights

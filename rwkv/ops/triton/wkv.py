@@ -5,31 +5,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.wkv_backward import wkv_backward
 from rwkv.ops.triton.wkv_forward import Kept, wkv_forward
+from rwkv.ops.wkv import WkvInputs
+from rwkv.pytree import map_tensors, take_apart
 
 
-def wkv_triton(
-    r: Tensor,
-    log_decay: Tensor,
-    k_hat: Tensor,
-    v: Tensor,
-    b: Tensor,
-    plan: RunPlan,
-    initial_state: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Run `wkv` on a GPU over groups planned by `plan_runs`, with gradients to all inputs, deterministically.
+def wkv_triton(inputs: WkvInputs, groups: PackedGroups, initial_state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Run `wkv` on a GPU, with gradients to all inputs, deterministically.
 
     If r is bfloat16, products round as tuning.py describes; otherwise everything is float32.
 
     Args:
-        r: [N, H, K] with K of 16, 32 or 64; like the next four, bfloat16 or float32, each independently.
-        log_decay: [N, H, K], at least -5.
-        k_hat: [N, H, K].
-        v: [N, H, K].
-        b: [N, H, K].
-        plan: The run plan of the groups.
+        inputs: The arguments, [N, H, K] with K of 16, 32 or 64, bfloat16 or float32, each independently; log_decay is
+            at least -5.
+        groups: The packed groups.
         initial_state: float32 [G, H, K (value), K (key)]; zero if None.
 
     Returns:
@@ -37,36 +28,42 @@ def wkv_triton(
     """
     if initial_state is not None:
         initial_state = initial_state.float()
-    return _WKV.apply(r, log_decay, k_hat, v, b, initial_state, plan)
+    return _WKV.apply(groups, initial_state, *inputs)
 
 
 class _WKV(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        *tensors, initial_state, plan = arguments
-        inputs = tuple(_aligned(x) for x in tensors)
+    def forward(
+        ctx: Any, groups: PackedGroups, initial_state: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        inputs = map_tensors(_aligned, WkvInputs(*tensors))
         initial_state = None if initial_state is None else _aligned(initial_state)
         training = any(ctx.needs_input_grad)
-        out, final_state, kept = wkv_forward(inputs, plan, initial_state, plan.groups, keep=training)
+        out, final_state, kept = wkv_forward(inputs, groups, initial_state, groups.groups, keep=training)
         if training:
-            ctx.plan = plan
-            ctx.save_for_backward(*inputs, kept.inverse, kept.transition, kept.states)
+            ctx.groups = groups
+            saved, ctx.saved = take_apart((inputs, kept))
+            ctx.save_for_backward(*saved)
             ctx.set_materialize_grads(False)
         return out, final_state
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, inverse, transition, states = ctx.saved_tensors
-        grad_out, grad_final = gradients
-        grad_out = torch.zeros_like(inputs[0]) if grad_out is None else _aligned(grad_out)
+    def backward(ctx: Any, grad_out: Tensor | None, grad_final: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs: WkvInputs
+        kept: Kept
+        inputs, kept = ctx.saved.filled(ctx.saved_tensors)
+        grad_out = torch.zeros_like(inputs.r) if grad_out is None else _aligned(grad_out)
         grad_final = None if grad_final is None else _aligned(grad_final)
-        kept = Kept(inverse, transition, states, None)
-        r, log_decay, k_hat, v, b = inputs
-        like = torch.empty_like
-        grads = (torch.zeros_like(r), like(log_decay), like(k_hat), torch.zeros_like(v), torch.zeros_like(b))
-        needs_initial = ctx.needs_input_grad[5]
-        grad_initial = wkv_backward(tuple(inputs), ctx.plan, kept, grad_out, grad_final, grads, needs_initial)
-        return *grads, grad_initial, None
+        grads = WkvInputs(
+            r=torch.zeros_like(inputs.r),
+            log_decay=torch.empty_like(inputs.log_decay),
+            k_hat=torch.empty_like(inputs.k_hat),
+            v=torch.zeros_like(inputs.v),
+            b=torch.zeros_like(inputs.b),
+        )
+        _, needs_initial, *_ = ctx.needs_input_grad
+        grad_initial = wkv_backward(inputs, ctx.groups, kept, grad_out, grad_final, grads, needs_initial)
+        return None, grad_initial, *grads
 
 
 def _aligned(x: Tensor) -> Tensor:

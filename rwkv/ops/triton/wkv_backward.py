@@ -6,19 +6,16 @@ so over a run dX_before = A^T dX_after + G, where G is what the run's own output
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.groups import PackedGroups
+from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
-    dot,
-    launch,
     load_inverse,
     load_rows,
     load_writes,
@@ -30,6 +27,7 @@ from rwkv.ops.triton.wkv_chunk import (
 )
 from rwkv.ops.triton.wkv_forward import Kept
 from rwkv.ops.triton.wkv_scan import scan_runs
+from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
@@ -190,38 +188,56 @@ def _gradient_kernel(
 
 
 def wkv_backward(
-    inputs: tuple[Tensor, ...],
-    plan: RunPlan,
+    inputs: WkvInputs,
+    groups: PackedGroups,
     kept: Kept,
     grad_out: Tensor,
     grad_final: Tensor | None,
-    grads: tuple[Tensor, ...],
+    grads: WkvInputs,
     needs_initial: bool,
 ) -> Tensor | None:
-    """Write the gradients of r, log_decay, k_hat, v and b into `grads`; return that of the initial state, if needed.
+    """Write the gradients of the inputs into `grads`; return that of the initial state, if needed.
 
-    `inputs` has r, log_decay, k_hat, v and b of the forward pass; grad_out and grad_final are contiguous. The gradients
-    of r, v and b are added to those in `grads`, since the recurrence is not their only use.
+    grad_out and grad_final are contiguous. The gradients of r, v and b are added to those in `grads`, since the
+    recurrence is not their only use.
     """
-    r, log_decay, k_hat, _, b = inputs
+    r, plan = inputs.r, groups.runs
     _, heads, width = r.shape
     slots = len(plan.slot_run)
-    shape = (plan.groups, heads, width, width)
+    shape = (groups.groups, heads, width, width)
     grad_initial = r.new_empty(shape, dtype=torch.float32) if needs_initial else None
     additions = r.new_empty((slots, *shape[1:]), dtype=torch.float32)
-
-    def run(name: str, kernel: Any, programs: int, *arguments: Any) -> None:
-        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **wkv_options(name, width, r.dtype))
-
-    run(
-        "adjoint", _run_adjoint_kernel, slots * heads,
-        r, log_decay, k_hat, b, plan.is_query, kept.inverse, grad_out,
-        plan.offsets, plan.runs, plan.slot_run, additions, r.stride(0),
-    )  # fmt: skip
+    common = {
+        "is_query": groups.is_query,
+        "inverse": kept.inverse,
+        "grad_out": grad_out,
+        "offsets": groups.offsets,
+        "runs": plan.runs,
+        "r_stride": r.stride(0),
+        "heads": heads,
+        "T": CHUNK_LENGTH,
+    }
+    launch(
+        _run_adjoint_kernel,
+        slots * heads,
+        **inputs.named("r", "log_decay", "k_hat", "b"),
+        slot_run=plan.slot_run,
+        additions=additions,
+        **common,
+        **wkv_options("adjoint", width, r.dtype),
+    )
     grad_ends = scan_runs(plan, kept.transition.mT, additions, grad_final, reverse=True)
-    run(
-        "gradient", _gradient_kernel, len(plan.runs) * heads,
-        *inputs, plan.is_query, kept.inverse, kept.states, grad_out,
-        plan.offsets, plan.runs, grad_ends, grad_final, *grads, grad_initial, r.stride(0), grads[0].stride(0),
-    )  # fmt: skip
+    launch(
+        _gradient_kernel,
+        len(plan.runs) * heads,
+        **inputs._asdict(),
+        states=kept.states,
+        grad_ends=grad_ends,
+        grad_final=grad_final,
+        **{f"grad_{name}": x for name, x in grads._asdict().items()},
+        grad_initial=grad_initial,
+        grad_r_stride=grads.r.stride(0),
+        **common,
+        **wkv_options("gradient", width, r.dtype),
+    )
     return grad_initial

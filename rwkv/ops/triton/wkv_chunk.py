@@ -7,23 +7,13 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 # Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
 from rwkv.ops.mixers import GROUP_NORM_EPS
+from rwkv.ops.triton.blocks import dot
 
 GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
-
-# How many terms a product of matrices sums up at least, and how many columns it gives.
-LEAST_PRODUCT = 16
-
-
-def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], **settings: Any) -> None:
-    """Run a Triton kernel with `programs` programs, if any; settings are its constants and compiler options."""
-    if programs:
-        kernel[(programs,)](*arguments, **settings)
 
 
 @triton.jit
@@ -77,15 +67,6 @@ def load_inverse(inverse, chunk, head, heads, T: tl.constexpr):
     """(I + L)^-1 of a chunk, float32 [T, T]."""
     t = tl.arange(0, T)
     return tl.load(inverse + (chunk * heads + head) * T * T + (t[:, None] * T + t[None, :]))
-
-
-@triton.jit
-def dot(x, y, precision: tl.constexpr):
-    """x @ y summed in float32; factors are rounded to bfloat16 or by Triton's input_precision of that name."""
-    if precision == "bf16":
-        return tl.dot(x.to(tl.bfloat16), y.to(tl.bfloat16))
-    else:
-        return tl.dot(x, y, input_precision=precision)
 
 
 @triton.jit

@@ -8,14 +8,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.arguments import OutputWeights
-from rwkv.ops.triton.run_plan import RunPlan
+from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
     chunk_inverse_kernel,
-    dot,
-    launch,
     load_channels,
     load_inverse,
     load_rows,
@@ -28,6 +27,7 @@ from rwkv.ops.triton.wkv_chunk import (
     transposed_offsets,
 )
 from rwkv.ops.triton.wkv_scan import scan_runs
+from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
@@ -184,8 +184,8 @@ class Forward(NamedTuple):
 
 
 def wkv_forward(
-    inputs: tuple[Tensor, ...],
-    plan: RunPlan,
+    inputs: WkvInputs,
+    groups: PackedGroups,
     initial_state: Tensor | None,
     final_groups: int,
     keep: bool,
@@ -194,42 +194,65 @@ def wkv_forward(
     """Run the forward kernels.
 
     Args:
-        inputs: r, log_decay, k_hat, v and b, as in `wkv_triton`, on the plan's device. They and `initial_state` start
-            at multiples of 16 bytes and are contiguous, except for the rows of r.
+        inputs: The arguments, as in `wkv_triton`. They and `initial_state` start at multiples of 16 bytes and are
+            contiguous, except for the rows of r.
+        groups: The packed groups.
         initial_state: States of the first groups, float32 [any, H, K (value), K (key)]; the others start from zero.
         final_groups: The number of last groups whose final states are returned.
         keep: Whether a backward pass follows.
     """
-    r, log_decay, k_hat, v, b = inputs
+    r, plan = inputs.r, groups.runs
     rows, heads, width = r.shape
     new = r.new_empty
     chunks, slots, runs = (len(part) for part in (plan.chunks, plan.slot_run, plan.runs))
     result = new(rows, heads, width)
     out = new(rows, heads, width) if keep and gating is not None else None
-    finish = (None,) * 4 if gating is None else (gating.gate, *gating.weights)
     inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
     maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
-    initial_groups = 0 if initial_state is None else initial_state.shape[0]
     states = new(chunks, heads, width, width) if keep else None
+    common = {"is_query": groups.is_query, "inverse": inverse, "heads": heads, "T": CHUNK_LENGTH}
 
-    def run(name: str, kernel: Any, programs: int, *arguments: Any, **more: Any) -> None:
-        launch(kernel, programs, (*arguments, heads), T=CHUNK_LENGTH, **more, **wkv_options(name, width, r.dtype))
+    def options(name: str) -> dict[str, Any]:
+        return common | wkv_options(name, width, r.dtype)
 
-    run(
-        "inverse", chunk_inverse_kernel, chunks * heads,
-        log_decay, k_hat, b, plan.is_query, plan.chunks, inverse,
-    )  # fmt: skip
-    run(
-        "map", _run_map_kernel, slots * heads,
-        log_decay, k_hat, v, b, plan.is_query, inverse, plan.runs, plan.slot_run, maps,
-    )  # fmt: skip
+    launch(
+        chunk_inverse_kernel,
+        chunks * heads,
+        **inputs.named("log_decay", "k_hat", "b"),
+        chunks=plan.chunks,
+        **options("inverse"),
+    )
+    launch(
+        _run_map_kernel,
+        slots * heads,
+        **inputs.named("log_decay", "k_hat", "v", "b"),
+        runs=plan.runs,
+        slot_run=plan.slot_run,
+        maps=maps,
+        **options("map"),
+    )
     starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
-    run(
-        "output", _output_kernel, runs * heads,
-        *inputs, plan.is_query, inverse, plan.offsets, plan.runs, starts, initial_state, *finish,
-        *((result, None) if gating is None else (out, result)), final_state if final_groups else None, states,
-        initial_groups, plan.groups - final_groups, r.stride(0),
+    launch(
+        _output_kernel,
+        runs * heads,
+        **inputs._asdict(),
+        offsets=groups.offsets,
+        runs=plan.runs,
+        starts=starts,
+        initial_state=initial_state,
+        gate=None if gating is None else gating.gate,
+        bonus=None if gating is None else gating.weights.bonus,
+        norm_weight=None if gating is None else gating.weights.weight,
+        norm_bias=None if gating is None else gating.weights.bias,
+        out=result if gating is None else out,
+        gated=None if gating is None else result,
+        final_state=final_state if final_groups else None,
+        states=states,
+        initial_groups=0 if initial_state is None else len(initial_state),
+        final_first=groups.groups - final_groups,
+        r_stride=r.stride(0),
         reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
-    )  # fmt: skip
+        **options("output"),
+    )
     return Forward(result, final_state, Kept(inverse, maps[..., :width], states, out))

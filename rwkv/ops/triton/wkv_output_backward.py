@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import OutputWeights
+from rwkv.ops.triton.blocks import launch, load_float
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.tuning import other_sizes
 from rwkv.ops.triton.wkv_chunk import standardised
@@ -27,12 +28,6 @@ class OutputInputs(NamedTuple):
     gate: Tensor
 
 
-# The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
-@triton.jit
-def _load(x, first, at, mask):
-    return tl.load(x + first + at, mask=mask, other=0).to(tl.float32)
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _gate_backward_kernel(
     out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
@@ -45,17 +40,17 @@ def _gate_backward_kernel(
     channel = tl.program_id(1) * K + tl.arange(0, K)
     mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
     at = row[:, None] * C + channel[None, :]
-    unit, rstd = standardised(_load(out, first * C, at, mask), K)
+    unit, rstd = standardised(load_float(out, first * C, at, mask), K)
     of_r, of_b = (
-        _load(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask),
-        _load(b, first * C, at, mask),
+        load_float(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask),
+        load_float(b, first * C, at, mask),
     )
-    of_v, of_gate = _load(v, first * C, at, mask), _load(gate, first * C, at, mask)
+    of_v, of_gate = load_float(v, first * C, at, mask), load_float(gate, first * C, at, mask)
     of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
     of_weight = tl.load(weight + channel).to(tl.float32)[None, :]
     share = tl.sum(of_r * of_bonus * of_b, 1)[:, None]
     # Loads come before the first store, since the compiler moves no load across a store.
-    g = _load(grad, first * C, at, mask)
+    g = load_float(grad, first * C, at, mask)
     ungated = unit * of_weight + tl.load(bias + channel).to(tl.float32)[None, :] + share * of_v
     tl.store(y + first * C + at, of_gate * ungated, mask=mask)
     tl.store(
@@ -92,10 +87,23 @@ def wkv_output_backward(
     grads = OutputInputs(of_out, grad_r, of_v, of_b, grad_gate)
     blocks = triton.cdiv(rows, sizes["ROWS"])
     sums = grad.new_empty(blocks, 3, channels, dtype=torch.float32)
-    if rows:
-        strides = inputs.r.stride(0), grad_r.stride(0), grad_gate.stride(0)
-        _gate_backward_kernel[(blocks, heads)](
-            *inputs, *weights, grad, y, *grads, sums, rows, channels, *strides, **sizes, K=width
-        )
+    launch(
+        _gate_backward_kernel,
+        blocks,
+        heads,
+        **inputs._asdict(),
+        **weights._asdict(),
+        grad=grad,
+        y=y,
+        **{f"grad_{name}": x for name, x in grads._asdict().items()},
+        sums=sums,
+        rows=rows,
+        C=channels,
+        r_stride=inputs.r.stride(0),
+        grad_r_stride=grad_r.stride(0),
+        grad_gate_stride=grad_gate.stride(0),
+        K=width,
+        **sizes,
+    )
     of_bonus, of_weight, of_bias = sum_blocks(sums, grad.dtype)
     return y, grads, OutputWeights(of_bonus.view(heads, width), of_weight, of_bias)

@@ -5,14 +5,16 @@ whatever the dtype of the inputs, since errors add up along a long group.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from rwkv.ops.triton.blocks import launch
 from rwkv.ops.triton.run_plan import RunPlan
 from rwkv.ops.triton.tuning import other_sizes
-from rwkv.ops.triton.wkv_chunk import launch
 
 
 @triton.jit
@@ -141,10 +143,14 @@ def _compose(transition: Tensor, addition: Tensor, spans: Tensor, reverse: bool)
     (_, heads, width, _), sizes = transition.shape, other_sizes("scan")
     composed = torch.empty(len(spans), heads, width, 2 * width, device=transition.device)
     launch(
-        _compose_kernel, len(spans) * heads * (2 * width // sizes["COLUMNS"]),
-        (transition, addition, spans, composed, heads, *_strides(transition, addition)),
-        K=width, REVERSE=reverse, **sizes,
-    )  # fmt: skip
+        _compose_kernel,
+        len(spans) * heads * (2 * width // sizes["COLUMNS"]),
+        **_maps(transition, addition),
+        spans=spans,
+        composed=composed,
+        REVERSE=reverse,
+        **sizes,
+    )
     return composed
 
 
@@ -154,15 +160,34 @@ def _expand(
     (items, heads, width, _), sizes = transition.shape, other_sizes("scan")
     states = torch.empty(items, heads, width, width, device=transition.device)
     launch(
-        _expand_kernel, len(ranges) * heads * (width // sizes["COLUMNS"]),
-        (
-            transition, addition, ranges, first, index, states, heads,
-            *_strides(transition, addition), *((0, 0, 0) if first is None else (*first.stride()[2:], len(first))),
-        ),
-        K=width, REVERSE=reverse, **sizes,
-    )  # fmt: skip
+        _expand_kernel,
+        len(ranges) * heads * (width // sizes["COLUMNS"]),
+        **_maps(transition, addition),
+        ranges=ranges,
+        first_state=first,
+        first_index=index,
+        states=states,
+        first_row=0 if first is None else first.stride(2),
+        first_column=0 if first is None else first.stride(3),
+        first_count=0 if first is None else len(first),
+        REVERSE=reverse,
+        **sizes,
+    )
     return states
 
 
-def _strides(transition: Tensor, addition: Tensor) -> tuple[int, ...]:
-    return *transition.stride()[1:], *addition.stride()[1:3]
+def _maps(transition: Tensor, addition: Tensor) -> dict[str, Any]:
+    """The affine maps [slots, H, K, K] as arguments of a kernel."""
+    _, transition_item, transition_row, transition_column = transition.stride()
+    _, addition_item, addition_row, _ = addition.stride()
+    return {
+        "transition": transition,
+        "addition": addition,
+        "heads": transition.shape[1],
+        "transition_item": transition_item,
+        "transition_row": transition_row,
+        "transition_column": transition_column,
+        "addition_item": addition_item,
+        "addition_row": addition_row,
+        "K": transition.shape[2],
+    }
