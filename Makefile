@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard rwkv/ops/cpu/csrc/*)
+.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard rwkv/native/csrc/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch numpy setuptools wheel ninja
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"

@@ -1,52 +1,37 @@
-"""Builds the native CPU kernels where PyTorch and a C++ compiler are there; without them the package still installs."""
+"""Builds the native kernels where a C++ compiler is there; without one the package still installs."""
 
 import os
-import subprocess
 import sys
+from glob import glob
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
-try:
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
-except ImportError:
-    sys.exit("PyTorch must be installed first: pip install torch, then pip install --no-build-isolation -e .")
-
-# Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+CSRC = "rwkv/native/csrc"
 
 # With the checks of ASan and UBSan: see `make sanitize`.
 SANITIZED = "RWKV_SANITIZE" in os.environ
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZED else []
-if SANITIZED:
-    FLAGS = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", *SANITIZERS]
 
-# PyTorch's own threads: without it at::parallel_for, a template, runs on one. Its library comes with GCC and PyTorch.
-OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
-
-SOURCES = (
-    "module",
-    "checks",
-    "dropout",
-    "gemm",
-    "shift",
-    "wkv",
-    "time_mix",
-    "time_mix_backward",
-    "channel_mix",
-    "step",
-    "curve",
-)
-HEADERS = ("checks", "formulas", "gemm", "gradients", "panels", "rows", "shift", "simd", "time_mix", "wkv")
+# Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
+FAST = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+CHECKED = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", *SANITIZERS]
+FLAGS = ["-std=c++20", "-pthread", "-fvisibility=hidden", *(CHECKED if SANITIZED else FAST)]
+if sys.platform == "win32":
+    FLAGS = ["/std:c++20", "/O2", "/EHsc"]
 
 
-class OptionalBuild(BuildExtension):
+class OptionalBuild(build_ext):
     """Goes on without the kernels where they cannot be compiled; the commands then say that they run without."""
 
     def run(self) -> None:
+        # Builds for one version of Python, which it would load first.
+        for earlier in glob("rwkv/_native.cpython-*"):
+            os.remove(earlier)
         try:
             super().run()
-        except (BaseError, CCompilerError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        except (BaseError, CCompilerError, OSError) as error:
             if SANITIZED:
                 raise
             print(f"rwkv: installed without native kernels, which could not be built: {error}", file=sys.stderr)
@@ -54,13 +39,17 @@ class OptionalBuild(BuildExtension):
 
 setup(
     ext_modules=[
-        CppExtension(
+        Extension(
             "rwkv._native",
-            [f"rwkv/ops/cpu/csrc/{name}.cpp" for name in SOURCES],
-            depends=[f"rwkv/ops/cpu/csrc/{name}.h" for name in HEADERS],
-            extra_compile_args={"cxx": FLAGS + OPENMP},
-            extra_link_args=OPENMP + SANITIZERS,
+            sorted(glob(f"{CSRC}/*.cpp")),
+            depends=sorted(glob(f"{CSRC}/*.h")),
+            language="c++",
+            extra_compile_args=FLAGS,
+            extra_link_args=[] if sys.platform == "win32" else ["-pthread", *SANITIZERS],
+            # One build serves Python 3.11 and all later versions.
+            py_limited_api=True,
         )
     ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
     cmdclass={"build_ext": OptionalBuild},
 )

@@ -18,7 +18,7 @@ from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_SLICE, slices
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 
 _TOLERANCE = 2e-5
 

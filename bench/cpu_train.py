@@ -17,7 +17,7 @@ from bench.plain_network import plain_network
 from bench.report import print_json, timed
 from rwkv.batches.collate import Batch
 from rwkv.model.dropout import DropoutMasks
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.training.optimizer import OPTIMIZERS, make_optimizer, set_learning_rate
 from rwkv.training.step import StepReport, train_step
 

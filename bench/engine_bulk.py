@@ -12,7 +12,7 @@ from bench.histories import FLOP_PER_ROW, gemm_peak, random_network, simulated_h
 from bench.plain_engine import PlainEngine
 from bench.report import print_json, timed
 from rwkv.model.inputs import draw_sequence
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
 

@@ -21,7 +21,7 @@ from bench.report import print_json
 from rwkv.data.history import CardTable, RevlogTable
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.state_store import DEFAULT_MEMORY
 

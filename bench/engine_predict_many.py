@@ -12,7 +12,7 @@ import torch
 from bench.histories import gemm_peak, random_network, simulated_history
 from bench.report import print_json, timed
 from rwkv.model.inputs import draw_sequence
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.person import Question
 

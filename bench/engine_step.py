@@ -19,7 +19,7 @@ from bench.report import clocked, print_json
 from rwkv.data.history import RevlogTable
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Review, reviews_of
 

@@ -43,7 +43,8 @@ COMPUTATION = {
 # that hold a module the first counts.
 LAYERS = {
     "rwkv.data": set(),
-    "rwkv.ops": set(),
+    "rwkv.native": {"rwkv._native"},
+    "rwkv.ops": {"rwkv.native"},
     "rwkv.model": {"rwkv.ops"},
     "rwkv.batches": {"rwkv.data", "rwkv.model.gpu_batch", "rwkv.model.inputs", "rwkv.model.packing"},
     "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data", "rwkv.ops.backend"},
@@ -57,6 +58,9 @@ LAYERS = {
 # The edge: configuration, and what the command line takes and prints. They may import every layer, but no entry.
 EDGE = {"rwkv.config", "rwkv.config_file", "rwkv.config_values", "rwkv.command_line"}
 
+# Layers that run on machines and in processes without PyTorch.
+WITHOUT_TORCH = {"rwkv.data", "rwkv.native"}
+
 # Outside thing -> the only file that touches it.
 DOORS = {
     "pyarrow": "rwkv/data/arrow.py",
@@ -64,7 +68,7 @@ DOORS = {
     "anki": "rwkv/data/imports/anki/official.py",
     "wandb": "rwkv/training/tracking.py",
     "fsrs_rs_python": "rwkv/evaluation/fsrs_training.py",
-    "torch.ops": "rwkv/ops/cpu/native.py",
+    "rwkv._native": "rwkv/native/library.py",
     "torch.save": "rwkv/model/checkpoint.py",
     "torch.load": "rwkv/model/checkpoint.py",
 }
@@ -136,7 +140,7 @@ def forbidden(module: str, names: set[str]) -> list[str]:
     """Those of the imported names that the module's layer may not import."""
     ours = {name for name in names if is_within(name, "rwkv")}
     wrong = {name for name in ours if not within_any(name, allowed(module))}
-    if is_within(module, "rwkv.data"):
+    if within_any(module, WITHOUT_TORCH):
         wrong |= {name for name in names if within_any(name, {"torch", "rwkv.device", "rwkv.pytree"})}
     return sorted(wrong)
 
@@ -232,6 +236,7 @@ def test_public_names_have_docstrings(path: Path) -> None:
         ("def f():\n    import torch", "rwkv.data.keys", "torch"),
         ("from torch.nn import Module", "rwkv.data.keys", "torch.nn.Module"),
         ("import rwkv.device", "rwkv.data.keys", "rwkv.device"),
+        ("import torch", "rwkv.native.mixers", "torch"),
         ("import rwkv.data.keys", "rwkv.model.network", "rwkv.data.keys"),
         ("from rwkv.model.network import Network", "rwkv.batches.collate", "rwkv.model.network.Network"),
         ("from rwkv.batches import collate", "rwkv.recurrent.engine", "rwkv.batches.collate"),

@@ -214,7 +214,7 @@ class TimeMixer(nn.Module):
         ]
 
     def _weights(self, first: bool) -> list[Tensor]:
-        """All weights in the order of rwkv/ops/cpu/csrc/time_mix.h; those that a first layer lacks come last."""
+        """All weights in the order of rwkv/native/csrc/time_mix.h; those that a first layer lacks come last."""
         common = [part.weights for part in self.projections(True)]
         later_only = [part.weights for part in self.projections(first) if part.name == "v_mix"]
         norm = self.out_group_norm

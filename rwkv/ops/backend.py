@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rwkv.device import TORCH_DTYPES, open_device
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.runtime import log
 
 # Channels of a head that the kernels support.

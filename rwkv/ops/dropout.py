@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rwkv.native import dropout
 from rwkv.ops.backend import Kernels, kernels_for
-from rwkv.ops.cpu.native import native
+from rwkv.ops.cpu.tensors import array, optional_array
 
 _MASK = (1 << 32) - 1
 _SITE_FACTOR, _INDEX_FACTOR = 0x9E3779B9, 0x9E3779B1
@@ -96,7 +97,8 @@ def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | N
     residual = None if residual is None else residual.contiguous()
     kernels = kernels_for(x)
     if kernels is Kernels.NATIVE:
-        return native().hash_dropout(x.contiguous(), threshold(rate), 1 / (1 - rate), seed, site, residual)
+        given = array(x.contiguous()), threshold(rate), 1 / (1 - rate), array(seed), site, optional_array(residual)
+        return torch.from_numpy(dropout.hash_dropout(*given, torch.get_num_threads()))
     if kernels is Kernels.TRITON:
         from rwkv.ops.triton.dropout import hash_dropout as on_gpu  # Triton exists only with a GPU
 

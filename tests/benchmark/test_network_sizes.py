@@ -10,8 +10,8 @@ import torch
 import rwkv.run_as_rnn
 from rwkv.cli import main
 from rwkv.model.checkpoint import load_network
+from rwkv.native.library import is_built
 from rwkv.ops.backend import Kernels, _chosen
-from rwkv.ops.cpu.native import is_built
 from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
 from tests.benchmark.training import Training
 from tests.benchmark.workspace import Workspace, assert_said

@@ -18,8 +18,8 @@ from rwkv.model.native_step import (
 )
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.native.library import is_built
 from rwkv.ops.backend import Kernels
-from rwkv.ops.cpu.native import is_built
 from rwkv.ops.cpu.network_step import network_step
 from tests.networks import NATIVE, native_network, random_inputs, recipe_network, small_network
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rwkv.ops.cpu.native import is_built
+from rwkv.native.library import is_built
 from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.wkv import wkv_reference

@@ -11,14 +11,14 @@ import pytest
 
 import rwkv.ops
 from rwkv.model import inputs
+from rwkv.native.mixers import V
 from rwkv.ops import dropout, mixers
 from rwkv.ops.backend import HEAD_WIDTHS
-from rwkv.ops.cpu.mixers import _V
 from rwkv.ops.cpu.network_step import NARROW_PANEL, PANEL
 from rwkv.vocab import RATINGS
 
 OPS = Path(rwkv.ops.__file__).parent
-CSRC = OPS / "cpu" / "csrc"
+CSRC = OPS.parent / "native" / "csrc"
 
 # By their name in C++, in float32 where they are not whole.
 SHARED = {
@@ -56,7 +56,7 @@ def test_native_kernels_have_the_widths_of_heads() -> None:
 
 def test_the_place_of_v_among_what_the_time_mixer_keeps() -> None:
     (names,) = re.findall(r"enum Kept \{([^}]*)\}", (CSRC / "time_mix.h").read_text())
-    assert [name.strip() for name in names.split(",")][_V] == "kKeptV"
+    assert [name.strip() for name in names.split(",")][V] == "kKeptV"
 
 
 def test_the_decay_of_triton() -> None:
@@ -67,7 +67,7 @@ def test_the_decay_of_triton() -> None:
 # The hash of dropout and that of identity codes: where else they are written down, and (shift, factor) of their rounds.
 DROPOUT = [(16, dropout._FIRST_FACTOR), (15, dropout._SECOND_FACTOR)]
 CODES = [(30, inputs._FIRST_FACTOR), (27, inputs._SECOND_FACTOR)]
-HASHES = {"cpu/csrc/dropout.cpp": DROPOUT, "triton/dropout.py": DROPOUT, "triton/encode.py": CODES}
+HASHES = {"../native/csrc/dropout.cpp": DROPOUT, "triton/dropout.py": DROPOUT, "triton/encode.py": CODES}
 
 
 @pytest.mark.parametrize("place", HASHES)

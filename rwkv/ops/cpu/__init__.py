@@ -1,1 +1,1 @@
-"""The native CPU kernels (csrc/) and their Python bindings."""
+"""The native kernels (rwkv/native) on tensors, with gradients."""

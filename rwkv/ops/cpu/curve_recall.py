@@ -1,8 +1,10 @@
 """The forgetting curve by the native kernel. The definition is `rwkv.model.curve.curve_logits`."""
 
+import torch
 from torch import Tensor
 
-from rwkv.ops.cpu.native import native
+from rwkv.native import curve
+from rwkv.ops.cpu.tensors import array
 
 
 def curve_recall(curves: Tensor, elapsed_s: Tensor, stabilities: Tensor, points: Tensor, floor: float) -> Tensor:
@@ -15,4 +17,5 @@ def curve_recall(curves: Tensor, elapsed_s: Tensor, stabilities: Tensor, points:
         points: Correction points in seconds, float64.
         floor: Distance of probabilities from 0 and 1.
     """
-    return native().curve_recall(curves, elapsed_s, stabilities, points, floor)
+    grid = array(stabilities), array(points)
+    return torch.from_numpy(curve.curve_recall(array(curves), array(elapsed_s), *grid, floor, torch.get_num_threads()))

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.cpu.native import native
+from rwkv.native import mixers
+from rwkv.ops.cpu.tensors import array, arrays, optional_array, tensors
 from rwkv.ops.groups import PackedGroups
 
 
@@ -27,7 +28,7 @@ def time_mix(
     Args:
         x: Rows in places of the stream, float32 [N, C] on the CPU.
         v0: v of the stream's first layer, [N, C]; None in that layer.
-        weights: The weights in the order of rwkv/ops/cpu/csrc/time_mix.h.
+        weights: The weights in the order of rwkv/native/csrc/time_mix.h.
         groups: The packed groups.
         source: The row from which each row takes its shift, see `token_mix`.
         before: Normalised rows of an earlier batch, see `token_mix`.
@@ -59,13 +60,25 @@ class _TimeMix(torch.autograd.Function):
         weights = tuple(weight.contiguous() for weight in weights)
         earlier = x[:0] if before is None else before.contiguous()
         first = None if state is None else state.mT.contiguous()
-        rows = (source.contiguous(), earlier, groups.offsets, groups.is_query)
+        source, offsets, is_query = source.contiguous(), groups.offsets, groups.is_query
         keep = any(ctx.needs_input_grad)
-        y, normed, last, *kept = native().time_mix_forward(x, v0, weights, *rows, first, keep)
-        final, first_v0 = last.mT, () if v0 is not None else (kept[_V],)
+        done = mixers.time_mix_forward(
+            array(x),
+            optional_array(v0),
+            arrays(weights),
+            array(source),
+            array(earlier),
+            array(offsets),
+            array(is_query),
+            optional_array(first),
+            keep,
+            torch.get_num_threads(),
+        )
+        y, normed, last, *kept = tensors([done.y, done.normed, done.final, *done.kept])
+        final, first_v0 = last.mT, () if v0 is not None else (kept[mixers.V],)
         ctx.mark_non_differentiable(normed, final)
         if keep:
-            ctx.save_for_backward(x, v0, *rows, *kept, *weights)
+            ctx.save_for_backward(x, v0, source, earlier, offsets, is_query, *kept, *weights)
             ctx.kept, ctx.goes_on = len(kept), before is not None or state is not None
             ctx.set_materialize_grads(False)
         return y, normed, final, *first_v0
@@ -78,14 +91,21 @@ class _TimeMix(torch.autograd.Function):
         kept, weights = others[: ctx.kept], others[ctx.kept :]
         grad_y = torch.zeros_like(x) if gradients[0] is None else gradients[0].contiguous()
         grad_v = None if len(gradients) < 4 or gradients[3] is None else gradients[3].contiguous()
-        grad_x, grad_v0, *grad_weights = native().time_mix_backward(
-            x, v0, weights, source, earlier, offsets, is_query, kept, grad_y, grad_v
+        done = mixers.time_mix_backward(
+            array(x),
+            optional_array(v0),
+            arrays(weights),
+            array(source),
+            array(earlier),
+            array(offsets),
+            array(is_query),
+            arrays(kept),
+            array(grad_y),
+            optional_array(grad_v),
+            torch.get_num_threads(),
         )
+        grad_x, grad_v0, *grad_weights = tensors(done)
         return (grad_x, None if v0 is None else grad_v0, None, None, None, None, *grad_weights)
-
-
-# Index of v among the kept tensors; in the first layer it is the stream's v0.
-_V = 2
 
 
 def channel_mix(
@@ -113,7 +133,10 @@ class _ChannelMix(torch.autograd.Function):
         x, source = x.contiguous(), source.contiguous()
         weights = tuple(weight.contiguous() for weight in weights)
         earlier = x[:0] if before is None else before.contiguous()
-        y, normed, h, statistics = native().channel_mix_forward(x, weights, source, earlier)
+        done = mixers.channel_mix_forward(
+            array(x), arrays(weights), array(source), array(earlier), torch.get_num_threads()
+        )
+        y, normed, h, statistics = tensors(done)
         ctx.mark_non_differentiable(normed)
         ctx.goes_on = before is not None
         ctx.save_for_backward(x, source, h, statistics, *weights)
@@ -124,7 +147,8 @@ class _ChannelMix(torch.autograd.Function):
         if ctx.goes_on:
             raise RuntimeError("rows that continue an earlier batch take no gradient")
         x, source, h, statistics, *weights = ctx.saved_tensors
-        grad_x, *grad_weights = native().channel_mix_backward(
-            x, weights, source, h, statistics, gradients[0].contiguous()
-        )
+        kept = array(source), array(h), array(statistics)
+        grad_y = array(gradients[0].contiguous())
+        done = mixers.channel_mix_backward(array(x), arrays(weights), *kept, grad_y, torch.get_num_threads())
+        grad_x, *grad_weights = tensors(done)
         return (grad_x, None, None, *grad_weights)

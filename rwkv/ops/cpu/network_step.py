@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rwkv.ops.cpu.native import native
+from rwkv.native import step
+from rwkv.ops.cpu.tensors import array, arrays, tensors
 
-# The widths of panels in rwkv/ops/cpu/csrc/panels.h; outputs are padded to a multiple of the narrow one.
+# The widths of panels in rwkv/native/csrc/panels.h; outputs are padded to a multiple of the narrow one.
 PANEL, NARROW_PANEL = 32, 16
 
 
 @dataclass(frozen=True)
 class FlatNetwork:
-    """The weights of a network in the form of rwkv/ops/cpu/csrc/step.cpp.
+    """The weights of a network in the form of rwkv/native/csrc/step.cpp.
 
     Attributes:
         weights: All weights in the order in which they are read, float32 [weights].
@@ -55,8 +56,9 @@ def network_step(
     Returns:
         The joined outputs of the heads [N, outputs], and for each stream the states [writes, state] after these rows.
     """
-    outputs, *new_states = native().network_step(network.weights, network.sizes, inputs, before, seen, writes)
-    return outputs, new_states
+    given = array(network.weights), network.sizes, array(inputs), arrays(before)
+    outputs, after = step.network_step(*given, seen, writes)
+    return torch.from_numpy(outputs), tensors(after)
 
 
 def flat_weights(parts: Sequence[Tensor]) -> Tensor:

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv.ops.cpu.native import native
+from rwkv.native.recurrence import WkvRows, wkv_backward, wkv_forward
+from rwkv.ops.cpu.tensors import array, arrays, optional_array, tensors
 from rwkv.ops.groups import PackedGroups
 
 
@@ -24,7 +25,7 @@ def wkv_native(
     out [N, H, K] and final_state [G, H, K, K].
     """
     first = None if initial_state is None else initial_state.mT
-    out, last = _Recurrence.apply(r, log_decay, k_hat, v, b, first, groups.offsets, groups.is_query)
+    out, last = _Recurrence.apply(first, groups.offsets, groups.is_query, r, log_decay, k_hat, v, b)
     return out, last.mT
 
 
@@ -32,16 +33,19 @@ class _Recurrence(torch.autograd.Function):
     """States are transposed: [G, H, K (key), K (value)]."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor | None) -> Any:
-        r, log_decay, k_hat, v, b, first, offsets, is_query = (None if x is None else x.contiguous() for x in inputs)
-        keep = any(ctx.needs_input_grad)
-        out, last, checkpoints = native().wkv_forward(r, log_decay, k_hat, v, b, offsets, is_query, first, keep)
-        ctx.save_for_backward(r, log_decay, k_hat, v, b, offsets, is_query, first, checkpoints)
+    def forward(ctx: Any, first: Tensor | None, offsets: Tensor, is_query: Tensor, *rows: Tensor) -> Any:
+        first, keep = None if first is None else first.contiguous(), any(ctx.needs_input_grad)
+        rows = tuple(x.contiguous() for x in rows)
+        groups = array(offsets), array(is_query), optional_array(first)
+        out, last, checkpoints = tensors(wkv_forward(WkvRows(*arrays(rows)), *groups, keep, torch.get_num_threads()))
+        ctx.save_for_backward(first, offsets, is_query, checkpoints, *rows)
         return out, last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        grads = native().wkv_backward(*ctx.saved_tensors, *(gradient.contiguous() for gradient in gradients))
-        if not ctx.needs_input_grad[5]:
-            grads[5] = None
-        return (*grads, None, None)
+        first, offsets, is_query, checkpoints, *rows = ctx.saved_tensors
+        grad_out, grad_final = (array(gradient.contiguous()) for gradient in gradients)
+        groups = array(offsets), array(is_query), optional_array(first)
+        gradients_after = array(checkpoints), grad_out, grad_final
+        grads = tensors(wkv_backward(WkvRows(*arrays(rows)), *groups, *gradients_after, torch.get_num_threads()))
+        return grads[5] if ctx.needs_input_grad[0] else None, None, None, *grads[:5]

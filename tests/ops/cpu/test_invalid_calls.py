@@ -1,6 +1,5 @@
 """Invalid calls end in an exception with a message, never in a signal or in data from other memory."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from rwkv.ops.cpu.native import _OPS
+from rwkv.native.library import OPERATORS, native
 from rwkv.ops.dropout import hash_dropout
 from rwkv.ops.groups import plan_chunks
 from tests.ops.cpu.valid_calls import Call, valid_calls
 from tests.ops.groups import needs_native
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CSRC = REPOSITORY / "rwkv" / "ops" / "cpu" / "csrc"
 
 pytestmark = needs_native
 
@@ -32,7 +30,7 @@ def refusal(name: str, **changed: object) -> str:
 
 
 def test_every_operator_is_called() -> None:
-    assert {call.name.split(" ")[0] for call in valid_calls()} >= set(_OPS)
+    assert {call.name.split(" ")[0] for call in valid_calls()} >= set(OPERATORS)
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -53,7 +51,7 @@ def test_a_refusal_says_what_it_got() -> None:
     assert "at most 4096 rows, got 5000" in refusal("network_step", inputs=torch.zeros(5000, 92))
     assert "must be 1 to 65536, got 70000" in refusal("network_step", sizes=[70_000, *sizes[1:]])
     assert "source[0] = 12345 is neither" in refusal("channel_mix_forward", source=torch.full((7,), 12_345))
-    assert "[7, 32] of Float, got [7, 31] of Float" in refusal("time_mix_backward", of_y=torch.zeros(7, 31))
+    assert "[7, 32] of float32, got [7, 31] of float32" in refusal("time_mix_backward", of_y=torch.zeros(7, 31))
     assert "0 to 7 rows, got 0 to 8" in refusal("wkv_forward", offsets=torch.tensor([0, 8]))
     assert "twice 4 columns, at least 4, got 7" in refusal("curve_recall", curves=torch.zeros(6, 7))
     assert "below 2^32, got 4294967296" in refusal("hash_dropout", threshold=2**32)
@@ -64,12 +62,20 @@ def test_heads_of_other_widths_are_refused() -> None:
     assert "a head must have 16, 32 or 64 channels, got 8" in refusal("wkv_forward", **rows)
 
 
-def test_only_the_checks_speak_to_pytorch() -> None:
-    """Every message goes through `refuse`, which uses no stream, see checks.h."""
-    users = {
-        path.name for path in CSRC.iterdir() if re.search(r"\b(TORCH_CHECK\w*|AT_ERROR|throw)\s*\(", path.read_text())
-    }
-    assert users <= {"checks.cpp"}
+def test_what_is_no_array_is_a_type_error() -> None:
+    arguments = call_of("wkv_forward").arguments
+    for wrong in (None, "x", 3, [1.0]):
+        with pytest.raises(TypeError, match="argument 1 must be an array"):
+            call_of("wkv_forward").run(*(arguments | {"r": wrong}).values())
+    with pytest.raises(TypeError, match="10 arguments expected, got 1"):
+        native().wkv_forward(1)
+
+
+def test_strided_and_borrowed_memory_is_refused() -> None:
+    assert "contiguous" in refusal("curve_recall", elapsed=torch.ones(12).double()[::2])
+    shrunk = torch.ones(6).double()
+    shrunk.untyped_storage().resize_(8)
+    assert "less memory" in refusal("curve_recall", elapsed=shrunk)
 
 
 @pytest.mark.parametrize("offsets", [[0, 3], [1, 4], [0, 3, 2, 4], [-1, 4], []])

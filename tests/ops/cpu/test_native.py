@@ -1,24 +1,23 @@
-"""The native kernels: a build that is older than the code is detected and not run."""
+"""The native library: a build that is older than the code is detected and not run."""
 
 import logging
 from types import SimpleNamespace
 
 import pytest
 
-from rwkv.ops.cpu import native
+from rwkv.native import library
 
 
-def test_kernels_older_than_the_code_are_not_used(
+def test_a_library_older_than_the_code_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(native.importlib, "import_module", lambda name: None)
-    monkeypatch.setattr(native.torch.ops, "rwkv", SimpleNamespace(wkv_forward=None))
+    monkeypatch.setattr(library, "native", lambda: SimpleNamespace(wkv_forward=None))
     with caplog.at_level(logging.WARNING, logger="rwkv"):
-        assert not native.is_built.__wrapped__()
+        assert not library.is_built.__wrapped__()
     assert "pip install" in caplog.text
 
 
 def test_what_is_built_has_every_operator_that_the_code_calls() -> None:
-    if not native.is_built():
+    if not library.is_built():
         pytest.skip("the native kernels were not built: no compiler")
-    assert all(hasattr(native.native(), name) for name in native._OPS)
+    assert all(hasattr(library.native(), name) for name in library.OPERATORS)

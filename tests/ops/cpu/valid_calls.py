@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rwkv.model.native_step import flatten_network, state_size
+from rwkv.native.library import is_built, native
 from rwkv.ops.cpu.mixers import channel_mix, time_mix
-from rwkv.ops.cpu.native import is_built, native
+from rwkv.ops.cpu.tensors import array
 from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
 from tests.networks import native_network, random_inputs
@@ -41,6 +43,24 @@ class Call:
     unspoiled: tuple[str, ...] = ()
 
 
+def operator(name: str) -> Callable[..., Any]:
+    """A function of the native library on tensors, with two threads where it takes their number."""
+
+    def run(*arguments: Any) -> Any:
+        threads = () if name == "network_step" else (2,)
+        results = getattr(native(), name)(*map(as_arrays, arguments), *threads)
+        return [torch.from_numpy(np.asarray(x)) for x in results] if isinstance(results, list) else results
+
+    return run
+
+
+def as_arrays(value: Any) -> Any:
+    """Tensors as arrays, in lists too; all else as it is."""
+    if isinstance(value, list):
+        return [as_arrays(entry) for entry in value]
+    return array(value) if isinstance(value, Tensor) else value
+
+
 def normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
 
@@ -63,7 +83,7 @@ def channel_weights() -> list[Tensor]:
 
 
 def time_weights() -> list[Tensor]:
-    """The weights of a later layer in the order of rwkv/ops/cpu/csrc/time_mix.h."""
+    """The weights of a later layer in the order of rwkv/native/csrc/time_mix.h."""
     C, H, R = CHANNELS, HEADS, RANK
     shapes: list[tuple[int, ...]] = [(C,), (C,), (8, C), (C, C), (C, C), (C, C)]
     shapes += [(R, C), (C, R), (C,), (R, C), (C, R), (C,), (R, C), (C, R)]
@@ -72,7 +92,7 @@ def time_weights() -> list[Tensor]:
 
 
 def valid_calls() -> Iterator[Call]:
-    """A valid call of every operator listed in rwkv/ops/cpu/native.py."""
+    """A valid call of every operator listed in rwkv/native/library.py."""
     assert is_built()
     yield from (_dropout(), _curve(), _network(), *_channel_mixer(), *_time_mixer(), *_recurrence())
 
@@ -80,7 +100,7 @@ def valid_calls() -> Iterator[Call]:
 def _dropout() -> Call:
     arguments = {"x": normal(4, 9), "threshold": 2**30, "scale": 4 / 3, "seed": torch.tensor([5]), "site": 3}
     return Call(
-        "hash_dropout", native().hash_dropout, {**arguments, "residual": normal(4, 9)}, unspoiled=("site", "scale")
+        "hash_dropout", operator("hash_dropout"), {**arguments, "residual": normal(4, 9)}, unspoiled=("site", "scale")
     )
 
 
@@ -88,7 +108,7 @@ def _curve() -> Call:
     grid = torch.arange(1.0, 5.0, dtype=torch.float64)
     arguments = {"curves": normal(6, 8), "elapsed": 3 * torch.ones(6).double(), "stabilities": grid, "points": grid}
     # Curves may have more columns than those that are read.
-    return Call("curve_recall", native().curve_recall, {**arguments, "floor": 1e-5}, {"curves": Free((1,))})
+    return Call("curve_recall", operator("curve_recall"), {**arguments, "floor": 1e-5}, {"curves": Free((1,))})
 
 
 def _network() -> Call:
@@ -104,17 +124,19 @@ def _network() -> Call:
     }
     # Any number says that there was a review.
     return Call(
-        "network_step", native().network_step, arguments, {"inputs": Free((0,)), "seen": Free(ways=("number",))}
+        "network_step", operator("network_step"), arguments, {"inputs": Free((0,)), "seen": Free(ways=("number",))}
     )
 
 
 def _channel_mixer() -> Iterator[Call]:
     x, weights = normal(ROWS, CHANNELS), channel_weights()
     goes_on = {"before": Free((0,))}
-    yield Call("channel_mix_forward", native().channel_mix_forward, {"x": x, "weights": weights, **rows()}, goes_on)
+    yield Call("channel_mix_forward", operator("channel_mix_forward"), {"x": x, "weights": weights, **rows()}, goes_on)
     whole = {"x": x, "weights": weights, "source": torch.tensor([0, 0, 0, 2, 4, 4, 5])}
-    kept = dict(zip(("h", "statistics"), native().channel_mix_forward(*whole.values(), x[:0])[2:], strict=True))
-    yield Call("channel_mix_backward", native().channel_mix_backward, {**whole, **kept, "grad": normal(ROWS, CHANNELS)})
+    kept = dict(zip(("h", "statistics"), operator("channel_mix_forward")(*whole.values(), x[:0])[2:], strict=True))
+    yield Call(
+        "channel_mix_backward", operator("channel_mix_backward"), {**whole, **kept, "grad": normal(ROWS, CHANNELS)}
+    )
 
     def public(x: Any, weights: Any, source: Any, before: Any) -> object:
         return channel_mix(x, weights, source, before)
@@ -132,17 +154,17 @@ def _time_mixer() -> Iterator[Call]:
     )
     goes_on = {"before": Free((0,))}
     forward = {"x": x, "v0": v0, "weights": weights, **rows(), **groups(), "initial": state, "keep": True}
-    yield Call("time_mix_forward", native().time_mix_forward, forward, goes_on)
+    yield Call("time_mix_forward", operator("time_mix_forward"), forward, goes_on)
     first = {**forward, "v0": None, "weights": weights[:FIRST_LAYER_WEIGHTS]}
-    yield Call("time_mix_forward of the first layer", native().time_mix_forward, first, goes_on)
+    yield Call("time_mix_forward of the first layer", operator("time_mix_forward"), first, goes_on)
     source = torch.tensor([0, 0, 0, 2, 4, 4, 5])
     for name, given in (("time_mix_backward", forward), ("time_mix_backward of the first layer", first)):
         whole = {**given, "source": source, "before": x[:0], "initial": None, "keep": True}
-        kept = native().time_mix_forward(*whole.values())[3:]
+        kept = operator("time_mix_forward")(*whole.values())[3:]
         backward = {name: value for name, value in whole.items() if name not in ("initial", "keep")}
         of_v = normal(ROWS, CHANNELS) if given["v0"] is None else None
         backward |= {"kept": kept, "of_y": normal(ROWS, CHANNELS), "of_first_v": of_v}
-        yield Call(name, native().time_mix_backward, backward)
+        yield Call(name, operator("time_mix_backward"), backward)
 
     def public(
         x: Any, v0: Any, weights: Any, source: Any, before: Any, offsets: Any, is_query: Any, state: Any
@@ -158,10 +180,10 @@ def _recurrence() -> Iterator[Call]:
     rows = {name: 0.1 * normal(*shape) for name in ("r", "log_decay", "k_hat", "v", "b")}
     states = {"initial": normal(2, HEADS, WIDTH, WIDTH)}
     forward = {**rows, **groups(), **states, "keep": True}
-    yield Call("wkv_forward", native().wkv_forward, forward)
-    checkpoints = native().wkv_forward(*forward.values())[2]
+    yield Call("wkv_forward", operator("wkv_forward"), forward)
+    checkpoints = operator("wkv_forward")(*forward.values())[2]
     gradients = {"checkpoints": checkpoints, "grad_out": normal(*shape), "grad_final": normal(2, HEADS, WIDTH, WIDTH)}
-    yield Call("wkv_backward", native().wkv_backward, {**rows, **groups(), **states, **gradients})
+    yield Call("wkv_backward", operator("wkv_backward"), {**rows, **groups(), **states, **gradients})
 
     def public(r: Any, log_decay: Any, k_hat: Any, v: Any, b: Any, offsets: Any, is_query: Any, initial: Any) -> object:
         return wkv_native(r, log_decay, k_hat, v, b, PackedGroups(offsets, is_query), initial)

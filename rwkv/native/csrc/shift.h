@@ -1,8 +1,6 @@
 // LayerNorm and token shift over a block of rows, and their gradient, defined by rwkv/ops/mixers.py.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <vector>
 
 #include "rows.h"
@@ -14,7 +12,7 @@ constexpr float kLayerNormEps = 1e-5f;
 // Rows x [N, C] to normalise and shift. source [N]: the row from which each row takes its shift, or N + i for row i of
 // before [M, C], which is already normalised. A source is the row itself, the row before it, or that row's source.
 struct ShiftedRows {
-  const at::Tensor &x, &weight, &bias, &source, &before;
+  const Array &x, &weight, &bias, &source, &before;
 
   int64_t rows() const { return x.size(0); }
   int64_t channels() const { return x.size(1); }
@@ -40,32 +38,42 @@ class ShiftedBlock {
  private:
   const ShiftedRows &of_;
   int64_t count_ = 0;
-  std::vector<float> normed_, outside_;
+  Scratch normed_, outside_;
   std::vector<const float *> shifted_;
 };
 
-// The gradients of weights, summed separately by each thread. Short ones such as biases and lerps, whose terms cancel,
-// are summed in double precision block by block, so that they do not depend on the number of threads.
+// The gradients of weights, summed separately for each range of rows. Short ones such as biases and lerps, whose terms
+// cancel, are summed in double precision block by block.
 class GradientSums {
  public:
-  explicit GradientSums(at::TensorList weights);
+  GradientSums(Arrays weights, const Ranges &ranges);
 
-  float *at(int thread, int weight) const { return by_thread_[thread][weight].data_ptr<float>(); }
+  // The sums of one range.
+  float *at(int64_t range, int weight) { return sums_[range].data() + places_[weight].begin; }
 
-  // Call after each block of rows.
-  void end_block(int thread);
+  // Call before and after each block.
+  void begin_block(int64_t range);
+  void end_block(int64_t range);
 
   // The gradient of x, and then those of the weights.
-  std::vector<at::Tensor> behind(const at::Tensor &of_x);
+  std::vector<Array> behind(const Array &of_x, int64_t threads);
 
  private:
-  // By thread and weight; the second is undefined for long weights.
-  std::vector<std::vector<at::Tensor>> by_thread_, precise_;
+  // Where a weight's sums begin, and their number; if it is short, where they begin in double precision, else -1.
+  struct Place {
+    int64_t begin, count, precise;
+  };
+
+  Arrays weights_;
+  std::vector<Place> places_;
+  int64_t count_ = 0, precise_count_ = 0;
+  std::vector<Scratch> sums_;                   // by range
+  std::vector<std::vector<double>> precise_;  // by range
 };
 
 // From the gradients of normalised rows and of those they are shifted to, both [N, C], to that of x, in place of
 // of_self. norm_weight, norm_bias: the places of the LayerNorm's weights in sums.
 void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
-                GradientSums &sums, int norm_weight, int norm_bias);
+                GradientSums &sums, int norm_weight, int norm_bias, int64_t threads);
 
 }  // namespace rwkv

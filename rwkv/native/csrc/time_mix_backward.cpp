@@ -1,10 +1,9 @@
 // The time mixer's backward pass, which recomputes block by block what the forward pass did not keep.
 
-#include <torch/library.h>
-
 #include <algorithm>
 
 #include "gradients.h"
+#include "operators.h"
 #include "time_mix.h"
 #include "wkv.h"
 
@@ -43,71 +42,77 @@ RWKV_CLONES void add(const float *x, int64_t count, float *sum) {
 // The state of one backward pass: its inputs, and memory for the gradients between its stages.
 class Backward {
  public:
-  Backward(const ShiftedRows &shifted, at::TensorList weights, at::TensorList kept, const float *v0, const at::Tensor &of_y)
-      : shifted_(shifted), out_(weights, shifted.channels(), false), back_(weights, shifted.channels(), true),
-        kept_(kept), v0_(v0), of_y_(of_y), sums(weights) {
+  Backward(const ShiftedRows &shifted, Arrays weights, Arrays kept, const float *v0, const Array &of_y, int64_t threads)
+      : shifted_(shifted), threads_(threads), ranges_(shifted.rows()), out_(weights, shifted.channels(), false, threads),
+        back_(weights, shifted.channels(), true, threads), kept_(kept), v0_(v0), of_y_(of_y), sums_(weights, ranges_) {
     const int64_t N = shifted.rows(), H = out_.heads, K = out_.width();
-    for (auto *x : {&log_decay_, &k_hat_, &v_, &b_, &of_out_, &of_r_, &of_v_, &of_b_}) *x = empty({N, H, K});
-    of_low_gate_ = empty({N, back_.maps[kGateDown].out()});
+    for (auto *x : {&log_decay_, &k_hat_, &v_, &b_, &of_out_, &of_r_, &of_v_, &of_b_}) *x = Array::empty({N, H, K});
+    of_low_gate_ = Array::empty({N, back_.maps[kGateDown].out()});
     for (const Map &map : back_.maps) widest_ = std::max({widest_, map.in(), map.out()});
   }
 
   // Through the output, the gate and the GroupNorm; also the arguments of the recurrence again.
   void before_recurrence() {
-    for_ranges_of_blocks(shifted_.rows(), [&](const BlockRange &range) {
-      RWKV_FOR_WIDTH(out_.width(), output_range<kWidth>(range));
+    share(ranges_.count(), threads_, [&](const Queue &queue) {
+      RWKV_FOR_WIDTH(out_.width(), output_ranges<kWidth>(queue));
     });
   }
 
-  void recurrence(const at::Tensor &offsets, const at::Tensor &is_query) {
+  void recurrence(const Array &offsets, const Array &is_query) {
     const int64_t N = shifted_.rows(), H = out_.heads, K = out_.width();
     through_ = wkv_backward(kept_[kKeptR].view({N, H, K}), log_decay_, k_hat_, v_, b_, offsets, is_query, std::nullopt,
-                            kept_[kCheckpoints], of_out_, std::nullopt);
+                            kept_[kCheckpoints], of_out_, std::nullopt, threads_);
     // The gradients from the recurrence, added to those from the bonus.
-    const auto join = [&](int place, const at::Tensor &other) { through_[place].add_(other); };
-    join(0, of_r_), join(3, of_v_), join(4, of_b_);
+    add_all(through_[0], of_r_), add_all(through_[3], of_v_), add_all(through_[4], of_b_);
   }
 
-  // Through the projections and the token shift. of_first_v: the gradient of the first layer's v, or null.
-  void after_recurrence(const float *of_first_v, float *of_v0) {
-    of_x = at::zeros_like(shifted_.x);
-    auto of_source = at::zeros_like(of_x);
-    for_ranges_of_blocks(shifted_.rows(), [&](const BlockRange &range) {
-      RWKV_FOR_WIDTH(out_.width(), projections_range<kWidth>(range, of_first_v, of_v0, write(of_source)));
+  // Through the projections and the token shift, to the gradient of x and those of the weights. of_first_v: the
+  // gradient of the first layer's v, or null.
+  std::vector<Array> after_recurrence(const float *of_first_v, float *of_v0) {
+    auto of_x = Array::zeros(shifted_.x.shape()), of_source = Array::zeros(shifted_.x.shape());
+    share(ranges_.count(), threads_, [&](const Queue &queue) {
+      RWKV_FOR_WIDTH(out_.width(), projection_ranges<kWidth>(queue, of_first_v, of_v0, write(of_x), write(of_source)));
     });
-    shift_back(shifted_, read(kept_[kStatistics]), read(of_source), write(of_x), sums, kNormWeight, kNormBias);
+    shift_back(shifted_, read(kept_[kStatistics]), read(of_source), write(of_x), sums_, kNormWeight, kNormBias, threads_);
+    return sums_.behind(of_x, threads_);
   }
 
  private:
   const ShiftedRows &shifted_;
+  const int64_t threads_;
+  const Ranges ranges_;
   const TimeWeights out_, back_;
-  const at::TensorList kept_;
+  const Arrays kept_;
   const float *v0_;
-  const at::Tensor &of_y_;
-  at::Tensor log_decay_, k_hat_, v_, b_, of_out_, of_r_, of_v_, of_b_, of_low_gate_;
-  std::vector<at::Tensor> through_;
+  const Array &of_y_;
+  Array log_decay_, k_hat_, v_, b_, of_out_, of_r_, of_v_, of_b_, of_low_gate_;
+  std::vector<Array> through_;
   int64_t widest_ = 0;  // most columns of any map's input or output
 
- public:
-  GradientSums sums;
-  at::Tensor of_x;
+  GradientSums sums_;
 
- private:
-  at::Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, of_y_.options()); }
+  void add_all(Array &sum, const Array &x) const {
+    share(ranges_.count(), threads_, [&](const Queue &queue) {
+      ranges_.each_block(queue, [&](int64_t, int64_t begin, int64_t end) {
+        add(read(x) + begin * out_.channels, (end - begin) * out_.channels, write(sum) + begin * out_.channels);
+      });
+    });
+  }
 
   template <int K>
-  void output_range(const BlockRange &range) {
+  void output_ranges(const Queue &queue) {
     const int64_t C = out_.channels, rank = back_.maps[kGateDown].out();
     Expanded expanded(out_, kept_, v0_);
-    std::vector<float> y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
+    Scratch y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
     const float *bonus = out_.at(kBonus), *weight = out_.at(kOutWeight), *bias = out_.at(kOutBias);
-    float *of_bonus = sums.at(range.thread, kBonus), *of_weight = sums.at(range.thread, kOutWeight);
-    float *of_bias = sums.at(range.thread, kOutBias);
     const float *out = read(kept_[kKeptOut]), *r = read(kept_[kKeptR]);
     const Arguments to{write(log_decay_), write(k_hat_), write(v_), write(b_)};
     float *of_out = write(of_out_), *of_r = write(of_r_), *of_v = write(of_v_), *of_b = write(of_b_);
-    range.each([&](int64_t begin, int64_t end) {
+    ranges_.each_block(queue, [&](int64_t range, int64_t begin, int64_t end) {
       const int64_t n = end - begin;
+      sums_.begin_block(range);
+      float *of_bonus = sums_.at(range, kBonus), *of_weight = sums_.at(range, kOutWeight);
+      float *of_bias = sums_.at(range, kOutBias);
       const float *of_y = read(of_y_) + begin * C, *low = read(kept_[kLowGate]) + begin * rank;
       expanded.projections(begin, end);
       expanded.gates(begin, end);
@@ -122,26 +127,26 @@ class Backward {
                           of_weight + c, of_bias + c},
                          y.data() + here);
         }
-      add_outer(of_y, y.data(), n, C, C, panels.data(), sums.at(range.thread, kOut));
-      add_outer(of_gate.data(), low, n, C, rank, panels.data(), sums.at(range.thread, kGateUp));
+      add_outer(of_y, y.data(), n, C, C, panels.data(), sums_.at(range, kOut));
+      add_outer(of_gate.data(), low, n, C, rank, panels.data(), sums_.at(range, kGateUp));
       float *of_low = write(of_low_gate_) + begin * rank;
       back_.maps[kGateUp].apply_back(of_gate.data(), n, false, of_low);
       sigmoid_back(low, n * rank, of_low);
-      sums.end_block(range.thread);
+      sums_.end_block(range);
     });
   }
 
   template <int K>
-  void projections_range(const BlockRange &range, const float *of_first_v, float *of_v0, float *of_source) {
+  void projection_ranges(const Queue &queue, const float *of_first_v, float *of_v0, float *of_x, float *of_source) {
     const int64_t C = out_.channels, H = out_.heads;
     ShiftedBlock block(shifted_);
     Expanded expanded(out_, kept_, v0_);
-    std::vector<float> mixed(kBlockRows * C), of_mixed(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
-    std::vector<float> of_k(kBlockRows * C), of_v(kBlockRows * C), of_v_mix(kBlockRows * C), of_a(kBlockRows * C);
-    std::vector<float> of_d(kBlockRows * C), of_low(kBlockRows * widest_), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
+    Scratch mixed(kBlockRows * C), of_mixed(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
+    Scratch of_k(kBlockRows * C), of_v(kBlockRows * C), of_v_mix(kBlockRows * C), of_a(kBlockRows * C);
+    Scratch of_d(kBlockRows * C), of_low(kBlockRows * widest_), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
     float *of_k_scale = scales.data(), *of_v_scale = of_k_scale + kBlockRows * H;
     const Arguments from{write(through_[1]), write(through_[2]), write(through_[3]), write(through_[4])};
-    range.each([&](int64_t begin, int64_t end) {
+    ranges_.each_block(queue, [&](int64_t range, int64_t begin, int64_t end) {
       const int64_t n = end - begin;
       expanded.projections(begin, end);
       for (int64_t i = begin; i < end; ++i)
@@ -155,7 +160,7 @@ class Backward {
       if (of_first_v != nullptr) add(of_first_v + begin * C, n * C, of_v.data());
       block.load(begin, end, unused.data());
 
-      const auto sum = [&](TimeWeight w) { return sums.at(range.thread, w); };
+      const auto sum = [&](TimeWeight w) { return sums_.at(range, w); };
       const auto bias_back = [&](const float *grad, int64_t columns, TimeWeight bias) {
         for (int64_t i = 0; i < n; ++i) add(grad + i * columns, columns, sum(bias));
       };
@@ -173,7 +178,7 @@ class Backward {
       };
       const auto mix = [&](Lerp lerp) { block.mix(out_.at(kLerps) + lerp * C, mixed.data()); };
       const auto mix_back = [&](Lerp lerp) {
-        block.mix_back(out_.at(kLerps) + lerp * C, of_mixed.data(), sum(kLerps) + lerp * C, write(of_x) + begin * C,
+        block.mix_back(out_.at(kLerps) + lerp * C, of_mixed.data(), sum(kLerps) + lerp * C, of_x + begin * C,
                        of_source + begin * C);
       };
       const auto simple_back = [&](const float *grad, TimeWeight map, Lerp lerp) {
@@ -202,12 +207,12 @@ class Backward {
       simple_back(of_k_scale, kKScale, kLerpKScale);
       bias_back(of_v_scale, H, kVScaleBias);
       simple_back(of_v_scale, kVScale, kLerpVScale);
-      sums.end_block(range.thread);
+      sums_.end_block(range);
     });
   }
 };
 
-void check_kept(at::TensorList kept, at::TensorList weights, int64_t rows, const at::Tensor &offsets) {
+void check_kept(Arrays kept, Arrays weights, int64_t rows, const Array &offsets) {
   if (kept.size() != kKeptCount) refuse("the forward pass keeps ", int64_t{kKeptCount}, " tensors, got ", int64_t(kept.size()));
   const auto columns = kept_columns(weights);
   for (int place = 0; place < kCheckpoints; ++place) check(kept[place], "what is kept", {rows, columns[place]});
@@ -219,31 +224,23 @@ void check_kept(at::TensorList kept, at::TensorList weights, int64_t rows, const
 
 // Returns the gradients of x, of v0 (undefined in the first layer), and of the weights. kept: from the forward pass.
 // of_first_v: the gradient of the first layer's v as the stream's v0, if any.
-std::vector<at::Tensor> time_mix_backward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
-                                          at::TensorList weights, const at::Tensor &source, const at::Tensor &before,
-                                          const at::Tensor &offsets, const at::Tensor &is_query, at::TensorList kept,
-                                          const at::Tensor &of_y, const std::optional<at::Tensor> &of_first_v) {
-  if (before.dim() != 2 || before.size(0) != 0) refuse("rows that continue an earlier batch take no gradient");
+std::vector<Array> time_mix_backward(const Array &x, const OptionalArray &v0, const std::vector<Array> &weights,
+                                     const Array &source, const Array &before, const Array &offsets, const Array &is_query,
+                                     const std::vector<Array> &kept, const Array &of_y, const OptionalArray &of_first_v,
+                                     int64_t threads) {
+  if (before.dimensions() != 2 || before.size(0) != 0) refuse("rows that continue an earlier batch take no gradient");
   const ShiftedRows shifted = checked(x, v0, weights, source, before, offsets, is_query);
   check_kept(kept, weights, shifted.rows(), offsets);
-  check(of_y, "of_y", x.sizes());
+  check(of_y, "of_y", x.shape());
   if (of_first_v.has_value() && v0.has_value()) refuse("of_first_v belongs to the first layer");
-  if (of_first_v.has_value()) check(*of_first_v, "of_first_v", x.sizes());
-  Backward pass(shifted, weights, kept, read(v0.has_value() ? *v0 : kept[kKeptV]), of_y);
+  if (of_first_v.has_value()) check(*of_first_v, "of_first_v", x.shape());
+  Backward pass(shifted, weights, kept, read(v0.has_value() ? *v0 : kept[kKeptV]), of_y, threads);
   pass.before_recurrence();
   pass.recurrence(offsets, is_query);
-  auto of_v0 = v0.has_value() ? at::empty_like(x) : at::empty({0}, x.options());
-  pass.after_recurrence(of_first_v.has_value() ? read(*of_first_v) : nullptr, write(of_v0));
-  auto result = pass.sums.behind(pass.of_x);
+  auto of_v0 = Array::empty(v0.has_value() ? x.shape() : Shape{0});
+  auto result = pass.after_recurrence(of_first_v.has_value() ? read(*of_first_v) : nullptr, write(of_v0));
   result.insert(result.begin() + 1, of_v0);
   return result;
 }
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("time_mix_backward(Tensor x, Tensor? v0, Tensor[] weights, Tensor source, Tensor before, Tensor offsets, "
-        "Tensor is_query, Tensor[] kept, Tensor of_y, Tensor? of_first_v) -> Tensor[]");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("time_mix_backward", &time_mix_backward); }
 
 }  // namespace rwkv

@@ -4,8 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
-
+#include "array.h"
 #include "simd.h"
 
 namespace rwkv {
@@ -50,7 +49,7 @@ class Map {
 
  private:
   int64_t out_ = 0, in_ = 0;
-  std::vector<float> panels_;
+  Scratch panels_;
 };
 
 // sum [out, in] += grad [rows, out]^T x [rows, in]: the gradient of a map. panels: room for panel_size(rows, in).

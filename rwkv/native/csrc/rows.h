@@ -1,49 +1,17 @@
 // Work over rows in blocks of fixed size, whatever the number of threads.
 #pragma once
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <atomic>
 
 #include "checks.h"
+#include "threads.h"
 
 namespace rwkv {
 
 constexpr int64_t kBlockRows = 128;
 
 inline int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
-
-// work(block, first row, one past the last row) for every block, in parallel.
-template <typename Work>
-void for_blocks(int64_t rows, const Work &work) {
-  at::parallel_for(0, blocks_of(rows), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block)
-      work(block, block * kBlockRows, std::min(rows, (block + 1) * kBlockRows));
-  });
-}
-
-// Consecutive blocks that one thread processes, with its own scratch memory.
-struct BlockRange {
-  int64_t first, last, rows;
-  int thread;
-
-  // work(first row, one past the last row) for every block.
-  template <typename Work>
-  void each(const Work &work) const {
-    for (int64_t block = first; block < last; ++block)
-      work(block * kBlockRows, std::min(rows, (block + 1) * kBlockRows));
-  }
-};
-
-// work(range) for ranges that together hold all blocks, in parallel, at most at::get_num_threads() of them.
-template <typename Work>
-void for_ranges_of_blocks(int64_t rows, const Work &work) {
-  at::parallel_for(0, blocks_of(rows), 1, [&](int64_t begin, int64_t end) {
-    work(BlockRange{begin, end, rows, at::get_thread_num()});
-  });
-}
 
 // A queue of tasks from which each thread takes the next, so that a delayed thread delays the others little.
 class Queue {
@@ -67,16 +35,34 @@ class Queue {
   int64_t tasks_;
 };
 
-// Calls work(queue) on every thread in parallel, for results that do not depend on the assignment of tasks.
+// Calls work(queue) on up to `threads` threads, for results that do not depend on who takes a task.
 template <typename Work>
-void share(int64_t tasks, const Work &work) {
+void share(int64_t tasks, int64_t threads, const Work &work) {
   std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min<int64_t>(tasks, at::get_num_threads()), 1,
-                   [&](int64_t, int64_t) { work(Queue(next, tasks)); });
+  const Queue queue(next, tasks);
+  on_threads(std::min(tasks, threads), [&] { work(queue); });
 }
 
-inline const float *read(const at::Tensor &x) { return x.const_data_ptr<float>(); }
-inline float *write(at::Tensor &x) { return x.data_ptr<float>(); }
+// A fixed number of ranges of consecutive blocks, for sums that do not depend on the threads: each range has its own.
+class Ranges {
+ public:
+  explicit Ranges(int64_t rows)
+      : rows_(rows), blocks_(blocks_of(rows)), count_(std::min(blocks_, std::clamp<int64_t>(blocks_ / 4, 8, 32))) {}
+
+  int64_t count() const { return count_; }
+
+  // work(range, first row, one past the last row) for every block of the ranges in a queue.
+  template <typename Work>
+  void each_block(const Queue &queue, const Work &work) const {
+    queue.each([&](int64_t range) {
+      for (int64_t block = blocks_ * range / count_; block < blocks_ * (range + 1) / count_; ++block)
+        work(range, block * kBlockRows, std::min(rows_, (block + 1) * kBlockRows));
+    });
+  }
+
+ private:
+  int64_t rows_, blocks_, count_;
+};
 
 }  // namespace rwkv
 

@@ -1,9 +1,8 @@
 // Dropout by a hash of seed, site and position, defined by rwkv/ops/dropout.py.
 
-#include <torch/library.h>
-
 #include <limits>
 
+#include "operators.h"
 #include "rows.h"
 #include "simd.h"
 
@@ -28,27 +27,25 @@ constexpr int64_t kGrain = 1 << 15;
 
 }  // namespace
 
-at::Tensor hash_dropout(const at::Tensor &x, int64_t threshold, double scale, const at::Tensor &seed, int64_t site,
-                        const std::optional<at::Tensor> &residual) {
-  check(x, "x", x.sizes());
-  check(seed, "seed", {1}, at::kLong);
-  if (residual.has_value()) check(*residual, "residual", x.sizes());
+Array hash_dropout(const Array &x, int64_t threshold, double scale, const Array &seed, int64_t site,
+                   const OptionalArray &residual, int64_t threads) {
+  check(x, "x", x.shape());
+  check(seed, "seed", {1}, Dtype::kInt64);
+  if (residual.has_value()) check(*residual, "residual", x.shape());
   if (threshold < 0 || threshold > std::numeric_limits<uint32_t>::max()) refuse("threshold must be below 2^32, got ", threshold);
   const float *added = residual.has_value() ? read(*residual) : nullptr;
-  auto y = at::empty_like(x);
+  auto y = Array::empty(x.shape());
   const float *in = read(x);
   float *out = write(y);
-  const uint32_t key = mix(static_cast<uint32_t>(*seed.const_data_ptr<int64_t>()) ^ (static_cast<uint32_t>(site) * 0x9E3779B9u));
-  at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    drop(in, added, begin, end, static_cast<uint32_t>(threshold), static_cast<float>(scale), key, out);
+  const uint32_t key = mix(static_cast<uint32_t>(*seed.read<int64_t>()) ^ (static_cast<uint32_t>(site) * 0x9E3779B9u));
+  const int64_t entries = x.entries();
+  share((entries + kGrain - 1) / kGrain, threads, [&](const Queue &queue) {
+    queue.each([&](int64_t grain) {
+      const int64_t begin = grain * kGrain, end = std::min(entries, begin + kGrain);
+      drop(in, added, begin, end, static_cast<uint32_t>(threshold), static_cast<float>(scale), key, out);
+    });
   });
   return y;
 }
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("hash_dropout(Tensor x, int threshold, float scale, Tensor seed, int site, Tensor? residual) -> Tensor");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("hash_dropout", &hash_dropout); }
 
 }  // namespace rwkv

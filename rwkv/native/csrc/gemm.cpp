@@ -86,7 +86,7 @@ void product(const Left &a, const float *panels, int64_t rows, int64_t depth, in
 }
 
 Map::Map(const float *w, int64_t out, int64_t in, bool back) : out_(out), in_(in) {
-  panels_.resize(back ? panel_size(out, in) : panel_size(in, out));
+  panels_ = Scratch(back ? panel_size(out, in) : panel_size(in, out));
   if (back)
     to_panels(w, in, 1, out, in, panels_.data());
   else

@@ -4,12 +4,11 @@
 // contiguous values. A task is one head of one group. The backward pass keeps the state before every kCheckpoint-th row
 // of a group but its first, and recomputes those in between.
 
-#include <torch/library.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "formulas.h"
+#include "operators.h"
 #include "rows.h"
 #include "wkv.h"
 
@@ -138,19 +137,19 @@ RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *ini
   }
 }
 
-Rows rows_of(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor &k_hat, const at::Tensor &v,
-             const at::Tensor &b, const at::Tensor &offsets, const at::Tensor &is_query) {
+Rows rows_of(const Array &r, const Array &log_decay, const Array &k_hat, const Array &v,
+             const Array &b, const Array &offsets, const Array &is_query) {
   check_dimensions(r, "r", 3);
-  check(r, "r", r.sizes());
-  check(log_decay, "log_decay", r.sizes());
-  check(k_hat, "k_hat", r.sizes());
-  check(v, "v", r.sizes());
-  check(b, "b", r.sizes());
+  check(r, "r", r.shape());
+  check(log_decay, "log_decay", r.shape());
+  check(k_hat, "k_hat", r.shape());
+  check(v, "v", r.shape());
+  check(b, "b", r.shape());
   check_head_width(r.size(2));
   check_columns(r.size(1) * r.size(2), "the channels of all heads");
   check_groups(offsets, is_query, r.size(0));
-  return {r.const_data_ptr<float>(),     log_decay.const_data_ptr<float>(), k_hat.const_data_ptr<float>(),
-          v.const_data_ptr<float>(),     b.const_data_ptr<float>(),         is_query.const_data_ptr<bool>(),
+  return {r.read<float>(),     log_decay.read<float>(), k_hat.read<float>(),
+          v.read<float>(),     b.read<float>(),         is_query.read<bool>(),
           r.size(1) * r.size(2)};
 }
 
@@ -160,21 +159,21 @@ Rows from(const Rows &rows, int64_t row, int64_t offset) {
 }
 
 // A copy of the given states of G groups, or zeros.
-at::Tensor states_or_zero(const std::optional<at::Tensor> &states, const at::Tensor &r, int64_t groups) {
-  if (states.has_value()) return states->clone();
-  return at::zeros({groups, r.size(1), r.size(2), r.size(2)}, r.options());
+Array states_or_zero(const OptionalArray &states, const Array &r, int64_t groups) {
+  if (states.has_value()) return states->copy();
+  return Array::zeros({groups, r.size(1), r.size(2), r.size(2)});
 }
 
 template <int K>
-std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets,
-                                                       const std::optional<at::Tensor> &initial, bool keep) {
-  const int64_t heads = r.size(1), groups = offsets.numel() - 1;
-  auto out = at::empty_like(r), last = states_or_zero(initial, r, groups);
+std::vector<Array> forward(const Rows &rows, const Array &r, const Array &offsets, const OptionalArray &initial, bool keep,
+                           int64_t threads) {
+  const int64_t heads = r.size(1), groups = offsets.entries() - 1;
+  auto out = Array::empty(r.shape()), last = states_or_zero(initial, r, groups);
   const auto starts = checkpoint_starts(offsets);
-  auto checkpoints = at::empty({keep ? starts[groups] : 0, heads, K, K}, r.options());
-  const int64_t *bound = offsets.const_data_ptr<int64_t>();
-  float *o = out.data_ptr<float>(), *x = last.data_ptr<float>(), *kept = checkpoints.data_ptr<float>();
-  share(groups * heads, [&](const Queue &queue) {
+  auto checkpoints = Array::empty({keep ? starts[groups] : 0, heads, K, K});
+  const int64_t *bound = offsets.read<int64_t>();
+  float *o = out.write<float>(), *x = last.write<float>(), *kept = checkpoints.write<float>();
+  share(groups * heads, threads, [&](const Queue &queue) {
     queue.each([&](int64_t task) {
       const int64_t g = task / heads, h = task % heads;
       forward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], x + task * K * K, o + bound[g] * rows.stride + h * K,
@@ -185,17 +184,17 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> forward(const Rows &rows, const a
 }
 
 template <int K>
-void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, const std::optional<at::Tensor> &initial,
-              const at::Tensor &checkpoints, const at::Tensor &grad_out, at::Tensor &grad_state, const Gradients &grad) {
-  const int64_t heads = r.size(1), groups = offsets.numel() - 1;
+void backward(const Rows &rows, const Array &r, const Array &offsets, const OptionalArray &initial,
+              const Array &checkpoints, const Array &grad_out, Array &grad_state, const Gradients &grad, int64_t threads) {
+  const int64_t heads = r.size(1), groups = offsets.entries() - 1;
   const auto starts = checkpoint_starts(offsets);
-  const int64_t *bound = offsets.const_data_ptr<int64_t>();
-  const float *kept = checkpoints.const_data_ptr<float>(), *go = grad_out.const_data_ptr<float>();
+  const int64_t *bound = offsets.read<int64_t>();
+  const float *kept = checkpoints.read<float>(), *go = grad_out.read<float>();
   const std::vector<float> zero(K * K);
   const float *first_states = initial.has_value() ? read(*initial) : nullptr;
-  float *dx = grad_state.data_ptr<float>();
-  share(groups * heads, [&](const Queue &queue) {
-    std::vector<float> states(kCheckpoint * K * K);
+  float *dx = grad_state.write<float>();
+  share(groups * heads, threads, [&](const Queue &queue) {
+    Scratch states(kCheckpoint * K * K);
     queue.each([&](int64_t task) {
       const int64_t g = task / heads, h = task % heads, first = bound[g] * rows.stride + h * K;
       const Gradients here{grad.r + first, grad.log_decay + first, grad.k_hat + first, grad.v + first, grad.b + first};
@@ -208,57 +207,42 @@ void backward(const Rows &rows, const at::Tensor &r, const at::Tensor &offsets, 
 
 }  // namespace
 
-std::vector<int64_t> checkpoint_starts(const at::Tensor &offsets) {
-  const int64_t *bound = offsets.const_data_ptr<int64_t>();
-  std::vector<int64_t> starts(offsets.numel(), 0);
-  for (int64_t g = 1; g < offsets.numel(); ++g)
+std::vector<int64_t> checkpoint_starts(const Array &offsets) {
+  const int64_t *bound = offsets.read<int64_t>();
+  std::vector<int64_t> starts(offsets.entries(), 0);
+  for (int64_t g = 1; g < offsets.entries(); ++g)
     starts[g] = starts[g - 1] + std::max<int64_t>(0, bound[g] - bound[g - 1] - 1) / kCheckpoint;
   return starts;
 }
 
 // States are [G, H, K (key), K (value)]: transposed against the public op. Returns out, final state, checkpoints.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> wkv_forward(const at::Tensor &r, const at::Tensor &log_decay,
-                                                           const at::Tensor &k_hat, const at::Tensor &v,
-                                                           const at::Tensor &b, const at::Tensor &offsets,
-                                                           const at::Tensor &is_query, const std::optional<at::Tensor> &initial,
-                                                           bool keep) {
+std::vector<Array> wkv_forward(const Array &r, const Array &log_decay, const Array &k_hat, const Array &v, const Array &b,
+                               const Array &offsets, const Array &is_query, const OptionalArray &initial, bool keep,
+                               int64_t threads) {
   const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
   const int64_t K = r.size(2);
-  if (initial.has_value()) check(*initial, "initial", {offsets.numel() - 1, r.size(1), K, K});
-  return RWKV_FOR_WIDTH(K, forward<kWidth>(rows, r, offsets, initial, keep));
+  if (initial.has_value()) check(*initial, "initial", {offsets.entries() - 1, r.size(1), K, K});
+  return RWKV_FOR_WIDTH(K, forward<kWidth>(rows, r, offsets, initial, keep, threads));
 }
 
 // Returns the gradients of r, log_decay, k_hat, v, b and of the initial state.
-std::vector<at::Tensor> wkv_backward(const at::Tensor &r, const at::Tensor &log_decay, const at::Tensor &k_hat,
-                                     const at::Tensor &v, const at::Tensor &b, const at::Tensor &offsets,
-                                     const at::Tensor &is_query, const std::optional<at::Tensor> &initial,
-                                     const at::Tensor &checkpoints, const at::Tensor &grad_out,
-                                     const std::optional<at::Tensor> &grad_final) {
+std::vector<Array> wkv_backward(const Array &r, const Array &log_decay, const Array &k_hat, const Array &v, const Array &b,
+                                const Array &offsets, const Array &is_query, const OptionalArray &initial,
+                                const Array &checkpoints, const Array &grad_out, const OptionalArray &grad_final,
+                                int64_t threads) {
   const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
   const int64_t K = r.size(2), heads = r.size(1);
   check(checkpoints, "checkpoints", {checkpoint_starts(offsets).back(), heads, K, K});
-  check(grad_out, "grad_out", r.sizes());
+  check(grad_out, "grad_out", r.shape());
   for (const auto *states : {&initial, &grad_final})
-    if (states->has_value()) check(**states, "initial, grad_final", {offsets.numel() - 1, heads, K, K});
-  std::vector<at::Tensor> result;
-  for (int i = 0; i < 5; ++i) result.push_back(at::empty_like(r));
-  result.push_back(states_or_zero(grad_final, r, offsets.numel() - 1));
-  const Gradients grad{result[0].data_ptr<float>(), result[1].data_ptr<float>(), result[2].data_ptr<float>(),
-                       result[3].data_ptr<float>(), result[4].data_ptr<float>()};
-  RWKV_FOR_WIDTH(K, backward<kWidth>(rows, r, offsets, initial, checkpoints, grad_out, result[5], grad));
+    if (states->has_value()) check(**states, "initial, grad_final", {offsets.entries() - 1, heads, K, K});
+  std::vector<Array> result;
+  for (int i = 0; i < 5; ++i) result.push_back(Array::empty(r.shape()));
+  result.push_back(states_or_zero(grad_final, r, offsets.entries() - 1));
+  const Gradients grad{result[0].write<float>(), result[1].write<float>(), result[2].write<float>(),
+                       result[3].write<float>(), result[4].write<float>()};
+  RWKV_FOR_WIDTH(K, backward<kWidth>(rows, r, offsets, initial, checkpoints, grad_out, result[5], grad, threads));
   return result;
-}
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("wkv_forward(Tensor r, Tensor log_decay, Tensor k_hat, Tensor v, Tensor b, Tensor offsets, Tensor is_query, "
-        "Tensor? initial, bool keep) -> (Tensor, Tensor, Tensor)");
-  m.def("wkv_backward(Tensor r, Tensor log_decay, Tensor k_hat, Tensor v, Tensor b, Tensor offsets, Tensor is_query, "
-        "Tensor? initial, Tensor checkpoints, Tensor grad_out, Tensor? grad_final) -> Tensor[]");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) {
-  m.impl("wkv_forward", &wkv_forward);
-  m.impl("wkv_backward", &wkv_backward);
 }
 
 }  // namespace rwkv

@@ -1,8 +1,6 @@
 // Shared by both passes of the time mixer over rows in places of a stream; see rwkv/ops/cpu/mixers.py.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <array>
 #include <optional>
 #include <vector>
@@ -37,32 +35,32 @@ enum Kept {
 constexpr float kGroupNormEps = 64e-5f;
 
 // The columns of each of these tensors with a row for each row of x, in order: all but the checkpoints.
-std::array<int64_t, kCheckpoints> kept_columns(at::TensorList weights);
+std::array<int64_t, kCheckpoints> kept_columns(Arrays weights);
 
 // Checks the arguments of both passes. Returns the number of rows. v0 is missing in a stream's first layer.
-ShiftedRows checked(const at::Tensor &x, const std::optional<at::Tensor> &v0, at::TensorList weights,
-                    const at::Tensor &source, const at::Tensor &before, const at::Tensor &offsets,
-                    const at::Tensor &is_query);
+ShiftedRows checked(const Array &x, const OptionalArray &v0, Arrays weights,
+                    const Array &source, const Array &before, const Array &offsets,
+                    const Array &is_query);
 
 // The checked weights, with the maps in panels.
 struct TimeWeights {
-  at::TensorList weights;
+  Arrays weights;
   std::vector<Map> maps;  // by TimeWeight
   int64_t channels, heads;
 
   // back: panels for the gradients of the maps' inputs instead of their outputs. channels: C.
-  TimeWeights(at::TensorList weights, int64_t channels, bool back);
+  TimeWeights(Arrays weights, int64_t channels, bool back, int64_t threads);
 
   bool first_layer() const { return weights.size() == kFirstLayerWeights; }
   int64_t width() const { return channels / heads; }
-  const float *at(TimeWeight w) const { return weights[w].const_data_ptr<float>(); }
+  const float *at(TimeWeight w) const { return weights[w].read<float>(); }
 };
 
 // Parts of a block of rows that are cheaper to recompute than to keep: d, a, v_mix and gate [kBlockRows, C].
 class Expanded {
  public:
   // weights: in panels for outputs.
-  Expanded(const TimeWeights &weights, at::TensorList kept, const float *v0);
+  Expanded(const TimeWeights &weights, Arrays kept, const float *v0);
 
   void projections(int64_t begin, int64_t end);
   void gates(int64_t begin, int64_t end);
@@ -73,9 +71,9 @@ class Expanded {
 
  private:
   const TimeWeights &weights_;
-  at::TensorList kept_;
+  Arrays kept_;
   const float *k_, *v_, *v0_, *k_scale_, *v_scale_;
-  std::vector<float> d_, a_, v_mix_, gate_;
+  Scratch d_, a_, v_mix_, gate_;
 };
 
 }  // namespace rwkv

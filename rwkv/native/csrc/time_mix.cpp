@@ -2,15 +2,13 @@
 
 #include "time_mix.h"
 
-#include <torch/library.h>
-
-#include "wkv.h"
+#include "operators.h"
 
 namespace rwkv {
 
 namespace {
 
-void check_weights(at::TensorList weights, int64_t C) {
+void check_weights(Arrays weights, int64_t C) {
   const int64_t count = weights.size();
   if (count != kTimeWeights && count != kFirstLayerWeights)
     refuse("a time mixer has ", int64_t{kTimeWeights}, " weights, or ", int64_t{kFirstLayerWeights}, " in the first layer, got ", count);
@@ -37,42 +35,43 @@ void check_weights(at::TensorList weights, int64_t C) {
 
 }  // namespace
 
-ShiftedRows checked(const at::Tensor &x, const std::optional<at::Tensor> &v0, at::TensorList weights,
-                    const at::Tensor &source, const at::Tensor &before, const at::Tensor &offsets,
-                    const at::Tensor &is_query) {
+ShiftedRows checked(const Array &x, const OptionalArray &v0, Arrays weights,
+                    const Array &source, const Array &before, const Array &offsets,
+                    const Array &is_query) {
   check_dimensions(x, "x", 2);
   check_weights(weights, x.size(1));
   const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
   rows.check_all();
   check_groups(offsets, is_query, rows.rows());
   if (v0.has_value() != (weights.size() == kTimeWeights)) refuse("v0 belongs to all layers but the first");
-  if (v0.has_value()) check(*v0, "v0", x.sizes());
+  if (v0.has_value()) check(*v0, "v0", x.shape());
   return rows;
 }
 
-std::array<int64_t, kCheckpoints> kept_columns(at::TensorList weights) {
+std::array<int64_t, kCheckpoints> kept_columns(Arrays weights) {
   const int64_t C = weights[kLerps].size(1), H = weights[kKScale].size(0);
   const auto rank = [&](TimeWeight down) { return down < int64_t(weights.size()) ? weights[down].size(0) : 0; };
   return {C, C, C, rank(kDecayDown), rank(kADown), rank(kGateDown), rank(kVMixDown), H, H, C, 2};
 }
 
-TimeWeights::TimeWeights(at::TensorList list, int64_t C, bool back)
+TimeWeights::TimeWeights(Arrays list, int64_t C, bool back, int64_t threads)
     : weights(list), maps(kTimeWeights), channels(C), heads(list[kKScale].size(0)) {
-  at::parallel_for(0, std::size(kMaps), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
+  share(std::size(kMaps), threads, [&](const Queue &queue) {
+    queue.each([&](int64_t i) {
       if (kMaps[i] < int(weights.size()))
         maps[kMaps[i]] = Map(at(kMaps[i]), weights[kMaps[i]].size(0), weights[kMaps[i]].size(1), back);
+    });
   });
 }
 
-Expanded::Expanded(const TimeWeights &weights, at::TensorList kept, const float *v0)
+Expanded::Expanded(const TimeWeights &weights, Arrays kept, const float *v0)
     : weights_(weights), kept_(kept), k_(read(kept[kKeptK])), v_(read(kept[kKeptV])), v0_(v0),
       k_scale_(read(kept[kKeptKScale])), v_scale_(read(kept[kKeptVScale])) {
-  for (auto *x : {&d_, &a_, &v_mix_, &gate_}) x->resize(kBlockRows * weights.channels);
+  for (auto *x : {&d_, &a_, &v_mix_, &gate_}) *x = Scratch(kBlockRows * weights.channels);
 }
 
 void Expanded::projections(int64_t begin, int64_t end) {
-  const auto expand = [&](Kept low, TimeWeight up, TimeWeight bias, std::vector<float> &to) {
+  const auto expand = [&](Kept low, TimeWeight up, TimeWeight bias, Scratch &to) {
     weights_.maps[up].apply(read(kept_[low]) + begin * weights_.maps[up].in(), end - begin, weights_.at(bias), to.data());
   };
   expand(kLowDecay, kDecayUp, kDecayBias, d_);
@@ -118,11 +117,11 @@ RWKV_CLONES void output(const ReadHead &in, float *y) {
 }
 
 // Fills the kept values of rows begin to end - 1, except the recurrence's. mixed: memory for [kBlockRows, C].
-void project_block(const ShiftedBlock &block, const TimeWeights &weights, at::TensorList kept, int64_t begin,
+void project_block(const ShiftedBlock &block, const TimeWeights &weights, std::span<Array> kept, int64_t begin,
                    int64_t end, float *mixed) {
   const auto mix = [&](Lerp lerp) { block.mix(weights.at(kLerps) + lerp * weights.channels, mixed); };
   const auto apply = [&](TimeWeight map, const float *bias, Kept place) {
-    float *to = kept[place].data_ptr<float>() + begin * weights.maps[map].out();
+    float *to = kept[place].write<float>() + begin * weights.maps[map].out();
     weights.maps[map].apply(mixed, end - begin, bias, to);
     return to;
   };
@@ -156,7 +155,7 @@ void arguments_of_block(const Expanded &block, int64_t begin, int64_t end, int64
 
 // y: room for [kBlockRows, C].
 template <int K>
-void output_of_block(const TimeWeights &weights, at::TensorList kept, const Arguments &from, const float *gate,
+void output_of_block(const TimeWeights &weights, Arrays kept, const Arguments &from, const float *gate,
                      int64_t begin, int64_t end, float *y) {
   const float *out = read(kept[kKeptOut]), *r = read(kept[kKeptR]);
   const float *bonus = weights.at(kBonus), *weight = weights.at(kOutWeight), *bias = weights.at(kOutBias);
@@ -168,11 +167,11 @@ void output_of_block(const TimeWeights &weights, at::TensorList kept, const Argu
 }
 
 // But for what comes from the recurrence.
-std::vector<at::Tensor> room_for_kept(const at::Tensor &x, at::TensorList weights) {
+std::vector<Array> room_for_kept(const Array &x, Arrays weights) {
   const auto columns = kept_columns(weights);
-  std::vector<at::Tensor> kept(kKeptCount);
+  std::vector<Array> kept(kKeptCount);
   for (int place = 0; place < kCheckpoints; ++place)
-    if (place != kKeptOut) kept[place] = at::empty({x.size(0), columns[place]}, x.options());
+    if (place != kKeptOut) kept[place] = Array::empty({x.size(0), columns[place]});
   return kept;
 }
 
@@ -181,25 +180,24 @@ std::vector<at::Tensor> room_for_kept(const at::Tensor &x, at::TensorList weight
 // Returns y [N, C], normalised x [N, C], final states [G, H, K (key), K (value)], and the kept tensors in order.
 // v0 is missing in a stream's first layer, whose v is kept as kKeptV. before [M, C] and initial [G, H, K, K] are of
 // earlier rows.
-std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optional<at::Tensor> &v0,
-                                         at::TensorList weight_list, const at::Tensor &source, const at::Tensor &before,
-                                         const at::Tensor &offsets, const at::Tensor &is_query,
-                                         const std::optional<at::Tensor> &initial, bool keep) {
+std::vector<Array> time_mix_forward(const Array &x, const OptionalArray &v0, const std::vector<Array> &weight_list,
+                                    const Array &source, const Array &before, const Array &offsets, const Array &is_query,
+                                    const OptionalArray &initial, bool keep, int64_t threads) {
   const ShiftedRows shifted = checked(x, v0, weight_list, source, before, offsets, is_query);
   const int64_t rows = shifted.rows(), C = shifted.channels();
-  const TimeWeights weights(weight_list, C, false);
+  const TimeWeights weights(weight_list, C, false, threads);
   const int64_t heads = weights.heads, K = weights.width();
   if (initial.has_value()) check(*initial, "initial", {offsets.size(0) - 1, heads, K, K});
   auto kept = room_for_kept(x, weight_list);
   const float *first_v = read(v0.has_value() ? *v0 : kept[kKeptV]);
-  std::vector<at::Tensor> args;
-  for (int i = 0; i < 4; ++i) args.push_back(at::empty({rows, heads, K}, x.options()));
+  std::vector<Array> args;
+  for (int i = 0; i < 4; ++i) args.push_back(Array::empty({rows, heads, K}));
   const Arguments to{write(args[0]), write(args[1]), write(args[2]), write(args[3])};
-  auto normed = at::empty_like(x), y = at::empty_like(x);
-  share(blocks_of(rows), [&](const Queue &queue) {
+  auto normed = Array::empty(x.shape()), y = Array::empty(x.shape());
+  share(blocks_of(rows), threads, [&](const Queue &queue) {
     ShiftedBlock block(shifted);
     Expanded expanded(weights, kept, first_v);
-    std::vector<float> mixed(kBlockRows * C);
+    Scratch mixed(kBlockRows * C);
     queue.each_block(rows, [&](int64_t begin, int64_t end) {
       block.load(begin, end, write(kept[kStatistics]) + 2 * begin);
       std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
@@ -208,29 +206,22 @@ std::vector<at::Tensor> time_mix_forward(const at::Tensor &x, const std::optiona
       RWKV_FOR_WIDTH(K, arguments_of_block<kWidth>(expanded, begin, end, heads, to));
     });
   });
-  auto [out, last, checkpoints] = wkv_forward(kept[kKeptR].view({rows, heads, K}), args[0], args[1], args[2], args[3],
-                                              offsets, is_query, initial, keep);
-  kept[kKeptOut] = out.view({rows, C});
-  kept[kCheckpoints] = checkpoints;
-  share(blocks_of(rows), [&](const Queue &queue) {
+  const auto recurrent = wkv_forward(kept[kKeptR].view({rows, heads, K}), args[0], args[1], args[2], args[3], offsets,
+                                     is_query, initial, keep, threads);
+  kept[kKeptOut] = recurrent[0].view({rows, C});
+  kept[kCheckpoints] = recurrent[2];
+  share(blocks_of(rows), threads, [&](const Queue &queue) {
     Expanded expanded(weights, kept, first_v);
-    std::vector<float> ungrouped(kBlockRows * C);
+    Scratch ungrouped(kBlockRows * C);
     queue.each_block(rows, [&](int64_t begin, int64_t end) {
       expanded.gates(begin, end);
       RWKV_FOR_WIDTH(K, output_of_block<kWidth>(weights, kept, to, expanded.gate(), begin, end, ungrouped.data()));
       weights.maps[kOut].apply(ungrouped.data(), end - begin, nullptr, write(y) + begin * C);
     });
   });
-  std::vector<at::Tensor> result{y, normed, last};
+  std::vector<Array> result{y, normed, recurrent[1]};
   result.insert(result.end(), kept.begin(), kept.end());
   return result;
 }
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("time_mix_forward(Tensor x, Tensor? v0, Tensor[] weights, Tensor source, Tensor before, Tensor offsets, "
-        "Tensor is_query, Tensor? initial, bool keep) -> Tensor[]");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("time_mix_forward", &time_mix_forward); }
 
 }  // namespace rwkv

@@ -25,6 +25,10 @@ RWKV_CLONES void add_to(float *sum, const float *x, int64_t channels) {
   for (int64_t c = 0; c < channels; ++c) sum[c] += x[c];
 }
 
+RWKV_CLONES void add_precisely(double *sum, const double *x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) sum[i] += x[i];
+}
+
 RWKV_CLONES void move_to(double *sum, float *x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     sum[i] += x[i];
@@ -34,6 +38,8 @@ RWKV_CLONES void move_to(double *sum, float *x, int64_t count) {
 
 // As many numbers as all lerps of a mixer.
 constexpr int64_t kShort = 1024;
+// Sums of each weight begin on a cache line.
+constexpr int64_t kAlignment = 16;
 
 // In place: grad is read before it is written.
 RWKV_CLONES void normalise_back(const float *x, const float *weight, const float *statistics, int64_t channels,
@@ -52,8 +58,8 @@ void ShiftedRows::check_all() const {
   check(weight, "weight", {C});
   check(bias, "bias", {C});
   check(before, "before", {earlier, C});
-  check(source, "source", {rows}, at::kLong);
-  const int64_t *at = source.const_data_ptr<int64_t>();
+  check(source, "source", {rows}, Dtype::kInt64);
+  const int64_t *at = source.read<int64_t>();
   for (int64_t i = 0; i < rows; ++i) {
     const bool is_within = at[i] == i || (i > 0 && (at[i] == i - 1 || at[i] == at[i - 1]));
     if (!is_within && (at[i] < rows || at[i] >= rows + earlier))
@@ -68,7 +74,7 @@ ShiftedBlock::ShiftedBlock(const ShiftedRows &of)
 void ShiftedBlock::load(int64_t begin, int64_t end, float *statistics) {
   const int64_t rows = of_.rows(), C = of_.channels();
   const float *x = read(of_.x), *weight = read(of_.weight), *bias = read(of_.bias), *before = read(of_.before);
-  const int64_t *source = of_.source.const_data_ptr<int64_t>();
+  const int64_t *source = of_.source.read<int64_t>();
   count_ = end - begin;
   // Of the rows before the block, only the latest review of the group that it cuts is a source.
   int64_t outside = -1;
@@ -100,46 +106,67 @@ void ShiftedBlock::mix_back(const float *lerp, const float *grad, float *of_lerp
     interpolate_back(normed_.data() + i * C, shifted_[i], grad + i * C, lerp, C, of_lerp, of_self + i * C, of_source + i * C);
 }
 
-GradientSums::GradientSums(at::TensorList weights) : by_thread_(at::get_num_threads()), precise_(at::get_num_threads()) {
-  for (size_t thread = 0; thread < by_thread_.size(); ++thread)
-    for (const auto &weight : weights) {
-      const bool is_short = weight.numel() <= kShort;
-      by_thread_[thread].push_back(at::zeros_like(weight));
-      precise_[thread].push_back(is_short ? at::zeros_like(weight, weight.options().dtype(at::kDouble)) : at::Tensor());
-    }
-}
-
-void GradientSums::end_block(int thread) {
-  for (size_t w = 0; w < precise_[thread].size(); ++w)
-    if (precise_[thread][w].defined())
-      move_to(precise_[thread][w].data_ptr<double>(), at(thread, w), precise_[thread][w].numel());
-}
-
-std::vector<at::Tensor> GradientSums::behind(const at::Tensor &of_x) {
-  std::vector<at::Tensor> result{of_x};
-  for (size_t w = 0; w < by_thread_[0].size(); ++w) {
-    auto &sums = precise_[0][w].defined() ? precise_ : by_thread_;
-    for (size_t thread = 1; thread < sums.size(); ++thread) sums[0][w].add_(sums[thread][w]);
-    result.push_back(sums[0][w].to(at::kFloat));
+GradientSums::GradientSums(Arrays weights, const Ranges &ranges)
+    : weights_(weights), sums_(ranges.count()), precise_(ranges.count()) {
+  for (const Array &weight : weights) {
+    const int64_t count = weight.entries();
+    const bool is_short = count <= kShort;
+    places_.push_back({count_, count, is_short ? precise_count_ : -1});
+    count_ += (count + kAlignment - 1) / kAlignment * kAlignment;
+    if (is_short) precise_count_ += count;
   }
+}
+
+void GradientSums::begin_block(int64_t range) {
+  if (sums_[range].data() != nullptr) return;
+  sums_[range] = Scratch(count_);
+  std::fill_n(sums_[range].data(), count_, 0.0f);
+  precise_[range].assign(precise_count_, 0.0);
+}
+
+void GradientSums::end_block(int64_t range) {
+  for (const Place &place : places_)
+    if (place.precise >= 0) move_to(precise_[range].data() + place.precise, sums_[range].data() + place.begin, place.count);
+}
+
+std::vector<Array> GradientSums::behind(const Array &of_x, int64_t threads) {
+  std::vector<Array> result{of_x};
+  for (const Array &weight : weights_) result.push_back(Array::empty(weight.shape()));
+  share(int64_t(places_.size()), threads, [&](const Queue &queue) {
+    queue.each([&](int64_t weight) {
+      const Place &place = places_[weight];
+      float *to = write(result[weight + 1]);
+      if (place.precise >= 0) {
+        std::vector<double> total(place.count);
+        for (const auto &sums : precise_) add_precisely(total.data(), sums.data() + place.precise, place.count);
+        std::copy(total.begin(), total.end(), to);
+      } else {
+        std::fill_n(to, place.count, 0.0f);
+        for (const Scratch &sums : sums_) add_to(to, sums.data() + place.begin, place.count);
+      }
+    });
+  });
   return result;
 }
 
 void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
-                GradientSums &sums, int norm_weight, int norm_bias) {
+                GradientSums &sums, int norm_weight, int norm_bias, int64_t threads) {
   const int64_t rows = of.rows(), C = of.channels();
   const float *x = read(of.x), *weight = read(of.weight);
-  const int64_t *source = of.source.const_data_ptr<int64_t>();
-  for_blocks(rows, [&](int64_t, int64_t begin, int64_t end) {
-    float *of_weight = sums.at(at::get_thread_num(), norm_weight), *of_bias = sums.at(at::get_thread_num(), norm_bias);
-    for (int64_t i = begin; i < end; ++i) {
-      float *own = of_self + i * C;
-      // The rows that are shifted to row i follow it directly; a row without an earlier one is shifted to itself.
-      if (source[i] == i) add_to(own, of_source + i * C, C);
-      for (int64_t next = i + 1; next < rows && source[next] == i; ++next) add_to(own, of_source + next * C, C);
-      normalise_back(x + i * C, weight, statistics + 2 * i, C, own, of_weight, of_bias);
-    }
-    sums.end_block(at::get_thread_num());
+  const int64_t *source = of.source.read<int64_t>();
+  const Ranges ranges(rows);
+  share(ranges.count(), threads, [&](const Queue &queue) {
+    ranges.each_block(queue, [&](int64_t range, int64_t begin, int64_t end) {
+      float *of_weight = sums.at(range, norm_weight), *of_bias = sums.at(range, norm_bias);
+      for (int64_t i = begin; i < end; ++i) {
+        float *own = of_self + i * C;
+        // The rows that are shifted to row i follow it directly; a row without an earlier one is shifted to itself.
+        if (source[i] == i) add_to(own, of_source + i * C, C);
+        for (int64_t next = i + 1; next < rows && source[next] == i; ++next) add_to(own, of_source + next * C, C);
+        normalise_back(x + i * C, weight, statistics + 2 * i, C, own, of_weight, of_bias);
+      }
+      sums.end_block(range);
+    });
   });
 }
 

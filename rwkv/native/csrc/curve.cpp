@@ -1,10 +1,9 @@
 // The forgetting curve at one time for each of N rows, defined by rwkv/model/curve.py.
 
-#include <torch/library.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "operators.h"
 #include "rows.h"
 
 namespace rwkv {
@@ -43,31 +42,27 @@ double recall(const float *w_logits, const float *ahead_logits, double elapsed, 
 }  // namespace
 
 // curves [N, at least 2 * n]: w_logits and ahead_logits of n curves. elapsed [N]: seconds, at least 1.
-at::Tensor curve_recall(const at::Tensor &curves, const at::Tensor &elapsed, const at::Tensor &stabilities,
-                        const at::Tensor &points, double floor) {
+Array curve_recall(const Array &curves, const Array &elapsed, const Array &stabilities, const Array &points, double floor,
+                   int64_t threads) {
   check_dimensions(curves, "curves", 2);
   check_dimensions(stabilities, "stabilities", 1);
   const int64_t rows = curves.size(0), n = stabilities.size(0), width = curves.size(1);
   check(curves, "curves", {rows, width});
-  check(elapsed, "elapsed", {rows}, at::kDouble);
-  check(stabilities, "stabilities", {n}, at::kDouble);
-  check(points, "points", {n}, at::kDouble);
+  check(elapsed, "elapsed", {rows}, Dtype::kDouble);
+  check(stabilities, "stabilities", {n}, Dtype::kDouble);
+  check(points, "points", {n}, Dtype::kDouble);
   if (n < 2 || width < 2 * n) refuse("curves must have twice ", n, " columns, at least 4, got ", width);
-  const Grid grid{stabilities.const_data_ptr<double>(), points.const_data_ptr<double>(), n, floor};
-  auto p = at::empty({rows}, curves.options());
+  const Grid grid{stabilities.read<double>(), points.read<double>(), n, floor};
+  auto p = Array::empty({rows});
   const float *from = read(curves);
-  const double *t = elapsed.const_data_ptr<double>();
+  const double *t = elapsed.read<double>();
   float *to = write(p);
-  for_blocks(rows, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] = recall(from + i * width, from + i * width + n, t[i], grid);
+  share(blocks_of(rows), threads, [&](const Queue &queue) {
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = recall(from + i * width, from + i * width + n, t[i], grid);
+    });
   });
   return p;
 }
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("curve_recall(Tensor curves, Tensor elapsed, Tensor stabilities, Tensor points, float floor) -> Tensor");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("curve_recall", &curve_recall); }
 
 }  // namespace rwkv

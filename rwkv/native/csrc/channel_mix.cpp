@@ -1,10 +1,9 @@
 // The channel mixer, forward and backward, by blocks of rows. See rwkv/ops/cpu/mixers.py.
 
-#include <torch/library.h>
-
 #include <vector>
 
 #include "gemm.h"
+#include "operators.h"
 #include "shift.h"
 #include "simd.h"
 
@@ -24,7 +23,7 @@ RWKV_CLONES void relu_square_back(const float *h, int64_t count, float *grad) {
 }
 
 // Checks the arguments of both passes. Returns the number of rows.
-ShiftedRows checked(const at::Tensor &x, at::TensorList weights, const at::Tensor &source, const at::Tensor &before) {
+ShiftedRows checked(const Array &x, Arrays weights, const Array &source, const Array &before) {
   if (weights.size() != kChannelWeights) refuse("a channel mixer has ", int64_t{kChannelWeights}, " weights, got ", int64_t(weights.size()));
   const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
   rows.check_all();
@@ -37,22 +36,22 @@ ShiftedRows checked(const at::Tensor &x, at::TensorList weights, const at::Tenso
   return rows;
 }
 
-Map map_of(const at::Tensor &w, bool back) { return Map(read(w), w.size(0), w.size(1), back); }
+Map map_of(const Array &w, bool back) { return Map(read(w), w.size(0), w.size(1), back); }
 
 }  // namespace
 
 // Returns y [N, C], the normalised x [N, C], and for the backward pass h [N, inner] and statistics [N, 2].
-std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
-                                            const at::Tensor &before) {
+std::vector<Array> channel_mix_forward(const Array &x, const std::vector<Array> &weights, const Array &source,
+                                       const Array &before, int64_t threads) {
   const ShiftedRows shifted = checked(x, weights, source, before);
   const int64_t rows = shifted.rows(), C = shifted.channels();
   const Map to_inner = map_of(weights[kK], false), to_outer = map_of(weights[kV], false);
   const int64_t inner = to_inner.out();
-  auto y = at::empty_like(x), normed = at::empty_like(x);
-  auto h = at::empty({rows, inner}, x.options()), statistics = at::empty({rows, 2}, x.options());
-  share(blocks_of(rows), [&](const Queue &queue) {
+  auto y = Array::empty(x.shape()), normed = Array::empty(x.shape());
+  auto h = Array::empty({rows, inner}), statistics = Array::empty({rows, 2});
+  share(blocks_of(rows), threads, [&](const Queue &queue) {
     ShiftedBlock block(shifted);
-    std::vector<float> mixed(kBlockRows * C), squared(kBlockRows * inner);
+    Scratch mixed(kBlockRows * C), squared(kBlockRows * inner);
     queue.each_block(rows, [&](int64_t begin, int64_t end) {
       float *of_block = write(h) + begin * inner;
       block.load(begin, end, write(statistics) + 2 * begin);
@@ -67,51 +66,42 @@ std::vector<at::Tensor> channel_mix_forward(const at::Tensor &x, at::TensorList 
 }
 
 // Returns the gradients of x and of the weights.
-std::vector<at::Tensor> channel_mix_backward(const at::Tensor &x, at::TensorList weights, const at::Tensor &source,
-                                             const at::Tensor &h, const at::Tensor &statistics, const at::Tensor &grad) {
+std::vector<Array> channel_mix_backward(const Array &x, const std::vector<Array> &weights, const Array &source,
+                                        const Array &h, const Array &statistics, const Array &grad, int64_t threads) {
   check_dimensions(x, "x", 2);
-  const auto before = x.slice(0, 0, 0);
+  const auto before = x.view({0, x.size(1)});
   const ShiftedRows shifted = checked(x, weights, source, before);
   const int64_t rows = shifted.rows(), C = shifted.channels(), inner = weights[kK].size(0);
   check(h, "h", {rows, inner});
   check(statistics, "statistics", {rows, 2});
   check(grad, "grad", {rows, C});
   const Map to_inner = map_of(weights[kK], true), to_outer = map_of(weights[kV], true);
-  auto of_x = at::zeros_like(x), of_source = at::zeros_like(x);
-  GradientSums sums(weights);
-  for_ranges_of_blocks(rows, [&](const BlockRange &range) {
+  auto of_x = Array::zeros(x.shape()), of_source = Array::zeros(x.shape());
+  const Ranges ranges(rows);
+  GradientSums sums(weights, ranges);
+  share(ranges.count(), threads, [&](const Queue &queue) {
     ShiftedBlock block(shifted);
-    std::vector<float> mixed(kBlockRows * C), of_mixed(kBlockRows * C), squared(kBlockRows * inner);
-    std::vector<float> of_h(kBlockRows * inner), panels(panel_size(kBlockRows, std::max(C, inner))), unused(2 * kBlockRows);
-    range.each([&](int64_t begin, int64_t end) {
+    Scratch mixed(kBlockRows * C), of_mixed(kBlockRows * C), squared(kBlockRows * inner), of_h(kBlockRows * inner);
+    Scratch panels(panel_size(kBlockRows, std::max(C, inner))), unused(2 * kBlockRows);
+    ranges.each_block(queue, [&](int64_t range, int64_t begin, int64_t end) {
       const int64_t n = end - begin;
+      sums.begin_block(range);
       const float *of_y = read(grad) + begin * C, *h_block = read(h) + begin * inner;
       relu_square(h_block, n * inner, squared.data());
-      add_outer(of_y, squared.data(), n, C, inner, panels.data(), sums.at(range.thread, kV));
+      add_outer(of_y, squared.data(), n, C, inner, panels.data(), sums.at(range, kV));
       to_outer.apply_back(of_y, n, false, of_h.data());
       relu_square_back(h_block, n * inner, of_h.data());
       block.load(begin, end, unused.data());
       block.mix(read(weights[kLerp]), mixed.data());
-      add_outer(of_h.data(), mixed.data(), n, inner, C, panels.data(), sums.at(range.thread, kK));
+      add_outer(of_h.data(), mixed.data(), n, inner, C, panels.data(), sums.at(range, kK));
       to_inner.apply_back(of_h.data(), n, false, of_mixed.data());
-      block.mix_back(read(weights[kLerp]), of_mixed.data(), sums.at(range.thread, kLerp), write(of_x) + begin * C,
+      block.mix_back(read(weights[kLerp]), of_mixed.data(), sums.at(range, kLerp), write(of_x) + begin * C,
                      write(of_source) + begin * C);
-      sums.end_block(range.thread);
+      sums.end_block(range);
     });
   });
-  shift_back(shifted, read(statistics), read(of_source), write(of_x), sums, kNormWeight, kNormBias);
-  return sums.behind(of_x);
-}
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("channel_mix_forward(Tensor x, Tensor[] weights, Tensor source, Tensor before) -> Tensor[]");
-  m.def("channel_mix_backward(Tensor x, Tensor[] weights, Tensor source, Tensor h, Tensor statistics, Tensor grad) "
-        "-> Tensor[]");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) {
-  m.impl("channel_mix_forward", &channel_mix_forward);
-  m.impl("channel_mix_backward", &channel_mix_backward);
+  shift_back(shifted, read(statistics), read(of_source), write(of_x), sums, kNormWeight, kNormBias, threads);
+  return sums.behind(of_x, threads);
 }
 
 }  // namespace rwkv

@@ -3,12 +3,11 @@
 // The weights are one flat array in the order in which they are read here (rwkv/model/native_step.py), so that a call
 // reads them once from front to back. A flat state has for each layer both shifts [C] and X [H, K (key), K (value)].
 
-#include <torch/library.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "formulas.h"
+#include "operators.h"
 #include "panels.h"
 #include "rows.h"
 
@@ -23,7 +22,7 @@ struct Sizes {
   int64_t inputs, input_hidden, channels, heads, decay_rank, a_rank, v_rank, gate_rank, head_hidden, curves;
   std::vector<int64_t> layers, inner;  // by stream
 
-  explicit Sizes(at::IntArrayRef s) {
+  explicit Sizes(const std::vector<int64_t> &s) {
     if (s.size() < 12 || s.size() % 2 != 0) refuse("sizes must be ten numbers and a pair for each stream");
     for (const int64_t size : s) check_columns(size, "a size");
     inputs = s[0], input_hidden = s[1], channels = s[2], heads = s[3], decay_rank = s[4], a_rank = s[5];
@@ -129,8 +128,8 @@ RWKV_CLONES void mix_head(const HeadOfRow &in) {
 // The rows on their way through the network, and the scratch that every part of it uses.
 class Pass {
  public:
-  Pass(const Sizes &sizes, const at::Tensor &weights, int64_t rows, int64_t writes)
-      : sizes_(sizes), weights_(read(weights), weights.numel()), rows_(rows), writes_(writes), scratch_(kMatrices * rows * sizes.widest()) {
+  Pass(const Sizes &sizes, const Array &weights, int64_t rows, int64_t writes)
+      : sizes_(sizes), weights_(read(weights), weights.entries()), rows_(rows), writes_(writes), scratch_(kMatrices * rows * sizes.widest()) {
     float *at = scratch_.data();
     for (Matrix *m : {&x_, &normed_, &mixed_, &low_, &r_, &k_, &v_, &v0_, &v_mix_, &a_, &d_, &gate_, &k_scale_, &v_scale_, &y_}) {
       *m = {at, rows, sizes.widest()};
@@ -139,7 +138,7 @@ class Pass {
   }
 
   // The rows through everything. before: by stream the state; after: by stream the states that the last rows leave.
-  void run(const float *inputs, const std::vector<const float *> &before, at::IntArrayRef seen,
+  void run(const float *inputs, const std::vector<const float *> &before, const std::vector<int64_t> &seen,
            const std::vector<float *> &after, float *outputs) {
     encode(inputs);
     std::vector<float *> of_layer(writes_);
@@ -292,15 +291,15 @@ class Pass {
   const Sizes &sizes_;
   Weights weights_;
   int64_t rows_, writes_;
-  std::vector<float> scratch_;
+  Scratch scratch_;
   Matrix x_, normed_, mixed_, low_, r_, k_, v_, v0_, v_mix_, a_, d_, gate_, k_scale_, v_scale_, y_;
 };
 
 }  // namespace
 
 // Returns the joined outputs [N, 2 * curves + 4], then for each stream the states [writes, state] after the last rows.
-std::vector<at::Tensor> network_step(const at::Tensor &weights, at::IntArrayRef size_list, const at::Tensor &inputs,
-                                     at::TensorList before, at::IntArrayRef seen, int64_t writes) {
+std::vector<Array> network_step(const Array &weights, const std::vector<int64_t> &size_list, const Array &inputs,
+                                const std::vector<Array> &before, const std::vector<int64_t> &seen, int64_t writes) {
   const Sizes sizes(size_list);
   const size_t streams = sizes.layers.size();
   check_dimensions(inputs, "inputs", 2);
@@ -308,7 +307,7 @@ std::vector<at::Tensor> network_step(const at::Tensor &weights, at::IntArrayRef 
   if (rows > kMostRows) refuse("at most ", kMostRows, " rows, got ", rows);
   check(inputs, "inputs", {rows, sizes.inputs});
   check_dimensions(weights, "weights", 1);
-  check(weights, "weights", weights.sizes());
+  check(weights, "weights", weights.shape());
   if (before.size() != streams || seen.size() != streams) refuse("one state for each of ", int64_t(streams), " streams");
   if (writes < 0 || writes > rows) refuse("writes must be 0 to ", rows, ", got ", writes);
   std::vector<const float *> states;
@@ -319,20 +318,14 @@ std::vector<at::Tensor> network_step(const at::Tensor &weights, at::IntArrayRef 
   // A pass over no rows only counts the weights.
   Pass(sizes, weights, 0, 0).run(nullptr, states, seen, {}, nullptr);
 
-  std::vector<at::Tensor> result{at::empty({rows, sizes.outputs()}, inputs.options())};
+  std::vector<Array> result{Array::empty({rows, sizes.outputs()})};
   std::vector<float *> after;
   for (size_t s = 0; s < streams; ++s) {
-    result.push_back(at::empty({writes, sizes.state(s)}, inputs.options()));
+    result.push_back(Array::empty({writes, sizes.state(s)}));
     after.push_back(write(result.back()));
   }
   Pass(sizes, weights, rows, writes).run(read(inputs), states, seen, after, write(result[0]));
   return result;
 }
-
-TORCH_LIBRARY_FRAGMENT(rwkv, m) {
-  m.def("network_step(Tensor weights, int[] sizes, Tensor inputs, Tensor[] before, int[] seen, int writes) -> Tensor[]");
-}
-
-TORCH_LIBRARY_IMPL(rwkv, CPU, m) { m.impl("network_step", &network_step); }
 
 }  // namespace rwkv
