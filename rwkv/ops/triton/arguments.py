@@ -82,7 +82,7 @@ class EncoderWeights(NamedTuple):
 class InputColumns(NamedTuple):
     """The encoded columns, int32: stream number and component of each column of codes, and the periods in days."""
 
-    stream: Tensor
+    stream_number: Tensor
     component: Tensor
     period: Tensor
 

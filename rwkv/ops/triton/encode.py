@@ -116,7 +116,7 @@ def _hidden(
 
 @triton.jit(do_not_specialize=["rows"])
 def _encode_kernel(
-    features, entities, sequence, prefix, phases, day, first_day, stream, component, period,
+    features, entities, sequence, prefix, phases, day, first_day, stream_number, component, period,
     W_in, b_in, norm_weight, norm_bias, W_out, b_out, x, rows, hidden, eps,
     F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, C: tl.constexpr, F_WIDTH: tl.constexpr,
     CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr,
@@ -129,7 +129,7 @@ def _encode_kernel(
     of_sequence = tl.load(sequence + first + row, mask=inside, other=0)
     bits = tl.load(prefix + of_sequence, mask=inside, other=0)
     own = _features(features, first, row, inside, F, F_WIDTH).to(W_in.dtype.element_ty)
-    codes = _codes(entities, bits, first, row, inside, rows, stream, component, CODES, CODE_WIDTH)
+    codes = _codes(entities, bits, first, row, inside, rows, stream_number, component, CODES, CODE_WIDTH)
     codes = codes.to(W_in.dtype.element_ty)
     calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
     calendar = calendar.to(W_in.dtype.element_ty)
@@ -183,7 +183,7 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
 
 
 def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
-    features, codes, days = rows.features.shape[1], len(columns.stream), len(columns.period)
+    features, codes, days = rows.features.shape[1], len(columns.stream_number), len(columns.period)
     widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
     return {
         "F": features,
