@@ -55,8 +55,8 @@ def _measure(layouts: tuple[StreamLayout, ...], dtype: torch.dtype, repeats: int
         groups = layout.to(_GPU).groups
         inputs, grad = _inputs(len(layout.order), dtype)
         for name, error in _errors(inputs, grad, groups).items():
-            found = within(f"{dtype}, {stream.name}: the error of {name}", error, _LIMITS[dtype])
-            errors[name] = max(errors.get(name, 0.0), found)
+            checked = within(f"{dtype}, {stream.name}: the error of {name}", error, _LIMITS[dtype])
+            errors[name] = max(errors.get(name, 0.0), checked)
         forward, both = _times(wkv, inputs, grad, groups, repeats)
         forward_ms += stream.layers * forward
         ours_ms += stream.layers * both
@@ -121,15 +121,15 @@ def _recorded_ms(run: Callable[[], object], repeats: int) -> float:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    found = []
+    times_ms = []
     for _ in range(repeats + 1):
         begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begun.record()
         graph.replay()
         ended.record()
         torch.cuda.synchronize()
-        found.append(begun.elapsed_time(ended))
-    return statistics.median(found[1:])
+        times_ms.append(begun.elapsed_time(ended))
+    return statistics.median(times_ms[1:])
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def test_every_module_has_its_place() -> None:
     assert homeless == set()
 
 
-def test_entries_are_imported_by_nobody() -> None:
+def test_entries_are_never_imported() -> None:
     entries = {module for module in MODULES if is_entry(module)}
     assert entries
     for path in SOURCES:
@@ -193,13 +193,13 @@ def loaded_by(modules: str, packages: set[str]) -> str:
     return done.stdout
 
 
-def test_the_commands_of_the_data_layer_do_without_torch() -> None:
+def test_commands_of_the_data_layer_do_not_import_torch() -> None:
     """They run on machines and in workers where loading it would cost seconds and memory in every process."""
     modules = "rwkv.benchmark.process_data, rwkv.benchmark.find_keys, rwkv.collection.import_collections"
     assert loaded_by(modules, {"torch"}) == ""
 
 
-def test_a_report_does_without_scipy() -> None:
+def test_a_report_does_not_import_scipy() -> None:
     """Loading it would take a tenth of the time of a report."""
     assert loaded_by("rwkv.report.write_report", {"scipy", "sklearn"}) == ""
 
@@ -247,7 +247,7 @@ def test_public_names_have_docstrings(path: Path) -> None:
         ("from rwkv.model.spec import CODES", "rwkv.ops.wkv", "rwkv.model.spec.CODES"),
     ],
 )
-def test_breaches_are_seen(source: str, module: str, expected: str) -> None:
+def test_forbidden_imports_are_detected(source: str, module: str, expected: str) -> None:
     assert forbidden(module, set(imports(ast.parse(source), module, is_package=False))) == [expected]
 
 
@@ -261,14 +261,16 @@ def test_breaches_are_seen(source: str, module: str, expected: str) -> None:
         ("from rwkv.config import TrainConfig\nfrom rwkv.training import loop", "rwkv.train_rwkv"),
     ],
 )
-def test_what_is_allowed_passes(source: str, module: str) -> None:
+def test_allowed_imports_pass(source: str, module: str) -> None:
     assert forbidden(module, set(imports(ast.parse(source), module, is_package=False))) == []
 
 
 @pytest.mark.parametrize(
     "source", ["import torch\ntorch.save(1, 2)", "from torch import save", "import torch\nwrite = torch.save"]
 )
-def test_every_way_through_a_door_is_seen(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_use_of_an_outside_thing_is_detected(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules[__name__], "REPOSITORY", tmp_path)
     (tmp_path / "module.py").write_text(source)
     assert touches(tmp_path / "module.py", "torch.save")

@@ -39,7 +39,7 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], wo
         assert word in " ".join(output.out.split())
 
 
-def test_help_does_without_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     """So that it comes at once."""
     program = "import sys, rwkv.cli\ntry:\n rwkv.cli.main(['--help'])\nfinally:\n assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -106,7 +106,7 @@ def test_simulate_writes_what_the_commands_read(tmp_path: Path, capsys: pytest.C
     assert_said(capsys, "2 users, 2 of them done before")
 
 
-def test_seeds_and_first_users_are_heard(tmp_path: Path) -> None:
+def test_seeds_and_first_users_are_applied(tmp_path: Path) -> None:
     assert simulate(tmp_path / "default") == 0
     assert simulate(tmp_path / "same", "--seed", "1", "--first-user", "1") == 0
     assert simulate(tmp_path / "other", "--seed", "2") == 0
@@ -134,7 +134,7 @@ def test_impossible_numbers(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_dataset_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_dataset_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate(tmp_path / "out") == 0
     before = files(tmp_path / "out")
     assert simulate(tmp_path / "out", "--seed", "5") == 2
@@ -142,7 +142,7 @@ def test_another_dataset_is_not_written_over(tmp_path: Path, capsys: pytest.Capt
     assert files(tmp_path / "out") == before
 
 
-def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(
+def test_a_folder_that_cannot_be_created_is_an_error_without_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(
     assert_said(capsys, "error: ", str(tmp_path / "file"), "permissions")
 
 
-def test_ctrl_c_is_heard_before_anything_large_is_loaded() -> None:
+def test_large_modules_are_loaded_after_ctrl_c_is_handled() -> None:
     """What takes a while to load is loaded inside the command: an interrupt before it would end in a traceback."""
     program = (
         "import sys, rwkv.cli; print(*sorted({'numpy', 'torch', 'tqdm', 'rwkv.command_line'} & sys.modules.keys()))"

@@ -171,7 +171,7 @@ def test_users_are_a_range_or_a_list() -> None:
     assert (train.train_users, train.validate_users) == (range(5000, 10_001), range(1, 101))
 
 
-def test_flags_go_before_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('DATA_PATH = "d"\nUSER_START = 1\nUSER_END = 2\nSHORT = true\n')
     config = load_config(path, FindKeysConfig, secs=True)
@@ -194,7 +194,7 @@ def test_a_configuration_survives_storing(cls: type[Config]) -> None:
     assert parse_config({key: value for key, value in stored.items() if value is not None}, cls, "stored") == config
 
 
-def test_the_home_folder_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     config = parse(TrainConfig, TRAIN_DATASET_LMDB_PATH="~/train_db", SAVE_MODEL_FOLDER="~", LOAD_MODEL_FOLDER="a/~")
     assert config.train_dataset_lmdb_path == Path("/home/someone/train_db")
@@ -313,7 +313,7 @@ def test_keys_must_agree(cls: type[Config], changes: dict[str, object], line: st
         {"RAW_FOLDER": "x/../result"},
     ],
 )
-def test_results_of_two_kinds_do_not_meet_in_a_file(changes: dict[str, object]) -> None:
+def test_results_of_two_kinds_have_different_files(changes: dict[str, object]) -> None:
     (problem,) = problems(EvaluateConfig, **changes)
     assert "expected a name of another file" in problem
 
@@ -355,7 +355,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 
 @given(cls=st.sampled_from(COMMANDS), value=VALUES, data=st.data())
-def test_any_value_is_taken_or_named(cls: type[Config], value: object, data: st.DataObject) -> None:
+def test_any_value_is_accepted_or_named_in_an_error(cls: type[Config], value: object, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(as_keys(parse(cls)))))
     try:
         parse_config(TABLES[cls] | {key: value}, cls, "here.toml")

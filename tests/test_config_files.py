@@ -20,7 +20,7 @@ from tests.test_config import COMMANDS, FOLDER, TABLES, parse
         (b"DATA_PATH = '\xff'\n", "utf-8"),
     ],
 )
-def test_what_is_no_toml_is_an_error(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_files_that_are_not_toml_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=reason) as caught:
@@ -46,7 +46,7 @@ def test_what_is_no_toml_is_an_error(tmp_path: Path, content: bytes, reason: str
     ],
     ids=lambda content: repr(content[:14]),
 )
-def test_odd_files_are_errors_in_a_few_words(tmp_path: Path, content: bytes) -> None:
+def test_damaged_files_give_short_errors(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -55,7 +55,7 @@ def test_odd_files_are_errors_in_a_few_words(tmp_path: Path, content: bytes) -> 
     assert len(str(caught.value)) < 5000
 
 
-def test_a_device_that_never_ends_is_no_configuration() -> None:
+def test_an_endless_device_is_refused() -> None:
     with pytest.raises(InputError, match=r"This is not a file(.|\n)*/dev/zero"):
         load_config(Path("/dev/zero"), TrainConfig)
 
@@ -91,7 +91,7 @@ def result(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_set_goes_before_the_file_and_flags_before_both(result: Path) -> None:
+def test_settings_override_the_file_and_flags_override_both(result: Path) -> None:
     settings = [("USER_END", "9"), ("SHORT", "false"), ("USER_END", "7"), ("LABEL_FILTER_KEY_PREFIX", '"a b_"')]
     config = load_config(result, FindKeysConfig, settings, secs=True)
     assert (config.users, config.short, config.secs) == (range(1, 8), False, True)
@@ -127,7 +127,7 @@ def test_texts_need_no_quotes(result: Path, key: str, text: str, expected: objec
         ("SHORT", "[" * 100_000, "SHORT = "),
     ],
 )
-def test_what_is_set_is_checked_as_the_file_is(result: Path, key: str, text: str, words: str) -> None:
+def test_settings_are_checked_like_the_file(result: Path, key: str, text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(result, FindKeysConfig, [(key, text)])
     assert words in str(caught.value)

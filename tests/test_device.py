@@ -17,11 +17,11 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def test_the_cpu_is_always_there() -> None:
+def test_the_cpu_is_always_available() -> None:
     assert open_device("cpu", threads=1) == torch.device("cpu")
 
 
-def test_threads_are_set_only_where_they_are_given(threads: int) -> None:
+def test_threads_are_set_only_if_configured(threads: int) -> None:
     open_device("cpu", threads=0)
     assert torch.get_num_threads() == threads
     open_device("cpu", threads=threads + 1)
@@ -38,7 +38,7 @@ def test_few_rows_have_one_thread(threads: int) -> None:
 
 # A word torch does not know; devices that no build here has; one that holds no values.
 @pytest.mark.parametrize("name", ["gpu", "hpu", "vulkan", "meta", "cuda:4096"])
-def test_a_device_that_cannot_be_used_is_an_error_in_words(name: str) -> None:
+def test_an_unusable_device_is_a_device_error(name: str) -> None:
     with pytest.raises(DeviceError) as caught:
         open_device(name, threads=0)
     for word in (repr(name), "DEVICE", "expected: one of cpu", 'DEVICE = "cpu"'):
@@ -47,7 +47,7 @@ def test_a_device_that_cannot_be_used_is_an_error_in_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "chosen"), [("cuda:1", [torch.device("cuda:1")]), ("cuda", []), ("cpu", [])])
-def test_a_gpu_that_is_named_is_the_one_that_kernels_run_on(
+def test_a_numbered_gpu_becomes_the_current_one(
     name: str, chosen: list[torch.device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[torch.device] = []
@@ -58,5 +58,5 @@ def test_a_gpu_that_is_named_is_the_one_that_kernels_run_on(
     assert made == chosen
 
 
-def test_formats_of_numbers() -> None:
+def test_dtypes() -> None:
     assert dict(TORCH_DTYPES) == {"bfloat16": torch.bfloat16, "float32": torch.float32}

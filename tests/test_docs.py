@@ -29,13 +29,13 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_have_the_arguments_that_are_shown(page: Path) -> None:
+def test_commands_accept_the_documented_arguments(page: Path) -> None:
     for line in commands(page):
         build_parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
 @pytest.mark.parametrize("page", PAGES + SPEC_PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_files_that_are_named_are_there(page: Path) -> None:
+def test_files_named_in_the_docs_exist(page: Path) -> None:
     """Links, pictures, and paths of the repository in backquotes."""
     text = page.read_text()
     linked = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r'src="([^":]+)"', text)
@@ -67,7 +67,7 @@ def test_the_specification_lists_the_keys_of_every_published_file(command: type[
 def test_the_readme_explains_every_key_of_ours(command: type[Config]) -> None:
     """Those that are in no published file, nor accepted for the sake of one (spec 2)."""
     published = {"SHORT", "SECS", "LMDB_MAX_READERS", "LABEL_FILTER_KEY_PREFIX"}
-    published |= {key for of, table in SHIPPED.values() if of is command for key in table}
+    published |= {key for other, table in SHIPPED.values() if other is command for key in table}
     rows = [line.split("|")[1:3] for line in PAGES[0].read_text().splitlines() if line.startswith("| `")]
     name = {FindKeysConfig: "keys", ProcessDataConfig: "data_processing", TrainConfig: "train_rwkv"} | {
         EvaluateConfig: "get_result",
@@ -78,7 +78,7 @@ def test_the_readme_explains_every_key_of_ours(command: type[Config]) -> None:
 
 
 @pytest.mark.parametrize("name", rwkv.__all__)
-def test_public_names_are_there_and_explained(name: str) -> None:
+def test_public_names_exist_and_are_documented(name: str) -> None:
     """They are imported only when they are asked for."""
     assert getattr(rwkv, name).__doc__
 

@@ -16,7 +16,7 @@ from rwkv.files import check_input, check_output, file_errors, replacing, write_
 from tests.benchmark.workspace import REPOSITORY
 
 
-def test_a_file_and_its_folder_appear(tmp_path: Path) -> None:
+def test_a_file_and_its_folder_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.json"
     write_whole(path, b"one")
     write_whole_parts(path, [b"t", b"wo"])
@@ -62,7 +62,7 @@ def test_writers_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_overwritten(tmp_path: Path) -> None:
     (tmp_path / "file.tmp").write_bytes(b"longer than what is written")
     write_whole(tmp_path / "file", b"whole")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_nothing_new(tmp_path: Path, before: bytes | None) ->
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([] if before is None else [before])
 
 
-def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+def test_a_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for name in ("old", "missing"):
         (tmp_path / name).symlink_to(tmp_path / "there" / name)
@@ -93,7 +93,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
 # --- What is no file
 
 
-def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
         write_whole_parts(tmp_path / "pipe", [b"t", b"wo"])
@@ -101,7 +101,7 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_a_pipe_without_a_reader_is_no_error() -> None:
+def test_writing_to_a_pipe_without_a_reader_succeeds() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     write_whole(Path(f"/dev/fd/{writer}"), b"lost")
@@ -109,14 +109,14 @@ def test_a_pipe_without_a_reader_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("is_link", [False, True])
-def test_nothing_takes_the_place_of_dev_null(tmp_path: Path, is_link: bool) -> None:
+def test_dev_null_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
     path = tmp_path / "null"
     path.symlink_to(os.devnull)
     write_whole(path if is_link else Path(os.devnull), b"lost")
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
 
-def test_dev_stdout_goes_on_where_stdout_was(tmp_path: Path) -> None:
+def test_dev_stdout_continues_after_printed_output(tmp_path: Path) -> None:
     """Also where that is a file, which is not begun anew."""
     program = (
         "import pathlib, rwkv.files as f; print('printed'); f.write_whole(pathlib.Path('/dev/stdout'), b'written')"
@@ -128,13 +128,13 @@ def test_dev_stdout_goes_on_where_stdout_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/zero", "/tmp"])
-def test_devices_and_folders_are_no_place_for_a_file(path: str) -> None:
+def test_devices_and_folders_are_refused_as_outputs(path: str) -> None:
     for refuse in (check_output, lambda path: write_whole(path, b"")):
         with pytest.raises(InputError, match=f"No file can be written here(.|\n)*{path}"):
             refuse(Path(path))
 
 
-def test_files_to_be_may_be_written(tmp_path: Path) -> None:
+def test_new_and_existing_files_are_accepted_as_outputs(tmp_path: Path) -> None:
     check_output(tmp_path / "new" / "file")
     (tmp_path / "file").touch()
     check_output(tmp_path / "file")

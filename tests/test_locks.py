@@ -41,7 +41,7 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_the_second_is_told_who_is_there(tmp_path: Path) -> None:
+def test_the_second_writer_is_told_the_first_ones_process(tmp_path: Path) -> None:
     with held_by_another(tmp_path) as process, pytest.raises(BusyError) as caught, only_writer_in(tmp_path, "a folder"):
         pass
     output = str(caught.value)
@@ -75,7 +75,7 @@ def test_forked_workers_hold_nothing(tmp_path: Path) -> None:
         worker.join()
 
 
-def test_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_lock_files_and_empty_folders_are_removed(tmp_path: Path) -> None:
     with only_writer_of(tmp_path / "a" / "b" / "run", ""):
         assert (tmp_path / "a" / "b" / "run.lock").exists()
     assert list(tmp_path.iterdir()) == []
@@ -103,13 +103,13 @@ def test_every_path_to_a_folder_leads_to_its_lock(tmp_path: Path, other: str) ->
         pass
 
 
-def test_names_beside_one_another_have_their_own(tmp_path: Path) -> None:
+def test_files_in_one_folder_have_their_own_locks(tmp_path: Path) -> None:
     with only_writer_in(tmp_path, ""), only_writer_of(tmp_path / "run", ""), only_writer_of(tmp_path / "run2", ""):
         pass
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "link", "link/below"])
-def test_no_place_for_a_lock_is_told(tmp_path: Path, place: str) -> None:
+def test_a_lock_that_cannot_be_created_is_an_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "missing")
     with (
@@ -119,7 +119,7 @@ def test_no_place_for_a_lock_is_told(tmp_path: Path, place: str) -> None:
         pass
 
 
-def test_a_file_system_without_locks_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_system_without_locks_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     error = OSError(errno.ENOLCK, "No locks available")
     with mock.patch("fcntl.flock", side_effect=error), only_writer_in(tmp_path / "new", ""):
         (tmp_path / "new" / "written").touch()
@@ -146,7 +146,7 @@ while done < 150:
 """
 
 
-def test_never_two_at_once(tmp_path: Path) -> None:
+def test_two_writers_never_run_at_once(tmp_path: Path) -> None:
     """Though the lock's file and its folder come and go each time."""
     (tmp_path / "count").write_text("0")
     command = [sys.executable, "-c", _MANY, str(tmp_path)]

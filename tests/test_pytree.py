@@ -29,7 +29,7 @@ def deep() -> Deep:
     return Deep((Pair(make(), None), Pair(make(), make())), {"a": [make()], "b": []}, 7)
 
 
-def test_every_tensor_is_changed_once_and_in_order_and_all_else_stays() -> None:
+def test_every_tensor_is_mapped_once_in_order_and_other_values_stay() -> None:
     value, seen = deep(), []
 
     def add_ten(x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def test_every_tensor_is_changed_once_and_in_order_and_all_else_stays() -> None:
     assert [type(pair) for pair in changed.pairs] == [Pair, Pair]
 
 
-def test_a_tensor_alone_and_what_holds_none() -> None:
+def test_a_single_tensor_and_values_without_tensors() -> None:
     assert map_tensors(lambda x: x + 1, torch.tensor(1)) == torch.tensor(2)
     for value in (None, 3, "text", Deep, (), [], {}, Deep((), {}, 1)):
         assert map_tensors(lambda x: x + 1, value) == value

@@ -73,12 +73,12 @@ def fault(citation: re.Match[str]) -> str:
     return ""
 
 
-def test_the_parts_are_there() -> None:
+def test_the_specification_has_all_parts() -> None:
     assert sorted(PARTS) == list(range(1, 9))
     assert all(part.headings for part in PARTS.values())
 
 
-def test_citations_lead_somewhere() -> None:
+def test_citations_resolve() -> None:
     cited = [(path, citation) for path in sources() for citation in citations(path.read_text())]
     assert len(cited) > 50, "the pattern no longer finds the citations"
     faults = [
@@ -101,7 +101,7 @@ def test_citations_lead_somewhere() -> None:
         "Source: spec 8,\n    # spec 9",
     ],
 )
-def test_citations_that_lead_nowhere_are_seen(text: str) -> None:
+def test_unresolved_citations_are_detected(text: str) -> None:
     assert any(map(fault, citations(text)))
 
 
@@ -115,7 +115,7 @@ def test_citations_that_lead_nowhere_are_seen(text: str) -> None:
         ("stream(SPEC), spec.heads", 0),
     ],
 )
-def test_citations_that_lead_somewhere_pass(text: str, count: int) -> None:
+def test_resolved_citations_pass(text: str, count: int) -> None:
     result = citations(text)
     assert len(result) == count
     assert not any(map(fault, result))

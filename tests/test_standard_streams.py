@@ -41,7 +41,7 @@ def assert_quiet(done: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize("sink", ["2>&-", "2>/dev/full", "2> >(true)"])
-def test_a_log_that_goes_nowhere_decides_nothing(files: Path, sink: str) -> None:
+def test_a_closed_stderr_does_not_change_the_outcome(files: Path, sink: str) -> None:
     done = shell(files, f"rwkv import good.csv bad.apkg --out mine {sink}; echo code $?")
     assert "reviews imported" in done.stdout
     assert "INFO" not in done.stdout
@@ -50,7 +50,7 @@ def test_a_log_that_goes_nowhere_decides_nothing(files: Path, sink: str) -> None
 
 
 @pytest.mark.parametrize("is_unbuffered", [False, True])
-def test_one_reader_of_both_that_is_gone(files: Path, is_unbuffered: bool) -> None:
+def test_a_reader_that_closes_both_streams_ends_the_output_silently(files: Path, is_unbuffered: bool) -> None:
     done = shell(files, "rwkv import good.csv --out mine 2>&1 | true; code", is_unbuffered)
     assert (done.stdout, done.stderr) == ("code 0\n", "")
     assert list_users(files / "mine") == [1]
@@ -67,7 +67,9 @@ def test_one_reader_of_both_that_is_gone(files: Path, is_unbuffered: bool) -> No
         ("completion bash", 0, True),
     ],
 )
-def test_a_reader_of_stdout_that_has_had_enough(files: Path, arguments: str, code: int, is_unbuffered: bool) -> None:
+def test_a_reader_that_closes_stdout_ends_the_output_silently(
+    files: Path, arguments: str, code: int, is_unbuffered: bool
+) -> None:
     """Silence, and the code of the work."""
     done = shell(files, f"rwkv {arguments} | true; code", is_unbuffered)
     assert done.stdout == f"code {code}\n"
@@ -77,20 +79,20 @@ def test_a_reader_of_stdout_that_has_had_enough(files: Path, arguments: str, cod
 
 
 @pytest.mark.parametrize("arguments", ["import good.csv --out mine --quiet", "--help"])
-def test_a_full_disk_behind_stdout_is_told(files: Path, arguments: str) -> None:
+def test_a_full_disk_behind_stdout_is_an_error(files: Path, arguments: str) -> None:
     done = shell(files, f"rwkv {arguments} > /dev/full; echo code $?")
     assert done.stderr.startswith("error: No space left on device: the output was not written.\n")
     assert_quiet(done)
     assert done.stdout == "code 1\n"
 
 
-def test_without_stdout_the_work_is_done(files: Path) -> None:
+def test_a_command_works_without_stdout(files: Path) -> None:
     done = shell(files, "rwkv import good.csv --out mine --quiet >&-; echo code $?")
     assert (done.stdout, done.stderr) == ("code 0\n", "")
     assert list_users(files / "mine") == [1]
 
 
-def test_a_pipe_between_processes_that_broke_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_pipe_between_processes_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     """A worker that was killed as it began is no reader that has had enough."""
 
     def work() -> int:
@@ -100,7 +102,7 @@ def test_a_pipe_between_processes_that_broke_is_a_failure(capsys: pytest.Capture
     assert "Broken pipe" in capsys.readouterr().err
 
 
-def test_no_file_takes_the_place_of_a_missing_stderr(tmp_path: Path) -> None:
+def test_opened_files_do_not_take_the_descriptor_of_stderr(tmp_path: Path) -> None:
     """What libraries and workers write to descriptor 2 must not end in a database."""
     program = (
         "from rwkv.standard_streams import standard_streams as s\nwith s(), open('data', 'w') as f: print(f.fileno())"
@@ -112,7 +114,7 @@ def test_no_file_takes_the_place_of_a_missing_stderr(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
 )
-def test_threads_that_wait_let_others_run_unless_the_user_says_otherwise(
+def test_waiting_threads_sleep_unless_configured_otherwise(
     variables: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(variables))

@@ -48,7 +48,9 @@ def stopped(workspace: Workspace, number: signal.Signals, processes: int) -> tup
         (signal.SIGTERM, 1, "ended by SIGTERM; files already written are kept. Rerun the command to continue."),
     ],
 )
-def test_a_command_that_is_stopped(tmp_path: Path, number: signal.Signals, processes: int, sentence: str) -> None:
+def test_a_stopped_command_ends_with_its_signals_code(
+    tmp_path: Path, number: signal.Signals, processes: int, sentence: str
+) -> None:
     workspace = Workspace(tmp_path)
     add_users(workspace.dataset, range(1, 6))
     code, message = stopped(workspace, number, processes)
@@ -88,7 +90,7 @@ def test_a_signal_that_was_lost_may_be_sent_again(monkeypatch: pytest.MonkeyPatc
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_worker_that_a_signal_ended_first_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_ended_first_by_the_signal_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -100,7 +102,7 @@ def test_a_worker_that_a_signal_ended_first_is_no_error(capsys: pytest.CaptureFi
     assert capsys.readouterr().err.startswith("ended by SIGTERM; files already written are kept")
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     """As nohup has it of a terminal that is closed."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -116,7 +118,7 @@ def _handlers(queue: "multiprocessing.SimpleQueue[tuple[object, object]]") -> No
     queue.put((signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)))
 
 
-def test_forked_workers_of_a_command_do_not_hear_of_its_end() -> None:
+def test_forked_workers_do_not_handle_the_commands_signals() -> None:
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     worker = context.Process(target=_handlers, args=(queue,))
@@ -127,7 +129,7 @@ def test_forked_workers_of_a_command_do_not_hear_of_its_end() -> None:
     assert queue.get() == (signal.SIG_IGN, signal.SIG_DFL)
 
 
-def test_other_forks_are_left_alone() -> None:
+def test_other_forks_are_not_changed() -> None:
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
     worker.start()
     worker.terminate()

@@ -110,12 +110,12 @@ class Evaluation:
 
     def files(self) -> dict[str, bytes]:
         """The result files by `folder/name`, without the notes beside them."""
-        found = {}
+        files = {}
         for folder in ("result", "raw"):
-            found |= {
+            files |= {
                 f"{folder}/{path.name}": path.read_bytes() for path in sorted((self.root / folder).glob("*.jsonl"))
             }
-        return found
+        return files
 
     def lines(self, folder: str, name: str) -> dict[int, dict[str, Any]]:
         """The lines of a result file by user, in the file's order."""

@@ -38,7 +38,7 @@ def test_a_dataset_is_checked(dataset: Path, capsys: pytest.CaptureFixture[str])
     assert "learners are too few for quantiles; simulate at least 100" in output
 
 
-def test_the_progress_of_few_learners_moves(
+def test_progress_advances_after_each_algorithm(
     dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
@@ -47,9 +47,7 @@ def test_the_progress_of_few_learners_moves(
     assert seen == [USERS] * len(RUNGS)
 
 
-def test_simulated_and_checked_with_results_of_models(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_of_models_are_compared(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In JSON; the dataset is simulated in the same call, and is the same."""
     arguments = ["--users", str(USERS), "--reviews", "250", "--seed", "4", "--out", str(dataset), "--check", "--json"]
     assert main(["simulate", *arguments]) == 0
@@ -85,7 +83,7 @@ def test_simulated_and_checked_with_results_of_models(
         (("--check", "--users", "1", "--reviews", "2"), ("counts no review", "more reviews")),
     ],
 )
-def test_what_is_refused(
+def test_invalid_arguments_are_refused(
     arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", "--out", str(tmp_path / "out"), *arguments]) == 2

@@ -39,7 +39,7 @@ def log_losses(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in rows}
 
 
-def test_it_visibly_learns(demo_output: tuple[Path, str]) -> None:
+def test_the_trained_network_beats_the_average(demo_output: tuple[Path, str]) -> None:
     results = log_losses(demo_output[1])
     assert list(results) == ["AVG", "FSRS-6-default", "RWKV", "RWKV-P", "RWKV, package", "RWKV-P, package", "truth"]
     assert results["RWKV-P"] < results["AVG"] - LEAST_GAIN
@@ -49,7 +49,7 @@ def test_it_visibly_learns(demo_output: tuple[Path, str]) -> None:
     assert results["truth"] < min(results[name] for name in results if name != "truth")
 
 
-def test_everything_it_names_is_there(demo_output: tuple[Path, str]) -> None:
+def test_the_output_names_existing_files(demo_output: tuple[Path, str]) -> None:
     out, text = demo_output
     for name in ("configs", "dataset", "pretrain", "result", "raw"):
         assert f"{out}/{name}" in text
@@ -60,7 +60,7 @@ def test_everything_it_names_is_there(demo_output: tuple[Path, str]) -> None:
     assert choose_model(demo_model(out)).notice == DEMO_NOTICE
 
 
-def test_a_second_run_does_nothing_again(demo_output: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_trains_nothing(demo_output: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
     out, text = demo_output
     checkpoints = {path: path.stat().st_mtime_ns for path in (out / "pretrain").glob("*.pth")}
     assert main(["demo", "--out", str(out)]) == 0
@@ -68,7 +68,7 @@ def test_a_second_run_does_nothing_again(demo_output: tuple[Path, str], capsys: 
     assert log_losses(capsys.readouterr().out) == log_losses(text)
 
 
-def test_a_step_that_fails_stops_it(
+def test_a_failing_step_stops_the_demo(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "simulate", lambda *arguments: 1)
@@ -76,13 +76,13 @@ def test_a_step_that_fails_stops_it(
     assert "A step of the demo failed" in capsys.readouterr().err
 
 
-def test_a_folder_that_no_configuration_can_name(tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not UTF-8"):
         demo.demo(tmp_path / "d\udce9")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_configurations_name_folders_in_every_script(tmp_path: Path) -> None:
+def test_configurations_hold_paths_in_any_script(tmp_path: Path) -> None:
     """Such as those that JSON would write in two halves, which TOML does not know."""
     keys = {
         "DATA_PATH": str(tmp_path / '漢 😀 "x" \\ é'),

@@ -106,7 +106,7 @@ def test_raw_changes_no_metric(evaluation: Evaluation, plain: dict[str, bytes]) 
     assert {name: evaluation.files()[name] for name in plain} == plain
 
 
-def test_curve_weights_are_those_of_the_card_s_review_before(evaluation: Evaluation) -> None:
+def test_curve_weights_belong_to_the_cards_previous_review(evaluation: Evaluation) -> None:
     assert evaluation.run(RAW=True) == 0
     assert set(evaluation.weights()) == {f"{user}_w" for user in USERS}
     network = recipe_network(PUBLISHED)
@@ -126,7 +126,9 @@ def test_curve_weights_are_those_of_the_card_s_review_before(evaluation: Evaluat
 
 
 @pytest.mark.parametrize("user", [2, LOST_USER])
-def test_run_as_rnn_says_the_same(evaluation: Evaluation, capsys: pytest.CaptureFixture[str], user: int) -> None:
+def test_run_as_rnn_gives_the_same_metrics(
+    evaluation: Evaluation, capsys: pytest.CaptureFixture[str], user: int
+) -> None:
     """One model, two forms: every prediction within the tolerance (spec 7), the printed metrics to four places."""
     assert evaluation.run(RAW=True) == 0
     table = history(evaluation, user)
@@ -147,9 +149,9 @@ def test_run_as_rnn_says_the_same(evaluation: Evaluation, capsys: pytest.Capture
     assert rwkv.run_as_rnn.main(["--config", str(config)]) == 0
     printed = capsys.readouterr().out.splitlines()
     for name, text in zip((IMM, AHEAD), printed[1::2], strict=True):
-        line, there = ast.literal_eval(text), evaluation.lines("result", name)[user]
-        assert line.pop("metrics") == pytest.approx(there.pop("metrics"), abs=5e-5)
-        assert line == there
+        line, expected = ast.literal_eval(text), evaluation.lines("result", name)[user]
+        assert line.pop("metrics") == pytest.approx(expected.pop("metrics"), abs=5e-5)
+        assert line == expected
 
 
 def test_bfloat16_on_a_cpu_is_computed_in_float32(
@@ -168,7 +170,7 @@ def test_the_number_of_processes_changes_nothing(
     assert evaluation.files() == plain
 
 
-def test_what_was_left_out_is_told(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_users_and_keys_left_out_are_reported(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run() == 0
     output = f"user {NO_KEYS_USER} has no reviews to predict"
     assert_said(capsys, "5 users, 0 of them done before", output, "1 keys left out: they have no earlier review")
@@ -214,7 +216,7 @@ def test_a_damaged_history_is_skipped(evaluation: Evaluation, capsys: pytest.Cap
     assert list(evaluation.lines("result", AHEAD)) == [1, 3, 5]
 
 
-def test_predictions_that_are_no_numbers_are_not_written(
+def test_predictions_that_are_not_finite_are_not_written(
     evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = recipe_network(PUBLISHED).state_dict() | {"p_linear.bias": torch.full((4,), torch.nan)}
@@ -257,7 +259,7 @@ def test_predictions_that_are_no_numbers_are_not_written(
     ],
     ids=str,
 )
-def test_bad_input_is_told_before_anything_is_written(
+def test_bad_input_is_refused_before_anything_is_written(
     evaluation: Evaluation,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -272,7 +274,7 @@ def test_bad_input_is_told_before_anything_is_written(
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:1000], lambda whole: b"", lambda whole: b"weights" * 99])
-def test_a_damaged_model(
+def test_a_damaged_model_is_refused(
     evaluation: Evaluation, capsys: pytest.CaptureFixture[str], damage: Callable[[bytes], bytes]
 ) -> None:
     path = evaluation.root / "damaged.pth"
@@ -282,7 +284,7 @@ def test_a_damaged_model(
     assert evaluation.files() == {}
 
 
-def test_a_configuration_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert rwkv.get_result.main(["--config", "absent.toml"]) == 2
     assert_said(capsys, "absent.toml")
 

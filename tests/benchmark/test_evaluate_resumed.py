@@ -22,7 +22,7 @@ def lines_of(files: dict[str, bytes], name: str) -> list[bytes]:
     return files[name].splitlines(keepends=True)
 
 
-def test_the_whole_range_after_a_part_of_it(evaluation: Evaluation, plain: dict[str, bytes]) -> None:
+def test_a_larger_range_keeps_finished_users(evaluation: Evaluation, plain: dict[str, bytes]) -> None:
     """The users who are left are predicted as in an undisturbed run, whoever else of their batch is done."""
     assert evaluation.run(USER_IDS=[1, 5], MODEL_PATH=str(evaluation.inputs / "other.pth")) == 0
     before = evaluation.files()
@@ -72,7 +72,7 @@ def test_a_user_is_done_only_when_in_every_file(evaluation: Evaluation, name: st
     assert evaluation.files() == whole
 
 
-def test_raw_afterwards_does_all_users_again(evaluation: Evaluation, plain: dict[str, bytes]) -> None:
+def test_raw_predicts_all_users_again(evaluation: Evaluation, plain: dict[str, bytes]) -> None:
     assert evaluation.run() == 0
     assert evaluation.run(RAW=True) == 0
     files = evaluation.files()
@@ -91,7 +91,7 @@ def undisturbed(inputs: Path, tmp_path: Path) -> Evaluation:
 
 # Of the four lines of each user: after the first of user 1, and in the middle of user 3, in a second batch.
 @pytest.mark.parametrize("line", [1, 10])
-def test_a_killed_run_goes_on(evaluation: Evaluation, undisturbed: Evaluation, line: int) -> None:
+def test_a_killed_run_continues(evaluation: Evaluation, undisturbed: Evaluation, line: int) -> None:
     code, _ = evaluation.ended_by("SIGKILL", line, RAW=True)
     assert code == -signal.SIGKILL
     before = evaluation.files()
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on(evaluation: Evaluation, undisturbed: Evaluation, l
         assert evaluation.files()[name].startswith(content)
 
 
-def test_ctrl_c_says_what_to_do_and_loses_nothing(evaluation: Evaluation, undisturbed: Evaluation) -> None:
+def test_ctrl_c_keeps_results_and_says_what_to_do(evaluation: Evaluation, undisturbed: Evaluation) -> None:
     code, output = evaluation.ended_by("SIGINT", 6, RAW=True)
     assert code == 130
     assert "interrupted; files already written are kept" in output
@@ -126,7 +126,7 @@ def test_batches_depend_on_the_range_alone(evaluation: Evaluation, monkeypatch: 
         return last_rows(network, batch)
 
     def heads_spy(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:
-        heads_seen.append([of.user for of in targets])
+        heads_seen.append([one.user for one in targets])
         return predict_users(network, x, targets)
 
     monkeypatch.setattr(rwkv.benchmark.evaluate, "last_rows", spy)

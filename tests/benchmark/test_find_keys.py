@@ -31,7 +31,7 @@ def filled(workspace: Workspace) -> Workspace:
 # --- Which keys
 
 
-def test_all_four_kinds_lie_beside_one_another(filled: Workspace) -> None:
+def test_four_kinds_of_keys_share_a_database(filled: Workspace) -> None:
     for prefix, (short, secs) in KINDS.items():
         assert filled.find_keys(LABEL_FILTER_KEY_PREFIX=prefix, SHORT=short, SECS=secs) == 0
     for user in USERS:
@@ -63,7 +63,7 @@ def test_another_kind_under_the_same_prefix_is_an_error(filled: Workspace, capsy
     assert items(filled.root / "keys_db") == before
 
 
-def test_keys_of_the_newest_published_configuration_lie_under_no_prefix(filled: Workspace) -> None:
+def test_keys_of_the_newest_published_configuration_have_no_prefix(filled: Workspace) -> None:
     """It has SHORT and SECS in the file."""
     assert filled.find_keys(SHORT=True, SECS=True, ALGO="FSRS-6", PROCESSES=9) == 0
     for user in USERS:
@@ -103,7 +103,7 @@ def test_the_keys_of_one_prefix_are_deleted(filled: Workspace, capsys: pytest.Ca
     assert filled.find_keys("--short", "--secs", LABEL_FILTER_KEY_PREFIX=prefix) == 0, "also of another kind"
 
 
-def test_there_must_be_a_database_to_delete_from(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_deleting_from_a_missing_database_is_refused(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.find_keys("--delete") == 2
     assert_said(capsys, "The database does not exist", "keys_db")
     assert not (filled.root / "keys_db").exists()
@@ -120,7 +120,7 @@ def test_keys_may_be_set_on_the_command_line(filled: Workspace, capsys: pytest.C
     assert_said(capsys, "'USER_START' is not of the form KEY=VALUE")
 
 
-def test_a_user_without_keys_is_told_and_done(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_without_keys_is_reported_and_marked_done(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     write_history(filled.dataset, 5, revlog_columns([1, 2, 3], [0, 10, 20]))
     assert filled.find_keys() == 0
     assert_said(capsys, "user 5 has no keys")
@@ -132,7 +132,7 @@ def test_a_user_without_keys_is_told_and_done(filled: Workspace, capsys: pytest.
 # --- Which users, and how often
 
 
-def test_user_ids_go_before_the_range(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_ids_override_the_range(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.find_keys(USER_IDS=[12, 2, 999]) == 0
     assert filled.users_with_keys() == [2, 12]
     assert_said(capsys, "1 of 3 configured users are not in the dataset")
@@ -165,7 +165,7 @@ def test_several_processes_make_the_same_database(filled: Workspace) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_killed_run_goes_on(workspace: Workspace, processes: int) -> None:
+def test_a_killed_run_continues(workspace: Workspace, processes: int) -> None:
     """The run stands still at user 70 of 80 when it is killed, some batches after the first."""
     revlogs = add_users(workspace.dataset, range(1, 81))
     block(workspace.dataset, 70)

@@ -49,10 +49,10 @@ def on_gpu(inputs: Path, root: Path, dtype: str = "float") -> Evaluation:
     return evaluation
 
 
-def predictions(of: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
+def predictions(evaluation: Evaluation) -> Iterator[tuple[str, np.ndarray]]:
     """All of them, by what they are of."""
     for name, fields in ((AHEAD, ("p",)), (IMM, ("p", "p_all"))):
-        lines = of.lines("raw", name)
+        lines = evaluation.lines("raw", name)
         assert list(lines) == list(USERS)
         for user, line in lines.items():
             for field in fields:
@@ -68,7 +68,7 @@ def largest_difference(ours: Evaluation, theirs: Evaluation) -> float:
 
 @DTYPES
 @pytest.mark.usefixtures("several_batches")
-def test_predictions_are_those_of_the_cpu_and_the_same_every_time(
+def test_predictions_match_the_cpu_and_are_reproducible(
     inputs: Path, on_cpu: Evaluation, tmp_path: Path, dtype: str
 ) -> None:
     ours, again = (on_gpu(inputs, tmp_path / name, dtype) for name in ("first", "again"))
@@ -79,7 +79,7 @@ def test_predictions_are_those_of_the_cpu_and_the_same_every_time(
 
 
 @pytest.mark.usefixtures("several_batches")
-def test_without_kernels_predictions_are_those_of_the_cpu(inputs: Path, on_cpu: Evaluation, tmp_path: Path) -> None:
+def test_without_kernels_predictions_match_the_cpu(inputs: Path, on_cpu: Evaluation, tmp_path: Path) -> None:
     """As where there is no Triton; worker processes, which are forked, cut batches up for plain ops."""
     forbidden = mock.patch("triton.runtime.jit.JITFunction.run", side_effect=AssertionError("a kernel was launched"))
     with plain_ops(), forbidden:
@@ -106,23 +106,23 @@ def test_networks_of_other_sizes(
         training.out.parent.mkdir()
         assert training.run(EPOCHS=1, **sizes, **layers, **device) == 0
     assert ("so this runs in PyTorch's own operations" in capsys.readouterr().err) == (sizes["CHANNELS"] != 32)
-    losses, expected = ([line["loss"] for line in of.trained()] for of in (ours, theirs))
+    losses, expected = ([line["loss"] for line in training.trained()] for training in (ours, theirs))
     assert losses == pytest.approx(expected, rel=LOSSES["float"])
 
     model, store = str(theirs.out / "p_4.pth"), str(stores / "test_db")
     given = {"MODEL_PATH": model, "DATASET_LMDB_PATH": store, "USER_START": 3, "USER_END": 3}
-    found = []
+    log_losses = []
     for device in (GPU, "cpu"):
         root = tmp_path / f"evaluation on {device}"
         root.mkdir()
         evaluation = Evaluation(stores, root)
         assert evaluation.run(DEVICE=device, **given) == 0
-        found.append([evaluation.lines("result", name)[3]["metrics"]["LogLoss"] for name in (AHEAD, IMM)])
-    assert found[0] == pytest.approx(found[1], abs=PREDICTIONS["float"])
+        log_losses.append([evaluation.lines("result", name)[3]["metrics"]["LogLoss"] for name in (AHEAD, IMM)])
+    assert log_losses[0] == pytest.approx(log_losses[1], abs=PREDICTIONS["float"])
 
 
 @DTYPES
-def test_training_is_that_of_the_cpu(stores: Path, tmp_path: Path, dtype: str) -> None:
+def test_training_matches_the_cpu(stores: Path, tmp_path: Path, dtype: str) -> None:
     """Eight recorded steps, and the validation after the last."""
     ours, theirs = (Training(stores, tmp_path / name / "out") for name in ("gpu", "cpu"))
     for training, device in ((ours, {"DEVICE": GPU, "DTYPE": dtype}), (theirs, {})):
@@ -130,11 +130,12 @@ def test_training_is_that_of_the_cpu(stores: Path, tmp_path: Path, dtype: str) -
         assert training.run(**device) == 0
         assert training.steps() == [8]
     assert [line.keys() for line in ours.log()] == [line.keys() for line in theirs.log()]
-    losses, expected = ([line["loss"] for line in of.trained()] for of in (ours, theirs))
+    losses, expected = ([line["loss"] for line in training.trained()] for training in (ours, theirs))
     assert losses[0] == pytest.approx(expected[0], rel=FIRST_LOSS[dtype])
     assert losses == pytest.approx(expected, rel=LOSSES[dtype])
     validation, expected_validation = (
-        {name: value for name, value in of.log()[-1].items() if name.startswith("validation")} for of in (ours, theirs)
+        {name: value for name, value in training.log()[-1].items() if name.startswith("validation")}
+        for training in (ours, theirs)
     )
     assert len(validation) == 3
     assert validation == pytest.approx(expected_validation, rel=LOSSES[dtype])

@@ -27,7 +27,7 @@ def many(run: Run) -> Run:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_each_user_is_as_alone(many: Run, run: Run, processes: int) -> None:
+def test_users_together_have_the_metrics_of_each_alone(many: Run, run: Run, processes: int) -> None:
     printed = many(PROCESSES=processes)
     assert printed.code == 0
     result = users_of(printed.out)
@@ -43,7 +43,7 @@ def test_the_means_are_weighted_by_reviews(many: Run) -> None:
     header, *rows, closing = printed.out[-4:]
     assert header.split() == ["LogLoss", "RMSE(bins)", "AUC"]
     for row, metrics in zip(rows, (immediate, ahead), strict=True):
-        expected = np.average([of["LogLoss"] for of in metrics], weights=sizes)
+        expected = np.average([of_user["LogLoss"] for of_user in metrics], weights=sizes)
         assert float(row.split()[1]) == pytest.approx(expected, abs=6e-5)
     assert closing == f"2 users, {sum(sizes)} reviews, means weighted by reviews"
 
@@ -55,7 +55,7 @@ def test_verbose_lines_name_their_user(many: Run, run: Run) -> None:
     assert [line for line in printed.out if line.startswith(f"user, {USER}, ")] == [f"user, {USER}, {x}" for x in lines]
 
 
-def test_a_list_of_users_and_one_whose_keys_are_missing(many: Run) -> None:
+def test_users_outside_the_dataset_or_without_keys_are_reported(many: Run) -> None:
     """User 5 is not in the dataset; without keys under the prefix nobody can be scored, which ends with 1."""
     printed = many(USER_START=None, USER_END=None, USER_IDS=[USER, 5])
     assert printed.code == 0

@@ -66,7 +66,7 @@ def test_from_training_to_predictions(
     assert all(0 < card["p_now"] < 1 for card in cards if card["p_now"] is not None)
 
 
-def test_training_goes_on_from_weights_of_its_size_only(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_loads_only_weights_of_its_own_size(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = SIZES["kernels"]
     assert training.run(EPOCHS=EPOCHS, **sizes) == 0
     load = {"LOAD_MODEL": True, "LOAD_MODEL_FOLDER": str(training.out), "LOAD_MODEL_NAME": "p_3"}
@@ -88,7 +88,7 @@ def test_training_goes_on_from_weights_of_its_size_only(training: Training, caps
         ({"LAYERS": [1, 2, 0, 1, 1]}, ["LAYERS", "from 1 to 8"]),
     ],
 )
-def test_sizes_that_no_network_has(
+def test_invalid_sizes_are_refused(
     training: Training, capsys: pytest.CaptureFixture[str], sizes: dict[str, object], words: list[str]
 ) -> None:
     assert training.run(**sizes) == 2

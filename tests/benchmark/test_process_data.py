@@ -62,7 +62,7 @@ def test_keys_come_from_the_configured_prefix(filled: Workspace) -> None:
         assert marked != filled.keys(user).review_ths.tolist()
 
 
-def test_a_user_without_keys_is_stored_all_the_same(workspace: Workspace) -> None:
+def test_a_user_without_keys_is_stored(workspace: Workspace) -> None:
     write_history(workspace.dataset, 5, revlog_columns([1, 2, 3], [0, 10, 20]))
     assert workspace.find_keys() == 0
     assert workspace.process_data() == 0
@@ -70,7 +70,7 @@ def test_a_user_without_keys_is_stored_all_the_same(workspace: Workspace) -> Non
     assert len(workspace.stored(5).table) == 3
 
 
-def test_missing_notes_are_taken_as_configured(workspace: Workspace) -> None:
+def test_missing_notes_follow_the_configuration(workspace: Workspace) -> None:
     write_history(workspace.dataset, 5, revlog_columns([1, 2, 3], [0, 10, 20]))
     assert workspace.find_keys() == 0
     assert workspace.process_data() == 0
@@ -81,7 +81,7 @@ def test_missing_notes_are_taken_as_configured(workspace: Workspace) -> None:
     assert workspace.stored(5, "published_db").table.missing_notes == "published"
 
 
-def test_what_was_dropped_is_told(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dropped_reviews_are_reported(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     columns = with_value(add_users(filled.dataset, [5])[5], "rating", 3, 0)
     write_history(filled.dataset, 5, columns)
     assert filled.find_keys() == 0
@@ -92,7 +92,7 @@ def test_what_was_dropped_is_told(filled: Workspace, capsys: pytest.CaptureFixtu
 # --- Which users, and how often
 
 
-def test_user_ids_go_before_the_range(filled: Workspace) -> None:
+def test_user_ids_override_the_range(filled: Workspace) -> None:
     assert filled.process_data(USER_IDS=[12, 2]) == 0
     assert filled.users_stored() == [2, 12]
 
@@ -116,7 +116,7 @@ def test_several_processes_make_the_same_store(filled: Workspace) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_killed_run_goes_on(workspace: Workspace, processes: int) -> None:
+def test_a_killed_run_continues(workspace: Workspace, processes: int) -> None:
     """The run stands still at user 70 of 80 when it is killed, some batches after the first."""
     revlogs = add_users(workspace.dataset, range(1, 81))
     assert workspace.find_keys() == 0
@@ -155,9 +155,7 @@ def test_damaged_users_are_skipped_by_several_processes(filled: Workspace, capsy
     assert filled.users_stored() == [1, 3]
 
 
-def test_keys_that_were_never_looked_for_name_the_command(
-    filled: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_keys_name_the_command_that_finds_them(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     add_users(filled.dataset, [5])
     assert filled.process_data() == 1
     assert_said(capsys, "keys of user 5 are missing", FIND_KEYS, "1 users were skipped")
@@ -174,7 +172,7 @@ def test_a_missing_key_database_names_the_command(workspace: Workspace, capsys: 
     assert not (workspace.root / "store_db").exists()
 
 
-def test_a_prefix_without_keys_is_told_at_once(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prefix_without_keys_is_refused_at_the_start(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.process_data(LABEL_FILTER_KEY_PREFIX="short_secs_") == 2
     assert_said(capsys, "LABEL_FILTER_KEY_PREFIX 'short_secs_'", FIND_KEYS)
     assert not (filled.root / "store_db").exists()
@@ -208,7 +206,7 @@ def test_a_store_of_another_version_is_an_error(filled: Workspace, capsys: pytes
     assert filled.users_stored() == [1]
 
 
-def test_a_store_without_checksums_is_done_but_not_added_to(
+def test_a_finished_store_without_checksums_is_accepted_but_not_extended(
     filled: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As they were written once: the values alone."""
@@ -231,7 +229,9 @@ def test_a_published_store_is_an_error(filled: Workspace, capsys: pytest.Capture
     assert_said(capsys, "another version", str(filled.root / "store_db"))
 
 
-def test_keys_of_another_version_are_told_at_once(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_of_another_version_are_refused_at_the_start(
+    filled: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     filled.put("keys_db", {"meta": b'{"version": 99}'})
     assert filled.process_data() == 2
     assert_said(capsys, "another version", str(filled.root / "keys_db"), FIND_KEYS)

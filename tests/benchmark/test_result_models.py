@@ -33,7 +33,7 @@ def test_another_model_over_the_same_users_is_refused(
     assert list(evaluation.lines("result", AHEAD)) == list(USERS)
 
 
-def test_the_models_of_both_halves_are_noted(evaluation: Evaluation) -> None:
+def test_the_note_names_both_models(evaluation: Evaluation) -> None:
     assert evaluation.run(USER_IDS=[1, 2]) == 0
     assert evaluation.run(USER_IDS=[3, NO_KEYS_USER], MODEL_PATH=other(evaluation)) == 0
     for name in (AHEAD, IMM):
@@ -46,7 +46,7 @@ def test_the_models_of_both_halves_are_noted(evaluation: Evaluation) -> None:
     assert evaluation.run(USER_IDS=[2, 3], MODEL_PATH=other(evaluation)) == 2
 
 
-def test_a_model_is_known_by_its_weights_not_by_its_path(evaluation: Evaluation) -> None:
+def test_a_model_is_recognised_by_its_weights(evaluation: Evaluation) -> None:
     assert evaluation.run(USER_IDS=[1]) == 0
     moved = evaluation.root / "moved.pth"
     shutil.copyfile(evaluation.inputs / "model.pth", moved)
@@ -55,14 +55,14 @@ def test_a_model_is_known_by_its_weights_not_by_its_path(evaluation: Evaluation)
     assert evaluation.run(MODEL_PATH=str(moved)) == 2
 
 
-def test_lines_that_would_be_superseded_are_protected_too(evaluation: Evaluation) -> None:
+def test_lines_without_raw_predictions_are_protected_from_another_model(evaluation: Evaluation) -> None:
     """Under RAW nobody is done after a run without; the metrics of the first model are there all the same."""
     assert evaluation.run(USER_IDS=[1]) == 0
     assert evaluation.run(USER_IDS=[1], RAW=True, MODEL_PATH=other(evaluation)) == 2
     assert evaluation.run(USER_IDS=[1], RAW=True) == 0
 
 
-def test_users_without_a_line_belong_to_nobody(evaluation: Evaluation) -> None:
+def test_noted_users_without_results_may_have_another_model(evaluation: Evaluation) -> None:
     """A run that was killed before it wrote anything binds nobody."""
     assert evaluation.run(USER_IDS=[1, 2]) == 0
     for name in (AHEAD, IMM):
@@ -70,7 +70,7 @@ def test_users_without_a_line_belong_to_nobody(evaluation: Evaluation) -> None:
     assert evaluation.run(USER_IDS=[1, 2], MODEL_PATH=other(evaluation)) == 0
 
 
-def test_lines_without_a_note_stay(evaluation: Evaluation) -> None:
+def test_results_without_a_note_are_kept(evaluation: Evaluation) -> None:
     assert evaluation.run(USER_IDS=[1]) == 0
     before = evaluation.files()
     note(evaluation, AHEAD).unlink()

@@ -25,7 +25,7 @@ def dataset(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_dataset_is_written_that_the_commands_can_read(dataset: Path) -> None:
+def test_the_written_dataset_is_readable(dataset: Path) -> None:
     assert list_users(dataset) == list(range(1, USERS + 1))
     for user in range(1, USERS + 1):
         history, truth = read_history(dataset, user), read_truth(dataset, user)
@@ -42,13 +42,13 @@ def test_users_may_begin_anywhere(dataset: Path, tmp_path: Path) -> None:
         assert files(tmp_path / "part")[name] == files(dataset)[name]
 
 
-def test_the_same_arguments_write_nothing_again(dataset: Path) -> None:
+def test_a_second_run_with_the_same_arguments_writes_nothing(dataset: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in dataset.rglob("*.parquet")}
     assert simulate(USERS, REVIEWS, SEED, dataset) == 0
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*.parquet")} == times
 
 
-def test_a_killed_run_goes_on(dataset: Path) -> None:
+def test_a_killed_run_continues(dataset: Path) -> None:
     """Killed while it wrote user 4, whose revlog comes last."""
     whole = files(dataset)
     for user in (5, 6):

@@ -107,7 +107,7 @@ def metrics_of(lines: list[str]) -> dict[str, dict[str, float]]:
     assert [lines[0], lines[2]] == ["RWKV-P:", "RWKV:"]
     assert len(lines) == 4
     results = {"RWKV-P": ast.literal_eval(lines[1]), "RWKV": ast.literal_eval(lines[3])}
-    assert all(list(of) == ["metrics", "user", "size"] for of in results.values())
+    assert all(list(result) == ["metrics", "user", "size"] for result in results.values())
     return {name: of["metrics"] for name, of in results.items()}
 
 
@@ -193,7 +193,7 @@ def test_a_user_without_keys_gets_a_message(run: Run) -> None:
     assert "Traceback" not in printed.err
 
 
-def test_dropped_reviews_are_told(run: Run, workspace: Path, tmp_path: Path) -> None:
+def test_dropped_reviews_are_reported(run: Run, workspace: Path, tmp_path: Path) -> None:
     columns = random_revlog(21, REVIEWS, cards=15)
     columns["rating"][5] = 0
     write_history(tmp_path / "data", USER, columns)
@@ -223,16 +223,16 @@ def assert_refused(printed: Printed, *words: str) -> None:
         ({"USERS": 3}, ("USERS: unknown key; the nearest key is USER",)),
     ],
 )
-def test_bad_input(run: Run, changed: dict[str, object], words: tuple[str, ...]) -> None:
+def test_bad_input_is_refused(run: Run, changed: dict[str, object], words: tuple[str, ...]) -> None:
     assert_refused(run(**changed), *words)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there(run: Run) -> None:
+def test_a_missing_device_is_refused(run: Run) -> None:
     assert_refused(run(DEVICE="cuda"), "cuda", "cpu")
 
 
-def test_a_model_that_gives_no_numbers(run: Run, tmp_path: Path) -> None:
+def test_predictions_that_are_not_finite_are_refused(run: Run, tmp_path: Path) -> None:
     weights = NETWORK.state_dict() | {"p_linear.bias": torch.full((4,), torch.nan)}
     write_weights(tmp_path / "broken.pth", weights)
     printed = run(MODEL_PATH=str(tmp_path / "broken.pth"))
@@ -242,6 +242,6 @@ def test_a_model_that_gives_no_numbers(run: Run, tmp_path: Path) -> None:
     assert "Traceback" not in printed.err
 
 
-def test_a_configuration_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", "absent.toml"]) == 2
     assert "absent.toml" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_another_seed_is_another_run(undisturbed: Training, training: Training) 
     assert training.trained()[0]["loss"] != undisturbed.trained()[0]["loss"]
 
 
-def test_the_same_command_again_does_nothing_and_says_so(copied: Training, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_reported_and_not_repeated(copied: Training, capsys: pytest.CaptureFixture[str]) -> None:
     before = copied.files()
     assert copied.run() == 0
     assert_said(capsys, "this run is finished", "p_8.pth", "p.run")
@@ -105,7 +105,7 @@ def test_the_same_command_again_does_nothing_and_says_so(copied: Training, capsy
 
 @OFTEN
 @pytest.mark.parametrize("where", ["step", "validation"])
-def test_a_killed_run_goes_on_bit_for_bit(undisturbed: Training, training: Training, where: str) -> None:
+def test_a_killed_run_continues_bit_for_bit(undisturbed: Training, training: Training, where: str) -> None:
     """Killed in its fourth step, when the third is logged; or when the checkpoint of step 4 is there but not noted."""
     training.kill(where)
     assert training.steps() == ([2] if where == "step" else [2, 4])
@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_bit_for_bit(undisturbed: Training, training: Train
 
 
 @OFTEN
-def test_an_unfinished_run_with_another_configuration(
+def test_an_unfinished_run_with_another_configuration_is_refused(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is an error that names the key; RESUME = false begins anew."""
@@ -132,7 +132,9 @@ def test_an_unfinished_run_with_another_configuration(
     ]
 
 
-def test_a_finished_run_is_not_overwritten_by_another(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_not_overwritten_by_another_configuration(
+    training: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert training.run(EPOCHS=0.5) == 0
     before = (training.out / "p.log.jsonl").read_bytes()
     assert training.run(EPOCHS=0.75) == 2
@@ -141,7 +143,7 @@ def test_a_finished_run_is_not_overwritten_by_another(training: Training, capsys
 
 
 @OFTEN
-def test_a_run_begun_anew_and_stopped_at_once_is_not_the_earlier_one(
+def test_a_restarted_run_that_is_stopped_does_not_continue_the_earlier_one(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -166,13 +168,13 @@ def test_ws_then_d(copied: Training, undisturbed: Training) -> None:
     assert rates == [learning_rate("D", n, 1e-3, 2, 13) for n in range(1, 6)]
     assert [line["step"] for line in decay.trained()] == list(range(9, 14))
     moments = torch.load(decay.out / "p_optim_13.pth", weights_only=True)["state"].values()
-    assert {float(of["step"]) for of in moments} == {8.0 + 5}, "the averages go on, too"
+    assert {float(moment["step"]) for moment in moments} == {8.0 + 5}, "the averages go on, too"
     losses = [line["loss"] for line in decay.trained()]
     assert np.mean(losses) < np.mean([line["loss"] for line in undisturbed.trained()][:GROUPS])
 
 
 @OFTEN
-def test_a_run_with_muon_goes_on_bit_for_bit_and_is_not_adamws(
+def test_a_run_with_muon_continues_bit_for_bit_and_differs_from_adamw(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = {"OPTIMIZER": "muon", "EPOCHS": 1}
@@ -219,7 +221,7 @@ def test_bfloat16_on_a_cpu_is_computed_in_float32(
     assert training.trained() == undisturbed.trained()[:2]
 
 
-def test_equalize_trains(undisturbed: Training, training: Training) -> None:
+def test_training_with_the_loss_mode_equalize(undisturbed: Training, training: Training) -> None:
     assert training.run(EPOCHS=0.5, LOSS_MODE="equalize") == 0
     assert training.steps() == [2]
     losses, norms = ([line[name] for line in training.trained()] for name in ("loss", "gradient_norm"))
@@ -228,7 +230,7 @@ def test_equalize_trains(undisturbed: Training, training: Training) -> None:
     assert {weight.dtype for weight in training.weights(2).values()} == {torch.float32}
 
 
-def test_epochs_that_give_no_step(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+def test_epochs_without_a_step_are_refused(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.run(EPOCHS=0.2) == 2
     assert_said(capsys, "no step", "EPOCHS", "0.2, with 4 groups", "at least 1 / 4")
     assert training.run(EPOCHS=2, STEP_OFFSET=9) == 2
@@ -236,7 +238,7 @@ def test_epochs_that_give_no_step(training: Training, capsys: pytest.CaptureFixt
     assert not training.out.exists()
 
 
-def test_a_run_that_ends_before_its_warm_up_is_warned_of(
+def test_a_run_that_ends_before_its_warm_up_gives_a_warning(
     training: Training, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert training.run(EPOCHS=0.5, WARMUP_STEPS=20_000) == 0
@@ -245,7 +247,9 @@ def test_a_run_that_ends_before_its_warm_up_is_warned_of(
     assert "warm-up" not in capsys.readouterr().err
 
 
-def test_a_run_that_ends_before_its_decay_is_warned_of(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_ends_before_its_decay_gives_a_warning(
+    training: Training, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its first step has number 4 of 5, and so it takes two steps of a decay over five."""
     assert training.run(TRAIN_MODE="D", EPOCHS=1.25, STEP_OFFSET=4) == 0
     assert_said(capsys, "ends before the decay", "takes the 5 steps of EPOCHS and the run has 2 of them", "STEP_OFFSET")
@@ -260,7 +264,7 @@ def test_without_validation_users_there_is_a_warning(training: Training, capsys:
     assert training.log() == training.trained()
 
 
-def test_validation_without_keys_says_so(
+def test_validation_without_keys_is_reported(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Instead of a loss of 0, on stderr and in the log."""

@@ -66,7 +66,7 @@ def test_the_count_of_skipped_steps_survives_a_stop(training: Training, monkeypa
     assert [line["skipped_steps"] for line in training.trained()] == [1, 1, 1, 2]
 
 
-def test_too_many_in_a_row_end_the_run(
+def test_too_many_skipped_steps_in_a_row_end_the_run(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rwkv.benchmark.train._MOST_SKIPPED_STEPS", 2)
@@ -76,7 +76,7 @@ def test_too_many_in_a_row_end_the_run(
     assert [line["loss"] is None for line in training.trained()] == [False, True, True]
 
 
-def test_a_run_that_learns_nothing_does_not_succeed(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_mostly_skipped_steps_fails(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     """The rate is far too high: weights explode in the first step, and all later ones are skipped."""
     changed = {"PEAK_LR": 1e8, "WARMUP_STEPS": 0, "EPOCHS": 1}
     assert training.run(**changed) == 1
@@ -97,7 +97,7 @@ def test_the_remedy_names_a_dtype_only_if_another_could_help(device: str, dtype:
     assert _remedy(device, dtype) == remedy
 
 
-def test_a_last_validation_that_is_no_number_is_a_failure(
+def test_a_last_validation_that_is_not_finite_is_a_failure(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rwkv.benchmark.train.validate", lambda *arguments: {"ahead_equalize": math.nan})
@@ -107,7 +107,7 @@ def test_a_last_validation_that_is_no_number_is_a_failure(
 
 @OFTEN
 @pytest.mark.parametrize("name", ["p_2.pth", "p_optim_2.pth"])
-def test_a_lost_checkpoint_of_the_run_itself_is_no_matter_of_load_model(
+def test_a_lost_checkpoint_is_refused_without_naming_load_model(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     with monkeypatch.context() as patch:

@@ -51,7 +51,7 @@ def cards(learner: Learner) -> CardPredictions:
     return predict_learner(learner, MODEL, learner.now_s())[0]
 
 
-def test_cards_and_times_are_those_of_anki(anki: "Collection", learner: Learner, cards: CardPredictions) -> None:
+def test_cards_and_times_match_anki(anki: "Collection", learner: Learner, cards: CardPredictions) -> None:
     assert sorted(cards.card_id.tolist()) == sorted(anki.find_cards(""))
     now_s = learner.now_s()
     for card_id, elapsed_days in zip(cards.card_id.tolist(), cards.elapsed_days.tolist(), strict=True):
@@ -75,12 +75,12 @@ def test_cards_and_times_are_those_of_anki(anki: "Collection", learner: Learner,
         "is:due",
     ],
 )
-def test_queries_find_what_anki_finds(anki: "Collection", cards: CardPredictions, query: str) -> None:
+def test_queries_match_the_same_cards_as_in_anki(anki: "Collection", cards: CardPredictions, query: str) -> None:
     result = cards.rows(parse_query(query).matches(cards.columns)).card_id.tolist()
     assert sorted(result) == sorted(anki.find_cards(query))
 
 
-def test_what_is_due_can_be_searched_for_in_anki(anki: "Collection", learner: Learner) -> None:
+def test_anki_finds_the_due_cards_by_the_search_text(anki: "Collection", learner: Learner) -> None:
     days, _ = schedule_learner(learner, MODEL, learner.now_s(), retention=0.9, days=3)
     assert days[0].search
     assert sorted(anki.find_cards(days[0].search)) == sorted(days[0].card_id.tolist())

@@ -74,7 +74,7 @@ def question_of(learner: Learner, card: int) -> Question:
     return Question(card, day, day - int(history.day_offset[last]), elapsed_s)
 
 
-def test_every_card_that_exists_is_there(cards: CardPredictions) -> None:
+def test_all_existing_cards_are_predicted(cards: CardPredictions) -> None:
     """The deleted one only in the history."""
     assert cards.card_id.tolist() == [id_of(card) for card in range(REVIEWED + 2) if card != DELETED]
     assert cards.note[row_of(cards, 3)] == "Wort 3"
@@ -83,7 +83,7 @@ def test_every_card_that_exists_is_there(cards: CardPredictions) -> None:
 
 
 @pytest.mark.parametrize("card", [card for card in range(REVIEWED) if card != DELETED])
-def test_numbers_are_those_of_the_engine(learner: Learner, engine: Engine, cards: CardPredictions, card: int) -> None:
+def test_predictions_match_the_engine(learner: Learner, engine: Engine, cards: CardPredictions, card: int) -> None:
     row, question = row_of(cards, card), question_of(learner, card)
     output, curve = engine.predict(question), engine.curve(card)
     assert cards.p_now[row] == pytest.approx(output.p_imm, abs=TOLERANCE)
@@ -100,7 +100,9 @@ def test_numbers_are_those_of_the_engine(learner: Learner, engine: Engine, cards
 
 
 @pytest.mark.parametrize("card", [0, 5, SUSPENDED])
-def test_buttons_are_those_of_the_engine(learner: Learner, engine: Engine, cards: CardPredictions, card: int) -> None:
+def test_intervals_of_buttons_match_the_engine(
+    learner: Learner, engine: Engine, cards: CardPredictions, card: int
+) -> None:
     """Each with the person's own time for it, and none before another."""
     row, times = row_of(cards, card), median_answer_ms(learner.history)
     ours = [cards.days_again, cards.days_hard, cards.days_good, cards.days_easy]
@@ -114,7 +116,7 @@ def test_buttons_are_those_of_the_engine(learner: Learner, engine: Engine, cards
 
 
 @pytest.mark.parametrize(("card", "note"), [(NEW_SIBLING, 0), (NEW_ALONE, 5)])
-def test_a_card_that_was_never_reviewed(
+def test_predictions_of_a_card_without_reviews(
     learner: Learner, engine: Engine, cards: CardPredictions, card: int, note: int
 ) -> None:
     """RWKV-P knows its note, deck and preset; it has no curve yet, but each button leads to one."""
@@ -148,7 +150,9 @@ def test_each_card_has_the_retention_of_its_preset(learner: Learner, cards: Card
 
 
 @pytest.mark.parametrize("query", ["deck:Deutsch -is:new", "prop:p<0.9 or is:suspended", "prop:left<=0", "cid:1"])
-def test_a_query_chooses_and_changes_no_number(learner: Learner, cards: CardPredictions, query: str) -> None:
+def test_a_query_selects_cards_without_changing_predictions(
+    learner: Learner, cards: CardPredictions, query: str
+) -> None:
     asked = parse_query(query)
     chosen = predict_learner(learner, MODEL, learner.end_s + LATER_S, asked, RETENTION, 0)[0]
     expected = cards.rows(asked.matches(cards.columns))
@@ -157,7 +161,9 @@ def test_a_query_chooses_and_changes_no_number(learner: Learner, cards: CardPred
     np.testing.assert_allclose(chosen.p_now, expected.p_now, rtol=0, atol=TOLERANCE)
 
 
-def test_parts_join(learner: Learner, cards: CardPredictions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_in_parts_equal_the_whole(
+    learner: Learner, cards: CardPredictions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rwkv.collection.card_predictions._TOGETHER", 4)
     monkeypatch.setattr("rwkv.recurrent.predictions._OUTLOOKS_PER_PASS", 3)
     assert_close(predict_learner(learner, MODEL, learner.end_s + LATER_S, retention=RETENTION, least_days=0)[0], cards)
@@ -189,7 +195,7 @@ def assert_close(ours: CardPredictions, expected: CardPredictions) -> None:
     np.testing.assert_allclose(ours.p_curve, expected.p_curve, rtol=0, atol=TOLERANCE)
 
 
-def test_a_second_time_reads_no_history(tmp_path: Path, fed: list[int]) -> None:
+def test_the_second_prediction_reads_no_history(tmp_path: Path, fed: list[int]) -> None:
     root = make_person(tmp_path)
     first, second = predicted(root), predicted(root)
     assert fed == [80]
@@ -197,7 +203,7 @@ def test_a_second_time_reads_no_history(tmp_path: Path, fed: list[int]) -> None:
         np.testing.assert_array_equal(column, first.columns[name], err_msg=name)
 
 
-def test_only_reviews_since_then_are_read(tmp_path: Path, fed: list[int]) -> None:
+def test_only_reviews_after_the_saved_states_are_read(tmp_path: Path, fed: list[int]) -> None:
     predicted(make_person(tmp_path / "grown", reviews=60))
     assert_close(predicted(make_person(tmp_path / "grown")), predicted(make_person(tmp_path / "whole")))
     assert fed == [60, 20, 80]
@@ -228,7 +234,7 @@ def test_nothing_else_is_written(tmp_path: Path) -> None:
     assert before.items() <= after.items()
 
 
-def test_where_states_cannot_be_kept_the_numbers_come_all_the_same(
+def test_cards_are_predicted_even_if_states_cannot_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
@@ -253,9 +259,7 @@ def test_states_that_are_too_large_are_not_kept(tmp_path: Path, caplog: pytest.L
     assert "saved the network's states" in caplog.text
 
 
-def test_states_that_are_there_are_kept_up_to_date(
-    tmp_path: Path, fed: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_existing_states_are_kept_up_to_date(tmp_path: Path, fed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has once asked for a large file keeps it, until a limit says otherwise."""
     monkeypatch.setattr(engine_cache, "MOST_BYTES", 1)
     root = make_person(tmp_path, reviews=60)
@@ -273,7 +277,7 @@ def test_states_that_are_there_are_kept_up_to_date(
 # --- A model that does not know this person
 
 
-def test_intervals_at_the_floor_are_told(learner: Learner) -> None:
+def test_many_intervals_at_the_floor_give_a_warning(learner: Learner) -> None:
     """Where nearly all are, whatever the button; with the share that is there."""
     late = learner.end_s + LATER_S
     short = predict_learner(learner, MODEL, late, retention=0.9, least_days=50)[0]
@@ -291,7 +295,7 @@ def test_intervals_at_the_floor_are_told(learner: Learner) -> None:
     )
 
 
-def test_a_few_short_intervals_or_few_cards_say_nothing(learner: Learner, cards: CardPredictions) -> None:
+def test_few_short_intervals_or_few_cards_give_no_warning(learner: Learner, cards: CardPredictions) -> None:
     """Nor a short interval after Again alone."""
     assert doubt_of(cards, 0) is None
     long = replace(cards, days_hard=np.full(11, 3.0), days_good=np.full(11, 4.0), days_easy=np.full(11, 5.0))
@@ -305,7 +309,7 @@ def test_a_few_short_intervals_or_few_cards_say_nothing(learner: Learner, cards:
 # --- Which cards
 
 
-def test_queries_know_tags_and_days(tmp_path: Path) -> None:
+def test_queries_match_tags_and_days(tmp_path: Path) -> None:
     """By the files alone: tags of the collection, days of the ids and of the history."""
     root = make_person(tmp_path)
     learner = read_learner(root, 1)

@@ -92,7 +92,7 @@ COLUMNS: Columns = {
         ("cid:-3,9999999999999999999,11", [0]),
     ],
 )
-def test_meaning(query: str, expected: list[int]) -> None:
+def test_queries_match_cards(query: str, expected: list[int]) -> None:
     assert np.flatnonzero(parse_query(query).matches(COLUMNS)).tolist() == expected
 
 
@@ -100,7 +100,7 @@ def test_meaning(query: str, expected: list[int]) -> None:
     ("query", "asks"),
     [("is:new prop:ivl>3 prop:due<1", False), ("prop:r<0.9", True), ("is:new -(x or prop:p>0.5)", True), ("p", False)],
 )
-def test_whether_the_model_is_asked(query: str, asks: bool) -> None:
+def test_queries_that_need_the_model(query: str, asks: bool) -> None:
     assert parse_query(query).asks_model is asks
 
 
@@ -130,14 +130,14 @@ def test_whether_the_model_is_asked(query: str, asks: bool) -> None:
         (200 * "(" + "a" + 200 * ")", "401 terms"),
     ],
 )
-def test_what_is_refused(query: str, got: str) -> None:
+def test_invalid_queries_are_refused(query: str, got: str) -> None:
     """Naming what is wrong."""
     with pytest.raises(InputError, match="card query is invalid") as caught:
         parse_query(query)
     assert got in str(caught.value)
 
 
-def test_letters_with_marks_are_the_same_in_one_character_or_several() -> None:
+def test_combined_and_decomposed_letters_match() -> None:
     """On either side: macOS writes names in the long form."""
     short, long = "caf\u00e9", "cafe\u0301"
     columns = {"card_id": np.arange(3), "note": np.array([short, long, "cafe"], object)}
@@ -147,7 +147,7 @@ def test_letters_with_marks_are_the_same_in_one_character_or_several() -> None:
             assert np.flatnonzero(parse_query(query).matches(columns)).tolist() == [0, 1], query
 
 
-def test_what_a_folder_does_not_say_is_told() -> None:
+def test_queries_for_missing_columns_are_refused() -> None:
     """Of older imports no tags, of plain datasets no dates."""
     lacking = {name: column for name, column in COLUMNS.items() if name not in ("tags", "added_days")}
     for query, word in (("tag:x", "import the collection again"), ("added:3", "no dates")):
@@ -172,6 +172,6 @@ def test_stars_stand_for_anything(pattern: str, texts: list[str]) -> None:
     assert parse_query(f'"{pattern}"').matches(columns).tolist() == within
 
 
-def test_many_stars_end_soon() -> None:
+def test_many_stars_are_matched_quickly() -> None:
     columns = {"card_id": np.arange(1), "note": np.array(["a" * 80], object)}
     assert not parse_query("a*" * 40 + "b").matches(columns).any()

@@ -75,13 +75,15 @@ def found_by_anki(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, di
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_same_cards(found_by_anki: tuple[Learner, dict[str, list[int]]], query: str) -> None:
+def test_queries_match_the_same_cards_as_in_anki(
+    found_by_anki: tuple[Learner, dict[str, list[int]]], query: str
+) -> None:
     learner, result = found_by_anki
     columns = card_columns(learner, time.time(), None)
     assert columns["card_id"][parse_query(query).matches(columns)].tolist() == result[query]
 
 
-def test_the_queries_tell_cards_apart(found_by_anki: tuple[Learner, dict[str, list[int]]]) -> None:
+def test_the_queries_match_some_cards_only(found_by_anki: tuple[Learner, dict[str, list[int]]]) -> None:
     """Most find some cards and leave some out."""
     learner, result = found_by_anki
     telling = [query for query, cards in result.items() if 0 < len(cards) < len(learner.cards)]

@@ -20,13 +20,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_model_of_ones_own_has_no_notice(weights: Path) -> None:
+def test_other_weights_have_no_notice(weights: Path) -> None:
     model = choose_model(weights)
     assert (model.path, model.notice) == (weights, None)
     assert not any(weight.requires_grad for weight in model.network.parameters())
 
 
-def test_without_one_the_weights_of_the_package() -> None:
+def test_the_packages_weights_are_the_default() -> None:
     model = choose_model(None)
     assert (model.path, model.notice) == (SHIPPED, SHIPPED_NOTICE)
 
@@ -45,7 +45,7 @@ def test_other_weights_in_the_folder_of_a_demo_have_no_notice(weights: Path, tmp
 
 
 @pytest.mark.parametrize("title", ["adapted", "before: adapted", "before: before: adapted"])
-def test_weights_adapted_to_somebody_say_so(tmp_path: Path, title: str) -> None:
+def test_adapted_weights_have_a_notice(tmp_path: Path, title: str) -> None:
     """Also where other weights were made of them."""
     adapted = {"to": "user 1", "trained on": "the first 80 of the 100 reviews of user 1 in mine"}
     notice = choose_model(with_card(tmp_path, json.dumps({title: adapted, "training": {"steps": 5}}))).notice
@@ -55,13 +55,13 @@ def test_weights_adapted_to_somebody_say_so(tmp_path: Path, title: str) -> None:
     )
 
 
-def test_weights_adapted_before_cards_had_the_reviews(tmp_path: Path) -> None:
+def test_the_notice_of_adapted_weights_without_reviews_in_the_card(tmp_path: Path) -> None:
     notice = choose_model(with_card(tmp_path, json.dumps({"adapted": {"to": "users 1, 2"}}))).notice
     assert notice is not None
     assert notice.startswith("weights adapted to users 1, 2; scores on the reviews that they were trained on, most of")
 
 
-def test_weights_adapted_twice_say_both(tmp_path: Path) -> None:
+def test_weights_adapted_twice_have_both_notices(tmp_path: Path) -> None:
     card = {"adapted": {"to": "users 2"}, "before: adapted": {"to": "users 1"}}
     notice = choose_model(with_card(tmp_path, json.dumps(card))).notice
     assert notice is not None

@@ -52,21 +52,21 @@ def run(root: Path, *arguments: str) -> int:
 # --- What is compared
 
 
-def test_everything_meets_the_same_keys(root: Path, compared: ComparedFolders) -> None:
+def test_all_algorithms_predict_the_same_keys(root: Path, compared: ComparedFolders) -> None:
     assert list(compared.users) == ["1", "2", "3"]
     assert list(compared.without) == [str(NO_KEYS_USER)]
-    for of in compared.users.values():
-        table = read_history(root / "dataset", of.user)
+    for comparison in compared.users.values():
+        table = read_history(root / "dataset", comparison.user)
         keys = benchmark_keys(table, short=False, secs=False)
-        assert list(of.p) == ALGORITHMS
-        assert all(len(p) == len(of) == len(keys) > 50 for p in of.p.values())
-        assert all(np.all((p > 0) & (p <= 1)) for p in of.p.values())
-        np.testing.assert_array_equal(of.review_th, keys.review_ths)
-        np.testing.assert_array_equal(of.y, table.rating[keys.review_ths - 1] > 1)
+        assert list(comparison.p) == ALGORITHMS
+        assert all(len(p) == len(comparison) == len(keys) > 50 for p in comparison.p.values())
+        assert all(np.all((p > 0) & (p <= 1)) for p in comparison.p.values())
+        np.testing.assert_array_equal(comparison.review_th, keys.review_ths)
+        np.testing.assert_array_equal(comparison.y, table.rating[keys.review_ths - 1] > 1)
     assert compared.left_out == 0
 
 
-def test_rwkv_is_what_get_result_says(root: Path, compared: ComparedFolders, tmp_path: Path) -> None:
+def test_rwkv_has_the_metrics_of_get_result(root: Path, compared: ComparedFolders, tmp_path: Path) -> None:
     """By way of keys, store and batches of several users."""
     inputs = tmp_path / "inputs"
     shutil.copytree(root, inputs)
@@ -78,13 +78,13 @@ def test_rwkv_is_what_get_result_says(root: Path, compared: ComparedFolders, tmp
     for name in (AHEAD, IMM):
         theirs, ours = evaluation.lines("result", name), read_scores(root / "written" / f"{name}.jsonl")
         assert list(ours) == list(theirs) == list(USERS)
-        for user, of in ours.items():
-            assert of.size == theirs[user]["size"]
+        for user, score in ours.items():
+            assert score.size == theirs[user]["size"]
             # Rows in a batch of another size: float32 sums in another order, and rounding to six places.
-            assert of.metrics == pytest.approx(theirs[user]["metrics"], abs=5e-6)
+            assert score.metrics == pytest.approx(theirs[user]["metrics"], abs=5e-6)
 
 
-def test_a_key_without_an_earlier_review_is_left_out_for_all(root: Path, tmp_path: Path) -> None:
+def test_a_key_without_an_earlier_review_is_left_out_for_all_algorithms(root: Path, tmp_path: Path) -> None:
     """The only review of a card whose beginning is missing, with an interval that is common after one review."""
     revlog = {name: np.array(column) for name, column in studied(7).items()}
     row = len(revlog["card_id"]) - 5
@@ -93,13 +93,13 @@ def test_a_key_without_an_earlier_review_is_left_out_for_all(root: Path, tmp_pat
     write_history(tmp_path, 7, revlog)
     keys = benchmark_keys(read_history(tmp_path, 7), short=False, secs=False)
     assert row + 1 in keys.review_ths
-    found = compare_users(tmp_path, [7], load_network(root / "model.pth", torch.device("cpu"), torch.float32))
-    assert found.left_out == 1
-    np.testing.assert_array_equal(found.users[0].review_th, keys.review_ths[keys.review_ths != row + 1])
-    assert all(np.isfinite(p).all() and len(p) == len(keys) - 1 for p in found.users[0].p.values())
+    result = compare_users(tmp_path, [7], load_network(root / "model.pth", torch.device("cpu"), torch.float32))
+    assert result.left_out == 1
+    np.testing.assert_array_equal(result.users[0].review_th, keys.review_ths[keys.review_ths != row + 1])
+    assert all(np.isfinite(p).all() and len(p) == len(keys) - 1 for p in result.users[0].p.values())
 
 
-def test_some_users_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_chosen_users_are_compared(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--users", "2-3,4,77", "--json") == 0
     out, err = capsys.readouterr()
     fields = json.loads(out)
@@ -124,10 +124,14 @@ def test_tables(compared: ComparedFolders) -> None:
     assert f"{sum(map(len, compared.users.values()))} reviews of 3 users" in text
     weighted = text.split("weighted by reviews")[1].split("\n\n")[0].splitlines()[1:]
     assert [line.split()[0] for line in weighted] == ALGORITHMS
-    sizes = [len(of) for of in compared.users.values()]
+    sizes = [len(comparison) for comparison in compared.users.values()]
     for line, name in zip(weighted, ALGORITHMS, strict=True):
-        metrics = [recall_metrics(of.p[name], of.y, of.bins) for of in compared.users.values()]
-        expected = [np.average([of[key] for of in metrics], weights=sizes) for key in ("LogLoss", "RMSE(bins)", "AUC")]
+        metrics = [
+            recall_metrics(comparison.p[name], comparison.y, comparison.bins) for comparison in compared.users.values()
+        ]
+        expected = [
+            np.average([metric[key] for metric in metrics], weights=sizes) for key in ("LogLoss", "RMSE(bins)", "AUC")
+        ]
         np.testing.assert_allclose([float(cell) for cell in line.split()[1:]], expected, atol=5.1e-5)
     of_user = text.split("user 2 ")[1].split("\n\n")[0].splitlines()[-1].split()
     log_loss = compared.estimates["2"]["RWKV-P"]["LogLoss"]
@@ -136,20 +140,22 @@ def test_tables(compared: ComparedFolders) -> None:
     assert "superiority" in text
 
 
-def test_json_holds_the_same(compared: ComparedFolders, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_same_figures(compared: ComparedFolders, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--json", "--quiet") == 0
     out, err = capsys.readouterr()
     assert err == ""
     fields = json.loads(out)
     assert fields["notice"] is None
     assert fields["confidence"] == 0.99
-    for label, of in compared.users.items():
-        assert fields["users"][label]["size"] == len(of)
+    for label, comparison in compared.users.items():
+        assert fields["users"][label]["size"] == len(comparison)
         assert list(fields["users"][label]["metrics"]) == ALGORITHMS
-        for name, p in of.p.items():
-            found = fields["users"][label]["metrics"][name]
-            assert {metric: found[metric]["value"] for metric in METRICS} == recall_metrics(p, of.y, of.bins)
-            assert all(found[metric]["half_width"] > 0 for metric in METRICS)
+        for name, p in comparison.p.items():
+            metrics = fields["users"][label]["metrics"][name]
+            assert {metric: metrics[metric]["value"] for metric in METRICS} == recall_metrics(
+                p, comparison.y, comparison.bins
+            )
+            assert all(metrics[metric]["half_width"] > 0 for metric in METRICS)
     assert fields["superiority"]["AVG"]["RWKV"] + fields["superiority"]["RWKV"]["AVG"] == pytest.approx(1)
     assert fields["signed_ranks"]["AVG"]["RWKV"] == {"n": 3, "p": None, "effect": None}
     assert set(fields["weighted"]) == set(fields["unweighted"]) == set(ALGORITHMS)
@@ -161,13 +167,13 @@ def test_several_users_have_a_line_each(compared: ComparedFolders) -> None:
     assert head.split() == ["reviews", *ALGORITHMS]
     assert lines.pop() == "* the lowest of its line"
     assert lines.pop().split() == [str(NO_KEYS_USER), "0", *compared.without[str(NO_KEYS_USER)].split()]
-    for line, (label, of) in zip(lines, compared.users.items(), strict=True):
-        losses = [recall_metrics(of.p[name], of.y, of.bins)["LogLoss"] for name in ALGORITHMS]
+    for line, (label, comparison) in zip(lines, compared.users.items(), strict=True):
+        losses = [recall_metrics(comparison.p[name], comparison.y, comparison.bins)["LogLoss"] for name in ALGORITHMS]
         cells = [f"{'*' if loss == min(losses) else ''}{loss:.4f}" for loss in losses]
-        assert line.split() == [label, str(len(of)), *cells]
+        assert line.split() == [label, str(len(comparison)), *cells]
 
 
-def test_many_users_have_a_line_each_too(compared: ComparedFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_users_are_listed_line_by_line(compared: ComparedFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rwkv.command_line.compare_table._MOST_USERS", 2)
     text = format_comparison(compared)
     assert "user 2 " not in text
@@ -188,11 +194,15 @@ def test_one_user_has_no_means(root: Path, capsys: pytest.CaptureFixture[str]) -
 # --- Result files
 
 
-def test_files_are_the_benchmark_s(root: Path, compared: ComparedFolders) -> None:
+def test_written_files_have_the_benchmarks_format(root: Path, compared: ComparedFolders) -> None:
     for name in ALGORITHMS:
         lines = [json.loads(line) for line in (root / "written" / f"{name}.jsonl").read_text().splitlines()]
-        for line, of in zip(lines, compared.users.values(), strict=True):
-            assert line == {"metrics": recall_metrics(of.p[name], of.y, of.bins), "user": of.user, "size": len(of)}
+        for line, comparison in zip(lines, compared.users.values(), strict=True):
+            assert line == {
+                "metrics": recall_metrics(comparison.p[name], comparison.y, comparison.bins),
+                "user": comparison.user,
+                "size": len(comparison),
+            }
     noted = {path.name for path in (root / "written").glob("*.json")}
     assert noted == {"RWKV.model.json", "RWKV-P.model.json"}
 
@@ -209,7 +219,7 @@ def test_other_algorithms_come_from_files(
     def scores(log_loss: float, size: int) -> Score:
         return Score({"RMSE": 0.1, "LogLoss": log_loss, "RMSE(bins)": 0.01, "AUC": 0.9}, size)
 
-    sizes = {of.user: len(of) for of in compared.users.values()}
+    sizes = {comparison.user: len(comparison) for comparison in compared.users.values()}
     write_scores(tmp_path, "LSTM", {1: scores(0.001, sizes[1]), 3: scores(9, sizes[3] + 1), 99: scores(9, 1)})
     write_scores(tmp_path, "AVG", {user: scores(0.5, size) for user, size in sizes.items()})
     write_scores(tmp_path, "GRU", {99: scores(9, 1)})
@@ -237,7 +247,9 @@ def test_users_of_one_number_cannot_share_files(
     assert_said(capsys, "share", "user 1", str(tmp_path / "again"))
 
 
-def test_without_files_there_is_nothing_to_read(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_result_files_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(root, "--results", str(tmp_path)) == 2
     assert_said(capsys, "no result files", str(tmp_path))
 
@@ -245,7 +257,9 @@ def test_without_files_there_is_nothing_to_read(root: Path, tmp_path: Path, caps
 # --- Bad input
 
 
-def test_bad_users_are_skipped_and_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_users_with_bad_data_are_skipped_and_reported(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(root, tmp_path / "copy")
     add_users(tmp_path / "copy" / "dataset", [BAD_USER])
     path = revlog_file(tmp_path / "copy" / "dataset", BAD_USER)
@@ -256,7 +270,7 @@ def test_bad_users_are_skipped_and_told(root: Path, tmp_path: Path, capsys: pyte
     assert "1 users were skipped" in err
 
 
-def test_why_nothing_counts_is_true(tmp_path: Path) -> None:
+def test_the_reason_why_no_review_counts(tmp_path: Path) -> None:
     """Too few on later days; or enough of those, but too few cards of a kind."""
     write_history(tmp_path, 1, revlog_columns([1, 2, 1], [0, 10, 90_000]))
     why = why_none_counts(read_history(tmp_path, 1), 0)
@@ -277,13 +291,15 @@ def test_why_nothing_counts_is_true(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cards", [19, 20])
-def test_how_many_cards_of_a_kind_are_too_few(tmp_path: Path, cards: int) -> None:
+def test_keys_need_more_cards_than_the_rare_ones(tmp_path: Path, cards: int) -> None:
     card, day = np.meshgrid(np.arange(cards), np.arange(8))
     write_history(tmp_path, 1, revlog_columns(card.ravel(), day.ravel() * 86_400 + card.ravel()))
     assert (len(benchmark_keys(read_history(tmp_path, 1), short=False, secs=False)) > 0) == (cards > RARE_CARDS)
 
 
-def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_users_to_compare_there_is_an_error(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
     assert_said(capsys, "no reviews to compare on", "1 of 3 reviews are on a later day", "6 are needed")
     assert run(root, "--users", "77") == 2
@@ -295,7 +311,7 @@ def test_nobody_to_compare(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("users", ["", "1-", "a", "1,,2", "-3", "6-4", "1-3-5", "\u0663"])
-def test_users_that_are_no_numbers(root: Path, users: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_users_that_are_not_numbers_are_refused(root: Path, users: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run(root, f"--users={users}")
     assert caught.value.code == 2
@@ -308,7 +324,7 @@ def test_more_users_than_there_can_be_are_refused(root: Path, capsys: pytest.Cap
     assert "names more than 1000000 users" in capsys.readouterr().err
 
 
-def test_a_missing_package_is_said_first(
+def test_a_missing_package_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fsrs_rs_python", None)

@@ -63,7 +63,7 @@ def recall(table: RevlogTable, parameters: Sequence[float]) -> np.ndarray:
     return fsrs_predictions(table.card, table.rating, table.day_offset, parameters)
 
 
-def test_recall_is_what_anki_evaluates(folder: Path, table: RevlogTable) -> None:
+def test_recall_matches_ankis_evaluation(folder: Path, table: RevlogTable) -> None:
     """Anki's LogLoss counts all reviews on later days, recent ones up to four times as much."""
     rows = np.flatnonzero(table.elapsed_days > 0)
     assert len(rows) > 300
@@ -85,7 +85,7 @@ def test_default_parameters_at_the_keys(table: RevlogTable, compared: Comparison
     np.testing.assert_array_equal(compared.p["FSRS-6-default"], recall(table, DEFAULT_PARAMETERS)[at_keys])
 
 
-def test_parameters_are_those_that_anki_learns(folder: Path, table: RevlogTable, compared: Comparison) -> None:
+def test_parameters_match_ankis(folder: Path, table: RevlogTable, compared: Comparison) -> None:
     """Fold by fold, with Anki's own trainer in the place of the package."""
     rows = np.searchsorted(table.review_th, candidate_reviews(table, short=False, secs=False).review_ths)
     items = [_item(table, row) for row in rows.tolist()]

@@ -68,7 +68,7 @@ def run(root: Path, out: Path, *arguments: str) -> int:
     )
 
 
-def test_better_weights_are_written_and_say_what_they_are(root: Path, tmp_path: Path) -> None:
+def test_better_weights_are_written_with_a_card(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "mine.safetensors"
     result = finetune(root / "people", out, [1, 1, 2], root / "model.pth")
     assert (result.out, result.exit_code, [one.user for one in result.adapted.people]) == (out, 0, [1, 2])
@@ -86,7 +86,7 @@ def test_better_weights_are_written_and_say_what_they_are(root: Path, tmp_path: 
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_every_output_says_whom_weights_were_adapted_to(
+def test_every_output_names_the_people_of_adapted_weights(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Their scores on the reviews they learnt from are too good."""
@@ -109,7 +109,7 @@ def test_every_output_says_whom_weights_were_adapted_to(
     assert f"Predicted by {notice}. " in capsys.readouterr().out
 
 
-def test_the_same_again_gives_the_same_weights(root: Path, tmp_path: Path) -> None:
+def test_training_is_reproducible(root: Path, tmp_path: Path) -> None:
     files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     for out in files:
         assert run(root, out, "--user", "1", "--quiet") == 0
@@ -129,7 +129,9 @@ def test_worse_weights_are_not_written(root: Path, tmp_path: Path, capsys: pytes
     assert str(root / "model.pth") in output
 
 
-def test_nothing_gained_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_without_improvement_writes_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "MOST_ROUNDS", 0)
     out = tmp_path / "mine.safetensors"
     result = finetune(root / "people", out, [1], root / "model.pth")
@@ -137,9 +139,7 @@ def test_nothing_gained_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.
     assert not out.exists()
 
 
-def test_all_of_a_folder_those_with_enough_reviews(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_users_with_enough_reviews_are_used(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, tmp_path / "mine.safetensors", "--json") == 0
     output = capsys.readouterr()
     read = json.loads(output.out)
@@ -149,14 +149,14 @@ def test_all_of_a_folder_those_with_enough_reviews(
     assert f"user {SHORT_USER} is left out: 1 of 3 reviews" in output.err
 
 
-def test_a_bad_history_is_told_and_the_others_used(root: Path, tmp_path: Path) -> None:
+def test_a_bad_history_is_reported_and_the_others_are_used(root: Path, tmp_path: Path) -> None:
     result = finetune(root / "bad", tmp_path / "mine.safetensors", None, root / "model.pth")
     assert result.out is not None
     assert list(result.failures.errors) == [BAD_USER]
     assert result.exit_code == 1
 
 
-def test_a_run_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_writes_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*given: object) -> None:
         raise KeyboardInterrupt
 
@@ -169,44 +169,46 @@ def test_a_run_that_fails_leaves_nothing(root: Path, tmp_path: Path, monkeypatch
 # --- What is refused before any work
 
 
-def test_only_safetensors(root: Path, tmp_path: Path) -> None:
+def test_outputs_other_than_safetensors_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ending in \.safetensors"):
         finetune(root / "people", tmp_path / "mine.pth", None, root / "model.pth")
 
 
-def test_a_folder_is_no_file(root: Path, tmp_path: Path) -> None:
+def test_a_folder_as_output_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").mkdir()
     with pytest.raises(InputError, match="a folder"):
         finetune(root / "people", tmp_path / "mine.safetensors", None, root / "model.pth")
 
 
-def test_the_weights_to_begin_with_are_kept(root: Path, tmp_path: Path) -> None:
+def test_the_initial_weights_are_not_overwritten(root: Path, tmp_path: Path) -> None:
     model = tmp_path / "mine.safetensors"
     write_weights(model, recipe_network(PUBLISHED).state_dict())
     with pytest.raises(InputError, match="would be overwritten"):
         finetune(root / "people", model, None, model)
 
 
-def test_a_person_with_too_few_reviews(root: Path, tmp_path: Path) -> None:
+def test_a_person_with_too_few_reviews_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not enough reviews") as caught:
         finetune(root / "people", tmp_path / "mine.safetensors", [SHORT_USER], root / "model.pth")
     assert "100, and 60 of each person" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_people_with_too_few_reviews_together(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_with_too_few_reviews_together_are_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "FEWEST_JUDGED", 500)
     with pytest.raises(InputError, match="not enough reviews") as caught:
         finetune(root / "people", tmp_path / "mine.safetensors", USERS, root / "model.pth")
     assert " of 2 people" in str(caught.value)
 
 
-def test_nobody_of_that_number(root: Path, tmp_path: Path) -> None:
+def test_an_unknown_user_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The user is not in the folder"):
         finetune(root / "people", tmp_path / "mine.safetensors", [99], root / "model.pth")
 
 
-def test_no_histories_there(root: Path, tmp_path: Path) -> None:
+def test_a_folder_without_reviews_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder has no reviews"):
         finetune(root, tmp_path / "mine.safetensors", None, root / "model.pth")
     with pytest.raises(InputError, match="folder does not exist") as caught:
@@ -214,7 +216,7 @@ def test_no_histories_there(root: Path, tmp_path: Path) -> None:
     assert "check the path" in str(caught.value)
 
 
-def test_no_such_weights(root: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         finetune(root / "people", tmp_path / "mine.safetensors", [1], root / "other.pth")
 

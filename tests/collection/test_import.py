@@ -96,7 +96,7 @@ def test_one_of_several_files_may_fail(files: list[Path], tmp_path: Path, capsys
     assert last.startswith(f"{broken} is skipped: The archive is damaged")
 
 
-def test_nothing_is_written_where_nothing_can_be_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_import_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["import", str(tmp_path / "nowhere.colpkg"), "--out", str(out)]) == 2
     assert "The file does not exist" in capsys.readouterr().err
@@ -107,7 +107,7 @@ def test_nothing_is_written_where_nothing_can_be_imported(tmp_path: Path, capsys
     assert not out.exists()
 
 
-def test_the_summary_tells_every_rule_that_met_something(
+def test_the_summary_counts_the_reviews_of_each_rule(
     files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["import", *map(str, files), "--out", str(tmp_path / "out")]) == 0
@@ -132,7 +132,7 @@ def test_the_summary_tells_every_rule_that_met_something(
     assert capsys.readouterr().err == ""
 
 
-def test_options_are_heard(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_are_applied(files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--timezone", "Asia/Tokyo", "--rollover", "0", "--elapsed", "start", "--grades", "raw"]
     assert main(["import", str(files[0]), "--out", str(tmp_path / "out"), *options, "--quiet"]) == 0
     info = read_collection(tmp_path / "out", 1).info
@@ -142,7 +142,7 @@ def test_options_are_heard(files: list[Path], tmp_path: Path, capsys: pytest.Cap
     assert read_history(tmp_path / "out", 1).elapsed_s.tolist() == [-1, 89_995]
 
 
-def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_in_an_archive_print_no_control_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shared = write_archive(tmp_path / "shared.apkg", {"\x1b]0;mine\x07漢": b""})
     for files in ([shared], [shared, tmp_path / "nowhere"]):
         assert main(["import", *map(str, files), "--out", str(tmp_path / "out")]) == 2
@@ -152,14 +152,14 @@ def test_no_name_in_an_archive_commands_the_terminal(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
-def test_what_never_ends_is_refused(tmp_path: Path) -> None:
+def test_endless_files_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path / "pipe.csv", Path(os.devnull)):
         with pytest.raises(InputError, match="not a file"):
             import_collections([path], tmp_path / "out")
 
 
-def test_python_callers_meet_the_errors(tmp_path: Path) -> None:
+def test_functions_raise_the_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         import_collections([tmp_path / "nowhere"], tmp_path / "out", ImportChoices())
 

@@ -39,7 +39,7 @@ def collections(tmp_path: Path) -> tuple[Path, Path, Path]:
     )
 
 
-def test_a_command_that_was_killed_in_its_second_file_does_the_rest(
+def test_a_command_killed_in_its_second_file_continues(
     collections: tuple[Path, Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -73,7 +73,7 @@ def test_a_command_that_was_killed_in_its_second_file_does_the_rest(
     assert before.items() <= files_below(out).items()
 
 
-def test_the_same_file_read_otherwise_is_another_user(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_the_same_file_with_other_options_is_another_user(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     for _ in range(2):
         assert list(import_collections(collections[:1], out).users) == [1]
@@ -81,7 +81,7 @@ def test_the_same_file_read_otherwise_is_another_user(collections: tuple[Path, P
         assert list(import_collections(collections[:1], out, ImportChoices(timezone="Asia/Tokyo")).users) == [3]
 
 
-def test_a_later_state_takes_its_users_place(
+def test_replace_puts_a_later_state_in_its_users_place(
     collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, later, other = collections
@@ -131,7 +131,7 @@ def test_a_name_is_given_at_once_or_with_replace_later(collections: tuple[Path, 
     assert read_info(out, 1).name == "Ada Lovelace"
 
 
-def test_a_name_that_cannot_be(
+def test_invalid_names_are_refused(
     collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, _, other = collections
@@ -142,7 +142,7 @@ def test_a_name_that_cannot_be(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_import_that_was_killed_while_its_tables_appeared_keeps_its_number(
+def test_an_import_killed_between_its_tables_keeps_its_number(
     collections: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine, later, other = collections
@@ -169,7 +169,7 @@ def test_an_import_that_was_killed_while_its_tables_appeared_keeps_its_number(
         import_collections([mine], out, replaces=True)
 
 
-def test_without_being_asked_it_becomes_another_user_and_the_way_is_told(
+def test_a_later_state_becomes_another_user_with_a_hint_to_replace(
     collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, later, other = collections
@@ -182,7 +182,7 @@ def test_without_being_asked_it_becomes_another_user_and_the_way_is_told(
     assert list_collections(out) == [1, 2, 3]
 
 
-def test_a_failure_half_way_leaves_all_as_it_was(
+def test_a_failure_half_way_changes_nothing(
     collections: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine, later, _ = collections
@@ -203,7 +203,7 @@ def test_a_failure_half_way_leaves_all_as_it_was(
     assert not (out / ".import-killed").exists()
 
 
-def test_damage_of_another_user_is_no_obstacle(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_a_damaged_other_user_does_not_prevent_an_import(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
     mine, later, other = collections
     out = tmp_path / "out"
     import_collections([mine, other], out)
@@ -225,7 +225,7 @@ def dump(database: Path, table: str, file: Path) -> Path:
     return file
 
 
-def test_tables_of_anki_give_what_the_collection_gives(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_ankis_tables_equal_the_collection(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
     folder = tmp_path / "dumps"
     folder.mkdir()
     for table, name in (("revlog", "Revlog.CSV"), ("cards", "cards.csv"), ("notes", "notes.tsv"), ("col", "col.csv")):

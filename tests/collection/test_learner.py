@@ -53,7 +53,7 @@ def test_users_are_chosen(tmp_path: Path) -> None:
     assert choose_user(tmp_path, None) == 2
 
 
-def test_a_collection_that_was_not_imported_is_told_so(tmp_path: Path) -> None:
+def test_a_folder_without_an_import_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.colpkg").write_bytes(b"PK")
     for path in (tmp_path, tmp_path / "mine.colpkg", tmp_path / "nowhere"):
         with pytest.raises(InputError, match="rwkv import"):
@@ -67,7 +67,7 @@ def test_now_is_now_but_never_before_the_last_review(learner: Learner, monkeypat
 
 
 @pytest.mark.parametrize("deleted", [True, False])
-def test_reviews_of_a_wrong_clock_change_nothing_for_others(
+def test_reviews_of_a_wrong_clock_do_not_affect_other_cards(
     tmp_path: Path, learner: Learner, deleted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One dated 2099, of a deleted card or of one that exists: left out and told, whatever came before it stays."""
@@ -81,7 +81,7 @@ def test_reviews_of_a_wrong_clock_change_nothing_for_others(
     assert abs(moment_of("today", read) - time.time()) < 5
 
 
-def test_a_card_whose_only_review_lies_ahead_has_none(tmp_path: Path) -> None:
+def test_a_card_whose_only_review_is_in_the_future_has_no_review(tmp_path: Path) -> None:
     root = make_person(tmp_path)
     add_review(root, id_of(NEW_ALONE), datetime(2099, 1, 1, tzinfo=UTC))
     read = read_learner(root, 1)
@@ -90,7 +90,7 @@ def test_a_card_whose_only_review_lies_ahead_has_none(tmp_path: Path) -> None:
     assert np.isnan(read.latest_s[row]).all()
 
 
-def test_where_all_reviews_lie_ahead_the_clock_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_in_the_future_hints_at_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: float(DAY_START_S - DAY_S))
     with pytest.raises(InputError, match="this computer's clock shows 2023-11-14"):
         read_learner(make_person(tmp_path), 1)
@@ -149,7 +149,7 @@ def test_a_time_that_the_clock_skips_is_refused(far_west: Learner) -> None:
     assert "use 2027-03-14T03:30" in str(caught.value)
 
 
-def test_whole_days_ahead_are_those_of_the_clock(far_west: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_ahead_follow_the_clock(far_west: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     zone = ZoneInfo("America/Los_Angeles")
     monkeypatch.setattr(time, "time", lambda: datetime(2027, 3, 13, 9, tzinfo=zone).timestamp())
     assert moment_of("+2d", far_west) == datetime(2027, 3, 15, 9, tzinfo=zone).timestamp()
@@ -166,7 +166,7 @@ def test_moments_of_a_plain_dataset(plain: Learner) -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "-3d", "+3w", "", "2026-13-01", "2026-02-01T", "nan"])
-def test_what_is_no_moment(learner: Learner, text: str) -> None:
+def test_invalid_moments_are_refused(learner: Learner, text: str) -> None:
     with pytest.raises(InputError, match="The moment is not understood"):
         moment_of(text, learner)
 
@@ -197,7 +197,7 @@ def test_clocks_that_were_set_back_leave_no_negative_time(learner: Learner) -> N
     assert (asked[0].elapsed_days, asked[0].elapsed_s) == (0, 0)
 
 
-def test_ids_are_those_of_the_collection(learner: Learner) -> None:
+def test_ids_match_the_collection(learner: Learner) -> None:
     assert learner.cards.card_id[learner.number == 3].tolist() == [id_of(3)]
 
 

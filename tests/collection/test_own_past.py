@@ -56,7 +56,7 @@ def fed(root: Path, model: ChosenModel = MODEL) -> OwnPast | None:
 # --- The figures
 
 
-def test_figures_are_those_of_compare(root: Path) -> None:
+def test_figures_match_compare(root: Path) -> None:
     (compared,) = compare_users(root, [1], MODEL.network).users
     ours = past(root)
     assert ours is not None
@@ -67,7 +67,7 @@ def test_figures_are_those_of_compare(root: Path) -> None:
         assert loss == pytest.approx(compared.scores()[name].metrics["LogLoss"], abs=tolerance)
 
 
-def test_figures_are_those_of_the_report(root: Path) -> None:
+def test_figures_match_the_report(root: Path) -> None:
     """There FSRS-6 with parameters learnt from the person is beside them."""
     learner = read_learner(root, 1)
     engine, predictions = feed_history(learner, MODEL.network)
@@ -89,13 +89,13 @@ def test_a_plain_dataset_has_the_figures_too(root: Path) -> None:
 # --- Kept beside the states
 
 
-def test_restored_is_as_fed(root: Path) -> None:
+def test_restored_predictions_equal_new_ones(root: Path) -> None:
     first = past(root)
     assert kept(root).is_file()
     assert past(root) == first == fed(root)
 
 
-def test_reviews_since_then_count_too(tmp_path: Path) -> None:
+def test_reviews_after_the_saved_states_count(tmp_path: Path) -> None:
     """Those of before are known from the file; parts of other sizes sum in another order."""
     early = past(make_student(tmp_path / "grown", reviews=150))
     grown, whole = past(make_student(tmp_path / "grown")), past(make_student(tmp_path / "whole"))
@@ -129,7 +129,7 @@ def test_figures_of_another_history_are_not_shown(root: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "changed", "longer", "text"])
-def test_what_is_damaged_is_read_anew_once(root: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_predictions_are_computed_again_once(root: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     """As states of older versions, which have nothing beside them, and where a kill came between the two files."""
     caplog.set_level("INFO", "rwkv")
     first = past(root)
@@ -155,7 +155,7 @@ def test_what_is_damaged_is_read_anew_once(root: Path, damage: str, caplog: pyte
 
 
 @pytest.mark.parametrize("limit", [0, 100])
-def test_where_states_may_not_be_kept_the_history_is_not_read_anew(
+def test_without_saved_states_the_history_is_not_read_again(
     root: Path, limit: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "rwkv")
@@ -167,7 +167,9 @@ def test_where_states_may_not_be_kept_the_history_is_not_read_anew(
     assert past(root) == past(root) == first
 
 
-def test_states_of_a_kill_before_the_predictions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_states_newer_than_the_predictions_read_the_history_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """New states with old predictions; reviews come after them, and a limit by default is no hindrance."""
     caplog.set_level("INFO", "rwkv")
     root = make_student(tmp_path / "grown", reviews=150)
@@ -202,7 +204,7 @@ def test_an_engine_whose_feeding_fails_is_closed(root: Path, monkeypatch: pytest
     assert len(closed) == 2
 
 
-def test_what_is_no_probability_is_not_known(root: Path) -> None:
+def test_saved_values_out_of_range_are_ignored(root: Path) -> None:
     """Not even where all checksums are right."""
     past(root)
     data = kept(root).read_bytes()[:-32]
@@ -212,13 +214,13 @@ def test_what_is_no_probability_is_not_known(root: Path) -> None:
     assert kept(root).read_bytes() == data + hashlib.sha256(data).digest()
 
 
-def test_nothing_is_kept_without_the_states(root: Path) -> None:
+def test_predictions_are_not_saved_without_states(root: Path) -> None:
     past(root)
     past(root, states_bytes=0)
     assert not kept(root).exists()
 
 
-def test_where_they_cannot_be_kept_the_figures_come_all_the_same(
+def test_figures_are_computed_even_if_predictions_cannot_be_saved(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
@@ -235,7 +237,7 @@ def test_where_they_cannot_be_kept_the_figures_come_all_the_same(
 # --- What is said
 
 
-def test_the_sentence() -> None:
+def test_the_sentence_about_ones_own_past() -> None:
     losses = {"RWKV": 0.2536, "AVG": 1.0, "FSRS-6-default": 0.2774, "MOVING-AVG": 0.2, "RWKV-P": 0.24249}
     assert past_sentence(OwnPast(3285, losses)) == (
         "On your 3,285 counted reviews: log loss RWKV-P .242, RWKV .254, FSRS-6 (default parameters) .277, "
@@ -264,7 +266,7 @@ def test_few_reviews_have_no_figures(root: Path, reviews: int) -> None:
     assert is_refused == (reviews < FEWEST_COUNTED)
 
 
-def test_commands_say_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_and_schedule_show_the_scores(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the package's weights, in the heading and in JSON; `predict` feeds, `schedule` restores, and both say one."""
     assert cli.main(["predict", str(root), "--json", "--quiet"]) == 0
     predicted = json.loads(capsys.readouterr().out)
@@ -278,7 +280,7 @@ def test_commands_say_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (unknown["past"], unknown["notice"]) == (None, f"{SHIPPED_NOTICE}. {past_sentence(None)}")
 
 
-def test_predict_hands_over_what_was_said(root: Path) -> None:
+def test_predict_learner_returns_the_predictions_of_past_reviews(root: Path) -> None:
     learner = read_learner(root, 1)
     _, predictions = predict_learner(learner, MODEL, learner.end_s)
     assert predictions is not None

@@ -19,6 +19,7 @@ from rwkv.errors import InputError
 from rwkv.model.inputs import draw_sequence
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Review, reviews_of
+from rwkv.recurrent.person import Question
 from rwkv.vocab import SECONDS_PER_DAY
 from tests.collection.people import MODEL, NEW_ALONE, NEW_SIBLING, SUSPENDED, id_of, make_person
 
@@ -66,7 +67,7 @@ def test_cards_are_due_when_their_curves_have_fallen(learner: Learner) -> None:
     assert len(set(result.values())) > 1
 
 
-def test_suspended_and_new_cards_are_not_asked_and_none_twice_a_day(learner: Learner) -> None:
+def test_suspended_and_new_cards_are_not_due_and_none_twice_a_day(learner: Learner) -> None:
     days = play(learner)
     for day in days:
         assert len(set(day.card_id.tolist())) == len(day.card_id)
@@ -92,7 +93,7 @@ class AlwaysEasy:
         return np.full(count, 1.0)
 
 
-def test_answers_are_taken_in_one_after_another(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_answers_are_processed_like_reviews(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody answers Easy: a second engine, told so review by review, has the same days."""
     monkeypatch.setattr(np.random, "default_rng", lambda seed: AlwaysEasy())
     days, engine = play(learner), fed(learner)
@@ -130,7 +131,7 @@ def days_of(learner: Learner, times_s: np.ndarray) -> np.ndarray:
 # --- The pace
 
 
-def test_a_limit_lets_the_likeliest_go_first_and_the_others_wait(learner: Learner) -> None:
+def test_a_limit_takes_the_highest_recall_first(learner: Learner) -> None:
     freely, limited = play(learner, 0.9), play(learner, 0.9, pace=Pace(limit=2))
     first = freely[0].card_id
     assert len(first) > 4
@@ -154,7 +155,7 @@ def test_a_backlog_is_spread_over_days(learner: Learner) -> None:
     assert parts[0] == backlog[-len(parts[0]) :]
 
 
-def test_new_cards_are_asked_on_request_and_then_come_again(learner: Learner) -> None:
+def test_new_cards_are_introduced_on_request_and_repeated(learner: Learner) -> None:
     """In order of their ids, so many a day; an engine that is told of each by hand says the same of them."""
     days = play(learner, 0.9, pace=Pace(new=1))
     assert [day.card_id[day.is_new].tolist() for day in days[:3]] == [[id_of(NEW_SIBLING)], [id_of(NEW_ALONE)], []]
@@ -172,7 +173,7 @@ def test_new_cards_come_last_within_the_limit(learner: Learner) -> None:
     assert sum(len(day.card_id) for day in play(learner, 0.9, days=1, pace=Pace(limit=50, new=5))) > 2
 
 
-def test_a_card_that_is_new_in_anki_is_not_asked_whatever_its_history(learner: Learner) -> None:
+def test_a_card_that_is_new_in_anki_is_never_due(learner: Learner) -> None:
     is_new = learner.cards.is_new.copy()
     is_new[row_of(learner, id_of(3))] = True
     reset = replace(learner, cards=replace(learner.cards, is_new=is_new))
@@ -180,7 +181,7 @@ def test_a_card_that_is_new_in_anki_is_not_asked_whatever_its_history(learner: L
 
 
 @pytest.mark.parametrize("pace", [{"limit": 0}, {"new": -1}, {"backlog_days": 0}, {"limit": 10**9}])
-def test_a_pace_that_nobody_keeps(pace: dict[str, int]) -> None:
+def test_an_invalid_pace_is_refused(pace: dict[str, int]) -> None:
     with pytest.raises(InputError, match=str(next(iter(pace.values())))):
         Pace(**pace)
 
@@ -188,7 +189,7 @@ def test_a_pace_that_nobody_keeps(pace: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "where"), [({"days": 0}, "--days"), ({"days": 3651}, "--days"), ({"seed": -1}, "--seed")]
 )
-def test_what_is_out_of_range_is_refused_before_the_history_is_read(
+def test_days_and_seeds_out_of_range_are_refused_before_the_history_is_read(
     learner: Learner, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, int], where: str
 ) -> None:
     monkeypatch.setattr(Engine, "feeding", no_feeding)
@@ -216,36 +217,41 @@ def nobody_but(learner: Learner, card: int) -> CardList:
 
 
 @pytest.mark.parametrize("hours_after_rollover", [0.5, 12, 23.5])
-def test_every_day_is_one_of_anki_s(learner: Learner, hours_after_rollover: float) -> None:
+def test_every_day_is_a_day_of_anki(learner: Learner, hours_after_rollover: float) -> None:
     """Also where clocks are set forward and back; the time of day stays."""
     zone = "Europe/Berlin"
     assert learner.info is not None
-    there = replace(learner, info=replace(learner.info, timezone=zone))
+    in_berlin = replace(learner, info=replace(learner.info, timezone=zone))
     for month, day in ((3, 29), (10, 25)):
         at_s = datetime(2024, month, day, 4, tzinfo=ZoneInfo(zone)).timestamp() + hours_after_rollover * 3600
-        moments = [there.days_later(at_s, days) for days in range(4)]
-        assert [there.day_of(moment) - there.day_of(at_s) for moment in moments] == [0, 1, 2, 3]
+        moments = [in_berlin.days_later(at_s, days) for days in range(4)]
+        assert [in_berlin.day_of(moment) - in_berlin.day_of(at_s) for moment in moments] == [0, 1, 2, 3]
         assert len({f"{local_time(moment, zone):%H:%M}" for moment in moments}) == 1
         assert moments[-1] - at_s in (3 * 86_400 - 3600, 3 * 86_400 + 3600)
 
 
-def test_dates_are_those_of_anki_s_days(learner: Learner) -> None:
+def test_dates_match_ankis_days(learner: Learner) -> None:
     """Half an hour after days begin, on the day on which clocks are set forward."""
     assert learner.info is not None
-    there = replace(learner, info=replace(learner.info, timezone="America/Los_Angeles"))
+    in_california = replace(learner, info=replace(learner.info, timezone="America/Los_Angeles"))
     at_s = datetime(2027, 3, 14, 4, 30, tzinfo=ZoneInfo("America/Los_Angeles")).timestamp()
-    days = schedule_learner(there, MODEL, at_s, 0.9, days=2)[0]
-    assert schedule_of(there, at_s, MODEL, None, days, FREELY, 0.9).dates == ["2027-03-14", "2027-03-15"]
+    days = schedule_learner(in_california, MODEL, at_s, 0.9, days=2)[0]
+    assert schedule_of(in_california, at_s, MODEL, None, days, FREELY, 0.9).dates == ["2027-03-14", "2027-03-15"]
 
 
-def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_day_is_predicted_at_its_own_moment(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(days_ahead, "questions_at", lambda *of: asked.append(of[0].day_of(of[2])) or questions_at(*of))
+
+    def recorded(learner: Learner, rows: np.ndarray, at_s: float) -> list[Question]:
+        asked.append(learner.day_of(at_s))
+        return questions_at(learner, rows, at_s)
+
+    monkeypatch.setattr(days_ahead, "questions_at", recorded)
     assert learner.info is not None
-    there = replace(learner, info=replace(learner.info, timezone="Europe/Berlin"))
+    in_berlin = replace(learner, info=replace(learner.info, timezone="Europe/Berlin"))
     at_s = datetime(2024, 10, 26, 4, 30, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
-    schedule_learner(there, MODEL, at_s, 0.9, days=3)
-    first = there.day_of(at_s)
+    schedule_learner(in_berlin, MODEL, at_s, 0.9, days=3)
+    first = in_berlin.day_of(at_s)
     assert sorted(set(asked)) == [first, first + 1, first + 2]
 
 
@@ -256,7 +262,7 @@ def test_the_days_are_asked_at_their_own_moments(learner: Learner, monkeypatch: 
         ("is_new", True, "of 11 cards 1 are suspended, 10 are new. Use --new N for new cards"),
     ],
 )
-def test_why_nothing_is_asked(learner: Learner, column: str, value: bool, words: str) -> None:
+def test_the_reason_why_no_card_is_due(learner: Learner, column: str, value: bool, words: str) -> None:
     cards = replace(learner.cards, **{column: np.full(len(learner.cards), value)})
     if column == "is_suspended":
         cards = replace(cards, is_new=np.zeros(len(cards), bool))
@@ -264,7 +270,7 @@ def test_why_nothing_is_asked(learner: Learner, column: str, value: bool, words:
     assert words in (why_nothing(nobody, play(nobody, 0.9, days=2), FREELY) or "")
 
 
-def test_why_nothing_is_asked_of_deleted_cards_and_of_none_that_is_due(learner: Learner) -> None:
+def test_the_reason_why_no_card_is_due_if_all_are_deleted_or_well_known(learner: Learner) -> None:
     none = CardList(**{field.name: getattr(learner.cards, field.name)[:0] for field in fields(CardList)})
     deleted = replace(learner, cards=none, number=learner.number[:0])
     deleted = replace(deleted, latest_s=learner.latest_s[:0], latest_day=learner.latest_day[:0])
@@ -298,7 +304,7 @@ def test_each_card_by_the_retention_of_its_preset(learner: Learner) -> None:
     assert set(own.card_id.tolist()) == expected
 
 
-def test_parts_of_curves_join(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_due_days_in_parts_equal_the_whole(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [day.card_id.tolist() for day in play(learner)]
     monkeypatch.setattr("rwkv.collection.due_days._TOGETHER", 3)
     assert [day.card_id.tolist() for day in play(learner)] == whole
@@ -315,7 +321,7 @@ def test_a_search_for_anki() -> None:
     assert why_no_search(free) == "no card is due on day 4"
 
 
-def test_the_days_played_through_are_not_kept(tmp_path: Path) -> None:
+def test_simulated_answers_are_not_saved(tmp_path: Path) -> None:
     """The states beside the collection are those of the reviews that were."""
     root = make_person(tmp_path)
     first = schedule_collection(root, 1, MODEL, RETENTION, days=5, at_s=read_learner(root, 1).end_s)
@@ -327,6 +333,6 @@ def test_the_days_played_through_are_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("retention", "days", "word"), [(0.9, 0, "days"), (1.0, 5, "retention"), (0.9, 9999, "days")])
-def test_impossible_wishes(learner: Learner, retention: float, days: int, word: str) -> None:
+def test_invalid_retentions_and_days_are_refused(learner: Learner, retention: float, days: int, word: str) -> None:
     with pytest.raises(InputError, match=word):
         play(learner, retention, days)

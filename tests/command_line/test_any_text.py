@@ -56,7 +56,7 @@ def test_an_import_on_every_stream(encoding: str, monkeypatch: pytest.MonkeyPatc
 
 @only_bytes
 @pytest.mark.parametrize("kind", ["anki2", "csv"])
-def test_names_of_files_that_are_no_utf8(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_names_that_are_not_utf8(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9." + kind.encode(), b"o\xfc"))
     if kind == "csv":
         file.write_text(f"card_id,review_time,review_rating\n11,{REVIEWS[0][0]},3\n")
@@ -74,7 +74,7 @@ def test_names_of_files_that_are_no_utf8(kind: str, tmp_path: Path, capsys: pyte
     assert "caf\ufffd" in capsys.readouterr().out
 
 
-def test_no_name_commands_the_terminal(
+def test_names_print_no_control_characters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "\x1b]0;mine\x07\x9b2J\u202e"
@@ -95,5 +95,5 @@ def test_no_name_commands_the_terminal(
 
 
 @pytest.mark.parametrize("text", ["日本語\u3000x", "a\tb\nc", "naïve\u00a0😀\u200d🔥", "שלום\u200f"])
-def test_writing_of_people_stays(text: str) -> None:
+def test_text_of_human_scripts_is_printable(text: str) -> None:
     assert printable(text) == text

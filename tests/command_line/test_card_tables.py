@@ -48,7 +48,7 @@ def some_cards() -> CardPredictions:
     return CardPredictions(**columns)
 
 
-def test_files_command_no_terminal(tmp_path: Path) -> None:
+def test_files_contain_no_control_characters(tmp_path: Path) -> None:
     """In files of text; JSON holds all in ASCII."""
     notes = [" =1+1", "\x1b]0;x\x07é\u202e\udce9"]
     cards = some_cards().rows(np.array([0] * len(notes)))
@@ -97,7 +97,7 @@ def test_text_in_every_script_keeps_its_columns(note: str, shown: str, columns: 
 
 
 @pytest.mark.parametrize("note", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_no_text_of_csv_is_a_formula(note: str) -> None:
+def test_text_in_csv_is_never_a_formula(note: str) -> None:
     """An apostrophe makes it a text; other texts and numbers below 0 stay, and so does JSON."""
     cards = replace(some_cards(), note=np.array([note, "a=1", "x"], object))
     first, second, _ = csv.DictReader(io.StringIO(as_csv(cards), newline=""))
@@ -107,11 +107,11 @@ def test_no_text_of_csv_is_a_formula(note: str) -> None:
     assert as_fields(HEADING, cards)["cards"][0]["note"] == note  # type: ignore[index]
 
 
-def test_a_collection_s_name_moves_no_cursor() -> None:
+def test_a_collections_name_prints_no_control_characters() -> None:
     assert "\x1b" not in as_text(replace(HEADING, name="\x1b[2JAda"), some_cards(), 1)
 
 
-def test_text_says_what_it_leaves_out_and_what_the_model_is() -> None:
+def test_text_states_hidden_cards_and_the_models_notice() -> None:
     text = as_text(DEMO, some_cards(), 1)
     assert "NOTICE: a demo" in text
     assert "... and 2 more" in text
@@ -182,7 +182,7 @@ def test_formats() -> None:
         format_of(None, "parquet")
 
 
-def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_failed_write_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for format in ("csv", "parquet"):
         with pytest.raises(InputError):

@@ -17,7 +17,7 @@ SUBPARSERS = next(action for action in build_parser()._actions if isinstance(act
 
 
 @pytest.mark.parametrize("name", SUBPARSERS.choices)
-def test_every_command_explains_itself(
+def test_every_command_has_a_description(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -37,7 +37,7 @@ def test_every_command_has_a_line_in_the_list() -> None:
     assert {choice.dest for choice in SUBPARSERS._choices_actions if choice.help} == set(SUBPARSERS.choices)
 
 
-def test_what_a_command_prints_under_way_is_no_part_of_its_json(
+def test_output_during_a_command_stays_out_of_its_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     table = DemoTable({"RWKV": {"LogLoss": 0.25, "RMSE(bins)": 0.5, "AUC": float("nan")}}, 10, 99)
@@ -85,7 +85,7 @@ def test_a_value_may_begin_with_a_minus(query: str, options: list[str]) -> None:
         assert (read.cards, read.folder, read.json) == (query, Path("mine"), "--json" in options)
 
 
-def test_what_is_no_value_stays_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_are_not_taken_as_values(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--cards", "--json"], ["--json", "-x"], ["--cards", "-x", "-y"], ["--cards"]):
         with pytest.raises(SystemExit) as ended:
             build_parser().parse_args(["predict", "mine", *arguments])
@@ -93,7 +93,7 @@ def test_what_is_no_value_stays_an_option(capsys: pytest.CaptureFixture[str]) ->
     assert "expected one argument" in capsys.readouterr().err
 
 
-def test_a_value_of_two_minuses_is_told_how_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_value_with_two_minuses_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     """Twice not is a query; an option stays an option."""
     assert main(["predict", "nowhere", "--cards=--is:new"]) == 2
     assert "The folder does not exist" in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_a_value_of_two_minuses_is_told_how_it_is_written(capsys: pytest.Capture
     "arguments",
     [["predict", "mine", "--rows", "x"], ["predict"], ["schedule", "mine", "--nothing"], ["foretell", "mine"]],
 )
-def test_a_wrong_use_is_told_in_json_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported_in_json_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--json"])
     assert ended.value.code == 2
@@ -117,7 +117,7 @@ def test_a_wrong_use_is_told_in_json_too(arguments: list[str], capsys: pytest.Ca
     assert "--help" in read["error"]["next"]
 
 
-def test_what_the_system_refuses_is_told_in_json_too(
+def test_system_errors_are_reported_in_json_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refused(out: Path) -> DemoTable:
@@ -131,7 +131,7 @@ def test_what_the_system_refuses_is_told_in_json_too(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_completion_scripts_know_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_scripts_contain_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     for word in (*SUBPARSERS.choices, "retention"):

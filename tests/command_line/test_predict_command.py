@@ -63,14 +63,14 @@ def test_the_text_json_and_stderr_warn_of_a_model_that_does_not_fit(capsys: pyte
     assert words in json.loads(output(capsys, *common, "--json")[0])["doubt"]
 
 
-def test_a_schedule_whose_cards_come_back_at_once_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_schedule_with_cards_due_again_at_once_has_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
     out, _ = output(capsys, *common, "--retention", "0.999999")
     assert "of the cards come back on the next day: this model does not fit your reviews, or a desired retention" in out
     assert "come back" not in output(capsys, *common, "--retention", "0.1")[0]
 
 
-def test_a_table_of_no_card_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_table_states_that_no_cards_match(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = output(capsys, "predict", "mine", "--cards", "deck:Nowhere")
     assert out.splitlines()[0].startswith("Ada, 0 cards")
     assert out.splitlines()[-1] == "No cards match."
@@ -88,13 +88,13 @@ def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFix
     assert read["cards"] == sorted(read["cards"], key=lambda card: card["p_now"])
 
 
-def test_a_model_that_is_given_has_no_notice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chosen_model_has_no_notice(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = output(capsys, "predict", "mine", "--model", "my.pth", "--json", "--cards", "is:new")
     assert json.loads(out)["notice"] is None
     assert DEMO_NOTICE not in err
 
 
-def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_packages_weights_are_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "mine", "--at", AT, "--json", "--quiet", "--cards", "is:new"]) == 0
     assert json.loads(capsys.readouterr().out)["notice"] == f"{SHIPPED_NOTICE}. {FEW}"
 
@@ -112,7 +112,7 @@ def test_without_a_model_it_is_the_one_of_the_package(capsys: pytest.CaptureFixt
     ],
     ids=" ".join,
 )
-def test_a_notice_is_said_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_notice_is_printed_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     out, err = output(capsys, *arguments)
     assert (out + err).count(SHIPPED_NOTICE) + (out + err).count(DEMO_NOTICE) == 1
 
@@ -157,7 +157,7 @@ def test_schedule_prints_days_with_dates(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_schedule_is_the_same_in_every_format(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "2", "--quiet", "--retention", "0.9"]
     read = json.loads(output(capsys, *common, "--json")[0])
     assert (len(read["days"]), read["notice"]) == (2, f"{DEMO_NOTICE}. {FEW}")
@@ -207,7 +207,7 @@ def test_schedule_in_every_form_holds_the_same(capsys: pytest.CaptureFixture[str
         (("schedule", "mine", "--out", "days.xlsx"), ("days.xlsx",)),
     ],
 )
-def test_bad_input_is_told_with_what_to_do(
+def test_bad_input_is_refused_with_a_hint(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     """Exit code 2, and the message on stderr; stdout is empty, with --json the same in one object."""

@@ -16,7 +16,7 @@ from tests.conformance import vectors as files
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     folder = files.vectors_folder()
-    for name, found in (
+    for name, list_values in (
         ("user", files.users),
         ("sample_user", files.sample_files),
         ("segment_user", files.segment_files),
@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ("leading_query_file", model_vectors.leading_query_files),
     ):
         if name in metafunc.fixturenames:
-            values = list(found(folder))
+            values = list(list_values(folder))
             metafunc.parametrize(name, values, ids=[_test_id(value) for value in values])
 
 

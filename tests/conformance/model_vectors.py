@@ -24,8 +24,8 @@ _LEADING_QUERIES = "model_segment1"
 
 def model_files(folder: Path) -> list[Path]:
     """Files whose outputs ours must equal; model.npz, to be missed by name, if there are none."""
-    found = [path for path in sorted(folder.glob("model*.npz")) if not path.stem.startswith(_LEADING_QUERIES)]
-    return found or [folder / "model.npz"]
+    paths = [path for path in sorted(folder.glob("model*.npz")) if not path.stem.startswith(_LEADING_QUERIES)]
+    return paths or [folder / "model.npz"]
 
 
 def leading_query_files(folder: Path) -> list[Path]:

@@ -54,7 +54,7 @@ def outputs_of(data: ModelRows, network: Network, device: torch.device) -> Outpu
     """What the network says, on the CPU."""
     layouts = [layout.to(device) for layout in data.layouts()]
     outputs = network.to(device)(data.inputs.to(device), layouts)
-    return Outputs(*(of.cpu() for of in outputs))
+    return Outputs(*(output.cpu() for output in outputs))
 
 
 def loss_of(data: ModelRows, network: Network, device: torch.device) -> Loss:

@@ -125,7 +125,7 @@ def test_segments(vectors: Path, segment_user: int, compare: Comparison, differe
         compare(ours, theirs, differences)
 
 
-def test_notes_of_their_own(vectors: Path, sample_user: int, differences: Differences) -> None:
+def test_missing_notes_have_ids_of_their_own(vectors: Path, sample_user: int, differences: Differences) -> None:
     """With MISSING_NOTES = "own" each card without a note is alone in one; all the rest is as published."""
     theirs = samples(vectors, sample_user)
     missing = theirs["card_features"][:, list(theirs["card_feature_names"]).index("note_id_is_nan")] == 1

@@ -95,7 +95,7 @@ def test_empty_tables_of_cards_and_decks(tmp_path: Path, revlog: Columns) -> Non
         np.testing.assert_array_equal(getattr(cards, name), column, err_msg=name)
 
 
-def test_a_missing_id_is_no_id_of_its_own(tmp_path: Path) -> None:
+def test_ids_zero_and_minus_one_are_not_missing(tmp_path: Path) -> None:
     """Ids 0 and -1 are ids like any others, also beside missing ones."""
     revlog = revlog_columns([0, -1, 5, 6], np.arange(4))
     cards = {"card_id": [0, -1, 5], "note_id": [0, -1, -1], "deck_id": pa.array([0, -1, None], pa.int64())}
@@ -138,7 +138,7 @@ def test_published_missing_notes_have_one_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [1_700_000_000_000, 2**62, -(2**62)])
-def test_large_ids_are_told_apart(tmp_path: Path, revlog: Columns, offset: int) -> None:
+def test_large_ids_stay_distinct(tmp_path: Path, revlog: Columns, offset: int) -> None:
     """Epoch milliseconds, and ids that float64 could not tell apart: the same entities as with small ids."""
     cards = cards_of(revlog)
 

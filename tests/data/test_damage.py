@@ -108,7 +108,7 @@ def _damaged_copies(data: npt.NDArray[np.uint8], seed: int) -> list[bytes]:
 
 @pytest.mark.parametrize("readonly", [True, False], ids=["read", "written"])
 @pytest.mark.parametrize(("write", "read"), [(_write_histories, _histories), (_write_keys, _all_keys)])
-def test_one_bit_or_a_lost_end_is_an_error_or_does_no_harm(
+def test_a_flipped_bit_or_a_lost_end_is_an_error_or_harmless(
     tmp_path: Path, write: Callable[[Path], None], read: Callable[[Path, bool], list[object]], readonly: bool
 ) -> None:
     write(tmp_path)
@@ -149,7 +149,7 @@ def test_a_damaged_history_or_bound_names_its_user_and_spares_the_others(tmp_pat
         assert [int(store.bounds(user)[-1, 1]) for user in (3, 12)] == [60, 1500]
 
 
-def test_another_users_value_is_not_taken(tmp_path: Path) -> None:
+def test_another_users_value_is_refused(tmp_path: Path) -> None:
     _write_histories(tmp_path)
     with Database(tmp_path, SIZE, "") as database:
         database.put({"2_reviews": database.get("3_reviews") or b"", "2_segments": database.get("3_segments") or b""})
@@ -159,7 +159,7 @@ def test_another_users_value_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["reviews", "segments"])
-def test_a_user_half_of_whom_is_lost_is_not_absent(tmp_path: Path, name: str) -> None:
+def test_a_user_with_a_lost_entry_is_damaged(tmp_path: Path, name: str) -> None:
     _write_histories(tmp_path)
     _spoil(tmp_path, f"12_{name}".encode())
     with Database(tmp_path, SIZE, "", readonly=True) as database, pytest.raises(StoreError, match="user 12 is damaged"):
@@ -177,7 +177,7 @@ def test_half_of_a_users_keys_are_an_error_in_published_databases_too(tmp_path: 
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6])
-def test_a_file_cut_short_says_so(tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     _write_histories(tmp_path)
     file = tmp_path / "data.mdb"
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
@@ -185,7 +185,7 @@ def test_a_file_cut_short_says_so(tmp_path: Path, share: float) -> None:
         Database(tmp_path, SIZE, "LMDB_SIZE", readonly=True)
 
 
-def test_an_enormous_size_is_an_error_and_not_asked_for(tmp_path: Path) -> None:
+def test_an_enormous_size_is_refused_without_allocating_it(tmp_path: Path) -> None:
     _write_histories(tmp_path)
     with Database(tmp_path, SIZE, "") as database:
         value = database.get("12_reviews") or b""

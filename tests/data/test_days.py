@@ -28,7 +28,7 @@ def test_days_follow_the_clock_on_the_wall(zone: str) -> None:
         assert {DayClock(zone, 4).day_start_s(start + seconds) for seconds in (0, 3 * 3600, 22 * 3600)} == {start}
 
 
-def test_fixed_offsets_know_no_summer_time() -> None:
+def test_fixed_offsets_have_no_summer_time() -> None:
     summer, winter = moment("Europe/Berlin", 2024, 7, 1, 3, 30), moment("Europe/Berlin", 2024, 1, 1, 3, 30)
     days = DayClock("UTC+01:00", 4).days(np.array([summer, winter]))
     assert days[0] - days[1] == 182
@@ -49,7 +49,7 @@ def test_unknown_zones(name: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC-03:30", "Asia/Tokyo"])
-def test_moments_that_no_calendar_shows(zone: str) -> None:
+def test_moments_out_of_range_are_refused(zone: str) -> None:
     for epoch_s in (EARLIEST_S - 1, LATEST_S + 1, 10**15):
         with pytest.raises(InputError, match="out of range"):
             DayClock(zone, 4).days(np.array([0, epoch_s]))
@@ -76,7 +76,7 @@ ZONES = ["Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe", "Africa/
     start=st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1)),
     days=st.integers(0, 800),
 )
-def test_so_many_days_later_is_the_same_time_of_so_many_days_later(
+def test_a_moment_some_days_later_has_the_same_local_time(
     zone: str, rollover_hour: int, start: datetime, days: int
 ) -> None:
     """Whatever the clock does in between: the day is the wanted one, and the time is the same unless it is skipped."""
@@ -96,13 +96,13 @@ def test_so_many_days_later_is_the_same_time_of_so_many_days_later(
     rollover_hour=st.integers(0, 23),
     at_s=st.integers(moment("UTC", 2023, 1, 1), moment("UTC", 2026, 1, 1)),
 )
-def test_the_date_of_a_day_is_that_of_its_clock_so_many_hours_before(zone: str, rollover_hour: int, at_s: int) -> None:
+def test_a_date_changes_at_the_rollover_hour(zone: str, rollover_hour: int, at_s: int) -> None:
     """On the clock: where it was changed in between, so many hours before is another time."""
     expected = (local_time(at_s, zone) - timedelta(hours=rollover_hour)).date()
     assert DayClock(zone, rollover_hour).date(at_s) == expected
 
 
-def test_local_times_go_through_the_zone() -> None:
+def test_local_times_are_converted_in_their_zone() -> None:
     """On days of 23 and 25 hours before and after the change; the hour that comes twice, and that which never comes."""
     zone = "America/Los_Angeles"
     for day in (datetime(2027, 3, 14), datetime(2027, 11, 7)):

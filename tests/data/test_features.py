@@ -85,7 +85,7 @@ def test_features_of_a_longer_history() -> None:
     np.testing.assert_allclose(our_features(table), expected, rtol=0, atol=TOLERANCE)
 
 
-def test_a_query_row_knows_nothing_of_the_answer() -> None:
+def test_a_query_row_does_not_depend_on_the_answer() -> None:
     features = our_features(make_table(random_revlog(6, reviews=50, cards=5)))
     query = query_features(features)
     of_the_answer = {"scaled_duration", "rating_1", "rating_2", "rating_3", "rating_4", "scaled_state"}

@@ -23,7 +23,7 @@ def assert_works(path: Path) -> None:
         assert database.get("key") == b"value"
 
 
-def test_a_database_that_could_not_be_begun_is_begun_later(tmp_path: Path) -> None:
+def test_a_database_whose_creation_failed_can_be_created_later(tmp_path: Path) -> None:
     def begin(path: str, **settings: Any) -> None:
         """As LMDB does where there is room for the first page only."""
         (Path(path) / "data.mdb").write_bytes(bytes(4096))
@@ -35,7 +35,7 @@ def test_a_database_that_could_not_be_begun_is_begun_later(tmp_path: Path) -> No
     assert_works(tmp_path / "db")
 
 
-def test_a_database_that_was_there_is_left(tmp_path: Path) -> None:
+def test_an_existing_database_survives_a_full_disk(tmp_path: Path) -> None:
     assert_works(tmp_path)
     with mock.patch("lmdb.open", side_effect=lmdb.DiskError("full")), pytest.raises(StoreError, match="delete"):
         Database(tmp_path, SIZE, "SIZE")
@@ -43,7 +43,7 @@ def test_a_database_that_was_there_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("readonly", [False, True])
-def test_no_room_for_the_table_of_readers(tmp_path: Path, readonly: bool) -> None:
+def test_a_full_disk_without_room_for_the_table_of_readers_is_reported(tmp_path: Path, readonly: bool) -> None:
     """LMDB maps it whether there is room or not, and touching it would end the process."""
     if readonly:
         assert_works(tmp_path)
@@ -52,13 +52,13 @@ def test_no_room_for_the_table_of_readers(tmp_path: Path, readonly: bool) -> Non
     assert_works(tmp_path)
 
 
-def test_the_table_of_readers_has_its_place(tmp_path: Path) -> None:
+def test_the_table_of_readers_is_allocated(tmp_path: Path) -> None:
     assert_works(tmp_path)
     table = (tmp_path / "lock.mdb").stat()
     assert table.st_blocks * 512 >= 1024 * 64
 
 
-def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_a_write_beyond_the_disks_space_is_reported(tmp_path: Path) -> None:
     """The system's limit of a file's size stands for the disk."""
     assert_works(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

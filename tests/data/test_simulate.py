@@ -135,7 +135,7 @@ def test_a_user_does_not_depend_on_the_others(population: list[SimulatedUser], f
         assert_same(user, population[user.user - 1])
 
 
-def test_whose_cards_are_forgotten_does_not_depend_on_the_others() -> None:
+def test_forgotten_cards_do_not_depend_on_other_users() -> None:
     """Users before this one put its cards at other places of the batch."""
     alone = next(simulate_users(1, 300, seed=3, first_user=101))
     assert ((alone.state == 0) & (alone.elapsed_seconds >= 0)).any()  # new again
@@ -158,7 +158,7 @@ def test_truth_is_calibrated(population: list[SimulatedUser]) -> None:
             assert error < STANDARD_ERRORS * np.sqrt(np.mean(p[inside] * (1 - p[inside])) / inside.sum()), (column, low)
 
 
-def test_there_is_something_to_learn(population: list[SimulatedUser]) -> None:
+def test_the_true_recall_beats_the_mean(population: list[SimulatedUser]) -> None:
     """Knowing the truth beats knowing the user's mean recall clearly, at a retention as real learners have it."""
     gains, retentions = [], []
     for user in ordinary(population):
@@ -244,6 +244,6 @@ def test_quirk_one_day(population: list[SimulatedUser]) -> None:
 @pytest.mark.parametrize(
     "arguments", [(0, 10, 1, 1), (1, 0, 1, 1), (1, 10, -1, 1), (1, 10, 1, 0)], ids=["users", "reviews", "seed", "first"]
 )
-def test_nonsense_is_refused(arguments: tuple[int, int, int, int]) -> None:
+def test_invalid_numbers_are_refused(arguments: tuple[int, int, int, int]) -> None:
     with pytest.raises(InputError):
         simulate_users(*arguments)

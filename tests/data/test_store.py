@@ -70,7 +70,7 @@ def test_a_missing_database_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_an_empty_file_is_no_database_yet(tmp_path: Path) -> None:
+def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "data.mdb").touch()
     with pytest.raises(StoreError, match="The database does not exist"):
@@ -79,7 +79,7 @@ def test_an_empty_file_is_no_database_yet(tmp_path: Path) -> None:
         database.put({"a": b"1"})
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     os.mkfifo(tmp_path / "db" / "data.mdb")
     with pytest.raises(StoreError, match="not a regular file"):
@@ -101,7 +101,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         open_database(tmp_path)
 
 
-def test_a_map_size_is_no_allocation(tmp_path: Path) -> None:
+def test_a_large_map_size_allocates_nothing(tmp_path: Path) -> None:
     with open_database(tmp_path, size=205_000_000_000) as database:
         database.put({"a": b"1"})
     assert (tmp_path / "db" / "data.mdb").stat().st_blocks * 512 < 1 << 20
@@ -204,7 +204,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path, meta: object) -> 
         assert str(database.path) in str(caught.value)
 
 
-def test_a_database_of_something_else_is_no_store(tmp_path: Path) -> None:
+def test_a_database_without_a_store_is_refused(tmp_path: Path) -> None:
     """Such as a store that the published code made."""
     with open_database(tmp_path) as database:
         database.put({"1_0_65536_tensors": b"..."})
@@ -251,7 +251,7 @@ def test_keys_lie_under_the_published_names(tmp_path: Path) -> None:
         assert list(database) == ["short_secs_7_review_ths", "short_secs_7_rmse_bins"]
 
 
-def test_keys_never_looked_for_are_refused(tmp_path: Path) -> None:
+def test_users_whose_keys_were_not_searched_are_refused(tmp_path: Path) -> None:
     with open_database(tmp_path) as database:
         store = KeyStore(database, "")
         store.begin(KeySettings(False, False))

@@ -240,7 +240,7 @@ def test_lines_of_unfinished_users_are_superseded(
 
 
 @BOTH_MODES
-def test_sound_files_are_not_touched(tmp_path: Path, raw: bool) -> None:
+def test_undamaged_files_are_not_changed(tmp_path: Path, raw: bool) -> None:
     write(tmp_path, raw, 1, 2)
     before = [path.stat() for path in paths(tmp_path, raw)]
     open_files(tmp_path, raw).finish()
@@ -264,7 +264,7 @@ def test_a_line_that_is_not_a_result_is_named_and_nothing_is_changed(tmp_path: P
     assert contents(tmp_path, raw=False) == [torn, first + line + second]
 
 
-def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "result").write_text("a file")
     with pytest.raises(InputError, match=str(tmp_path / "result")):
         open_files(tmp_path, raw=False)

@@ -23,7 +23,7 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_package_brings_weights_with_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_packages_weights_have_a_card(capsys: pytest.CaptureFixture[str]) -> None:
     """The file is small enough for a package, and its card states its limits."""
     assert SHIPPED.stat().st_size < 6_000_000
     read_weights(SHIPPED)
@@ -35,11 +35,11 @@ def test_the_package_brings_weights_with_a_card(capsys: pytest.CaptureFixture[st
     assert all(title in out for title in card)
 
 
-def test_the_engine_takes_them_by_default() -> None:
+def test_the_engine_loads_the_packages_weights_by_default() -> None:
     assert Engine.load().reviews == 0
 
 
-def test_a_card_comes_back(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_written_card_is_read(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert read_card(weights) == CARD_FACTS
     assert card_lines(CARD_FACTS) == ["weights", "  name: mine", "", "trained on", "  learners: three"]
     assert main(["info", "--model", str(weights), "--json"]) == 0
@@ -70,6 +70,6 @@ def test_a_damaged_card_is_refused(weights: Path, text: str) -> None:
         read_card(weights)
 
 
-def test_no_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         read_card(tmp_path / "none.safetensors")

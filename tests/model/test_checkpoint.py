@@ -48,7 +48,7 @@ def assert_same(ours: Weights, expected: Weights) -> None:
         assert torch.equal(ours[name], weight)
 
 
-def test_there_and_back(path: Path) -> None:
+def test_written_weights_are_read(path: Path) -> None:
     write_weights(path, WEIGHTS)
     assert_same(read_weights(path), WEIGHTS)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -165,7 +165,7 @@ def test_foreign_files_are_refused(tmp_path: Path, name: str, content: bytes) ->
     refused(tmp_path / name, "truncated, damaged or of another kind")
 
 
-def test_the_contents_say_the_form(tmp_path: Path) -> None:
+def test_the_contents_decide_the_format(tmp_path: Path) -> None:
     for ending in (".pth", ".SAFETENSORS", ".bin", ""):
         path = tmp_path / f"torch{ending}"
         torch.save(WEIGHTS, path)
@@ -278,7 +278,7 @@ def test_a_place_that_cannot_be_written_is_an_error_in_words(path: Path) -> None
         write_weights(path / "model.pth", WEIGHTS)
 
 
-def test_optimiser_states_there_and_back(tmp_path: Path) -> None:
+def test_written_optimiser_states_are_read(tmp_path: Path) -> None:
     state = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}, "param_groups": [{"params": [0]}]}
     write_optimizer(tmp_path / "b", state)
     read = read_optimizer([tmp_path / "a", tmp_path / "b"])

@@ -111,7 +111,7 @@ def middle_of(weight: Tensor, data: bytes) -> int:
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
-def test_one_bit_is_seen(tmp_path: Path, name: str) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     write_weights(path, WEIGHTS)
     assert equal(read_weights(path))
@@ -120,7 +120,7 @@ def test_one_bit_is_seen(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
-def test_a_zeroed_block_is_seen(tmp_path: Path, name: str) -> None:
+def test_a_zeroed_block_is_detected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     write_weights(path, WEIGHTS)
     data, place = path.read_bytes(), middle_of(WEIGHTS[NAME], path.read_bytes()) // 512 * 512
@@ -128,7 +128,7 @@ def test_a_zeroed_block_is_seen(tmp_path: Path, name: str) -> None:
     assert "truncated, damaged" in refusal(path)
 
 
-def test_one_bit_of_an_optimiser_is_seen(tmp_path: Path) -> None:
+def test_a_flipped_bit_of_an_optimiser_state_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "optim.pth"
     write_optimizer(path, OPTIMIZER)
     data = path.read_bytes()
@@ -202,7 +202,7 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     assert "too large" in refusal(path)
 
 
-def test_a_small_file_of_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_file_with_large_contents_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "_MOST_BYTES", 1_000_000)
     path = tmp_path / "model.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -218,14 +218,14 @@ def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "model\0.pth"])
-def test_a_path_that_cannot_be_is_an_error_in_words(tmp_path: Path, name: str) -> None:
+def test_an_impossible_path_is_an_input_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError):
         read_weights(tmp_path / name)
     with pytest.raises(InputError):
         read_optimizer([tmp_path / name])
 
 
-def test_names_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_names_in_errors_have_no_control_characters(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save({**WEIGHTS, "\x1b[31mred\nline": torch.zeros(1), "long" * 10_000: torch.zeros(1)}, path)
     words = refusal(path)
@@ -233,7 +233,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "[31mred" in words
 
 
-def test_a_pickle_that_asks_for_much_gets_little(tmp_path: Path) -> None:
+def test_a_pickle_of_an_enormous_tensor_is_refused(tmp_path: Path) -> None:
     """A pickle of a petabyte-sized tensor, backed by one number or by none."""
     path = tmp_path / "model.pth"
     torch.save({**WEIGHTS, NAME: torch.zeros(1).expand(1 << 48)}, path)

@@ -29,19 +29,19 @@ def frozen(value: float = 1.0) -> nn.Linear:
     return module
 
 
-def test_once_for_frozen_weights() -> None:
+def test_values_of_frozen_weights_are_computed_once() -> None:
     module = frozen()
     assert made(module) is made(module)
     assert torch.equal(made(module).weight, module.weight)
 
 
-def test_anew_where_any_weight_learns() -> None:
+def test_values_are_computed_every_time_while_a_weight_is_trained() -> None:
     module = frozen()
     module.bias.requires_grad_()
     assert made(module) is not made(module)
 
 
-def test_modules_are_kept_apart() -> None:
+def test_modules_have_their_own_values() -> None:
     first, second = frozen(1.0), frozen(2.0)
     of_first = made(first)
     assert torch.equal(made(second).weight, second.weight)
@@ -62,7 +62,7 @@ def _loaded(module: nn.Linear) -> None:
 
 
 @pytest.mark.parametrize("change", [_moved, _assigned, _loaded])
-def test_anew_for_other_weights_and_once_from_then_on(change: Callable[[nn.Linear], None]) -> None:
+def test_values_are_computed_again_after_a_change_and_kept_from_then_on(change: Callable[[nn.Linear], None]) -> None:
     module = frozen()
     before = made(module)
     change(module)
@@ -73,7 +73,7 @@ def test_anew_for_other_weights_and_once_from_then_on(change: Callable[[nn.Linea
     assert made(module) is after
 
 
-def test_anew_when_the_weights_learn_and_when_they_have_learnt() -> None:
+def test_values_follow_weights_that_are_trained_and_frozen_again() -> None:
     module = frozen()
     before = made(module)
     module.requires_grad_()
@@ -86,7 +86,7 @@ def test_anew_when_the_weights_learn_and_when_they_have_learnt() -> None:
     assert made(module) is made(module)
 
 
-def test_a_module_and_what_was_made_of_it_go_together() -> None:
+def test_values_are_freed_with_their_module() -> None:
     module = frozen()
     refs = weakref.ref(module), weakref.ref(made(module))
     gc.collect()

@@ -21,7 +21,7 @@ def made(part_rows: int) -> tuple[GpuBatch, list[StreamLayout]]:
 
 
 @PART_ROWS
-def test_rows_go_from_order_to_order_and_back(part_rows: int) -> None:
+def test_rows_are_permuted_between_streams_and_back(part_rows: int) -> None:
     """A stream in one part leaves its order behind; one in several parts puts its rows back."""
     batch, layouts = made(part_rows)
     rows = torch.arange(ROWS)
@@ -36,7 +36,7 @@ def test_rows_go_from_order_to_order_and_back(part_rows: int) -> None:
 
 
 @PART_ROWS
-def test_parts_are_those_of_the_plain_form(part_rows: int) -> None:
+def test_parts_match_the_plain_form(part_rows: int) -> None:
     batch, layouts = made(part_rows)
     for parts, layout in zip(batch.streams.parts, layouts, strict=True):
         for ours, theirs in zip(parts, cut_stream(layout, part_rows), strict=True):
@@ -47,14 +47,14 @@ def test_parts_are_those_of_the_plain_form(part_rows: int) -> None:
                 assert torch.equal(getattr(ours.groups.plans.runs, name), expected), name
 
 
-def test_places_take_four_bytes() -> None:
+def test_places_are_int32() -> None:
     batch, _ = made(50)
     tensors = [x for parts in batch.streams.parts for part in parts for x in (part.order, part.source)]
     whole, _ = made(ROWS)
     assert {x.dtype for x in (*tensors, whole.streams.back)} == {torch.int32}
 
 
-def test_entities_stand_by_their_number_in_the_hash() -> None:
+def test_entities_are_in_the_order_of_the_hash() -> None:
     entities = {stream: torch.tensor([number]) for number, stream in enumerate(reversed(STREAMS))}
     expected = [entities[stream] for stream in ("card_id", "note_id", "deck_id", "preset_id")]
     assert torch.equal(coded_entities(entities), torch.stack(expected))

@@ -45,7 +45,7 @@ def assert_close(rows: int, sequences: int, spec: NetworkSpec, dtype: torch.dtyp
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "sequences"), [(1, 1), (127, 1), (128, 2), (129, 3), (5000, 60)])
-def test_the_published_encoder(rows: int, sequences: int, dtype: torch.dtype) -> None:
+def test_the_published_encoder_matches_the_plain_form(rows: int, sequences: int, dtype: torch.dtype) -> None:
     assert_close(rows, sequences, PUBLISHED, dtype)
 
 

@@ -106,7 +106,7 @@ def assert_close(groups: list[str], spec: NetworkSpec, dtype: torch.dtype) -> No
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", GROUPS)
-def test_layers_are_the_plain_form(name: str, dtype: torch.dtype) -> None:
+def test_layers_match_the_plain_form(name: str, dtype: torch.dtype) -> None:
     assert_close(GROUPS[name], NetworkSpec(streams=(StreamSpec("card_id", 3, 1.5, 0.05),)), dtype)
 
 
@@ -119,7 +119,7 @@ def test_other_sizes(channels: int, heads: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("slice_rows", [7, 50, 10**6])
 @torch.no_grad()
-def test_slices_on_a_gpu_are_the_whole_on_the_cpu(slice_rows: int) -> None:
+def test_slices_on_a_gpu_match_the_whole_on_the_cpu(slice_rows: int) -> None:
     """In float32; a cut through a group carries over its state."""
     ids, is_query = random_history(1, 160, cards=9)
     layouts = layouts_of(ids, is_query)

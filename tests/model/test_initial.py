@@ -111,7 +111,7 @@ def test_linear_maps_of_a_layer(weights: dict[str, Tensor], number: int, layer: 
         assert torch.all(ours[name] == 0), name
 
 
-def test_norms_change_nothing(weights: dict[str, Tensor]) -> None:
+def test_norms_start_as_the_identity(weights: dict[str, Tensor]) -> None:
     norms = {name: weight for name, weight in weights.items() if name.endswith(".weight") and weight.dim() == 1}
     assert len(norms) == 1 + 3 * len(LAYERS) + 2
     for name, weight in norms.items():
@@ -128,7 +128,7 @@ def test_heads(weights: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize(
     "name", ["features2card.0", "features2card.3", "head_ahead_logits.0", "head_w.0", "head_w.4", "head_p.0"]
 )
-def test_other_linear_maps_are_pytorchs(weights: dict[str, Tensor], name: str) -> None:
+def test_other_linear_maps_start_as_pytorchs(weights: dict[str, Tensor], name: str) -> None:
     """PyTorch's default: uniform within 1 / sqrt(columns), the bias too."""
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     bound = 1 / math.sqrt(weight.shape[1])
@@ -136,7 +136,7 @@ def test_other_linear_maps_are_pytorchs(weights: dict[str, Tensor], name: str) -
     assert 0.9 * bound < float(bias.abs().max()) <= bound
 
 
-def test_the_seed_decides(weights: dict[str, Tensor]) -> None:
+def test_initial_weights_depend_only_on_the_seed(weights: dict[str, Tensor]) -> None:
     again, other = seeded(11), seeded(12)
     assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
     assert not torch.equal(weights["features2card.0.weight"], other["features2card.0.weight"])

@@ -70,7 +70,7 @@ def test_codes_are_uniform() -> None:
     torch.testing.assert_close(share, torch.full_like(share, 0.25), rtol=0, atol=0.03)
 
 
-def test_blocks_of_codes_stand_in_order() -> None:
+def test_blocks_of_codes_are_in_order() -> None:
     """Card 12, note 12, deck 8 and preset 8 columns, each with its number in the hash; the user has none."""
     prefix = draw_sequence(9, seed=7, draw=3).prefix
     entities = {stream: torch.tensor([number]) for number, stream in enumerate(STREAMS, start=40)}
@@ -120,7 +120,7 @@ def test_cycles() -> None:
     np.testing.assert_allclose(ours, np.stack(columns, 1), rtol=0, atol=1e-7)
 
 
-def test_inputs_stand_in_order() -> None:
+def test_inputs_are_in_order() -> None:
     features, calendar = torch.zeros(2, 24), torch.full((2, 28), 5.0)
     codes = [torch.full((2, width), float(value)) for value, width in ((1, 12), (2, 12), (3, 8), (4, 8))]
     inputs = encode_inputs(features, codes, calendar)

@@ -41,12 +41,12 @@ def assert_close(groups: list[str], spec: NetworkSpec) -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_layers_are_the_plain_form(name: str) -> None:
+def test_layers_match_the_plain_form(name: str) -> None:
     assert_close(GROUPS[name], SPEC)
 
 
 @pytest.mark.parametrize("rows", [127, 128, 129, 256, 257])
-def test_rows_that_fill_blocks_and_do_not(rows: int) -> None:
+def test_rows_at_the_edges_of_blocks(rows: int) -> None:
     """A block has 128 rows; the source of a row may lie in the previous block, before a run of queries."""
     assert_close(["r" + "q" * (rows - 2) + "r"], SPEC)
 
@@ -57,7 +57,7 @@ def test_other_sizes(channels: int, heads: int) -> None:
     assert_close(GROUPS["mixed"], NetworkSpec(channels=channels, heads=heads, v_rank=3, gate_rank=20, streams=streams))
 
 
-def test_rows_without_a_direction_are_as_in_the_plain_form() -> None:
+def test_rows_of_length_zero_match_the_plain_form() -> None:
     """Keys and values of length zero are divided by 1e-12, not by zero."""
     rows = layout(["rqr", "rrr", "rq"])
     x, grad = normal(3, 8, 128), normal(4, 8, 128)
@@ -93,7 +93,7 @@ def numbers(state: StreamState) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", GROUPS)
-def test_layers_go_on_from_states_as_the_plain_form_does(name: str) -> None:
+def test_layers_continued_from_states_match_the_plain_form(name: str) -> None:
     rows, weights = layout(GROUPS[name]), stream(SPEC)
     x, states = normal(3, len(rows.order), 128), some_states(5, len(GROUPS[name]))
     part = whole_stream(rows, states[0].seen, keeps_states=True)
@@ -113,7 +113,7 @@ def by_threads(weights: Stream, threads: int) -> dict[str, Tensor]:
         torch.set_num_threads(before)
 
 
-def test_threads_change_no_value_and_hardly_a_sum() -> None:
+def test_threads_change_outputs_not_at_all_and_gradients_by_rounding() -> None:
     one, two, again = (by_threads(stream(SPEC), threads) for threads in (1, 2, 2))
     assert torch.equal(one["out"], two["out"])
     for name, expected in one.items():
@@ -122,7 +122,7 @@ def test_threads_change_no_value_and_hardly_a_sum() -> None:
 
 
 @torch.no_grad()
-def test_a_value_that_is_not_a_number_stays_one_and_spoils_no_other_group() -> None:
+def test_nan_stays_within_its_group_and_later_rows() -> None:
     rows = layout(["rqr", "rrr", "rq"])
     x = normal(3, 8, 128)
     x[4, 5] = float("nan")
@@ -133,7 +133,7 @@ def test_a_value_that_is_not_a_number_stays_one_and_spoils_no_other_group() -> N
 
 @torch.no_grad()
 @pytest.mark.parametrize("wrong", [-1, 4, 10])
-def test_sources_that_are_not_there_or_come_later_are_refused(wrong: int) -> None:
+def test_missing_and_later_sources_are_refused(wrong: int) -> None:
     source = torch.arange(10)
     source[3] = wrong
     weights = [torch.ones(32), torch.zeros(32), torch.rand(32), normal(1, 48, 32), normal(2, 32, 48)]
@@ -141,7 +141,7 @@ def test_sources_that_are_not_there_or_come_later_are_refused(wrong: int) -> Non
         channel_mix(normal(3, 10, 32), weights, source)
 
 
-def test_rows_that_go_on_from_states_take_no_gradient() -> None:
+def test_rows_continued_from_states_refuse_gradients() -> None:
     rows = pack_stream(torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.bool))
     states = some_states(5, 1)
     part = whole_stream(rows, states[0].seen, keeps_states=True)

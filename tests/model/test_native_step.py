@@ -75,7 +75,7 @@ def test_equals_step(name: str, rows: int, seen: list[bool]) -> None:
 
 
 @pytest.mark.parametrize("spec", WIDE, ids=["decay", "a", "v", "gate"])
-def test_ranks_may_be_wider_than_all_else(spec: NetworkSpec) -> None:
+def test_ranks_may_be_wider_than_the_channels(spec: NetworkSpec) -> None:
     network = recipe_network(spec)
     inputs, before = random_inputs(6, 3), random_states(network, 6)
     expected, states = by_step(network, inputs, before, ALL)
@@ -95,7 +95,7 @@ def test_the_kernel_is_used() -> None:
     assert recipe_network(NETWORKS["native"].spec).to(torch.bfloat16).backend.kernels is Kernels.PLAIN
 
 
-def test_the_state_before_is_left_alone() -> None:
+def test_the_initial_state_is_not_changed() -> None:
     network = NETWORKS["native"]
     before = random_states(network, 3)
     copies = [state.clone() for state in before]
@@ -131,7 +131,7 @@ def test_states_are_joined_and_split() -> None:
         assert all(state.untyped_storage().nbytes() == 4 * state.numel() for state in split)
 
 
-def test_flat_states_come_back() -> None:
+def test_flat_states_round_trip() -> None:
     spec = NETWORKS["native"].spec
     for stream in spec.streams:
         flat = torch.randn(3, state_size(spec, stream), generator=torch.Generator().manual_seed(1))

@@ -81,7 +81,7 @@ def rows_of(entities: Entities, rows: Tensor | slice) -> Entities:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_parallel_is_recurrent(seed: int) -> None:
+def test_the_parallel_form_equals_the_recurrent_form(seed: int) -> None:
     entities, is_query = random_history(seed, 100)
     inputs = random_inputs(seed, 100)
     recurrent = probabilities(run_recurrently(network(), inputs, entities, is_query))
@@ -89,7 +89,7 @@ def test_parallel_is_recurrent(seed: int) -> None:
     assert_near(predict(inputs, entities, is_query, network()), recurrent, FORMS)
 
 
-def test_parallel_is_recurrent_at_the_published_size() -> None:
+def test_the_parallel_form_equals_the_recurrent_form_at_the_published_size() -> None:
     published = recipe_network(PUBLISHED, 0.1)
     entities, is_query = random_history(9, 40, cards=5)
     inputs = random_inputs(9, 40)
@@ -99,7 +99,7 @@ def test_parallel_is_recurrent_at_the_published_size() -> None:
 
 
 @torch.no_grad()
-def test_steps_of_many_rows_at_once_are_those_of_each_alone() -> None:
+def test_steps_of_many_rows_equal_steps_of_each_row() -> None:
     inputs = random_inputs(4, 6)
     _, states = network().step(random_inputs(5, 6), network().empty_states(6))
     together, _ = network().step(inputs, states)
@@ -118,7 +118,7 @@ def changed_rows(later: Tensor, earlier: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("cut", [1, 37, 99])
-def test_later_rows_do_not_reach_back(cut: int) -> None:
+def test_later_rows_do_not_affect_earlier_ones(cut: int) -> None:
     """Changing, dropping or regrouping later rows, or making them queries, changes no earlier row."""
     entities, is_query = random_history(3, 100)
     inputs = random_inputs(3, 100)
@@ -135,7 +135,7 @@ def test_later_rows_do_not_reach_back(cut: int) -> None:
         assert not changed_rows(changed[before], whole[before]).any(), what
 
 
-def test_a_review_reaches_all_later_rows_of_its_user_and_a_query_none() -> None:
+def test_reviews_affect_all_later_rows_and_queries_none() -> None:
     entities, is_query = random_history(3, 100)
     inputs = random_inputs(3, 100)
     whole = predict(inputs, entities, is_query)
@@ -163,7 +163,7 @@ def test_a_review_reaches_all_later_rows_of_its_user_and_a_query_none() -> None:
         pytest.param(lambda: recipe_network(PUBLISHED), PACKING, id="published, float32"),
     ],
 )
-def test_users_in_one_batch_are_as_each_alone(net: Callable[[], Network], tolerance: float) -> None:
+def test_users_in_one_batch_equal_each_alone(net: Callable[[], Network], tolerance: float) -> None:
     """In any order and of any length, also with alternating rows."""
     tested, sizes = net(), (1, 40, 3, 90)
     users = [(random_inputs(seed, size), *random_history(seed, size)) for seed, size in enumerate(sizes)]
@@ -244,7 +244,7 @@ def states_of(layout: packing.StreamLayout, entity: Tensor, known: dict[int, Str
 
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 59))
 @torch.no_grad()
-def test_a_stream_resumed_over_a_cut_is_the_whole(seed: int, cut: int) -> None:
+def test_a_stream_resumed_after_a_cut_equals_the_whole(seed: int, cut: int) -> None:
     """Entities in both halves carry their states over; the others start or end there."""
     entities, is_query = random_history(seed, 60, cards=9)
     entity = entities["card_id"]
@@ -271,7 +271,7 @@ def test_a_stream_resumed_over_a_cut_is_the_whole(seed: int, cut: int) -> None:
 
 
 @torch.no_grad()
-def test_bfloat16_stays_near() -> None:
+def test_bfloat16_is_close_to_float32() -> None:
     """The outputs are finite, float32 from the heads on, and within the rounding of 8 bits."""
     entities, is_query = random_history(8, 120)
     inputs, layouts = random_inputs(8, 120), layouts_of(entities, is_query)

@@ -77,9 +77,7 @@ def left_behind(x: Tensor, layout: StreamLayout, before: LayerState | None) -> L
 
 
 @given(rows=ROWS.filter(len), cut=st.floats(0, 1, exclude_max=True))
-def test_what_a_batch_leaves_behind_is_what_the_next_one_is_shifted_to(
-    rows: list[tuple[int, bool]], cut: float
-) -> None:
+def test_rows_are_shifted_to_the_last_review_of_the_previous_batch(rows: list[tuple[int, bool]], cut: float) -> None:
     """A cut at any row, with entities on one side only. Each row's x is its number."""
     _, entity, is_query = pack(rows)
     at = int(cut * len(rows))

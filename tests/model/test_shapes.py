@@ -43,7 +43,7 @@ def test_every_size_is_read_from_the_shapes(spec: NetworkSpec) -> None:
     assert stated_spec(spec_text(spec)).sizes == spec.sizes
 
 
-def test_the_published_weights_are_of_the_published_network() -> None:
+def test_the_published_sizes_are_read_from_published_weights() -> None:
     assert spec_of(recipe_network(PUBLISHED).state_dict()) == PUBLISHED
     assert different_sizes(PUBLISHED, PUBLISHED) == ("", "")
     assert different_sizes(PUBLISHED, replace(PUBLISHED, heads=2)) == ("heads 4", "heads 2")
@@ -65,7 +65,7 @@ def stated(path: Path, change: Callable[[dict[str, int]], object]) -> None:
     safetensors.torch.save_file(weights, path, {"rwkv.spec": json.dumps(change(dict(SMALL.sizes)))})
 
 
-def test_the_weights_are_held_against_the_stated_sizes(tmp_path: Path) -> None:
+def test_weights_are_checked_against_the_stated_sizes(tmp_path: Path) -> None:
     """A missing layer cannot be detected from the shapes alone."""
     path = tmp_path / "model.safetensors"
     stated(path, lambda sizes: sizes)
@@ -138,7 +138,7 @@ def test_written_files_state_their_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1 << 40, 1 << 20])
-def test_a_shape_of_much_costs_nothing(size: int) -> None:
+def test_a_huge_shape_allocates_nothing(size: int) -> None:
     """Such a tensor may be a view of a single number."""
     weights = recipe_network(SMALL).state_dict() | {"prehead_norm.weight": torch.zeros(1).expand(size)}
     assert differences(weights, spec_of(weights)) != []

@@ -52,18 +52,18 @@ def largest_difference(network: Network, layouts: list[StreamLayout], slice_rows
 
 
 @pytest.mark.parametrize("slice_rows", [1, 2, 7, 16, 50, 131, 132, ROWS_OF_A_SLICE])
-def test_slices_of_any_length_give_the_whole(slice_rows: int) -> None:
+def test_slices_of_any_length_equal_the_whole(slice_rows: int) -> None:
     layouts, _ = several_users([60, 1, 71], cards=9)
     assert largest_difference(small_network().double(), layouts, slice_rows) < TOLERANCE
 
 
 @pytest.mark.parametrize("slice_rows", [1, 7, 16, ROWS_OF_A_SLICE])
-def test_the_published_network_too(slice_rows: int) -> None:
+def test_slices_of_the_published_network_equal_the_whole(slice_rows: int) -> None:
     layouts, _ = several_users([23, 18], cards=4)
     assert largest_difference(recipe_network(PUBLISHED), layouts, slice_rows) < TOLERANCE
 
 
-def test_every_kind_of_cut_is_among_them() -> None:
+def test_the_layouts_have_every_kind_of_cut() -> None:
     """Slices of 7 cut within and between groups, around query rows, and before a group's first review."""
     layouts, is_query = several_users([60, 1, 71], cards=9)
     kinds = set()
@@ -81,7 +81,7 @@ def test_every_kind_of_cut_is_among_them() -> None:
     assert any(not within for within, *_ in kinds)
 
 
-def test_a_cut_is_felt_where_nothing_is_carried() -> None:
+def test_without_carried_states_slices_differ_from_the_whole() -> None:
     """The comparison would detect a lost state: rows after the first cut differ when run alone."""
     layouts, is_query = several_users([60], cards=9)
     inputs = random_inputs(3, 60)
@@ -94,7 +94,7 @@ def test_a_cut_is_felt_where_nothing_is_carried() -> None:
     assert lost.abs().max() > 100 * TOLERANCE
 
 
-def test_inputs_are_asked_for_slice_by_slice() -> None:
+def test_inputs_are_requested_slice_by_slice() -> None:
     inputs = random_inputs(3, 20)
     asked = []
 

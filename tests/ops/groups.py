@@ -122,4 +122,4 @@ def assert_close(ours: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 
 def _assert_one_close(name: str, ours: Tensor, wanted: Tensor, tolerance: float) -> None:
     scale = max(1.0, float(wanted.abs().max())) if wanted.numel() else 1.0
-    torch.testing.assert_close(ours, wanted, rtol=0, atol=tolerance * scale, msg=lambda told: f"{name}: {told}")
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=tolerance * scale, msg=lambda message: f"{name}: {message}")

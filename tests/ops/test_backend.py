@@ -43,7 +43,7 @@ def test_triton_needs_the_headers_of_python(monkeypatch: pytest.MonkeyPatch, tmp
     assert not has_triton()
 
 
-def test_a_compiler_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_name_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("CC", "/opt/cc")
@@ -74,7 +74,7 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (torch.float64, 128, 32, Kernels.PLAIN),
     ],
 )
-def test_a_size_that_the_kernels_for_gpus_lack_runs_in_the_plain_form_with_a_notice(
+def test_sizes_without_gpu_kernels_run_in_the_plain_form_with_a_notice(
     dtype: torch.dtype, channels: int, head_width: int, expected: Kernels, caplog: pytest.LogCaptureFixture
 ) -> None:
     """float64, which no kernel supports, gives no notice."""
@@ -86,7 +86,7 @@ def test_a_size_that_the_kernels_for_gpus_lack_runs_in_the_plain_form_with_a_not
 
 
 @needs_native
-def test_the_kernels_for_cpus_take_any_width(caplog: pytest.LogCaptureFixture) -> None:
+def test_cpu_kernels_support_any_width(caplog: pytest.LogCaptureFixture) -> None:
     backend._chosen.cache_clear()
     for channels, head_width in ((128, 32), (96, 32), (160, 32), (48, 16)):
         assert choose_backend(CPU, torch.float32, channels, head_width).kernels is Kernels.NATIVE
@@ -104,7 +104,7 @@ def test_kernels_of_a_single_op() -> None:
     assert kernels_for(x, head_width=24) is Kernels.PLAIN
 
 
-def test_within_plain_ops_nothing_runs_on_kernels() -> None:
+def test_plain_ops_use_no_kernels() -> None:
     with torch.device("meta"):
         network = Network(PUBLISHED)
     with plain_ops():

@@ -35,16 +35,16 @@ SHARED = {
 
 def cpp_constants() -> list[tuple[str, str]]:
     """The name and value of every numeric constant, once for each definition."""
-    found = []
+    constants = []
     for path in sorted([*CSRC.glob("*.h"), *CSRC.glob("*.cpp")]):
         for definition in re.findall(r"constexpr (?:float|int|int64_t) (k[^;{]*);", path.read_text()):
-            found += re.findall(r"(k\w+) = ([0-9][0-9.e+-]*)f?(?=,|$)", definition)
-    return found
+            constants += re.findall(r"(k\w+) = ([0-9][0-9.e+-]*)f?(?=,|$)", definition)
+    return constants
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_constants_of_the_native_kernels(name: str) -> None:
-    values = [float(value) for found, value in cpp_constants() if found == name]
+    values = [float(value) for constant, value in cpp_constants() if constant == name]
     assert values, f"{name} is not defined any more"
     assert [np.float32(value) for value in values] == [np.float32(SHARED[name])] * len(values)
 
@@ -54,7 +54,7 @@ def test_native_kernels_have_the_widths_of_heads() -> None:
     assert [(int(case), int(width)) for case, width in cases] == [(width, width) for width in HEAD_WIDTHS]
 
 
-def test_the_place_of_v_among_what_the_time_mixer_keeps() -> None:
+def test_the_index_of_v_among_the_kept_tensors() -> None:
     (names,) = re.findall(r"enum Kept \{([^}]*)\}", (CSRC / "time_mix.h").read_text())
     assert [name.strip() for name in names.split(",")][V] == "kKeptV"
 
@@ -77,11 +77,11 @@ def test_rounds_of_the_hashes(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", HASHES)
-def test_other_numbers_of_the_hashes(place: str) -> None:
+def test_other_constants_of_the_hashes(place: str) -> None:
     of_dropout = HASHES[place] is DROPOUT
     others = {dropout._SITE_FACTOR, dropout._INDEX_FACTOR} if of_dropout else {inputs._INCREMENT}
-    found = {int(number, 16) for number in re.findall(r"0x[0-9A-F]+", (OPS / place).read_text())}
-    assert found == others | {factor for _, factor in HASHES[place]}
+    factors = {int(number, 16) for number in re.findall(r"0x[0-9A-F]+", (OPS / place).read_text())}
+    assert factors == others | {factor for _, factor in HASHES[place]}
 
 
 @pytest.mark.parametrize(("module", "rounds"), [(dropout, DROPOUT), (inputs, CODES)])

@@ -47,13 +47,13 @@ GROUPS = {
 
 
 @given(p=problems(), chunk_length=st.sampled_from(CHUNK_LENGTHS))
-def test_chunked_is_the_reference(p: Problem, chunk_length: int) -> None:
+def test_the_chunked_form_equals_the_reference(p: Problem, chunk_length: int) -> None:
     assert_close(results(partial(chunked, chunk_length=chunk_length), p), results(reference, p), EXACT)
 
 
 @pytest.mark.parametrize("with_state", [False, True], ids=["from nothing", "from a state"])
 @pytest.mark.parametrize("name", GROUPS)
-def test_chunked_is_the_reference_in_groups_of_all_shapes(name: str, with_state: bool) -> None:
+def test_the_chunked_form_equals_the_reference_in_groups_of_all_shapes(name: str, with_state: bool) -> None:
     p = problem(GROUPS[name], with_state=with_state)
     expected = results(reference, p)
     for chunk_length in (1, 16, 64):
@@ -64,14 +64,14 @@ def test_chunked_is_the_reference_in_groups_of_all_shapes(name: str, with_state:
 
 @needs_native
 @given(p=problems())
-def test_native_is_the_reference(p: Problem) -> None:
+def test_the_native_form_equals_the_reference(p: Problem) -> None:
     assert_close(results(native, p.to(torch.float32)), results(reference, p), SINGLE)
 
 
 @needs_native
 @pytest.mark.parametrize("with_state", [False, True], ids=["from nothing", "from a state"])
 @pytest.mark.parametrize("name", GROUPS)
-def test_native_is_the_reference_in_groups_of_all_shapes(name: str, with_state: bool) -> None:
+def test_the_native_form_equals_the_reference_in_groups_of_all_shapes(name: str, with_state: bool) -> None:
     p = problem(GROUPS[name], with_state=with_state)
     assert_close(results(native, p.to(torch.float32)), results(reference, p), SINGLE)
 
@@ -123,7 +123,7 @@ def rows_of(p: Problem, start: int, stop: int, state: Tensor | None) -> Problem:
 
 
 @given(p=st.builds(problem, st.lists(st.text("rq", max_size=60), min_size=1, max_size=1)), cut=st.floats(0, 1))
-def test_a_state_carried_over_a_cut_leaves_no_trace(p: Problem, cut: float) -> None:
+def test_a_state_carried_over_a_cut_gives_the_whole(p: Problem, cut: float) -> None:
     rows = len(p.is_query)
     at = round(cut * rows)
     whole, final_state = chunked(p)
@@ -134,7 +134,7 @@ def test_a_state_carried_over_a_cut_leaves_no_trace(p: Problem, cut: float) -> N
 
 
 @pytest.mark.parametrize("op", [reference, chunked])
-def test_queries_leave_no_trace(op: Callable[[Problem], tuple[Tensor, Tensor]]) -> None:
+def test_queries_change_no_other_row_and_no_state(op: Callable[[Problem], tuple[Tensor, Tensor]]) -> None:
     """The contents of a query row change no other row and no final state."""
     p = problem(["rqrqq", "qr", "rrqr"])
     loud = Problem(

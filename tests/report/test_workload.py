@@ -20,7 +20,7 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
     return read_learner(make_student(tmp_path_factory.mktemp("student")), 1)
 
 
-def test_today_is_what_schedule_asks(learner: Learner) -> None:
+def test_today_matches_schedule(learner: Learner) -> None:
     at_s = learner.end_s + 5 * DAY
     engine, _ = fed_engine(learner, MODEL)
     due = today(engine, learner, at_s)
@@ -32,7 +32,7 @@ def test_today_is_what_schedule_asks(learner: Learner) -> None:
     engine.close()
 
 
-def test_retentions_that_are_looked_at_together_are_each_due_as_alone(learner: Learner) -> None:
+def test_due_days_of_several_retentions_equal_those_of_each(learner: Learner) -> None:
     engine, _ = fed_engine(learner, MODEL)
     rows = np.flatnonzero(askable(learner))
     card, latest_s = learner.number[rows], learner.latest_s[rows]
@@ -47,7 +47,7 @@ def test_retentions_that_are_looked_at_together_are_each_due_as_alone(learner: L
 
 
 @pytest.mark.usefixtures("few_plays")
-def test_workload_is_that_of_schedule(learner: Learner) -> None:
+def test_workload_matches_schedule(learner: Learner) -> None:
     """Each retention from the same start, which no play before it has changed."""
     at_s = learner.end_s + DAY
     engine, _ = fed_engine(learner, MODEL)
@@ -62,7 +62,7 @@ def test_workload_is_that_of_schedule(learner: Learner) -> None:
 
 
 @pytest.mark.usefixtures("few_plays")
-def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_of_the_cards_is_scaled_to_all(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workload_module, "MOST_ANSWERS", 10)
     at_s = learner.end_s + 400 * DAY  # so long after it that all cards are due, whatever the retention
     engine, _ = fed_engine(learner, MODEL)
@@ -76,7 +76,7 @@ def test_a_part_of_the_cards_stands_for_all(learner: Learner, monkeypatch: pytes
 
 @pytest.mark.usefixtures("few_plays")
 @pytest.mark.filterwarnings("error")
-def test_a_retention_that_no_curve_reaches_takes_no_work(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retention_that_no_curve_falls_to_has_no_reviews(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workload_module, "WORKLOAD_RETENTIONS", (1e-9, 0.9))
     monkeypatch.setattr(workload_module, "MOST_ANSWERS", 10)
     at_s = learner.end_s + 10 * DAY

@@ -64,7 +64,7 @@ def predicted(learner: Learner) -> PersonPredicted:
 # --- Cards
 
 
-def test_cards_are_as_the_engine_says(learner: Learner) -> None:
+def test_cards_match_the_engine(learner: Learner) -> None:
     at_s = learner.end_s + 3 * DAY
     engine, _ = fed_engine(learner, MODEL)
     cards = cards_now(engine, learner, at_s)
@@ -92,7 +92,7 @@ def test_cards_are_as_the_engine_says(learner: Learner) -> None:
 # --- Past reviews
 
 
-def test_counted_reviews_are_those_of_compare(learner: Learner, person: PersonPredicted) -> None:
+def test_counted_reviews_match_compare(learner: Learner, person: PersonPredicted) -> None:
     (expected,) = compare_users(learner.root, [1], MODEL.network).users
     counted = person.counted
     assert counted.review_th.tolist() == expected.review_th.tolist()
@@ -103,7 +103,9 @@ def test_counted_reviews_are_those_of_compare(learner: Learner, person: PersonPr
         assert counted.p[name] == pytest.approx(p, abs=TOLERANCE)
     rows = comparison_rows([person])
     estimates = counted.estimates()
-    assert {row.name: row.metrics["LogLoss"] for row in rows} == {name: of["LogLoss"] for name, of in estimates.items()}
+    assert {row.name: row.metrics["LogLoss"] for row in rows} == {
+        name: metrics["LogLoss"] for name, metrics in estimates.items()
+    }
     assert who_is_ahead([person]) == {}
 
 
@@ -119,7 +121,7 @@ def test_same_day_reviews_are_predicted_by_rwkv_alone(learner: Learner, person: 
         assert known.all() if name in ("RWKV", "RWKV-P") else (known == ~reviews.same_day).all()
 
 
-def test_reviews_know_their_decks_and_dates(learner: Learner, person: PersonPredicted) -> None:
+def test_reviews_have_decks_and_dates(learner: Learner, person: PersonPredicted) -> None:
     table, reviews = learner.history, joined_reviews([person], [deck_names(learner)])
     assert learner.info is not None
     rows = np.searchsorted(table.review_th, person.counted.review_th)
@@ -168,7 +170,7 @@ def test_nothing_counts_without_enough_reviews(tmp_path: Path) -> None:
     assert (len(person.row), comparison_rows([person])) == (0, [])
 
 
-def test_past_reviews_know_their_cards_and_hours(learner: Learner, person: PersonPredicted) -> None:
+def test_past_reviews_have_cards_and_hours(learner: Learner, person: PersonPredicted) -> None:
     past = past_reviews(learner, person.p)
     assert len(past) == len(learner.history)
     known = past.card >= 0
@@ -234,7 +236,7 @@ def test_a_person_a_model_and_a_training(
 
 
 @pytest.mark.usefixtures("few_plays")
-def test_a_compared_user_who_cannot_be_read_is_told(
+def test_an_unreadable_compared_user_is_reported(
     plain: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "page.html"
@@ -253,7 +255,7 @@ def test_a_compared_user_who_cannot_be_read_is_told(
 
 @pytest.mark.usefixtures("few_plays")
 @pytest.mark.parametrize("are_deleted", [False, True])
-def test_nothing_to_ask(tmp_path: Path, model: Path, are_deleted: bool) -> None:
+def test_a_collection_without_reviewable_cards(tmp_path: Path, model: Path, are_deleted: bool) -> None:
     """All cards are suspended, or deleted: the past is shown, and nothing is due."""
     root = make_student(tmp_path / "student")
     collection = read_collection(root, 1)

@@ -53,14 +53,14 @@ def assert_same(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]
 def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Network]:
     """Collects the adapted networks before they are judged; the number of rounds does not depend on gains."""
     monkeypatch.setattr(adaptation, "_best_rounds", lambda *given: {"RWKV": 2, "RWKV-P": 3})
-    found: list[Network] = []
+    networks: list[Network] = []
 
     def judge(before: Network, after: Network, table: RevlogTable, first: int) -> Judged:
-        found.append(after)
+        networks.append(after)
         return JUDGE(before, after, table, first)
 
     monkeypatch.setattr(adaptation, "_judge", judge)
-    return found
+    return networks
 
 
 # --- What is learnt from
@@ -82,7 +82,7 @@ def test_a_short_history_is_not_cut() -> None:
 
 
 @pytest.mark.parametrize("rating", [1, 4])
-def test_nothing_is_learnt_from_what_is_kept_aside(network: Network, learnt: list[Network], rating: int) -> None:
+def test_held_out_reviews_are_not_trained_on(network: Network, learnt: list[Network], rating: int) -> None:
     table = history()
     cuts = cuts_of(table)
     assert cuts is not None
@@ -92,24 +92,24 @@ def test_nothing_is_learnt_from_what_is_kept_aside(network: Network, learnt: lis
     assert changed.people[0].before != plain.people[0].before
 
 
-def test_what_comes_before_is_learnt_from(network: Network, learnt: list[Network]) -> None:
+def test_earlier_reviews_are_trained_on(network: Network, learnt: list[Network]) -> None:
     table = history()
     cuts = cuts_of(table)
     assert cuts is not None
-    for of in (table, with_ratings(table, cuts.kept - 9, 1)):
-        adapt(network, [of])
+    for changed in (table, with_ratings(table, cuts.kept - 9, 1)):
+        adapt(network, [changed])
     assert not torch.equal(learnt[0].p_linear.bias, learnt[1].p_linear.bias)
 
 
-def test_the_search_for_where_to_stop_learns_nothing_from_there_on(network: Network) -> None:
+def test_the_search_for_the_steps_does_not_train_on_its_validation(network: Network) -> None:
     """Labels are removed by the review that they name, on any row."""
     table = history()
     cuts = cuts_of(table)
     assert cuts is not None
     first = int(table.review_th[cuts.stop])
 
-    def after_a_round(of: RevlogTable) -> dict[str, torch.Tensor]:
-        return weights_of(next(learning(network, [head_rows(network, of).labelled_before(first)])))
+    def after_a_round(changed: RevlogTable) -> dict[str, torch.Tensor]:
+        return weights_of(next(learning(network, [head_rows(network, changed).labelled_before(first)])))
 
     assert_same(after_a_round(with_ratings(table, cuts.stop, 1)), after_a_round(table))
     rows = head_rows(network, table)
@@ -120,7 +120,7 @@ def test_the_search_for_where_to_stop_learns_nothing_from_there_on(network: Netw
 # --- What moves
 
 
-def test_only_the_heads_move_and_not_the_network_given(network: Network, learnt: list[Network]) -> None:
+def test_only_the_heads_of_a_copy_are_trained(network: Network, learnt: list[Network]) -> None:
     before = weights_of(network)
     adapt(network, [history(), history(2)])
     assert_same(weights_of(network), before)
@@ -129,12 +129,12 @@ def test_only_the_heads_move_and_not_the_network_given(network: Network, learnt:
     assert not [name for name in moved if name.startswith(("rwkv_modules", "features2card", "prehead_norm"))]
 
 
-def test_learning_lowers_the_loss_on_what_is_learnt(network: Network) -> None:
+def test_learning_lowers_the_loss_on_training_reviews(network: Network) -> None:
     table = history()
     rows = head_rows(network, table)
 
-    def loss(of: Network) -> float:
-        return sum(rows.loss_from(of, 1)[0].values())
+    def loss(trained: Network) -> float:
+        return sum(rows.loss_from(trained, 1)[0].values())
 
     *_, learnt = islice(learning(network, [rows]), 8)
     assert loss(learnt) < loss(network)
@@ -154,7 +154,7 @@ def test_learning_lowers_the_loss_on_what_is_learnt(network: Network) -> None:
         ((float("nan"), 0.31), []),
     ],
 )
-def test_heads_are_taken_only_where_they_do_better(
+def test_only_heads_that_improve_are_used(
     network: Network, monkeypatch: pytest.MonkeyPatch, after: tuple[float, float], better: list[str]
 ) -> None:
     def judge(before: Network, after_it: Network, table: RevlogTable, first: int) -> Judged:
@@ -162,10 +162,14 @@ def test_heads_are_taken_only_where_they_do_better(
 
     monkeypatch.setattr(adaptation, "_best_rounds", lambda *given: {"RWKV": 2, "RWKV-P": 3})
     monkeypatch.setattr(adaptation, "_judge", judge)
-    found = adapt(network, [history()])
-    assert list(found.better) == better
+    adapted = adapt(network, [history()])
+    assert list(adapted.better) == better
     before = weights_of(network)
-    moved = {name.split(".")[0] for name, of in weights_of(found.network).items() if not torch.equal(of, before[name])}
+    moved = {
+        name.split(".")[0]
+        for name, weight in weights_of(adapted.network).items()
+        if not torch.equal(weight, before[name])
+    }
     assert ("p_linear" in moved, "w_linear" in moved) == ("RWKV-P" in better, "RWKV" in better)
 
 
@@ -182,25 +186,25 @@ def test_the_mean_over_people_decides(network: Network, monkeypatch: pytest.Monk
     assert adapt(network, [other]).better == ()
 
 
-def test_a_model_that_gets_worse_is_refused(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_that_get_worse_are_not_used(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kept part has the opposite outcomes of the learnt part."""
     table = history()
     cuts = cuts_of(table)
     assert cuts is not None
     turned = replace(table, rating=np.where(np.arange(len(table)) < cuts.kept, 4, 1).astype(np.int8))
-    found = adapt(network, [turned])
-    assert min(found.steps.values()) > 0
-    assert all(found.after[name] > found.before[name] for name in ("RWKV", "RWKV-P"))
-    assert found.better == ()
-    assert_same(weights_of(found.network), weights_of(network))
+    adapted = adapt(network, [turned])
+    assert min(adapted.steps.values()) > 0
+    assert all(adapted.after[name] > adapted.before[name] for name in ("RWKV", "RWKV-P"))
+    assert adapted.better == ()
+    assert_same(weights_of(adapted.network), weights_of(network))
 
 
-def test_where_nothing_is_gained_the_weights_stay(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unmoved(of: Network, known: list[HeadRows]) -> Iterator[Network]:
+def test_without_improvement_the_weights_stay(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmoved(network: Network, known: list[HeadRows]) -> Iterator[Network]:
         while True:
-            yield of
+            yield network
 
     monkeypatch.setattr(adaptation, "learning", unmoved)
-    found = adapt(network, [history()])
-    assert (found.steps, found.better) == ({"RWKV": 0, "RWKV-P": 0}, ())
-    assert_same(weights_of(found.network), weights_of(network))
+    adapted = adapt(network, [history()])
+    assert (adapted.steps, adapted.better) == ({"RWKV": 0, "RWKV-P": 0}, ())
+    assert_same(weights_of(adapted.network), weights_of(network))

@@ -29,7 +29,7 @@ LOSS, TOGETHER, ALONE = 1e-6, 1e-5, 1e-4
 ROUGH_LOSS, ROUGH_NORM, COSINE, SHARE, MORE = 2e-3, 0.02, 0.99, 1.5, 0.02
 
 
-class Found(NamedTuple):
+class StepGradients(NamedTuple):
     """The norm of all gradients before clipping, and the gradients after it."""
 
     loss: float
@@ -41,14 +41,14 @@ class Found(NamedTuple):
         return torch.cat([x.flatten() for name, x in self.gradients.items() if name.startswith(part)])
 
 
-def found(network: Network, batch: Batch, dtype: torch.dtype) -> Found:
+def step_gradients(network: Network, batch: Batch, dtype: torch.dtype) -> StepGradients:
     """The gradients, computed on the network's device and copied to the CPU."""
     device = network.device
     masks = DropoutMasks(torch.tensor([7], device=device))
     report = read_report(clipped_gradients(network, batch.to(device), dtype, "all", masks))
     gradients = {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}
     assert report.loss is not None
-    return Found(report.loss, report.norm, gradients)
+    return StepGradients(report.loss, report.norm, gradients)
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ def batch() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def exact(batch: Batch) -> Found:
-    return found(recipe_network(PUBLISHED).double(), batch, torch.float64)
+def exact(batch: Batch) -> StepGradients:
+    return step_gradients(recipe_network(PUBLISHED).double(), batch, torch.float64)
 
 
 @DEVICES
-def test_float32(batch: Batch, exact: Found, device: torch.device) -> None:
-    ours = found(recipe_network(PUBLISHED).to(device), batch, torch.float32)
+def test_float32(batch: Batch, exact: StepGradients, device: torch.device) -> None:
+    ours = step_gradients(recipe_network(PUBLISHED).to(device), batch, torch.float32)
     assert ours.loss == pytest.approx(exact.loss, rel=LOSS)
     assert ours.norm == pytest.approx(exact.norm, rel=TOGETHER)
     assert distance(ours.together(), exact.together()) < TOGETHER
@@ -74,8 +74,8 @@ def test_float32(batch: Batch, exact: Found, device: torch.device) -> None:
 
 
 @DEVICES
-def test_bfloat16(batch: Batch, exact: Found, device: torch.device) -> None:
-    ours = found(recipe_network(PUBLISHED).to(device), batch, torch.bfloat16)
+def test_bfloat16(batch: Batch, exact: StepGradients, device: torch.device) -> None:
+    ours = step_gradients(recipe_network(PUBLISHED).to(device), batch, torch.bfloat16)
     assert ours.loss == pytest.approx(exact.loss, rel=ROUGH_LOSS)
     assert ours.norm == pytest.approx(exact.norm, rel=ROUGH_NORM)
     assert ours.gradients.keys() == exact.gradients.keys()
@@ -83,18 +83,18 @@ def test_bfloat16(batch: Batch, exact: Found, device: torch.device) -> None:
 
 
 @needs_gpu
-def test_bfloat16_part_by_part(batch: Batch, exact: Found) -> None:
+def test_bfloat16_part_by_part(batch: Batch, exact: StepGradients) -> None:
     """On a GPU only, since the CPU has no bfloat16 kernels."""
-    ours = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
+    ours = step_gradients(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
     with plain_ops():
-        rough = found(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
+        rough = step_gradients(recipe_network(PUBLISHED).to(GPU), batch, torch.bfloat16)
     # Not parameter by parameter: the error of a sum of a few terms is a matter of luck, up to three times as large.
     for part in parts(exact):
         limit = SHARE * distance(rough.together(part), exact.together(part)) + MORE
         assert distance(ours.together(part), exact.together(part)) < limit, part
 
 
-def parts(result: Found) -> list[str]:
+def parts(result: StepGradients) -> list[str]:
     """The prefixes of the streams and of the modules before and after them."""
     depth = {name: 2 if name.startswith("rwkv_modules") else 1 for name in result.gradients}
     return sorted({".".join(name.split(".")[: depth[name]]) + "." for name in result.gradients})

@@ -44,12 +44,12 @@ def pair(name: str) -> tuple[list[Batch], list[PaddedBatch]]:
 
 
 @NAMES
-def test_the_batches_have_one_size_and_unlike_groups(name: str) -> None:
+def test_the_batches_have_one_size_and_different_groups(name: str) -> None:
     batches, padded = pair(name)
     assert padded[0].sizes == padded[1].sizes
     for ours, theirs in zip(*(batch.layouts for batch in batches), strict=True):
         assert ours.groups.groups != theirs.groups.groups
-    plans = [[layout.groups.runs for layout in of.batch.layouts] for of in padded]
+    plans = [[layout.groups.runs for layout in batch.batch.layouts] for batch in padded]
     for ours, theirs in zip(*plans, strict=True):
         assert not torch.equal(ours.runs, theirs.runs)
     assert {len(plan.spans) > 0 for plan in plans[0]} == ({False, True} if name == "long" else {False})
@@ -76,7 +76,7 @@ def together(gradients: dict[str, Tensor]) -> Tensor:
 @needs_gpu
 @NAMES
 @pytest.mark.parametrize("dtype", LOSS)
-def test_one_recording_serves_unlike_batches(name: str, dtype: torch.dtype) -> None:
+def test_one_recording_serves_different_batches(name: str, dtype: torch.dtype) -> None:
     batches, padded = pair(name)
     network = recipe_network(PUBLISHED).to(GPU)
     # At the rate 0 a step leaves its gradients and changes no weight.
@@ -85,20 +85,20 @@ def test_one_recording_serves_unlike_batches(name: str, dtype: torch.dtype) -> N
     for seed, which in enumerate((0, 1, 0, 1)):
         ours = steps.launch(padded[which].to(GPU), seed)()
         theirs, expected = plain_step(others, batches[which], dtype, seed)
-        found = gradients(network)
+        computed = gradients(network)
         assert ours.loss == pytest.approx(theirs.loss, rel=LOSS[dtype])
-        assert found.keys() == expected.keys()
-        assert distance(together(found), together(expected)) < TOGETHER[dtype]
+        assert computed.keys() == expected.keys()
+        assert distance(together(computed), together(expected)) < TOGETHER[dtype]
         if dtype == torch.float32:
-            for of, gradient in expected.items():
-                assert distance(found[of], gradient) < ALONE, of
+            for parameter, gradient in expected.items():
+                assert distance(computed[parameter], gradient) < ALONE, parameter
     assert len(steps._recordings) == 1
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), others.parameters(), strict=True))
 
 
 @needs_gpu
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_recorded_step_is_a_plain_one_and_one_that_is_not_finite_changes_nothing(name: str) -> None:
+def test_a_recorded_step_equals_a_plain_one_and_changes_nothing_if_not_finite(name: str) -> None:
     batches, padded = pair("short")
     recorded, plain = (recipe_network(PUBLISHED).to(GPU) for _ in range(2))
     before = weights(recorded)

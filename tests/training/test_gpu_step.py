@@ -61,7 +61,7 @@ def test_padding_changes_nothing() -> None:
 
 
 @needs_gpu
-def test_float32_steps_are_those_of_the_cpu() -> None:
+def test_float32_steps_match_the_cpu() -> None:
     _, ours = run(GPU, 50)
     _, theirs = run(torch.device("cpu"), 50)
     apart = [abs(our.loss / their.loss - 1) for our, their in zip(ours, theirs, strict=True)]
@@ -74,7 +74,7 @@ def test_float32_steps_are_those_of_the_cpu() -> None:
 
 
 @needs_gpu
-def test_recorded_steps_are_those_that_are_not() -> None:
+def test_recorded_steps_match_plain_steps() -> None:
     expected, reports = run(GPU, 6)
     network = new_network(3).to(GPU)
     optimizer = make_optimizer(dict(network.named_parameters()))

@@ -130,7 +130,7 @@ def test_the_total_is_weighted(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["all", "equalize"])
-def test_rows_outside_the_masks_have_no_say(mode: str) -> None:
+def test_rows_outside_the_masks_do_not_affect_the_loss(mode: str) -> None:
     part = rows()
     outputs, labels, is_query = part
     used = labels.has_label & (labels.is_equalize if mode == "equalize" else torch.ones_like(is_query))
@@ -163,7 +163,7 @@ def without_labels(part: Rows) -> Rows:
     ],
     ids=["queries only", "reviews only", "no labels", "no rows"],
 )
-def test_the_mean_over_an_empty_mask_is_nothing(part: Rows, empty: set[str]) -> None:
+def test_the_mean_over_an_empty_mask_is_zero(part: Rows, empty: set[str]) -> None:
     for column in part[0]:
         column.grad = None
     loss = compute(part)

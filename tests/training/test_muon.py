@@ -46,7 +46,7 @@ def test_singular_values_come_near_1_and_vectors_stay(seed: int, shape: tuple[in
     assert (diagonalised - torch.diag_embed(sizes)).abs().max() < 1e-3
 
 
-def test_of_no_momentum_comes_no_update() -> None:
+def test_zero_momentum_gives_a_zero_update() -> None:
     assert torch.equal(orthogonalised(torch.zeros(2, 3, 5)), torch.zeros(2, 3, 5))
 
 
@@ -88,7 +88,7 @@ def test_steps_are_those_of_torchs_muon_and_of_adamw_for_the_rest() -> None:
     assert all(torch.equal(one, other) for one, other in zip(our_rest, their_rest, strict=True))
 
 
-def test_an_update_is_of_the_size_of_adamws() -> None:
+def test_updates_have_the_size_of_adamws() -> None:
     (weights, others), rate = parameters(), 1e-3
     before = [w.detach().clone() for w in weights]
     optimizer = Muon([{**group, "weight_decay": 0.0} for group in groups_of(weights, others)], rate)
@@ -110,7 +110,7 @@ def test_a_matrix_without_a_gradient_stays() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.0])
-def test_a_step_that_found_inf_changes_nothing(value: float) -> None:
+def test_a_step_with_infinite_gradients_changes_nothing(value: float) -> None:
     """In the form of recorded steps, which also runs on a CPU."""
     weights = [weight for part in parameters() for weight in part]
     optimizer = make(weights[: len(SHAPES)], weights[len(SHAPES) :], torch.tensor(RATE))
@@ -147,7 +147,7 @@ def test_a_step_reads_no_tensor_on_the_host(device: str) -> None:
         assert all(x.device.type == device for weight in weights for x in optimizer.state[weight].values())
 
 
-def test_it_lowers_the_loss_as_adamw_does() -> None:
+def test_muon_lowers_the_loss_like_adamw() -> None:
     fallen = {name: _fall(name) for name in ("adamw", "muon")}
     assert fallen["adamw"] > 0.05
     assert fallen["muon"] > 0.05

@@ -99,7 +99,7 @@ def trained(steps: int = 2, name: str = "adamw") -> Optimizer:
     return optimizer
 
 
-def test_the_configuration_takes_every_name() -> None:
+def test_the_configuration_accepts_every_optimiser() -> None:
     assert get_args(get_args(config_values.Optimizer)[0]) == tuple(OPTIMIZERS)
     assert TrainConfig.optimizer == "adamw"
 
@@ -126,7 +126,7 @@ def test_adamw_is_torchs_over_the_published_groups(tmp_path: Path) -> None:
 
 
 @NAMES
-def test_averages_are_taken_over_and_nothing_else(name: str) -> None:
+def test_only_averages_are_loaded(name: str) -> None:
     state = copy.deepcopy(trained(name=name).state_dict())
     for group in state["param_groups"]:
         group.update({key: 9.0 for key in ("lr", "weight_decay", "eps", "momentum") if key in group})
@@ -213,7 +213,7 @@ def test_the_state_of_another_optimiser_is_refused(saved: str, ours: str, steps:
 
 
 @pytest.mark.parametrize("name", [["muon"], {}, 3, None, "adamw" * 1000])
-def test_an_odd_name_of_an_optimiser_is_refused(name: object) -> None:
+def test_an_invalid_name_of_an_optimiser_is_refused(name: object) -> None:
     state = saved_state(trained(0))
     for group in state["param_groups"]:
         group["optimizer"] = name
@@ -223,7 +223,7 @@ def test_an_odd_name_of_an_optimiser_is_refused(name: object) -> None:
 
 
 @NAMES
-def test_a_state_saved_and_loaded_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
+def test_a_loaded_state_continues_bit_for_bit(tmp_path: Path, name: str) -> None:
     unbroken, first = small_network(), small_network()
     _take_steps(unbroken, optimizer_of(unbroken, name=name), range(4))
     optimizer = optimizer_of(first, name=name)

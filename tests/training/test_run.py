@@ -55,11 +55,11 @@ def fresh_network() -> tuple[Network, Optimizer]:
     return network, optimizer_of(network)
 
 
-def test_nothing_there_is_a_run_that_is_to_begin(tmp_path: Path) -> None:
+def test_without_a_note_the_run_has_not_begun(tmp_path: Path) -> None:
     assert files_of(tmp_path / "new").progress() is None
 
 
-def test_a_checkpoint_there_and_back(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_loaded(tmp_path: Path) -> None:
     trained, fresh = trained_network(), fresh_network()
     files_of(tmp_path / "new").save(2, *trained)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["p_6.pth", "p_optim_6.pth"]
@@ -97,7 +97,7 @@ def test_the_published_trainer_warms_up_from_our_checkpoint_to_the_peak(tmp_path
 
 
 @pytest.mark.parametrize("kind", ["weights", "optimizer"])
-def test_a_run_does_not_go_on_from_a_damaged_checkpoint(tmp_path: Path, kind: str) -> None:
+def test_a_run_does_not_continue_from_a_damaged_checkpoint(tmp_path: Path, kind: str) -> None:
     """One bit of the largest tensor is flipped, which torch does not detect."""
     files = files_of(tmp_path)
     files.save(3, *trained_network())
@@ -127,7 +127,7 @@ def test_a_model_is_loaded_by_either_name_of_its_optimiser(tmp_path: Path, optim
     ("name", "paths"),
     [("p_6", ["p_6_optim.pth", "p_optim_6.pth"]), ("RWKV", ["RWKV_optim.pth"]), ("_6", ["_6_optim.pth"])],
 )
-def test_no_optimiser_is_an_error_naming_where_it_was_looked_for(tmp_path: Path, name: str, paths: list[str]) -> None:
+def test_a_missing_optimiser_state_names_the_searched_paths(tmp_path: Path, name: str, paths: list[str]) -> None:
     files_of(tmp_path).save(2, *fresh_network())
     files_of(tmp_path).weights(2).rename(tmp_path / f"{name}.pth")
     files_of(tmp_path).optimizer(2).unlink()
@@ -136,7 +136,7 @@ def test_no_optimiser_is_an_error_naming_where_it_was_looked_for(tmp_path: Path,
     assert f"where: {' or '.join(str(tmp_path / path) for path in paths)}\n" in str(caught.value)
 
 
-def test_what_is_recorded_is_found(tmp_path: Path) -> None:
+def test_a_recorded_note_is_read(tmp_path: Path) -> None:
     for progress in (Progress(3, TOTAL, 1), Progress(TOTAL, TOTAL, 2)):
         files_of(tmp_path).record(progress)
         assert files_of(tmp_path).progress() == progress
@@ -144,7 +144,7 @@ def test_what_is_recorded_is_found(tmp_path: Path) -> None:
     assert not Progress(3, TOTAL, 0).finished
 
 
-def test_begin_forgets_the_earlier_run(tmp_path: Path) -> None:
+def test_begin_removes_the_earlier_note(tmp_path: Path) -> None:
     files_of(tmp_path).begin()
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     files_of(tmp_path).begin()
@@ -191,13 +191,13 @@ def test_another_configuration_is_an_error_that_names_the_keys(tmp_path: Path) -
     assert "RESUME = false" in lines[4]
 
 
-def test_a_finished_run_is_not_given_up_for_another_configuration(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_overwritten_by_another_configuration(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(TOTAL, TOTAL, 0))
     with pytest.raises(ConfigError, match=r"SEED = 2(.|\n)*SAVE_MODEL_PREFIX"):
         files_of(tmp_path, SEED=2).progress()
 
 
-def test_a_note_from_before_a_key_holds_where_the_key_says_what_was_done_then(tmp_path: Path) -> None:
+def test_an_older_note_without_a_key_means_its_old_value(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     assert files_of(tmp_path, DROPOUT=1.0).progress() == Progress(3, TOTAL, 0)
     assert files_of(tmp_path, OPTIMIZER="adamw").progress() == Progress(3, TOTAL, 0)
@@ -211,7 +211,7 @@ def test_another_store_is_an_error(tmp_path: Path) -> None:
         files_of(tmp_path, data="another store").progress()
 
 
-def test_a_note_from_before_histories_were_taken_in_holds(tmp_path: Path) -> None:
+def test_an_older_note_without_a_fingerprint_of_histories_is_accepted(tmp_path: Path) -> None:
     files_of(tmp_path, data="a store").record(Progress(3, TOTAL, 0))
     assert files_of(tmp_path, data="a store, histories 12ab").progress() == Progress(3, TOTAL, 0)
     files_of(tmp_path, data="a store, histories 12ab").record(Progress(3, TOTAL, 0))

@@ -89,7 +89,7 @@ def test_a_step_is_adamw_on_clipped_gradients() -> None:
 
 
 @FLOATS
-def test_gradients_are_those_of_backward_each_in_a_place_of_its_own(dtype: torch.dtype) -> None:
+def test_gradients_match_backward_and_do_not_share_memory(dtype: torch.dtype) -> None:
     ours, theirs = small_network(), small_network()
     report = read_report(clipped_gradients(ours, some_batch(), dtype, "all", dropout_masks()))
     loss = batch_loss(theirs, some_batch(), dtype, "all", dropout_masks()).total
@@ -153,7 +153,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
     assert is_same(network, before)
 
 
-def test_gradients_of_an_earlier_step_are_forgotten() -> None:
+def test_gradients_of_an_earlier_step_are_cleared() -> None:
     once, twice = small_network(), small_network()
     for weight in twice.parameters():
         weight.grad = torch.ones_like(weight)
@@ -172,7 +172,7 @@ def test_dropout_comes_from_its_seed_alone() -> None:
     assert reports[0] == reports[1] != reports[2]
 
 
-def test_the_mode_of_the_loss_is_heeded() -> None:
+def test_the_mode_of_the_loss_is_applied() -> None:
     losses = {
         mode: train_step(
             network := small_network(), optimizer_of(network), some_batch(), torch.float32, mode, dropout_masks()
@@ -182,7 +182,7 @@ def test_the_mode_of_the_loss_is_heeded() -> None:
     assert losses["all"].loss != losses["equalize"].loss
 
 
-def test_the_report_says_what_was_optimised() -> None:
+def test_the_report_states_the_optimised_loss() -> None:
     weights = {"ahead": 0.5, "imm": 1, "ahead_raw": 0.5, "w": 1e-5, "ahead_logits_mag": 1e-4, "ahead_logits_diff": 1e-3}
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -35,7 +35,7 @@ def write(path: Path, steps: range, first_step: int) -> None:
             tracker.write(step, {"loss": step / 2})
 
 
-def test_figures_are_lines_at_once(path: Path) -> None:
+def test_figures_are_written_at_once(path: Path) -> None:
     with Tracker(path, None, KEYS, 1) as tracker:
         tracker.write(1, {"loss": 0.5, "norm": 1.0})
         tracker.write(2, {"loss": None, "norm": math.nan, "ahead": math.inf})
@@ -45,7 +45,7 @@ def test_figures_are_lines_at_once(path: Path) -> None:
         ]
 
 
-def test_a_run_that_goes_on_drops_what_it_does_again(path: Path) -> None:
+def test_a_continued_run_drops_the_lines_of_repeated_steps(path: Path) -> None:
     write(path, range(1, 8), 1)
     write(path, range(4, 10), 4)
     assert [line["step"] for line in lines(path)] == list(range(1, 10))
@@ -69,7 +69,7 @@ def test_a_line_cut_by_a_kill_is_dropped(path: Path, rest: bytes) -> None:
     assert [line["step"] for line in lines(path)] == [1, 2, 3, 4]
 
 
-def test_a_log_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:
+def test_an_unwritable_log_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(InputError, match="cannot be read or written"):
         write(tmp_path / "folder" / "log", range(1), 0)
@@ -143,7 +143,7 @@ def test_without_a_login_the_run_is_offline_with_one_notice(
 
 
 @pytest.mark.parametrize("where", ["variable", "netrc", "other netrc", "own server"])
-def test_with_a_login_the_mode_is_left_to_wandb(
+def test_with_a_login_wandb_chooses_the_mode(
     path: Path, wandb: FakeWandb, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = "wandb.example.org" if where == "own server" else "api.wandb.ai"
@@ -166,7 +166,7 @@ def test_with_a_login_the_mode_is_left_to_wandb(
 
 
 @pytest.mark.parametrize("content", ["machine other.example.org login a password b", "machine", ""])
-def test_other_logins_are_none(path: Path, wandb: FakeWandb, tmp_path: Path, content: str) -> None:
+def test_logins_of_other_hosts_do_not_count(path: Path, wandb: FakeWandb, tmp_path: Path, content: str) -> None:
     (tmp_path / ".netrc").write_text(content)
     (tmp_path / ".netrc").chmod(0o600)
     with Tracker(path, SETTINGS, KEYS, 1):
@@ -180,7 +180,7 @@ def test_a_run_that_fails_is_finished_as_failed(path: Path, wandb: FakeWandb) ->
     assert wandb.exit_codes == [1]
 
 
-def test_what_wandb_refuses_is_an_error_in_words(path: Path, wandb: FakeWandb) -> None:
+def test_an_error_of_wandb_is_reported(path: Path, wandb: FakeWandb) -> None:
     wandb.error = "run abc does not exist"
     with pytest.raises(RwkvError, match=r"got: run abc does not exist\n.*USE_WANDB = false"):
         Tracker(path, SETTINGS, KEYS, 1)

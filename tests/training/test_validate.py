@@ -41,7 +41,7 @@ def test_means_of_one_batch() -> None:
     assert validate(network, sliced([batch]), torch.float32) == pytest.approx(expected, rel=SUMMED)
 
 
-def test_batches_weigh_by_their_equalize_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_weighted_by_their_equalize_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three users in one batch or one by one, with different numbers of keys and slices of rows."""
     network = small_network()
     alone = [some_batch(seed, users=1, reviews=reviews) for seed, reviews in ((1, 60), (2, 12), (3, 30))]
@@ -64,13 +64,13 @@ def compute_counts(batch: Batch) -> dict[str, int]:
     return {"ahead_equalize": ahead, "ahead_raw_equalize": ahead, "imm_binary_equalize": imm}
 
 
-def test_without_keys_there_is_nothing_to_report() -> None:
+def test_without_keys_there_are_no_means() -> None:
     batch = some_batch()
     batch = with_keys(batch, torch.zeros(len(batch), dtype=torch.bool))
     assert validate(small_network(), sliced([batch]), torch.float32) == {}
 
 
-def test_the_network_is_left_as_it_is() -> None:
+def test_the_network_is_not_changed() -> None:
     network = small_network()
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     rough = validate(network, sliced([some_batch()]), torch.bfloat16)

@@ -44,7 +44,7 @@ def test_spoiled_calls_raise(seed: int) -> None:
     assert (done.returncode, lines[-1]) == (0, "all made"), done.stderr[-2000:]
 
 
-def test_a_refusal_says_what_it_got() -> None:
+def test_an_error_states_the_value() -> None:
     """If the compiler links its own C++ library, writing a number to a stream would end the process."""
     sizes = call_of("network_step").arguments["sizes"]
     assert "writes must be 0 to 3, got 4" in refusal("network_step", writes=4)
@@ -86,6 +86,6 @@ def test_offsets_of_the_plain_form_are_checked_too(offsets: list[int]) -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_rates_of_dropout_that_keep_nothing_are_refused(rate: float, dtype: torch.dtype) -> None:
+def test_invalid_dropout_rates_are_refused(rate: float, dtype: torch.dtype) -> None:
     with pytest.raises(ValueError, match="rate"):
         hash_dropout(torch.ones(4, dtype=dtype), rate, torch.tensor([1]), 1)

@@ -36,12 +36,12 @@ def test_all_sections_are_drawn(report: OpenPage) -> None:
     assert report.complaints == []
 
 
-def test_nothing_but_the_file_is_asked_for(report: OpenPage) -> None:
+def test_only_the_file_is_requested(report: OpenPage) -> None:
     assert [url for url in report.requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert len([url for url in report.requests if url.startswith("file:")]) == 1
 
 
-def test_the_first_screen_is_the_first_screen(report: OpenPage) -> None:
+def test_the_overview_fits_the_first_screen(report: OpenPage) -> None:
     """Retention, what to do today, which cards are weak, how far to trust the predictions: without scrolling."""
     assert CONTENT.due is not None
     assert report.texts("#overview h2") == [
@@ -189,7 +189,7 @@ def test_a_click_on_the_map_shows_the_card_without_scrolling(report: OpenPage) -
     assert report.page.locator("#card").is_hidden()
 
 
-def test_the_map_goes_by_keyboard(report: OpenPage) -> None:
+def test_the_map_is_used_by_keyboard(report: OpenPage) -> None:
     report.page.focus("#map-canvas")
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "Enter"):
         report.page.keyboard.press(key)
@@ -220,7 +220,7 @@ def test_a_desired_retention_is_chosen(report: OpenPage) -> None:
     assert bars["x"] == list(range(30))
 
 
-def test_the_table_says_what_was_compared(report: OpenPage) -> None:
+def test_the_table_states_the_compared_reviews(report: OpenPage) -> None:
     table = report.table("comparison-table")
     assert list(table) == [row.name for row in CONTENT.comparison]
     assert table["RWKV-P"] == ["10", "3,855", "0.2790 ± 0.0100", "0.0310 ± 0.0100", "0.8310 ± 0.0100"]
@@ -251,7 +251,7 @@ def test_light_and_dark(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(chromium: Any, tmp_path: Path) -> None:
+def test_sections_fit_a_phones_screen(chromium: Any, tmp_path: Path) -> None:
     hostile = replace(CONTENT, title="Unbreakable" * 9, decks=LONG, decks_of_reviews=LONG)
     page = OpenPage(chromium, written(tmp_path, hostile), width=360, height=740)
     assert page.run("() => document.documentElement.scrollWidth") <= 360

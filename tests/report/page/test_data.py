@@ -140,7 +140,7 @@ def test_cards_come_by_deck_and_due_day_with_all_their_columns() -> None:
     assert facts["known"] == pytest.approx(np.nansum(CARDS.p_now))
 
 
-def test_flags_tell_suspended_due_and_new() -> None:
+def test_flags_mark_suspended_due_and_new_cards() -> None:
     _, arrays = cards_data(CARDS, DECKS, CONTENT.due)
     assert CONTENT.due is not None
     row_of = {card: row for row, card in enumerate(CARDS.card_id.tolist())}
@@ -173,13 +173,13 @@ def test_a_long_run_is_thinned_to_means() -> None:
     assert (curve["step"][-1], curve["value"][-1]) == (5000.0, 10_000.0)
 
 
-def test_what_is_not_there_is_left_out() -> None:
+def test_missing_contents_are_left_out() -> None:
     data = report_data(replace(CONTENT, reviews=None, cards=None, workload=None, past=None, due=None))
     assert data.arrays == {}
     assert not {"predicted", "cards", "workload"} & set(data.facts)
 
 
-def test_no_reviews_and_no_cards_are_as_none() -> None:
+def test_empty_reviews_and_cards_are_left_out() -> None:
     none = replace(
         REVIEWS,
         p={name: p[:0] for name, p in REVIEWS.p.items()},

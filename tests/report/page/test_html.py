@@ -63,7 +63,7 @@ def test_every_part_is_filled_in() -> None:
     assert not re.search(r"<!--(title|style|data|programs)-->", page)
 
 
-def test_a_title_is_no_markup() -> None:
+def test_a_title_is_escaped() -> None:
     page = report_html(ReportData(DATA.facts | {"title": "</title><script>alert(1)</script>"}, {})).decode()
     assert "<script>alert(1)" not in page
     assert "<title>&lt;/title&gt;&lt;script&gt;" in page

@@ -75,7 +75,7 @@ def test_without_a_retention_the_month_ends_today() -> None:
     assert (facts["month_ends"], facts["month"], facts["before"]) == (0, [0, 0], [0, 0])
 
 
-def test_months_part_young_from_mature() -> None:
+def test_months_separate_young_and_mature_cards() -> None:
     past = reviews([NEW_YEAR - 1, NEW_YEAR, NEW_YEAR + 30, NEW_YEAR + 31], [3, 1, 3, 1], [20, 21, 30, 1])
     counted, mature = is_retention(past), past.elapsed_days >= 21
     facts = month_facts(past, counted & ~mature, mature)
@@ -120,10 +120,10 @@ def test_decks_hold_their_own_cards_and_reviews() -> None:
     assert sum(row["cards"] for row in facts) == len(CARDS)  # type: ignore[misc]
     assert [row["name"] for row in facts] == sorted(row["name"] for row in facts)  # type: ignore[type-var]
     for row in facts:
-        of = CARDS.deck == DECKS.index(str(row["name"]))
-        assert row["recall"] == pytest.approx(np.nanmean(CARDS.p_now[of]))
-        assert row["fsrs"] == pytest.approx(np.mean(CARDS.p_fsrs[of & ~np.isnan(CARDS.p_now)]))
-        assert row["due"] == (of & due).sum()
+        in_deck = CARDS.deck == DECKS.index(str(row["name"]))
+        assert row["recall"] == pytest.approx(np.nanmean(CARDS.p_now[in_deck]))
+        assert row["fsrs"] == pytest.approx(np.mean(CARDS.p_fsrs[in_deck & ~np.isnan(CARDS.p_now)]))
+        assert row["due"] == (in_deck & due).sum()
         recent = (PAST.deck == DECKS.index(str(row["name"]))) & (PAST.elapsed_days >= 1) & (PAST.day > TODAY - 90)
         assert (row["counted"], row["recalled"]) == (recent.sum(), (recent & (PAST.rating > 1)).sum())
 
@@ -167,7 +167,7 @@ def test_the_forecast_holds_each_card_on_one_day() -> None:
     assert np.flatnonzero(facts["rwkv"]).tolist() == [0, 2, 29]  # type: ignore[arg-type]
 
 
-def test_ankis_backlog_is_what_was_due_before_today() -> None:
+def test_ankis_backlog_was_due_before_today() -> None:
     asked = np.flatnonzero(~np.isnan(CARDS.p_now) & ~CARDS.suspended)
     cards = replace(CARDS, anki_due=np.full(len(CARDS), np.nan))
     cards.anki_due[asked[:6]] = [-100, -1, 0, 0, 3, 400]
@@ -178,7 +178,7 @@ def test_ankis_backlog_is_what_was_due_before_today() -> None:
     assert facts["anki"][0] == 2  # type: ignore[index]
 
 
-def test_intervals_fall_into_classes() -> None:
+def test_intervals_are_counted_by_class() -> None:
     cards = replace(CARDS, interval_days=np.full(len(CARDS), np.nan))
     cards.interval_days[:5] = [0.2, 1.4, 2.0, 31.4, np.inf]
     facts = interval_facts(cards)

@@ -19,7 +19,7 @@ REVIEWS: PredictedReviews = CONTENT.reviews
 CARDS: CardsNow = CONTENT.cards
 
 
-def test_one_new_card_one_review(chromium: Any, tmp_path: Path) -> None:
+def test_a_report_of_one_new_card_and_one_review(chromium: Any, tmp_path: Path) -> None:
     """The smallest collection: no card has a curve, no bin is large enough to be drawn."""
     nothing = np.array([np.nan])
     one_card = CardsNow(
@@ -142,7 +142,7 @@ def test_compared_people_are_not_mixed_into_the_first(chromium: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("key", ["validation_<a href='http://evil.example'>win</a>", "validation_<b>bold</b>"])
-def test_keys_of_a_log_are_no_markup(chromium: Any, tmp_path: Path, key: str) -> None:
+def test_keys_of_a_log_are_escaped(chromium: Any, tmp_path: Path, key: str) -> None:
     steps = np.array([1, 2, 3])
     run = TrainingRun("run", {"loss": (steps, steps / 1.0), key: (steps, steps / 2.0)})
     page = OpenPage(chromium, written(tmp_path, ReportContent("Training", "", training=[run])))
@@ -174,7 +174,7 @@ def test_a_phone_shows_the_first_screen_and_a_card(chromium: Any, tmp_path: Path
     page.close()
 
 
-def test_more_decks_than_are_told_apart(chromium: Any, tmp_path: Path) -> None:
+def test_more_decks_than_the_filter_lists(chromium: Any, tmp_path: Path) -> None:
     decks = [f"Parent::{i}" for i in range(MOST_DECKS + 100)]
     rng = np.random.default_rng(2)
     reviews = replace(REVIEWS, deck=rng.integers(0, len(decks), len(REVIEWS)).astype(np.int32))

@@ -36,7 +36,7 @@ def chance(good: float) -> np.ndarray:
         (0.5, 0.6, 0.5, "was behind FSRS-6 and level with your average. Do not rely on"),
     ],
 )
-def test_the_sentence_says_who_was_ahead(rwkv: float, fsrs: float, avg: float, sentence: str) -> None:
+def test_the_sentence_names_the_better_algorithm(rwkv: float, fsrs: float, avg: float, sentence: str) -> None:
     assert REVIEWS is not None
     facts = trust_facts(of_algorithms(rwkv=chance(rwkv), fsrs=chance(fsrs), avg=chance(avg)), own=0)
     later = int((~REVIEWS.same_day).sum())
@@ -45,7 +45,7 @@ def test_the_sentence_says_who_was_ahead(rwkv: float, fsrs: float, avg: float, s
     assert sentence in str(facts["sentence"])
 
 
-def test_a_difference_within_the_noise_is_none() -> None:
+def test_a_difference_within_the_noise_gives_no_verdict() -> None:
     assert REVIEWS is not None
     noise = np.random.default_rng(1).normal(0, 0.05, len(REVIEWS))
     p = np.full(len(REVIEWS), 0.85)
@@ -53,7 +53,7 @@ def test_a_difference_within_the_noise_is_none() -> None:
     assert facts["verdicts"] == {"FSRS-6": "level", "AVG": "level"}
 
 
-def test_others_reviews_and_too_few_say_nothing() -> None:
+def test_too_few_own_reviews_give_no_verdict() -> None:
     assert REVIEWS is not None
     person = (np.arange(len(REVIEWS)) >= FEWEST_TO_JUDGE // 2).astype(np.int32)
     facts = trust_facts(replace(REVIEWS, person=person), own=0)

@@ -47,7 +47,7 @@ def collection(tmp_path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"card_id,review_time\n", b"\x89PNG\r\n\x1a\n" + bytes(200)])
-def test_other_files(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "something.colpkg"
     path.write_bytes(content)
     assert "not an Anki collection" in refusal(path)
@@ -268,7 +268,7 @@ def test_odd_values(tmp_path: Path) -> None:
     ("kind", "state", "duration_ms", "taken_ms"),
     [(99, 1, 2**32 - 1, 2**32 - 1), (257, 2, 2**32, 0), (-1, 1, -(2**63), 0), (258, 3, 2**63 - 1, 0), (2**62, 1, 0, 0)],
 )
-def test_what_has_no_room_in_fields_of_anki(
+def test_values_that_do_not_fit_ankis_fields(
     tmp_path: Path, kind: int, state: int, duration_ms: int, taken_ms: int
 ) -> None:
     """Anki reads the lowest byte of a kind, and takes 0 for what it does not know or cannot hold."""

@@ -69,7 +69,9 @@ def written(path: Path, reviews: list[Review], config: Mapping[str, Any] | None 
         ([NEW] * 2 + [OLD] * 3 + [NEW] * 2, "old scheduler, mapped in part"),
     ],
 )
-def test_every_rating_is_what_was_meant(tmp_path: Path, schedulers: list[str], grades: str, named: object) -> None:
+def test_every_rating_is_mapped_to_its_meaning(
+    tmp_path: Path, schedulers: list[str], grades: str, named: object
+) -> None:
     reviews, meant = history(schedulers)
     user = imported(written(tmp_path / "a.anki2", reviews, {"schedVer": named}))
     assert user.reviews.rating.tolist() == meant
@@ -91,7 +93,7 @@ def test_days_are_those_of_the_scheduler_in_use_last(tmp_path: Path, schedulers:
     assert imported(path).clock.rollover_hour == hour
 
 
-def test_what_was_decided_and_why_is_told(tmp_path: Path) -> None:
+def test_the_decision_and_its_evidence_are_reported(tmp_path: Path) -> None:
     reviews, _ = history([OLD] * 3 + [NEW] * 4)
     reason = imported(written(tmp_path / "a.anki2", reviews)).notices[-1]
     # 3 days of four cards with two such answers; 4 days of four cards with one step left, and of an Easy.
@@ -100,7 +102,7 @@ def test_what_was_decided_and_why_is_told(tmp_path: Path) -> None:
     assert "20 of 151 learning answers must be from the new one" in reason
 
 
-def test_what_is_chosen_wins(tmp_path: Path) -> None:
+def test_the_chosen_mapping_overrides_the_evidence(tmp_path: Path) -> None:
     reviews, _ = history([OLD] * 3 + [NEW] * 3)
     path = written(tmp_path / "a.anki2", reviews)
     buttons = np.array([review[2] for review in reviews])
@@ -163,7 +165,7 @@ def test_answers_are_stronger_than_the_form_of_a_shared_deck(tmp_path: Path) -> 
     assert imported(write_archive(tmp_path / "a.apkg", {"collection.anki21": content})).reviews.rating.tolist() == meant
 
 
-def test_hard_that_ends_the_learning_now_and_then_is_no_change_of_scheduler(tmp_path: Path) -> None:
+def test_hard_that_sometimes_ends_learning_does_not_change_the_scheduler(tmp_path: Path) -> None:
     """As with steps of days: one such Hard on each day, and ever more answers of 3 than of 2."""
     reviews, meant = history([NEW] * 8)
     for day in range(8):
@@ -175,7 +177,7 @@ def test_hard_that_ends_the_learning_now_and_then_is_no_change_of_scheduler(tmp_
     assert sorted(user.reviews.rating.tolist()) == sorted([*meant, *[2] * 8])
 
 
-def test_a_sitting_is_no_change_of_scheduler(tmp_path: Path) -> None:
+def test_answers_of_one_sitting_do_not_change_the_scheduler(tmp_path: Path) -> None:
     """Several such Hards in a row, as of somebody who finds steps of days hard, and nothing else on that day."""
     reviews, meant = history([NEW] * 8)
     day_ms = CREATED_S * 1000 + 4 * DAY_MS
@@ -188,7 +190,7 @@ def test_a_sitting_is_no_change_of_scheduler(tmp_path: Path) -> None:
     assert len(user.reviews.rating) == len(meant) + len(inserted)
 
 
-def test_clocks_that_no_calendar_shows_do_not_matter(tmp_path: Path) -> None:
+def test_entries_of_the_far_future_do_not_matter(tmp_path: Path) -> None:
     """An entry of the far future is dropped, not read as a date."""
     reviews, meant = history([NEW] * 2 + [OLD] * 2)
     user = imported(written(tmp_path / "a.anki2", [*reviews, (2**62, 301, 2, 0, 1)]))

@@ -57,7 +57,7 @@ def imported(path: Path, by_anki: bool = False, choices: ImportChoices | None = 
         return read_anki(source, choices or ImportChoices(), by_anki)
 
 
-def test_the_scenes_are_there(made: Made) -> None:
+def test_every_rule_affects_some_reviews(made: Made) -> None:
     """What the comparison below relies on: every rule meets something."""
     counts = imported(made.files["new.colpkg"]).counts
     for rule in ("manual_entries", "cram_answers", "forgotten", "without_new_start", "before_last_new_start"):
@@ -68,15 +68,17 @@ def test_the_scenes_are_there(made: Made) -> None:
 
 @pytest.mark.parametrize("by_anki", [False, True], ids=["tables", "anki"])
 @pytest.mark.parametrize("name", [*EXPORTS, "collection.anki2", "User 1"])
-def test_every_card_has_the_history_that_anki_gives_it(made: Made, name: str, by_anki: bool) -> None:
+def test_every_cards_history_matches_ankis(made: Made, name: str, by_anki: bool) -> None:
     # A shared deck does not say when its owner's days begin.
     choices = ImportChoices(rollover_hour=made.rollover_hour) if name.endswith(".apkg") else ImportChoices()
     user = imported(made.files[name], by_anki, choices)
     assert user.clock == DayClock("UTC+00:00", made.rollover_hour)
     existing = {card for card, *_ in made.cards}
     # A shared deck leaves the reviews of deleted cards behind.
-    of = {card: entries for card, entries in made.entries.items() if card in existing or not name.endswith(".apkg")}
-    expected = {card: history for card, entries in of.items() if (history := history_that_counts(entries))}
+    entries_of = {
+        card: entries for card, entries in made.entries.items() if card in existing or not name.endswith(".apkg")
+    }
+    expected = {card: history for card, entries in entries_of.items() if (history := history_that_counts(entries))}
     revlog = review_columns(user.reviews, user.clock, "published")
     assert set(revlog["card_id"].tolist()) == set(expected)
     assert np.all(np.diff(revlog["review_time"]) > 0)
@@ -106,7 +108,7 @@ def test_anki_derives_memory_from_the_same_cards(made: Made) -> None:
 
 
 @pytest.mark.parametrize("name", [*EXPORTS, "collection.anki2"])
-def test_the_official_package_and_the_tables_say_the_same(made: Made, name: str) -> None:
+def test_the_official_package_and_the_tables_agree(made: Made, name: str) -> None:
     by_tables, by_anki = imported(made.files[name], False), imported(made.files[name], True)
     assert_same(by_tables, by_anki)
 
@@ -150,7 +152,7 @@ def test_names_decks_and_presets(made: Made, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*EXPORTS, "collection.anki2"])
-def test_cards_are_those_that_anki_has(made: Made, name: str) -> None:
+def test_cards_match_ankis(made: Made, name: str) -> None:
     choices = ImportChoices(rollover_hour=made.rollover_hour)
     user = imported(made.files[name], choices=choices)
     cards = user.card_list

@@ -68,7 +68,7 @@ def changed(path: Path, *statements: str) -> Path:
         ("UPDATE revlog SET id = -9000000000000000000 WHERE id = (SELECT min(id) FROM revlog)", "table revlog"),
     ],
 )
-def test_settings_that_make_no_sense_are_named(tmp_path: Path, damage: str, part: str, by_anki: bool | None) -> None:
+def test_unusable_settings_are_named(tmp_path: Path, damage: str, part: str, by_anki: bool | None) -> None:
     path = changed(write_collection_file(tmp_path / "a.anki2", REVIEWS), damage)
     with pytest.raises(InputError) as caught:
         imported(path, by_anki)
@@ -88,7 +88,7 @@ def test_settings_that_make_no_sense_are_named(tmp_path: Path, damage: str, part
         ('{"schedVer": {"a": 1}, "rollover": 4, "localOffset": 0}', "--grades"),
     ],
 )
-def test_settings_that_are_none_are_told_and_left_out(
+def test_invalid_settings_are_reported_and_ignored(
     tmp_path: Path, config: str, word: str, by_anki: bool | None
 ) -> None:
     path = changed(write_collection_file(tmp_path / "a.anki2", REVIEWS), f"UPDATE col SET conf = '{config}'")
@@ -107,7 +107,7 @@ def test_half_characters_in_names(tmp_path: Path, by_anki: bool | None) -> None:
     assert (set(user.card_list.deck), set(user.card_list.preset)) == ({"a?b"}, {"a?b"})
 
 
-def test_ids_of_notes_that_are_none(tmp_path: Path) -> None:
+def test_ids_of_notes_that_are_not_integers(tmp_path: Path) -> None:
     path = changed(
         write_collection_file(tmp_path / "a.anki2", REVIEWS),
         "CREATE TABLE other AS SELECT * FROM notes",
@@ -178,7 +178,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @settings(deadline=None, max_examples=40)
 @given(drawn=st.lists(st.tuples(places, values), min_size=1, max_size=3))
-def test_whatever_stands_in_a_column(whole: bytes, drawn: list[tuple[tuple[str, str], object]]) -> None:
+def test_any_value_in_a_column_is_imported_or_refused(
+    whole: bytes, drawn: list[tuple[tuple[str, str], object]]
+) -> None:
     """It is imported, or refused with the file's name; where it is imported, it can be written and read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.anki2"
@@ -230,7 +232,7 @@ def test_damaged_lzma(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_anki", [False, None], ids=["tables", "anki"])
-def test_a_damaged_page_of_notes_loses_names_alone(tmp_path: Path, by_anki: bool | None) -> None:
+def test_a_damaged_page_of_notes_loses_only_names(tmp_path: Path, by_anki: bool | None) -> None:
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS)
     whole = imported(path)
     pages = bytearray(path.read_bytes())

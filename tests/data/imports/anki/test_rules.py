@@ -108,7 +108,7 @@ entries = st.tuples(st.integers(1, 4), st.integers(-1, 6), st.sampled_from([0, 2
 
 
 @given(st.lists(entries, max_size=60))
-def test_against_the_reference(drawn: list[tuple[int, int, int, int]]) -> None:
+def test_rules_match_the_reference(drawn: list[tuple[int, int, int, int]]) -> None:
     revlog = [
         (card, Entry(1000 + place, ease, factor, 5000, kind)) for place, (card, ease, factor, kind) in enumerate(drawn)
     ]

@@ -36,7 +36,7 @@ def execute(path: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("by_anki", [False, True], ids=["tables", "anki"])
-def test_the_old_schedulers_ratings_become_what_anki_makes_of_them(tmp_path: Path, by_anki: bool) -> None:
+def test_the_old_schedulers_ratings_are_mapped_as_in_anki(tmp_path: Path, by_anki: bool) -> None:
     """A collection as the old scheduler left it: there was no Hard while learning, and Good had number 2."""
     learner = Learner(tmp_path / "collection.anki2")
     deck = learner.add_notes("Default", [f"word {number}" for number in range(6)])
@@ -80,7 +80,7 @@ def test_clocks(tmp_path: Path, config: Mapping[str, Any], clock: tuple[str, int
     assert (user.clock, user.notices) == (DayClock(*clock), ())
 
 
-def test_a_guess_is_told_as_a_guess(tmp_path: Path) -> None:
+def test_a_guess_is_reported(tmp_path: Path) -> None:
     """Anki records an offset only where it is not UTC; that the collection was made elsewhere makes one doubt."""
     config = {"schedVer": 2, "rollover": 4, "creationOffset": -60}
     user = imported(write_collection_file(tmp_path / "a.anki2", REVIEWS, config))
@@ -113,7 +113,7 @@ def test_days_of_the_old_scheduler(
 
 
 @pytest.mark.parametrize("name", ["a.apkg", "a.apkg.1", "a.zip", "A.APKG", "a"])
-def test_a_shared_deck_says_where_it_was_exported(tmp_path: Path, name: str) -> None:
+def test_the_time_zone_of_a_shared_decks_export(tmp_path: Path, name: str) -> None:
     """Whatever it is called; where the name does not tell, that is told."""
     config = {"schedVer": 2, "creationOffset": -120}
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, config)
@@ -123,7 +123,7 @@ def test_a_shared_deck_says_where_it_was_exported(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["a.colpkg", "a.colpkg.zip", "a.zip", "a"])
-def test_a_whole_collection_says_where_its_owner_is(tmp_path: Path, name: str) -> None:
+def test_the_time_zone_of_a_whole_collection(tmp_path: Path, name: str) -> None:
     config = {"schedVer": 2, "creationOffset": -120, "localOffset": 300}
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, config)
     whole = imported(write_archive(tmp_path / name, {"collection.anki21": path.read_bytes()}))
@@ -144,7 +144,7 @@ def test_an_archive_that_was_unpacked(tmp_path: Path, name: str) -> None:
         assert any("shared decks" in notice for notice in user.notices)
 
 
-def test_without_a_time_zone_it_was_four_o_clock_where_the_collection_was_made(tmp_path: Path) -> None:
+def test_without_a_time_zone_the_collection_was_created_at_four_o_clock(tmp_path: Path) -> None:
     """From Hawaii to New Zealand's summer, half and quarter hours too."""
     for quarters in (-40, -14, 0, 11, 22, 23, 31, 54, 55):
         path = tmp_path / f"{quarters}.anki2"
@@ -153,9 +153,7 @@ def test_without_a_time_zone_it_was_four_o_clock_where_the_collection_was_made(t
         assert "guessing" in user.notices[0]
 
 
-def test_without_any_trace_of_a_time_zone_that_of_this_computer_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_evidence_the_time_zone_is_this_computers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, {"schedVer": 2, "rollover": 5}, CREATED_S + 123)
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "<-03>3")
@@ -233,7 +231,7 @@ def test_desired_retention_beyond_ankis_limits(
     assert imported(path, by_anki=by_anki).card_list.desired_retention.tolist() == [retention]
 
 
-def test_what_is_chosen_wins(tmp_path: Path) -> None:
+def test_chosen_settings_override_the_collections(tmp_path: Path) -> None:
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS)
     user = imported(path, ImportChoices(timezone="Europe/Berlin", rollover_hour=0))
     assert user.clock == DayClock("Europe/Berlin", 0)
@@ -245,7 +243,7 @@ def test_what_is_chosen_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hour", [24, 256])
-def test_no_notice_names_an_hour_that_is_not_used(tmp_path: Path, hour: int) -> None:
+def test_the_notice_of_an_invalid_hour_omits_the_unused_default(tmp_path: Path, hour: int) -> None:
     """What is wrong with the recorded hour remains true if another is chosen."""
     path = write_collection_file(tmp_path / "a.anki2", REVIEWS, CONFIG | {"rollover": hour})
     user = imported(path, ImportChoices(rollover_hour=5))

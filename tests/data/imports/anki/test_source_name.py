@@ -31,5 +31,5 @@ def test_names(tmp_path: Path, path: str, name: str, kind: str) -> None:
     assert (collection_name(tmp_path / path), kind_by_name(tmp_path / path)) == (name, kind)
 
 
-def test_a_file_without_any_name_has_its_own() -> None:
+def test_a_file_in_the_root_folder_keeps_its_own_name() -> None:
     assert collection_name(Path("/collection.anki2")) == "collection"

@@ -65,7 +65,7 @@ def test_ids_of_several_forms(
         (("160000000000000", "170000000000000", "180000000000000"), False),
     ],
 )
-def test_long_ids_that_end_in_zeros_are_told(tmp_path: Path, ids: tuple[str, ...], is_told: bool) -> None:
+def test_long_ids_ending_in_zeros_are_reported(tmp_path: Path, ids: tuple[str, ...], is_told: bool) -> None:
     user = read(tmp_path, HEADER, *(f"{name},{START_MS + i},3" for i, name in enumerate(ids)))
     assert user.reviews.card_id.tolist() == list(map(int, ids))
     assert any("probably rounded by a spreadsheet" in notice for notice in user.notices) == is_told

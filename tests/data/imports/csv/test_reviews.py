@@ -122,7 +122,7 @@ def test_clock(tmp_path: Path) -> None:
         ((HEADER + ",review_state", f"1,{START_MS},3,7"), ("column review_state", "'7'", "0 to 4")),
     ],
 )
-def test_refusals(tmp_path: Path, lines: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_invalid_rows_are_refused(tmp_path: Path, lines: tuple[str, ...], words: tuple[str, ...]) -> None:
     output = refusal(tmp_path, *lines)
     for word in words:
         assert word in output
@@ -145,7 +145,7 @@ def test_durations_that_do_not_fit(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("separator", [",", "\t", ";"])
-def test_a_comma_before_three_digits_is_taken_for_no_fraction(tmp_path: Path, separator: str) -> None:
+def test_a_comma_before_three_digits_is_refused_as_a_fraction(tmp_path: Path, separator: str) -> None:
     """But where semicolons part the cells: there people write fractions so."""
     rows = (HEADER + ",review_duration", f'1,{START_MS},3,"0,512"', f'1,{START_MS + 1},3,"61,512"')
     lines = [row.replace('"', "").replace(",", separator, 3) for row in rows]
@@ -165,7 +165,7 @@ def test_durations_of_every_kind(tmp_path: Path) -> None:
     assert user.counts["negative_durations"] == 1
 
 
-def test_rows_that_occur_twice_are_taken_once(tmp_path: Path) -> None:
+def test_duplicate_rows_are_read_once(tmp_path: Path) -> None:
     lines = [f"{card},{START_MS + 1000 * card},3,500" for card in range(1, 6)]
     user = read(tmp_path, HEADER + ",review_duration", *lines, *lines, f"2,{START_MS + 2000},3,501")
     assert user.reviews.card_id.tolist() == [1, 2, 2, 3, 4, 5]
@@ -194,7 +194,7 @@ def test_the_clock_of_the_columns(tmp_path: Path) -> None:
     ("zone", "words"),
     [("Middle/Earth,4", ("timezone", "'Middle/Earth'")), ("UTC,24", ("day_start", "'24'")), ("UTC,x", ("day_start",))],
 )
-def test_clocks_that_are_none(tmp_path: Path, zone: str, words: tuple[str, ...]) -> None:
+def test_invalid_clocks_are_refused(tmp_path: Path, zone: str, words: tuple[str, ...]) -> None:
     output = refusal(tmp_path, *zoned("UTC,4", zone))
     for word in ("row 2 after the header", *words):
         assert word in output
@@ -223,7 +223,7 @@ def test_text_of_every_kind(tmp_path: Path, encoding: str, separator: str, endin
 
 
 @pytest.mark.parametrize("packing", PACKED)
-def test_packed_text(tmp_path: Path, packing: str) -> None:
+def test_compressed_text_is_read(tmp_path: Path, packing: str) -> None:
     path = tmp_path / f"my.log.CSV.{packing}"
     packed = PACKED[packing](f"{HEADER}\n7,{START_MS},3\n".encode())
     path.write_bytes(packed)
@@ -241,7 +241,7 @@ def test_a_separator_that_is_stated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfea\x00b", b"\xff\xfe\x00\xd8", b"card_id,\x00\xff\n"])
-def test_what_is_no_text(tmp_path: Path, content: bytes) -> None:
+def test_content_that_is_not_text_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "revlog.csv"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"not text|column is missing") as caught:
