@@ -1,4 +1,4 @@
-"""Holds the house rules: imports point one way, every outside thing has one door, files are small."""
+"""The architecture: imports point one way, every outside thing has one door, files are small."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""The command `rwkv`: what its help says, what it refuses, and `simulate` from the command line."""
+"""The command `rwkv`: its help, wrong usage, and `simulate` from the command line."""
 
 import builtins
 import subprocess

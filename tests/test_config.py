@@ -1,4 +1,4 @@
-"""Configuration files: the shipped ones hold what spec 8 says, and every wrong one is answered in words."""
+"""Configurations: the shipped files have the values of spec 8, and every wrong value is named in an error."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Files of configurations, however odd, and keys from the command line that go before them."""
+"""Configuration files, also damaged ones, and keys from the command line that override them."""
 
 from dataclasses import MISSING, fields
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Devices: the one that works is opened, any other is an error that says which there are."""
+"""Devices: an available one is opened; the error for any other one lists those available."""
 
 from collections.abc import Iterator
 

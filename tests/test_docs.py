@@ -1,4 +1,4 @@
-"""What the documentation shows can be run: Python as it stands, commands as far as their arguments."""
+"""The documentation's examples: Python runs as shown, and commands accept the shown arguments."""
 
 import re
 import shlex

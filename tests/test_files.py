@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is no file."""
+"""Files are written whole or not at all, and special files are refused."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""One writer at a time: who comes second is told who is there, and a process that ends leaves nothing behind."""
+"""One writer at a time: the second is told the first one's process, and an ended process leaves no lock."""
 
 import errno
 import multiprocessing

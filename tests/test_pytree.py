@@ -1,4 +1,4 @@
-"""Values changed tensor by tensor, however deep these lie."""
+"""Tensors of nested values are mapped one by one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

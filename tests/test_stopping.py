@@ -1,4 +1,4 @@
-"""Commands that are asked to end: a sentence, the code of the signal, and nothing left behind."""
+"""Stopped commands: a message, the signal's exit code, and no leftovers."""
 
 import multiprocessing
 import os

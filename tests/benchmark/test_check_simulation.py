@@ -1,4 +1,4 @@
-"""`rwkv simulate --check`: a dataset's learners beside people, and what is refused."""
+"""`rwkv simulate --check`: a dataset's learners are compared with people, and invalid arguments are refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m rwkv.get_result` from configuration to result files, and all that can go wrong on the way."""
+"""`python -m rwkv.get_result` from configuration to result files, and its errors."""
 
 import ast
 import io

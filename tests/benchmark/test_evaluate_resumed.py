@@ -1,4 +1,4 @@
-"""Evaluations in several runs: nothing is lost, nothing done twice, and the files end as if there had been one."""
+"""Evaluations in several runs: no result is lost or computed twice, and the files equal those of one run."""
 
 import signal
 from collections.abc import Sequence

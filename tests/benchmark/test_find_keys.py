@@ -1,4 +1,4 @@
-"""`python -m rwkv.find_equalize_test_reviews` from configuration to database, and all that can go wrong on the way."""
+"""`python -m rwkv.find_equalize_test_reviews` from configuration to database, and its errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""run_as_rnn over many users: the lines and means of one user after another, whatever the number of processes."""
+"""run_as_rnn over many users: lines and means equal those of single users for any number of processes."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Whatever a command writes to, a second one that would write there meanwhile is refused, and changes nothing."""
+"""A second command that would write to the same place is refused and changes nothing."""
 
 from collections.abc import Callable
 from pathlib import Path

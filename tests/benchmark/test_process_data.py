@@ -1,4 +1,4 @@
-"""`python -m rwkv.data_processing` from configuration to store, and all that can go wrong on the way."""
+"""`python -m rwkv.data_processing` from configuration to store, and its errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Which model made a result: get_result notes it, refuses another one, and prints the means at the end."""
+"""get_result records the model of its results, refuses another one, and prints the means at the end."""
 
 import json
 import shutil

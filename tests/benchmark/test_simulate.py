@@ -1,4 +1,4 @@
-"""Simulated datasets: whole, repeatable, continued after a kill, never mixed with another."""
+"""Simulated datasets: complete, reproducible, continued after a kill, never mixed with another."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The whole command over a small history: what it prints, and what it says of bad input."""
+"""run_as_rnn over a small history: its output, and its errors."""
 
 import ast
 import re

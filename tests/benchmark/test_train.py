@@ -1,4 +1,4 @@
-"""The training command over a few simulated learners: runs, checkpoints, going on after a kill, and bad input."""
+"""The training command over a few simulated learners: runs, checkpoints, continuing after a kill, and its errors."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""From a collection that the official `anki` package made to predictions, and back into its search box."""
+"""A collection written by the official `anki` package: from import to predictions and back into its search box."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

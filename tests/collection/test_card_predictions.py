@@ -1,4 +1,4 @@
-"""Predictions of a collection: the engine's own numbers for every card, from states that are kept where they may be."""
+"""Predictions of a collection equal the engine's for every card, with new and with saved states."""
 
 from collections.abc import Iterator
 from dataclasses import fields, replace

@@ -1,4 +1,4 @@
-"""The language of --cards: what each term means, how they combine, and what is refused."""
+"""The language of --cards: the meaning of each term, their combinations, and invalid queries."""
 
 import numpy as np
 import pytest

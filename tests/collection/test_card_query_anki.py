@@ -1,4 +1,4 @@
-"""The terms that Anki has too, against Anki's own search on a collection that Anki made."""
+"""Terms of --cards that Anki also has, against Anki's own search in a collection that Anki wrote."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""FSRS-6 of `rwkv compare` against Anki's own, on a collection that Anki made with FSRS on."""
+"""FSRS-6 of `rwkv compare` against Anki's own, on a collection that Anki wrote with FSRS on."""
 
 from collections.abc import Sequence
 from pathlib import Path

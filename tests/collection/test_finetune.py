@@ -1,4 +1,4 @@
-"""`rwkv finetune` from a folder of histories to a file of weights, or to a sentence why there is none."""
+"""`rwkv finetune` from a folder of histories to a file of weights, and its refusals."""
 
 import json
 from dataclasses import replace

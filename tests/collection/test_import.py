@@ -1,4 +1,4 @@
-"""`rwkv import`: several files into one folder, what it says, and that the other commands can read what it wrote."""
+"""`rwkv import`: several files into one folder that the other commands can read, its output, and its errors."""
 
 import hashlib
 import json

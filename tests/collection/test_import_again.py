@@ -1,4 +1,4 @@
-"""Imports that come again: the same command after a kill, and later states of a collection."""
+"""Repeated imports: the same command after a kill, and later states of a collection."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Who is asked for, when it is now, and what people may write for a moment."""
+"""The user, the current moment, and the forms of --at."""
 
 import time
 from dataclasses import replace

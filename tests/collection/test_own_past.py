@@ -1,4 +1,4 @@
-"""How the model did on a person's own past: the figures of `compare` and of the report, fed, restored or unknown."""
+"""Scores on a person's own past: those of `compare` and of the report, for new, restored and unknown predictions."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The days ahead: who is due when, what it takes, and that answers are taken in as the engine takes them in."""
+"""The days ahead: the cards of each day and their time, and that simulated answers change the engine like real ones."""
 
 from dataclasses import fields, replace
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Names that are no UTF-8, names that a terminal would obey, and streams that know few letters."""
+"""Names that are not UTF-8, names with control characters, and streams with few letters."""
 
 import argparse
 import io

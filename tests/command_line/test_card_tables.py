@@ -1,4 +1,4 @@
-"""Tables of cards: what people read, and that programs read the same numbers in every format."""
+"""Tables of cards for people, and the same numbers for programs in every format."""
 
 import csv
 import io

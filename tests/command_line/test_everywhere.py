@@ -1,4 +1,4 @@
-"""What all commands have in common: help, --json, --quiet, completion in the shell."""
+"""What all commands share: help, --json, --quiet, completion in the shell."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`rwkv predict` and `rwkv schedule` as they are called: what is on stdout, what on stderr, and the exit code."""
+"""`rwkv predict` and `rwkv schedule` from the command line: stdout, stderr and exit codes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Names, shapes and order of the weights: checkpoints go both ways."""
+"""Names, shapes and order of the weights equal the published ones."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A history comes back from its compact bytes exactly as it was, dtypes included."""
+"""A history is decoded from its compact bytes exactly, with its dtypes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The folder of an imported collection: written, read, days counted, last reviews found."""
+"""The folder of an imported collection: written and read, with its days and the ends of its reviews."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Databases whose files were changed or cut: what comes back is right, or an error. A dead process ends these tests."""
+"""Databases with changed or truncated files: right values, or an error. A crash of the process ends these tests."""
 
 from collections.abc import Callable
 from pathlib import Path

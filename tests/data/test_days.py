@@ -1,4 +1,4 @@
-"""Moments -> days, in zones with and without summer time."""
+"""Days of moments, in zones with and without summer time."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""Databases on a full disk: an error in words, and nothing that stays broken when there is room again."""
+"""Databases on a full disk: a clear error, and a working database when there is space again."""
 
 import errno
 import os

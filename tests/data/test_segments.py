@@ -1,4 +1,4 @@
-"""Rows, labels and entities of segments, and that neither cut nor future changes what a row knows."""
+"""Rows, labels and entities of segments do not depend on the cuts or on the future."""
 
 import numpy as np
 import pytest

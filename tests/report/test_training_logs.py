@@ -1,4 +1,4 @@
-"""Logs of trainings as the report reads them, whoever wrote them."""
+"""Logs of trainings as the report reads them, from any writer."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a report says of today and of the days ahead, against `rwkv schedule`."""
+"""Today and the days ahead in a report, against `rwkv schedule`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`rwkv report`: what it computes of a person, against the engine and `compare`, and what it writes and refuses."""
+"""`rwkv report`: its numbers of a person, against the engine and `compare`, the file it writes, and its errors."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Muon: against torch's Muon, the singular values of its updates, skipped weights, and that it learns."""
+"""Muon: against torch's Muon, the singular values of its updates, skipped weights, and falling loss."""
 
 from collections.abc import Callable
 

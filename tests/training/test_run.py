@@ -1,4 +1,4 @@
-"""The files of a run: from what a stopped run continues, and when it must not."""
+"""The files of a run: where a stopped run continues, and when it must not."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The log of a run, also after a kill, and Weights & Biases through a stand-in module."""
+"""The log of a run, also after a kill, and Weights & Biases by a stand-in module."""
 
 import json
 import math

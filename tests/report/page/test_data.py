@@ -1,4 +1,4 @@
-"""What a report counts and packs, against the same by hand from the reviews and cards."""
+"""The numbers in a report, against the same computed by hand from the reviews and cards."""
 
 from dataclasses import replace
 

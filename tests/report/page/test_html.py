@@ -1,4 +1,4 @@
-"""The file of a report: everything in it, nothing outside it, and names that are no markup."""
+"""The file of a report: it is complete, loads nothing from outside, and escapes names."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""What a report counts of the past and of the days ahead, against the same by hand."""
+"""The numbers of the past and of the days ahead in a report, against the same computed by hand."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The report in a real browser where there is little to show, much to tell apart, or names that mean harm."""
+"""The report in a real browser with little data, with many decks, or with hostile names."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that are no collection, or a broken, hostile, busy or odd one: a clear error, or the right result."""
+"""Files that are not collections, or are damaged, hostile or in use: a clear error, or the right result."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""Whose buttons the answers have: of one scheduler, of the other, and of people who changed, whatever the file says."""
+"""The meaning of the buttons: answers of the old scheduler, of the new one, and of people who changed between them."""
 
 import csv
 import sqlite3

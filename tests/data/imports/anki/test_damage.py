@@ -1,4 +1,4 @@
-"""Parts of collections that are damaged, or crafted: an error with the file and the part, or the rest is imported."""
+"""Collections with damaged or crafted parts: an error with the file and the part, or the rest is imported."""
 
 import json
 import lzma

@@ -1,4 +1,4 @@
-"""Large collections: the same result, in memory that is a fixed number of bytes for each review and card."""
+"""Large collections: the same result, in memory of a fixed number of bytes for each review and card."""
 
 import sqlite3
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What cards are known by: the text of a note's fields, LaTeX made readable, or the file of an image or sound."""
+"""The names of cards: the text of a note's fields, readable LaTeX, or the file of an image or sound."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The rules of the import on arrays: scenes with names, and everything else against the plain reference."""
+"""The rules of the import on arrays: named scenes, and random histories against the plain reference."""
 
 import numpy as np
 import pytest

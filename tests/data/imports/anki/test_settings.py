@@ -1,4 +1,4 @@
-"""Schedulers, time zones and hours at which days begin, as collections record them; the bits of protobuf they need."""
+"""Schedulers, time zones and rollover hours as collections record them, and the protobuf that they need."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""What a collection is called for people, and what its file's name says of its kind."""
+"""The name of a collection, and its kind from the name of its file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Ids of cards in CSV: read exactly, told where they may be damaged, refused where they are."""
+"""Ids of cards in CSV: read exactly, reported where they may be damaged, refused where they are."""
 
 from pathlib import Path
 
