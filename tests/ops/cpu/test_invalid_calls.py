@@ -62,7 +62,7 @@ def test_heads_of_other_widths_are_refused() -> None:
     assert "a head must have 16, 32 or 64 channels, got 8" in refusal("wkv_forward", **rows)
 
 
-def test_what_is_no_array_is_a_type_error() -> None:
+def test_values_that_are_not_arrays_are_type_errors() -> None:
     arguments = call_of("wkv_forward").arguments
     for wrong in (None, "x", 3, [1.0]):
         with pytest.raises(TypeError, match="argument 1 must be an array"):

@@ -17,7 +17,7 @@ def test_a_library_older_than_the_code_is_not_used(
     assert "pip install" in caplog.text
 
 
-def test_the_built_extension_has_every_operator() -> None:
+def test_the_built_library_has_every_operator() -> None:
     if not library.is_built():
         pytest.skip("the native kernels were not built: no compiler")
     assert all(hasattr(library.native(), name) for name in library.OPERATORS)
