@@ -1,4 +1,4 @@
-"""Configurations: the shipped files have the values of spec 8, and every wrong value is named in an error."""
+"""Configurations: the shipped files follow spec 8; every wrong value is named in an error."""
 
 import dataclasses
 import json

@@ -108,7 +108,7 @@ def metrics_of(lines: list[str]) -> dict[str, dict[str, float]]:
     assert len(lines) == 4
     results = {"RWKV-P": ast.literal_eval(lines[1]), "RWKV": ast.literal_eval(lines[3])}
     assert all(list(result) == ["metrics", "user", "size"] for result in results.values())
-    return {name: of["metrics"] for name, of in results.items()}
+    return {name: result["metrics"] for name, result in results.items()}
 
 
 def assert_metrics(lines: list[str], workspace: Path, user: int, left_out: int) -> None:
