@@ -1,19 +1,19 @@
-// Matrix products over blocks of rows that fit into the cache, on one thread: C [rows, columns] = A [rows, depth] B.
+// Matrix products with a matrix in panels: C [rows, columns] = A [rows, depth] B, on one thread.
 //
-// B is stored in panels of 16 columns, [panel][depth][16], the last one padded with zeros.
+// The columns of B are padded with zeros to a multiple of 16 and cut into panels of 32; the last one may have 16. A panel
+// is stored as [depth][columns of the panel], so that the product of a few rows reads B once from front to back.
 #pragma once
 
 #include <cstdint>
+
 #include "array.h"
-#include "simd.h"
 
 namespace rwkv {
 
-constexpr int64_t kTileColumns = 16;
-constexpr int kTileRows = 6;
+constexpr int64_t kPanel = 32, kNarrowPanel = 16;
 
-inline int64_t panels_of(int64_t columns) { return (columns + kTileColumns - 1) / kTileColumns; }
-inline int64_t panel_size(int64_t depth, int64_t columns) { return panels_of(columns) * depth * kTileColumns; }
+inline int64_t padded(int64_t columns) { return (columns + kNarrowPanel - 1) / kNarrowPanel * kNarrowPanel; }
+inline int64_t panel_size(int64_t depth, int64_t columns) { return depth * padded(columns); }
 
 // A [rows, depth], element (r, k) at x[r * row + k * step].
 struct Left {
@@ -28,10 +28,13 @@ void to_panels(const float *b, int64_t row, int64_t column, int64_t depth, int64
 void product(const Left &a, const float *panels, int64_t rows, int64_t depth, int64_t columns, const float *bias,
              bool add, float *c, int64_t c_row);
 
-// A linear map W [out, in] in panels for y = x W^T, or if `back` for the gradient of x, grad W.
+// A linear map W [out, in] in panels for y = x W^T, or for the gradient of x, grad W.
 class Map {
  public:
   Map() = default;
+  // A view of panels for y.
+  Map(const float *panels, int64_t out, int64_t in) : out_(out), in_(in), panels_(panels) {}
+  // Cuts w into panels, for the gradient if `back`.
   Map(const float *w, int64_t out, int64_t in, bool back);
 
   int64_t out() const { return out_; }
@@ -39,17 +42,18 @@ class Map {
 
   // y [rows, out] = x [rows, in] W^T + bias, which may be null.
   void apply(const float *x, int64_t rows, const float *bias, float *y) const {
-    product({x, in_, 1}, panels_.data(), rows, in_, out_, bias, false, y, out_);
+    product({x, in_, 1}, panels_, rows, in_, out_, bias, false, y, out_);
   }
 
   // to [rows, in] = grad [rows, out] W, or += if `add`; the map must be in panels for `back`.
   void apply_back(const float *grad, int64_t rows, bool add, float *to) const {
-    product({grad, out_, 1}, panels_.data(), rows, out_, in_, nullptr, add, to, in_);
+    product({grad, out_, 1}, panels_, rows, out_, in_, nullptr, add, to, in_);
   }
 
  private:
   int64_t out_ = 0, in_ = 0;
-  Scratch panels_;
+  Scratch own_;
+  const float *panels_ = nullptr;
 };
 
 // sum [out, in] += grad [rows, out]^T x [rows, in]: the gradient of a map. panels: room for panel_size(rows, in).

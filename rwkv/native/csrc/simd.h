@@ -12,6 +12,11 @@
 #define RWKV_CLONES
 #endif
 
+// A function for processors with AVX-512 alone, see has_avx512.
+#if defined(__x86_64__) && defined(__GNUC__)
+#define RWKV_AVX512 __attribute__((target("avx512f")))
+#endif
+
 #if defined(__GNUC__)
 #define RWKV_INLINE inline __attribute__((always_inline))
 #else
@@ -26,6 +31,10 @@
 #endif
 
 namespace rwkv {
+
+#if defined(RWKV_AVX512)
+inline bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+#endif
 
 // e^x to about one unit in the last place, without branches: 2^n e^r with |r| <= ln 2 / 2. x is held within what float
 // allows: below -87.3 the result is 1e-38, above 88.3 it is 2e38.
@@ -54,26 +63,35 @@ RWKV_INLINE float sigmoid_(float x) { return 1.0f / (1.0f + exp_(-x)); }
 // To about 2e-7 absolute.
 RWKV_INLINE float tanh_(float x) { return 1.0f - 2.0f / (1.0f + exp_(2.0f * x)); }
 
-// Eight floats that the compiler keeps in registers, whatever the instruction set.
-constexpr int kLanes = 8;
+// N floats that the compiler keeps in registers, whatever the instruction set.
 #if defined(__GNUC__)
-typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+template <int N>
+struct LanesOf {
+  typedef float Type __attribute__((vector_size(4 * N)));
+};
 #else
-struct Lanes {
-  float x[kLanes];
-  Lanes &operator+=(const Lanes &other) {
-    for (int i = 0; i < kLanes; ++i) x[i] += other.x[i];
-    return *this;
-  }
-  friend Lanes operator*(float factor, Lanes lanes) {
-    for (float &value : lanes.x) value *= factor;
-    return lanes;
-  }
+template <int N>
+struct LanesOf {
+  struct Type {
+    float x[N];
+    Type &operator+=(const Type &other) {
+      for (int i = 0; i < N; ++i) x[i] += other.x[i];
+      return *this;
+    }
+    friend Type operator*(float factor, Type lanes) {
+      for (float &value : lanes.x) value *= factor;
+      return lanes;
+    }
+  };
 };
 #endif
+template <int N>
+using Lanes = typename LanesOf<N>::Type;
 
 // By reference, because passing a vector by value depends on the caller's instruction set.
-RWKV_INLINE void load(const float *from, Lanes &lanes) { std::memcpy(&lanes, from, sizeof lanes); }
-RWKV_INLINE void store(float *to, const Lanes &lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+template <typename Vector>
+RWKV_INLINE void load(const float *from, Vector &lanes) { std::memcpy(&lanes, from, sizeof lanes); }
+template <typename Vector>
+RWKV_INLINE void store(float *to, const Vector &lanes) { std::memcpy(to, &lanes, sizeof lanes); }
 
 }  // namespace rwkv

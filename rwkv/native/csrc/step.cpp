@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "formulas.h"
+#include "gemm.h"
 #include "operators.h"
-#include "panels.h"
 #include "rows.h"
 
 namespace rwkv {
@@ -189,7 +189,7 @@ class Pass {
   void linear(const Matrix &from, int64_t inputs, int64_t outputs, bool biased, const Matrix &to) {
     const float *weights = weights_.take(inputs * padded(outputs));
     const float *bias = biased ? weights_.take(padded(outputs)) : nullptr;
-    if (rows_ > 0) multiply(weights, bias, from.x, from.stride, rows_, inputs, outputs, to.x, to.stride);
+    product({from.x, from.stride, 1}, weights, rows_, inputs, outputs, bias, false, to.x, to.stride);
   }
 
   // B(inner(A(x))) + bias
