@@ -47,8 +47,9 @@ def run_streams(network: Network, x: Tensor, streams: CutStreams) -> Tensor:
     Returns:
         The rows before the heads in time order, [N, C], for `Network.read_out`.
     """
-    for stream, parts in zip(network.streams, streams.parts, strict=True):
-        x, _ = run_stream(stream, x, parts)
+    with network.backend.threads():
+        for stream, parts in zip(network.streams, streams.parts, strict=True):
+            x, _ = run_stream(stream, x, parts)
     return x if streams.back is None else x.index_select(0, streams.back.to(x.device))
 
 

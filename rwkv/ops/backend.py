@@ -4,7 +4,7 @@ import os
 import shutil
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rwkv.device import TORCH_DTYPES, open_device
 from rwkv.native.library import is_built
+from rwkv.ops.cpu.threads import native_threads
 from rwkv.runtime import log
 
 # Channels of a head that the kernels support.
@@ -42,6 +43,10 @@ class Backend:
 
     device: torch.device
     kernels: Kernels
+
+    def threads(self) -> AbstractContextManager[None]:
+        """A context in which the threads belong to the kernels, if they have their own, see `native_threads`."""
+        return native_threads() if self.kernels is Kernels.NATIVE else nullcontext()
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype, channels: int, head_width: int) -> Backend:

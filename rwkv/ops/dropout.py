@@ -8,6 +8,7 @@ from torch import Tensor
 from rwkv.native import dropout
 from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.cpu.tensors import array, optional_array
+from rwkv.ops.cpu.threads import threads
 
 _MASK = (1 << 32) - 1
 _SITE_FACTOR, _INDEX_FACTOR = 0x9E3779B9, 0x9E3779B1
@@ -98,7 +99,7 @@ def _apply(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | N
     kernels = kernels_for(x)
     if kernels is Kernels.NATIVE:
         given = array(x.contiguous()), threshold(rate), 1 / (1 - rate), array(seed), site, optional_array(residual)
-        return torch.from_numpy(dropout.hash_dropout(*given, torch.get_num_threads()))
+        return torch.from_numpy(dropout.hash_dropout(*given, threads()))
     if kernels is Kernels.TRITON:
         from rwkv.ops.triton.dropout import hash_dropout as on_gpu  # Triton exists only with a GPU
 

@@ -58,7 +58,7 @@ class NetworkRunner:
         Returns:
             The rows before the heads, [N, C].
         """
-        with threads_for(len(inputs)):
+        with threads_for(len(inputs)), self.network.backend.threads():
             return self._many_rows(inputs, is_query, numbers, load, keep)
 
     def _many_rows(

@@ -76,9 +76,10 @@ def train_step(
         masks: The dropout masks; None for no dropout.
     """
     optimizer.zero_grad(set_to_none=True)
-    report = read_report(clipped_gradients(network, batch, dtype, mode, masks))
-    if report.loss is not None:
-        optimizer.step()
+    with network.backend_in(dtype).threads():
+        report = read_report(clipped_gradients(network, batch, dtype, mode, masks))
+        if report.loss is not None:
+            optimizer.step()
     return report
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from rwkv.native import curve
 from rwkv.ops.cpu.tensors import array
+from rwkv.ops.cpu.threads import threads
 
 
 def curve_recall(curves: Tensor, elapsed_s: Tensor, stabilities: Tensor, points: Tensor, floor: float) -> Tensor:
@@ -18,4 +19,4 @@ def curve_recall(curves: Tensor, elapsed_s: Tensor, stabilities: Tensor, points:
         floor: Distance of probabilities from 0 and 1.
     """
     grid = array(stabilities), array(points)
-    return torch.from_numpy(curve.curve_recall(array(curves), array(elapsed_s), *grid, floor, torch.get_num_threads()))
+    return torch.from_numpy(curve.curve_recall(array(curves), array(elapsed_s), *grid, floor, threads()))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rwkv.native import mixers
 from rwkv.ops.cpu.tensors import array, arrays, optional_array, tensors
+from rwkv.ops.cpu.threads import threads
 from rwkv.ops.groups import PackedGroups
 
 
@@ -72,7 +73,7 @@ class _TimeMix(torch.autograd.Function):
             array(is_query),
             optional_array(first),
             keep,
-            torch.get_num_threads(),
+            threads(),
         )
         y, normed, last, *kept = tensors([done.y, done.normed, done.final, *done.kept])
         final, first_v0 = last.mT, () if v0 is not None else (kept[mixers.V],)
@@ -102,7 +103,7 @@ class _TimeMix(torch.autograd.Function):
             arrays(kept),
             array(grad_y),
             optional_array(grad_v),
-            torch.get_num_threads(),
+            threads(),
         )
         grad_x, grad_v0, *grad_weights = tensors(done)
         return (grad_x, None if v0 is None else grad_v0, None, None, None, None, *grad_weights)
@@ -133,9 +134,7 @@ class _ChannelMix(torch.autograd.Function):
         x, source = x.contiguous(), source.contiguous()
         weights = tuple(weight.contiguous() for weight in weights)
         earlier = x[:0] if before is None else before.contiguous()
-        done = mixers.channel_mix_forward(
-            array(x), arrays(weights), array(source), array(earlier), torch.get_num_threads()
-        )
+        done = mixers.channel_mix_forward(array(x), arrays(weights), array(source), array(earlier), threads())
         y, normed, h, statistics = tensors(done)
         ctx.mark_non_differentiable(normed)
         ctx.goes_on = before is not None
@@ -149,6 +148,6 @@ class _ChannelMix(torch.autograd.Function):
         x, source, h, statistics, *weights = ctx.saved_tensors
         kept = array(source), array(h), array(statistics)
         grad_y = array(gradients[0].contiguous())
-        done = mixers.channel_mix_backward(array(x), arrays(weights), *kept, grad_y, torch.get_num_threads())
+        done = mixers.channel_mix_backward(array(x), arrays(weights), *kept, grad_y, threads())
         grad_x, *grad_weights = tensors(done)
         return (grad_x, None, None, *grad_weights)

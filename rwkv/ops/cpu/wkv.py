@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rwkv.native.recurrence import WkvRows, wkv_backward, wkv_forward
 from rwkv.ops.cpu.tensors import array, arrays, optional_array, tensors
+from rwkv.ops.cpu.threads import threads
 from rwkv.ops.groups import PackedGroups
 
 
@@ -37,7 +38,7 @@ class _Recurrence(torch.autograd.Function):
         first, keep = None if first is None else first.contiguous(), any(ctx.needs_input_grad)
         rows = tuple(x.contiguous() for x in rows)
         groups = array(offsets), array(is_query), optional_array(first)
-        out, last, checkpoints = tensors(wkv_forward(WkvRows(*arrays(rows)), *groups, keep, torch.get_num_threads()))
+        out, last, checkpoints = tensors(wkv_forward(WkvRows(*arrays(rows)), *groups, keep, threads()))
         ctx.save_for_backward(first, offsets, is_query, checkpoints, *rows)
         return out, last
 
@@ -47,5 +48,5 @@ class _Recurrence(torch.autograd.Function):
         grad_out, grad_final = (array(gradient.contiguous()) for gradient in gradients)
         groups = array(offsets), array(is_query), optional_array(first)
         gradients_after = array(checkpoints), grad_out, grad_final
-        grads = tensors(wkv_backward(WkvRows(*arrays(rows)), *groups, *gradients_after, torch.get_num_threads()))
+        grads = tensors(wkv_backward(WkvRows(*arrays(rows)), *groups, *gradients_after, threads()))
         return grads[5] if ctx.needs_input_grad[0] else None, None, None, *grads[:5]
