@@ -44,10 +44,12 @@ def _features(features, first, row, inside, F: tl.constexpr, WIDTH: tl.constexpr
 
 
 @triton.jit
-def _codes(entities, prefix, first, row, inside, rows, stream, component, CODES: tl.constexpr, WIDTH: tl.constexpr):
+def _codes(
+    entities, prefix, first, row, inside, rows, stream_number, component, CODES: tl.constexpr, WIDTH: tl.constexpr
+):
     """Identity codes [ROWS, WIDTH] from each row's prefix and each column's stream and component."""
     column = tl.arange(0, WIDTH)
-    stream = tl.load(stream + column, mask=column < CODES, other=0)
+    stream = tl.load(stream_number + column, mask=column < CODES, other=0)
     component = tl.load(component + column, mask=column < CODES, other=0)
     at = entities + first + stream.to(tl.int64)[None, :] * rows + row[:, None]
     entity = tl.load(at, mask=inside[:, None], other=0)
