@@ -21,8 +21,6 @@ from rwkv.runtime import log
 
 # Channels of a head that the kernels support.
 HEAD_WIDTHS = (16, 32, 64)
-# Fewest channels that the GPU kernels support; there the number must be a power of two.
-LEAST_CHANNELS = 16
 
 _GPU_DTYPES = (torch.float32, torch.bfloat16)
 # Whether `plain_ops` is active, in the whole process, since gradients are computed in other threads.
@@ -66,16 +64,12 @@ def choose_backend(device: torch.device, dtype: torch.dtype, channels: int, head
 @cache
 def _chosen(device: torch.device, dtype: torch.dtype, channels: int, head_width: int) -> Backend:
     built = _kernels_on(device, dtype)
-    fits = head_width in HEAD_WIDTHS
-    if built is Kernels.TRITON:
-        fits = fits and channels >= LEAST_CHANNELS and channels & (channels - 1) == 0
-    if built is Kernels.PLAIN or fits:
+    if built is Kernels.PLAIN or head_width in HEAD_WIDTHS:
         return Backend(device, built)
     log.warning(
-        "%s support heads of 16, 32 or 64 channels%s, not %d channels in heads of %d, so this runs in %s, which take "
+        "%s support heads of 16, 32 or 64 channels, not %d channels in heads of %d, so this runs in %s, which take "
         "several times as long; train with other CHANNELS and HEADS to avoid this",
         built.value,
-        " and a width that is a power of two" if built is Kernels.TRITON else "",
         channels,
         head_width,
         Kernels.PLAIN.value,

@@ -50,7 +50,7 @@ def test_the_published_encoder_matches_the_plain_form(rows: int, sequences: int,
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("channels", "hidden"), [(16, 24), (32, 64), (64, 200)])
+@pytest.mark.parametrize(("channels", "hidden"), [(16, 24), (32, 64), (64, 200), (96, 384)])
 def test_other_sizes(channels: int, hidden: int, dtype: torch.dtype) -> None:
     assert_close(300, 4, NetworkSpec(channels=channels, heads=1, input_hidden=hidden, streams=()), dtype)
 

@@ -79,7 +79,7 @@ def test_any_number_of_rows(n: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("channels", "heads", "hidden"), [(16, 1, 24), (32, 2, 56), (64, 2, 256)])
+@pytest.mark.parametrize(("channels", "heads", "hidden"), [(16, 1, 24), (32, 2, 56), (64, 2, 256), (96, 3, 384)])
 def test_other_sizes(channels: int, heads: int, hidden: int, dtype: torch.dtype) -> None:
     assert_close(replace(PUBLISHED, channels=channels, heads=heads, head_hidden=hidden), dtype, asked(200))
 

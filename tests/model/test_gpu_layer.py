@@ -111,7 +111,7 @@ def test_layers_match_the_plain_form(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (32, 1), (32, 2), (64, 1)])
+@pytest.mark.parametrize(("channels", "heads"), [(16, 1), (32, 1), (32, 2), (64, 1), (96, 3), (160, 5)])
 def test_other_sizes(channels: int, heads: int, dtype: torch.dtype) -> None:
     spec = NetworkSpec(channels=channels, heads=heads, streams=(StreamSpec("card_id", 2, 2.0, 0.05),))
     assert_close(GROUPS["mixed"], spec, dtype)

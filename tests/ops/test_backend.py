@@ -69,7 +69,7 @@ def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (torch.bfloat16, 128, 32, Kernels.TRITON),
         (torch.float32, 32, 32, Kernels.TRITON),
         (torch.bfloat16, 16, 16, Kernels.TRITON),
-        (torch.bfloat16, 96, 32, Kernels.PLAIN),
+        (torch.bfloat16, 96, 32, Kernels.TRITON),
         (torch.float32, 128, 8, Kernels.PLAIN),
         (torch.float64, 128, 32, Kernels.PLAIN),
     ],

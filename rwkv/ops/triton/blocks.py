@@ -11,10 +11,56 @@ import triton.language as tl
 LEAST_PRODUCT = 16
 
 
+def channel_sizes(channels: int) -> dict[str, int]:
+    """The constants of a kernel with rows of C channels: C, and C_WIDTH, the columns of its blocks.
+
+    C_WIDTH is the least power of two that is at least C. Columns from C on are zero; if there are none, no mask is
+    compiled.
+    """
+    return {"C": channels, "C_WIDTH": max(LEAST_PRODUCT, triton.next_power_of_2(channels))}
+
+
 def launch(kernel: Any, *programs: int, **arguments: Any) -> None:
     """Run a Triton kernel on a grid of programs, if any; its constants and compiler options are arguments too."""
     if math.prod(programs):
         kernel[programs](**arguments)
+
+
+@triton.jit
+def channels_of(inside, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """The mask of the channels of rows inside, [ROWS, C_WIDTH], or [ROWS, 1] if all columns are channels."""
+    if C_WIDTH == C:
+        return inside[:, None]
+    else:
+        return inside[:, None] & (tl.arange(0, C_WIDTH) < C)[None, :]
+
+
+@triton.jit
+def load_channels(x, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """A vector x [C] in float32, [1, C_WIDTH]."""
+    column = tl.arange(0, C_WIDTH)
+    if C_WIDTH == C:
+        return tl.load(x + column).to(tl.float32)[None, :]
+    else:
+        return tl.load(x + column, mask=column < C, other=0).to(tl.float32)[None, :]
+
+
+@triton.jit
+def load_channel_rows(at, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """Whole rows from pointers [rows, C_WIDTH]."""
+    if C_WIDTH == C:
+        return tl.load(at)
+    else:
+        return tl.load(at, mask=(tl.arange(0, C_WIDTH) < C)[None, :], other=0)
+
+
+@triton.jit
+def store_channels(at, values, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """Write a vector [C_WIDTH] to the pointers of C channels."""
+    if C_WIDTH == C:
+        tl.store(at, values)
+    else:
+        tl.store(at, values, mask=tl.arange(0, C_WIDTH) < C)
 
 
 # The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rwkv.ops.dropout import Drop
 from rwkv.ops.triton.arguments import ChannelWeights
-from rwkv.ops.triton.blocks import dot, launch
+from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channels, store_channels
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.shift import pair_of, shifted_pairs_backward
@@ -22,31 +22,37 @@ from rwkv.ops.triton.tuning import product_sizes
 
 
 @triton.jit
-def _load_block(weight, first, limit, row_stride, C: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr):
+def _load_block(
+    weight, first, limit, row_stride, C: tl.constexpr, C_WIDTH: tl.constexpr, INNER: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+):  # fmt: skip
     """INNER rows of W_k [inner, C] from `first`; if TRANSPOSED, INNER columns of W_v [C, inner] as rows."""
-    inner, column = first + tl.arange(0, INNER)[:, None], tl.arange(0, C)[None, :]
+    inner, column = first + tl.arange(0, INNER)[:, None], tl.arange(0, C_WIDTH)[None, :]
     at = column * row_stride + inner if TRANSPOSED else inner * row_stride + column
-    return tl.load(weight + at, mask=inner < limit, other=0)
+    mask = inner < limit
+    if C_WIDTH != C:
+        mask = mask & (column < C)
+    return tl.load(weight + at, mask=mask, other=0)
 
 
 @triton.jit(do_not_specialize=["rows", "site", "threshold", "layer_site", "layer_threshold"])
 def _channel_forward_kernel(
     x, norm_weight, norm_bias, lerp, W_k, W_v, source, before, seed, layer_seed, z, rows, inner,
     site, threshold, scale, layer_site, layer_threshold, layer_scale,
-    C: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+    C: tl.constexpr, C_WIDTH: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     first = tl.program_id(0).to(tl.int64) * ROWS
-    row, column = tl.arange(0, ROWS), tl.arange(0, C)
+    row, column = tl.arange(0, ROWS), tl.arange(0, C_WIDTH)
     inside = row < (rows - first).to(tl.int32)
-    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C)
-    mixed = (own + tl.load(lerp + column).to(tl.float32)[None, :] * difference).to(W_k.dtype.element_ty)
-    total = tl.zeros((ROWS, C), tl.float32)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C, C_WIDTH)
+    mixed = (own + load_channels(lerp, C, C_WIDTH) * difference).to(W_k.dtype.element_ty)
+    total = tl.zeros((ROWS, C_WIDTH), tl.float32)
     for begin in range(0, inner, INNER):
-        block = _load_block(W_k, begin, inner, C, C, INNER, False)
+        block = _load_block(W_k, begin, inner, C, C, C_WIDTH, INNER, False)
         active = tl.maximum(dot(mixed, tl.trans(block), precision), 0.0)
-        total += dot(active * active, _load_block(W_v, begin, inner, inner, C, INNER, True), precision)
+        total += dot(active * active, _load_block(W_v, begin, inner, inner, C, C_WIDTH, INNER, True), precision)
     at = row[:, None] * C + column[None, :]
-    full = inside[:, None] & (column >= 0)[None, :]
+    full = inside[:, None] & (column < C)[None, :]
     result = tl.load(x + first * C + at, mask=full, other=0).to(tl.float32) + dropped(
         total, first * C, at, seed, site, threshold, scale
     )
@@ -62,39 +68,40 @@ def _channel_backward_kernel(
     x, norm_weight, norm_bias, lerp, W_k, W_v, source, seed, layer_seed, of_z,
     mixed_out, of_mixer, active_out, of_inner, of_pair, sums, rows, inner,
     site, threshold, scale, layer_site, layer_threshold, layer_scale,
-    C: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+    C: tl.constexpr, C_WIDTH: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """Compute the inputs of the products for the gradients of weights and LayerNorm; sums is float32 [blocks, C]."""
     first = tl.program_id(0).to(tl.int64) * ROWS
-    row, column = tl.arange(0, ROWS), tl.arange(0, C)
+    row, column = tl.arange(0, ROWS), tl.arange(0, C_WIDTH)
     inside = row < (rows - first).to(tl.int32)
     at = row[:, None] * C + column[None, :]
-    full = inside[:, None] & (column >= 0)[None, :]
-    weight = tl.load(lerp + column).to(tl.float32)[None, :]
-    own, difference = pair_of(x, norm_weight, norm_bias, source, None, first, rows, ROWS, C)
+    full = inside[:, None] & (column < C)[None, :]
+    weight = load_channels(lerp, C, C_WIDTH)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, None, first, rows, ROWS, C, C_WIDTH)
     mixed = (own + weight * difference).to(W_k.dtype.element_ty)
     tl.store(mixed_out + first * C + at, mixed, mask=full)
     grad = tl.load(of_z + first * C + at, mask=full, other=0).to(tl.float32)
     grad = dropped(grad, first * C, at, layer_seed, layer_site, layer_threshold, layer_scale)
     grad = dropped(grad, first * C, at, seed, site, threshold, scale).to(W_k.dtype.element_ty)
     tl.store(of_mixer + first * C + at, grad, mask=full)
-    of_mixed = tl.zeros((ROWS, C), tl.float32)
+    of_mixed = tl.zeros((ROWS, C_WIDTH), tl.float32)
     for begin in range(0, inner, INNER):
         place = begin + tl.arange(0, INNER)[None, :]
         inner_at = row[:, None] * inner + place
         valid = inside[:, None] & (place < inner)
-        block = _load_block(W_k, begin, inner, C, C, INNER, False)
+        block = _load_block(W_k, begin, inner, C, C, C_WIDTH, INNER, False)
         positive = tl.maximum(dot(mixed, tl.trans(block), precision), 0.0)
         tl.store(active_out + first * inner + inner_at, positive * positive, mask=valid)
-        values = _load_block(W_v, begin, inner, inner, C, INNER, True)
+        values = _load_block(W_v, begin, inner, inner, C, C_WIDTH, INNER, True)
         of_block = 2 * positive * dot(grad, tl.trans(values), precision)
         tl.store(of_inner + first * inner + inner_at, of_block, mask=valid)
         of_mixed += dot(of_block.to(W_k.dtype.element_ty), block, precision)
     pair_at = row[:, None] * 2 * C + column[None, :]
     tl.store(of_pair + first * 2 * C + pair_at, of_mixed, mask=full)
     tl.store(of_pair + first * 2 * C + pair_at + C, of_mixed * weight, mask=full)
-    own, difference = pair_of(x, norm_weight, norm_bias, source, None, first, rows, ROWS, C)
-    tl.store(sums + tl.program_id(0).to(tl.int64) * C + column, tl.sum(of_mixed * difference, 0))
+    own, difference = pair_of(x, norm_weight, norm_bias, source, None, first, rows, ROWS, C, C_WIDTH)
+    total = sums + tl.program_id(0).to(tl.int64) * C + column
+    store_channels(total, tl.sum(of_mixed * difference, 0), C, C_WIDTH)
 
 
 def channel_mix_forward(
@@ -159,4 +166,4 @@ def _drops(drop: Drop, layer_drop: Drop) -> dict[str, Any]:
 
 
 def _sizes(x: Tensor) -> dict[str, Any]:
-    return {"C": x.shape[1], **product_sizes("channel_mix", x.dtype)}
+    return channel_sizes(x.shape[1]) | product_sizes("channel_mix", x.dtype)

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, channel_sizes, channels_of, dot, launch, load_channels
 from rwkv.ops.triton.reductions import join_moments
 from rwkv.ops.triton.tuning import product_sizes
 
@@ -120,9 +120,9 @@ def _hidden(
 def _encode_kernel(
     features, entities, sequence, prefix, phases, day, first_day, stream_number, component, period,
     W_in, b_in, norm_weight, norm_bias, W_out, b_out, x, rows, hidden, eps,
-    F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, C: tl.constexpr, F_WIDTH: tl.constexpr,
-    CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr,
-    precision: tl.constexpr,
+    F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr,
+    F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr,
+    HIDDEN: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     CYCLES: tl.constexpr = 4 * DAYS
     first = tl.program_id(0).to(tl.int64) * ROWS
@@ -147,7 +147,7 @@ def _encode_kernel(
         mean, deviations = join_moments(mean, deviations, begin, h, valid, count)
     rstd = 1.0 / tl.sqrt(deviations / hidden + eps)
 
-    total = tl.zeros((ROWS, C), tl.float32)
+    total = tl.zeros((ROWS, C_WIDTH), tl.float32)
     for begin in range(0, hidden, HIDDEN):
         column = begin + tl.arange(0, HIDDEN)
         h = _hidden(
@@ -157,12 +157,14 @@ def _encode_kernel(
         weight = tl.load(norm_weight + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
         bias = tl.load(norm_bias + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
         normed = (h - mean[:, None]) * rstd[:, None] * weight + bias
-        out, valid = tl.arange(0, C), column < hidden
-        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=valid[None, :], other=0)
+        out, valid = tl.arange(0, C_WIDTH), (column < hidden)[None, :]
+        if C_WIDTH != C:
+            valid = valid & (out < C)[:, None]
+        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=valid, other=0)
         total += dot(normed, tl.trans(block), precision)
-    out = tl.arange(0, C)[None, :]
-    total = _silu(total + tl.load(b_out + out).to(tl.float32))
-    tl.store(x + first * C + (row[:, None] * C + out), total, mask=inside[:, None])
+    total = _silu(total + load_channels(b_out, C, C_WIDTH))
+    at = row[:, None] * C + tl.arange(0, C_WIDTH)[None, :]
+    tl.store(x + first * C + at, total, mask=channels_of(inside, C, C_WIDTH))
 
 
 def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> Tensor:
@@ -191,7 +193,7 @@ def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> 
         "F": features,
         "CODES": codes,
         "DAYS": days,
-        "C": len(weights.W_out),
+        **channel_sizes(len(weights.W_out)),
         **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
         **product_sizes("encode", weights.W_in.dtype),
     }

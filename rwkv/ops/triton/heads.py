@@ -12,19 +12,20 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import CurveGrid, HeadWeights
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, channel_sizes, dot, launch, load_channel_rows, load_channels
 from rwkv.ops.triton.reductions import EPS, join_moments, standardised_rows
 from rwkv.ops.triton.tuning import product_sizes
 
 
 @triton.jit
-def _prehead(x, norm_weight, norm_bias, asked, inside, C: tl.constexpr):
-    """The rows `asked` of x after the LayerNorm before the heads, [ROWS, C] in the dtype of x."""
-    column = tl.arange(0, C)
+def _prehead(x, norm_weight, norm_bias, asked, inside, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """The rows `asked` of x after the LayerNorm before the heads, [ROWS, C_WIDTH] in the dtype of x."""
+    column = tl.arange(0, C_WIDTH)
     row = tl.load(asked, mask=inside, other=0).to(tl.int64)
-    unit, _ = standardised_rows(tl.load(x + row[:, None] * C + column[None, :]).to(tl.float32), C)
-    weight, bias = tl.load(norm_weight + column).to(tl.float32), tl.load(norm_bias + column).to(tl.float32)
-    return (unit * weight[None, :] + bias[None, :]).to(x.dtype.element_ty)
+    values = load_channel_rows(x + row[:, None] * C + column[None, :], C, C_WIDTH)
+    unit, _ = standardised_rows(values.to(tl.float32), C, C_WIDTH)
+    weight, bias = load_channels(norm_weight, C, C_WIDTH), load_channels(norm_bias, C, C_WIDTH)
+    return (unit * weight + bias).to(x.dtype.element_ty)
 
 
 @triton.jit
@@ -43,10 +44,12 @@ def _columns(values, first, outputs, OUT: tl.constexpr):
 
 @triton.jit
 def _active(
-    x, W, bias, begin, hidden, C: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
+    x, W, bias, begin, hidden, C: tl.constexpr, C_WIDTH: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """INNER columns of relu(W x + bias) from `begin`, [ROWS, INNER] in the dtype of x [ROWS, C]."""
-    inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C), precision) + _columns(bias, begin, hidden, INNER)
+    """INNER columns of relu(W x + bias) from `begin`, [ROWS, INNER] in the dtype of x [ROWS, C_WIDTH]."""
+    inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C_WIDTH), precision) + _columns(
+        bias, begin, hidden, INNER
+    )
     # tl.maximum of 0 and NaN would be 0.
     return tl.where(inner < 0, 0.0, inner).to(x.dtype)
 
@@ -67,13 +70,13 @@ def _mapped(
 @triton.jit
 def _hidden_head(
     x, W, bias, final, outputs, hidden,
-    C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
-    precision: tl.constexpr,
+    C: tl.constexpr, C_WIDTH: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr,
+    TERMS: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """final @ h, float32 [ROWS, OUT], for h = relu(W @ x + bias) and x [ROWS, C]."""
+    """final @ h, float32 [ROWS, OUT], for h = relu(W @ x + bias) and x [ROWS, C_WIDTH]."""
     total = tl.zeros((ROWS, OUT), tl.float32)
     for begin in range(0, hidden, INNER):
-        active = _active(x, W, bias, begin, hidden, C, INNER, precision)
+        active = _active(x, W, bias, begin, hidden, C, C_WIDTH, INNER, precision)
         total += _mapped(active, final, begin, outputs, hidden, OUT, INNER, TERMS, precision)
     return total
 
@@ -81,14 +84,14 @@ def _hidden_head(
 @triton.jit
 def _normed_head(
     x, W, bias, final, final_sums,
-    C: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
-    precision: tl.constexpr,
+    C: tl.constexpr, C_WIDTH: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr,
+    TERMS: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """final (h - mean) / deviation, with as many hidden columns as x; final_sums has the row sums of `final`."""
     total = tl.zeros((ROWS, OUT), tl.float32)
     mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     for begin in range(0, C, INNER):
-        active = _active(x, W, bias, begin, C, C, INNER, precision)
+        active = _active(x, W, bias, begin, C, C, C_WIDTH, INNER, precision)
         valid, count = begin + tl.arange(0, INNER) < C, tl.minimum(C - begin, INNER).to(tl.float32)
         mean, deviations = join_moments(mean, deviations, begin, active.to(tl.float32), valid, count)
         total += _mapped(active, final, begin, OUT, C, OUT, INNER, TERMS, precision)
@@ -136,20 +139,20 @@ def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
 def _recall_kernel(
     x, asked, elapsed_s, norm_weight, norm_bias, W_mix, bias_mix, final_mix, final_bias_mix, final_sums_mix,
     W_ahead, bias_ahead, final_ahead, final_bias_ahead, rates, points, p, rows, hidden,
-    C: tl.constexpr, CURVES: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr,
-    FLOOR: tl.constexpr, precision: tl.constexpr,
+    C: tl.constexpr, C_WIDTH: tl.constexpr, CURVES: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr,
+    TERMS: tl.constexpr, FLOOR: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     first = tl.program_id(0).to(tl.int64) * ROWS
     row = tl.arange(0, ROWS)
     inside = row < (rows - first).to(tl.int32)
-    values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C)
+    values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C, C_WIDTH)
     t = tl.maximum(tl.load(elapsed_s + first + row, mask=inside, other=1).to(tl.float64), 1.0)
     ahead_logits = _hidden_head(
-        values, W_ahead, bias_ahead, final_ahead, CURVES, hidden, C, ROWS, CURVES, INNER, TERMS, precision
+        values, W_ahead, bias_ahead, final_ahead, CURVES, hidden, C, C_WIDTH, ROWS, CURVES, INNER, TERMS, precision
     )
     correction = _correction(ahead_logits + _columns(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
     w_logits = _normed_head(
-        values, W_mix, bias_mix, final_mix, final_sums_mix, C, ROWS, CURVES, INNER, TERMS, precision
+        values, W_mix, bias_mix, final_mix, final_sums_mix, C, C_WIDTH, ROWS, CURVES, INNER, TERMS, precision
     )
     w_logits += _columns(final_bias_mix, 0, CURVES, CURVES)
     raw = _mixed_logit(w_logits, t, rates, FLOOR, CURVES)
@@ -159,14 +162,14 @@ def _recall_kernel(
 @triton.jit(do_not_specialize=["rows", "asked"])
 def _ratings_kernel(
     x, asked, norm_weight, norm_bias, W, bias, final, final_bias, logits, rows, hidden,
-    C: tl.constexpr, RATINGS: tl.constexpr, OUT: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr,
-    TERMS: tl.constexpr, precision: tl.constexpr,
+    C: tl.constexpr, C_WIDTH: tl.constexpr, RATINGS: tl.constexpr, OUT: tl.constexpr, ROWS: tl.constexpr,
+    INNER: tl.constexpr, TERMS: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS), tl.arange(0, OUT)
     inside = row < (rows - first).to(tl.int32)
-    values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C)
-    result = _hidden_head(values, W, bias, final, RATINGS, hidden, C, ROWS, OUT, INNER, TERMS, precision)
+    values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C, C_WIDTH)
+    result = _hidden_head(values, W, bias, final, RATINGS, hidden, C, C_WIDTH, ROWS, OUT, INNER, TERMS, precision)
     result += _columns(final_bias, 0, RATINGS, OUT)
     at = row[:, None] * RATINGS + column[None, :]
     tl.store(logits + first * RATINGS + at, result, mask=inside[:, None] & (column < RATINGS)[None, :])
@@ -226,4 +229,4 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
 
 
 def _sizes(x: Tensor, kernel: str, final: Tensor) -> dict[str, Any]:
-    return {"C": x.shape[1], "TERMS": len(final), **product_sizes(kernel, x.dtype)}
+    return channel_sizes(x.shape[1]) | {"TERMS": len(final), **product_sizes(kernel, x.dtype)}

@@ -14,9 +14,11 @@ EPS = tl.constexpr(mixers.EPS)
 
 
 @triton.jit
-def standardised_rows(values, C: tl.constexpr):
-    """Standardise rows: (values - mean) / deviation [ROWS, C], and 1 / deviation [ROWS]."""
+def standardised_rows(values, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """Standardise rows: (values - mean) / deviation [ROWS, C_WIDTH], and 1 / deviation [ROWS]."""
     centred = values - (tl.sum(values, 1) / C)[:, None]
+    if C_WIDTH != C:
+        centred = tl.where((tl.arange(0, C_WIDTH) < C)[None, :], centred, 0.0)
     rstd = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + EPS)
     return centred * rstd[:, None], rstd
 

@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.dropout import Drop
-from rwkv.ops.triton.blocks import launch
+from rwkv.ops.triton.blocks import channel_sizes, channels_of, launch, load_channels, load_float, store_channels
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import standardised_rows, sum_blocks
 from rwkv.ops.triton.tuning import other_sizes
@@ -19,70 +19,71 @@ from rwkv.ops.triton.tuning import other_sizes
 
 # The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
 @triton.jit
-def _standardised(x, first, row, mask, C: tl.constexpr):
-    """Standardise rows of x: (x - mean) / deviation, float32 [ROWS, C], and 1 / deviation [ROWS]."""
-    at = row[:, None] * C + tl.arange(0, C)[None, :]
-    return standardised_rows(tl.load(x + first * C + at, mask=mask[:, None], other=0).to(tl.float32), C)
+def _standardised(x, first, row, mask, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """Standardise rows of x: (x - mean) / deviation, float32 [ROWS, C_WIDTH], and 1 / deviation [ROWS]."""
+    at = row[:, None] * C + tl.arange(0, C_WIDTH)[None, :]
+    values = load_float(x, first * C, at, channels_of(mask, C, C_WIDTH))
+    return standardised_rows(values, C, C_WIDTH)
 
 
 @triton.jit
-def pair_of(x, weight, bias, source, before, first, rows, ROWS: tl.constexpr, C: tl.constexpr):
-    """x' and s - x' of ROWS rows from `first`, float32 [ROWS, C] each. Sources from `rows` on are rows of `before`."""
-    column, row = tl.arange(0, C), tl.arange(0, ROWS)
+def pair_of(x, weight, bias, source, before, first, rows, ROWS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr):
+    """x' and s - x' of ROWS rows from `first`, float32 [ROWS, C_WIDTH] each; sources from `rows` on are of `before`."""
+    column, row = tl.arange(0, C_WIDTH), tl.arange(0, ROWS)
     inside = row < (rows - first).to(tl.int32)
-    w = tl.load(weight + column).to(tl.float32)[None, :]
-    b = tl.load(bias + column).to(tl.float32)[None, :]
+    w = load_channels(weight, C, C_WIDTH)
+    b = load_channels(bias, C, C_WIDTH)
     from_row = tl.load(source + first + row, mask=inside, other=0)
-    own, _ = _standardised(x, first, row, inside, C)
+    own, _ = _standardised(x, first, row, inside, C, C_WIDTH)
     own = own * w + b
-    shifted, _ = _standardised(x, first, (from_row - first).to(tl.int32), inside & (from_row < rows), C)
+    shifted, _ = _standardised(x, first, (from_row - first).to(tl.int32), inside & (from_row < rows), C, C_WIDTH)
     shifted = shifted * w + b
     if before is not None:
         is_before = inside & (from_row >= rows)
         at = (from_row - rows)[:, None] * C + column[None, :]
-        earlier = tl.load(before + at, mask=is_before[:, None], other=0).to(tl.float32)
+        earlier = tl.load(before + at, mask=channels_of(is_before, C, C_WIDTH), other=0).to(tl.float32)
         shifted = tl.where(is_before[:, None], earlier, shifted)
     return own, shifted - own
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _pair_kernel(x, weight, bias, source, pair, rows, ROWS: tl.constexpr, C: tl.constexpr):
+def _pair_kernel(x, weight, bias, source, pair, rows, ROWS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr):
     first = tl.program_id(0).to(tl.int64) * ROWS
-    own, difference = pair_of(x, weight, bias, source, None, first, rows, ROWS, C)
+    own, difference = pair_of(x, weight, bias, source, None, first, rows, ROWS, C, C_WIDTH)
     row = tl.arange(0, ROWS)
-    at = pair + first * 2 * C + (row[:, None] * 2 * C + tl.arange(0, C)[None, :])
+    at = pair + first * 2 * C + (row[:, None] * 2 * C + tl.arange(0, C_WIDTH)[None, :])
     inside = row < (rows - first).to(tl.int32)
-    tl.store(at, own, mask=inside[:, None])
-    tl.store(at + C, difference, mask=inside[:, None])
+    tl.store(at, own, mask=channels_of(inside, C, C_WIDTH))
+    tl.store(at + C, difference, mask=channels_of(inside, C, C_WIDTH))
 
 
 @triton.jit(do_not_specialize=["rows", "site", "threshold"])
 def _shift_backward_kernel(
     x, weight, source, of_pair, of_sum, seed, grad_x, sums, rows, site, threshold, scale,
-    ROWS: tl.constexpr, C: tl.constexpr,
+    ROWS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Gather the gradient of each x' (the rows with it as source follow it directly), then go through the LayerNorm."""
     first = tl.program_id(0).to(tl.int64) * ROWS
-    row, column = tl.arange(0, ROWS), tl.arange(0, C)
+    row, column = tl.arange(0, ROWS), tl.arange(0, C_WIDTH)
     left = (rows - first).to(tl.int32)
     inside = row < left
-    full = inside[:, None] & (column >= 0)[None, :]
+    full = inside[:, None] & (column < C)[None, :]
     of_pair += first * 2 * C
     source += first
     at = row[:, None] * 2 * C + column[None, :]
     grad = tl.load(of_pair + at, mask=full, other=0).to(tl.float32)
     # A row that is its own source has s - x' = 0, whatever x' is.
     is_shifted = inside & (tl.load(source + row, mask=inside, other=-1) != first + row)
-    grad -= tl.load(of_pair + at + C, mask=is_shifted[:, None], other=0).to(tl.float32)
+    grad -= tl.load(of_pair + at + C, mask=channels_of(is_shifted, C, C_WIDTH), other=0).to(tl.float32)
     follower = row + 1
     follows = tl.load(source + follower, mask=follower < left, other=-1) == first + row
     while tl.max(follows.to(tl.int32), 0) > 0:
         its = follower[:, None] * 2 * C + C + column[None, :]
-        grad += tl.load(of_pair + its, mask=follows[:, None], other=0).to(tl.float32)
+        grad += tl.load(of_pair + its, mask=channels_of(follows, C, C_WIDTH), other=0).to(tl.float32)
         follower += 1
         follows = follows & (tl.load(source + follower, mask=follows & (follower < left), other=-1) == first + row)
-    unit, rstd = _standardised(x, first, row, inside, C)
-    scaled = grad * tl.load(weight + column).to(tl.float32)[None, :]
+    unit, rstd = _standardised(x, first, row, inside, C, C_WIDTH)
+    scaled = grad * load_channels(weight, C, C_WIDTH)
     level = tl.sum(scaled, 1) / C
     along = tl.sum(scaled * unit, 1) / C
     at = row[:, None] * C + column[None, :]
@@ -91,8 +92,8 @@ def _shift_backward_kernel(
     result = direct + rstd[:, None] * (scaled - level[:, None] - unit * along[:, None])
     tl.store(grad_x + first * C + at, result, mask=full)
     total = sums + tl.program_id(0).to(tl.int64) * 2 * C + column
-    tl.store(total, tl.sum(grad * unit, 0))
-    tl.store(total + C, tl.sum(grad, 0))
+    store_channels(total, tl.sum(grad * unit, 0), C, C_WIDTH)
+    store_channels(total + C, tl.sum(grad, 0), C, C_WIDTH)
 
 
 def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Tensor:
@@ -108,7 +109,7 @@ def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Te
         source=source,
         pair=pair,
         rows=rows,
-        C=channels,
+        **channel_sizes(channels),
         **sizes,
     )
     return pair
@@ -134,7 +135,7 @@ def shifted_pairs_backward(
         sums=sums,
         rows=rows,
         **drop.arguments,
-        C=channels,
+        **channel_sizes(channels),
         **sizes,
     )
     of_weight, of_bias = sum_blocks(sums, weight.dtype)

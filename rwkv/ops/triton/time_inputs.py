@@ -6,7 +6,7 @@ v_scale, one column for each head. The definition is rwkv/ops/mixers.py after th
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import triton
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rwkv.ops.mixers import NORM_CLAMP
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch
+from rwkv.ops.triton.blocks import LEAST_PRODUCT, channel_sizes, dot, launch, load_channel_rows
 from rwkv.ops.triton.shift import pair_of
 from rwkv.ops.triton.tuning import product_sizes
 from rwkv.ops.wkv import WkvInputs
@@ -47,10 +47,11 @@ def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END
 
 
 @triton.jit
-def _projected(own, difference, weight, row, C: tl.constexpr, precision: tl.constexpr):
+def _projected(own, difference, weight, row, C: tl.constexpr, C_WIDTH: tl.constexpr, precision: tl.constexpr):
     """Apply the given rows of the joined projections to pairs, float32 [ROWS, len(row)]."""
-    at = weight + row[:, None] * 2 * C + tl.arange(0, C)[None, :]
-    return dot(own, tl.trans(tl.load(at)), precision) + dot(difference, tl.trans(tl.load(at + C)), precision)
+    at = weight + row[:, None] * 2 * C + tl.arange(0, C_WIDTH)[None, :]
+    total = dot(own, tl.trans(load_channel_rows(at, C, C_WIDTH)), precision)
+    return total + dot(difference, tl.trans(load_channel_rows(at + C, C, C_WIDTH)), precision)
 
 
 @triton.jit
@@ -76,19 +77,20 @@ def _column(x, column, wanted):
 def _inputs_kernel(
     x, norm_weight, norm_bias, source, before, projections, v0, bias_d, bias_a, bias_v, bias_k_scale, bias_v_scale,
     whole, r, y, log_decay, k_hat, scaled_v, b, gate, made_v, rows, r_stride, D,
-    HEADS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr,
+    HEADS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr,
+    D_RANK: tl.constexpr,
     A_RANK: tl.constexpr, G_RANK: tl.constexpr, V_RANK: tl.constexpr, WIDTH: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """Write the arguments of the recurrence. r is part of y if y is kept; made_v is written only in the first layer."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row, column = tl.arange(0, ROWS), tl.arange(0, WIDTH)
     inside = row < (rows - first).to(tl.int32)
-    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C)
+    own, difference = pair_of(x, norm_weight, norm_bias, source, before, first, rows, ROWS, C, C_WIDTH)
     own, difference = own.to(projections.dtype.element_ty), difference.to(projections.dtype.element_ty)
 
     valid = column < D - 3 * C
     last = tl.minimum(3 * C + column, D - 1)  # results of columns beyond D are not used
-    hidden = _projected(own, difference, projections, last, C, precision)
+    hidden = _projected(own, difference, projections, last, C, C_WIDTH, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK
     active, _ = activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
@@ -100,7 +102,7 @@ def _inputs_kernel(
     # v with v_mix, k with a, r with d, then the gate, each in its own loop to save registers.
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
-        values = _projected(own, difference, projections, 2 * C + channel, C, precision)
+        values = _projected(own, difference, projections, 2 * C + channel, C, C_WIDTH, precision)
         if y is not None:
             tl.store(y_first + 2 * C + row[:, None] * D + channel[None, :], values, mask=mask)
         if v0 is None:
@@ -113,7 +115,7 @@ def _inputs_kernel(
         tl.store(scaled_v + first * C + at, tl.sigmoid(scale)[:, None] * values / length(values), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
-        keys = _projected(own, difference, projections, C + channel, C, precision)
+        keys = _projected(own, difference, projections, C + channel, C, C_WIDTH, precision)
         raised = _raised(active, whole, C + channel, column, SCALES, precision)
         if y is not None:
             tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
@@ -123,7 +125,7 @@ def _inputs_kernel(
         tl.store(b + first * C + at, tl.sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
-        read = _projected(own, difference, projections, channel, C, precision)
+        read = _projected(own, difference, projections, channel, C, C_WIDTH, precision)
         raised = _raised(active, whole, channel, column, SCALES, precision)
         tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
         tl.store(log_decay + first * C + at, -DECAY * tl.sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
@@ -169,7 +171,7 @@ def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows
         v=v,
         b=b,
     )
-    made_v = torch.empty_like(x) if v0 is None else v0
+    made_v = torch.empty_like(x) if v0 is None else None
     sizes, up = _sizes(x, weights), weights.up
     launch(
         _inputs_kernel,
@@ -199,11 +201,11 @@ def time_inputs_forward(x: Tensor, v0: Tensor | None, weights: TimeWeights, rows
         K=channels // heads,
         **sizes,
     )
-    return TimeInputs(wkv, gate, made_v, y)
+    return TimeInputs(wkv, gate, cast(Tensor, made_v if v0 is None else v0), y)
 
 
 def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
     hidden = len(weights.projections) - 3 * x.shape[1]
     width = max(LEAST_PRODUCT, triton.next_power_of_2(hidden))
-    return {"C": x.shape[1], "WIDTH": width, **ranks, **product_sizes("time_inputs", x.dtype)}
+    return channel_sizes(x.shape[1]) | {"WIDTH": width, **ranks, **product_sizes("time_inputs", x.dtype)}
