@@ -7,8 +7,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-# How many terms a product of matrices sums up at least, and how many columns it gives.
-LEAST_PRODUCT = 16
+from rwkv.ops.triton.tuning import LEAST_PRODUCT
 
 
 def channel_sizes(channels: int) -> dict[str, int]:

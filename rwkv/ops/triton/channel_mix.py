@@ -166,4 +166,5 @@ def _drops(drop: Drop, layer_drop: Drop) -> dict[str, Any]:
 
 
 def _sizes(x: Tensor) -> dict[str, Any]:
-    return channel_sizes(x.shape[1]) | product_sizes("channel_mix", x.dtype)
+    sizes = channel_sizes(x.shape[1])
+    return sizes | product_sizes("channel_mix", x.dtype, sizes["C_WIDTH"])

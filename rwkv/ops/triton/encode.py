@@ -14,9 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, channel_sizes, channels_of, dot, launch, load_channels
+from rwkv.ops.triton.blocks import channel_sizes, channels_of, dot, launch, load_channels
 from rwkv.ops.triton.reductions import join_moments
-from rwkv.ops.triton.tuning import product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
 
 _HALF_PI = tl.constexpr(math.pi / 2)
 
@@ -189,11 +189,12 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
 def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
     features, codes, days = rows.features.shape[1], len(columns.stream_number), len(columns.period)
     widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
+    sizes = channel_sizes(len(weights.W_out))
     return {
         "F": features,
         "CODES": codes,
         "DAYS": days,
-        **channel_sizes(len(weights.W_out)),
+        **sizes,
         **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
-        **product_sizes("encode", weights.W_in.dtype),
+        **product_sizes("encode", weights.W_in.dtype, sizes["C_WIDTH"]),
     }

@@ -12,9 +12,9 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import CurveGrid, HeadWeights
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, channel_sizes, dot, launch, load_channel_rows, load_channels
+from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows, load_channels
 from rwkv.ops.triton.reductions import EPS, join_moments, standardised_rows
-from rwkv.ops.triton.tuning import product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
 
 
 @triton.jit
@@ -229,4 +229,5 @@ def rating_logits_at_rows(x: Tensor, rows: Tensor, weights: HeadWeights) -> Tens
 
 
 def _sizes(x: Tensor, kernel: str, final: Tensor) -> dict[str, Any]:
-    return channel_sizes(x.shape[1]) | {"TERMS": len(final), **product_sizes(kernel, x.dtype)}
+    sizes = channel_sizes(x.shape[1])
+    return sizes | {"TERMS": len(final), **product_sizes(kernel, x.dtype, sizes["C_WIDTH"])}

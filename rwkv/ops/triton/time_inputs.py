@@ -15,9 +15,9 @@ from torch import Tensor
 
 from rwkv.ops.mixers import NORM_CLAMP
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, channel_sizes, dot, launch, load_channel_rows
+from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows
 from rwkv.ops.triton.shift import pair_of
-from rwkv.ops.triton.tuning import product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
 from rwkv.ops.wkv import WkvInputs
 
 # ln w = -e^(-0.5 - softplus(-d)) = -e^-0.5 sigmoid(d).
@@ -208,4 +208,5 @@ def _sizes(x: Tensor, weights: TimeWeights) -> dict[str, Any]:
     ranks = dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), weights.up.ranks, strict=True))
     hidden = len(weights.projections) - 3 * x.shape[1]
     width = max(LEAST_PRODUCT, triton.next_power_of_2(hidden))
-    return channel_sizes(x.shape[1]) | {"WIDTH": width, **ranks, **product_sizes("time_inputs", x.dtype)}
+    sizes = channel_sizes(x.shape[1])
+    return sizes | {"WIDTH": width, **ranks, **product_sizes("time_inputs", x.dtype, sizes["C_WIDTH"])}

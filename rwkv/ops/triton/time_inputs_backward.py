@@ -12,10 +12,10 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import UpWeights
-from rwkv.ops.triton.blocks import LEAST_PRODUCT, dot, launch, load_float
+from rwkv.ops.triton.blocks import dot, launch, load_float
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, activated, bias_of, length
-from rwkv.ops.triton.tuning import other_sizes, product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, other_sizes, product_sizes
 from rwkv.ops.wkv import WkvInputs
 
 

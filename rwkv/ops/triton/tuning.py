@@ -31,6 +31,11 @@ LONGEST_SCAN = 24
 
 # --- How kernels are launched.
 
+# How many terms a product of matrices sums up at least, and how many rows and columns it gives.
+LEAST_PRODUCT = 16
+# Channels of a block for which the tables were measured.
+TUNED_WIDTH = 128
+
 # Constants and compiler options by name: ROWS, columns, num_warps, num_stages, maxnreg.
 Sizes = Mapping[str, int]
 # Warps at K = 32, stages of the software pipeline, rounding.
@@ -110,12 +115,18 @@ def tuning() -> Tuning:
     return next((table for part, table in BY_GPU.items() if part in name), HOPPER)
 
 
-def product_sizes(kernel: str, dtype: torch.dtype) -> dict[str, Any]:
-    """The constants and compiler options of a kernel with products for rows of a dtype, with its rounding."""
+def product_sizes(kernel: str, dtype: torch.dtype, width: int = TUNED_WIDTH) -> dict[str, Any]:
+    """The constants and compiler options of a kernel with products for rows of a dtype, with its rounding.
+
+    Blocks of more than TUNED_WIDTH channels, `width`, have fewer rows and inner columns, so that they fit on a GPU.
+    """
     rough, precise = tuning().products[kernel]
-    if dtype == torch.bfloat16:
-        return {"precision": "bf16", **rough}
-    return {"precision": "tf32x3", **precise}
+    precision, sizes = ("bf16", rough) if dtype == torch.bfloat16 else ("tf32x3", precise)
+    times = width // TUNED_WIDTH
+    if times > 1:
+        shrinking = {name: size for name, size in sizes.items() if name in ("ROWS", "INNER", "HIDDEN")}
+        sizes = {**sizes, **{name: max(LEAST_PRODUCT, size // times) for name, size in shrinking.items()}}
+    return {"precision": precision, **sizes}
 
 
 def other_sizes(kernel: str) -> Sizes:

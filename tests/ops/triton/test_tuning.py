@@ -30,6 +30,18 @@ def test_a_gpu_gets_its_own_table_and_any_other_the_default(
     assert tuning.other_sizes("dropout")["BLOCK"] == block
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", tuning.HOPPER.products)
+def test_wider_blocks_have_fewer_rows_and_columns(kernel: str, dtype: torch.dtype) -> None:
+    """Their elements stay as many until a block has the fewest rows of a product."""
+    usual = tuning.product_sizes(kernel, dtype)
+    assert tuning.product_sizes(kernel, dtype, 32) == tuning.product_sizes(kernel, dtype, 128) == usual
+    wide = tuning.product_sizes(kernel, dtype, 512)
+    assert wide.keys() == usual.keys()
+    for name, value in usual.items():
+        assert wide[name] == (max(16, value // 4) if name in ("ROWS", "INNER", "HIDDEN") else value)
+
+
 def test_wider_heads_get_more_warps() -> None:
     warps = [tuning.wkv_options("gradient", width, torch.float32)["num_warps"] for width in (16, 32, 64)]
     assert warps == [4, 4, 8]
