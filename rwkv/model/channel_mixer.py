@@ -6,8 +6,8 @@ from rwkv.model.initial import channel_lerp
 from rwkv.model.packing import source_of_states
 from rwkv.model.state import LayerState
 from rwkv.ops.backend import Backend, Kernels
+from rwkv.ops.channel_mix import ChannelWeights, channel_mix_reference
 from rwkv.ops.cpu.mixers import channel_mix
-from rwkv.ops.mixers import relu_square, token_mix
 
 
 class ChannelMixer(nn.Module):
@@ -45,17 +45,15 @@ class ChannelMixer(nn.Module):
             The output [N, C] and the normalised x [N, C].
         """
         shift = None if before is None else before.channel_shift
-        if backend.kernels is not Kernels.NATIVE:
-            return self._mix(x, source, shift)
-        norm = self.layer_norm
-        weights = (norm.weight, norm.bias, self.lerp_k.view(-1), self.W_k.weight, self.W_v.weight)
-        return channel_mix(x, weights, source, shift)
+        mix = channel_mix if backend.kernels is Kernels.NATIVE else channel_mix_reference
+        return mix(x, self.weights, source, shift)
 
     def step(self, x: Tensor, state: LayerState) -> tuple[Tensor, Tensor]:
         """Run one row x [N, C] for each of N states. Returns the same as `forward`."""
-        return self._mix(x, source_of_states(state.seen), state.channel_shift)
+        return channel_mix_reference(x, self.weights, source_of_states(state.seen), state.channel_shift)
 
-    def _mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    @property
+    def weights(self) -> ChannelWeights:
+        """The weights of all kernels."""
         norm = self.layer_norm
-        mixed, normed = token_mix(x, norm.weight, norm.bias, self.lerp_k.view(1, -1), source, before)
-        return self.W_v(relu_square(self.W_k(mixed[0]))), normed
+        return ChannelWeights(norm.weight, norm.bias, self.lerp_k.view(-1), self.W_k.weight, self.W_v.weight)

@@ -13,9 +13,10 @@ from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.packing import StreamLayout, StreamPart
 from rwkv.model.state import LayerState
 from rwkv.model.time_mixer import Projection, TimeMixer
+from rwkv.ops.channel_mix import ChannelWeights
 from rwkv.ops.dropout import NO_DROP, Drop
-from rwkv.ops.mixers import EPS
-from rwkv.ops.triton.arguments import ChannelWeights, OutputWeights, RowLayout, TimeWeights, UpWeights
+from rwkv.ops.shift import EPS
+from rwkv.ops.triton.arguments import OutputWeights, RowLayout, TimeWeights, UpWeights
 from rwkv.ops.triton.layer import channel_mixing, time_mixing
 
 
@@ -67,12 +68,6 @@ def _up_weights(projections: Sequence[Projection]) -> UpWeights:
     )
 
 
-def channel_weights(mixer: ChannelMixer) -> ChannelWeights:
-    """The weights of a channel mixer in the form of the kernels."""
-    norm = mixer.layer_norm
-    return ChannelWeights(norm.weight, norm.bias, mixer.lerp_k.view(-1), mixer.W_k.weight, mixer.W_v.weight)
-
-
 def run_fused(
     time_mixer: TimeMixer,
     channel_mixer: ChannelMixer,
@@ -100,7 +95,7 @@ def run_fused(
     rows = RowLayout(layout.source, None, layout.groups)
     x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, masks))
     drop, layer_drop = _drop(rate, masks), _drop(layer_rate, masks)
-    return channel_mixing(x, channel_weights(channel_mixer), layout.source, drop, layer_drop), v0
+    return channel_mixing(x, channel_mixer.weights, layout.source, drop, layer_drop), v0
 
 
 def resume_fused(
@@ -115,7 +110,7 @@ def resume_fused(
     from rwkv.ops.triton.channel_mix import channel_mix_forward  # Triton exists only with a GPU
     from rwkv.ops.triton.time_mix import time_mix_forward
 
-    time, channel = _frozen_time_weights(time_mixer), channel_weights(channel_mixer)
+    time, channel = _frozen_time_weights(time_mixer), channel_mixer.weights
     time_shift = channel_shift = state = None
     if before is not None:
         time_shift, channel_shift = before.time_shift.contiguous(), before.channel_shift.contiguous()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rwkv.ops.curve import CURVES as CURVES
 from rwkv.vocab import FEATURE_NAMES
 
 # Tolerance when a width is computed as a factor times another width.
@@ -48,8 +49,6 @@ class CodeSpec:
 # Blocks of identity codes, in column order (spec 3).
 CODES = (CodeSpec("card_id", 0, 12), CodeSpec("note_id", 1, 12), CodeSpec("deck_id", 2, 8), CodeSpec("preset_id", 3, 8))
 CYCLE_DAYS = (3, 7, 30, 100, 365, 3650, 36500)
-# Number of curves in the mixture of a forgetting curve; their stabilities are fixed, see `curve_stabilities`.
-CURVES = 128
 # Default channels of a head, the first of them that divide C: the published ones, those of other kernels, the rest.
 _HEAD_CHANNELS = (32, 16, *range(31, 7, -1))
 # Hidden columns of the encoder and of the heads, as a multiple of C.

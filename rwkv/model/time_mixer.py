@@ -13,22 +13,21 @@ from rwkv.model.state import LayerState
 from rwkv.ops.backend import Backend, Kernels
 from rwkv.ops.cpu.mixers import time_mix
 from rwkv.ops.groups import PackedGroups
-from rwkv.ops.mixers import GROUP_NORM_EPS, WkvInputs, token_mix, wkv_inputs, wkv_output
+from rwkv.ops.shift import token_mix
+from rwkv.ops.time_mix import GROUP_NORM_EPS, wkv_inputs, wkv_output
 from rwkv.ops.triton.run_plan import extended
-from rwkv.ops.wkv import wkv, wkv_read, wkv_write
+from rwkv.ops.wkv import WkvInputs, wkv, wkv_read, wkv_write
 
 
 class Projected(NamedTuple):
-    """The arguments of the recurrence for N rows, [N, C] each.
+    """The results of a time mixer's linear maps for N rows, [N, C] each.
 
     Attributes:
-        r: Receptance.
-        inputs: The other arguments.
+        inputs: The arguments of the recurrence.
         gate: Gate of the output.
         v0: v of the stream's first layer.
     """
 
-    r: Tensor
     inputs: WkvInputs
     gate: Tensor
     v0: Tensor
@@ -125,8 +124,8 @@ class TimeMixer(nn.Module):
         m_r, m_k, m_v, m_d, m_a, m_g, m_k_scale, m_v_scale = mixed
         v = self.W_v(m_v)
         return Projected(
-            r=self.W_r(m_r),
             inputs=wkv_inputs(
+                r=self.W_r(m_r),
                 k=self.W_k(m_k),
                 v=v,
                 v0=v if v0 is None else v0,
@@ -143,7 +142,7 @@ class TimeMixer(nn.Module):
     def finish(self, out: Tensor, projected: Projected) -> Tensor:
         """The mixer's output [N, C] from the recurrence's output `out` [N, C]."""
         norm, bonus, inputs = self.out_group_norm, self.bonus.view(self.heads, -1), projected.inputs
-        gated = wkv_output(out, projected.r, inputs.v, inputs.b, projected.gate, bonus, norm.weight, norm.bias)
+        gated = wkv_output(out, inputs.r, inputs.v, inputs.b, projected.gate, bonus, norm.weight, norm.bias)
         return self.W_o(gated)
 
     def mix(self, x: Tensor, source: Tensor, before: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -180,19 +179,18 @@ class TimeMixer(nn.Module):
             return time_mix(x, v0, self._weights(v0 is None), groups, source, shift, state)
         mixed, normed = self.mix(x, source, shift)
         projected = self.project(mixed, v0)
-        r, log_decay, k_hat, v, b = (self._by_head(part) for part in (projected.r, *projected.inputs))
-        out, final = wkv(r, log_decay, k_hat, v, b, groups, state)
+        inputs = WkvInputs(*map(self._by_head, projected.inputs))
+        out, final = wkv(*inputs, groups, state)
         return self.finish(out.flatten(1), projected), projected.v0, normed, final
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run one row for each of N states. Returns the same as `forward`, with states after a review row."""
         mixed, normed = self.mix(x, source_of_states(state.seen), state.time_shift)
         projected = self.project(mixed, v0)
-        r, log_decay, k_hat, v, b = (
-            self._by_head(part).to(state.wkv.dtype) for part in (projected.r, *projected.inputs)
-        )
-        out = wkv_read(state.wkv, r, log_decay, k_hat, v, b).flatten(1).to(x.dtype)
-        return self.finish(out, projected), projected.v0, normed, wkv_write(state.wkv, log_decay, k_hat, v, b)
+        inputs = WkvInputs(*(self._by_head(part).to(state.wkv.dtype) for part in projected.inputs))
+        out = wkv_read(state.wkv, *inputs).flatten(1).to(x.dtype)
+        written = wkv_write(state.wkv, **inputs.named("log_decay", "k_hat", "v", "b"))
+        return self.finish(out, projected), projected.v0, normed, written
 
     def projections(self, first: bool) -> list[Projection]:
         """All linear maps of the interpolations, in the order of every kernel.

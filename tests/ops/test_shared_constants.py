@@ -12,7 +12,7 @@ import pytest
 import rwkv.ops
 from rwkv.model import inputs
 from rwkv.native.mixers import V
-from rwkv.ops import dropout, mixers
+from rwkv.ops import dropout, shift, time_mix
 from rwkv.ops.backend import HEAD_WIDTHS
 from rwkv.ops.cpu.network_step import NARROW_PANEL, PANEL
 from rwkv.vocab import RATINGS
@@ -22,11 +22,11 @@ CSRC = OPS.parent / "native" / "csrc"
 
 # By their name in C++, in float32 where they are not whole.
 SHARED = {
-    "kNormClamp": mixers.NORM_CLAMP,
+    "kNormClamp": time_mix.NORM_CLAMP,
     "kDecay": math.exp(-0.5),
-    "kLayerNormEps": mixers.EPS,
-    "kNormEps": mixers.EPS,
-    "kGroupNormEps": mixers.GROUP_NORM_EPS,
+    "kLayerNormEps": shift.EPS,
+    "kNormEps": shift.EPS,
+    "kGroupNormEps": time_mix.GROUP_NORM_EPS,
     "kPanel": PANEL,
     "kNarrowPanel": NARROW_PANEL,
     "kRatings": len(RATINGS),

@@ -1,4 +1,4 @@
-"""The forgetting curve by the native kernel. The definition is `rwkv.model.curve.curve_logits`."""
+"""The forgetting curve by the native kernel. The definition is rwkv/ops/curve.py."""
 
 import torch
 from torch import Tensor

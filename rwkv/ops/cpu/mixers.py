@@ -1,6 +1,6 @@
 """Whole mixers by the native CPU kernels, in blocks of rows that fit into the cache and with little kept for gradients.
 
-They are defined by rwkv/model/time_mixer.py and channel_mixer.py in plain ops.
+They are defined by rwkv/ops/time_mix.py within rwkv/model/time_mixer.py, and by rwkv/ops/channel_mix.py.
 """
 
 from collections.abc import Sequence

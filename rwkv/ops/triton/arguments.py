@@ -54,16 +54,6 @@ class TimeWeights(NamedTuple):
     W_o: Tensor
 
 
-class ChannelWeights(NamedTuple):
-    """The weights of a channel mixer: norm_weight, norm_bias and lerp [C], W_k [inner, C] and W_v [C, inner]."""
-
-    norm_weight: Tensor
-    norm_bias: Tensor
-    lerp: Tensor
-    W_k: Tensor
-    W_v: Tensor
-
-
 class EncoderWeights(NamedTuple):
     """The weights of the encoder, and `eps` of its norm.
 

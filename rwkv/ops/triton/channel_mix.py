@@ -1,6 +1,6 @@
 """The channel mixer on a GPU with its residual and dropouts: one kernel forward, one kernel and two products backward.
 
-The definition is rwkv/model/channel_mixer.py within a layer of rwkv/model/streams.py. Only x is kept for the gradient;
+The definition is rwkv/ops/channel_mix.py within a layer of rwkv/model/streams.py. Only x is kept for the gradient;
 the inner columns are recomputed block by block.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from rwkv.ops.channel_mix import ChannelWeights
 from rwkv.ops.dropout import Drop
-from rwkv.ops.triton.arguments import ChannelWeights
 from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channels, store_channels
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import sum_blocks

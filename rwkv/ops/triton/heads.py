@@ -1,6 +1,6 @@
 """The heads on chosen rows on a GPU, without gradients: recall by the corrected curve, and rating logits.
 
-The definition is rwkv/model/heads.py and `curve_logits` of rwkv/model/curve.py. Only the results are written.
+The definition is rwkv/model/heads.py and `curve_logits` of rwkv/ops/curve.py. Only the results are written.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rwkv.ops.channel_mix import ChannelWeights
 from rwkv.ops.dropout import Drop
-from rwkv.ops.triton.arguments import ChannelWeights, RowLayout, TimeWeights
+from rwkv.ops.triton.arguments import RowLayout, TimeWeights
 from rwkv.pytree import Structure, named_tensors, take_apart
 
 

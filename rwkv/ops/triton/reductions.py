@@ -6,11 +6,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rwkv.ops import mixers
+from rwkv.ops import shift
 from rwkv.ops.triton.blocks import launch
 from rwkv.ops.triton.tuning import other_sizes
 
-EPS = tl.constexpr(mixers.EPS)
+EPS = tl.constexpr(shift.EPS)
 
 
 @triton.jit

@@ -1,7 +1,7 @@
 """LayerNorm and token shift on a GPU: each row becomes the pair [x' | s - x'], from which all interpolations follow.
 
 Here x' = LayerNorm(x), and s is x' of the row's source. An interpolation is m = x' + lerp (s - x'), see
-rwkv/ops/mixers.py, so a linear map W of m is [W | W lerp] of the pair, and one product serves all interpolations.
+rwkv/ops/shift.py, so a linear map W of m is [W | W lerp] of the pair, and one product serves all interpolations.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 

@@ -2,7 +2,7 @@
 
 LayerNorm and token shift turn each row into a pair, see shift.py. The joined projections map it to y, whose columns are
 [r | k | v | hidden]. `hidden` has the inner columns of the low-rank maps, [d | a | gate | v_mix], then k_scale and
-v_scale, one column for each head. The definition is rwkv/ops/mixers.py after the maps in rwkv/model/time_mixer.py.
+v_scale, one column for each head. The definition is rwkv/ops/time_mix.py after the maps in rwkv/model/time_mixer.py.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rwkv.ops.mixers import NORM_CLAMP
+from rwkv.ops.time_mix import NORM_CLAMP
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
 from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows
 from rwkv.ops.triton.shift import pair_of

@@ -10,7 +10,7 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 import triton
 import triton.language as tl
 
-from rwkv.ops.mixers import GROUP_NORM_EPS
+from rwkv.ops.time_mix import GROUP_NORM_EPS
 from rwkv.ops.triton.blocks import dot
 
 GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)

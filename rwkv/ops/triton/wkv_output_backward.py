@@ -1,6 +1,6 @@
 """The backward pass of GroupNorm, bonus and gate on a GPU; the recurrence's last kernel has their forward pass.
 
-See rwkv/ops/mixers.py for the definition.
+See rwkv/ops/time_mix.py for the definition.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 

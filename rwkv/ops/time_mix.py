@@ -1,67 +1,22 @@
-"""The parts of the time and channel mixers except the WKV recurrence (spec 4, "Time mixer" and "Layer")."""
+"""The time mixer between its linear maps and the recurrence (spec 4, "Time mixer"): the definition.
 
-from typing import Any, NamedTuple
+wkv.py has the recurrence, and rwkv/model/time_mixer.py the linear maps. The kernels of the whole mixer are time_mix in
+cpu/mixers.py and triton/time_mix.py.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPS = 1e-5
+from rwkv.ops.wkv import WkvInputs
 
+# Least length of a key or value by which it is divided, and the number added to the variance of a GroupNorm.
 NORM_CLAMP = 1e-12
 GROUP_NORM_EPS = 64e-5
 
 
-def token_mix(
-    x: Tensor, weight: Tensor, bias: Tensor, lerps: Tensor, source: Tensor, before: Tensor | None = None
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Interpolate rows with their source rows: m_j = x' + lerp_j (s - x'), where x' = LayerNorm(x) and s is x' shifted.
-
-    A source is the row itself, the row before it, or the source of the row before it.
-
-    Args:
-        x: Rows, [N, C].
-        weight: Weight of the LayerNorm, [C].
-        bias: Bias of the LayerNorm, [C].
-        lerps: Weights of j interpolations, [j, C].
-        source: The row from which each row takes its shift, int64 [N]; N + i stands for row i of `before`.
-        before: Normalised rows of an earlier batch, [M, C]; they take no gradient.
-
-    Returns:
-        The interpolations, j tensors [N, C], and x' [N, C], which takes no gradient.
-    """
-    normed = F.layer_norm(x, x.shape[-1:], weight, bias, EPS)
-    shifted = (normed if before is None else torch.cat([normed, before.to(normed.dtype)]))[source]
-    return tuple(normed + lerp * (shifted - normed) for lerp in lerps), normed.detach()
-
-
-def relu_square(x: Tensor) -> Tensor:
-    """max(0, x)^2; only x is kept for the gradient."""
-    return _ReluSquare.apply(x)
-
-
-class _ReluSquare(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.clamp(min=0).square_()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return x.clamp(min=0).mul_(gradients[0]).mul_(2)
-
-
-class WkvInputs(NamedTuple):
-    """The arguments log_decay, k_hat, v and b of the recurrence, [N, C] each, with the heads' channels in a row."""
-
-    log_decay: Tensor
-    k_hat: Tensor
-    v: Tensor
-    b: Tensor
-
-
 def wkv_inputs(
+    r: Tensor,
     k: Tensor,
     v: Tensor,
     v0: Tensor,
@@ -74,6 +29,7 @@ def wkv_inputs(
     """Compute the arguments of the recurrence: normalised keys and values, mixed with v0, and activated decay and a.
 
     Args:
+        r: Receptance, [N, C].
         k: Keys, [N, C].
         v: Values, [N, C].
         v0: v of the stream's first layer, [N, C].
@@ -84,7 +40,7 @@ def wkv_inputs(
         v_scale: Scale of the values before its sigmoid, [N, H].
 
     Returns:
-        The arguments; log_decay is float32 or wider.
+        The arguments, [N, C] each; log_decay is float32 or wider.
 
     Source: Spec 4.
     """
@@ -95,6 +51,7 @@ def wkv_inputs(
     k_hat = _unit_by_head(k, heads) * torch.sigmoid(k_scale).unsqueeze(-1)
     scaled_v = _unit_by_head(v, heads) * torch.sigmoid(v_scale).unsqueeze(-1)
     return WkvInputs(
+        r=r,
         log_decay=-torch.exp(-0.5 - F.softplus(-d)),
         k_hat=k_hat.flatten(1),
         v=scaled_v.flatten(1),
