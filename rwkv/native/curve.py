@@ -1,4 +1,4 @@
-"""The forgetting curve, defined by `rwkv.model.curve.curve_logits`."""
+"""The forgetting curve, defined by `rwkv.ops.curve.curve_logits`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The mixers of a layer, defined by rwkv/model/time_mixer.py and channel_mixer.py, forward and backward.
+"""The mixers of a layer, forward and backward, defined by rwkv/ops/time_mix.py and channel_mix.py.
 
 Rows lie in places of a stream. `source` is the row from which each row takes its shift, int64 [N]: itself, the row
 before it or that one's source, or N + i for row i of `before`. `before` has normalised rows of an earlier batch,
