@@ -13,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Ints
-from rwkv.data.arrow import flags, integers, read_columns, read_file, reals, texts, write_columns
 from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock
 from rwkv.data.revlogs import has_revlog
+from rwkv.data.tables import PARQUET, flags, integers, read_columns, read_file, reals, table_files, texts, write_columns
 from rwkv.errors import HistoryError, InputError
 from rwkv.files import file_errors, replacing
 
 Texts = npt.NDArray[np.object_]
 
 FORMAT_VERSION = 1
+
+_CARDS = "cards"
 
 # Anki's default, for cards without a preset.
 DEFAULT_RETENTION = 0.9
@@ -121,13 +123,13 @@ def list_collections(root: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal() and has_revlog(root, int(name)))
 
 
-def write_collection(root: Path, collection: Collection) -> None:
-    """Write a user's collection. info.json comes last, and marks it as complete."""
+def write_collection(root: Path, collection: Collection, ending: str = PARQUET) -> None:
+    """Write a user's collection. info.json comes last, and marks it as complete. ending: PARQUET or PACKED."""
     folder = _folder(root, collection.user)
     columns = {name: column for name, column in vars(collection.cards).items() if column is not None}
     no_day = np.isnan(collection.cards.due_day)
     columns["due_day"] = np.ma.MaskedArray(np.where(no_day, 0, collection.cards.due_day).astype(np.int64), no_day)
-    write_columns(folder / "cards.parquet", columns)
+    write_columns(folder / f"{_CARDS}{ending}", columns)
     with replacing(folder / "info.json") as partial:
         partial.write_text(json.dumps(asdict(collection.info), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -139,7 +141,9 @@ def read_collection(root: Path, user: int) -> Collection:
         HistoryError: The user has no collection, or it is damaged.
         InputError: Another version wrote it.
     """
-    return Collection(user, read_info(root, user), _read_cards(_folder(root, user) / "cards.parquet"))
+    info, files = read_info(root, user), table_files(_folder(root, user))
+    path = next((file for file in files if file.stem == _CARDS), _folder(root, user) / f"{_CARDS}{PARQUET}")
+    return Collection(user, info, _read_cards(path))
 
 
 def read_info(root: Path, user: int) -> CollectionInfo:
@@ -205,7 +209,7 @@ def _read_cards(path: Path) -> CardList:
     table = read_file(path, where, names, _OPTIONAL)
     columns: dict[str, npt.NDArray[Any]] = {}
     for kind, read in ((_INTEGERS, integers), (_TEXTS, texts), (_OPTIONAL, texts), (_FLAGS, flags), (_FLOATS, reals)):
-        present = (name for name in kind if name in table.column_names)
+        present = (name for name in kind if name in table)
         columns |= {name: read(table[name], name, where) for name in present}
     if np.any(columns["card_id"][1:] <= columns["card_id"][:-1]):
         raise HistoryError("Column card_id is not ascending.", where=where, expected="each card once")

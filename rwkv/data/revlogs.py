@@ -9,8 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Int32s, Ints
-from rwkv.data.arrow import Columns, integers, numbers, read_columns, read_file, write_columns
 from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
+from rwkv.data.tables import (
+    PARQUET,
+    Columns,
+    integers,
+    numbers,
+    read_columns,
+    read_file,
+    reals,
+    table_files,
+    write_columns,
+)
 from rwkv.errors import HistoryError, InputError
 from rwkv.vocab import RATINGS
 
@@ -112,21 +122,21 @@ def write_user(root: Path, simulated: "SimulatedUser") -> None:
     write_tables(root, simulated.user, revlog, simulated.cards, simulated.decks)
 
 
-def write_tables(root: Path, user: int, revlog: Columns, cards: Columns, decks: Columns) -> None:
-    """Write a user's three tables in the dataset's layout, the revlog last."""
+def write_tables(root: Path, user: int, revlog: Columns, cards: Columns, decks: Columns, ending: str = PARQUET) -> None:
+    """Write a user's three tables in the dataset's layout, the revlog last. ending: PARQUET or PACKED."""
     for kind, columns in (("cards", cards), ("decks", decks), ("revlogs", revlog)):
-        write_columns(root / kind / f"user_id={user}" / "data.parquet", columns)
+        write_columns(root / kind / f"user_id={user}" / f"data{ending}", columns)
 
 
 def has_revlog(root: Path, user: int) -> bool:
     """Whether the dataset has a revlog of a user. It is not read."""
-    return any((root / "revlogs" / f"user_id={user}").glob("*.parquet"))
+    return bool(table_files(root / "revlogs" / f"user_id={user}"))
 
 
 def read_truth(root: Path, user: int) -> Floats:
     """The true recall probabilities of a simulated learner's reviews, float64 [R], at index review_th - 1."""
     path = root / "truth" / f"user_id={user}.parquet"
-    return read_file(path, str(path), ("p_recall",))["p_recall"].to_numpy()
+    return reals(read_file(path, str(path), ("p_recall",))["p_recall"], "p_recall", str(path))
 
 
 def _narrow(values: Ints, name: str, dtype: type[Narrow], where: str) -> npt.NDArray[Narrow]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from rwkv.collection.chosen_model import ChosenModel
-from rwkv.data.arrow import read_file, write_columns
+from rwkv.data.tables import read_file, write_columns
 from rwkv.data.collection import CardList, Collection, CollectionInfo, day_of, write_collection
 from tests.helpers import revlog_columns, write_history
 from tests.networks import NATIVE, recipe_network
@@ -68,7 +68,7 @@ def add_review(root: Path, card_id: int, at: datetime) -> None:
     path = root / "revlogs" / "user_id=1" / "data.parquet"
     names = ("card_id", "day_offset", "rating", "state", "duration", "elapsed_days", "elapsed_seconds", "review_time")
     table = read_file(path, str(path), names)
-    columns = {name: table[name].to_numpy() for name in names}
+    columns = {name: table[name].values for name in names}
     last = columns["review_time"][columns["card_id"] == card_id][-1:]
     at_s, day = int(at.timestamp()), day_of(INFO, at.timestamp())
     before_s = int(last[0]) // 1000 if len(last) else 0

@@ -12,7 +12,7 @@ from rwkv.collection.card_predictions import CardPredictions, doubt_of, predict_
 from rwkv.collection.card_query import parse_query
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.learner import Learner, median_answer_ms, read_learner
-from rwkv.data.arrow import read_file, write_columns
+from rwkv.data.tables import read_file, write_columns
 from rwkv.data.collection import CardList
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
@@ -337,7 +337,7 @@ def test_an_older_import_has_no_tags(tmp_path: Path) -> None:
     path = root / "collection" / "user_id=1" / "cards.parquet"
     names = [field.name for field in fields(CardList) if field.name != "tags"]
     table = read_file(path, str(path), tuple(names))
-    columns = {name: np.array(table[name].to_pylist(), object if name == "note" else None) for name in names}
+    columns = {name: table[name].values for name in names}
     write_columns(path, columns | {"due_day": columns["due_day"].astype(np.float64)})
     with pytest.raises(InputError, match="import the collection again"):
         predict_collection(root, 1, MODEL, query=parse_query("tag:x"))

@@ -60,7 +60,7 @@ def test_columns_come_back_as_recorded(tmp_path: Path, revlog: Columns) -> None:
 def test_a_missing_or_foreign_folder_is_refused(tmp_path: Path, make: object) -> None:
     root = tmp_path / "nowhere"
     make(root)
-    with pytest.raises(InputError, match="DATA_PATH") as caught:
+    with pytest.raises(InputError, match="folders revlogs/user_id=N") as caught:
         list_users(root)
     assert str(root) in str(caught.value)
 

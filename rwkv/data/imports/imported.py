@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from rwkv.arrays import Ints
-from rwkv.data.arrow import Columns
 from rwkv.data.collection import CardList, Collection, CollectionInfo, Texts, write_collection
 from rwkv.data.days import DayClock
 from rwkv.data.history import order_by_card
 from rwkv.data.revlogs import has_revlog, write_tables
+from rwkv.data.tables import Columns
 from rwkv.errors import InputError
 
 # The rules of an import by name, in the order of the summary, with their effect.

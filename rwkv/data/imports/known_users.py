@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.arrays import Ints
-from rwkv.data.arrow import integers, read_columns
 from rwkv.data.collection import CollectionInfo, list_collections, read_info
 from rwkv.data.imports.imported import TimedReviews
 from rwkv.data.revlogs import has_revlog
+from rwkv.data.tables import integers, read_columns
 from rwkv.errors import RwkvError
 
 # Counts that change with time.

@@ -3,11 +3,11 @@
 import numpy as np
 
 from rwkv.arrays import Floats, Ints
-from rwkv.data.arrow import Columns
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
 from rwkv.data.days import LATEST_S, DayClock, utc_offsets
 from rwkv.data.imports.anki.database import CardRows, NoteNames
 from rwkv.data.imports.anki.settings import Deck, Settings
+from rwkv.data.tables import Columns
 from rwkv.vocab import SECONDS_PER_DAY
 
 # Larger due values are epoch seconds, smaller ones days of the collection. Source: Anki's card/mod.rs.

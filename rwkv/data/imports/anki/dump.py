@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rwkv.data.arrow import bad_cell, read_csv_columns, whole_numbers
+from rwkv.data.csv_columns import bad_cell, read_csv_columns, whole_numbers
 from rwkv.data.csv_text import CsvText, is_text, name_without_endings, read_csv_text
 from rwkv.data.imports.anki.archive import OpenedSource
 from rwkv.data.imports.anki.read import read_anki
@@ -121,7 +121,7 @@ def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str
         if name in needed and missing.any():
             raise bad_cell(columns[name], int(np.argmax(missing)), name, csv.where, "a whole number")
         values.append(numbers)
-    values += [np.array(columns[name].to_pylist() if name in columns else [""] * rows, object) for name in texts]
+    values += [np.array(columns[name].tolist() if name in columns else [""] * rows, object) for name in texts]
     insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(values))})"
     before = connection.total_changes
     for start in range(0, rows, _INSERTED_TOGETHER):

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from rwkv.arrays import Ints
-from rwkv.data.arrow import TextColumn, bad_cell, distinct_texts, whole_numbers
+from rwkv.data.csv_columns import TextColumn, bad_cell, distinct_texts, whole_numbers
 from rwkv.data.days import DayClock, utc_offsets
 from rwkv.data.imports.imported import ImportChoices
 from rwkv.errors import InputError

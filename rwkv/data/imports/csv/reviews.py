@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.arrays import Bools, Ints
-from rwkv.data.arrow import TextColumn, bad_cell, decimal_numbers, distinct_texts, read_csv_columns, whole_numbers
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
+from rwkv.data.csv_columns import TextColumn, bad_cell, decimal_numbers, distinct_texts, read_csv_columns, whole_numbers
 from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
 from rwkv.data.days import LATEST_S, DayClock
 from rwkv.data.history import order_by_card
