@@ -1,5 +1,6 @@
 """The public names of the package, each once. rwkv/__init__.py imports them on first use."""
 
+from rwkv.collection.cached_import import open_collection as open_collection
 from rwkv.collection.card_predictions import predict_collection as predict_collection
 from rwkv.collection.card_query import parse_query as parse_query
 from rwkv.collection.chosen_model import choose_model as choose_model

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.collection.cached_import import source_of
 from rwkv.collection.chosen_model import choose_model
 from rwkv.collection.users import users_in
 from rwkv.data.history import RevlogTable
@@ -115,15 +116,12 @@ def compare_folders(
         folder: compare_users(folder, numbers, chosen.network, missing_notes)
         for folder, numbers in numbers_by_folder.items()
     }
-    label = "{user}".format if len(numbers_by_folder) == 1 else "{folder}: {user}".format
-    people = {
-        label(folder=folder, user=comparison.user): comparison
-        for folder, part in parts.items()
-        for comparison in part.users
-    }
-    without = {
-        label(folder=folder, user=user): why for folder, part in parts.items() for user, why in part.without.items()
-    }
+    people: dict[str, Comparison] = {}
+    without: dict[str, str] = {}
+    for folder, part in parts.items():
+        prefix = f"{source_of(folder)}: " if len(parts) > 1 else ""
+        people |= {f"{prefix}{comparison.user}": comparison for comparison in part.users}
+        without |= {f"{prefix}{user}": why for user, why in part.without.items()}
     if not people:
         raise _nobody(parts)
     own = {
@@ -209,7 +207,7 @@ def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
     if len(lines) < len(reasons + failed):
         lines.append(f"and {len(reasons + failed) - len(lines)} more users")
     hint = "use a longer history; `rwkv report` and `rwkv predict` also work with a short one"
-    where = ", ".join(map(str, parts))
+    where = ", ".join(map(source_of, parts))
     return InputError("There are no reviews to compare on.", where=where, got="\n    ".join(lines), hint=hint)
 
 
@@ -282,7 +280,7 @@ def _check_numbers(numbers_by_folder: Mapping[Path, Iterable[int]]) -> None:
                 raise InputError(
                     "Two folders share a user number, which result files cannot distinguish.",
                     where=f"user {user}",
-                    got=f"{owner[user]} and {folder}",
+                    got=f"{source_of(owner[user])} and {source_of(folder)}",
                     hint="import both into one folder, which assigns new numbers, or compare without result files",
                 )
             owner[user] = folder

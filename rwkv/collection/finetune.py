@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rwkv.collection.cached_import import source_of
 from rwkv.collection.chosen_model import ChosenModel, choose_model
 from rwkv.collection.users import shown_users, users_in
 from rwkv.data.history import RevlogTable
@@ -139,7 +140,7 @@ def _card(folder: Path, tables: Sequence[RevlogTable], adapted: Adapted, initial
 
 def _trained_on(folder: Path, tables: Sequence[RevlogTable]) -> str:
     """The reviews that the weights were trained on, in words."""
-    name = folder.resolve().name
+    name = Path(source_of(folder)).resolve().name
     if len(tables) == 1:
         (table,) = tables
         return f"the first {trained_reviews(table):,} of the {len(table):,} reviews of user {table.user} in {name}"

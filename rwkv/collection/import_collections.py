@@ -93,6 +93,22 @@ def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replac
     return imports
 
 
+def read_with_facts(file: Path, choices: ImportChoices) -> tuple[ImportedUser, CollectionInfo]:
+    """Read a collection with the facts to record about it. Its notices are logged."""
+    log.info("reading %s", file)
+    imported = read_source(file, choices)
+    if choices.name is not None:
+        imported = replace(imported, name=choices.name.strip())
+    for notice in imported.notices:
+        log.warning("%s: %s", file, notice)
+    now = datetime.now(UTC)
+    if ahead := imported.counts.get("in_the_future"):
+        shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
+        what = "1 entry" if ahead == 1 else f"{ahead:,} entries"
+        log.warning("%s: %s left out, dated after now, %s by this computer's clock", file, what, shown)
+    return imported, facts_of(imported, choices.elapsed, now)
+
+
 def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
     """Read a collection from a file or folder. Its contents, not its name, decide the format."""
     if not file.exists():
@@ -118,24 +134,15 @@ def _read_text(file: Path, choices: ImportChoices) -> ImportedUser:
 def format_imports(imports: Imports, out: Path) -> str:
     """For each user the facts and the number of reviews affected by each rule; then the skipped files."""
     failed = [f"{file} is skipped: {error}" for file, error in imports.failed.items()]
-    users = (_summary(user, info, out, imports.outcomes[user]) for user, info in imports.users.items())
+    users = (
+        format_facts(f"user {user} in {out}, {imports.outcomes[user]}", info) for user, info in imports.users.items()
+    )
     return "\n\n".join([*users, *failed])
 
 
 def _import(file: Path, out: Path, choices: ImportChoices, replaces: bool) -> tuple[int, CollectionInfo, str]:
     """Import a file. Returns the user, the facts, and what happened to the user."""
-    log.info("reading %s", file)
-    imported = read_source(file, choices)
-    if choices.name is not None:
-        imported = replace(imported, name=choices.name.strip())
-    for notice in imported.notices:
-        log.warning("%s: %s", file, notice)
-    now = datetime.now(UTC)
-    if ahead := imported.counts.get("in_the_future"):
-        shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
-        what = "1 entry" if ahead == 1 else f"{ahead:,} entries"
-        log.warning("%s: %s left out, dated after now, %s by this computer's clock", file, what, shown)
-    info = facts_of(imported, choices.elapsed, now)
+    imported, info = read_with_facts(file, choices)
     same = same_import(out, info, by_name=choices.name is not None)
     if same is not None:
         log.warning("%s has been imported as user %d before; nothing to do", file, same)
@@ -160,11 +167,12 @@ def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int
     return next_user(out)
 
 
-def _summary(user: int, info: CollectionInfo, out: Path, outcome: str) -> str:
+def format_facts(what: str, info: CollectionInfo) -> str:
+    """A collection's facts and the number of reviews affected by each rule. what: the summary's first words."""
     first, last = _first_and_last_day(info)
     fsrs = f"; FSRS {'on' if info.has_fsrs else 'off'}" if info.kind in _SAYING_FSRS else ""
     head = [
-        f"user {user} in {out}, {outcome}: {info.name} ({info.source})",
+        f"{what}: {info.name} ({info.source})",
         f"  from {first} to {last}; days begin at {info.rollover_hour}:00 {info.timezone}; "
         f"elapsed time {info.elapsed}; ratings {info.grades}{fsrs}",
     ]

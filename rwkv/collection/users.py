@@ -22,10 +22,10 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
         InputError: The folder does not exist, or has none of the users.
     """
     if not any(folder.glob("revlogs/user_id=*")):
-        what, hint = "The folder has no reviews.", "import a collection first: rwkv import collection.colpkg --out mine"
+        what, hint = "The folder has no reviews.", "choose the collection's file: rwkv report collection.colpkg"
         if not folder.exists():
-            what, hint = "The folder does not exist.", f"check the path, or {hint}"
-        expected = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
+            what, hint = "The path does not exist.", "check the path"
+        expected = "a collection, a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
         raise InputError(what, where=str(folder), expected=expected, hint=hint)
     present = list_users(folder)
     if requested is None:

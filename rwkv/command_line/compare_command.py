@@ -6,7 +6,15 @@ from itertools import chain
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
-from rwkv.command_line.options import Commands, add_command, add_model, completed_by_folders
+from rwkv.command_line.options import (
+    Commands,
+    add_command,
+    add_folder,
+    add_model,
+    completed_by_folders,
+    reading_choices,
+)
+from rwkv.errors import InputError
 
 _MOST_USERS = 1_000_000
 
@@ -21,8 +29,7 @@ the uncertainty over users, and the ± of one user's number the uncertainty over
 def add_compare(commands: Commands) -> None:
     """Add the command `compare`."""
     parser = add_command(commands, "compare", _run, "compare RWKV, FSRS-6 and averages on your reviews", _DESCRIPTION)
-    help = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
-    completed_by_folders(parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help=help))
+    add_folder(parser, "+")
     parser.add_argument("--users", type=user_numbers, metavar="N,N-N", help="only these users, such as 1,4-6")
     add_model(parser)
     help = "also compare the algorithms of all files NAME.jsonl in this folder, in the benchmark's format"
@@ -47,11 +54,17 @@ def user_numbers(text: str) -> list[int]:
 
 
 def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.collection.cached_import import open_collection
     from rwkv.collection.compare import compare_folders  # a slow import
     from rwkv.command_line.compare_table import comparison_fields, format_comparison
 
+    choices = reading_choices(options)
+    if choices.name is not None and len(options.folders) > 1:
+        what, hint = "A name can be given to one collection only.", "omit --name"
+        raise InputError(what, where="--name", got=f"{len(options.folders)} collections", hint=hint)
+    folders = [open_collection(path, choices) for path in options.folders]
     comparison = compare_folders(
-        options.folders, options.users, options.model, options.results, options.write, options.missing_notes
+        folders, options.users, options.model, options.results, options.write, options.missing_notes
     )
     text = format_comparison(comparison)
     if options.write is not None:

@@ -3,7 +3,7 @@
 import argparse
 
 from rwkv.command_line.answer import Answer
-from rwkv.command_line.options import Commands, add_command, add_folder, add_model, add_out
+from rwkv.command_line.options import Commands, add_command, add_folder, add_model, add_out, opened_folder
 
 _DESCRIPTION = """\
 Adapt weights to one person or several. Only the heads that predict are trained; the network that reads the history
@@ -28,5 +28,5 @@ def add_finetune(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.collection.finetune import finetune, finetuned_fields, format_finetuned  # a slow import
 
-    result = finetune(options.folder, options.out, options.user, options.model)
+    result = finetune(opened_folder(options), options.out, options.user, options.model)
     return Answer(format_finetuned(result), finetuned_fields(result), result.exit_code)

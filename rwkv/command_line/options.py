@@ -16,6 +16,17 @@ Run = Callable[[argparse.Namespace], Answer]
 # shtab's names for the shells' own completion of paths.
 _FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+_ELAPSED = (
+    "the meaning of elapsed_seconds. Anki dates a review at the end of the answer, so the published data and weights "
+    "include the answer's duration (published, the default). start excludes it: from the previous answer to the moment "
+    "the question was shown"
+)
+_GRADES = (
+    "Anki's old scheduler numbers the buttons Again 1, Good 2, Easy 3 while learning. auto (the default) maps them to "
+    "1, 3, 4 in each period whose answers fit that scheduler, if the collection names it or no other; old maps them "
+    "everywhere; raw nowhere"
+)
+
 # The end of argparse's message about an option without its value.
 _NO_VALUE = "expected one argument"
 
@@ -66,6 +77,8 @@ class Parser(argparse.ArgumentParser):
 
 
 if TYPE_CHECKING:
+    from rwkv.data.imports.imported import ImportChoices
+
     Commands = argparse._SubParsersAction[Parser]
 else:
     Commands = object
@@ -133,10 +146,41 @@ def _bytes_of_megabytes(text: str) -> int:
     return round(1e6 * size)
 
 
-def add_folder(parser: argparse.ArgumentParser) -> None:
-    """Add DIR, the folder of the users."""
-    help = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
-    completed_by_folders(parser.add_argument("folder", type=Path, metavar="DIR", help=help))
+def add_folder(parser: argparse.ArgumentParser, count: str | None = None) -> None:
+    """Add COLLECTION, where the users are, and how to read it. count: argparse's nargs."""
+    help = (
+        "a collection (.colpkg, .apkg, collection.anki2, a profile folder or CSV), a folder written by `rwkv import`, "
+        "or a dataset in the layout of anki-revlogs-10k"
+    )
+    name = "folder" if count in (None, "?") else "folders"
+    completed_by_files(parser.add_argument(name, type=Path, nargs=count, metavar="COLLECTION", help=help))
+    add_reading(parser.add_argument_group("how to read a collection, as in rwkv import"))
+
+
+def add_reading(parser: argparse._ActionsContainer) -> None:
+    """Add the options for reading a collection."""
+    parser.add_argument("--timezone", help="UTC+02:00 or Europe/Berlin (default: the collection's; CSV: UTC)")
+    parser.add_argument(
+        "--rollover", type=int, metavar="HOUR", help="the hour at which days begin (default: the collection's; CSV: 4)"
+    )
+    help = "the person's name, for a single file (default: the name of the file or its folder)"
+    parser.add_argument("--name", metavar="TEXT", help=help)
+    parser.add_argument("--elapsed", choices=("published", "start"), default="published", help=_ELAPSED)
+    parser.add_argument("--grades", choices=("auto", "raw", "old"), default="auto", help=_GRADES)
+
+
+def reading_choices(options: argparse.Namespace) -> "ImportChoices":
+    """The parsed options of `add_reading`. Raises InputError if one is invalid."""
+    from rwkv.data.imports.imported import ImportChoices
+
+    return ImportChoices(options.timezone, options.rollover, options.elapsed, options.grades, options.name)
+
+
+def opened_folder(options: argparse.Namespace) -> Path:
+    """The folder of COLLECTION's users. Raises InputError if it cannot be read."""
+    from rwkv.collection.cached_import import open_collection
+
+    return open_collection(options.folder, reading_choices(options))
 
 
 def add_out(parser: argparse.ArgumentParser, help: str, default: Path | None = None, required: bool = False) -> None:

@@ -13,6 +13,7 @@ from rwkv.command_line.options import (
     add_retention,
     add_states,
     add_when,
+    opened_folder,
     written,
 )
 from rwkv.errors import InputError
@@ -83,7 +84,8 @@ def _run(options: argparse.Namespace) -> Answer:
         what, hint = "The number of lines is negative.", "use 0 or more, or omit --rows"
         raise InputError(what, where="--rows", got=str(options.rows), expected=_ROWS, hint=hint)
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
-    learner = read_learner(options.folder, choose_user(options.folder, options.user))
+    folder = opened_folder(options)
+    learner = read_learner(folder, choose_user(folder, options.user))
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
     cards, past = predict_learner(learner, model, at_s, query, options.retention, options.least_days, options.states)

@@ -9,11 +9,12 @@ from rwkv.command_line.compare_command import user_numbers
 from rwkv.command_line.options import (
     Commands,
     add_command,
+    add_folder,
     add_model,
     add_out,
     add_when,
     completed_by_files,
-    completed_by_folders,
+    opened_folder,
 )
 from rwkv.files import is_stream
 
@@ -22,7 +23,8 @@ Write a report as one HTML file, which works offline: an overview, the cards to 
 trust the predictions; then the recall and history of every card, the days ahead and behind, decks, habits, the
 calibration and log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
 
-  rwkv report mine                           an imported collection
+  rwkv report collection.colpkg              a collection
+  rwkv report mine                           a folder written by rwkv import
   rwkv report data --user 3 --compared 3-12  user 3, with ten users compared
   rwkv report --training rwkv-demo/pretrain  the loss curves of training runs"""
 
@@ -30,8 +32,7 @@ calibration and log loss of RWKV, RWKV-P and FSRS-6, and the comparison table.
 def add_report(commands: Commands) -> None:
     """Add the command `report`."""
     parser = add_command(commands, "report", _run, "write a report as an HTML file", _DESCRIPTION)
-    help = "a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
-    completed_by_folders(parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=help))
+    add_folder(parser, "?")
     add_when(parser)
     help = "the users of the comparison, such as 1,4-6 (default: the report's user)"
     parser.add_argument("--compared", type=user_numbers, metavar="N,N-N", help=help)
@@ -48,7 +49,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.report.write_report import ReportOptions, write_report  # a slow import
 
     report_options = ReportOptions(
-        folder=options.folder,
+        folder=None if options.folder is None else opened_folder(options),
         user=options.user,
         compared=options.compared,
         model=options.model,

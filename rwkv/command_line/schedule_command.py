@@ -12,6 +12,7 @@ from rwkv.command_line.options import (
     add_retention,
     add_states,
     add_when,
+    opened_folder,
     written,
 )
 from rwkv.errors import InputError
@@ -73,7 +74,8 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.out is not None:
         schedule_tables.format_of(options.out)  # fail before the work
     pace = Pace(options.limit, options.new, options.backlog_days)
-    learner = read_learner(options.folder, choose_user(options.folder, options.user))
+    folder = opened_folder(options)
+    learner = read_learner(folder, choose_user(folder, options.user))
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1

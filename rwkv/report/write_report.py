@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rwkv.collection.cached_import import source_of
 from rwkv.collection.chosen_model import ChosenModel, choose_model
 from rwkv.collection.learner import choose_user, read_learner
 from rwkv.collection.moment import moment_of, moment_text
@@ -183,7 +184,7 @@ def _facts(
     compared = [] if is_own else [("Compared", f"users {users}; the rest of this page is about {own.learner.name}")]
     return [
         ("Model", str(model.path)),
-        ("Folder", str(folder)),
+        ("Collection", source_of(folder)),
         ("Recall", "the probability of recall by the forgetting curve (RWKV), unless another algorithm is named"),
         ("Predictions", "each from the reviews before it; see `rwkv compare`"),
         ("Today", "the reviews of `rwkv schedule` at this moment"),

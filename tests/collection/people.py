@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from rwkv.collection.chosen_model import ChosenModel
-from rwkv.data.tables import read_file, write_columns
 from rwkv.data.collection import CardList, Collection, CollectionInfo, day_of, write_collection
+from rwkv.data.tables import read_file, write_columns
 from tests.helpers import revlog_columns, write_history
 from tests.networks import NATIVE, recipe_network
 

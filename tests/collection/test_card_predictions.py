@@ -12,10 +12,10 @@ from rwkv.collection.card_predictions import CardPredictions, doubt_of, predict_
 from rwkv.collection.card_query import parse_query
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.learner import Learner, median_answer_ms, read_learner
-from rwkv.data.tables import read_file, write_columns
 from rwkv.data.collection import CardList
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
+from rwkv.data.tables import read_file, write_columns
 from rwkv.errors import InputError
 from rwkv.model.inputs import draw_sequence
 from rwkv.recurrent.engine import Engine

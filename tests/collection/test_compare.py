@@ -307,7 +307,7 @@ def test_without_users_to_compare_there_is_an_error(
     assert run(root, "--users", "77,78") == 2
     assert_said(capsys, "None of the users is in the folder.", "got: 77, 78")
     assert cli.main(["compare", str(tmp_path), "--model", str(root / "model.pth")]) == 2
-    assert_said(capsys, "folder has no reviews", str(tmp_path), "next: import a collection")
+    assert_said(capsys, "folder has no reviews", str(tmp_path), "next: choose the collection")
 
 
 @pytest.mark.parametrize("users", ["", "1-", "a", "1,,2", "-3", "6-4", "1-3-5", "\u0663"])

@@ -211,7 +211,7 @@ def test_an_unknown_user_is_refused(root: Path, tmp_path: Path) -> None:
 def test_a_folder_without_reviews_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder has no reviews"):
         finetune(root, tmp_path / "mine.safetensors", None, root / "model.pth")
-    with pytest.raises(InputError, match="folder does not exist") as caught:
+    with pytest.raises(InputError, match="path does not exist") as caught:
         finetune(root / "nowhere", tmp_path / "mine.safetensors", None, root / "model.pth")
     assert "check the path" in str(caught.value)
 

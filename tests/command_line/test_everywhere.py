@@ -96,7 +96,7 @@ def test_options_are_not_taken_as_values(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_value_with_two_minuses_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     """Twice not is a query; an option stays an option."""
     assert main(["predict", "nowhere", "--cards=--is:new"]) == 2
-    assert "The folder does not exist" in capsys.readouterr().err
+    assert "The path does not exist" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", "nowhere", "--cards", "--is:new"])
     assert "two leading minuses as --option=--value" in capsys.readouterr().err

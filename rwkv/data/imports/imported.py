@@ -14,7 +14,7 @@ from rwkv.data.collection import CardList, Collection, CollectionInfo, Texts, wr
 from rwkv.data.days import DayClock
 from rwkv.data.history import order_by_card
 from rwkv.data.revlogs import has_revlog, write_tables
-from rwkv.data.tables import Columns
+from rwkv.data.tables import PARQUET, Columns, table_files
 from rwkv.errors import InputError
 
 # The rules of an import by name, in the order of the summary, with their effect.
@@ -145,10 +145,10 @@ def facts_of(imported: ImportedUser, elapsed: str, now: datetime) -> CollectionI
     )
 
 
-def write_import(root: Path, user: int, imported: ImportedUser, info: CollectionInfo) -> None:
+def write_import(root: Path, user: int, imported: ImportedUser, info: CollectionInfo, ending: str = PARQUET) -> None:
     """Write a user's tables, perhaps replacing an earlier import. The revlog appears last.
 
-    If an error occurs before everything is written, nothing changes.
+    If an error occurs before everything is written, nothing changes. ending: PARQUET or PACKED.
     """
     cards = imported.card_list
     note, deck, preset = map(_writable_texts, (cards.note, cards.deck, cards.preset))
@@ -157,11 +157,11 @@ def write_import(root: Path, user: int, imported: ImportedUser, info: Collection
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=_STAGING, dir=root) as folder:
         staging = Path(folder)
-        write_collection(staging, Collection(user, info, cards))
+        write_collection(staging, Collection(user, info, cards), ending)
         revlog = review_columns(imported.reviews, imported.clock, info.elapsed)
-        write_tables(staging, user, revlog, imported.cards, imported.decks)
+        write_tables(staging, user, revlog, imported.cards, imported.decks, ending)
         # A user without a revlog does not exist, so nobody reads tables of two imports together.
-        for earlier in (root / "revlogs" / f"user_id={user}").glob("*.parquet"):
+        for earlier in table_files(root / "revlogs" / f"user_id={user}"):
             earlier.unlink()
         files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
         # The facts come first, so that the number is recognised after a kill.

@@ -96,7 +96,7 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
         InputError: The source has another format, is damaged, encrypted, from a newer version, in use, or larger than
             `most_bytes`.
     """
-    source = _in_folder(path) if path.is_dir() else path
+    source = in_folder(path) if path.is_dir() else path
     with unchanged(source) as sha256, tempfile.TemporaryDirectory(prefix="rwkv-import-") as folder:
         scratch = Path(folder)
         with source.open("rb") as file:
@@ -127,7 +127,7 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
             )
 
 
-def _in_folder(folder: Path) -> Path:
+def in_folder(folder: Path) -> Path:
     """The collection of a profile folder or an unpacked archive, in its newest form."""
     for name in (*_NEW_NAMES, _NAME):
         if (folder / name).is_file():
