@@ -1,66 +1,39 @@
 """Running a few rows that share one past, by the native kernel if it fits: weights and states in flat form."""
 
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rwkv.model.heads import joined
 from rwkv.model.network import Network
 from rwkv.model.spec import CURVES, NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
-from rwkv.model.streams import Layer
 from rwkv.ops.backend import Kernels
-from rwkv.ops.cpu.network_step import FlatNetwork, flat_linear, flat_weights, network_step
+from rwkv.ops.cpu.network_step import PackedNetwork, network_rows, network_step, pack_network
 
 
-def flatten_network(network: Network) -> FlatNetwork:
-    """Copy the network's present weights into the kernel's flat form."""
+def packed_network(network: Network) -> PackedNetwork:
+    """Pack the network's present weights for the kernels."""
     spec = network.spec
     sizes = [spec.inputs, spec.input_hidden, spec.channels, spec.heads]
     sizes += [spec.decay_rank, spec.a_rank, spec.v_rank, spec.gate_rank, spec.head_hidden, CURVES]
     for stream, stream_spec in zip(network.streams, spec.streams, strict=True):
         sizes += [stream_spec.layers, stream.layers[0].channel_mixer.W_k.out_features]
-    return FlatNetwork(flat_weights(list(_weights(network))), tuple(sizes))
+    return pack_network(list(_weights(network)), sizes)
 
 
 def _weights(network: Network) -> Iterator[Tensor]:
-    encode = network.features2card
-    yield from (*_linear(encode[0]), *_norm(encode[2]), *_linear(encode[3]))
-    for stream in network.streams:
-        for layer, block in enumerate(stream.layers):
-            yield from _layer(block, first=layer == 0)
+    """All weights in the order of `rwkv.native.network.pack_network`."""
     curve, ahead, ratings = network.head_w, network.head_ahead_logits, network.head_p
-    yield from _norm(network.prehead_norm)
-    yield from (*_linear(curve[0]), *_norm(curve[2]), *_linear(curve[4]), *_linear(network.w_linear))
-    yield from (*_linear(ahead[0]), *_linear(network.ahead_linear))
-    yield from (*_linear(ratings[0]), *_linear(network.p_linear))
-
-
-def _layer(block: Layer, first: bool) -> Iterator[Tensor]:
-    mixer, channels = block.time_mixer, block.channel_mixer
-    yield from _norm(mixer.layer_norm)
-    projections = mixer.projections(first)
-    for number, lerp in enumerate(mixer.rkvdag_lerp.view(8, -1)):
-        yield lerp
-        for part in projections:
-            if part.lerp == number:
-                yield from _linear(part.down)
-                yield from [] if part.up is None else _linear(part.up)
-    yield mixer.bonus
-    yield from (*_norm(mixer.out_group_norm), *_linear(mixer.W_o))
-    yield from (*_norm(channels.layer_norm), channels.lerp_k, *_linear(channels.W_k), *_linear(channels.W_v))
-
-
-def _linear(module: nn.Module) -> list[Tensor]:
-    linear = cast(nn.Linear, module)
-    return flat_linear(linear.weight, linear.bias)
-
-
-def _norm(module: nn.Module) -> tuple[Tensor, Tensor]:
-    norm = cast(nn.LayerNorm, module)
-    return norm.weight, norm.bias
+    for layer in network.features2card:
+        yield from layer.parameters()
+    for stream in network.streams:
+        for number, block in enumerate(stream.layers):
+            yield from (*block.time_mixer.weights(number == 0), *block.channel_mixer.weights)
+    heads = network.prehead_norm, *curve, network.w_linear, *ahead, network.ahead_linear, *ratings, network.p_linear
+    for layer in heads:
+        yield from layer.parameters()
 
 
 def state_size(spec: NetworkSpec, stream: StreamSpec) -> int:
@@ -141,7 +114,8 @@ class FewRows:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._flat = flatten_network(network) if network.backend.kernels is Kernels.NATIVE else None
+        # None if the kernels do not run this network.
+        self.packed = packed_network(network) if network.backend.kernels is Kernels.NATIVE else None
         self._empty = [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams]
 
     @torch.inference_mode()
@@ -159,8 +133,8 @@ class FewRows:
         """
         seen = [state is not None for state in before]
         states = [empty if state is None else state for state, empty in zip(before, self._empty, strict=True)]
-        if self._flat is not None:
-            return network_step(self._flat, inputs, states, seen, writes)
+        if self.packed is not None:
+            return network_step(self.packed, inputs, states, seen, writes)
         return self._step(inputs, states, seen, writes)
 
     def _step(self, inputs: Tensor, before: list[Tensor], seen: list[bool], writes: int) -> tuple[Tensor, list[Tensor]]:
@@ -172,3 +146,39 @@ class FewRows:
         outputs, new_states = self._network.step(inputs.to(device), states)
         last = torch.arange(rows - writes, rows, device=device)
         return joined(outputs).cpu(), [flat_state([layer[last] for layer in state]).cpu() for state in new_states]
+
+
+class ManyRows:
+    """Runs a packed network on many rows by the native kernels.
+
+    Args:
+        packed: The network.
+    """
+
+    def __init__(self, packed: PackedNetwork) -> None:
+        self._packed = packed
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        is_query: Tensor,
+        groups: Tensor,
+        before: Sequence[Sequence[Tensor | None]],
+        keep: bool,
+        ratings_only: bool,
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Run rows in time order.
+
+        Args:
+            inputs: The network's inputs, float32 [N, E].
+            is_query: Whether each row is a query, bool [N].
+            groups: Number of each row's group in each stream, int64 [streams, N], from 0.
+            before: For each stream the flat state [1, state] of each group; None for a group without a review.
+            keep: Whether to return the states after the rows.
+            ratings_only: Whether the other heads are not asked for.
+
+        Returns:
+            The joined outputs of the heads [N, outputs], or the rating logits alone [N, 4], and for each stream the
+            states of its groups after the rows, if they are kept.
+        """
+        return network_rows(self._packed, inputs, is_query, groups, before, keep, ratings_only)

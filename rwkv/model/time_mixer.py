@@ -176,7 +176,7 @@ class TimeMixer(nn.Module):
         if before is not None:
             shift, state = before.time_shift, extended(before.wkv, groups.groups, 0)
         if backend.kernels is Kernels.NATIVE:
-            return time_mix(x, v0, self._weights(v0 is None), groups, source, shift, state)
+            return time_mix(x, v0, self.weights(v0 is None), groups, source, shift, state)
         mixed, normed = self.mix(x, source, shift)
         projected = self.project(mixed, v0)
         inputs = WkvInputs(*map(self._by_head, projected.inputs))
@@ -211,7 +211,7 @@ class TimeMixer(nn.Module):
             Projection("v_scale", 7, self.v_scale_linear),
         ]
 
-    def _weights(self, first: bool) -> list[Tensor]:
+    def weights(self, first: bool) -> list[Tensor]:
         """All weights in the order of rwkv/native/csrc/time_mix.h; those that a first layer lacks come last."""
         common = [part.weights for part in self.projections(True)]
         later_only = [part.weights for part in self.projections(first) if part.name == "v_mix"]

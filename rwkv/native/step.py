@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rwkv.arrays import Float32s
 from rwkv.native.library import arrays, native
+from rwkv.native.network import PackedNetwork
 
 
 def network_step(
-    weights: Float32s,
-    sizes: Sequence[int],
+    network: PackedNetwork,
     inputs: Float32s,
     before: Sequence[Float32s],
     seen: Sequence[bool],
@@ -19,8 +19,7 @@ def network_step(
     A flat state has for each layer time_shift [C], channel_shift [C] and wkv [H, K (key), K (value)].
 
     Args:
-        weights: All weights in the order of csrc/step.cpp, float32 [weights].
-        sizes: The sizes of the network in the order of csrc/step.cpp.
+        network: The packed network.
         inputs: The network's inputs, float32 [N, E], at most 4,096 rows.
         before: Flat state of the rows' entity in each stream, float32 [1, state].
         seen: Whether each of these entities has a review row.
@@ -30,6 +29,7 @@ def network_step(
         The joined outputs of the heads, float32 [N, outputs], and for each stream the states [writes, state] after
         these rows.
     """
+    given = network.weights, list(network.sizes)
     known = [int(entity) for entity in seen]
-    outputs, *after = arrays(native().network_step(weights, list(sizes), inputs, list(before), known, writes))
+    outputs, *after = arrays(native().network_step(*given, inputs, list(before), known, writes))
     return outputs, after

@@ -54,8 +54,7 @@ def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous
             keys = ((after.stream, number) for number in after.entities)
             states.update(zip(keys, after.states, strict=True))
 
-        x = runner.many_rows(rows.inputs, rows.is_query, rows.numbers, person.states, keep)
-        outputs = runner.read_out(x)
+        outputs = runner.many_rows(rows.inputs, rows.is_query, rows.numbers, person.states, keep)
         check_finite(outputs)
         predictions = _predictions(person, reviews, lookups, rows, outputs, previous)
         review_outputs = outputs[~rows.is_query]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rwkv.device import threads_for
 from rwkv.model.heads import joined
-from rwkv.model.native_step import FewRows, join_states, split_states
+from rwkv.model.native_step import FewRows, ManyRows, join_states, split_states
 from rwkv.model.network import Network
 from rwkv.model.packing import pack_stream, whole_stream
 from rwkv.model.slices import run_stream
@@ -40,30 +40,63 @@ class NetworkRunner:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.few_rows = FewRows(network)
+        self._kernel = ManyRows(self.few_rows.packed) if self.few_rows.packed is not None else None
         self._device = network.device
 
     @torch.inference_mode()
     def many_rows(
-        self, inputs: Tensor, is_query: Tensor, numbers: Tensor, load: LoadStates, keep: KeepStates | None = None
+        self,
+        inputs: Tensor,
+        is_query: Tensor,
+        numbers: Tensor,
+        load: LoadStates,
+        keep: KeepStates | None = None,
+        ratings_only: bool = False,
     ) -> Tensor:
-        """Run all streams over many rows in time order.
+        """Run the network over many rows in time order.
 
         Args:
             inputs: The network's inputs, float32 [N, E].
             is_query: Whether each row is a query, bool [N].
             numbers: Number of each row's entity in each stream, int64 [N, streams].
             load: Loads the states before the rows.
-            keep: Receives the states after the rows, one stream at a time, which bounds the memory.
+            keep: Receives the states after the rows, stream by stream.
+            ratings_only: Whether the other heads are not asked for.
 
         Returns:
-            The rows before the heads, [N, C].
+            The joined outputs of all heads, [N, outputs], or the rating logits alone, [N, 4].
         """
-        with threads_for(len(inputs)), self.network.backend.threads():
-            return self._many_rows(inputs, is_query, numbers, load, keep)
+        with threads_for(len(inputs)):
+            if self._kernel is not None:
+                return self._by_kernel(self._kernel, inputs, is_query, numbers, load, keep, ratings_only)
+            x = self._last_rows(inputs, is_query, numbers, load, keep)
+            outputs = self.network.read_ratings(x) if ratings_only else joined(self.network.read_out(x))
+            return outputs.cpu()
 
-    def _many_rows(
+    def _by_kernel(
+        self,
+        kernel: ManyRows,
+        inputs: Tensor,
+        is_query: Tensor,
+        numbers: Tensor,
+        load: LoadStates,
+        keep: KeepStates | None,
+        ratings_only: bool,
+    ) -> Tensor:
+        streams = [spec.name for spec in self.network.spec.streams]
+        found = [numbers[:, place].unique(return_inverse=True) for place in range(len(streams))]
+        entities, groups = [own.tolist() for own, _ in found], torch.stack([group for _, group in found])
+        before = [load(name, own) for name, own in zip(streams, entities, strict=True)]
+        outputs, after = kernel(inputs, is_query, groups, before, keep is not None, ratings_only)
+        if keep is not None:
+            for name, own, states in zip(streams, entities, after, strict=True):
+                keep(StatesAfter(name, own, states))
+        return outputs
+
+    def _last_rows(
         self, inputs: Tensor, is_query: Tensor, numbers: Tensor, load: LoadStates, keep: KeepStates | None
     ) -> Tensor:
+        """The rows before the heads, [N, C]."""
         device, spec = self._device, self.network.spec
         x = self.network.features2card(inputs.to(device, self.network.dtype))
         for place, (stream, stream_spec) in enumerate(zip(self.network.streams, spec.streams, strict=True)):
@@ -77,13 +110,3 @@ class NetworkRunner:
             if keep is not None:
                 keep(StatesAfter(stream_spec.name, entities, split_states(states)))
         return x
-
-    @torch.inference_mode()
-    def read_out(self, x: Tensor) -> Tensor:
-        """The joined outputs of all heads (w_logits, ahead_logits and p_logits), [N, outputs], of rows x [N, C]."""
-        return joined(self.network.read_out(x)).cpu()
-
-    @torch.inference_mode()
-    def ratings(self, x: Tensor) -> Tensor:
-        """The rating logits alone, [N, 4], of rows x [N, C]."""
-        return self.network.read_ratings(x).cpu()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +11,8 @@ from rwkv.model.heads import joined
 from rwkv.model.native_step import (
     FewRows,
     flat_state,
-    flatten_network,
     join_states,
+    packed_network,
     split_states,
     state_size,
     unflat_state,
@@ -144,9 +145,9 @@ def test_flat_states_round_trip() -> None:
 @pytest.mark.skipif(not is_built(), reason="the native kernels are not built")
 def test_the_kernel_refuses_what_does_not_fit() -> None:
     network = NETWORKS["native"]
-    flat, before, inputs = flatten_network(network), random_states(network, 5), random_inputs(5, 2)
+    flat, before, inputs = packed_network(network), random_states(network, 5), random_inputs(5, 2)
     cut = type(flat)(flat.weights[:-16], flat.sizes)
-    more = type(flat)(torch.cat([flat.weights, flat.weights[:1]]), flat.sizes)
+    more = type(flat)(np.append(flat.weights, flat.weights[:1]), flat.sizes)
     for broken, problem in ((cut, "few"), (more, "many")):
         with pytest.raises(RuntimeError, match=f"the flat weights are too {problem} for these sizes"):
             network_step(broken, inputs, before, ALL, 1)

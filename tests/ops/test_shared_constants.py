@@ -14,7 +14,6 @@ from rwkv.model import inputs
 from rwkv.native.mixers import V
 from rwkv.ops import dropout, shift, time_mix
 from rwkv.ops.backend import HEAD_WIDTHS
-from rwkv.ops.cpu.network_step import NARROW_PANEL, PANEL
 from rwkv.vocab import RATINGS
 
 OPS = Path(rwkv.ops.__file__).parent
@@ -25,10 +24,7 @@ SHARED = {
     "kNormClamp": time_mix.NORM_CLAMP,
     "kDecay": math.exp(-0.5),
     "kLayerNormEps": shift.EPS,
-    "kNormEps": shift.EPS,
     "kGroupNormEps": time_mix.GROUP_NORM_EPS,
-    "kPanel": PANEL,
-    "kNarrowPanel": NARROW_PANEL,
     "kRatings": len(RATINGS),
 }
 

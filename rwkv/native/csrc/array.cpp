@@ -2,14 +2,22 @@
 
 #include "array.h"
 
-#include <algorithm>
 #include <cstring>
-#include <new>
 
 namespace rwkv {
 namespace {
 
-constexpr std::align_val_t kCacheLine{64};
+constexpr size_t kAlignment = kLine * sizeof(float);
+
+// Not set to anything. Aligned by hand, because the allocation of aligned memory is several times as slow.
+std::unique_ptr<std::byte[]> bytes_to_align(int64_t count) {
+  return std::unique_ptr<std::byte[]>(new std::byte[size_t(count) + kAlignment]);
+}
+
+void *aligned(std::byte *data) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  return data + (kAlignment - address % kAlignment) % kAlignment;
+}
 
 }  // namespace
 
@@ -21,29 +29,23 @@ int64_t item_size(Dtype dtype) {
   }
 }
 
-Array Array::empty(Shape shape, Dtype dtype) {
-  Array array(nullptr, dtype, std::move(shape), true);
-  const size_t bytes = std::max<int64_t>(array.bytes(), 1);
-  array.owner_ = std::shared_ptr<void>(::operator new(bytes, kCacheLine), [](void *data) { ::operator delete(data, kCacheLine); });
-  array.data_ = array.owner_.get();
+Array Array::empty(const Shape &shape, Dtype dtype) {
+  Array array(nullptr, dtype, shape, true);
+  array.owner_ = bytes_to_align(array.bytes());
+  array.data_ = aligned(array.owner_.get());
   return array;
 }
 
-Array Array::zeros(Shape shape, Dtype dtype) {
-  Array array = empty(std::move(shape), dtype);
+Array Array::zeros(const Shape &shape, Dtype dtype) {
+  Array array = empty(shape, dtype);
   std::memset(array.data_, 0, size_t(array.bytes()));
   return array;
 }
 
-Array Array::view(Shape shape) const {
+Array Array::view(const Shape &shape, int64_t first) const {
   Array other = *this;
-  other.shape_ = std::move(shape);
-  return other;
-}
-
-Array Array::copy() const {
-  Array other = empty(shape_, dtype_);
-  if (bytes() > 0) std::memcpy(other.data_, data_, size_t(bytes()));
+  other.shape_ = shape;
+  other.data_ = static_cast<std::byte *>(data_) + first * item_size(dtype_);
   return other;
 }
 
@@ -54,5 +56,7 @@ int64_t Array::entries() const {
 }
 
 int64_t Array::bytes() const { return entries() * item_size(dtype_); }
+
+Scratch::Scratch(int64_t count) : owner_(bytes_to_align(count * int64_t(sizeof(float)))), data_(static_cast<float *>(aligned(owner_.get()))) {}
 
 }  // namespace rwkv

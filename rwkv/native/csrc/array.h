@@ -1,7 +1,11 @@
 // Plain arrays: views of the caller's memory, and memory of their own for results.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,7 +15,30 @@ namespace rwkv {
 
 enum class Dtype { kFloat, kDouble, kInt64, kBool, kOther };
 
-using Shape = std::vector<int64_t>;
+// Most dimensions of an array.
+constexpr size_t kMostDimensions = 8;
+
+// The sizes of an array by dimension, without memory of their own, since thousands are made in a call.
+class Shape {
+ public:
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
+  // At most kMostDimensions.
+  template <typename Iterator>
+  Shape(Iterator begin, Iterator end) : count_(size_t(end - begin)) {
+    std::copy(begin, end, sizes_.begin());
+  }
+
+  size_t size() const { return count_; }
+  int64_t operator[](size_t dimension) const { return sizes_[dimension]; }
+  const int64_t *begin() const { return sizes_.data(); }
+  const int64_t *end() const { return sizes_.data() + count_; }
+  bool operator==(const Shape &other) const = default;
+
+ private:
+  std::array<int64_t, kMostDimensions> sizes_{};
+  size_t count_ = 0;
+};
 
 // Copies share their memory.
 class Array {
@@ -19,16 +46,15 @@ class Array {
   Array() = default;
 
   // A view; the memory must outlive it.
-  Array(void *data, Dtype dtype, Shape shape, bool is_contiguous)
-      : data_(data), dtype_(dtype), shape_(std::move(shape)), is_contiguous_(is_contiguous) {}
+  Array(void *data, Dtype dtype, const Shape &shape, bool is_contiguous)
+      : data_(data), dtype_(dtype), shape_(shape), is_contiguous_(is_contiguous) {}
 
   // Memory of its own, aligned to cache lines.
-  static Array empty(Shape shape, Dtype dtype = Dtype::kFloat);
-  static Array zeros(Shape shape, Dtype dtype = Dtype::kFloat);
+  static Array empty(const Shape &shape, Dtype dtype = Dtype::kFloat);
+  static Array zeros(const Shape &shape, Dtype dtype = Dtype::kFloat);
 
-  // The same memory in another shape of as many entries.
-  Array view(Shape shape) const;
-  Array copy() const;
+  // The same memory in another shape of at most as many entries, from one entry on.
+  Array view(const Shape &shape, int64_t first = 0) const;
 
   Dtype dtype() const { return dtype_; }
   bool is_contiguous() const { return is_contiguous_; }
@@ -44,7 +70,7 @@ class Array {
   T *write() { return static_cast<T *>(data_); }
 
  private:
-  std::shared_ptr<void> owner_;
+  std::shared_ptr<std::byte[]> owner_;
   void *data_ = nullptr;
   Dtype dtype_ = Dtype::kFloat;
   Shape shape_;
@@ -59,17 +85,22 @@ int64_t item_size(Dtype dtype);
 inline const float *read(const Array &x) { return x.read<float>(); }
 inline float *write(Array &x) { return x.write<float>(); }
 
+// Floats in a cache line, to which memory is aligned.
+constexpr int64_t kLine = 16;
+inline int64_t whole_lines(int64_t floats) { return (floats + kLine - 1) / kLine * kLine; }
+
 // Floats for intermediate results, aligned to cache lines and not set to anything.
 class Scratch {
  public:
   Scratch() = default;
-  explicit Scratch(int64_t count) : array_(Array::empty({count})) {}
+  explicit Scratch(int64_t count);
 
-  float *data() { return write(array_); }
-  const float *data() const { return read(array_); }
+  float *data() { return data_; }
+  const float *data() const { return data_; }
 
  private:
-  Array array_;
+  std::unique_ptr<std::byte[]> owner_;
+  float *data_ = nullptr;
 };
 
 }  // namespace rwkv

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "gemm.h"
+#include "channel_mix.h"
 #include "operators.h"
 #include "shift.h"
 #include "simd.h"
@@ -25,8 +25,7 @@ RWKV_CLONES void relu_square_back(const float *h, int64_t count, float *grad) {
 // Checks the arguments of both passes. Returns the number of rows.
 ShiftedRows checked(const Array &x, Arrays weights, const Array &source, const Array &before) {
   if (weights.size() != kChannelWeights) refuse("a channel mixer has ", int64_t{kChannelWeights}, " weights, got ", int64_t(weights.size()));
-  const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
-  rows.check_all();
+  const ShiftedRows rows = checked_rows(x, weights[kNormWeight], weights[kNormBias], source, before);
   check(weights[kLerp], "lerp", {rows.channels()});
   check_dimensions(weights[kK], "W_k", 2);
   const int64_t inner = weights[kK].size(0);
@@ -40,29 +39,36 @@ Map map_of(const Array &w, bool back) { return Map(read(w), w.size(0), w.size(1)
 
 }  // namespace
 
+ChannelResults run_channel_mixer(const ShiftedRows &shifted, const ChannelWeights &weights, bool keeps_h, bool adds_x,
+                                 int64_t threads) {
+  const int64_t rows = shifted.rows(), C = shifted.channels(), inner = weights.to_inner.out();
+  ChannelResults results{Array::empty({rows, C}), Array::empty({rows, C}), Array::empty({keeps_h ? rows : 0, inner}),
+                         Array::empty({rows, 2})};
+  share(blocks_of(rows), threads, [&](const Queue &queue) {
+    ShiftedBlock block(shifted);
+    Scratch mixed(block_rows(rows) * C), squared(block_rows(rows) * inner);
+    queue.each_block(rows, [&](int64_t begin, int64_t end) {
+      const int64_t n = end - begin;
+      float *h = keeps_h ? write(results.h) + begin * inner : squared.data(), *y = write(results.y) + begin * C;
+      block.load(begin, end, write(results.statistics) + 2 * begin);
+      std::copy_n(block.normed(), n * C, write(results.normed) + begin * C);
+      block.mix(weights.lerp, mixed.data());
+      weights.to_inner.apply(mixed.data(), n, nullptr, h);
+      relu_square(h, n * inner, squared.data());
+      if (adds_x) std::copy_n(read(shifted.x) + begin * C, n * C, y);
+      product({squared.data(), inner, 1}, weights.to_outer.panels(), n, inner, C, nullptr, adds_x, y, C);
+    });
+  });
+  return results;
+}
+
 // Returns y [N, C], the normalised x [N, C], and for the backward pass h [N, inner] and statistics [N, 2].
 std::vector<Array> channel_mix_forward(const Array &x, const std::vector<Array> &weights, const Array &source,
                                        const Array &before, int64_t threads) {
   const ShiftedRows shifted = checked(x, weights, source, before);
-  const int64_t rows = shifted.rows(), C = shifted.channels();
-  const Map to_inner = map_of(weights[kK], false), to_outer = map_of(weights[kV], false);
-  const int64_t inner = to_inner.out();
-  auto y = Array::empty(x.shape()), normed = Array::empty(x.shape());
-  auto h = Array::empty({rows, inner}), statistics = Array::empty({rows, 2});
-  share(blocks_of(rows), threads, [&](const Queue &queue) {
-    ShiftedBlock block(shifted);
-    Scratch mixed(kBlockRows * C), squared(kBlockRows * inner);
-    queue.each_block(rows, [&](int64_t begin, int64_t end) {
-      float *of_block = write(h) + begin * inner;
-      block.load(begin, end, write(statistics) + 2 * begin);
-      std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
-      block.mix(read(weights[kLerp]), mixed.data());
-      to_inner.apply(mixed.data(), end - begin, nullptr, of_block);
-      relu_square(of_block, (end - begin) * inner, squared.data());
-      to_outer.apply(squared.data(), end - begin, nullptr, write(y) + begin * C);
-    });
-  });
-  return {y, normed, h, statistics};
+  const ChannelWeights given{shifted.weight, shifted.bias, read(weights[kLerp]), map_of(weights[kK], false), map_of(weights[kV], false)};
+  const ChannelResults results = run_channel_mixer(shifted, given, true, false, threads);
+  return {results.y, results.normed, results.h, results.statistics};
 }
 
 // Returns the gradients of x and of the weights.

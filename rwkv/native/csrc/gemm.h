@@ -39,6 +39,7 @@ class Map {
 
   int64_t out() const { return out_; }
   int64_t in() const { return in_; }
+  const float *panels() const { return panels_; }
 
   // y [rows, out] = x [rows, in] W^T + bias, which may be null.
   void apply(const float *x, int64_t rows, const float *bias, float *y) const {

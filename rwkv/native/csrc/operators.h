@@ -42,4 +42,10 @@ Array hash_dropout(const Array &x, int64_t threshold, double scale, const Array 
 std::vector<Array> network_step(const Array &weights, const std::vector<int64_t> &sizes, const Array &inputs,
                                 const std::vector<Array> &before, const std::vector<int64_t> &seen, int64_t writes);
 
+Array pack_network(const std::vector<Array> &weights, const std::vector<int64_t> &sizes);
+
+std::vector<Array> network_rows(const Array &weights, const std::vector<int64_t> &sizes, const Array &inputs,
+                                const Array &is_query, const Array &groups, const std::vector<int64_t> &counts,
+                                const std::vector<OptionalArray> &before, bool keep, bool ratings_only, int64_t threads);
+
 }  // namespace rwkv

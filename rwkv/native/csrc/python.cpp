@@ -119,6 +119,7 @@ Array Arguments::hold(PyObject *object) {
     held_.pop_back();
     throw Raised{};
   }
+  if (size_t(view.ndim) > kMostDimensions) raise_type(*this, "an array of at most 8 dimensions");
   return Array(view.buf, dtype_of(view.format, view.itemsize), Shape(view.shape, view.shape + view.ndim),
                PyBuffer_IsContiguous(&view, 'C') != 0);
 }
@@ -132,6 +133,12 @@ void convert(Arguments &arguments, OptionalArray &to) {
 
 void convert(Arguments &arguments, std::vector<Array> &to) {
   each_item(arguments, arguments.next(), "a list of arrays", [&](PyObject *item) { to.push_back(arguments.hold(item)); });
+}
+
+void convert(Arguments &arguments, std::vector<OptionalArray> &to) {
+  each_item(arguments, arguments.next(), "a list of arrays and None", [&](PyObject *item) {
+    to.push_back(item == Py_None ? OptionalArray() : OptionalArray(arguments.hold(item)));
+  });
 }
 
 void convert(Arguments &arguments, std::vector<int64_t> &to) {

@@ -46,6 +46,7 @@ class Arguments {
 void convert(Arguments &arguments, Array &to);
 void convert(Arguments &arguments, OptionalArray &to);
 void convert(Arguments &arguments, std::vector<Array> &to);
+void convert(Arguments &arguments, std::vector<OptionalArray> &to);
 void convert(Arguments &arguments, std::vector<int64_t> &to);
 void convert(Arguments &arguments, int64_t &to);
 void convert(Arguments &arguments, double &to);

@@ -11,6 +11,9 @@ namespace rwkv {
 
 constexpr int64_t kBlockRows = 128;
 
+// Rows of the longest block.
+inline int64_t block_rows(int64_t rows) { return std::min(rows, kBlockRows); }
+
 inline int64_t blocks_of(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 // A queue of tasks from which each thread takes the next, so that a delayed thread delays the others little.

@@ -38,8 +38,6 @@ RWKV_CLONES void move_to(double *sum, float *x, int64_t count) {
 
 // As many numbers as all lerps of a mixer.
 constexpr int64_t kShort = 1024;
-// Sums of each weight begin on a cache line.
-constexpr int64_t kAlignment = 16;
 
 // In place: grad is read before it is written.
 RWKV_CLONES void normalise_back(const float *x, const float *weight, const float *statistics, int64_t channels,
@@ -49,7 +47,7 @@ RWKV_CLONES void normalise_back(const float *x, const float *weight, const float
 
 }  // namespace
 
-void ShiftedRows::check_all() const {
+ShiftedRows checked_rows(const Array &x, const Array &weight, const Array &bias, const Array &source, const Array &before) {
   check_dimensions(x, "x", 2);
   check_dimensions(before, "before", 2);
   const int64_t rows = x.size(0), C = x.size(1), earlier = before.size(0);
@@ -66,18 +64,20 @@ void ShiftedRows::check_all() const {
       refuse("source[", i, "] = ", at[i], " is neither row ", i, ", nor the row before it or that one's source, nor one of ",
              earlier, " rows before");
   }
+  return {x, read(weight), read(bias), source, before};
 }
 
 ShiftedBlock::ShiftedBlock(const ShiftedRows &of)
-    : of_(of), normed_(kBlockRows * of.channels()), outside_(of.channels()), shifted_(kBlockRows) {}
+    : of_(of), normed_((block_rows(of.rows()) + 1) * of.channels()), shifted_(block_rows(of.rows())) {}
 
 void ShiftedBlock::load(int64_t begin, int64_t end, float *statistics) {
   const int64_t rows = of_.rows(), C = of_.channels();
-  const float *x = read(of_.x), *weight = read(of_.weight), *bias = read(of_.bias), *before = read(of_.before);
+  const float *x = read(of_.x), *weight = of_.weight, *bias = of_.bias, *before = read(of_.before);
   const int64_t *source = of_.source.read<int64_t>();
   count_ = end - begin;
   // Of the rows before the block, only the latest review of the group that it cuts is a source.
-  int64_t outside = -1;
+  int64_t outside_source = -1;
+  float *outside = normed_.data() + block_rows(rows) * C;
   for (int64_t i = begin; i < end; ++i) {
     float *normed = normed_.data() + (i - begin) * C;
     normalise(x + i * C, weight, bias, C, normed, statistics + 2 * (i - begin));
@@ -88,9 +88,9 @@ void ShiftedBlock::load(int64_t begin, int64_t end, float *statistics) {
       shifted_[i - begin] = normed_.data() + (s - begin) * C;
     } else {
       float unused[2];
-      if (s != outside) normalise(x + s * C, weight, bias, C, outside_.data(), unused);
-      outside = s;
-      shifted_[i - begin] = outside_.data();
+      if (s != outside_source) normalise(x + s * C, weight, bias, C, outside, unused);
+      outside_source = s;
+      shifted_[i - begin] = outside;
     }
   }
 }
@@ -112,7 +112,7 @@ GradientSums::GradientSums(Arrays weights, const Ranges &ranges)
     const int64_t count = weight.entries();
     const bool is_short = count <= kShort;
     places_.push_back({count_, count, is_short ? precise_count_ : -1});
-    count_ += (count + kAlignment - 1) / kAlignment * kAlignment;
+    count_ += whole_lines(count);
     if (is_short) precise_count_ += count;
   }
 }
@@ -152,7 +152,7 @@ std::vector<Array> GradientSums::behind(const Array &of_x, int64_t threads) {
 void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
                 GradientSums &sums, int norm_weight, int norm_bias, int64_t threads) {
   const int64_t rows = of.rows(), C = of.channels();
-  const float *x = read(of.x), *weight = read(of.weight);
+  const float *x = read(of.x), *weight = of.weight;
   const int64_t *source = of.source.read<int64_t>();
   const Ranges ranges(rows);
   share(ranges.count(), threads, [&](const Queue &queue) {

@@ -12,12 +12,15 @@ constexpr float kLayerNormEps = 1e-5f;
 // Rows x [N, C] to normalise and shift. source [N]: the row from which each row takes its shift, or N + i for row i of
 // before [M, C], which is already normalised. A source is the row itself, the row before it, or that row's source.
 struct ShiftedRows {
-  const Array &x, &weight, &bias, &source, &before;
+  const Array &x;
+  const float *weight, *bias;  // of the LayerNorm
+  const Array &source, &before;
 
   int64_t rows() const { return x.size(0); }
   int64_t channels() const { return x.size(1); }
-  void check_all() const;
 };
+
+ShiftedRows checked_rows(const Array &x, const Array &weight, const Array &bias, const Array &source, const Array &before);
 
 // A block of them, normalised. Blocks may be loaded in any order.
 class ShiftedBlock {
@@ -38,7 +41,7 @@ class ShiftedBlock {
  private:
   const ShiftedRows &of_;
   int64_t count_ = 0;
-  Scratch normed_, outside_;
+  Scratch normed_;  // and one row more, the source outside the block
   std::vector<const float *> shifted_;
 };
 

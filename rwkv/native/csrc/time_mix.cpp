@@ -2,96 +2,111 @@
 
 #include "time_mix.h"
 
+#include <algorithm>
+
 #include "operators.h"
 
 namespace rwkv {
 
-namespace {
+bool is_map(int weight) {
+  constexpr TimeWeight maps[] = {kR, kK, kV, kDecayDown, kDecayUp, kADown, kAUp, kGateDown, kGateUp, kKScale, kVScale,
+                                 kOut, kVMixDown, kVMixUp};
+  return std::find(std::begin(maps), std::end(maps), weight) != std::end(maps);
+}
 
-void check_weights(Arrays weights, int64_t C) {
+Shape TimeSizes::shape_of(int weight) const {
+  switch (weight) {
+    case kLerps: return {kLerpCount, channels};
+    case kR: case kK: case kV: case kOut: return {channels, channels};
+    case kDecayDown: return {decay_rank, channels};
+    case kDecayUp: return {channels, decay_rank};
+    case kADown: return {a_rank, channels};
+    case kAUp: return {channels, a_rank};
+    case kGateDown: return {gate_rank, channels};
+    case kGateUp: return {channels, gate_rank};
+    case kVMixDown: return {v_rank, channels};
+    case kVMixUp: return {channels, v_rank};
+    case kKScale: case kVScale: return {heads, channels};
+    case kKScaleBias: case kVScaleBias: return {heads};
+    case kBonus: return {heads, width()};
+    default: return {channels};
+  }
+}
+
+std::array<int64_t, kCheckpoints> TimeSizes::kept_columns() const {
+  const int64_t C = channels;
+  return {C, C, C, decay_rank, a_rank, gate_rank, first_layer ? 0 : v_rank, heads, heads, C, 2};
+}
+
+TimeSizes checked_sizes(Arrays weights, int64_t C) {
   const int64_t count = weights.size();
   if (count != kTimeWeights && count != kFirstLayerWeights)
     refuse("a time mixer has ", int64_t{kTimeWeights}, " weights, or ", int64_t{kFirstLayerWeights}, " in the first layer, got ", count);
-  check_dimensions(weights[kKScale], "a scale", 2);
-  const int64_t heads = weights[kKScale].size(0);
-  if (heads < 1 || C % heads != 0) refuse(C, " channels for ", heads, " heads");
-  check_head_width(C / heads);
-  check(weights[kLerps], "lerps", {kLerpCount, C});
-  for (const int w : {kR, kK, kV, kOut}) check(weights[w], "a map", {C, C});
-  for (const int w : {kDecayBias, kABias, kOutWeight, kOutBias}) check(weights[w], "a bias", {C});
-  for (const int w : {kKScaleBias, kVScaleBias}) check(weights[w], "a scale's bias", {heads});
-  for (const int w : {kKScale, kVScale}) check(weights[w], "a scale", {heads, C});
-  for (const int down : {kDecayDown, kADown, kGateDown, kVMixDown}) {
-    if (down >= count) continue;
-    check_dimensions(weights[down], "a map down", 2);
-    const int64_t rank = weights[down].size(0);
-    check_columns(rank, "a rank");
-    check(weights[down], "a map down", {rank, C});
-    check(weights[down + 1], "a map up", {C, rank});
-  }
-  if (count == kTimeWeights) check(weights[kVMixBias], "a bias", {C});
-  check(weights[kBonus], "bonus", {heads, C / heads});
+  const auto outputs = [&](TimeWeight map) -> int64_t {
+    if (map >= count) return 0;
+    check_dimensions(weights[map], "a map", 2);
+    check_columns(weights[map].size(0), "the outputs of a map");
+    return weights[map].size(0);
+  };
+  const TimeSizes sizes{C, outputs(kKScale), outputs(kDecayDown), outputs(kADown), outputs(kGateDown), outputs(kVMixDown),
+                        count == kFirstLayerWeights};
+  if (C % sizes.heads != 0) refuse(C, " channels for ", sizes.heads, " heads");
+  check_head_width(sizes.width());
+  for (int w = 0; w < count; ++w) check(weights[w], is_map(w) ? "a map" : "a weight", sizes.shape_of(w));
+  return sizes;
 }
 
-}  // namespace
-
-ShiftedRows checked(const Array &x, const OptionalArray &v0, Arrays weights,
-                    const Array &source, const Array &before, const Array &offsets,
-                    const Array &is_query) {
-  check_dimensions(x, "x", 2);
-  check_weights(weights, x.size(1));
-  const ShiftedRows rows{x, weights[kNormWeight], weights[kNormBias], source, before};
-  rows.check_all();
+TimeRows checked(const Array &x, const OptionalArray &v0, Arrays weights, const Array &source, const Array &before,
+                 const Array &offsets, const Array &is_query) {
+  const ShiftedRows rows = checked_rows(x, weights[kNormWeight], weights[kNormBias], source, before);
   check_groups(offsets, is_query, rows.rows());
   if (v0.has_value() != (weights.size() == kTimeWeights)) refuse("v0 belongs to all layers but the first");
   if (v0.has_value()) check(*v0, "v0", x.shape());
-  return rows;
+  return {rows, v0.has_value() ? read(*v0) : nullptr, offsets, is_query};
 }
 
-std::array<int64_t, kCheckpoints> kept_columns(Arrays weights) {
-  const int64_t C = weights[kLerps].size(1), H = weights[kKScale].size(0);
-  const auto rank = [&](TimeWeight down) { return down < int64_t(weights.size()) ? weights[down].size(0) : 0; };
-  return {C, C, C, rank(kDecayDown), rank(kADown), rank(kGateDown), rank(kVMixDown), H, H, C, 2};
-}
-
-TimeWeights::TimeWeights(Arrays list, int64_t C, bool back, int64_t threads)
-    : weights(list), maps(kTimeWeights), channels(C), heads(list[kKScale].size(0)) {
-  share(std::size(kMaps), threads, [&](const Queue &queue) {
-    queue.each([&](int64_t i) {
-      if (kMaps[i] < int(weights.size()))
-        maps[kMaps[i]] = Map(at(kMaps[i]), weights[kMaps[i]].size(0), weights[kMaps[i]].size(1), back);
+TimeWeights::TimeWeights(const TimeSizes &sizes, Arrays weights, bool back, int64_t threads) : sizes(sizes) {
+  share(int64_t(weights.size()), threads, [&](const Queue &queue) {
+    queue.each([&](int64_t w) {
+      const Array &weight = weights[w];
+      if (is_map(int(w)))
+        maps[w] = Map(read(weight), weight.size(0), weight.size(1), back);
+      else
+        vectors[w] = read(weight);
     });
   });
 }
 
-Expanded::Expanded(const TimeWeights &weights, Arrays kept, const float *v0)
-    : weights_(weights), kept_(kept), k_(read(kept[kKeptK])), v_(read(kept[kKeptV])), v0_(v0),
+Expanded::Expanded(const TimeWeights &weights, Arrays kept, const float *v0, int64_t rows)
+    : weights_(weights), kept_(kept), k_(read(kept[kKeptK])), v_(read(kept[kKeptV])), v0_(v0 == nullptr ? v_ : v0),
       k_scale_(read(kept[kKeptKScale])), v_scale_(read(kept[kKeptVScale])) {
-  for (auto *x : {&d_, &a_, &v_mix_, &gate_}) *x = Scratch(kBlockRows * weights.channels);
+  const int64_t count = block_rows(rows) * weights.sizes.channels;
+  memory_ = Scratch(4 * count);
+  d_ = memory_.data(), a_ = d_ + count, v_mix_ = a_ + count, gate_ = v_mix_ + count;
 }
 
 void Expanded::projections(int64_t begin, int64_t end) {
-  const auto expand = [&](Kept low, TimeWeight up, TimeWeight bias, Scratch &to) {
-    weights_.maps[up].apply(read(kept_[low]) + begin * weights_.maps[up].in(), end - begin, weights_.at(bias), to.data());
+  const auto expand = [&](Kept low, TimeWeight up, TimeWeight bias, float *to) {
+    weights_.maps[up].apply(read(kept_[low]) + begin * weights_.maps[up].in(), end - begin, weights_.at(bias), to);
   };
   expand(kLowDecay, kDecayUp, kDecayBias, d_);
   expand(kLowA, kAUp, kABias, a_);
-  if (!weights_.first_layer()) expand(kLowVMix, kVMixUp, kVMixBias, v_mix_);
+  if (!weights_.sizes.first_layer) expand(kLowVMix, kVMixUp, kVMixBias, v_mix_);
 }
 
 void Expanded::gates(int64_t begin, int64_t end) {
   const Map &up = weights_.maps[kGateUp];
-  up.apply(read(kept_[kLowGate]) + begin * up.in(), end - begin, nullptr, gate_.data());
+  up.apply(read(kept_[kLowGate]) + begin * up.in(), end - begin, nullptr, gate_);
 }
 
 ProjectedHead Expanded::head(int64_t begin, int64_t i, int64_t h) const {
-  const int64_t H = weights_.heads, K = weights_.width(), at = (i * H + h) * K, here = at - begin * H * K;
+  const int64_t H = weights_.sizes.heads, K = weights_.sizes.width(), at = (i * H + h) * K, here = at - begin * H * K;
   return {k_ + at,
           v_ + at,
           v0_ + at,
-          weights_.first_layer() ? nullptr : v_mix_.data() + here,
-          a_.data() + here,
-          d_.data() + here,
+          weights_.sizes.first_layer ? nullptr : v_mix_ + here,
+          a_ + here,
+          d_ + here,
           k_scale_[i * H + h],
           v_scale_[i * H + h]};
 }
@@ -119,7 +134,7 @@ RWKV_CLONES void output(const ReadHead &in, float *y) {
 // Fills the kept values of rows begin to end - 1, except the recurrence's. mixed: memory for [kBlockRows, C].
 void project_block(const ShiftedBlock &block, const TimeWeights &weights, std::span<Array> kept, int64_t begin,
                    int64_t end, float *mixed) {
-  const auto mix = [&](Lerp lerp) { block.mix(weights.at(kLerps) + lerp * weights.channels, mixed); };
+  const auto mix = [&](Lerp lerp) { block.mix(weights.at(kLerps) + lerp * weights.sizes.channels, mixed); };
   const auto apply = [&](TimeWeight map, const float *bias, Kept place) {
     float *to = kept[place].write<float>() + begin * weights.maps[map].out();
     weights.maps[map].apply(mixed, end - begin, bias, to);
@@ -131,7 +146,7 @@ void project_block(const ShiftedBlock &block, const TimeWeights &weights, std::s
   apply(kK, nullptr, kKeptK);
   mix(kLerpV);
   apply(kV, nullptr, kKeptV);
-  if (!weights.first_layer()) apply(kVMixDown, nullptr, kLowVMix);
+  if (!weights.sizes.first_layer) apply(kVMixDown, nullptr, kLowVMix);
   mix(kLerpDecay);
   tanhs(apply(kDecayDown, nullptr, kLowDecay), (end - begin) * weights.maps[kDecayDown].out());
   mix(kLerpA);
@@ -160,68 +175,83 @@ void output_of_block(const TimeWeights &weights, Arrays kept, const Arguments &f
   const float *out = read(kept[kKeptOut]), *r = read(kept[kKeptR]);
   const float *bonus = weights.at(kBonus), *weight = weights.at(kOutWeight), *bias = weights.at(kOutBias);
   for (int64_t i = begin; i < end; ++i)
-    for (int64_t h = 0; h < weights.heads; ++h) {
-      const int64_t c = h * K, at = i * weights.channels + c, here = at - begin * weights.channels;
+    for (int64_t h = 0; h < weights.sizes.heads; ++h) {
+      const int64_t c = h * K, at = i * weights.sizes.channels + c, here = at - begin * weights.sizes.channels;
       output<K>({out + at, r + at, from.v + at, from.b + at, gate + here, bonus + c, weight + c, bias + c}, y + here);
     }
 }
 
-// But for what comes from the recurrence.
-std::vector<Array> room_for_kept(const Array &x, Arrays weights) {
-  const auto columns = kept_columns(weights);
-  std::vector<Array> kept(kKeptCount);
-  for (int place = 0; place < kCheckpoints; ++place)
-    if (place != kKeptOut) kept[place] = Array::empty({x.size(0), columns[place]});
+// But for the checkpoints; in one piece of memory.
+std::vector<Array> room_for_kept(int64_t rows, const TimeSizes &sizes) {
+  int64_t count = 0, begin = 0;
+  for (const int64_t columns : sizes.kept_columns()) count += whole_lines(rows * columns);
+  const Array whole = Array::empty({count});
+  std::vector<Array> kept;
+  for (const int64_t columns : sizes.kept_columns()) {
+    kept.push_back(whole.view({rows, columns}, begin));
+    begin += whole_lines(rows * columns);
+  }
+  kept.emplace_back();
   return kept;
 }
 
 }  // namespace
 
-// Returns y [N, C], normalised x [N, C], final states [G, H, K (key), K (value)], and the kept tensors in order.
-// v0 is missing in a stream's first layer, whose v is kept as kKeptV. before [M, C] and initial [G, H, K, K] are of
-// earlier rows.
-std::vector<Array> time_mix_forward(const Array &x, const OptionalArray &v0, const std::vector<Array> &weight_list,
-                                    const Array &source, const Array &before, const Array &offsets, const Array &is_query,
-                                    const OptionalArray &initial, bool keep, int64_t threads) {
-  const ShiftedRows shifted = checked(x, v0, weight_list, source, before, offsets, is_query);
-  const int64_t rows = shifted.rows(), C = shifted.channels();
-  const TimeWeights weights(weight_list, C, false, threads);
-  const int64_t heads = weights.heads, K = weights.width();
-  if (initial.has_value()) check(*initial, "initial", {offsets.size(0) - 1, heads, K, K});
-  auto kept = room_for_kept(x, weight_list);
-  const float *first_v = read(v0.has_value() ? *v0 : kept[kKeptV]);
-  std::vector<Array> args;
-  for (int i = 0; i < 4; ++i) args.push_back(Array::empty({rows, heads, K}));
-  const Arguments to{write(args[0]), write(args[1]), write(args[2]), write(args[3])};
-  auto normed = Array::empty(x.shape()), y = Array::empty(x.shape());
+TimeResults run_time_mixer(const TimeRows &given, const TimeWeights &weights, const std::vector<WkvState> &states,
+                           bool keeps_checkpoints, bool adds_x, int64_t threads) {
+  const ShiftedRows &shifted = given.shifted;
+  const int64_t rows = shifted.rows(), C = shifted.channels(), heads = weights.sizes.heads, K = weights.sizes.width();
+  TimeResults results{Array::empty({rows, C}), Array::empty({rows, C}), room_for_kept(rows, weights.sizes)};
+  auto &kept = results.kept;
+  Scratch args(4 * rows * C);
+  const Arguments to{args.data(), args.data() + rows * C, args.data() + 2 * rows * C, args.data() + 3 * rows * C};
   share(blocks_of(rows), threads, [&](const Queue &queue) {
     ShiftedBlock block(shifted);
-    Expanded expanded(weights, kept, first_v);
-    Scratch mixed(kBlockRows * C);
+    Expanded expanded(weights, kept, given.v0, rows);
+    Scratch mixed(block_rows(rows) * C);
     queue.each_block(rows, [&](int64_t begin, int64_t end) {
       block.load(begin, end, write(kept[kStatistics]) + 2 * begin);
-      std::copy_n(block.normed(), (end - begin) * C, write(normed) + begin * C);
+      std::copy_n(block.normed(), (end - begin) * C, write(results.normed) + begin * C);
       project_block(block, weights, kept, begin, end, mixed.data());
       expanded.projections(begin, end);
       RWKV_FOR_WIDTH(K, arguments_of_block<kWidth>(expanded, begin, end, heads, to));
     });
   });
-  const auto recurrent = wkv_forward(kept[kKeptR].view({rows, heads, K}), args[0], args[1], args[2], args[3], offsets,
-                                     is_query, initial, keep, threads);
-  kept[kKeptOut] = recurrent[0].view({rows, C});
-  kept[kCheckpoints] = recurrent[2];
+  const WkvRows recurrent{read(kept[kKeptR]), to.log_decay, to.k_hat, to.v, to.b, given.is_query.read<bool>(), C};
+  const int64_t checkpoints = keeps_checkpoints ? checkpoint_starts(given.offsets).back() : 0;
+  kept[kCheckpoints] = Array::empty({checkpoints, heads, K, K});
+  run_wkv(recurrent, heads, K, given.offsets, states, write(kept[kKeptOut]),
+          keeps_checkpoints ? write(kept[kCheckpoints]) : nullptr, threads);
   share(blocks_of(rows), threads, [&](const Queue &queue) {
-    Expanded expanded(weights, kept, first_v);
-    Scratch ungrouped(kBlockRows * C);
+    Expanded expanded(weights, kept, given.v0, rows);
+    Scratch ungrouped(block_rows(rows) * C);
     queue.each_block(rows, [&](int64_t begin, int64_t end) {
       expanded.gates(begin, end);
       RWKV_FOR_WIDTH(K, output_of_block<kWidth>(weights, kept, to, expanded.gate(), begin, end, ungrouped.data()));
-      weights.maps[kOut].apply(ungrouped.data(), end - begin, nullptr, write(y) + begin * C);
+      float *y = write(results.y) + begin * C;
+      if (adds_x) std::copy_n(read(shifted.x) + begin * C, (end - begin) * C, y);
+      product({ungrouped.data(), C, 1}, weights.maps[kOut].panels(), end - begin, C, C, nullptr, adds_x, y, C);
     });
   });
-  std::vector<Array> result{y, normed, recurrent[1]};
-  result.insert(result.end(), kept.begin(), kept.end());
-  return result;
+  return results;
+}
+
+// Returns y [N, C], normalised x [N, C], final states [G, H, K (key), K (value)], and the kept arrays in order.
+// v0 is missing in a stream's first layer, whose v is kept as kKeptV. before [M, C] and initial [G, H, K, K] are of
+// earlier rows.
+std::vector<Array> time_mix_forward(const Array &x, const OptionalArray &v0, const std::vector<Array> &weight_list,
+                                    const Array &source, const Array &before, const Array &offsets, const Array &is_query,
+                                    const OptionalArray &initial, bool keep, int64_t threads) {
+  check_dimensions(x, "x", 2);
+  const TimeSizes sizes = checked_sizes(weight_list, x.size(1));
+  const TimeRows rows = checked(x, v0, weight_list, source, before, offsets, is_query);
+  const Shape shape{offsets.size(0) - 1, sizes.heads, sizes.width(), sizes.width()};
+  if (initial.has_value()) check(*initial, "initial", shape);
+  auto last = Array::empty(shape);
+  const TimeWeights weights(sizes, weight_list, false, threads);
+  auto results = run_time_mixer(rows, weights, states_of(initial, last), keep, false, threads);
+  results.kept.insert(results.kept.begin(), {results.y, results.normed, last});
+  return results.kept;
 }
 
 }  // namespace rwkv

@@ -42,10 +42,10 @@ RWKV_CLONES void add(const float *x, int64_t count, float *sum) {
 // The state of one backward pass: its inputs, and memory for the gradients between its stages.
 class Backward {
  public:
-  Backward(const ShiftedRows &shifted, Arrays weights, Arrays kept, const float *v0, const Array &of_y, int64_t threads)
-      : shifted_(shifted), threads_(threads), ranges_(shifted.rows()), out_(weights, shifted.channels(), false, threads),
-        back_(weights, shifted.channels(), true, threads), kept_(kept), v0_(v0), of_y_(of_y), sums_(weights, ranges_) {
-    const int64_t N = shifted.rows(), H = out_.heads, K = out_.width();
+  Backward(const TimeRows &rows, const TimeSizes &sizes, Arrays weights, Arrays kept, const Array &of_y, int64_t threads)
+      : shifted_(rows.shifted), threads_(threads), ranges_(rows.shifted.rows()), out_(sizes, weights, false, threads),
+        back_(sizes, weights, true, threads), kept_(kept), v0_(rows.v0), of_y_(of_y), sums_(weights, ranges_) {
+    const int64_t N = shifted_.rows(), H = sizes.heads, K = sizes.width();
     for (auto *x : {&log_decay_, &k_hat_, &v_, &b_, &of_out_, &of_r_, &of_v_, &of_b_}) *x = Array::empty({N, H, K});
     of_low_gate_ = Array::empty({N, back_.maps[kGateDown].out()});
     for (const Map &map : back_.maps) widest_ = std::max({widest_, map.in(), map.out()});
@@ -54,12 +54,12 @@ class Backward {
   // Through the output, the gate and the GroupNorm; also the arguments of the recurrence again.
   void before_recurrence() {
     share(ranges_.count(), threads_, [&](const Queue &queue) {
-      RWKV_FOR_WIDTH(out_.width(), output_ranges<kWidth>(queue));
+      RWKV_FOR_WIDTH(out_.sizes.width(), output_ranges<kWidth>(queue));
     });
   }
 
   void recurrence(const Array &offsets, const Array &is_query) {
-    const int64_t N = shifted_.rows(), H = out_.heads, K = out_.width();
+    const int64_t N = shifted_.rows(), H = out_.sizes.heads, K = out_.sizes.width();
     through_ = wkv_backward(kept_[kKeptR].view({N, H, K}), log_decay_, k_hat_, v_, b_, offsets, is_query, std::nullopt,
                             kept_[kCheckpoints], of_out_, std::nullopt, threads_);
     // The gradients from the recurrence, added to those from the bonus.
@@ -71,7 +71,7 @@ class Backward {
   std::vector<Array> after_recurrence(const float *of_first_v, float *of_v0) {
     auto of_x = Array::zeros(shifted_.x.shape()), of_source = Array::zeros(shifted_.x.shape());
     share(ranges_.count(), threads_, [&](const Queue &queue) {
-      RWKV_FOR_WIDTH(out_.width(), projection_ranges<kWidth>(queue, of_first_v, of_v0, write(of_x), write(of_source)));
+      RWKV_FOR_WIDTH(out_.sizes.width(), projection_ranges<kWidth>(queue, of_first_v, of_v0, write(of_x), write(of_source)));
     });
     shift_back(shifted_, read(kept_[kStatistics]), read(of_source), write(of_x), sums_, kNormWeight, kNormBias, threads_);
     return sums_.behind(of_x, threads_);
@@ -94,15 +94,15 @@ class Backward {
   void add_all(Array &sum, const Array &x) const {
     share(ranges_.count(), threads_, [&](const Queue &queue) {
       ranges_.each_block(queue, [&](int64_t, int64_t begin, int64_t end) {
-        add(read(x) + begin * out_.channels, (end - begin) * out_.channels, write(sum) + begin * out_.channels);
+        add(read(x) + begin * out_.sizes.channels, (end - begin) * out_.sizes.channels, write(sum) + begin * out_.sizes.channels);
       });
     });
   }
 
   template <int K>
   void output_ranges(const Queue &queue) {
-    const int64_t C = out_.channels, rank = back_.maps[kGateDown].out();
-    Expanded expanded(out_, kept_, v0_);
+    const int64_t C = out_.sizes.channels, rank = back_.maps[kGateDown].out();
+    Expanded expanded(out_, kept_, v0_, shifted_.rows());
     Scratch y(kBlockRows * C), of_gated(kBlockRows * C), of_gate(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
     const float *bonus = out_.at(kBonus), *weight = out_.at(kOutWeight), *bias = out_.at(kOutBias);
     const float *out = read(kept_[kKeptOut]), *r = read(kept_[kKeptR]);
@@ -118,7 +118,7 @@ class Backward {
       expanded.gates(begin, end);
       back_.maps[kOut].apply_back(of_y, n, false, of_gated.data());
       for (int64_t i = begin; i < end; ++i)
-        for (int64_t h = 0; h < out_.heads; ++h) {
+        for (int64_t h = 0; h < out_.sizes.heads; ++h) {
           const int64_t c = h * K, at = i * C + c, here = at - begin * C;
           arguments<K>(expanded.head(begin, i, h), {to.log_decay + at, to.k_hat + at, to.v + at, to.b + at});
           output_back<K>({out + at, r + at, to.v + at, to.b + at, expanded.gate() + here, bonus + c, weight + c, bias + c},
@@ -138,9 +138,9 @@ class Backward {
 
   template <int K>
   void projection_ranges(const Queue &queue, const float *of_first_v, float *of_v0, float *of_x, float *of_source) {
-    const int64_t C = out_.channels, H = out_.heads;
+    const int64_t C = out_.sizes.channels, H = out_.sizes.heads;
     ShiftedBlock block(shifted_);
-    Expanded expanded(out_, kept_, v0_);
+    Expanded expanded(out_, kept_, v0_, shifted_.rows());
     Scratch mixed(kBlockRows * C), of_mixed(kBlockRows * C), panels(panel_size(kBlockRows, widest_));
     Scratch of_k(kBlockRows * C), of_v(kBlockRows * C), of_v_mix(kBlockRows * C), of_a(kBlockRows * C);
     Scratch of_d(kBlockRows * C), of_low(kBlockRows * widest_), scales(2 * kBlockRows * H), unused(2 * kBlockRows);
@@ -191,7 +191,7 @@ class Backward {
       simple_back(of_k.data(), kK, kLerpK);
       mix(kLerpV);
       map_back(of_v.data(), kV, false);
-      if (!out_.first_layer()) {
+      if (!out_.sizes.first_layer) {
         up_back(of_v_mix.data(), kVMixUp, kVMixBias, kLowVMix);
         map_back(of_low.data(), kVMixDown, true);
       }
@@ -212,12 +212,11 @@ class Backward {
   }
 };
 
-void check_kept(Arrays kept, Arrays weights, int64_t rows, const Array &offsets) {
-  if (kept.size() != kKeptCount) refuse("the forward pass keeps ", int64_t{kKeptCount}, " tensors, got ", int64_t(kept.size()));
-  const auto columns = kept_columns(weights);
+void check_kept(Arrays kept, const TimeSizes &sizes, int64_t rows, const Array &offsets) {
+  if (kept.size() != kKeptCount) refuse("the forward pass keeps ", int64_t{kKeptCount}, " arrays, got ", int64_t(kept.size()));
+  const auto columns = sizes.kept_columns();
   for (int place = 0; place < kCheckpoints; ++place) check(kept[place], "what is kept", {rows, columns[place]});
-  const int64_t heads = weights[kBonus].size(0), width = weights[kBonus].size(1);
-  check(kept[kCheckpoints], "checkpoints", {checkpoint_starts(offsets).back(), heads, width, width});
+  check(kept[kCheckpoints], "checkpoints", {checkpoint_starts(offsets).back(), sizes.heads, sizes.width(), sizes.width()});
 }
 
 }  // namespace
@@ -229,12 +228,14 @@ std::vector<Array> time_mix_backward(const Array &x, const OptionalArray &v0, co
                                      const std::vector<Array> &kept, const Array &of_y, const OptionalArray &of_first_v,
                                      int64_t threads) {
   if (before.dimensions() != 2 || before.size(0) != 0) refuse("rows that continue an earlier batch take no gradient");
-  const ShiftedRows shifted = checked(x, v0, weights, source, before, offsets, is_query);
-  check_kept(kept, weights, shifted.rows(), offsets);
+  check_dimensions(x, "x", 2);
+  const TimeSizes sizes = checked_sizes(weights, x.size(1));
+  const TimeRows rows = checked(x, v0, weights, source, before, offsets, is_query);
+  check_kept(kept, sizes, rows.shifted.rows(), offsets);
   check(of_y, "of_y", x.shape());
   if (of_first_v.has_value() && v0.has_value()) refuse("of_first_v belongs to the first layer");
   if (of_first_v.has_value()) check(*of_first_v, "of_first_v", x.shape());
-  Backward pass(shifted, weights, kept, read(v0.has_value() ? *v0 : kept[kKeptV]), of_y, threads);
+  Backward pass(rows, sizes, weights, kept, of_y, threads);
   pass.before_recurrence();
   pass.recurrence(offsets, is_query);
   auto of_v0 = Array::empty(v0.has_value() ? x.shape() : Shape{0});

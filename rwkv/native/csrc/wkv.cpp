@@ -16,15 +16,11 @@ namespace rwkv {
 namespace {
 
 constexpr int64_t kCheckpoint = 32;
-
-struct Rows {
-  const float *r, *log_decay, *k_hat, *v, *b;
-  const bool *is_query;
-  int64_t stride;  // from a head's row to its next row: H * K
-};
+// Rows of heads that take as long as waking a thread.
+constexpr int64_t kRowsOfAThread = 128;
 
 template <int K>
-RWKV_CLONES void forward_rows(const Rows &rows, int64_t count, float *x, float *out, float *checkpoints,
+RWKV_CLONES void forward_rows(const WkvRows &rows, int64_t count, float *x, float *out, float *checkpoints,
                               int64_t checkpoint_stride) {
   float w[K], u[K], o[K], delta[K];
   for (int64_t t = 0; t < count; ++t) {
@@ -58,7 +54,7 @@ struct Gradients {
 
 // One row of the backward pass. x: the state before it. dx: the gradient of the state after it, replaced by that of x.
 template <int K>
-RWKV_INLINE void backward_row(const Rows &rows, int64_t t, const float *x, const float *grad_out, float *dx,
+RWKV_INLINE void backward_row(const WkvRows &rows, int64_t t, const float *x, const float *grad_out, float *dx,
                               const Gradients &grad) {
   float w[K], u[K], dv[K], delta[K], ddelta[K], du[K], dw[K], db[K], dk[K];
   const int64_t at = t * rows.stride;
@@ -116,7 +112,7 @@ RWKV_INLINE void backward_row(const Rows &rows, int64_t t, const float *x, const
 }
 
 template <int K>
-RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *initial, const float *checkpoints,
+RWKV_CLONES void backward_rows(const WkvRows &rows, int64_t count, const float *initial, const float *checkpoints,
                                int64_t checkpoint_stride, const float *grad_out, float *dx, float *states, const Gradients &grad) {
   for (int64_t chunk = (count + kCheckpoint - 1) / kCheckpoint - 1; chunk >= 0; --chunk) {
     const int64_t first = chunk * kCheckpoint, last = std::min(first + kCheckpoint, count);
@@ -137,7 +133,7 @@ RWKV_CLONES void backward_rows(const Rows &rows, int64_t count, const float *ini
   }
 }
 
-Rows rows_of(const Array &r, const Array &log_decay, const Array &k_hat, const Array &v,
+WkvRows rows_of(const Array &r, const Array &log_decay, const Array &k_hat, const Array &v,
              const Array &b, const Array &offsets, const Array &is_query) {
   check_dimensions(r, "r", 3);
   check(r, "r", r.shape());
@@ -153,38 +149,42 @@ Rows rows_of(const Array &r, const Array &log_decay, const Array &k_hat, const A
           r.size(1) * r.size(2)};
 }
 
-Rows from(const Rows &rows, int64_t row, int64_t offset) {
+WkvRows from(const WkvRows &rows, int64_t row, int64_t offset) {
   const int64_t at = row * rows.stride + offset;
   return {rows.r + at, rows.log_decay + at, rows.k_hat + at, rows.v + at, rows.b + at, rows.is_query + row, rows.stride};
 }
 
 // A copy of the given states of G groups, or zeros.
 Array states_or_zero(const OptionalArray &states, const Array &r, int64_t groups) {
-  if (states.has_value()) return states->copy();
-  return Array::zeros({groups, r.size(1), r.size(2), r.size(2)});
+  auto copy = Array::zeros({groups, r.size(1), r.size(2), r.size(2)});
+  if (states.has_value()) std::copy_n(read(*states), copy.entries(), write(copy));
+  return copy;
 }
 
 template <int K>
-std::vector<Array> forward(const Rows &rows, const Array &r, const Array &offsets, const OptionalArray &initial, bool keep,
-                           int64_t threads) {
-  const int64_t heads = r.size(1), groups = offsets.entries() - 1;
-  auto out = Array::empty(r.shape()), last = states_or_zero(initial, r, groups);
+void forward(const WkvRows &rows, int64_t heads, const Array &offsets, const std::vector<WkvState> &states, float *out,
+             float *checkpoints, int64_t threads) {
   const auto starts = checkpoint_starts(offsets);
-  auto checkpoints = Array::empty({keep ? starts[groups] : 0, heads, K, K});
   const int64_t *bound = offsets.read<int64_t>();
-  float *o = out.write<float>(), *x = last.write<float>(), *kept = checkpoints.write<float>();
-  share(groups * heads, threads, [&](const Queue &queue) {
+  const int64_t useful = 1 + bound[states.size()] * heads / kRowsOfAThread;
+  share(int64_t(states.size()) * heads, std::min(threads, useful), [&](const Queue &queue) {
+    Scratch unkept(K * K);
     queue.each([&](int64_t task) {
       const int64_t g = task / heads, h = task % heads;
-      forward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], x + task * K * K, o + bound[g] * rows.stride + h * K,
-                      keep ? kept + (starts[g] * heads + h) * K * K : nullptr, heads * K * K);
+      const WkvState &state = states[g];
+      float *x = state.after == nullptr ? unkept.data() : state.after + h * K * K;
+      if (state.before == nullptr)
+        std::fill_n(x, K * K, 0.0f);
+      else
+        std::copy_n(state.before + h * K * K, K * K, x);
+      forward_rows<K>(from(rows, bound[g], h * K), bound[g + 1] - bound[g], x, out + bound[g] * rows.stride + h * K,
+                      checkpoints == nullptr ? nullptr : checkpoints + (starts[g] * heads + h) * K * K, heads * K * K);
     });
   });
-  return {out, last, checkpoints};
 }
 
 template <int K>
-void backward(const Rows &rows, const Array &r, const Array &offsets, const OptionalArray &initial,
+void backward(const WkvRows &rows, const Array &r, const Array &offsets, const OptionalArray &initial,
               const Array &checkpoints, const Array &grad_out, Array &grad_state, const Gradients &grad, int64_t threads) {
   const int64_t heads = r.size(1), groups = offsets.entries() - 1;
   const auto starts = checkpoint_starts(offsets);
@@ -215,14 +215,31 @@ std::vector<int64_t> checkpoint_starts(const Array &offsets) {
   return starts;
 }
 
+std::vector<WkvState> states_of(const OptionalArray &before, Array &after) {
+  const int64_t groups = after.size(0), size = groups == 0 ? 0 : after.entries() / groups;
+  std::vector<WkvState> states;
+  for (int64_t g = 0; g < groups; ++g)
+    states.push_back({before.has_value() ? read(*before) + g * size : nullptr, write(after) + g * size});
+  return states;
+}
+
+void run_wkv(const WkvRows &rows, int64_t heads, int64_t width, const Array &offsets, const std::vector<WkvState> &states,
+             float *out, float *checkpoints, int64_t threads) {
+  RWKV_FOR_WIDTH(width, forward<kWidth>(rows, heads, offsets, states, out, checkpoints, threads));
+}
+
 // States are [G, H, K (key), K (value)]: transposed against the public op. Returns out, final state, checkpoints.
 std::vector<Array> wkv_forward(const Array &r, const Array &log_decay, const Array &k_hat, const Array &v, const Array &b,
                                const Array &offsets, const Array &is_query, const OptionalArray &initial, bool keep,
                                int64_t threads) {
-  const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
+  const WkvRows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
   const int64_t K = r.size(2);
   if (initial.has_value()) check(*initial, "initial", {offsets.entries() - 1, r.size(1), K, K});
-  return RWKV_FOR_WIDTH(K, forward<kWidth>(rows, r, offsets, initial, keep, threads));
+  const int64_t heads = r.size(1), groups = offsets.entries() - 1;
+  auto out = Array::empty(r.shape()), last = Array::empty({groups, heads, K, K});
+  auto checkpoints = Array::empty({keep ? checkpoint_starts(offsets)[groups] : 0, heads, K, K});
+  run_wkv(rows, heads, K, offsets, states_of(initial, last), write(out), keep ? write(checkpoints) : nullptr, threads);
+  return {out, last, checkpoints};
 }
 
 // Returns the gradients of r, log_decay, k_hat, v, b and of the initial state.
@@ -230,7 +247,7 @@ std::vector<Array> wkv_backward(const Array &r, const Array &log_decay, const Ar
                                 const Array &offsets, const Array &is_query, const OptionalArray &initial,
                                 const Array &checkpoints, const Array &grad_out, const OptionalArray &grad_final,
                                 int64_t threads) {
-  const Rows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
+  const WkvRows rows = rows_of(r, log_decay, k_hat, v, b, offsets, is_query);
   const int64_t K = r.size(2), heads = r.size(1);
   check(checkpoints, "checkpoints", {checkpoint_starts(offsets).back(), heads, K, K});
   check(grad_out, "grad_out", r.shape());

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwkv.model.native_step import flatten_network, state_size
+from rwkv.model.native_step import _weights, packed_network, state_size
 from rwkv.native.library import is_built, native
 from rwkv.ops.cpu.mixers import channel_mix, time_mix
 from rwkv.ops.cpu.tensors import array
@@ -47,7 +47,7 @@ def operator(name: str) -> Callable[..., Any]:
     """A function of the native library on tensors, with two threads where it takes their number."""
 
     def run(*arguments: Any) -> Any:
-        threads = () if name == "network_step" else (2,)
+        threads = () if name in ("network_step", "pack_network") else (2,)
         results = getattr(native(), name)(*map(as_arrays, arguments), *threads)
         return [torch.from_numpy(np.asarray(x)) for x in results] if isinstance(results, list) else results
 
@@ -94,7 +94,7 @@ def time_weights() -> list[Tensor]:
 def valid_calls() -> Iterator[Call]:
     """A valid call of every operator listed in rwkv/native/library.py."""
     assert is_built()
-    yield from (_dropout(), _curve(), _network(), *_channel_mixer(), *_time_mixer(), *_recurrence())
+    yield from (_dropout(), _curve(), *_network(), *_channel_mixer(), *_time_mixer(), *_recurrence())
 
 
 def _dropout() -> Call:
@@ -111,21 +111,34 @@ def _curve() -> Call:
     return Call("curve_recall", operator("curve_recall"), {**arguments, "floor": 1e-5}, {"curves": Free((1,))})
 
 
-def _network() -> Call:
+def _network() -> Iterator[Call]:
     network = native_network()
-    packed = flatten_network(network)
-    arguments = {
-        "weights": packed.weights,
-        "sizes": list(packed.sizes),
+    packed = packed_network(network)
+    flat = {"weights": torch.from_numpy(packed.weights), "sizes": list(packed.sizes)}
+    states = [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams]
+    weights = {"weights": [weight.detach() for weight in _weights(network)], "sizes": list(packed.sizes)}
+    yield Call("pack_network", operator("pack_network"), weights)
+    rows = {
+        **flat,
         "inputs": random_inputs(1, 3),
-        "before": [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams],
+        "is_query": torch.tensor([True, False, False]),
+        "groups": torch.tensor([[0, 0, 1], [0, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]]),
+        "counts": [2, 1, 2, 1, 1],
+        "before": [None, states[0], states[1], states[2], None, states[3], None],
+        "keep": True,
+        "ratings_only": False,
+    }
+    yield Call("network_rows", operator("network_rows"), rows)
+    arguments = {
+        **flat,
+        "inputs": random_inputs(1, 3),
+        "before": states,
         "seen": [1, 0, 1, 0, 1],
         "writes": 2,
     }
     # Any number says that there was a review.
-    return Call(
-        "network_step", operator("network_step"), arguments, {"inputs": Free((0,)), "seen": Free(ways=("number",))}
-    )
+    free = {"inputs": Free((0,)), "seen": Free(ways=("number",))}
+    yield Call("network_step", operator("network_step"), arguments, free)
 
 
 def _channel_mixer() -> Iterator[Call]:
