@@ -32,7 +32,7 @@ RWKV_INLINE void interpolate_row(const float *x, const float *shifted, const flo
   for (int64_t c = 0; c < channels; ++c) mixed[c] = x[c] + lerp[c] * (shifted[c] - x[c]);
 }
 
-// --- The arguments of the recurrence: see rwkv/ops/mixers.py.
+// --- The arguments of the recurrence: see rwkv/ops/time_mix.py.
 
 // One head of one row; v_mix is null in the first layer.
 struct ProjectedHead {
@@ -108,7 +108,7 @@ RWKV_INLINE void write_row(const float *x, const float *w, const float *k_hat, c
     for (int j = 0; j < K; ++j) after[i * K + j] = w[i] * x[i * K + j] + b[i] * delta[j];
 }
 
-// --- After the recurrence: see rwkv/ops/mixers.py.
+// --- After the recurrence: see rwkv/ops/time_mix.py.
 
 // One head of one row; bonus, weight and bias are those of the head.
 struct ReadHead {

@@ -35,7 +35,7 @@ RWKV_INLINE void backward_normalisation(const float *x, const float *grad, const
     grad_x[c] = rstd * (grad[c] * weight[c] - sum - (x[c] - mean) * rstd * along);
 }
 
-// --- The arguments of the recurrence: see rwkv/ops/mixers.py.
+// --- The arguments of the recurrence: see rwkv/ops/time_mix.py.
 
 struct ProjectedGradients {
   float *k, *v, *v0, *v_mix, *a, *d, *k_scale, *v_scale;
@@ -88,7 +88,7 @@ RWKV_INLINE void backward_arguments(const ProjectedHead &in, const Arguments &fr
   std::copy_n(dv, K, to.v);
 }
 
-// --- After the recurrence: see rwkv/ops/mixers.py. Those of bonus, weight and bias are added to.
+// --- After the recurrence: see rwkv/ops/time_mix.py. Those of bonus, weight and bias are added to.
 
 struct ReadGradients {
   float *out, *r, *v, *b, *gate, *bonus, *weight, *bias;

@@ -1,4 +1,4 @@
-// LayerNorm and token shift over a block of rows, and their gradient, defined by rwkv/ops/mixers.py.
+// LayerNorm and token shift over a block of rows, and their gradient, defined by rwkv/ops/shift.py.
 #pragma once
 
 #include <vector>
