@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from rwkv.errors import RwkvError
+from rwkv.extras import missing_packages
 from rwkv.standard_streams import standard_streams
 from rwkv.stopping import Stopped, asked_to_end, stoppable
 
@@ -98,7 +99,8 @@ def log_errors_only() -> None:
 
 def _run_and_flush(command: Callable[[], int]) -> int:
     try:
-        code = command()
+        with missing_packages():
+            code = command()
     except SystemExit:  # raised by the parser after its help
         sys.stdout.flush()
         raise

@@ -16,6 +16,7 @@ MOST_LINES = 400
 # What everything may import, and what these may import of one another and of what is outside.
 FOUNDATION = {
     "rwkv.errors",
+    "rwkv.extras",
     "rwkv.arrays",
     "rwkv.vocab",
     "rwkv.runtime",
@@ -197,6 +198,11 @@ def test_commands_of_the_data_layer_do_not_import_torch() -> None:
     """They run on machines and in workers where loading it would cost seconds and memory in every process."""
     modules = "rwkv.benchmark.process_data, rwkv.benchmark.find_keys, rwkv.collection.import_collections"
     assert loaded_by(modules, {"torch"}) == ""
+
+
+def test_collections_are_read_without_optional_packages() -> None:
+    """Reading one for a prediction must work where only the base of the package is installed."""
+    assert loaded_by("rwkv.collection.cached_import", {"torch", "pyarrow", "scipy", "lmdb", "safetensors"}) == ""
 
 
 def test_a_report_does_not_import_scipy() -> None:

@@ -18,7 +18,6 @@ from rwkv.collection.learner import Learner
 from rwkv.collection.moment import moment_text
 from rwkv.collection.own_past import OwnPast, own_past, past_sentence
 from rwkv.command_line.answer import as_json
-from rwkv.data.arrow import parquet_of
 from rwkv.errors import InputError
 from rwkv.files import write_whole
 from rwkv.recurrent.predictions import Predictions
@@ -136,6 +135,8 @@ def formatted(heading: Heading, cards: CardPredictions, format: str, most: int) 
 def write_cards(path: Path, heading: Heading, cards: CardPredictions, format: str) -> None:
     """Write all cards to a file atomically. Raises InputError if it cannot be written."""
     if format == "parquet":
+        from rwkv.data.arrow import parquet_of  # loads pyarrow, which not every installation has
+
         write_whole(path, parquet_of(cards.columns))
     else:
         write_whole(path, f"{printable(formatted(heading, cards, format, len(cards)))}\n".encode())

@@ -2,10 +2,9 @@
 
 import argparse
 
-import shtab
-
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command
+from rwkv.errors import InputError
 
 _DESCRIPTION = """\
 Print a script with which the shell completes commands, options and paths. Install it once:
@@ -19,8 +18,13 @@ def add_completion(commands: Commands, root: argparse.ArgumentParser) -> None:
     """Add the command `completion`. root: the parser of all commands."""
 
     def run(options: argparse.Namespace) -> Answer:
+        import shtab  # a slow import
+
+        if options.shell not in shtab.SUPPORTED_SHELLS:
+            expected = ", ".join(shtab.SUPPORTED_SHELLS)
+            raise InputError("The shell is unknown.", got=options.shell, expected=expected, hint="name one of these")
         script = shtab.complete(root, options.shell)
         return Answer(script, {"shell": options.shell, "script": script})
 
     parser = add_command(commands, "completion", run, "print a completion script for the shell", _DESCRIPTION)
-    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell")
+    parser.add_argument("shell", metavar="SHELL", help="bash, zsh, tcsh, or another shell that shtab supports")

@@ -18,6 +18,7 @@ from rwkv.command_line.report_command import add_report
 from rwkv.command_line.schedule_command import add_schedule
 from rwkv.command_line.simulate_command import add_simulate
 from rwkv.errors import InputError, RwkvError
+from rwkv.extras import missing_packages
 from rwkv.runtime import log_errors_only, printable
 
 # In the order of the help.
@@ -83,7 +84,7 @@ def run(arguments: list[str] | None) -> int:
         log_errors_only()
     try:
         # Keep other output of the command out of its JSON.
-        with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        with redirect_stdout(sys.stderr) if options.json else nullcontext(), missing_packages():
             answer: Answer = options.run(options)
     except RwkvError as error:
         if options.json:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from rwkv.arrays import AnyFloats, Int32s, Ints
 from rwkv.data.history import RevlogTable, cumsum_by_group, order_by_card
 from rwkv.data.keys import BenchmarkKeys, candidate_reviews
-from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
+from rwkv.evaluation.baselines import average_predictions, moving_average_predictions
 from rwkv.evaluation.bootstrap import standard_errors
+from rwkv.evaluation.fsrs6 import fsrs_predictions
 from rwkv.evaluation.fsrs_training import learnt_parameters, trained_fsrs_predictions
 from rwkv.evaluation.scores import Score, score
 from rwkv.evaluation.summary import CONFIDENCE, Estimate, means

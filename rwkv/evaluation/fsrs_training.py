@@ -1,15 +1,15 @@
 """The only user of the package fsrs-rs-python: FSRS-6 with parameters learnt from a person's own reviews."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from types import ModuleType
 
 import numpy as np
 
-from rwkv.arrays import AnyInts, Float32s, Floats
+from rwkv.arrays import AnyInts, Float32s
 from rwkv.data.keys import folds_of
 from rwkv.errors import InputError
-from rwkv.evaluation.baselines import fsrs_predictions, recall_by_stability
+from rwkv.evaluation.fsrs6 import DEFAULT_PARAMETERS, fsrs_predictions
+from rwkv.extras import missing_package
 
 # Decimals of a parameter, as in the benchmark. Unrounded float32 values can exceed the package's own bounds.
 _PLACES = 4
@@ -24,12 +24,16 @@ def trainer() -> ModuleType:
     try:
         import fsrs_rs_python
     except ImportError as error:
-        raise InputError(
-            "Optimising FSRS-6 requires the package fsrs-rs-python, which is not installed.",
-            got=str(error),
-            hint='run `pip install "rwkv-srs[compare]"` or `pip install fsrs-rs-python`',
-        ) from error
+        raise missing_package("fsrs_rs_python", "Optimising FSRS-6", str(error)) from error
     return fsrs_rs_python
+
+
+def has_trainer() -> bool:
+    """Whether the package is installed."""
+    with suppress(InputError):
+        trainer()
+        return True
+    return False
 
 
 def trained_fsrs_predictions(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> Float32s:
@@ -61,9 +65,9 @@ def trained_fsrs_predictions(card: AnyInts, rating: AnyInts, day: AnyInts, candi
 
 
 def learnt_parameters(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) -> list[float]:
-    """The 21 parameters of FSRS-6 optimised on all candidates [m]; the package's defaults if there are none."""
+    """The 21 parameters of FSRS-6 optimised on all candidates [m]; the defaults if there are none."""
     if len(candidates) == 0:
-        return list(trainer().DEFAULT_PARAMETERS)
+        return list(DEFAULT_PARAMETERS)
     return _optimised(_items(card, rating, day, candidates))
 
 
@@ -87,45 +91,3 @@ def _items(card: AnyInts, rating: AnyInts, day: AnyInts, candidates: AnyInts) ->
         if counts:
             items.append(package.FSRSItem(history))
     return items
-
-
-@dataclass(frozen=True)
-class FsrsCards:
-    """The present state of cards by FSRS-6.
-
-    Attributes:
-        p: Probability of recall now, float64 [c].
-        interval_days: Days from the last review until recall falls to the desired retention, float64 [c].
-    """
-
-    p: Floats
-    interval_days: Floats
-
-
-def fsrs_now(
-    histories: Sequence[tuple[Sequence[int], Sequence[int]]],
-    since_days: Sequence[int],
-    retention: Sequence[float],
-    parameters: Sequence[float],
-) -> FsrsCards:
-    """The present recall and the intervals of cards by FSRS-6.
-
-    Args:
-        histories: For each of the c cards its ratings and the days on which they were given, at least one.
-        since_days: Whole days since the last review of each card.
-        retention: Desired retention of each card, 0..1.
-        parameters: The 21 parameters.
-
-    Source: The package's memory states, intervals and forgetting curve.
-    """
-    package = trainer()
-    scheduler = package.FSRS(list(parameters))
-    items = []
-    for ratings, days in histories:
-        gaps = np.diff(days, prepend=days[0]).tolist()
-        items.append(package.FSRSItem([package.FSRSReview(*review) for review in zip(ratings, gaps, strict=True)]))
-    stability = [state.stability for state in scheduler.memory_state_batch(items)]
-    p = recall_by_stability(stability, since_days, parameters)
-    good = 3
-    interval_days = [scheduler.next_interval(*card, good) for card in zip(stability, retention, strict=True)]
-    return FsrsCards(p, np.array(interval_days, np.float64))

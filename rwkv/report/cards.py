@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from rwkv.arrays import Ints
+from rwkv.arrays import Floats, Ints
 from rwkv.collection.learner import Learner, questions_at
 from rwkv.evaluation.comparison import days_since_first, fsrs_parameters
-from rwkv.evaluation.fsrs_training import FsrsCards, fsrs_now
+from rwkv.evaluation.fsrs6 import DEFAULT_PARAMETERS, interval_by_stability, recall_by_stability, stabilities
+from rwkv.evaluation.fsrs_training import has_trainer
 from rwkv.model.curve import recall, recall_at
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.intervals import intervals
@@ -28,7 +29,6 @@ def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
 
     Raises:
         CheckpointError: Predictions are not finite.
-        InputError: The package of FSRS-6 is missing.
     """
     cards, count = learner.cards, len(learner.cards)
     p_now, p_asked, interval_days = (np.full(count, np.nan) for _ in range(3))
@@ -48,8 +48,7 @@ def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
     interval_days[rows] = np.where(np.isnan(interval_days[rows]), np.inf, interval_days[rows])
     p_fsrs, fsrs_days = np.full(count, np.nan), np.full(count, np.nan)
     if len(rows):
-        by_fsrs = _fsrs(learner, rows, at_s)
-        p_fsrs[rows], fsrs_days[rows] = by_fsrs.p, by_fsrs.interval_days
+        p_fsrs[rows], fsrs_days[rows] = _fsrs(learner, rows, at_s)
     return CardsNow(
         card_id=cards.card_id,
         note=cards.note.tolist(),
@@ -69,17 +68,15 @@ def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
     )
 
 
-def _fsrs(learner: Learner, rows: Ints, at_s: float) -> FsrsCards:
-    """FSRS-6 for the reviewed cards `rows`, with parameters optimised on all of the learner's reviews."""
-    table = learner.history
-    order = np.argsort(table.card, kind="stable")
-    ends = np.cumsum(np.bincount(table.card, minlength=learner.reviewed))
-    ratings, days = table.rating[order].tolist(), days_since_first(table)[order].tolist()
-    spans = [(int(ends[number - 1]) if number else 0, int(ends[number])) for number in learner.number[rows].tolist()]
-    since = np.maximum(0, learner.day_of(at_s) - learner.latest_day[rows]).astype(int).tolist()
-    return fsrs_now(
-        [(ratings[start:end], days[start:end]) for start, end in spans],
-        since,
-        learner.cards.desired_retention[rows].tolist(),
-        fsrs_parameters(table),
-    )
+def _fsrs(learner: Learner, rows: Ints, at_s: float) -> tuple[Floats, Floats]:
+    """Recall now and the interval in days [rows] by FSRS-6 for the reviewed cards `rows`.
+
+    The parameters are optimised on all of the learner's reviews if that package is installed, else the default ones.
+    """
+    table, number = learner.history, learner.number[rows]
+    parameters = fsrs_parameters(table) if has_trainer() else DEFAULT_PARAMETERS
+    latest = np.empty(learner.reviewed, np.float64)
+    latest[table.card] = stabilities(table.card, table.rating, days_since_first(table), parameters)  # the last remains
+    since_days = np.maximum(0, learner.day_of(at_s) - learner.latest_day[rows]).astype(np.int64)
+    p = recall_by_stability(latest[number], since_days, parameters)
+    return p, interval_by_stability(latest[number], learner.cards.desired_retention[rows], parameters)

@@ -15,6 +15,11 @@ from rwkv.vocab import SECONDS_PER_DAY
 CURVE_TIMES_S = np.geomspace(60, 20 * 365 * SECONDS_PER_DAY, 64)
 
 
+def fsrs_shown(p: Mapping[str, object]) -> str:
+    """The name of FSRS-6 among algorithms: the optimised one if it is there, else that with default parameters."""
+    return "FSRS-6" if "FSRS-6" in p else "FSRS-6-default"
+
+
 @dataclass(frozen=True)
 class PredictedReviews:
     """Reviews of one or several people with predictions by several algorithms, in arrays [n].

@@ -12,6 +12,7 @@ from rwkv.collection.learner import Learner
 from rwkv.collection.own_past import counted_reviews, with_baselines
 from rwkv.data.keys import benchmark_keys
 from rwkv.evaluation.comparison import Comparison, baseline_predictions, trained_predictions
+from rwkv.evaluation.fsrs_training import has_trainer
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import COLUMNS, Estimate, means, superiority
 from rwkv.model.inputs import draw_sequence
@@ -56,10 +57,8 @@ def feed_history(learner: Learner, network: Network) -> tuple[Engine, Prediction
 def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     """Predict the reviews that the benchmark counts, and its same-day reviews with SHORT and SECS.
 
-    RWKV and RWKV-P predict all of them. The other algorithms work in whole days and predict no same-day reviews.
-
-    Raises:
-        InputError: The package of FSRS-6 is missing.
+    RWKV and RWKV-P predict all of them. The other algorithms work in whole days and predict no same-day reviews. FSRS-6
+    is optimised only if its package is installed.
     """
     table = learner.history
     keys = benchmark_keys(table, short=False, secs=False)
@@ -69,7 +68,8 @@ def predict_past(learner: Learner, predictions: Predictions) -> PersonPredicted:
     row = np.flatnonzero(is_predicted & np.isin(table.review_th, np.union1d(keys.review_ths, same_day)))
     baselines: dict[str, AnyFloats] = {}
     if len(keys):
-        baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
+        baselines = baseline_predictions(table, keys, short=False, secs=False)
+        baselines |= trained_predictions(table) if has_trainer() else {}
     p = with_baselines(table, keys, predictions, dict(reversed(baselines.items())))
     return PersonPredicted(learner, p, row, counted_reviews(table, keys, p))
 

@@ -14,7 +14,7 @@ from rwkv.collection.own_past import OwnPast, past_of, past_sentence
 from rwkv.collection.users import users_in
 from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.errors import InputError, RwkvError
-from rwkv.evaluation.fsrs_training import trainer
+from rwkv.evaluation.fsrs_training import has_trainer
 from rwkv.files import write_whole
 from rwkv.report.cards import cards_now
 from rwkv.report.content import ReportContent, TrainingRun
@@ -32,7 +32,9 @@ from rwkv.report.past_predictions import (
 from rwkv.report.past_reviews import deck_names, first_day, past_reviews
 from rwkv.report.training_logs import read_training_runs
 from rwkv.report.workload import today, workload
-from rwkv.runtime import Failures
+from rwkv.runtime import Failures, log
+
+_DEFAULT_FSRS = 'default parameters; `pip install "rwkv-srs[compare]"` adds parameters optimised on the reviews'
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def _training_only(training: Sequence[TrainingRun]) -> ReportContent:
 
 
 def _collection(options: ReportOptions, folder: Path, failures: Failures) -> tuple[ReportContent, ChosenModel, OwnPast]:
-    trainer()  # fail early if FSRS's package is missing
+    if not has_trainer():
+        log.info("FSRS-6 has %s", _DEFAULT_FSRS)
     learner = read_learner(folder, choose_user(folder, options.user))
     compared = [learner.user] if options.compared is None else users_in(folder, options.compared)
     at_s = moment_of(options.at, learner)
@@ -188,5 +191,6 @@ def _facts(
         ("Recall", "the probability of recall by the forgetting curve (RWKV), unless another algorithm is named"),
         ("Predictions", "each from the reviews before it; see `rwkv compare`"),
         ("Today", "the reviews of `rwkv schedule` at this moment"),
+        *([] if has_trainer() else [("FSRS-6", _DEFAULT_FSRS)]),
         *compared,
     ]

@@ -18,8 +18,8 @@ from rwkv.collection.import_collections import import_collections
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import candidate_reviews, folds_of
 from rwkv.data.revlogs import read_history
-from rwkv.evaluation.baselines import fsrs_predictions
 from rwkv.evaluation.comparison import Comparison
+from rwkv.evaluation.fsrs6 import fsrs_predictions
 from rwkv.model.network import frozen_network
 from rwkv.model.spec import PUBLISHED
 from tests.data.imports.anki.clients import Learner

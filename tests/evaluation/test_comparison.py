@@ -7,8 +7,9 @@ import pytest
 
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews
-from rwkv.evaluation.baselines import average_predictions, fsrs_predictions, moving_average_predictions
+from rwkv.evaluation.baselines import average_predictions, moving_average_predictions
 from rwkv.evaluation.comparison import Comparison, baseline_predictions, weighted_metrics
+from rwkv.evaluation.fsrs6 import fsrs_predictions
 from rwkv.evaluation.metrics import recall_metrics
 from tests.benchmark.workspace import studied
 from tests.helpers import make_table

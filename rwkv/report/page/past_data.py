@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import AnyInts, Bools, Ints
-from rwkv.report.content import CardsNow, PastReviews
+from rwkv.report.content import CardsNow, PastReviews, fsrs_shown
 from rwkv.vocab import RATINGS
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -22,8 +22,6 @@ DECK_DAYS = 90
 # Days of a "month" in plain datasets, which have no dates.
 _BLOCK_DAYS = 30
 
-# The algorithms whose predictions are shown in a card's history.
-IN_HISTORY = ("RWKV", "RWKV-P", "FSRS-6")
 KINDS_OF_ANSWERS = ("learning", "young", "mature")
 
 
@@ -166,8 +164,8 @@ def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[s
 
 
 def shown_in_history(past: PastReviews) -> list[str]:
-    """The algorithms of IN_HISTORY with predictions."""
-    return [name for name in IN_HISTORY if name in past.p]
+    """The algorithms whose predictions are shown in a card's history."""
+    return [name for name in ("RWKV", "RWKV-P", fsrs_shown(past.p)) if name in past.p]
 
 
 def history_arrays(past: PastReviews, place: Ints, steps: int) -> Arrays:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from rwkv.arrays import AnyFloats, Bools, Int32s, Ints
 from rwkv.evaluation.metrics import log_losses
-from rwkv.report.content import PredictedReviews
+from rwkv.report.content import PredictedReviews, fsrs_shown
 from rwkv.vocab import SECONDS_PER_DAY
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -171,7 +171,8 @@ def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Fac
         reviews: the number of reviews. verdicts: by algorithm, "ahead", "behind" or "level", which is a difference
         within two standard errors. sentence: the verdict in words.
     """
-    rivals = {"FSRS-6": "FSRS-6", "AVG": "your average"}
+    fsrs = fsrs_shown(reviews.p)
+    rivals = {fsrs: "FSRS-6" if fsrs == "FSRS-6" else "FSRS-6 with default parameters", "AVG": "your average"}
     present = [name for name in (shown, *rivals) if name in reviews.p]
     usable = (reviews.person == own) & ~reviews.same_day
     usable = usable & np.logical_and.reduce([~np.isnan(reviews.p[name]) for name in present])
@@ -189,8 +190,8 @@ def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Fac
     verdicts = {name: _verdict(loss[shown], loss[name]) for name in rivals}
     words = {"ahead": "ahead of", "behind": "behind", "level": "level with"}
     parts = [f"{words[verdict]} {rivals[name]}" for name, verdict in verdicts.items()]
-    if verdicts["FSRS-6"] == verdicts["AVG"]:
-        parts = [f"{words[verdicts['AVG']]} FSRS-6 and {'of ' * (verdicts['AVG'] == 'ahead')}your average"]
+    if verdicts[fsrs] == verdicts["AVG"]:
+        parts = [f"{words[verdicts['AVG']]} {rivals[fsrs]} and {'of ' * (verdicts['AVG'] == 'ahead')}your average"]
     advice = "" if verdicts["AVG"] == "ahead" else " Do not rely on its numbers: your average is as good."
     return {
         "reviews": count,

@@ -1,0 +1,37 @@
+"""Packages that only some commands need: a sentence that says what to install, where one is missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rwkv.errors import InputError
+
+# The package's optional dependencies in pyproject.toml, by the module that is imported.
+EXTRAS = {
+    "torch": "train",
+    "triton": "train",
+    "pyarrow": "train",
+    "lmdb": "train",
+    "safetensors": "train",
+    "scipy": "compare",
+    "fsrs_rs_python": "compare",
+    "anki": "anki",
+    "wandb": "wandb",
+}
+
+
+@contextmanager
+def missing_packages() -> Iterator[None]:
+    """Raise the failed import of a package of EXTRAS as an InputError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        raise missing_package(module, "This command") from error
+
+
+def missing_package(module: str, what: str, got: str = "") -> InputError:
+    """The error for a missing module of EXTRAS. what: who needs it, the first words of the message."""
+    hint = f'run `pip install "rwkv-srs[{EXTRAS[module]}]"`'
+    return InputError(f"{what} requires the package {module.replace('_', '-')}.", got=got or "none", hint=hint)
