@@ -15,7 +15,7 @@ SANITIZED = "RWKV_SANITIZE" in os.environ
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZED else []
 
 # Sums may be reordered, so that they vectorise; NaN and infinity keep their meaning.
-FAST = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+FAST = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 CHECKED = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", *SANITIZERS]
 FLAGS = ["-std=c++20", "-pthread", "-fvisibility=hidden", *(CHECKED if SANITIZED else FAST)]
 if sys.platform == "win32":

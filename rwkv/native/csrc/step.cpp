@@ -58,7 +58,7 @@ struct HeadOfRow {
 };
 
 template <int K>
-RWKV_CLONES void mix_head(const HeadOfRow &in) {
+RWKV_TEMPLATE_CLONES void mix_head(const HeadOfRow &in) {
   float log_decay[K], w[K], k_hat[K], v[K], b[K], u[K], out[K];
   arguments_of_head<K>(in.projected, {log_decay, k_hat, v, b});
   decay_of<K>(log_decay, w);

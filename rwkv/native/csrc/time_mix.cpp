@@ -122,12 +122,12 @@ RWKV_CLONES void tanhs(float *x, int64_t count) {
 }
 
 template <int K>
-RWKV_CLONES void arguments(const ProjectedHead &in, const Arguments &to) {
+RWKV_TEMPLATE_CLONES void arguments(const ProjectedHead &in, const Arguments &to) {
   arguments_of_head<K>(in, to);
 }
 
 template <int K>
-RWKV_CLONES void output(const ReadHead &in, float *y) {
+RWKV_TEMPLATE_CLONES void output(const ReadHead &in, float *y) {
   output_of_head<K>(in, kGroupNormEps, y);
 }
 

@@ -11,18 +11,18 @@ namespace rwkv {
 namespace {
 
 template <int K>
-RWKV_CLONES void arguments(const ProjectedHead &in, const Arguments &to) {
+RWKV_TEMPLATE_CLONES void arguments(const ProjectedHead &in, const Arguments &to) {
   arguments_of_head<K>(in, to);
 }
 
 template <int K>
-RWKV_CLONES void arguments_back(const ProjectedHead &in, const Arguments &from, const ProjectedGradients &to) {
+RWKV_TEMPLATE_CLONES void arguments_back(const ProjectedHead &in, const Arguments &from, const ProjectedGradients &to) {
   backward_arguments<K>(in, from, to);
 }
 
 // y: the output again.
 template <int K>
-RWKV_CLONES void output_back(const ReadHead &in, const float *grad, const ReadGradients &to, float *y) {
+RWKV_TEMPLATE_CLONES void output_back(const ReadHead &in, const float *grad, const ReadGradients &to, float *y) {
   output_of_head<K>(in, kGroupNormEps, y);
   backward_output<K>(in, kGroupNormEps, grad, to);
 }

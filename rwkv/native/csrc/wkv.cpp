@@ -20,7 +20,7 @@ constexpr int64_t kCheckpoint = 32;
 constexpr int64_t kRowsOfAThread = 128;
 
 template <int K>
-RWKV_CLONES void forward_rows(const WkvRows &rows, int64_t count, float *x, float *out, float *checkpoints,
+RWKV_TEMPLATE_CLONES void forward_rows(const WkvRows &rows, int64_t count, float *x, float *out, float *checkpoints,
                               int64_t checkpoint_stride) {
   float w[K], u[K], o[K], delta[K];
   for (int64_t t = 0; t < count; ++t) {
@@ -112,7 +112,7 @@ RWKV_INLINE void backward_row(const WkvRows &rows, int64_t t, const float *x, co
 }
 
 template <int K>
-RWKV_CLONES void backward_rows(const WkvRows &rows, int64_t count, const float *initial, const float *checkpoints,
+RWKV_TEMPLATE_CLONES void backward_rows(const WkvRows &rows, int64_t count, const float *initial, const float *checkpoints,
                                int64_t checkpoint_stride, const float *grad_out, float *dx, float *states, const Gradients &grad) {
   for (int64_t chunk = (count + kCheckpoint - 1) / kCheckpoint - 1; chunk >= 0; --chunk) {
     const int64_t first = chunk * kCheckpoint, last = std::min(first + kCheckpoint, count);
