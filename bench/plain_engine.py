@@ -8,9 +8,10 @@ from rwkv.data.features import query_features, review_features
 from rwkv.data.segments import has_query
 from rwkv.model.curve import curve_logits, immediate_recall
 from rwkv.model.heads import Outputs
-from rwkv.model.inputs import SequenceDraw, as_int64, cycles, encode_inputs, row_codes
+from rwkv.model.inputs import SequenceDraw, as_int64
 from rwkv.model.network import Network
 from rwkv.model.state import LayerState, StreamState
+from rwkv.model.tensor_inputs import cycles, encode_inputs, row_codes
 from rwkv.pytree import map_tensors
 from rwkv.recurrent.features import PastCounters, Review
 from rwkv.recurrent.predictions import Prediction

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,8 +12,13 @@ from torch import Tensor
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network
 from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.model.runner import Runner, runner_of
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
+from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.weight_table import native_sizes, native_weights
+from rwkv.model.weights_file import Weights
+from rwkv.native.network import PackedNetwork, pack_network
 from rwkv.vocab import STREAMS
 
 # Stream -> entity int64 [N] of each row.
@@ -68,6 +74,23 @@ def small_network() -> Network:
 
 def native_network() -> Network:
     return recipe_network(NATIVE, SMALL_SCALE)
+
+
+def weights_of(network: Network) -> Weights:
+    """The network's weights as arrays."""
+    return Weights(network.spec, {name: weight.float().numpy() for name, weight in network.state_dict().items()})
+
+
+def packed_network(network: Network) -> PackedNetwork:
+    """The network as the native kernels take it."""
+    weights = weights_of(network)
+    return pack_network(native_weights(weights.spec, weights.arrays), native_sizes(weights.spec))
+
+
+@lru_cache
+def runner_for(network: Network) -> Runner:
+    """What the engine runs a network with: PyTorch where it is not in float32."""
+    return runner_of(weights_of(network)) if network.dtype == torch.float32 else TorchRunner(network)
 
 
 def random_inputs(seed: int, rows: int) -> Tensor:

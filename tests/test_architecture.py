@@ -25,6 +25,7 @@ FOUNDATION = {
     "rwkv.workers",
     "rwkv.device",
     "rwkv.files",
+    "rwkv.forgetting_curve",
     "rwkv.locks",
     "rwkv.pytree",
     "rwkv.__version__",
@@ -46,8 +47,14 @@ LAYERS = {
     "rwkv.data": set(),
     "rwkv.native": {"rwkv._native"},
     "rwkv.ops": {"rwkv.native"},
-    "rwkv.model": {"rwkv.ops"},
-    "rwkv.batches": {"rwkv.data", "rwkv.model.gpu_batch", "rwkv.model.inputs", "rwkv.model.packing"},
+    "rwkv.model": {"rwkv.native", "rwkv.ops"},
+    "rwkv.batches": {
+        "rwkv.data",
+        "rwkv.model.gpu_batch",
+        "rwkv.model.inputs",
+        "rwkv.model.packing",
+        "rwkv.model.tensor_inputs",
+    },
     "rwkv.evaluation": {"rwkv.batches", "rwkv.model", "rwkv.data", "rwkv.ops.backend"},
     "rwkv.training": {"rwkv.evaluation", "rwkv.batches", "rwkv.model", "rwkv.data", "rwkv.ops.backend"},
     "rwkv.recurrent": {"rwkv.model", "rwkv.data"},
@@ -59,8 +66,29 @@ LAYERS = {
 # The edge: configuration, and what the command line takes and prints. They may import every layer, but no entry.
 EDGE = {"rwkv.config", "rwkv.config_file", "rwkv.config_values", "rwkv.command_line"}
 
-# Layers that run on machines and in processes without PyTorch.
-WITHOUT_TORCH = {"rwkv.data", "rwkv.native"}
+# Modules that run on machines and in processes without PyTorch.
+WITHOUT_TORCH = {
+    "rwkv.collection",
+    "rwkv.command_line",
+    "rwkv.data",
+    "rwkv.forgetting_curve",
+    "rwkv.model.card",
+    "rwkv.model.columns",
+    "rwkv.model.inputs",
+    "rwkv.model.native_runner",
+    "rwkv.model.recall",
+    "rwkv.model.runner",
+    "rwkv.model.safetensors_file",
+    "rwkv.model.shapes",
+    "rwkv.model.spec",
+    "rwkv.model.stored_weights",
+    "rwkv.model.torch_file",
+    "rwkv.model.weight_table",
+    "rwkv.model.weights_file",
+    "rwkv.native",
+    "rwkv.recurrent",
+    "rwkv.report",
+}
 
 # Outside thing -> the only file that touches it.
 DOORS = {
@@ -205,6 +233,15 @@ def test_collections_are_read_without_optional_packages() -> None:
     assert loaded_by("rwkv.collection.cached_import", {"torch", "pyarrow", "scipy", "lmdb", "safetensors"}) == ""
 
 
+def test_the_persons_commands_load_no_optional_packages() -> None:
+    """Only fine-tuning loads PyTorch, and running a network without the native kernels."""
+    collection = "card_predictions, schedule, compare, chosen_model, own_past, learner, engine_cache"
+    modules = ", ".join(f"rwkv.collection.{name}" for name in collection.split(", "))
+    modules += ", rwkv.recurrent.engine, rwkv.report.write_report, rwkv.model.torch_file, rwkv.command_line.parser"
+    modules += ", rwkv.command_line.card_tables, rwkv.command_line.schedule_tables, rwkv.command_line.compare_table"
+    assert loaded_by(modules, {"torch", "pyarrow", "scipy", "lmdb", "safetensors"}) == ""
+
+
 def test_a_report_does_not_import_scipy() -> None:
     """Loading it would take a tenth of the time of a report."""
     assert loaded_by("rwkv.report.write_report", {"scipy", "sklearn"}) == ""
@@ -243,6 +280,7 @@ def test_public_names_have_docstrings(path: Path) -> None:
         ("from torch.nn import Module", "rwkv.data.keys", "torch.nn.Module"),
         ("import rwkv.device", "rwkv.data.keys", "rwkv.device"),
         ("import torch", "rwkv.native.mixers", "torch"),
+        ("from torch import Tensor", "rwkv.model.inputs", "torch.Tensor"),
         ("import rwkv.data.keys", "rwkv.model.network", "rwkv.data.keys"),
         ("from rwkv.model.network import Network", "rwkv.batches.collate", "rwkv.model.network.Network"),
         ("from rwkv.batches import collate", "rwkv.recurrent.engine", "rwkv.batches.collate"),

@@ -27,6 +27,7 @@ from rwkv.evaluation.history_predictions import (
     whole_histories,
 )
 from rwkv.evaluation.scores import score
+from rwkv.model.checkpoint import network_of
 from rwkv.model.network import Network
 from rwkv.runtime import run_command
 from rwkv.training.adaptation import FEWEST_JUDGED, adapt, judged_reviews
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--users", type=user_numbers)
     options = parser.parse_args()
-    network = choose_model(options.model).network
+    network = network_of(choose_model(options.model).weights)
     print(f"{'user':<6}{'reviews':>8}{'adapted':>9}" + "".join(f"{name:>14}" for name in _COLUMNS))
     rows = []
     for user in users_in(options.dataset, options.users):

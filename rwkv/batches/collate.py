@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from rwkv.data.segments import Segment
-from rwkv.model.inputs import SequenceDraw, as_int64, cycles, encode_inputs, row_codes
+from rwkv.model.inputs import SequenceDraw, as_int64
 from rwkv.model.packing import StreamLayout, pack_stream
+from rwkv.model.tensor_inputs import cycles, encode_inputs, row_codes
 from rwkv.pytree import map_tensors
 from rwkv.vocab import STREAMS
 

@@ -6,7 +6,7 @@ from functools import partial
 from tqdm import tqdm
 
 from rwkv.benchmark.databases import users_with_history
-from rwkv.benchmark.single_user import network_of, read_user, review_lines, score_keys, walk
+from rwkv.benchmark.single_user import load_runner, read_user, review_lines, score_keys, walk
 from rwkv.config import RecurrentConfig
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import format_means
@@ -28,7 +28,7 @@ class _Walked:
 def run_many_users(config: RecurrentConfig) -> int:
     """Print the metrics of each configured user when it is done, and the means. Returns the exit code."""
     users = users_with_history(config.data_path, config.users)
-    network_of(config)  # fail early, and once
+    load_runner(config)  # fail early, and once
     failures = Failures()
     scored: dict[int, dict[str, Score]] = {}
     left_out = 0

@@ -17,7 +17,7 @@ from rwkv.evaluation.history_predictions import not_finite
 from rwkv.evaluation.scores import Score, result_line, score
 from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.network import Network
+from rwkv.model.torch_runner import TorchRunner
 from rwkv.ops.backend import compute_dtype, open_compute_device
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, joined
@@ -41,7 +41,7 @@ def run_single_user(config: RecurrentConfig) -> int:
     table, keys = read_user(config, user)
     for notice in table.notices:
         log.info("user %d: %s", user, notice)
-    network_of(config)  # fail before the progress bar
+    load_runner(config)  # fail before the progress bar
     parts: list[Predictions] = []
     done = 0
     with progress((), len(table), f"user {user}", "review") as bar:
@@ -64,11 +64,11 @@ def run_single_user(config: RecurrentConfig) -> int:
 
 
 @lru_cache(maxsize=1)
-def network_of(config: RecurrentConfig) -> Network:
+def load_runner(config: RecurrentConfig) -> TorchRunner:
     """The configured model on its device. It is loaded once per process."""
     threads = config.threads or (1 if config.processes > 1 else 0)
     device = open_compute_device(config.device, threads, config.dtype)
-    return load_network(config.model_path, device, compute_dtype(config.dtype, device))
+    return TorchRunner(load_network(config.model_path, device, compute_dtype(config.dtype, device)))
 
 
 def read_user(config: RecurrentConfig, user: int) -> tuple[RevlogTable, BenchmarkKeys]:
@@ -80,11 +80,11 @@ def read_user(config: RecurrentConfig, user: int) -> tuple[RevlogTable, Benchmar
 
 def walk(config: RecurrentConfig, table: RevlogTable) -> Iterator[Predictions]:
     """Predict each review from those before it. Yields predictions of consecutive parts of the history."""
-    engine = Engine(network_of(config), draw_sequence(table.user), memory=config.memory)
+    engine = Engine(load_runner(config), draw_sequence(table.user), memory=config.memory)
     try:
         yield from engine.feeding(table)
     except CheckpointError as error:
-        raise not_finite(f"{config.model_path}, user {table.user}", network_of(config).dtype) from error
+        raise not_finite(f"{config.model_path}, user {table.user}", load_runner(config).network.dtype) from error
     finally:
         engine.close()
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from rwkv.arrays import Bools, Floats, Ints
+from rwkv.arrays import Bools, Float32s, Floats, Ints
 from rwkv.collection.card_columns import card_columns
 from rwkv.collection.card_query import EVERYTHING, Query
 from rwkv.collection.chosen_model import ChosenModel
@@ -17,7 +15,7 @@ from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, median_answer_ms, questions_at, read_learner
 from rwkv.data.collection import Texts
 from rwkv.errors import InputError
-from rwkv.model.curve import recall
+from rwkv.model.recall import recall
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.intervals import LEAST_S, checked_retention, intervals
 from rwkv.recurrent.predictions import Outlook, Predictions
@@ -77,7 +75,7 @@ class Wish:
         """The wish for some of the cards."""
         return Wish(self.retention[chosen], self.least_days)
 
-    def intervals(self, curves: Tensor) -> Floats:
+    def intervals(self, curves: Float32s) -> Floats:
         """Intervals until recall falls to the desired retention.
 
         Args:
@@ -249,12 +247,12 @@ def _predict(engine: Engine, learner: Learner, rows: Ints, at_s: float, wish: Wi
 
 def _columns(part: Outlook, elapsed_s: Floats, wish: Wish) -> Columns:
     count, is_reviewed = len(part.p_imm), ~np.isnan(elapsed_s)
-    curves = part.curve[torch.from_numpy(is_reviewed)]
+    curves = part.curve[is_reviewed]
     p_curve, interval_s = np.full(count, np.nan), np.full(count, np.nan)
     if is_reviewed.any():
-        p_curve[is_reviewed] = recall(curves, torch.from_numpy(elapsed_s[is_reviewed])).numpy()
+        p_curve[is_reviewed] = recall(curves, elapsed_s[is_reviewed])
         interval_s[is_reviewed] = wish.part(is_reviewed).intervals(curves)
-    after_s = wish.intervals(part.after.flatten(0, 1)).reshape(count, len(RATINGS))
+    after_s = wish.intervals(part.after.reshape(count * len(RATINGS), -1)).reshape(count, len(RATINGS))
     in_order_s = np.maximum.accumulate(after_s, axis=1)
     values = [part.p_imm, p_curve, *part.p_all.T, interval_s / SECONDS_PER_DAY, *(in_order_s.T / SECONDS_PER_DAY)]
     return dict(zip(_MODEL_COLUMNS, values, strict=True))

@@ -1,15 +1,13 @@
 """The model of a command: a file of weights, or those of the package."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-import torch
 
 from rwkv.errors import CheckpointError, InputError
 from rwkv.model.card import ADAPTED_TO, SHIPPED, TRAINED_ON, adaptations, is_of_demo, read_card
-from rwkv.model.checkpoint import load_network
-from rwkv.model.network import Network
-from rwkv.ops.backend import open_compute_device
+from rwkv.model.runner import Runner, runner_of
+from rwkv.model.weights_file import Weights, load_weights
 from rwkv.runtime import log
 
 DEMO_NOTICE = "weights trained by the demo on few simulated learners; do not base decisions on their numbers"
@@ -22,13 +20,20 @@ class ChosenModel:
 
     Attributes:
         path: The file of weights.
-        network: The network, in float32 on the CPU, ready to predict.
+        weights: Its weights.
         notice: A notice about the model for every output, or None.
+        threads: Most CPU threads; 0 for all.
     """
 
     path: Path
-    network: Network
+    weights: Weights
     notice: str | None
+    threads: int = 0
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Runs the network on the CPU; made once."""
+        return runner_of(self.weights, self.threads)
 
 
 def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
@@ -36,7 +41,7 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
 
     Args:
         path: The file of weights; None for those of the package.
-        threads: The number of CPU threads; 0 for PyTorch's choice.
+        threads: Most CPU threads; 0 for all.
 
     Raises:
         InputError: The package's weights are missing.
@@ -46,11 +51,10 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
     if path is None and not chosen.is_file():
         hint = "reinstall the package, or choose weights with --model"
         raise InputError("The package's own weights are missing.", where=str(chosen), hint=hint)
-    device = open_compute_device("cpu", threads)
-    network = load_network(chosen, device, torch.float32)
+    weights = load_weights(chosen)
     if chosen.resolve() == SHIPPED:
-        return ChosenModel(chosen, network, SHIPPED_NOTICE)
-    return ChosenModel(chosen, network, "; ".join(_notices(chosen)) or None)
+        return ChosenModel(chosen, weights, SHIPPED_NOTICE, threads)
+    return ChosenModel(chosen, weights, "; ".join(_notices(chosen)) or None, threads)
 
 
 def demo_model(folder: Path) -> Path:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from rwkv.arrays import AnyFloats
 from rwkv.collection.cached_import import source_of
 from rwkv.collection.chosen_model import choose_model
+from rwkv.collection.own_past import counted_reviews, with_baselines
 from rwkv.collection.users import users_in
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import (
@@ -19,15 +19,16 @@ from rwkv.data.keys import (
     candidate_reviews,
 )
 from rwkv.data.revlogs import read_history
-from rwkv.data.segments import whole_history
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.comparison import AHEAD, IMM, Comparison, baseline_predictions, trained_predictions
 from rwkv.evaluation.fsrs_training import trainer
-from rwkv.evaluation.history_predictions import find_targets, predict_history
 from rwkv.evaluation.model_note import ModelNote, model_at
 from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
-from rwkv.model.network import Network
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.runner import Runner
+from rwkv.recurrent.engine import Engine
+from rwkv.recurrent.predictions import Predictions, empty_predictions
 from rwkv.runtime import Failures, log, progress
 
 # Users whose reasons a message shows.
@@ -113,7 +114,7 @@ def compare_folders(
     files = {} if results is None else read_results(results)
     chosen = choose_model(model)
     parts = {
-        folder: compare_users(folder, numbers, chosen.network, missing_notes)
+        folder: compare_users(folder, numbers, chosen.runner, missing_notes)
         for folder, numbers in numbers_by_folder.items()
     }
     people: dict[str, Comparison] = {}
@@ -151,7 +152,7 @@ def compare_folders(
     )
 
 
-def compare_users(root: Path, users: Sequence[int], network: Network, missing_notes: str = "own") -> ComparedUsers:
+def compare_users(root: Path, users: Sequence[int], runner: Runner, missing_notes: str = "own") -> ComparedUsers:
     """Compare AVG, MOVING-AVG, FSRS-6-default, FSRS-6, RWKV and RWKV-P on the benchmark's reviews of users.
 
     The keys are the default ones, without same-day reviews. Users with a bad history or without keys are logged.
@@ -159,14 +160,14 @@ def compare_users(root: Path, users: Sequence[int], network: Network, missing_no
     Args:
         root: A folder written by `rwkv import`, or a dataset.
         users: The user numbers.
-        network: The network, ready to predict.
+        runner: Runs the network, as `choose_model(None).runner`.
         missing_notes: Cards without a note: "own" or "published".
     """
     compared, without, failures, left_out = [], {}, Failures(), 0
     for user in progress(users, len(users), "comparison"):
         try:
             table = read_history(root, user, missing_notes)
-            comparison, missed = _compare_user(table, network)
+            comparison, missed = _compare_user(table, runner)
         except RwkvError as error:
             failures.add(user, error)
             continue
@@ -211,21 +212,26 @@ def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
     return InputError("There are no reviews to compare on.", where=where, got="\n    ".join(lines), hint=hint)
 
 
-def _compare_user(table: RevlogTable, network: Network) -> tuple[Comparison, int]:
+def _compare_user(table: RevlogTable, runner: Runner) -> tuple[Comparison, int]:
     """A user's predictions, perhaps of no review, and the number of keys left out."""
     keys = benchmark_keys(table, short=False, secs=False)
-    history = whole_history(table, keys.mark(table.review_th))
-    targets = find_targets(history, keys)
-    p = {}
-    if len(targets) > 0:
-        predictions = predict_history(network, history, targets)
+    baselines: dict[str, AnyFloats] = {}
+    predictions = empty_predictions(len(table))
+    if len(keys) > 0:
+        predictions = _predict_history(table, runner)
         baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
-        predicted = np.isin(keys.review_ths, targets.review_th)
-        p = {name: column[predicted] for name, column in baselines.items()} | {
-            AHEAD: predictions.p_ahead,
-            IMM: predictions.p_imm,
-        }
-    return Comparison(table.user, targets.review_th, p, targets.y, targets.bins), targets.left_out
+    p = with_baselines(table, keys, predictions, baselines)
+    counted = counted_reviews(table, keys, {name: p[name] for name in (*baselines, AHEAD, IMM)})
+    return counted, len(keys) - len(counted)
+
+
+def _predict_history(table: RevlogTable, runner: Runner) -> Predictions:
+    """Predict each review from those before it."""
+    engine = Engine(runner, draw_sequence(table.user))
+    try:
+        return engine.feed(table)
+    finally:
+        engine.close()
 
 
 def read_results(folder: Path) -> dict[str, dict[int, Score]]:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from rwkv.arrays import Floats, Ints
+from rwkv.arrays import Float32s, Floats, Ints
 from rwkv.collection.learner import Learner
-from rwkv.model.curve import recall
+from rwkv.model.recall import recall
 from rwkv.recurrent.engine import Engine
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -45,13 +43,13 @@ def due_days(
     due = np.full(retention.shape, len(moments_s))
     for start in range(0, len(cards), _TOGETHER):
         part = slice(start, start + _TOGETHER)
-        curves = torch.cat([engine.curve(card).outputs for card in cards[part].tolist()])
+        curves = np.concatenate([engine.curve(card).outputs for card in cards[part].tolist()])
         due[:, part] = _due_by_curves(curves, latest_s[part], retention[:, part], moments_s, from_day)
     return due
 
 
 def _due_by_curves(
-    curves: Tensor, latest_s: Floats, retention: Floats, moments_s: Sequence[float], from_day: int
+    curves: Float32s, latest_s: Floats, retention: Floats, moments_s: Sequence[float], from_day: int
 ) -> Ints:
     later = len(moments_s)
     due, is_open = np.full(retention.shape, later), np.arange(len(latest_s))
@@ -59,7 +57,7 @@ def _due_by_curves(
         if len(is_open) == 0:
             break
         elapsed_s = moments_s[day] + SECONDS_PER_DAY / 2 - latest_s[is_open]
-        p = recall(curves[is_open], torch.from_numpy(np.maximum(0, elapsed_s))).numpy()
+        p = recall(curves[is_open], np.maximum(0, elapsed_s))
         before = due[:, is_open]
         due[:, is_open] = np.where((before == later) & (p <= retention[:, is_open]), day, before)
         is_open = is_open[(due[:, is_open] == later).any(0)]

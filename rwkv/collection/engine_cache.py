@@ -11,7 +11,6 @@ from rwkv.data.history import RevlogTable
 from rwkv.errors import InputError, SnapshotError
 from rwkv.files import file_errors
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, empty_predictions, joined
 from rwkv.runtime import log, progress
@@ -55,7 +54,7 @@ def fed_engine(
             limit = sys.maxsize if is_restored else MOST_BYTES
         earlier: Predictions | None = empty_predictions(0)
         if folder is not None and is_restored:
-            earlier = _read_predictions(engine, folder, model.network)
+            earlier = _read_predictions(engine, folder)
             if earlier is None and engine.saved_bytes <= limit and os.access(folder, os.W_OK):
                 log.info("reading the whole history again: the saved predictions are missing or do not fit the states")
                 engine.close()
@@ -64,7 +63,7 @@ def fed_engine(
         later = feed_rest(engine, learner)
         predictions = None if earlier is None else joined([earlier, later])
         if folder is not None and _save_state(engine, folder, limit, is_new) and is_new and predictions is not None:
-            _save_predictions(engine, folder, predictions, model.network)
+            _save_predictions(engine, folder, predictions)
     except BaseException:
         engine.close()
         raise
@@ -92,7 +91,7 @@ def _folder(learner: Learner) -> Path | None:
 
 
 def _empty_engine(learner: Learner, model: ChosenModel) -> Engine:
-    return Engine(model.network, draw_sequence(learner.user), memory=_MEMORY)
+    return Engine(model.runner, draw_sequence(learner.user), memory=_MEMORY)
 
 
 def _restore(engine: Engine, folder: Path, history: RevlogTable) -> bool:
@@ -108,10 +107,10 @@ def _restore(engine: Engine, folder: Path, history: RevlogTable) -> bool:
     return True
 
 
-def _read_predictions(engine: Engine, folder: Path, network: Network) -> Predictions | None:
+def _read_predictions(engine: Engine, folder: Path) -> Predictions | None:
     """The saved predictions of the reviews that the engine has read; None if they are unknown."""
     try:
-        return read_predictions(folder / _PREDICTIONS, network, engine)
+        return read_predictions(folder / _PREDICTIONS, engine)
     except InputError as error:
         log.warning("the predictions of past reviews are unknown: %s", error)
         return None
@@ -137,8 +136,8 @@ def _save_state(engine: Engine, folder: Path, limit: int, is_new: bool) -> bool:
     return True
 
 
-def _save_predictions(engine: Engine, folder: Path, predictions: Predictions, network: Network) -> None:
+def _save_predictions(engine: Engine, folder: Path, predictions: Predictions) -> None:
     try:
-        write_predictions(folder / _PREDICTIONS, network, engine, predictions)
+        write_predictions(folder / _PREDICTIONS, engine, predictions)
     except InputError as error:
         log.warning("the predictions of past reviews are not saved: %s", error)

@@ -14,7 +14,8 @@ from rwkv.errors import InputError, RwkvError
 from rwkv.files import check_output
 from rwkv.locks import only_writer_of
 from rwkv.model.card import ADAPTED, ADAPTED_TO, BEFORE, CARD, TRAINED_ON, Card, read_card
-from rwkv.model.checkpoint import weights_fingerprint, write_weights
+from rwkv.model.checkpoint import network_of, write_weights
+from rwkv.ops.backend import open_compute_device
 from rwkv.runtime import Failures, log
 from rwkv.training.adaptation import (
     FEWEST_JUDGED,
@@ -73,7 +74,8 @@ def finetune(folder: Path, out: Path, users: Sequence[int] | None = None, model:
     with only_writer_of(out, "another --out"):
         tables, without, failures = _histories(folder, numbers)
         chosen = choose_model(model)
-        adapted = adapt(chosen.network, tables, log.info)
+        open_compute_device("cpu", threads=0)  # says if it will be slow
+        adapted = adapt(network_of(chosen.weights), tables, log.info)
         written = None
         if adapted.better:
             weights = adapted.network.state_dict()
@@ -125,7 +127,7 @@ def _check_out(out: Path, model: Path | None) -> None:
 
 def _card(folder: Path, tables: Sequence[RevlogTable], adapted: Adapted, initial: ChosenModel) -> Card:
     """The model card for `rwkv info`: the initial weights, the people, and the improvement."""
-    initial_card, fingerprint = read_card(initial.path) or {}, weights_fingerprint(initial.network.state_dict())
+    initial_card, fingerprint = read_card(initial.path) or {}, initial.weights.fingerprint
     return {
         ADAPTED: {
             "from": f"{initial.path.name}, fingerprint {fingerprint[:16]}",

@@ -11,20 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.files import file_errors, write_whole
-from rwkv.model.checkpoint import weights_fingerprint
-from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, empty_predictions
 
 
-def write_predictions(path: Path, network: Network, engine: Engine, predictions: Predictions) -> None:
+def write_predictions(path: Path, engine: Engine, predictions: Predictions) -> None:
     """Write the predictions of all reviews of the engine. Raises InputError if the file cannot be written."""
     columns = np.stack([predictions.p_imm, predictions.p_ahead]).astype("<f4")
-    data = _heading(network, engine) + columns.tobytes()
+    data = _heading(engine) + columns.tobytes()
     write_whole(path, data + hashlib.sha256(data).digest())
 
 
-def read_predictions(path: Path, network: Network, engine: Engine) -> Predictions | None:
+def read_predictions(path: Path, engine: Engine) -> Predictions | None:
     """Read the predictions of all reviews of the engine, without p_all.
 
     Returns:
@@ -38,7 +36,7 @@ def read_predictions(path: Path, network: Network, engine: Engine) -> Prediction
         if not path.is_file():
             return None
         data = path.read_bytes()
-    heading, count = _heading(network, engine), engine.reviews
+    heading, count = _heading(engine), engine.reviews
     size = len(heading) + 2 * count * np.dtype("<f4").itemsize
     is_whole = hashlib.sha256(data[:size]).digest() == data[size:]
     if not data.startswith(heading) or not is_whole:
@@ -50,6 +48,5 @@ def read_predictions(path: Path, network: Network, engine: Engine) -> Prediction
     return replace(empty_predictions(count), p_imm=p_imm, p_ahead=p_ahead)
 
 
-def _heading(network: Network, engine: Engine) -> bytes:
-    weights = weights_fingerprint(network.state_dict())
-    return f"rwkv-predictions-1 {weights} {engine.fingerprint} {engine.reviews}\n".encode()
+def _heading(engine: Engine) -> bytes:
+    return f"rwkv-predictions-1 {engine.weights} {engine.fingerprint} {engine.reviews}\n".encode()

@@ -16,8 +16,8 @@ def add_info(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.model.card import SHIPPED, card_lines, read_card
-    from rwkv.model.checkpoint import load_spec
     from rwkv.model.shapes import parameters_of
+    from rwkv.model.weights_file import load_spec
 
     path = options.model or SHIPPED
     card, spec = read_card(path), load_spec(path)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rwkv.errors import CheckpointError
 from rwkv.files import file_errors
-from rwkv.model.checkpoint import read_metadata
+from rwkv.model.weights_file import read_metadata
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "rwkv.safetensors"
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from rwkv.forgetting_curve import FLOOR
 from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.heads import Heads
-from rwkv.ops.curve import FLOOR, correction_points, curve_stabilities, log_recall
+from rwkv.ops.curve import correction_points, curve_stabilities, log_recall
 from rwkv.ops.triton.arguments import CurveGrid, HeadWeights, HiddenHead, MixtureHead
 
 

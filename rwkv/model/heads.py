@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rwkv.model.columns import COLUMNS
 from rwkv.model.dropout import DropoutMasks, dropout
 from rwkv.model.spec import CURVES, NetworkSpec
-from rwkv.vocab import RATINGS
 
 _RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
 
@@ -26,23 +26,9 @@ class Outputs(NamedTuple):
     p_logits: Tensor
 
 
-# The columns of each head in the joined outputs that the engine keeps. A head that is not listed is not kept.
-COLUMNS = {
-    "w_logits": slice(0, CURVES),
-    "ahead_logits": slice(CURVES, 2 * CURVES),
-    "p_logits": slice(2 * CURVES, 2 * CURVES + len(RATINGS)),
-}
-KEPT_COLUMNS = max(columns.stop for columns in COLUMNS.values())
-
-
 def joined(outputs: Outputs) -> Tensor:
     """Join the outputs of the heads in COLUMNS: [N, outputs]."""
     return torch.cat([getattr(outputs, name) for name in COLUMNS], 1)
-
-
-def columns_of(joined: Tensor, name: str) -> Tensor:
-    """One head's columns of joined outputs, by its name in COLUMNS."""
-    return joined[:, COLUMNS[name]]
 
 
 class Heads(nn.Module):

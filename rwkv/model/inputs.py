@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from rwkv.model.spec import CODES, CYCLE_DAYS
+from rwkv.arrays import AnyInts, Float32s, Ints, Numbers
+from rwkv.model.spec import CYCLE_DAYS
 
 EVALUATION_SEED = 1234
 EVALUATION_DRAW = 0
+
+# The angle of a day in each of the calendar's periods.
+TURNS = tuple(2 * math.pi / days for days in CYCLE_DAYS)
 
 _PHASE_STREAM = 4
 _MASK = (1 << 64) - 1
@@ -57,79 +59,83 @@ def draw_sequence(user: int, seed: int = EVALUATION_SEED, draw: int = EVALUATION
     return SequenceDraw(prefix, tuple(phases))
 
 
-def identity_codes(prefix: Tensor, stream: int, entity: Tensor, width: int) -> Tensor:
-    """Compute the identity codes of entities.
+def identity_codes(prefix: int, stream: int, entity: AnyInts, width: int) -> Float32s:
+    """Compute the identity codes of one sequence's entities.
 
     Args:
-        prefix: Prefix of each row's SequenceDraw as signed bits, int64 [N]; see `as_int64`.
+        prefix: Prefix of the SequenceDraw as signed bits; see `as_int64`.
         stream: Number of the stream in its CodeSpec.
-        entity: Number of each row's entity, integers [N].
+        entity: Numbers of the entities, [n].
         width: Columns of a code.
 
     Returns:
-        Codes with values -1.5, -0.5, 0.5 and 1.5, float32 [N, width].
-
-    Source: Spec 3.
+        Codes with values -1.5, -0.5, 0.5 and 1.5, float32 [n, width].
     """
-    entity_hash = _mix_tensor(_mix_tensor(prefix ^ stream) ^ entity.to(torch.int64))
-    component = torch.arange(width, device=entity.device)
-    return ((_mix_tensor(entity_hash[:, None] ^ component) & 3) - 1.5).to(torch.float32)
+    prefixes = np.array([prefix], np.int64)
+    return code_values(prefixes, stream, entity.astype(np.int64), np.arange(width)).astype(np.float32)
 
 
-def cycles(day: Tensor, first_day: Tensor, phases: Tensor) -> Tensor:
+def cycles(day: AnyInts, first_day: AnyInts, phases: Ints) -> Float32s:
     """Compute the calendar columns.
 
     Args:
-        day: Days from the sequence's first day, integers [N].
-        first_day: Day of the card's first row, integers [N].
-        phases: Phase of each period in days, int64 [N, periods].
+        day: Days from the sequence's first day, [n].
+        first_day: Day of the card's first row, [n].
+        phases: Phase of each period in days, [n, periods] or [1, periods].
 
     Returns:
-        Sines and cosines of both days in each period, float32 [N, 4 * periods].
+        Sines and cosines of both days in each period, float32 [n, 4 * periods].
+    """
+    days = np.stack([day, first_day], 1).astype(np.int64)
+    angle = cycle_angles(days, phases, np.array(CYCLE_DAYS), np.array(TURNS))
+    return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(len(day), -1).astype(np.float32)
+
+
+# --- The formulas, for arrays and tensors alike
+
+
+def code_values(prefix: Numbers, stream: int, entity: Numbers, component: Numbers) -> Numbers:
+    """The identity codes [n, width] of entities.
+
+    Args:
+        prefix: Prefix of each entity's SequenceDraw as signed bits, int64 [n] or [1].
+        stream: Number of the stream in its CodeSpec.
+        entity: Numbers of the entities, int64 [n].
+        component: 0 to width - 1, int64 [width].
 
     Source: Spec 3.
     """
-    period = _cycle_days(day.device)
-    days = torch.stack([day, first_day], 1).to(torch.int64)
-    angle = (
-        (phases[:, :, None] + days[:, None, :]) % period[:, None] * (2 * math.pi / period.to(torch.float64))[:, None]
-    )
-    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(torch.float32)
+    entity_hash = _mix_numbers(_mix_numbers(prefix ^ stream) ^ entity)
+    return (_mix_numbers(entity_hash[:, None] ^ component) & 3) - 1.5
 
 
-@cache
-def _cycle_days(device: torch.device) -> Tensor:
-    return torch.tensor(CYCLE_DAYS, device=device)
-
-
-def encode_inputs(features: Tensor, codes: list[Tensor], calendar: Tensor) -> Tensor:
-    """Join the network's inputs [N, E]: features [N, F], codes of card, note, deck and preset, and calendar [N, 28]."""
-    return torch.cat([features, *codes, calendar], 1)
-
-
-def row_codes(prefix: Tensor, entities: dict[str, Tensor]) -> list[Tensor]:
-    """The blocks of identity codes of rows.
+def cycle_angles(days: Numbers, phases: Numbers, period: Numbers, turn: Numbers) -> Numbers:
+    """The angle of each day in each period, float64 [n, periods, days].
 
     Args:
-        prefix: Prefix of each row's SequenceDraw as signed bits, int64 [N].
-        entities: Number of each row's entity by stream, integers [N].
+        days: Days from the sequence's first day, int64 [n, days].
+        phases: Phase of each period in days, int64 [n, periods].
+        period: CYCLE_DAYS, int64 [periods].
+        turn: The angle of a day in each period, float64 [periods].
+
+    Source: Spec 3.
     """
-    return [identity_codes(prefix, code.number, entities[code.stream], code.width) for code in CODES]
+    return (phases[:, :, None] + days[:, None, :]) % period[:, None] * turn[:, None]
 
 
 def as_int64(unsigned: int) -> int:
-    """Reinterpret an unsigned 64-bit number as a signed one, for a tensor."""
+    """Reinterpret an unsigned 64-bit number as a signed one, for arrays and tensors."""
     return unsigned - (1 << 64) if unsigned >> 63 else unsigned
 
 
-def _mix_tensor(z: Tensor) -> Tensor:
-    """`mix` on int64 tensors, whose arithmetic wraps around."""
+def _mix_numbers(z: Numbers) -> Numbers:
+    """`mix` on int64 numbers, whose arithmetic wraps around."""
     z = z + as_int64(_INCREMENT)
     z = (z ^ _shift_right(z, 30)) * as_int64(_FIRST_FACTOR)
     z = (z ^ _shift_right(z, 27)) * as_int64(_SECOND_FACTOR)
     return z ^ _shift_right(z, 31)
 
 
-def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Shift right without extending the sign, as torch's operator would."""
+def _shift_right(z: Numbers, bits: int) -> Numbers:
+    """Shift right without extending the sign, as the operator would."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

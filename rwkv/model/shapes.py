@@ -2,21 +2,19 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Protocol
 
-import torch
-from torch import Tensor
-
-from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.model.stored_weights import FLOATS, StoredWeight
+from rwkv.model.weight_table import weight_shapes
 
 # Largest allowed size, and number of layers of a stream: `_BLOCK` reads two digits.
 MOST, MOST_LAYERS = 4096, 100
 
 # Integers are not accepted, since their scale is unknown.
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-_DENSE = "dense tensors of " + ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+_DENSE = "dense tensors of " + ", ".join(FLOATS)
 _MOST_NAMES = 5
 _MOST_LETTERS = 200
 
@@ -35,7 +33,15 @@ _READ_AT = {
 _BLOCK = re.compile(r"rwkv_modules\.([0-9])\.blocks\.([0-9]{1,2})\..*")
 
 
-def spec_of(weights: Mapping[str, Tensor]) -> NetworkSpec:
+class Shaped(Protocol):
+    """An array, a tensor or a stored weight."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its sizes."""
+
+
+def spec_of(weights: Mapping[str, Shaped]) -> NetworkSpec:
     """The sizes of the network with these weights, from names and shapes, with the published dropout rates.
 
     A size that cannot be read is the published one; `differences` checks whether all weights fit.
@@ -76,20 +82,13 @@ def spec_text(spec: NetworkSpec) -> str:
 
 def parameters_of(spec: NetworkSpec) -> int:
     """The number of a network's parameters."""
-    return sum(shape.numel() for shape in shapes_of(spec).values())
+    return sum(map(prod, weight_shapes(spec).values()))
 
 
-@lru_cache(maxsize=8)
-def shapes_of(spec: NetworkSpec) -> dict[str, torch.Size]:
-    """The shapes of a network's weights by name, in its order."""
-    with torch.device("meta"):
-        return {name: weight.shape for name, weight in Network(spec).state_dict().items()}
-
-
-def differences(weights: Mapping[str, Tensor], spec: NetworkSpec) -> list[str]:
+def differences(weights: Mapping[str, StoredWeight], spec: NetworkSpec) -> list[str]:
     """The problems of weights as those of a network, one line for each kind; empty if they fit."""
-    expected = shapes_of(spec)
-    kinds = {name: odd_kind(weights[name]) for name in expected if name in weights}
+    expected = weight_shapes(spec)
+    kinds = {name: weights[name].odd_kind for name in expected if name in weights}
     names = {
         "missing": [name for name in expected if name not in weights],
         "unexpected": [name for name in weights if name not in expected],
@@ -101,18 +100,6 @@ def differences(weights: Mapping[str, Tensor], spec: NetworkSpec) -> list[str]:
         ],
     }
     return [f"{len(affected)} {problem}: {_listed(affected)}" for problem, affected in names.items() if affected]
-
-
-def odd_kind(weight: Tensor) -> str | None:
-    """The kind of a tensor that cannot be a weight, as a word; None for a usable one."""
-    if weight.is_nested:
-        return "nested"
-    if weight.is_meta:
-        return "meta (without values)"
-    if weight.is_quantized:
-        return "quantised"
-    odd = weight.layout if weight.layout != torch.strided else weight.dtype if weight.dtype not in _DTYPES else None
-    return None if odd is None else str(odd).removeprefix("torch.")
 
 
 def clipped(text: str) -> str:
@@ -132,10 +119,8 @@ def _stated(sizes: Mapping[str, int], names: Iterable[str]) -> str:
     return ", ".join(f"{name} {sizes[name]}" for name in names)
 
 
-def _size(weight: Tensor | None, dimension: int) -> int | None:
-    if weight is None or odd_kind(weight) is not None or weight.dim() <= dimension:
-        return None
-    return weight.shape[dimension]
+def _size(weight: Shaped | None, dimension: int) -> int | None:
+    return None if weight is None or len(weight.shape) <= dimension else weight.shape[dimension]
 
 
 def _spec(sizes: dict[str, int]) -> NetworkSpec | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rwkv.ops.curve import CURVES as CURVES
+from rwkv.forgetting_curve import CURVES as CURVES
 from rwkv.vocab import FEATURE_NAMES
 
 # Tolerance when a width is computed as a factor times another width.
@@ -49,6 +49,8 @@ class CodeSpec:
 # Blocks of identity codes, in column order (spec 3).
 CODES = (CodeSpec("card_id", 0, 12), CodeSpec("note_id", 1, 12), CodeSpec("deck_id", 2, 8), CodeSpec("preset_id", 3, 8))
 CYCLE_DAYS = (3, 7, 30, 100, 365, 3650, 36500)
+# Interpolations of a time mixer: r, k, v, d, a, g, k_scale and v_scale.
+LERPS = 8
 # Default channels of a head, the first of them that divide C: the published ones, those of other kernels, the rest.
 _HEAD_CHANNELS = (32, 16, *range(31, 7, -1))
 # Hidden columns of the encoder and of the heads, as a multiple of C.
@@ -126,6 +128,10 @@ class NetworkSpec:
     def layers(self) -> dict[str, int]:
         """The number of layers of each stream."""
         return {stream.name: stream.layers for stream in self.streams}
+
+    def state_size(self, stream: StreamSpec) -> int:
+        """The length of the flat state of one entity of a stream."""
+        return stream.layers * self.channels * (2 + self.head_width)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -7,6 +7,9 @@ import numpy as np
 
 from rwkv.runtime import log
 
+# Channels of a head that the kernels support.
+HEAD_WIDTHS = (16, 32, 64)
+
 OPERATORS = (
     "channel_mix_backward",
     "channel_mix_forward",

@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from rwkv.device import TORCH_DTYPES, open_device
+from rwkv.native.library import HEAD_WIDTHS as HEAD_WIDTHS
 from rwkv.native.library import is_built
 from rwkv.ops.cpu.threads import native_threads
 from rwkv.runtime import log
-
-# Channels of a head that the kernels support.
-HEAD_WIDTHS = (16, 32, 64)
 
 _GPU_DTYPES = (torch.float32, torch.bfloat16)
 # Whether `plain_ops` is active, in the whole process, since gradients are computed in other threads.

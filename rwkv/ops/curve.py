@@ -9,11 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Number of curves in the mixture, and of corrections.
-CURVES = 128
-# Distance of probabilities from 0 and 1.
-FLOOR = 1e-5
-_RANGE = 18.5
+from rwkv.forgetting_curve import CORRECTIONS, CURVES, STABILITIES, floored
 
 
 class CurveLogits(NamedTuple):
@@ -28,20 +24,18 @@ class CurveLogits(NamedTuple):
     corrected: Tensor
 
 
-def _exponential_grid(device: torch.device, scale: float) -> Tensor:
-    """(e^(18.5 i / 127) - 1) * e^scale for i = 0..127, float64."""
-    steps = torch.arange(CURVES, dtype=torch.float64, device=device) * (_RANGE / (CURVES - 1))
-    return torch.expm1(steps) * math.exp(scale)
-
-
 def curve_stabilities(device: torch.device) -> Tensor:
-    """The stabilities s_i of the curves in seconds, float64 [128]; recall by curve i falls to 0.9 after s_i."""
-    return 0.1 + _exponential_grid(device, 3.5)
+    """The stabilities of the curves in seconds, float64 [128]."""
+    return STABILITIES.seconds(_numbers(device), torch.expm1)
 
 
 def correction_points(device: torch.device) -> Tensor:
-    """The times x_i of the corrections in seconds, float64 [128]."""
-    return 0.5 + _exponential_grid(device, 2.5)
+    """The times of the corrections in seconds, float64 [128]."""
+    return CORRECTIONS.seconds(_numbers(device), torch.expm1)
+
+
+def _numbers(device: torch.device) -> Tensor:
+    return torch.arange(CURVES, dtype=torch.float64, device=device)
 
 
 def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> CurveLogits:
@@ -62,18 +56,7 @@ def curve_logits(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> C
     raw = _logit((weights * exponent.exp()).sum(-1), -(weights * torch.expm1(exponent)).sum(-1))
     left, right, share = _between(t, ahead_logits.dtype)
     at_left, at_right = (ahead_logits.gather(1, index[:, None]).squeeze(1) for index in (left, right))
-    return CurveLogits(raw, _corrected(raw, at_left + share * (at_right - at_left)))
-
-
-def recall_at_times(w_logits: Tensor, ahead_logits: Tensor, elapsed_s: Tensor) -> Tensor:
-    """The recall of every row [N, 128] at every time [t], [N, t], by `curve_logits` within rounding."""
-    t = elapsed_s.to(torch.float64).clamp(min=1.0)
-    weights = w_logits.softmax(-1)
-    exponent = log_recall(t, curve_stabilities(t.device)[:, None], weights.dtype)
-    raw = _logit(weights @ exponent.exp(), -(weights @ torch.expm1(exponent)))
-    left, right, share = _between(t, ahead_logits.dtype)
-    at_left, at_right = ahead_logits[:, left], ahead_logits[:, right]
-    return _corrected(raw, at_left + share * (at_right - at_left)).sigmoid()
+    return CurveLogits(raw, raw + floored(at_left + share * (at_right - at_left)))
 
 
 def log_recall(t: Tensor, stabilities: Tensor, dtype: torch.dtype) -> Tensor:
@@ -83,11 +66,7 @@ def log_recall(t: Tensor, stabilities: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _logit(kept: Tensor, lost: Tensor) -> Tensor:
     """The logit of recall by the mixture of curves, from its mean recall `kept` and its complement `lost`."""
-    return (FLOOR + (1 - 2 * FLOOR) * kept).log() - (FLOOR + (1 - 2 * FLOOR) * lost).log()
-
-
-def _corrected(raw: Tensor, correction: Tensor) -> Tensor:
-    return raw + FLOOR + (1 - 2 * FLOOR) * correction
+    return floored(kept).log() - floored(lost).log()
 
 
 def _between(t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

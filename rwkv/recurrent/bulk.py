@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from rwkv.arrays import Ints
+from rwkv.arrays import Float32s, Ints
 from rwkv.data.history import RevlogTable, order_by_card
-from rwkv.model.curve import immediate_recall, recall
+from rwkv.model.recall import immediate_recall, recall
+from rwkv.model.runner import Runner, StatesAfter
 from rwkv.recurrent.features import Review, reviews_of
-from rwkv.recurrent.forward import NetworkRunner, StatesAfter
 from rwkv.recurrent.person import Person, UndoRecord
-from rwkv.recurrent.predictions import Predictions, check_finite, empty_predictions, p_logits
+from rwkv.recurrent.predictions import Predictions, check_finite, empty_predictions, rating_probabilities
 from rwkv.recurrent.rows import HistoryRows, Lookup, history_rows
 from rwkv.recurrent.state_store import CURVE, Key
 
@@ -27,7 +25,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 _LARGE, _SPARE = 16 << 20, 64 << 20
 
 
-def feed_parts(runner: NetworkRunner, person: Person, table: RevlogTable) -> Iterator[Predictions]:
+def feed_parts(runner: Runner, person: Person, table: RevlogTable) -> Iterator[Predictions]:
     """Feed a checked history and yield the predictions of each part of at most REVIEWS_PER_PASS reviews.
 
     A part is fed completely before its predictions are yielded.
@@ -38,7 +36,7 @@ def feed_parts(runner: NetworkRunner, person: Person, table: RevlogTable) -> Ite
         yield _feed(runner, person, list(reviews_of(part)), order_by_card(part.card).previous)
 
 
-def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
+def _feed(runner: Runner, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
     """Feed one part. previous: index within the part of the card's previous review, -1 if there is none."""
     records: list[UndoRecord] = []
     completed = False
@@ -48,7 +46,7 @@ def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous
             lookups.append(person.look_up(review))
             records.append(person.add(review))
         rows = history_rows(lookups, person.identities, person.calendar)
-        states: dict[Key, Tensor] = {}
+        states: dict[Key, Float32s] = {}
 
         def keep(after: StatesAfter) -> None:
             keys = ((after.stream, number) for number in after.entities)
@@ -59,7 +57,7 @@ def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous
         predictions = _predictions(person, reviews, lookups, rows, outputs, previous)
         review_outputs = outputs[~rows.is_query]
         last_rows = {(CURVE, lookup.card): row for row, lookup in enumerate(lookups)}
-        states.update({key: review_outputs[row : row + 1].clone() for key, row in last_rows.items()})
+        states.update({key: review_outputs[row : row + 1].copy() for key, row in last_rows.items()})
         completed = True
     finally:
         if not completed:
@@ -70,26 +68,23 @@ def _feed(runner: NetworkRunner, person: Person, reviews: list[Review], previous
 
 
 def _predictions(
-    person: Person, reviews: list[Review], lookups: list[Lookup], rows: HistoryRows, outputs: Tensor, previous: Ints
+    person: Person, reviews: list[Review], lookups: list[Lookup], rows: HistoryRows, outputs: Float32s, previous: Ints
 ) -> Predictions:
     predictions = empty_predictions(len(reviews))
-    ratings = p_logits(outputs[rows.is_query])
-    queried = rows.review[rows.is_query].numpy()
-    predictions.p_imm[queried], predictions.p_all[queried] = (
-        immediate_recall(ratings).numpy(),
-        ratings.softmax(-1).numpy(),
-    )
+    ratings = rating_probabilities(outputs[rows.is_query])
+    queried = rows.review[rows.is_query]
+    predictions.p_imm[queried], predictions.p_all[queried] = immediate_recall(ratings), ratings
 
-    elapsed_s = torch.tensor([review.elapsed_s for review in reviews], dtype=torch.float64)
+    elapsed_s = np.array([review.elapsed_s for review in reviews], np.float64)
     within = np.flatnonzero(previous >= 0)
     review_outputs = outputs[~rows.is_query]
-    predictions.p_ahead[within] = recall(review_outputs[previous[within]], elapsed_s[within]).numpy()
+    predictions.p_ahead[within] = recall(review_outputs[previous[within]], elapsed_s[within])
     firsts = np.flatnonzero(previous < 0)
     curves = person.states(CURVE, [lookups[i].card for i in firsts])
     earlier = [(i, curve) for i, curve in zip(firsts.tolist(), curves, strict=True) if curve is not None]
     if earlier:
         known = [i for i, _ in earlier]
-        predictions.p_ahead[known] = recall(torch.cat([curve for _, curve in earlier]), elapsed_s[known]).numpy()
+        predictions.p_ahead[known] = recall(np.concatenate([curve for _, curve in earlier]), elapsed_s[known])
     return predictions
 
 
@@ -97,7 +92,7 @@ def _predictions(
 def return_large_blocks() -> None:
     """Return blocks of at least 16 MB to the system when they are freed, for the rest of this process.
 
-    By default glibc raises the limit up to 32 MB with each large block that is freed. Temporary tensors would then lie
+    By default glibc raises the limit up to 32 MB with each large block that is freed. Temporary arrays would then lie
     between states in the heap and could not be returned. Other C libraries are not changed.
     """
     option = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -4,18 +4,15 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
 
-import torch
-
 from rwkv.data.history import RevlogTable
 from rwkv.errors import InputError
 from rwkv.model.card import SHIPPED
-from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import EVALUATION_SEED, SequenceDraw, draw_sequence
-from rwkv.model.network import Network
+from rwkv.model.runner import Runner, runner_of
+from rwkv.model.weights_file import load_weights
 from rwkv.recurrent.bulk import feed_parts
 from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
 from rwkv.recurrent.features import Review
-from rwkv.recurrent.forward import NetworkRunner
 from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.intervals import Button, Curve
 from rwkv.recurrent.person import DEFAULT_LIMIT, Person, Question, UndoLog, keys_of
@@ -45,7 +42,7 @@ class Engine:
     280 kB.
 
     Args:
-        network: The network, ready to predict; its weights must not change.
+        runner: Runs the network, see `runner_of`.
         draw: The random encodings of the history.
         codes: Gives the identity codes in place of the draw's.
         memory: Bytes of states to keep in memory; the others are in a temporary file.
@@ -58,7 +55,7 @@ class Engine:
 
     def __init__(
         self,
-        network: Network,
+        runner: Runner,
         draw: SequenceDraw,
         *,
         codes: CodeSource | None = None,
@@ -67,7 +64,7 @@ class Engine:
         undo_limit: int = DEFAULT_LIMIT,
     ) -> None:
         check_draw(draw)
-        self._runner = NetworkRunner(network)
+        self._runner = runner
         self._person = Person(draw, StateStore(memory, folder), codes)
         self._undo = UndoLog(undo_limit)
 
@@ -95,8 +92,8 @@ class Engine:
         Raises:
             CheckpointError: The file of weights is missing, damaged or of another model.
         """
-        network = load_network(SHIPPED if path is None else Path(path), torch.device("cpu"), torch.float32)
-        return cls(network, draw or draw_sequence(user, seed), codes=codes, memory=memory)
+        runner = runner_of(load_weights(SHIPPED if path is None else Path(path)))
+        return cls(runner, draw or draw_sequence(user, seed), codes=codes, memory=memory)
 
     @property
     def reviews(self) -> int:
@@ -112,6 +109,11 @@ class Engine:
     def fingerprint(self) -> str:
         """Fingerprint of all reviews so far, in order, as hexadecimal digits."""
         return self._person.fingerprint.hex()
+
+    @property
+    def weights(self) -> str:
+        """Fingerprint of the network's weights, as hexadecimal digits."""
+        return self._runner.fingerprint
 
     def answer(self, review: Review) -> Prediction:
         """Predict a review from the reviews before it, then add it to the history.
@@ -129,7 +131,7 @@ class Engine:
         check_finite(outputs)
         p_ahead = ahead(curve, review.elapsed_s)
         self._undo.add(person.add(review), old_states)
-        person.store.put(dict(zip(old_states, [*new_states, outputs[-1:].clone()], strict=True)))
+        person.store.put(dict(zip(old_states, [*new_states, outputs[-1:].copy()], strict=True)))
         return prediction_of(outputs, p_ahead) if len(outputs) == 2 else Prediction(p_ahead, None, None)
 
     def feed(self, table: RevlogTable) -> Predictions:
@@ -232,12 +234,12 @@ class Engine:
 
     def save(self, path: Path | str) -> None:
         """Write the engine to a file, without the data of `undo`. A kill leaves either the old file or the new one."""
-        write_person(Path(path), self._person, self._runner.network)
+        write_person(Path(path), self._person, self._runner)
 
     @property
     def saved_bytes(self) -> int:
         """Size of the file that `save` would write, without its header of a few hundred bytes."""
-        return person_bytes(self._person, self._runner.network)
+        return person_bytes(self._person, self._runner)
 
     def restore(self, path: Path | str, history: RevlogTable | None = None) -> None:
         """Restore a saved engine exactly, including its codes and draw.
@@ -250,7 +252,7 @@ class Engine:
             SnapshotError: The file is missing, damaged, or of other weights or another history. Nothing is changed
                 then.
         """
-        self._person = read_person(Path(path), self._person, self._runner.network, history)
+        self._person = read_person(Path(path), self._person, self._runner, history)
         self._undo.clear()
 
     def branch(self) -> "Engine":

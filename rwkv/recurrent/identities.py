@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rwkv.arrays import Float32s
 from rwkv.errors import InputError
@@ -101,8 +100,8 @@ class Identities:
     def _draw(self, code: CodeSpec, count: int) -> None:
         drawn = self._drawn[code.stream]
         if self._source is None:
-            numbers = torch.arange(drawn, max(count, drawn + _BLOCK))
-            new = identity_codes(torch.tensor([self._prefix]), code.number, numbers, code.width).numpy()
+            numbers = np.arange(drawn, max(count, drawn + _BLOCK))
+            new = identity_codes(self._prefix, code.number, numbers, code.width)
         else:
             new = np.stack([_own_code(self._source, code, number) for number in range(drawn, count)])
         # Doubling the array keeps the total copying proportional to the number of entities.
@@ -130,15 +129,15 @@ class Calendar:
     """
 
     def __init__(self, phases: Sequence[int]) -> None:
-        self._phases = torch.tensor([phases])
+        self._phases = np.array([phases], np.int64)
         self._cycles: dict[int, Float32s] = {}
 
     def rows(self, days: Sequence[int], first_days: Sequence[int]) -> Float32s:
         """The calendar columns, float32 [n, 28], of rows with these days [n] and first days [n]."""
         missing = sorted({*days, *first_days} - self._cycles.keys())
         if missing:
-            day = torch.tensor(missing)
-            both = cycles(day, day, self._phases.expand(len(day), -1)).numpy().reshape(len(day), -1, 2, 2)
+            day = np.array(missing)
+            both = cycles(day, day, self._phases).reshape(len(day), -1, 2, 2)
             self._cycles.update(zip(missing, both[:, :, 0], strict=True))
         pairs = [(self._cycles[day], self._cycles[first]) for day, first in zip(days, first_days, strict=True)]
         return np.array(pairs).transpose(0, 2, 1, 3).reshape(len(pairs), -1)

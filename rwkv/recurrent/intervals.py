@@ -7,12 +7,10 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from rwkv.arrays import Floats
+from rwkv.arrays import Float32s, Floats
 from rwkv.errors import InputError
-from rwkv.model.curve import correction_points, recall, recall_at
+from rwkv.model.recall import correction_points, recall, recall_at
 
 # The shortest interval in seconds.
 LEAST_S = 1.0
@@ -23,7 +21,7 @@ _BISECTIONS = 40
 _CURVES_PER_PASS = 1024
 
 
-def intervals(outputs: Tensor, retention: npt.ArrayLike, least_s: float = LEAST_S) -> Floats:
+def intervals(outputs: Float32s, retention: npt.ArrayLike, least_s: float = LEAST_S) -> Floats:
     """The time until recall first falls to the desired retention.
 
     Args:
@@ -59,15 +57,15 @@ def checked_retention(retention: npt.ArrayLike) -> Floats:
     return values
 
 
-def _crossings(outputs: Tensor, retention: Floats, times: Floats) -> Floats:
-    reached = recall_at(outputs, torch.from_numpy(times)).numpy() <= retention[:, None]
+def _crossings(outputs: Float32s, retention: Floats, times: Floats) -> Floats:
+    reached = recall_at(outputs, times) <= retention[:, None]
     first = reached.argmax(1)
     seconds = np.where(reached.any(1), times[first], np.nan)
     (between,) = np.nonzero(reached.any(1) & (first > 0))
     curves, low, high = outputs[between], times[first[between] - 1], times[first[between]]
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        is_past = recall(curves, torch.from_numpy(middle)).numpy() <= retention[between]
+        is_past = recall(curves, middle) <= retention[between]
         low, high = np.where(is_past, low, middle), np.where(is_past, middle, high)
     seconds[between] = high
     return seconds
@@ -76,7 +74,7 @@ def _crossings(outputs: Tensor, retention: Floats, times: Floats) -> Floats:
 @cache
 def _times(least_s: float) -> Floats:
     """The times at which a curve is sampled, from `least_s` to the last correction point."""
-    points = correction_points(torch.device("cpu")).numpy()
+    points = correction_points()
     if not LEAST_S <= least_s < points[-1]:
         expected = f"1 to {points[-1]:.0f} seconds"
         raise InputError("The shortest interval is out of range.", got=f"{least_s} seconds", expected=expected)
@@ -94,7 +92,7 @@ class Curve:
         outputs: Joined outputs of the heads for the review row, float32 [1, outputs].
     """
 
-    outputs: Tensor
+    outputs: Float32s
 
     def __call__(self, elapsed_s: npt.ArrayLike) -> Floats:
         """The probability of recall some seconds after the review.
@@ -112,8 +110,8 @@ class Curve:
         seconds = np.asarray(elapsed_s, np.float64)
         if np.isnan(seconds).any():
             raise InputError("A time is not a number.", where="elapsed_s", got="NaN", expected="seconds")
-        flat = torch.from_numpy(seconds.reshape(-1).copy())
-        return recall(self.outputs.expand(len(flat), -1), flat).numpy().astype(np.float64).reshape(seconds.shape)
+        outputs = np.broadcast_to(self.outputs, (seconds.size, self.outputs.shape[1]))
+        return recall(outputs, seconds.reshape(-1)).astype(np.float64).reshape(seconds.shape)
 
     def interval(self, retention: float) -> float | None:
         """Seconds until recall first falls to `retention`, at least 1.0; None if it stays higher for 41.8 years.
@@ -139,7 +137,7 @@ class Button:
     rating: int
     curve: Curve
     interval_s: float | None
-    states: dict[str, Tensor]
+    states: dict[str, Float32s]
 
 
 def in_order(intervals: Sequence[float | None]) -> list[float | None]:

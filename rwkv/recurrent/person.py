@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from torch import Tensor
-
+from rwkv.arrays import Float32s
 from rwkv.errors import InputError
 from rwkv.model.inputs import SequenceDraw
 from rwkv.recurrent.features import CardPast, PastCounters, Place, Review, Totals
@@ -99,7 +98,7 @@ class Person:
         self.identities.revert(record.new_entities)
         self.fingerprint = record.fingerprint
 
-    def states(self, stream: str, numbers: Sequence[int]) -> list[Tensor | None]:
+    def states(self, stream: str, numbers: Sequence[int]) -> list[Float32s | None]:
         """The states of a stream's entities; None for an entity without a review."""
         return [self.store.get((stream, number)) for number in numbers]
 
@@ -175,7 +174,7 @@ class UndoEntry(NamedTuple):
     """The data from before one review: counters and identities, and the states, None without an earlier state."""
 
     record: UndoRecord
-    states: Mapping[Key, Tensor | None]
+    states: Mapping[Key, Float32s | None]
 
 
 class UndoLog:
@@ -187,7 +186,7 @@ class UndoLog:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, record: UndoRecord, states: Mapping[Key, Tensor | None]) -> None:
+    def add(self, record: UndoRecord, states: Mapping[Key, Float32s | None]) -> None:
         """Record the data from before a review."""
         self._entries.append(UndoEntry(record, states))
 

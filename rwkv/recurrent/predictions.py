@@ -5,15 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rwkv.arrays import Float32s, Floats
 from rwkv.errors import CheckpointError
-from rwkv.model.curve import immediate_recall, recall
-from rwkv.model.heads import KEPT_COLUMNS, columns_of
+from rwkv.model.columns import KEPT_COLUMNS, columns_of
+from rwkv.model.recall import immediate_recall, recall, softmax
+from rwkv.model.runner import Runner
 from rwkv.recurrent.features import Review
-from rwkv.recurrent.forward import NetworkRunner
 from rwkv.recurrent.intervals import Button, Curve, in_order
 from rwkv.recurrent.person import Person
 from rwkv.recurrent.rows import Features, Lookup, features_of
@@ -65,85 +63,82 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def check_finite(outputs: Tensor) -> None:
+def check_finite(outputs: Float32s) -> None:
     """Check the network's outputs before states are kept.
 
     Raises:
         CheckpointError: An output is NaN or infinite.
     """
-    if not math.isfinite(outputs.sum().item()):
+    if not math.isfinite(float(outputs.sum())):
         raise CheckpointError("The model's predictions are not finite.", hint="use another model")
 
 
-def p_logits(outputs: Tensor) -> Tensor:
-    """The rating logits [N, 4] among joined outputs [N, outputs]."""
-    return columns_of(outputs, "p_logits")
+def rating_probabilities(outputs: Float32s) -> Float32s:
+    """The probabilities of the ratings, [N, 4], from joined outputs [N, outputs] of query rows."""
+    return softmax(columns_of(outputs, "p_logits"))
 
 
-def predict_one(runner: NetworkRunner, person: Person, review: Review) -> Prediction:
+def predict_one(runner: Runner, person: Person, review: Review) -> Prediction:
     """Predict a possible next review, even if it is the card's first, without adding it."""
     lookup = person.look_up(review)
     features = features_of([lookup], person.identities, person.calendar)
-    outputs, _ = runner.few_rows(torch.from_numpy(features.query), entity_states(person, lookup), writes=0)
+    outputs, _ = runner.few_rows(features.query, entity_states(person, lookup), writes=0)
     check_finite(outputs)
     return prediction_of(outputs, ahead(person.store.get((CURVE, lookup.card)), review.elapsed_s))
 
 
-def prediction_of(outputs: Tensor, p_ahead: float | None) -> Prediction:
+def prediction_of(outputs: Float32s, p_ahead: float | None) -> Prediction:
     """The prediction from joined outputs [N, outputs], of which the first row is the query."""
-    ratings = p_logits(outputs)[:1]
-    return Prediction(p_ahead, immediate_recall(ratings).item(), ratings.softmax(-1)[0].numpy())
+    ratings = rating_probabilities(outputs[:1])
+    return Prediction(p_ahead, float(immediate_recall(ratings)[0]), ratings[0])
 
 
-def ahead(curve: Tensor | None, elapsed_s: int) -> float | None:
+def ahead(curve: Float32s | None, elapsed_s: int) -> float | None:
     """The recall by the curve of the card's previous review; None if there is none."""
-    return None if curve is None else recall(curve, torch.tensor([elapsed_s], dtype=torch.float64)).item()
+    return None if curve is None else float(recall(curve, [elapsed_s])[0])
 
 
-def entity_states(person: Person, lookup: Lookup) -> list[Tensor | None]:
+def entity_states(person: Person, lookup: Lookup) -> list[Float32s | None]:
     """The state of the review's entity in each stream; None for an entity without a review."""
     return [person.store.get(key) for key in zip(STREAMS, lookup.numbers, strict=True)]
 
 
-def predict_many(runner: NetworkRunner, person: Person, reviews: Sequence[Review]) -> Predictions:
+def predict_many(runner: Runner, person: Person, reviews: Sequence[Review]) -> Predictions:
     """Predict many possible next reviews, each as if it were the only one, without adding any."""
     starts = range(0, len(reviews), _CARDS_PER_PASS)
     parts = [_predict_together(runner, person, reviews[start : start + _CARDS_PER_PASS]) for start in starts]
     return joined([empty_predictions(0), *parts])
 
 
-def _predict_together(runner: NetworkRunner, person: Person, reviews: Sequence[Review]) -> Predictions:
+def _predict_together(runner: Runner, person: Person, reviews: Sequence[Review]) -> Predictions:
     lookups = [person.look_up(review) for review in reviews]
     features: Features = features_of(lookups, person.identities, person.calendar)
-    numbers = torch.tensor([lookup.numbers for lookup in lookups])
-    is_query = torch.ones(len(reviews), dtype=torch.bool)
-    inputs = torch.from_numpy(features.query)
-    ratings = runner.many_rows(inputs, is_query, numbers, person.states, ratings_only=True)
-    check_finite(ratings)
+    numbers = np.array([lookup.numbers for lookup in lookups])
+    is_query = np.ones(len(reviews), bool)
+    logits = runner.many_rows(features.query, is_query, numbers, person.states, ratings_only=True)
+    check_finite(logits)
+    ratings = softmax(logits)
     predictions = empty_predictions(len(reviews))
-    predictions.p_imm[:], predictions.p_all[:] = immediate_recall(ratings).numpy(), ratings.softmax(-1).numpy()
+    predictions.p_imm[:], predictions.p_all[:] = immediate_recall(ratings), ratings
     curves = person.states(CURVE, [lookup.card for lookup in lookups])
     known = [i for i, curve in enumerate(curves) if curve is not None]
     if known:
-        elapsed_s = torch.tensor([reviews[i].elapsed_s for i in known], dtype=torch.float64)
-        predictions.p_ahead[known] = recall(
-            torch.cat([curve for curve in curves if curve is not None]), elapsed_s
-        ).numpy()
+        elapsed_s = [reviews[i].elapsed_s for i in known]
+        predictions.p_ahead[known] = recall(np.concatenate([curve for curve in curves if curve is not None]), elapsed_s)
     return predictions
 
 
-def buttons(runner: NetworkRunner, person: Person, review: Review, retention: float, ordered: bool) -> list[Button]:
+def buttons(runner: Runner, person: Person, review: Review, retention: float, ordered: bool) -> list[Button]:
     """The outcomes of the four ratings of a review, without adding it; `review.rating` is ignored."""
     lookups = [person.look_up(replace(review, rating=rating)) for rating in RATINGS]
     features = features_of(lookups, person.identities, person.calendar)
-    inputs = torch.from_numpy(features.review)
-    outputs, new_states = runner.few_rows(inputs, entity_states(person, lookups[0]), writes=len(RATINGS))
+    outputs, new_states = runner.few_rows(features.review, entity_states(person, lookups[0]), writes=len(RATINGS))
     check_finite(outputs)
-    curves = [Curve(row) for row in outputs.split(1)]
+    curves = [Curve(row) for row in np.split(outputs, len(outputs))]
     intervals = [curve.interval(retention) for curve in curves]
     if ordered:
         intervals = in_order(intervals)
-    by_rating = zip(*(states.split(1) for states in new_states), strict=True)
+    by_rating = zip(*(np.split(states, len(states)) for states in new_states), strict=True)
     states = [dict(zip(STREAMS, rows, strict=True)) for rows in by_rating]
     return [Button(*parts) for parts in zip(RATINGS, curves, intervals, states, strict=True)]
 
@@ -162,13 +157,11 @@ class Outlook:
 
     p_imm: Floats
     p_all: Floats
-    curve: Tensor
-    after: Tensor
+    curve: Float32s
+    after: Float32s
 
 
-def outlook(
-    runner: NetworkRunner, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]
-) -> Iterator[Outlook]:
+def outlook(runner: Runner, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]) -> Iterator[Outlook]:
     """Yield in parts the outlook of possible next reviews, each as if it were the only one, without adding any.
 
     Args:
@@ -181,7 +174,7 @@ def outlook(
         yield _outlook(runner, person, reviews[start : start + _OUTLOOKS_PER_PASS], duration_ms)
 
 
-def _outlook(runner: NetworkRunner, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]) -> Outlook:
+def _outlook(runner: Runner, person: Person, reviews: Sequence[Review], duration_ms: Sequence[int]) -> Outlook:
     answers = [answer for review in reviews for answer in _answers(review, duration_ms)]
     lookups = [person.look_up(answer) for answer in answers]
     features = features_of(lookups, person.identities, person.calendar)
@@ -189,18 +182,18 @@ def _outlook(runner: NetworkRunner, person: Person, reviews: Sequence[Review], d
     # An answer's row runs as a query row: its output includes the answer, and no other row depends on it. So all
     # answers share one past.
     first_answers = slice(None, None, len(RATINGS))
-    inputs = torch.from_numpy(np.concatenate([features.query[first_answers], features.review]))
-    row_numbers = torch.from_numpy(np.concatenate([numbers[first_answers], numbers]))
-    outputs = runner.many_rows(inputs, torch.ones(len(inputs), dtype=torch.bool), row_numbers, person.states)
+    inputs = np.concatenate([features.query[first_answers], features.review])
+    row_numbers = np.concatenate([numbers[first_answers], numbers])
+    outputs = runner.many_rows(inputs, np.ones(len(inputs), bool), row_numbers, person.states)
     check_finite(outputs)
     queries, answered = outputs[: len(reviews)], outputs[len(reviews) :]
-    ratings = p_logits(queries)
+    ratings = rating_probabilities(queries)
     curves = person.states(CURVE, numbers[first_answers, 0].tolist())
-    unknown = torch.full((1, KEPT_COLUMNS), torch.nan)
+    unknown = np.full((1, KEPT_COLUMNS), np.nan, np.float32)
     return Outlook(
-        p_imm=immediate_recall(ratings).numpy().astype(np.float64),
-        p_all=ratings.softmax(-1).numpy().astype(np.float64),
-        curve=torch.cat([unknown if curve is None else curve for curve in curves]),
+        p_imm=immediate_recall(ratings).astype(np.float64),
+        p_all=ratings.astype(np.float64),
+        curve=np.concatenate([unknown if curve is None else curve for curve in curves]),
         after=answered.reshape(len(reviews), len(RATINGS), -1),
     )
 

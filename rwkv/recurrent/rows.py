@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from rwkv.arrays import Bools, Float32s
+from rwkv.arrays import Bools, Float32s, Ints
 from rwkv.data.features import query_features, review_features
 from rwkv.data.segments import has_query
 from rwkv.model.spec import CODES
@@ -82,10 +80,10 @@ def features_of(lookups: Sequence[Lookup], identities: Identities, calendar: Cal
     )
 
 
-def review_rows(lookup: Lookup, identities: Identities, calendar: Calendar) -> Tensor:
+def review_rows(lookup: Lookup, identities: Identities, calendar: Calendar) -> Float32s:
     """The rows of one review, float32 [1 or 2, E]: the query row, if it has one, and the review row."""
     features = features_of([lookup], identities, calendar)
-    return torch.from_numpy(np.concatenate([features.query[features.queried], features.review]))
+    return np.concatenate([features.query[features.queried], features.review])
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,10 @@ class HistoryRows:
         numbers: Number of the row's entity in each stream, int64 [N, streams].
     """
 
-    inputs: Tensor
-    is_query: Tensor
-    review: Tensor
-    numbers: Tensor
+    inputs: Float32s
+    is_query: Bools
+    review: Ints
+    numbers: Ints
 
 
 def history_rows(lookups: Sequence[Lookup], identities: Identities, calendar: Calendar) -> HistoryRows:
@@ -112,4 +110,4 @@ def history_rows(lookups: Sequence[Lookup], identities: Identities, calendar: Ca
     is_query = np.append(review[1:] == review[:-1], False)
     inputs = np.where(is_query[:, None], features.query[review], features.review[review])
     numbers = np.array([lookup.numbers for lookup in lookups])[review]
-    return HistoryRows(*map(torch.from_numpy, (inputs, is_query, review, numbers)))
+    return HistoryRows(inputs, is_query, review, numbers)

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 
 from rwkv.data.history import RevlogTable
 from rwkv.errors import SnapshotError
 from rwkv.files import file_errors, write_whole_parts
-from rwkv.model.checkpoint import weights_fingerprint
-from rwkv.model.network import Network
+from rwkv.model.runner import Runner
 from rwkv.recurrent.features import reviews_of
 from rwkv.recurrent.person import Person, fingerprint_of
 from rwkv.recurrent.snapshot_contents import Header, arrays_of, fill_person, header_of
@@ -47,22 +45,22 @@ _DAMAGE = (
 )
 
 
-def write_person(path: Path, person: Person, network: Network) -> None:
+def write_person(path: Path, person: Person, runner: Runner) -> None:
     """Write a person's file atomically.
 
     Raises:
         InputError: The file cannot be written.
     """
-    write_whole_parts(path, _with_digest(_parts(person, network)))
+    write_whole_parts(path, _with_digest(_parts(person, runner)))
 
 
-def read_person(path: Path, template: Person, network: Network, history: RevlogTable | None) -> Person:
+def read_person(path: Path, template: Person, runner: Runner, history: RevlogTable | None) -> Person:
     """Read a person's file.
 
     Args:
         path: The file.
         template: A person whose kind of store and source of codes the new one gets; its store is closed at the end.
-        network: The network, whose weights must be those of the file.
+        runner: Runs the network, whose weights must be those of the file.
         history: If given, must begin with the saved reviews.
 
     Raises:
@@ -75,30 +73,30 @@ def read_person(path: Path, template: Person, network: Network, history: RevlogT
             _check_digest(file, path)
             with _decoding(path):
                 header = _header(file)
-            _check_weights(header, network, path)  # before the size, which another network has too
+            _check_weights(header, runner, path)  # before the size, which another network has too
             with _decoding(path):
-                _check_size(file, path.stat().st_size, header, network)
+                _check_size(file, path.stat().st_size, header, runner)
             _check_history(header, history, path)
             with _decoding(path):
-                person = _read(file, header, template, network)
+                person = _read(file, header, template, runner)
     template.store.close()
     return person
 
 
-def person_bytes(person: Person, network: Network) -> int:
+def person_bytes(person: Person, runner: Runner) -> int:
     """Size of the file that `write_person` would write, without its header of a few hundred bytes."""
-    return header_of(person, weights="").body_bytes(network.spec)
+    return header_of(person, weights="").body_bytes(runner.spec)
 
 
 # --- Writing
 
 
-def _parts(person: Person, network: Network) -> Iterator[bytes]:
-    text = json.dumps(asdict(header_of(person, weights_fingerprint(network.state_dict())))).encode()
+def _parts(person: Person, runner: Runner) -> Iterator[bytes]:
+    text = json.dumps(asdict(header_of(person, runner.fingerprint))).encode()
     yield _MARK + _LENGTH.pack(len(text)) + text
     yield from (array.tobytes() for array in arrays_of(person).values())
     for _, state in person.store.walk():
-        yield state.numpy().tobytes()
+        yield state.tobytes()
 
 
 def _with_digest(parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -144,15 +142,15 @@ def _header(file: BinaryIO) -> Header:
     return Header.checked(json.loads(file.read(length)))
 
 
-def _check_size(file: BinaryIO, size: int, header: Header, network: Network) -> None:
+def _check_size(file: BinaryIO, size: int, header: Header, runner: Runner) -> None:
     """Raise ValueError where a file does not have the size that its header says; file: read up to its header's end."""
-    expected = file.tell() + header.body_bytes(network.spec) + _DIGEST_BYTES
+    expected = file.tell() + header.body_bytes(runner.spec) + _DIGEST_BYTES
     if size != expected:
         raise ValueError(f"the file has {size} bytes, its header says {expected}")
 
 
-def _check_weights(header: Header, network: Network, path: Path) -> None:
-    ours = weights_fingerprint(network.state_dict())
+def _check_weights(header: Header, runner: Runner, path: Path) -> None:
+    ours = runner.fingerprint
     if header.weights != ours:
         what = "The engine was saved with other weights, so its states cannot be used."
         hint = "load the weights it was saved with, or feed the history again"
@@ -172,7 +170,7 @@ def _check_history(header: Header, history: RevlogTable | None, path: Path) -> N
         raise SnapshotError(what, where=str(path), got=got, expected=expected, hint=hint)
 
 
-def _read(file: BinaryIO, header: Header, template: Person, network: Network) -> Person:
+def _read(file: BinaryIO, header: Header, template: Person, runner: Runner) -> Person:
     def array(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return np.frombuffer(bytearray(file.read(count)), dtype).reshape(shape)
@@ -181,10 +179,10 @@ def _read(file: BinaryIO, header: Header, template: Person, network: Network) ->
     person = template.empty_copy(header.sequence_draw())
     try:
         fill_person(person, header, arrays)
-        for kind, size in header.state_sizes(network.spec).items():
+        for kind, size in header.state_sizes(runner.spec).items():
             numbers = iter(arrays[f"{kind} states"].tolist())
             while batch := list(islice(numbers, _PUT_AT_ONCE)):
-                person.store.put({(kind, number): torch.from_numpy(array("<f4", (1, size))) for number in batch})
+                person.store.put({(kind, number): array("<f4", (1, size)) for number in batch})
     except BaseException:
         person.store.close()
         raise

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from rwkv.model.heads import KEPT_COLUMNS
+from rwkv.model.columns import KEPT_COLUMNS
 from rwkv.model.inputs import SequenceDraw
-from rwkv.model.native_step import state_size
 from rwkv.model.spec import CODES, CYCLE_DAYS, NetworkSpec
 from rwkv.recurrent.features import MISSING_FLAGS, CardPast, Place, Totals
 from rwkv.recurrent.person import Person
@@ -88,7 +87,7 @@ class Header:
 
     def state_sizes(self, spec: NetworkSpec) -> dict[str, int]:
         """The length of a state of each kind, in the order of the file."""
-        sizes = {stream.name: state_size(spec, stream) for stream in spec.streams} | {CURVE: KEPT_COLUMNS}
+        sizes = {stream.name: spec.state_size(stream) for stream in spec.streams} | {CURVE: KEPT_COLUMNS}
         return {kind: sizes[kind] for kind in sorted(KINDS)}
 
     def body_bytes(self, spec: NetworkSpec) -> int:

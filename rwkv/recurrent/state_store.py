@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from rwkv.arrays import Float32s
 from rwkv.errors import StoreError
 
 DEFAULT_MEMORY = 1_000_000_000
@@ -22,7 +21,7 @@ CURVE = "curve"
 _KEPT_SHARE = 0.75
 # States encoded and written at a time, which bounds the temporary memory.
 _WRITTEN_TOGETHER = 256
-# Approximate bytes of an entry in Python and torch besides its values.
+# Approximate bytes of an entry in Python and NumPy besides its values.
 _OVERHEAD = 400
 
 # (kind, number): a stream or CURVE, and the number of an entity.
@@ -132,7 +131,7 @@ class StateStore:
     def __init__(self, memory: int = DEFAULT_MEMORY, folder: Path | None = None) -> None:
         self._memory = memory
         self._folder = folder
-        self._held: OrderedDict[Key, Tensor | None] = OrderedDict()
+        self._held: OrderedDict[Key, Float32s | None] = OrderedDict()
         self._unwritten: set[Key] = set()
         self._bytes = 0
         self._file: StateFile | None = None
@@ -148,7 +147,7 @@ class StateStore:
         store._base = self
         return store
 
-    def get(self, key: Key) -> Tensor | None:
+    def get(self, key: Key) -> Float32s | None:
         """The state of a key, or None."""
         if key in self._held:
             self._held.move_to_end(key)
@@ -159,7 +158,7 @@ class StateStore:
             self._make_room()
         return state
 
-    def put(self, states: Mapping[Key, Tensor | None]) -> None:
+    def put(self, states: Mapping[Key, Float32s | None]) -> None:
         """Replace states by key; None removes a state."""
         for key, state in states.items():
             self._hold(key, state)
@@ -175,7 +174,7 @@ class StateStore:
             keys |= {key for key in self._base.all_keys() if key not in keys and self.get(key) is not None}
         return sorted(keys)
 
-    def walk(self) -> Iterator[tuple[Key, Tensor]]:
+    def walk(self) -> Iterator[tuple[Key, Float32s]]:
         """All states sorted by key, without marking them as used."""
         for key in self.all_keys():
             state = self._held.get(key)
@@ -192,7 +191,7 @@ class StateStore:
         self._unwritten.clear()
         self._file, self._bytes = None, 0
 
-    def _hold(self, key: Key, state: Tensor | None) -> None:
+    def _hold(self, key: Key, state: Float32s | None) -> None:
         if key in self._held:
             self._bytes -= _size(self._held.pop(key))
         self._held[key] = state
@@ -215,17 +214,17 @@ class StateStore:
                 self._bytes -= _size(self._held.pop(key))
                 self._unwritten.discard(key)
 
-    def _write(self, states: Mapping[Key, Tensor | None]) -> None:
+    def _write(self, states: Mapping[Key, Float32s | None]) -> None:
         """Write states to the file. A removed state is written as no bytes, which hides its earlier value."""
-        encoded = {key: b"" if state is None else state.numpy().tobytes() for key, state in states.items()}
+        encoded = {key: b"" if state is None else state.tobytes() for key, state in states.items()}
         self._opened().put(encoded)
 
-    def _stored(self, key: Key) -> Tensor | None:
+    def _stored(self, key: Key) -> Float32s | None:
         """A state that is not in memory: from the file, or if it was never there, from the base store."""
         data = None if self._file is None else self._file.get(key)
         if data is None:
             return None if self._base is None else self._base.get(key)
-        return torch.from_numpy(np.frombuffer(bytearray(data), np.float32)[None]) if data else None
+        return np.frombuffer(bytearray(data), np.float32)[None] if data else None
 
     def _opened(self) -> StateFile:
         if self._file is None:
@@ -233,8 +232,8 @@ class StateStore:
         return self._file
 
 
-def _size(state: Tensor | None) -> int:
-    return _OVERHEAD + (0 if state is None else 4 * state.numel())
+def _size(state: Float32s | None) -> int:
+    return _OVERHEAD + (0 if state is None else state.nbytes)
 
 
 def _rounded(size: int) -> int:

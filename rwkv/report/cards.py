@@ -1,14 +1,13 @@
 """Predictions of a person's cards by RWKV, RWKV-P and FSRS-6, for a report."""
 
 import numpy as np
-import torch
 
 from rwkv.arrays import Floats, Ints
 from rwkv.collection.learner import Learner, questions_at
 from rwkv.evaluation.comparison import days_since_first, fsrs_parameters
 from rwkv.evaluation.fsrs6 import DEFAULT_PARAMETERS, interval_by_stability, recall_by_stability, stabilities
 from rwkv.evaluation.fsrs_training import has_trainer
-from rwkv.model.curve import recall, recall_at
+from rwkv.model.recall import recall, recall_at
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.intervals import intervals
 from rwkv.report.content import CURVE_TIMES_S, NEW, NO_HISTORY, REVIEWED, CardsNow
@@ -39,10 +38,10 @@ def cards_now(engine: Engine, learner: Learner, at_s: float) -> CardsNow:
     with progress((), len(rows), "cards", "card") as bar:
         for start in range(0, len(rows), _TOGETHER):
             part = rows[start : start + _TOGETHER]
-            outputs = torch.cat([engine.curve(number).outputs for number in learner.number[part].tolist()])
-            p_now[part] = recall(outputs, torch.from_numpy(elapsed_s[part])).numpy()
+            outputs = np.concatenate([engine.curve(number).outputs for number in learner.number[part].tolist()])
+            p_now[part] = recall(outputs, elapsed_s[part])
             p_asked[part] = engine.predict_many(questions_at(learner, part, at_s)).p_imm
-            curves[part] = recall_at(outputs, torch.from_numpy(CURVE_TIMES_S)).numpy()
+            curves[part] = recall_at(outputs, CURVE_TIMES_S)
             interval_days[part] = intervals(outputs, cards.desired_retention[part], SECONDS_PER_DAY) / SECONDS_PER_DAY
             bar.update(len(part))
     interval_days[rows] = np.where(np.isnan(interval_days[rows]), np.inf, interval_days[rows])

@@ -16,7 +16,7 @@ from rwkv.evaluation.fsrs_training import has_trainer
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import COLUMNS, Estimate, means, superiority
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.network import Network
+from rwkv.model.runner import Runner
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions
 from rwkv.report.content import ComparisonRow, PredictedReviews, ReportContent
@@ -38,7 +38,7 @@ class PersonPredicted:
     counted: Comparison
 
 
-def feed_history(learner: Learner, network: Network) -> tuple[Engine, Predictions]:
+def feed_history(learner: Learner, runner: Runner) -> tuple[Engine, Predictions]:
     """An engine that has read all of the learner's reviews, and its prediction of each before the answer.
 
     The caller closes the engine.
@@ -46,7 +46,7 @@ def feed_history(learner: Learner, network: Network) -> tuple[Engine, Prediction
     Raises:
         CheckpointError: Predictions are not finite. The engine is closed then.
     """
-    engine = Engine(network, draw_sequence(learner.user))
+    engine = Engine(runner, draw_sequence(learner.user))
     try:
         return engine, feed_rest(engine, learner)
     except BaseException:

@@ -129,7 +129,7 @@ def _collection(options: ReportOptions, folder: Path, failures: Failures) -> tup
     compared = [learner.user] if options.compared is None else users_in(folder, options.compared)
     at_s = moment_of(options.at, learner)
     model = choose_model(options.model)
-    engine, predictions = feed_history(learner, model.network)
+    engine, predictions = feed_history(learner, model.runner)
     try:
         own = predict_past(learner, predictions)
         cards = cards_now(engine, learner, at_s)
@@ -166,7 +166,7 @@ def _others(folder: Path, users: Sequence[int], model: ChosenModel, failures: Fa
     for user in users:
         try:
             person = read_learner(folder, user)
-            engine, predictions = feed_history(person, model.network)
+            engine, predictions = feed_history(person, model.runner)
             engine.close()
             people.append(predict_past(person, predictions))
         except RwkvError as error:

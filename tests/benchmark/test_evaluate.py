@@ -35,7 +35,7 @@ from tests.benchmark.evaluation import (
 )
 from tests.benchmark.workspace import SIZE, Workspace, assert_said
 from tests.evaluation.test_history_predictions import rows_by_hand
-from tests.networks import recipe_network
+from tests.networks import recipe_network, runner_for
 from tests.recurrent.parallel import TOLERANCE, parallel_predictions, stack
 
 FIND_KEYS = "python -m rwkv.find_equalize_test_reviews"
@@ -132,7 +132,7 @@ def test_run_as_rnn_gives_the_same_metrics(
     """One model, two forms: every prediction within the tolerance (spec 7), the printed metrics to four places."""
     assert evaluation.run(RAW=True) == 0
     table = history(evaluation, user)
-    engine = Engine(recipe_network(PUBLISHED), draw_sequence(user))
+    engine = Engine(runner_for(recipe_network(PUBLISHED)), draw_sequence(user))
     recurrent = stack([engine.answer(review) for review in reviews_of(table)])
     for name, p in ((AHEAD, recurrent.p_ahead), (IMM, recurrent.p_imm)):
         line = evaluation.lines("raw", name)[user]

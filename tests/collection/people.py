@@ -10,7 +10,7 @@ from rwkv.collection.chosen_model import ChosenModel
 from rwkv.data.collection import CardList, Collection, CollectionInfo, day_of, write_collection
 from rwkv.data.tables import read_file, write_columns
 from tests.helpers import revlog_columns, write_history
-from tests.networks import NATIVE, recipe_network
+from tests.networks import NATIVE, recipe_network, weights_of
 
 # One card, or an array of them.
 Numbers = TypeVar("Numbers", int, np.ndarray)
@@ -38,7 +38,7 @@ SCALE = 0.2
 
 # Reviewed are cards 0 to 9; DELETED is one of them. Of those without a review, one shares a note with a reviewed card.
 REVIEWED, DELETED, NEW_SIBLING, NEW_ALONE, SUSPENDED = 10, 4, 10, 11, 7
-MODEL = ChosenModel(Path("random.pth"), recipe_network(NATIVE, SCALE), notice=None)
+MODEL = ChosenModel(Path("random.pth"), weights_of(recipe_network(NATIVE, SCALE)), notice=None)
 
 
 def id_of(card: Numbers) -> Numbers:

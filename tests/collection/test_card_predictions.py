@@ -23,7 +23,7 @@ from rwkv.recurrent.features import Place, reviews_of
 from rwkv.recurrent.person import Question
 from rwkv.vocab import SECONDS_PER_DAY
 from tests.collection.people import DELETED, MODEL, NEW_ALONE, NEW_SIBLING, REVIEWED, SUSPENDED, id_of, make_person
-from tests.networks import SMALL, recipe_network
+from tests.networks import SMALL, recipe_network, weights_of
 
 # In probability, as between all forms of the network (spec 7).
 TOLERANCE = 2e-5
@@ -45,7 +45,7 @@ def learner(person: Path) -> Learner:
 @pytest.fixture(scope="module")
 def engine(learner: Learner) -> Iterator[Engine]:
     """Fed one review at a time."""
-    engine = Engine(MODEL.network, draw_sequence(1))
+    engine = Engine(MODEL.runner, draw_sequence(1))
     for review in reviews_of(learner.history):
         engine.answer(review)
     yield engine
@@ -214,7 +214,7 @@ def test_states_that_do_not_fit_are_not_used(tmp_path: Path, fed: list[int], cha
     root, model = make_person(tmp_path / "changed"), MODEL
     predicted(root)
     if change == "weights":
-        model = ChosenModel(Path("other.pth"), recipe_network(SMALL, 0.3), notice=None)
+        model = ChosenModel(Path("other.pth"), weights_of(recipe_network(SMALL, 0.3)), notice=None)
     elif change == "history":
         make_person(root, reviews=50)
     else:

@@ -23,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_other_weights_have_no_notice(weights: Path) -> None:
     model = choose_model(weights)
     assert (model.path, model.notice) == (weights, None)
-    assert not any(weight.requires_grad for weight in model.network.parameters())
+    assert model.runner.spec == model.weights.spec == PUBLISHED
 
 
 def test_the_packages_weights_are_the_default() -> None:

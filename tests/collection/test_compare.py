@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from rwkv import cli
+from rwkv.collection.chosen_model import choose_model
 from rwkv.collection.compare import ComparedFolders, compare_folders, compare_users, why_none_counts
 from rwkv.command_line.compare_table import format_comparison
 from rwkv.data.keys import RARE_CARDS, benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.evaluation.metrics import METRICS, recall_metrics
 from rwkv.evaluation.scores import Score, read_scores, write_scores
-from rwkv.model.checkpoint import load_network, write_weights
+from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
 from tests.benchmark.workspace import Workspace, add_users, assert_said, revlog_file, studied
@@ -93,7 +93,7 @@ def test_a_key_without_an_earlier_review_is_left_out_for_all_algorithms(root: Pa
     write_history(tmp_path, 7, revlog)
     keys = benchmark_keys(read_history(tmp_path, 7), short=False, secs=False)
     assert row + 1 in keys.review_ths
-    result = compare_users(tmp_path, [7], load_network(root / "model.pth", torch.device("cpu"), torch.float32))
+    result = compare_users(tmp_path, [7], choose_model(root / "model.pth").runner)
     assert result.left_out == 1
     np.testing.assert_array_equal(result.users[0].review_th, keys.review_ths[keys.review_ths != row + 1])
     assert all(np.isfinite(p).all() and len(p) == len(keys) - 1 for p in result.users[0].p.values())

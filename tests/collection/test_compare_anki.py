@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("anki")  # only where the extra [anki] is not installed; it is part of [dev]
 
@@ -20,10 +19,9 @@ from rwkv.data.keys import candidate_reviews, folds_of
 from rwkv.data.revlogs import read_history
 from rwkv.evaluation.comparison import Comparison
 from rwkv.evaluation.fsrs6 import fsrs_predictions
-from rwkv.model.network import frozen_network
 from rwkv.model.spec import PUBLISHED
 from tests.data.imports.anki.clients import Learner
-from tests.networks import recipe_network
+from tests.networks import recipe_network, runner_for
 
 OTHER_PARAMETERS = [0.5, 1.2, 3.4, 9, 6, 0.9, 2.8, 0.01, 1.7, 0.2, 0.8, 1.5, 0.06, 0.3, 1.6, 0.6, 2, 0.6, 0.2, 0.1, 0.3]
 
@@ -53,8 +51,7 @@ def table(folder: Path) -> RevlogTable:
 
 @pytest.fixture(scope="module")
 def compared(folder: Path) -> Comparison:
-    network = frozen_network(recipe_network(PUBLISHED).state_dict(), torch.float32)
-    (one,) = compare_users(folder / "data", [1], network).users
+    (one,) = compare_users(folder / "data", [1], runner_for(recipe_network(PUBLISHED))).users
     return one
 
 

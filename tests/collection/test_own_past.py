@@ -20,9 +20,9 @@ from rwkv.recurrent.engine import Engine
 from rwkv.report.past_predictions import feed_history, predict_past
 from tests.collection.people import MODEL
 from tests.collection.student import make_student
-from tests.networks import SMALL, recipe_network
+from tests.networks import SMALL, recipe_network, weights_of
 
-OTHER = ChosenModel(Path("other.pth"), recipe_network(SMALL, 0.3), notice=None)
+OTHER = ChosenModel(Path("other.pth"), weights_of(recipe_network(SMALL, 0.3)), notice=None)
 NAMES = ["RWKV-P", "RWKV", "AVG", "MOVING-AVG", "FSRS-6-default"]
 # A change of all probabilities by 2e-5 (spec 7), of which none here is below .01, and rounding to six places.
 TOLERANCE = 2e-3
@@ -48,7 +48,7 @@ def kept(root: Path) -> Path:
 
 def fed(root: Path, model: ChosenModel = MODEL) -> OwnPast | None:
     """The same, read anew."""
-    engine, predictions = feed_history(read_learner(root, 1), model.network)
+    engine, predictions = feed_history(read_learner(root, 1), model.runner)
     engine.close()
     return own_past(read_learner(root, 1).history, predictions)
 
@@ -57,7 +57,7 @@ def fed(root: Path, model: ChosenModel = MODEL) -> OwnPast | None:
 
 
 def test_figures_match_compare(root: Path) -> None:
-    (compared,) = compare_users(root, [1], MODEL.network).users
+    (compared,) = compare_users(root, [1], MODEL.runner).users
     ours = past(root)
     assert ours is not None
     assert list(ours.log_loss) == NAMES
@@ -70,7 +70,7 @@ def test_figures_match_compare(root: Path) -> None:
 def test_figures_match_the_report(root: Path) -> None:
     """There FSRS-6 with parameters learnt from the person is beside them."""
     learner = read_learner(root, 1)
-    engine, predictions = feed_history(learner, MODEL.network)
+    engine, predictions = feed_history(learner, MODEL.runner)
     engine.close()
     of_report = past_of(predict_past(learner, predictions).counted)
     ours = past(root)
@@ -251,7 +251,7 @@ def test_the_sentence_about_ones_own_past() -> None:
 
 @pytest.mark.parametrize("reviews", [0, 1, FEWEST_COUNTED - 1, FEWEST_COUNTED])
 def test_few_reviews_have_no_figures(root: Path, reviews: int) -> None:
-    (compared,) = compare_users(root, [1], MODEL.network).users
+    (compared,) = compare_users(root, [1], MODEL.runner).users
     few = replace(
         compared,
         review_th=compared.review_th[:reviews],

@@ -42,7 +42,7 @@ def play(
 
 
 def fed(learner: Learner) -> Engine:
-    engine = Engine(MODEL.network, draw_sequence(learner.user))
+    engine = Engine(MODEL.runner, draw_sequence(learner.user))
     for review in reviews_of(learner.history):
         engine.answer(review)
     return engine

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from rwkv.model.curve import curve_logits, immediate_recall, recall
-from rwkv.model.heads import Outputs, columns_of
-from rwkv.model.native_step import FewRows
+from rwkv.model.columns import columns_of
+from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.heads import Outputs
+from rwkv.model.recall import recall
 from rwkv.vocab import STREAMS
 from tests.conformance.model_vectors import (
     ModelRows,
@@ -18,7 +20,7 @@ from tests.conformance.model_vectors import (
     read_rows,
     recipe_network_of,
 )
-from tests.networks import run_recurrently
+from tests.networks import run_recurrently, runner_for
 
 Differences = Callable[[str, float], None]
 Form = Callable[[ModelRows, Path], dict[str, Tensor]]
@@ -46,18 +48,19 @@ def recurrent(data: ModelRows, folder: Path) -> dict[str, Tensor]:
 
 def by_engine(data: ModelRows, folder: Path) -> dict[str, Tensor]:
     """One row after another as the engine runs them: states flat, and by the native kernel where it is built."""
-    run = FewRows(recipe_network_of(folder))
-    known: dict[tuple[str, int], Tensor] = {}
+    run = runner_for(recipe_network_of(folder)).few_rows
+    known: dict[tuple[str, int], np.ndarray] = {}
     outputs = []
     for row in range(len(data.inputs)):
         here = [(stream, int(data.entities[stream][row])) for stream in STREAMS]
         writes = int(not data.is_query[row])
-        output, after = run(data.inputs[row : row + 1], [known.get(key) for key in here], writes)
+        output, after = run(data.inputs[row : row + 1].numpy(), [known.get(key) for key in here], writes)
         outputs.append(output)
         known.update(zip(here, after, strict=True) if writes else ())
-    together = torch.cat(outputs)
-    split = Outputs(*(columns_of(together, name) for name in Outputs._fields))
-    return predictions(split, data.labels.elapsed_s) | {"p_curve": recall(together, data.labels.elapsed_s)}
+    together = np.concatenate(outputs)
+    split = Outputs(*(torch.from_numpy(columns_of(together, name)) for name in Outputs._fields))
+    p_curve = torch.from_numpy(recall(together, data.labels.elapsed_s.numpy()))
+    return predictions(split, data.labels.elapsed_s) | {"p_curve": p_curve}
 
 
 @pytest.mark.parametrize("form", [recurrent, by_engine])

@@ -8,8 +8,9 @@ import pytest
 from rwkv.cli import main
 from rwkv.errors import CheckpointError
 from rwkv.model.card import CARD, SHIPPED, card_lines, read_card
-from rwkv.model.checkpoint import read_metadata, read_weights, write_weights
+from rwkv.model.checkpoint import read_weights, write_weights
 from rwkv.model.spec import PUBLISHED
+from rwkv.model.weights_file import read_metadata
 from rwkv.recurrent.engine import Engine
 from tests.networks import recipe_network
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rwkv.forgetting_curve import CURVES, FLOOR
 from rwkv.model.curve import correction_points, curve_logits, curve_stabilities, immediate_recall
-from rwkv.ops.curve import CURVES, FLOOR
 
 CPU = torch.device("cpu")
 INDEX = np.arange(128)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rwkv.errors import CheckpointError, InputError
-from rwkv.model import checkpoint
+from rwkv.model import weights_file
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.networks import recipe_network
@@ -203,7 +203,7 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_small_file_with_large_contents_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "_MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(weights_file, "_MOST_BYTES", 1_000_000)
     path = tmp_path / "model.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2_000_000))

@@ -1,4 +1,4 @@
-"""Identity codes, phases and cycles (spec 3): the specification's check values, and tensors against integers."""
+"""Identity codes, phases and cycles (spec 3): the specification's check values, and arrays and tensors."""
 
 import math
 
@@ -8,18 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rwkv.model.inputs import (
-    SequenceDraw,
-    as_int64,
-    counter_hash,
-    cycles,
-    draw_sequence,
-    encode_inputs,
-    identity_codes,
-    row_codes,
-    training_draw,
-)
+from rwkv.model import inputs
+from rwkv.model.inputs import SequenceDraw, as_int64, counter_hash, draw_sequence, training_draw
 from rwkv.model.spec import CYCLE_DAYS
+from rwkv.model.tensor_inputs import cycles, encode_inputs, identity_codes, row_codes
 from rwkv.vocab import STREAMS
 
 FIRST_CARD = [1.5, 0.5, -0.5, 0.5, 1.5, -1.5, 0.5, 0.5, 1.5, -1.5, -0.5, -0.5]
@@ -56,6 +48,9 @@ def test_codes_of_tensors_are_those_of_plain_numbers(
     codes = identity_codes(column, stream, torch.tensor(entities, dtype=torch.int32), 5)
     assert codes.dtype == torch.float32
     assert codes.shape == (len(entities), 5)
+    of_arrays = inputs.identity_codes(as_int64(prefix), stream, np.array(entities, np.int32), 5)
+    assert of_arrays.dtype == np.float32
+    np.testing.assert_array_equal(of_arrays, codes)
     assert codes.tolist() == [
         [counter_hash(seed, draw, user, stream, entity, component) % 4 - 1.5 for component in range(5)]
         for entity in entities
@@ -116,15 +111,18 @@ def test_cycles() -> None:
             angle = 2 * math.pi * ((phases[:, number] + days) % period) / period
             columns += [np.sin(angle), np.cos(angle)]
     assert ours.dtype == torch.float32
-    # Rounded to float32: 6e-8 of at most 1.
-    np.testing.assert_allclose(ours, np.stack(columns, 1), rtol=0, atol=1e-7)
+    of_arrays = inputs.cycles(day, first_day, phases)
+    assert of_arrays.dtype == np.float32
+    for calendar in (ours, of_arrays):
+        # Rounded to float32: 6e-8 of at most 1.
+        np.testing.assert_allclose(calendar, np.stack(columns, 1), rtol=0, atol=1e-7)
 
 
 def test_inputs_are_in_order() -> None:
     features, calendar = torch.zeros(2, 24), torch.full((2, 28), 5.0)
     codes = [torch.full((2, width), float(value)) for value, width in ((1, 12), (2, 12), (3, 8), (4, 8))]
-    inputs = encode_inputs(features, codes, calendar)
-    assert inputs[0].tolist() == [0.0] * 24 + [1.0] * 12 + [2.0] * 12 + [3.0] * 8 + [4.0] * 8 + [5.0] * 28
+    encoded = encode_inputs(features, codes, calendar)
+    assert encoded[0].tolist() == [0.0] * 24 + [1.0] * 12 + [2.0] * 12 + [3.0] * 8 + [4.0] * 8 + [5.0] * 28
 
 
 @pytest.mark.parametrize("other", [{"user": 2}, {"seed": 1235}, {"draw": 1}])

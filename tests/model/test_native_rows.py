@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from rwkv.arrays import Float32s
+from rwkv.model.flat_states import flat_state, unflat_state
 from rwkv.model.heads import joined
-from rwkv.model.native_step import flat_state, packed_network, state_size, unflat_state
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
 from rwkv.model.state import StreamState
 from rwkv.native.network import network_rows
-from tests.model.test_native_step import TOLERANCE, relative_difference
-from tests.networks import native_network, random_inputs, recipe_network
+from tests.model.test_runners import TOLERANCE, relative_difference
+from tests.networks import native_network, packed_network, random_inputs, recipe_network
 from tests.ops.groups import needs_native
 
 pytestmark = needs_native
@@ -37,7 +37,7 @@ IS_QUERY = np.array([0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 0], bool)
 def states_before(network: Network, groups: np.ndarray) -> list[list[Float32s | None]]:
     """A state for every second group of each stream."""
     rng = np.random.default_rng(5)
-    sizes = [state_size(network.spec, stream) for stream in network.spec.streams]
+    sizes = [network.spec.state_size(stream) for stream in network.spec.streams]
     return [
         [
             (0.3 * rng.standard_normal((1, size))).astype(np.float32) if group % 2 else None

@@ -12,7 +12,7 @@ from rwkv.recurrent.features import Review, reviews_of
 from rwkv.recurrent.person import Question
 from rwkv.recurrent.predictions import Prediction
 from tests.helpers import make_table, random_revlog
-from tests.networks import native_network
+from tests.networks import native_network, runner_for
 from tests.recurrent.parallel import Predictions, stack
 
 NETWORK = native_network()
@@ -28,7 +28,7 @@ def after(table: RevlogTable, count: int) -> RevlogTable:
 
 
 def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
-    return Engine(network, draw_sequence(table.user), **options)  # type: ignore[arg-type]
+    return Engine(runner_for(network), draw_sequence(table.user), **options)  # type: ignore[arg-type]
 
 
 def answered(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:

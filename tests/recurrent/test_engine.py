@@ -28,7 +28,7 @@ from tests.helpers import (
     revlog_columns,
     tables,
 )
-from tests.networks import recipe_network, small_network
+from tests.networks import recipe_network, runner_for, small_network
 from tests.recurrent.parallel import TOLERANCE, parallel_predictions, stack
 
 REAL = vectors.wanted_folder().parent / "real"
@@ -36,7 +36,7 @@ NETWORK = small_network()
 
 
 def answers(network: Network, table: RevlogTable) -> list[Prediction]:
-    engine = Engine(network, draw_sequence(table.user))
+    engine = Engine(runner_for(network), draw_sequence(table.user))
     return [engine.answer(review) for review in reviews_of(table)]
 
 
@@ -135,7 +135,7 @@ def test_a_prediction_does_not_depend_on_its_own_answer() -> None:
     reviews = list(reviews_of(make_table(random_revlog(15, reviews=30, cards=4), user=USER)))
 
     def last_answer(review: Review) -> Prediction:
-        engine = Engine(NETWORK, draw_sequence(USER))
+        engine = Engine(runner_for(NETWORK), draw_sequence(USER))
         return [engine.answer(one) for one in [*reviews[:-1], review]][-1]
 
     other = replace(reviews[-1], rating=5 - reviews[-1].rating, duration_ms=77_777, state=3)
@@ -144,7 +144,7 @@ def test_a_prediction_does_not_depend_on_its_own_answer() -> None:
 
 def test_codes_depend_on_the_draw() -> None:
     table = make_table(random_revlog(16, reviews=30, cards=4))
-    engine = Engine(NETWORK, draw_sequence(table.user + 1))
+    engine = Engine(runner_for(NETWORK), draw_sequence(table.user + 1))
     others = [engine.answer(review) for review in reviews_of(table)]
     assert stack(others).p_imm[-1] != stack(answers(NETWORK, table)).p_imm[-1]
 

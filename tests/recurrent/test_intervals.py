@@ -4,22 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from rwkv.errors import InputError
-from rwkv.model.curve import correction_points
+from rwkv.model.recall import correction_points
 from rwkv.model.spec import CURVES
 from rwkv.recurrent.intervals import Curve, in_order
 from rwkv.vocab import STREAMS
 from tests.recurrent.engines import answered, next_review, now, some_history
 from tests.recurrent.parallel import TOLERANCE
 
-HORIZON_S = float(correction_points(torch.device("cpu"))[-1])
+HORIZON_S = float(correction_points()[-1])
 
 
 def curve_of(stability: int, corrections: dict[int, float] | None = None) -> Curve:
     """The curve of one of the 128 stabilities, corrected at some points."""
-    outputs = torch.zeros(1, 2 * CURVES + 4)
+    outputs = np.zeros((1, 2 * CURVES + 4), np.float32)
     outputs[0, stability] = 60.0
     for point, logit in (corrections or {}).items():
         outputs[0, CURVES + point] = logit
@@ -57,7 +56,7 @@ def test_the_interval_is_where_recall_falls_to_the_retention(retention: float) -
 def test_the_first_crossing_counts() -> None:
     """The curve dips at one point, recovers, and falls again much later."""
     dip = curve_of(100, {50: -12.0})
-    point = float(correction_points(torch.device("cpu"))[50])
+    point = float(correction_points()[50])
     assert float(dip(point)) < 0.9 < float(dip(2 * point))
     assert dip.interval(0.9) < point
 
@@ -97,7 +96,7 @@ def test_the_outcome_of_a_button_equals_the_answer() -> None:
         person = pressed._person
         numbers = person.look_up(review).numbers
         for (stream, state), number in zip(button.states.items(), numbers, strict=True):
-            torch.testing.assert_close(state, person.store.get((stream, number)), rtol=0, atol=TOLERANCE)
+            np.testing.assert_allclose(state, person.store.get((stream, number)), rtol=0, atol=TOLERANCE)
 
 
 def test_buttons_in_order() -> None:

@@ -19,7 +19,7 @@ from rwkv.model.inputs import draw_sequence
 from rwkv.model.spec import PUBLISHED
 from rwkv.recurrent.engine import Engine
 from tests.helpers import make_table, revlog_columns
-from tests.networks import recipe_network
+from tests.networks import recipe_network, runner_for
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -27,7 +27,7 @@ def peak():
 
 torch.set_num_threads(1)
 table = make_table(revlog_columns(np.arange(3100), np.arange(3100) * 60))
-engine = Engine(recipe_network(PUBLISHED), draw_sequence(1), memory={_MEMORY_MB}_000_000)
+engine = Engine(runner_for(recipe_network(PUBLISHED)), draw_sequence(1), memory={_MEMORY_MB}_000_000)
 engine.feed(table.part(slice(10)))
 before = peak()
 engine.feed(table.part(slice(10, None)))

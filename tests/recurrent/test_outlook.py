@@ -46,7 +46,7 @@ def test_curves_are_those_of_the_cards(engine: Engine) -> None:
     part = full_outlook(engine)
     for row, card in enumerate(engine.cards):
         np.testing.assert_array_equal(part.curve[row], engine.curve(card).outputs[0])
-    assert part.curve[-1].isnan().all()
+    assert np.isnan(part.curve[-1]).all()
 
 
 def test_buttons_are_those_of_one_card_at_a_time(engine: Engine) -> None:
@@ -77,26 +77,34 @@ def test_an_outlook_changes_nothing(tmp_path: Path) -> None:
     assert everything(engine, tmp_path / "after") == before
 
 
+def after_every_answer(engine: Engine) -> np.ndarray:
+    """The curves after all four answers of all cards, float32 [n, outputs]."""
+    after = full_outlook(engine).after
+    return after.reshape(-1, after.shape[-1])
+
+
 def test_intervals_of_many_are_those_of_each(engine: Engine) -> None:
     """Exactly, since the same times are sampled; None beyond the horizon is NaN."""
-    curves = full_outlook(engine).after.flatten(0, 1)
+    curves = after_every_answer(engine)
     for retention in (0.05, 0.5, 0.9, 0.999):
         ours = intervals(curves, retention)
-        each = [Curve(row).interval(retention) for row in curves.split(1)]
+        each = [Curve(row).interval(retention) for row in np.split(curves, len(curves))]
         np.testing.assert_array_equal(ours, np.array(each, np.float64))
     mixed = np.linspace(0.3, 0.95, len(curves))
-    each = [Curve(row).interval(wanted) for row, wanted in zip(curves.split(1), mixed.tolist(), strict=True)]
+    each = [
+        Curve(row).interval(wanted) for row, wanted in zip(np.split(curves, len(curves)), mixed.tolist(), strict=True)
+    ]
     np.testing.assert_array_equal(intervals(curves, mixed), np.array(each, np.float64))
 
 
 def test_intervals_with_a_shortest_interval(engine: Engine) -> None:
     """The interval is the shortest one if recall is as low by then, otherwise where it next falls to the retention."""
-    curves, least_s = full_outlook(engine).after.flatten(0, 1), 3600.0
-    recalls = np.array([Curve(row)(least_s) for row in curves.split(1)])
+    curves, least_s = after_every_answer(engine), 3600.0
+    recalls = np.array([Curve(row)(least_s) for row in np.split(curves, len(curves))])
     retention = float(np.median(recalls))
     ours, below = intervals(curves, retention, least_s), recalls <= retention
     assert set(ours[below]) == {least_s}
-    later = [pair for pair in zip(curves.split(1), ours.tolist(), strict=True) if pair[1] > least_s]
+    later = [pair for pair in zip(np.split(curves, len(curves)), ours.tolist(), strict=True) if pair[1] > least_s]
     assert len(later) == np.sum(~below & ~np.isnan(ours)) > 0
     for row, seconds in later:
         before, after = Curve(row)([0.999 * seconds, seconds])

@@ -8,6 +8,7 @@ import pytest
 import rwkv
 from rwkv.errors import InputError
 from rwkv.recurrent.features import reviews_of
+from tests.networks import runner_for
 from tests.recurrent.engines import NETWORK, some_history
 
 TABLE = some_history(reviews=40)
@@ -48,7 +49,7 @@ def test_the_draw_of_a_user_is_the_default(weights: Path) -> None:
 
 @pytest.mark.parametrize("codes", [[1.0], np.zeros((3, 3)), np.full(12, np.nan), 1.0])
 def test_codes_of_another_width_are_refused(codes: object) -> None:
-    engine = rwkv.Engine(NETWORK, rwkv.draw_sequence(1), codes=lambda code, number: codes)  # type: ignore[arg-type,return-value]
+    engine = rwkv.Engine(runner_for(NETWORK), rwkv.draw_sequence(1), codes=lambda code, number: codes)  # type: ignore[arg-type,return-value]
     with pytest.raises(InputError, match="card_id"):
         engine.answer(next(iter(reviews_of(TABLE))))
     assert engine.reviews == 0
@@ -57,4 +58,4 @@ def test_codes_of_another_width_are_refused(codes: object) -> None:
 @pytest.mark.parametrize("draw", [(1, (1, 2)), (-1, (0,) * 7), (2**64, (0,) * 7), (0, (0.5,) * 7), (0, (-1,) * 7)])
 def test_an_invalid_draw_is_refused(draw: tuple[int, tuple[int, ...]]) -> None:
     with pytest.raises(InputError, match="draw"):
-        rwkv.Engine(NETWORK, rwkv.SequenceDraw(*draw))
+        rwkv.Engine(runner_for(NETWORK), rwkv.SequenceDraw(*draw))

@@ -18,7 +18,7 @@ from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
 from tests.helpers import first_reviews
-from tests.networks import recipe_network, small_network
+from tests.networks import recipe_network, runner_for, small_network
 from tests.recurrent.engines import (
     NETWORK,
     after,
@@ -40,7 +40,7 @@ def test_a_restored_engine_continues_exactly(network: Network, tmp_path: Path) -
     answered(first_reviews(TABLE, 50), network).save(tmp_path / "saved")
     never_stopped = answered(first_reviews(TABLE, 50), network)
     # The draw comes from the file.
-    restored = Engine(network, draw_sequence(99))
+    restored = Engine(runner_for(network), draw_sequence(99))
     restored.restore(tmp_path / "saved", TABLE)
     assert (restored.reviews, restored.fingerprint) == (50, never_stopped.fingerprint)
     for review in REVIEWS[50:]:

@@ -7,7 +7,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,8 +28,8 @@ from tests.recurrent.engines import (
 SIZE = 64
 
 
-def state(value: float) -> torch.Tensor:
-    return torch.full((1, SIZE), value, dtype=torch.float32)
+def state(value: float) -> np.ndarray:
+    return np.full((1, SIZE), value, np.float32)
 
 
 @given(

@@ -56,7 +56,7 @@ def person(learner: Learner) -> PersonPredicted:
 
 
 def predicted(learner: Learner) -> PersonPredicted:
-    engine, output = feed_history(learner, MODEL.network)
+    engine, output = feed_history(learner, MODEL.runner)
     engine.close()
     return predict_past(learner, output)
 
@@ -93,7 +93,7 @@ def test_cards_match_the_engine(learner: Learner) -> None:
 
 
 def test_counted_reviews_match_compare(learner: Learner, person: PersonPredicted) -> None:
-    (expected,) = compare_users(learner.root, [1], MODEL.network).users
+    (expected,) = compare_users(learner.root, [1], MODEL.runner).users
     counted = person.counted
     assert counted.review_th.tolist() == expected.review_th.tolist()
     assert (counted.y.tolist(), counted.bins.tolist()) == (expected.y.tolist(), expected.bins.tolist())

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwkv.model.native_step import _weights, packed_network, state_size
+from rwkv.model.weight_table import native_weights
 from rwkv.native.library import is_built, native
 from rwkv.ops.cpu.mixers import channel_mix, time_mix
 from rwkv.ops.cpu.tensors import array
 from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
-from tests.networks import native_network, random_inputs
+from tests.networks import native_network, packed_network, random_inputs, weights_of
 
 ROWS, CHANNELS, HEADS, WIDTH, INNER, RANK, BEFORE = 7, 32, 2, 16, 48, 5, 3
 FIRST_LAYER_WEIGHTS = 22
@@ -115,8 +115,9 @@ def _network() -> Iterator[Call]:
     network = native_network()
     packed = packed_network(network)
     flat = {"weights": torch.from_numpy(packed.weights), "sizes": list(packed.sizes)}
-    states = [torch.zeros(1, state_size(network.spec, stream)) for stream in network.spec.streams]
-    weights = {"weights": [weight.detach() for weight in _weights(network)], "sizes": list(packed.sizes)}
+    states = [torch.zeros(1, network.spec.state_size(stream)) for stream in network.spec.streams]
+    arrays = native_weights(network.spec, weights_of(network).arrays)
+    weights = {"weights": [torch.from_numpy(array) for array in arrays], "sizes": list(packed.sizes)}
     yield Call("pack_network", operator("pack_network"), weights)
     rows = {
         **flat,

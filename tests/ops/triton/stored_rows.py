@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from rwkv.model.inputs import cycles, encode_inputs, row_codes
 from rwkv.model.spec import CODES, CYCLE_DAYS
+from rwkv.model.tensor_inputs import cycles, encode_inputs, row_codes
 from rwkv.ops.triton.arguments import StoredRows
 from rwkv.vocab import FEATURE_NAMES
 
