@@ -53,5 +53,6 @@ def network_step(
     Returns:
         The joined outputs of the heads [N, outputs], and for each stream the states [writes, state] after these rows.
     """
-    outputs, after = native_step(network, array(inputs), arrays(before), seen, writes)
+    # Without the checks of `array`, which take as long as a layer.
+    outputs, after = native_step(network, inputs.numpy(), [state.numpy() for state in before], seen, writes)
     return torch.from_numpy(outputs), tensors(after)

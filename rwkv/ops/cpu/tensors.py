@@ -17,7 +17,7 @@ def array(x: Tensor) -> Array:
         TypeError: It is no such tensor.
         RuntimeError: Its memory was shrunk since it was made.
     """
-    view: Array = x.detach().numpy()
+    view: Array = x.detach().numpy() if x.requires_grad else x.numpy()
     end = (x.storage_offset() + x.numel()) * x.element_size()
     if x.numel() > 0 and end > x.untyped_storage().nbytes():
         raise RuntimeError(f"a tensor {list(x.shape)} has less memory than its sizes need")
