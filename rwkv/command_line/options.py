@@ -132,7 +132,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_states(parser: argparse.ArgumentParser) -> None:
     """Add --states."""
-    help = "save the network's states beside the collection if they need at most this much; 0: never (default: 100)"
+    help = "save the network's states beside the reviews read if they need at most this much; 0: never (default: 100)"
     parser.add_argument("--states", type=_bytes_of_megabytes, metavar="MB", help=help)
 
 

@@ -35,10 +35,10 @@ _COMMANDS = (
 )
 
 _EPILOG = """\
-your own collection in three commands:
-  rwkv import collection.colpkg --out mine
-  rwkv predict mine
-  rwkv report mine
+your own collection, exported from Anki:
+  rwkv report collection.colpkg
+  rwkv predict collection.colpkg
+  rwkv schedule collection.colpkg
 
 exit codes: 0 done; 1 failed, or some users were skipped and listed; 2 bad input;
 130 interrupted, 143 ended by SIGTERM: rerun the command to continue"""

@@ -25,8 +25,8 @@ _ROWS = "a number of lines, 0 for all"
 _WITHOUT_NOTICES = ("csv", "parquet")
 _DESCRIPTION = """\
 Predict every card: recall by RWKV-P and by the forgetting curve, the probabilities of the four ratings, and the
-interval after each button. The collection is not changed. The network's states are saved beside an imported
-collection, if they are not too large (--states), so that the next prediction takes seconds."""
+interval after each button. The collection is not changed. The network's states are saved beside the
+imported or cached reviews, if they are not too large (--states), so that the next prediction takes seconds."""
 
 _EPILOG = """\
 queries (--cards), a subset of the language of Anki's search box:
@@ -41,7 +41,7 @@ queries (--cards), a subset of the language of Anki's search box:
   prop:ivl>=21 prop:due<=0  Anki's interval, and days until Anki's due day
   a b, a or b, -a, ( )      and, or, not, grouping
 
-examples:
+examples, where mine is a collection or a folder:
   rwkv predict mine
   rwkv predict mine --cards 'deck:Spanish prop:r<0.8 -is:suspended'
   rwkv predict mine --at 2026-02-01T18:00 --out cards.csv

@@ -31,7 +31,7 @@ new: first reviews; waiting: due cards above the limit, moved to later days
 A backlog is due on day 0, unless --backlog-days spreads it or --limit caps the day. With a limit, the cards with the
 highest recall come first, and the others wait.
 
-examples:
+examples, where mine is a collection or a folder:
   rwkv schedule mine --retention 0.9 --days 30
   rwkv schedule mine --limit 100 --new 5
   rwkv schedule mine --backlog-days 14
