@@ -68,6 +68,8 @@ def import_collections(
         InputError: Nothing could be imported, or one name was chosen for several files.
         BusyError: Another command is writing to `out`.
     """
+    from rwkv.data import arrow  # noqa: F401 - fail before the work where pyarrow is missing
+
     choices = choices or ImportChoices()
     if choices.name is not None and len(files) > 1:
         what, hint = "A name can be given to one file only.", "import the files one by one, each with its own --name"
