@@ -12,7 +12,7 @@ from bench.histories import FLOP_PER_ROW, gemm_peak, random_network, simulated_h
 from bench.plain_engine import PlainEngine
 from bench.report import print_json, timed
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.torch_runner import fastest_runner
 from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
@@ -33,7 +33,7 @@ def main() -> None:
     draw = draw_sequence(table.user)
     first = list(reviews_of(table))[: options.plain_reviews]
 
-    predictions, plain_engine = Engine(TorchRunner(network), draw).feed(table), PlainEngine(network, draw)
+    predictions, plain_engine = Engine(fastest_runner(network), draw).feed(table), PlainEngine(network, draw)
     plain_predictions = [plain_engine.answer(review) for review in first]
     errors = []
     for name in ("p_ahead", "p_imm"):
@@ -49,7 +49,7 @@ def main() -> None:
             engine.answer(review)
 
     plain = timed(walk_plainly, options.repeats)
-    ours = timed(lambda: Engine(TorchRunner(network), draw).feed(table), options.repeats)
+    ours = timed(lambda: Engine(fastest_runner(network), draw).feed(table), options.repeats)
     peak, rows = gemm_peak(), len(table) + int(np.count_nonzero(table.elapsed_days != -1))
     rate, plain_rate = len(table) / ours["median_s"], len(first) / plain["median_s"]
     figures = {

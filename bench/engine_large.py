@@ -21,7 +21,7 @@ from bench.report import print_json
 from rwkv.data.history import CardTable, RevlogTable
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.torch_runner import fastest_runner
 from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.state_store import DEFAULT_MEMORY
@@ -64,7 +64,7 @@ def _measure(network: Network, cards: int, notes: int, reviews: int, options: di
     rng = np.random.default_rng(1)
     learnt, reviewed = _histories(cards, notes, reviews, rng)
     before = _private_bytes()
-    engine = Engine(TorchRunner(network), draw_sequence(1), **options)  # type: ignore[arg-type]
+    engine = Engine(fastest_runner(network), draw_sequence(1), **options)  # type: ignore[arg-type]
     highest = before
 
     def feed(table: RevlogTable) -> None:

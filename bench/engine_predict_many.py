@@ -12,7 +12,7 @@ import torch
 from bench.histories import gemm_peak, random_network, simulated_history
 from bench.report import print_json, timed
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.torch_runner import fastest_runner
 from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.person import Question
@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     network, table = random_network(), simulated_history(options.reviews)
-    engine = Engine(TorchRunner(network), draw_sequence(table.user))
+    engine = Engine(fastest_runner(network), draw_sequence(table.user))
     engine.feed(table)
     today = int(table.day_offset[-1]) + 1
     questions = [Question(card, today, _DAYS, _SECONDS) for card in engine.cards]

@@ -19,7 +19,7 @@ from bench.report import clocked, print_json
 from rwkv.data.history import RevlogTable
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
-from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.torch_runner import fastest_runner
 from rwkv.native.library import is_built
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Review, reviews_of
@@ -75,7 +75,7 @@ def _error(network: Network, reviews: list[Review], count: int) -> float:
         RuntimeError: The difference exceeds 2e-5.
     """
     draw = draw_sequence(1)
-    ours, plain = Engine(TorchRunner(network), draw), PlainEngine(network, draw)
+    ours, plain = Engine(fastest_runner(network), draw), PlainEngine(network, draw)
     largest = 0.0
     for review in itertools.islice(reviews, count):
         for a, b in zip(vars(ours.answer(review)).values(), vars(plain.answer(review)).values(), strict=True):
@@ -87,7 +87,7 @@ def _error(network: Network, reviews: list[Review], count: int) -> float:
 
 
 def _ours(network: Network, table: RevlogTable, reviews: list[Review]) -> None:
-    engine = Engine(TorchRunner(network), draw_sequence(table.user))
+    engine = Engine(fastest_runner(network), draw_sequence(table.user))
     for review in reviews:
         engine.answer(review)
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rwkv.model.checkpoint import weights_of
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network
 from rwkv.model.packing import StreamLayout, pack_stream
-from rwkv.model.runner import Runner, runner_of
+from rwkv.model.runner import Runner
 from rwkv.model.spec import NetworkSpec, StreamSpec
 from rwkv.model.state import LayerState, StreamState
-from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.torch_runner import fastest_runner
 from rwkv.model.weight_table import native_sizes, native_weights
-from rwkv.model.weights_file import Weights
 from rwkv.native.network import PackedNetwork, pack_network
 from rwkv.vocab import STREAMS
 
@@ -76,11 +76,6 @@ def native_network() -> Network:
     return recipe_network(NATIVE, SMALL_SCALE)
 
 
-def weights_of(network: Network) -> Weights:
-    """The network's weights as arrays."""
-    return Weights(network.spec, {name: weight.float().numpy() for name, weight in network.state_dict().items()})
-
-
 def packed_network(network: Network) -> PackedNetwork:
     """The network as the native kernels take it."""
     weights = weights_of(network)
@@ -89,8 +84,8 @@ def packed_network(network: Network) -> PackedNetwork:
 
 @lru_cache
 def runner_for(network: Network) -> Runner:
-    """What the engine runs a network with: PyTorch where it is not in float32."""
-    return runner_of(weights_of(network)) if network.dtype == torch.float32 else TorchRunner(network)
+    """What the engine runs a network with, made once."""
+    return fastest_runner(network)
 
 
 def random_inputs(seed: int, rows: int) -> Tensor:

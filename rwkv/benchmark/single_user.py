@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from rwkv.benchmark.databases import key_database
@@ -17,7 +18,8 @@ from rwkv.evaluation.history_predictions import not_finite
 from rwkv.evaluation.scores import Score, result_line, score
 from rwkv.model.checkpoint import load_network
 from rwkv.model.inputs import draw_sequence
-from rwkv.model.torch_runner import TorchRunner
+from rwkv.model.runner import Runner
+from rwkv.model.torch_runner import fastest_runner
 from rwkv.ops.backend import compute_dtype, open_compute_device
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, joined
@@ -64,11 +66,11 @@ def run_single_user(config: RecurrentConfig) -> int:
 
 
 @lru_cache(maxsize=1)
-def load_runner(config: RecurrentConfig) -> TorchRunner:
+def load_runner(config: RecurrentConfig) -> Runner:
     """The configured model on its device. It is loaded once per process."""
     threads = config.threads or (1 if config.processes > 1 else 0)
     device = open_compute_device(config.device, threads, config.dtype)
-    return TorchRunner(load_network(config.model_path, device, compute_dtype(config.dtype, device)))
+    return fastest_runner(load_network(config.model_path, device, compute_dtype(config.dtype, device)))
 
 
 def read_user(config: RecurrentConfig, user: int) -> tuple[RevlogTable, BenchmarkKeys]:
@@ -84,7 +86,8 @@ def walk(config: RecurrentConfig, table: RevlogTable) -> Iterator[Predictions]:
     try:
         yield from engine.feeding(table)
     except CheckpointError as error:
-        raise not_finite(f"{config.model_path}, user {table.user}", load_runner(config).network.dtype) from error
+        dtype = compute_dtype(config.dtype, torch.device(config.device))
+        raise not_finite(f"{config.model_path}, user {table.user}", dtype) from error
     finally:
         engine.close()
 

@@ -55,6 +55,11 @@ def network_of(weights: Weights, dtype: torch.dtype = torch.float32) -> Network:
     return frozen_network(tensors, dtype, weights.spec)
 
 
+def weights_of(network: Network) -> Weights:
+    """The weights of a network on the CPU as float32 arrays, which share its memory if it is in float32."""
+    return Weights(network.spec, {name: weight.float().numpy() for name, weight in network.state_dict().items()})
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the weights in a `.pth` or `.safetensors` file, see `rwkv.model.weights_file.read_weights`.
 

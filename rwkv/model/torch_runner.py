@@ -8,16 +8,16 @@ from torch import Tensor
 
 from rwkv.arrays import Bools, Float32s, Ints
 from rwkv.device import threads_for
-from rwkv.model.checkpoint import network_of, weights_fingerprint
+from rwkv.model.checkpoint import network_of, weights_fingerprint, weights_of
 from rwkv.model.flat_states import flat_state, join_states, split_states
 from rwkv.model.heads import joined
 from rwkv.model.network import Network
 from rwkv.model.packing import pack_stream, whole_stream
-from rwkv.model.runner import KeepStates, LoadStates, StatesAfter
+from rwkv.model.runner import KeepStates, LoadStates, Runner, StatesAfter, runner_of
 from rwkv.model.slices import run_stream
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.weights_file import Weights
-from rwkv.ops.backend import open_compute_device
+from rwkv.ops.backend import Kernels, open_compute_device
 
 
 class TorchRunner:
@@ -84,6 +84,13 @@ class TorchRunner:
             if keep is not None:
                 keep(StatesAfter(stream_spec.name, entities, [state.numpy() for state in split_states(states)]))
         return x
+
+
+def fastest_runner(network: Network) -> Runner:
+    """The fastest runner of a network of PyTorch, with PyTorch's number of threads."""
+    if network.backend.kernels is Kernels.NATIVE:
+        return runner_of(weights_of(network), torch.get_num_threads())
+    return TorchRunner(network)
 
 
 def _tensors(states: Sequence[Float32s | None]) -> list[Tensor | None]:

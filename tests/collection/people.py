@@ -9,8 +9,9 @@ import numpy as np
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.data.collection import CardList, Collection, CollectionInfo, day_of, write_collection
 from rwkv.data.tables import read_file, write_columns
+from rwkv.model.checkpoint import weights_of
 from tests.helpers import revlog_columns, write_history
-from tests.networks import NATIVE, recipe_network, weights_of
+from tests.networks import NATIVE, recipe_network
 
 # One card, or an array of them.
 Numbers = TypeVar("Numbers", int, np.ndarray)

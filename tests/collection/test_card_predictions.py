@@ -17,13 +17,14 @@ from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
 from rwkv.data.tables import read_file, write_columns
 from rwkv.errors import InputError
+from rwkv.model.checkpoint import weights_of
 from rwkv.model.inputs import draw_sequence
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Place, reviews_of
 from rwkv.recurrent.person import Question
 from rwkv.vocab import SECONDS_PER_DAY
 from tests.collection.people import DELETED, MODEL, NEW_ALONE, NEW_SIBLING, REVIEWED, SUSPENDED, id_of, make_person
-from tests.networks import SMALL, recipe_network, weights_of
+from tests.networks import SMALL, recipe_network
 
 # In probability, as between all forms of the network (spec 7).
 TOLERANCE = 2e-5

@@ -16,11 +16,12 @@ from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import read_learner
 from rwkv.collection.own_past import FEWEST_COUNTED, OwnPast, own_past, past_of, past_sentence
 from rwkv.errors import InputError
+from rwkv.model.checkpoint import weights_of
 from rwkv.recurrent.engine import Engine
 from rwkv.report.past_predictions import feed_history, predict_past
 from tests.collection.people import MODEL
 from tests.collection.student import make_student
-from tests.networks import SMALL, recipe_network, weights_of
+from tests.networks import SMALL, recipe_network
 
 OTHER = ChosenModel(Path("other.pth"), weights_of(recipe_network(SMALL, 0.3)), notice=None)
 NAMES = ["RWKV-P", "RWKV", "AVG", "MOVING-AVG", "FSRS-6-default"]

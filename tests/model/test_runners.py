@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rwkv.arrays import Float32s
+from rwkv.model.checkpoint import weights_of
 from rwkv.model.columns import KEPT_COLUMNS
 from rwkv.model.flat_states import flat_state, unflat_state
 from rwkv.model.heads import joined
@@ -28,7 +29,6 @@ from tests.networks import (
     recipe_network,
     runner_for,
     small_network,
-    weights_of,
 )
 from tests.ops.groups import needs_native
 

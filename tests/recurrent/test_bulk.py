@@ -1,6 +1,5 @@
 """Feeding in bulk gives the predictions and states of feeding one review at a time."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,18 @@ from hypothesis import given, settings
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
 from rwkv.errors import CheckpointError, HistoryError
+from rwkv.model.checkpoint import weights_of
+from rwkv.model.inputs import draw_sequence
+from rwkv.model.native_runner import NativeRunner
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
 from rwkv.recurrent import bulk
+from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
 from tests.conformance import vectors
 from tests.helpers import first_reviews, make_table, random_revlog, tables
 from tests.networks import recipe_network, small_network
+from tests.ops.groups import needs_native
 from tests.recurrent.engines import (
     NETWORK,
     after,
@@ -39,13 +43,6 @@ PUBLISHED_NETWORK = recipe_network(PUBLISHED)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts so short that most cards and all decks extend over many of them."""
     monkeypatch.setattr(bulk, "REVIEWS_PER_PASS", 17)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def assert_bulk_equals_one_at_a_time(table: RevlogTable, network: Network = NETWORK) -> None:
@@ -100,13 +97,12 @@ def test_bulk_then_one_at_a_time_then_bulk() -> None:
     np.testing.assert_allclose(ours, one_at_a_time(table).p_imm, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.usefixtures("threads")
-def test_threads_change_only_rounding() -> None:
+@needs_native
+def test_threads_change_nothing() -> None:
     table = some_history(reviews=300)
-    torch.set_num_threads(1)
-    one = engine_for(table).feed(table)
-    torch.set_num_threads(2)
-    assert_close(engine_for(table).feed(table), one, 1e-6)
+    one, two = (NativeRunner(weights_of(NETWORK), threads) for threads in (1, 2))
+    fed = Engine(one, draw_sequence(table.user)).feed(table)
+    assert_close(Engine(two, draw_sequence(table.user)).feed(table), fed, 0)
 
 
 def test_later_reviews_change_no_earlier_prediction() -> None:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rwkv.model.checkpoint import weights_of
 from rwkv.model.weight_table import native_weights
 from rwkv.native.library import is_built, native
 from rwkv.ops.cpu.mixers import channel_mix, time_mix
 from rwkv.ops.cpu.tensors import array
 from rwkv.ops.cpu.wkv import wkv_native
 from rwkv.ops.groups import PackedGroups
-from tests.networks import native_network, packed_network, random_inputs, weights_of
+from tests.networks import native_network, packed_network, random_inputs
 
 ROWS, CHANNELS, HEADS, WIDTH, INNER, RANK, BEFORE = 7, 32, 2, 16, 48, 5, 3
 FIRST_LAYER_WEIGHTS = 22

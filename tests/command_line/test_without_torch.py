@@ -1,0 +1,119 @@
+"""The person's commands and the engine in a process in which PyTorch and other optional packages cannot be imported."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rwkv.model.card import SHIPPED
+from rwkv.model.weights_file import load_weights
+from tests.collection.test_cached_import import DAY_MS, START_MS, export
+from tests.data.imports.anki.small import write_collection_file
+from tests.ops.groups import needs_native
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Of these packages only `compare` needs the last two.
+OPTIONAL = ("torch", "triton", "pyarrow", "lmdb", "safetensors", "fsrs", "scipy", "fsrs_rs_python")
+
+# Runs a program in a process without some packages.
+_BLOCKED = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+_COMMAND = "from rwkv.cli import main\nsys.exit(main(sys.argv[1:]))"
+_ENGINE = """
+import rwkv
+engine = rwkv.Engine.load(sys.argv[1])
+review = dict(card=1, note=1, deck=1, preset=1, note_missing=False, deck_missing=False, preset_missing=False)
+engine.answer(rwkv.Review(1, **review, day_offset=0, elapsed_days=-1, elapsed_s=-1, rating=3, state=0, duration_ms=900))
+later = rwkv.Review(2, **review, day_offset=2, elapsed_days=2, elapsed_s=172_800, rating=3, state=2, duration_ms=900)
+answer = engine.answer(later)
+buttons = engine.buttons(rwkv.Question(1, 5, 3, 259_200))
+print(answer.p_ahead, answer.p_imm, *(button.curve(86_400.0) for button in buttons))
+"""
+
+pytestmark = needs_native
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    return export(tmp_path / "Ada.colpkg", days=12)
+
+
+def run(program: str, arguments: list[str], folder: Path, packages: tuple[str, ...] = OPTIONAL) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, "-c", _BLOCKED.format(packages=packages) + program, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def answer(arguments: list[str], folder: Path, packages: tuple[str, ...] = OPTIONAL) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(run(_COMMAND, [*arguments, "--json", "--quiet"], folder, packages))
+    return fields
+
+
+def test_a_blocked_package_is_missing(tmp_path: Path) -> None:
+    """Otherwise the tests below would prove nothing."""
+    for package in OPTIONAL:
+        with pytest.raises(AssertionError, match=f"No module named '{package}'"):
+            run(f"import {package}", [], tmp_path)
+
+
+def test_predict(collection: Path, tmp_path: Path) -> None:
+    cards = answer(["predict", str(collection)], tmp_path)["cards"]
+    assert len(cards) == 6
+    assert all(0 < card["p_now"] < 1 for card in cards)
+    assert answer(["predict", str(collection)], tmp_path)["cards"] != []  # from saved states
+
+
+def test_schedule(collection: Path, tmp_path: Path) -> None:
+    assert len(answer(["schedule", str(collection), "--days", "5"], tmp_path)["days"]) == 5
+
+
+def test_report(collection: Path, tmp_path: Path) -> None:
+    assert answer(["report", str(collection)], tmp_path)["cards"] == 6
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_compare(tmp_path: Path) -> None:
+    """The benchmark counts no card whose first interval is rare."""
+    cards = range(130)
+    reviews = [
+        (START_MS + day * DAY_MS + card * 1000, card + 1, 1 + (2 if day == 0 else (card + day) % 3), int(day > 0))
+        for day in (0, 2, 5)
+        for card in cards
+    ]
+    fields = answer(["compare", str(write_collection_file(tmp_path / "Ada.anki2", reviews))], tmp_path, OPTIONAL[:-2])
+    (user,) = fields["users"].values()
+    assert user["size"] > 100
+    assert {"RWKV", "RWKV-P", "FSRS-6"} <= user["metrics"].keys()
+
+
+def test_info(tmp_path: Path) -> None:
+    assert answer(["info"], tmp_path)["network"]["parameters"] > 0
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
+def test_the_engine(tmp_path: Path, name: str) -> None:
+    from rwkv.model.checkpoint import read_weights, write_weights
+
+    write_weights(tmp_path / name, read_weights(SHIPPED))
+    printed = [float(number) for number in run(_ENGINE, [str(tmp_path / name)], tmp_path).split()]
+    assert len(printed) == 6
+    assert all(0 < p < 1 for p in printed)
+
+
+def test_weights_are_the_same_as_with_torch(tmp_path: Path) -> None:
+    program = "from rwkv.model.weights_file import load_weights\nfrom pathlib import Path\n"
+    printed = run(program + "print(load_weights(Path(sys.argv[1])).fingerprint)", [str(SHIPPED)], tmp_path)
+    assert printed.strip() == load_weights(SHIPPED).fingerprint
