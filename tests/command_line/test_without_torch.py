@@ -1,17 +1,19 @@
-"""The person's commands and the engine in a process in which PyTorch and other optional packages cannot be imported."""
+"""`rwkv compare` and the engine in a process in which PyTorch and other optional packages cannot be imported.
+
+For the other commands, see tests/test_base_installation.py.
+"""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rwkv.model.card import SHIPPED
 from rwkv.model.weights_file import load_weights
-from tests.collection.test_cached_import import DAY_MS, START_MS, export
+from tests.collection.test_cached_import import DAY_MS, START_MS
 from tests.data.imports.anki.small import write_collection_file
 from tests.ops.groups import needs_native
 
@@ -44,11 +46,6 @@ print(answer.p_ahead, answer.p_imm, *(button.curve(86_400.0) for button in butto
 pytestmark = needs_native
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Path:
-    return export(tmp_path / "Ada.colpkg", days=12)
-
-
 def run(program: str, arguments: list[str], folder: Path, packages: tuple[str, ...] = OPTIONAL) -> str:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(folder / "cache")}
     command = [sys.executable, "-c", _BLOCKED.format(packages=packages) + program, *arguments]
@@ -57,32 +54,11 @@ def run(program: str, arguments: list[str], folder: Path, packages: tuple[str, .
     return done.stdout
 
 
-def answer(arguments: list[str], folder: Path, packages: tuple[str, ...] = OPTIONAL) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(run(_COMMAND, [*arguments, "--json", "--quiet"], folder, packages))
-    return fields
-
-
 def test_a_blocked_package_is_missing(tmp_path: Path) -> None:
     """Otherwise the tests below would prove nothing."""
     for package in OPTIONAL:
         with pytest.raises(AssertionError, match=f"No module named '{package}'"):
             run(f"import {package}", [], tmp_path)
-
-
-def test_predict(collection: Path, tmp_path: Path) -> None:
-    cards = answer(["predict", str(collection)], tmp_path)["cards"]
-    assert len(cards) == 6
-    assert all(0 < card["p_now"] < 1 for card in cards)
-    assert answer(["predict", str(collection)], tmp_path)["cards"] != []  # from saved states
-
-
-def test_schedule(collection: Path, tmp_path: Path) -> None:
-    assert len(answer(["schedule", str(collection), "--days", "5"], tmp_path)["days"]) == 5
-
-
-def test_report(collection: Path, tmp_path: Path) -> None:
-    assert answer(["report", str(collection)], tmp_path)["cards"] == 6
-    assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
 def test_compare(tmp_path: Path) -> None:
@@ -93,14 +69,11 @@ def test_compare(tmp_path: Path) -> None:
         for day in (0, 2, 5)
         for card in cards
     ]
-    fields = answer(["compare", str(write_collection_file(tmp_path / "Ada.anki2", reviews))], tmp_path, OPTIONAL[:-2])
-    (user,) = fields["users"].values()
+    file = write_collection_file(tmp_path / "Ada.anki2", reviews)
+    printed = run(_COMMAND, ["compare", str(file), "--json", "--quiet"], tmp_path, OPTIONAL[:-2])
+    (user,) = json.loads(printed)["users"].values()
     assert user["size"] > 100
     assert {"RWKV", "RWKV-P", "FSRS-6"} <= user["metrics"].keys()
-
-
-def test_info(tmp_path: Path) -> None:
-    assert answer(["info"], tmp_path)["network"]["parameters"] > 0
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
