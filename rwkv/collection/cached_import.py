@@ -79,6 +79,12 @@ def source_of(folder: Path) -> str:
     return source.read_text("utf-8") if folder.parent == _entries() and source.is_file() else str(folder)
 
 
+def person_in(folder: Path, user: int) -> str:
+    """A user of one of several folders, in words: the path of a collection, or of a folder with the number."""
+    source = source_of(folder)
+    return f"{source}: {user}" if source == str(folder) else source
+
+
 def cache_folder() -> Path:
     """The user's folder for what can be computed again, by the convention of the platform."""
     if stated := os.environ.get("XDG_CACHE_HOME"):

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rwkv.arrays import AnyFloats
-from rwkv.collection.cached_import import source_of
+from rwkv.collection.cached_import import person_in, source_of
 from rwkv.collection.chosen_model import choose_model
 from rwkv.collection.own_past import counted_reviews, with_baselines
 from rwkv.collection.users import users_in
@@ -120,9 +121,9 @@ def compare_folders(
     people: dict[str, Comparison] = {}
     without: dict[str, str] = {}
     for folder, part in parts.items():
-        prefix = f"{source_of(folder)}: " if len(parts) > 1 else ""
-        people |= {f"{prefix}{comparison.user}": comparison for comparison in part.users}
-        without |= {f"{prefix}{user}": why for user, why in part.without.items()}
+        label = partial(person_in, folder) if len(parts) > 1 else str
+        people |= {label(comparison.user): comparison for comparison in part.users}
+        without |= {label(user): why for user, why in part.without.items()}
     if not people:
         raise _nobody(parts)
     own = {

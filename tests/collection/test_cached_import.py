@@ -11,7 +11,7 @@ import pytest
 
 from rwkv.cli import main
 from rwkv.collection import cached_import
-from rwkv.collection.cached_import import USER, cache_folder, open_collection, source_of
+from rwkv.collection.cached_import import USER, cache_folder, open_collection, person_in, source_of
 from rwkv.collection.import_collections import import_collections
 from rwkv.data.collection import read_collection, review_times
 from rwkv.data.imports.imported import ImportChoices
@@ -86,8 +86,9 @@ def test_every_table_of_an_import_is_in_the_cache(file: Path, tmp_path: Path) ->
     ours, expected = (read_collection(root, USER).cards for root in (entry, tmp_path / "mine"))
     for name, column in vars(expected).items():
         np.testing.assert_array_equal(getattr(ours, name), column, err_msg=name)
-    assert source_of(entry) == str(file)
+    assert source_of(entry) == person_in(entry, USER) == str(file)
     assert source_of(tmp_path / "mine") == str(tmp_path / "mine")
+    assert person_in(tmp_path / "mine", 1) == f"{tmp_path / 'mine'}: 1"
 
 
 def test_a_collection_is_read_once(
