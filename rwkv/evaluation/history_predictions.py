@@ -164,19 +164,6 @@ def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
     return run_streams(network, x, batch.streams)
 
 
-def predict_history(network: Network, segment: Segment, targets: Targets) -> UserPredictions:
-    """Predict at least one target of a whole history.
-
-    Raises:
-        CheckpointError: A prediction is not finite.
-    """
-    batch = sliced_for(whole_histories([segment]), network.backend)
-    (predictions,) = predict_users(network, last_rows(network, batch), [targets])
-    if not predictions.is_finite:
-        raise not_finite(f"user {segment.user}", network.dtype)
-    return predictions
-
-
 def predict_users(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:
     """Predict the targets of at least one user from the rows before the heads.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rwkv.arrays import Bools, Float32s, Ints
+from rwkv.extras import missing_package
 from rwkv.model.spec import NetworkSpec
 from rwkv.model.weights_file import Weights
 from rwkv.native.library import HEAD_WIDTHS, is_built
@@ -86,11 +87,18 @@ def runner_of(weights: Weights, threads: int = 0) -> Runner:
     Args:
         weights: The weights of the network.
         threads: Most threads; 0 for all.
+
+    Raises:
+        InputError: The kernels do not run this network, and PyTorch is not installed.
     """
     if is_built() and weights.spec.head_width in HEAD_WIDTHS:
         from rwkv.model.native_runner import NativeRunner
 
         return NativeRunner(weights, threads)
-    from rwkv.model.torch_runner import TorchRunner  # loads PyTorch
-
+    try:
+        from rwkv.model.torch_runner import TorchRunner  # loads PyTorch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise missing_package("torch", "Running this network without the native kernels") from error
     return TorchRunner.of(weights, threads)

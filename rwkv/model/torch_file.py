@@ -24,8 +24,11 @@ _DTYPES = {
     "LongStorage": "int64", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
 }  # fmt: skip
-# Bytes of a number; those of kinds that are not listed are not read.
-_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2}
+# Bytes of a number, where it is not one.
+_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "complex64": 8,
+    "complex128": 16,
+}  # fmt: skip
 
 
 class ForeignContent(Exception):

@@ -1,6 +1,6 @@
 """The forgetting curve, a mixture of exponential curves with corrections (spec 4): the definition.
 
-The kernels are cpu/curve_recall.py and, with the heads, triton/heads.py.
+The kernels are native/curve.py and, with the heads, triton/heads.py.
 """
 
 import math

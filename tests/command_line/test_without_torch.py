@@ -46,12 +46,18 @@ print(answer.p_ahead, answer.p_imm, *(button.curve(86_400.0) for button in butto
 pytestmark = needs_native
 
 
-def run(program: str, arguments: list[str], folder: Path, packages: tuple[str, ...] = OPTIONAL) -> str:
+def finished(
+    program: str, arguments: list[str], folder: Path, packages: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(folder / "cache")}
     command = [sys.executable, "-c", _BLOCKED.format(packages=packages) + program, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def run(program: str, arguments: list[str], folder: Path, packages: tuple[str, ...] = OPTIONAL) -> str:
+    process = finished(program, arguments, folder, packages)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_a_blocked_package_is_missing(tmp_path: Path) -> None:
@@ -84,6 +90,17 @@ def test_the_engine(tmp_path: Path, name: str) -> None:
     printed = [float(number) for number in run(_ENGINE, [str(tmp_path / name)], tmp_path).split()]
     assert len(printed) == 6
     assert all(0 < p < 1 for p in printed)
+
+
+def test_without_kernels_the_missing_package_is_named(tmp_path: Path) -> None:
+    """`info` runs no network."""
+    file = write_collection_file(tmp_path / "Ada.anki2", [(START_MS, 1, 3, 0)])
+    program = "sys.modules['rwkv._native'] = None\n" + _COMMAND
+    process = finished(program, ["predict", str(file)], tmp_path, OPTIONAL)
+    assert process.returncode == 2
+    assert "without the native kernels requires the package torch" in process.stderr
+    assert "rwkv-srs[train]" in process.stderr
+    run(program, ["info"], tmp_path)
 
 
 def test_weights_are_the_same_as_with_torch(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.segments import Segment, segment_bounds, whole_history
 from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
-from rwkv.errors import CheckpointError
 from rwkv.evaluation.history_predictions import (
     Targets,
     curve_weights,
@@ -28,7 +27,6 @@ from rwkv.evaluation.history_predictions import (
     find_targets,
     last_rows,
     not_finite,
-    predict_history,
     predict_users,
 )
 from rwkv.model.curve import curve_logits, immediate_recall
@@ -212,21 +210,6 @@ def test_users_predicted_together_equal_users_predicted_alone(
             np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
         for name in ("p_ahead", "p_imm", "p_all"):
             np.testing.assert_allclose(getattr(ours, name), getattr(alone, name), rtol=0, atol=TOLERANCE)
-
-
-def test_a_whole_history_at_once() -> None:
-    """The predictions equal the network's outputs; weights with NaN raise an error."""
-    segment, network = history(make_table(random_revlog(2, 60, 9), user=2)), small_network()
-    targets = find_targets(segment, keys_of(list(range(10, 61))))
-    predictions = predict_history(network, segment, targets)
-    with torch.no_grad():
-        batch = collate([segment], [draw_sequence(2)])
-        p_logits = network(batch.inputs(), batch.layouts).p_logits[torch.from_numpy(targets.imm_row)]
-    np.testing.assert_allclose(predictions.p_imm, immediate_recall(p_logits).numpy(), rtol=0, atol=TOLERANCE)
-    with torch.no_grad():
-        next(network.parameters()).fill_(torch.nan)
-    with pytest.raises(CheckpointError, match="not finite"):
-        predict_history(network, segment, targets)
 
 
 def test_the_hint_names_a_dtype_only_if_another_could_help() -> None:
