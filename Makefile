@@ -29,7 +29,7 @@ conformance: install  ## the vectors in RWKV_CONFORMANCE (default ../shared/conf
 # ASan and the C++ library are preloaded, so that they handle memory errors and exceptions; --capture=sys shows their
 # output. The test of the memory limit is left out, because ASan's own memory counts towards it.
 SANITIZED := build/sanitize/lib
-SANITIZED_TESTS := tests/ops tests/recurrent tests/model/test_native_step.py tests/model/test_native_layer.py \
+SANITIZED_TESTS := tests/ops tests/recurrent tests/model/test_runners.py tests/model/test_native_layer.py \
 	tests/model/test_native_rows.py
 
 sanitize: install  ## the kernels' tests on a build with ASan and UBSan; takes minutes

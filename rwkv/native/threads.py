@@ -1,14 +1,15 @@
 """The threads of the native kernels."""
 
 import os
+import re
 from functools import cache
 
 
 @cache
 def available() -> int:
-    """The number of threads: OMP_NUM_THREADS if it is set, else the cores that this process may use."""
+    """The number of threads: OMP_NUM_THREADS if it is 1 to 9999, else the cores that this process may use."""
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if stated.isascii() and stated.isdecimal() and int(stated) > 0:
+    if re.fullmatch(r"0*[1-9][0-9]{0,3}", stated):
         return int(stated)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-// The channel mixer, forward and backward, by blocks of rows. See rwkv/ops/cpu/mixers.py.
+// The channel mixer, forward and backward, by blocks of rows. See rwkv/native/mixers.py.
 
 #include <vector>
 
@@ -22,7 +22,7 @@ RWKV_CLONES void relu_square_back(const float *h, int64_t count, float *grad) {
   for (int64_t i = 0; i < count; ++i) grad[i] *= h[i] > 0 ? 2 * h[i] : 0;
 }
 
-// Checks the arguments of both passes. Returns the number of rows.
+// Checks the arguments of both passes.
 ShiftedRows checked(const Array &x, Arrays weights, const Array &source, const Array &before) {
   if (weights.size() != kChannelWeights) refuse("a channel mixer has ", int64_t{kChannelWeights}, " weights, got ", int64_t(weights.size()));
   const ShiftedRows rows = checked_rows(x, weights[kNormWeight], weights[kNormBias], source, before);

@@ -1,4 +1,4 @@
-// The forgetting curve at one time for each of N rows, defined by rwkv/model/curve.py.
+// The forgetting curve at one time for each of N rows, defined by rwkv/ops/curve.py.
 
 #include <algorithm>
 #include <cmath>
@@ -18,8 +18,8 @@ struct Grid {
 // The last logit holds beyond the last point.
 double correction(const float *logits, double t, const Grid &grid) {
   t = std::min(t, grid.points[grid.curves - 1]);
-  const int64_t found = std::lower_bound(grid.points, grid.points + grid.curves, t) - grid.points;
-  const int64_t right = std::clamp<int64_t>(found, 1, grid.curves - 1), left = right - 1;
+  const int64_t point = std::lower_bound(grid.points, grid.points + grid.curves, t) - grid.points;
+  const int64_t right = std::clamp<int64_t>(point, 1, grid.curves - 1), left = right - 1;
   const double share = (t - grid.points[left]) / (grid.points[right] - grid.points[left]);
   return logits[left] + share * (logits[right] - logits[left]);
 }

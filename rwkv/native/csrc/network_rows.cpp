@@ -133,7 +133,8 @@ void check_rows(const Sizes &sizes, const Array &inputs, const Array &is_query, 
 
 // groups [streams, N]: number of each row's group in each stream, of which there are `counts`. before: the flat state
 // [1, state] of all groups of the first stream, then of the others; none for a group without a review.
-// Returns the joined outputs [N, 2 * curves + 4], or if `ratings_only` the rating logits [N, 4], then if `keep` the states of all groups after the rows.
+// Returns the joined outputs [N, 2 * curves + 4], or if `ratings_only` the rating logits [N, 4], then if `keep` the
+// states of all groups after the rows.
 std::vector<Array> network_rows(const Array &flat, const std::vector<int64_t> &size_list, const Array &inputs,
                                 const Array &is_query, const Array &groups, const std::vector<int64_t> &counts,
                                 const std::vector<OptionalArray> &before, bool keep, bool ratings_only, int64_t threads) {

@@ -2,12 +2,28 @@
 
 #include "python.h"
 
+#include <chrono>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <stdexcept>
+#include <thread>
 
 namespace rwkv::python {
 namespace {
+
+// A reference that is given back at the end.
+struct Owned {
+  PyObject *object;
+
+  explicit Owned(PyObject *given) : object(given) {
+    if (object == nullptr) throw Raised{};
+  }
+  Owned(const Owned &) = delete;
+  ~Owned() { Py_DecRef(object); }
+
+  PyObject *release() { return std::exchange(object, nullptr); }
+};
 
 [[noreturn]] void raise_type(const Arguments &arguments, const char *expected) {
   PyErr_Format(PyExc_TypeError, "argument %zd must be %s", arguments.place(), expected);
@@ -38,13 +54,8 @@ template <typename Work>
 void each_item(const Arguments &arguments, PyObject *sequence, const char *expected, const Work &work) {
   const Py_ssize_t length = length_of(arguments, sequence, expected);
   for (Py_ssize_t i = 0; i < length; ++i) {
-    PyObject *item = PySequence_GetItem(sequence, i);
-    if (item == nullptr) throw Raised{};
-    const struct Owned {
-      PyObject *object;
-      ~Owned() { Py_DecRef(object); }
-    } owned{item};
-    work(item);
+    const Owned item(PySequence_GetItem(sequence, i));
+    work(item.object);
   }
 }
 
@@ -102,6 +113,15 @@ std::vector<Py_ssize_t> layout_of(const Array &array) {
 
 }  // namespace
 
+Released::~Released() {
+  try {
+    PyEval_RestoreThread(state_);
+  } catch (...) {
+    // At its exit Python before 3.14 ends other threads here by unwinding their stacks, which would end the process.
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
 Arguments::~Arguments() {
   for (Py_buffer &buffer : held_) PyBuffer_Release(&buffer);
 }
@@ -120,8 +140,9 @@ Array Arguments::hold(PyObject *object) {
     throw Raised{};
   }
   if (size_t(view.ndim) > kMostDimensions) raise_type(*this, "an array of at most 8 dimensions");
-  return Array(view.buf, dtype_of(view.format, view.itemsize), Shape(view.shape, view.shape + view.ndim),
-               PyBuffer_IsContiguous(&view, 'C') != 0);
+  const Dtype dtype = dtype_of(view.format, view.itemsize);
+  if (reinterpret_cast<uintptr_t>(view.buf) % size_t(item_size(dtype)) != 0) raise_type(*this, "an aligned array");
+  return Array(view.buf, dtype, Shape(view.shape, view.shape + view.ndim), PyBuffer_IsContiguous(&view, 'C') != 0);
 }
 
 void convert(Arguments &arguments, Array &to) { to = arguments.hold(arguments.next()); }
@@ -159,18 +180,19 @@ void convert(Arguments &arguments, bool &to) {
 }
 
 PyObject *to_python(Array array) {
+  auto layout = std::make_unique<std::vector<Py_ssize_t>>(layout_of(array));
+  auto own = std::make_unique<Array>(std::move(array));
   auto *result = PyObject_New(Result, result_type);
   if (result == nullptr) throw Raised{};
-  result->layout = new std::vector<Py_ssize_t>(layout_of(array));
-  result->array = new Array(std::move(array));
+  result->layout = layout.release();
+  result->array = own.release();
   return reinterpret_cast<PyObject *>(result);
 }
 
 PyObject *to_python(std::vector<Array> arrays) {
-  PyObject *list = PyList_New(Py_ssize_t(arrays.size()));
-  if (list == nullptr) throw Raised{};
-  for (size_t i = 0; i < arrays.size(); ++i) PyList_SetItem(list, Py_ssize_t(i), to_python(std::move(arrays[i])));
-  return list;
+  Owned list(PyList_New(Py_ssize_t(arrays.size())));
+  for (size_t i = 0; i < arrays.size(); ++i) PyList_SetItem(list.object, Py_ssize_t(i), to_python(std::move(arrays[i])));
+  return list.release();
 }
 
 bool add_result_type() {

@@ -66,7 +66,7 @@ class Released {
  public:
   Released() : state_(PyEval_SaveThread()) {}
   Released(const Released &) = delete;
-  ~Released() { PyEval_RestoreThread(state_); }
+  ~Released();
 
  private:
   PyThreadState *state_;

@@ -67,13 +67,13 @@ ShiftedRows checked_rows(const Array &x, const Array &weight, const Array &bias,
   return {x, read(weight), read(bias), source, before};
 }
 
-ShiftedBlock::ShiftedBlock(const ShiftedRows &of)
-    : of_(of), normed_((block_rows(of.rows()) + 1) * of.channels()), shifted_(block_rows(of.rows())) {}
+ShiftedBlock::ShiftedBlock(const ShiftedRows &input)
+    : input_(input), normed_((block_rows(input.rows()) + 1) * input.channels()), shifted_(block_rows(input.rows())) {}
 
 void ShiftedBlock::load(int64_t begin, int64_t end, float *statistics) {
-  const int64_t rows = of_.rows(), C = of_.channels();
-  const float *x = read(of_.x), *weight = of_.weight, *bias = of_.bias, *before = read(of_.before);
-  const int64_t *source = of_.source.read<int64_t>();
+  const int64_t rows = input_.rows(), C = input_.channels();
+  const float *x = read(input_.x), *weight = input_.weight, *bias = input_.bias, *before = read(input_.before);
+  const int64_t *source = input_.source.read<int64_t>();
   count_ = end - begin;
   // Of the rows before the block, only the latest review of the group that it cuts is a source.
   int64_t outside_source = -1;
@@ -96,12 +96,12 @@ void ShiftedBlock::load(int64_t begin, int64_t end, float *statistics) {
 }
 
 void ShiftedBlock::mix(const float *lerp, float *to) const {
-  const int64_t C = of_.channels();
+  const int64_t C = input_.channels();
   for (int64_t i = 0; i < count_; ++i) interpolate(normed_.data() + i * C, shifted_[i], lerp, C, to + i * C);
 }
 
 void ShiftedBlock::mix_back(const float *lerp, const float *grad, float *of_lerp, float *of_self, float *of_source) const {
-  const int64_t C = of_.channels();
+  const int64_t C = input_.channels();
   for (int64_t i = 0; i < count_; ++i)
     interpolate_back(normed_.data() + i * C, shifted_[i], grad + i * C, lerp, C, of_lerp, of_self + i * C, of_source + i * C);
 }
@@ -149,11 +149,11 @@ std::vector<Array> GradientSums::behind(const Array &of_x, int64_t threads) {
   return result;
 }
 
-void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
+void shift_back(const ShiftedRows &input, const float *statistics, const float *of_source, float *of_self,
                 GradientSums &sums, int norm_weight, int norm_bias, int64_t threads) {
-  const int64_t rows = of.rows(), C = of.channels();
-  const float *x = read(of.x), *weight = of.weight;
-  const int64_t *source = of.source.read<int64_t>();
+  const int64_t rows = input.rows(), C = input.channels();
+  const float *x = read(input.x), *weight = input.weight;
+  const int64_t *source = input.source.read<int64_t>();
   const Ranges ranges(rows);
   share(ranges.count(), threads, [&](const Queue &queue) {
     ranges.each_block(queue, [&](int64_t range, int64_t begin, int64_t end) {

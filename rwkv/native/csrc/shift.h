@@ -25,7 +25,7 @@ ShiftedRows checked_rows(const Array &x, const Array &weight, const Array &bias,
 // A block of them, normalised. Blocks may be loaded in any order.
 class ShiftedBlock {
  public:
-  explicit ShiftedBlock(const ShiftedRows &of);
+  explicit ShiftedBlock(const ShiftedRows &input);
 
   // statistics: mean and reciprocal deviation of each of the rows begin to end - 1.
   void load(int64_t begin, int64_t end, float *statistics);
@@ -39,7 +39,7 @@ class ShiftedBlock {
   void mix_back(const float *lerp, const float *grad, float *of_lerp, float *of_self, float *of_source) const;
 
  private:
-  const ShiftedRows &of_;
+  const ShiftedRows &input_;
   int64_t count_ = 0;
   Scratch normed_;  // and one row more, the source outside the block
   std::vector<const float *> shifted_;
@@ -76,7 +76,7 @@ class GradientSums {
 
 // From the gradients of normalised rows and of those they are shifted to, both [N, C], to that of x, in place of
 // of_self. norm_weight, norm_bias: the places of the LayerNorm's weights in sums.
-void shift_back(const ShiftedRows &of, const float *statistics, const float *of_source, float *of_self,
+void shift_back(const ShiftedRows &input, const float *statistics, const float *of_source, float *of_self,
                 GradientSums &sums, int norm_weight, int norm_bias, int64_t threads);
 
 }  // namespace rwkv

@@ -1,4 +1,4 @@
-// The whole network for a few rows that share one past, see rwkv/ops/cpu/network_step.py.
+// The whole network for a few rows that share one past, see rwkv/native/step.py.
 //
 // Every formula and every weight is that of network_rows; what differs is that a few rows need no blocks, places or
 // threads. A flat state has for each layer both shifts [C] and X [H, K (key), K (value)].
@@ -96,8 +96,8 @@ class Pass {
     product({from.x, from.stride, 1}, map.panels(), rows_, map.in(), map.out(), bias, false, to.x, to.stride);
   }
 
-  void each(const Matrix &of, int64_t count, void (*apply)(float *, int64_t)) const {
-    for (int64_t i = 0; i < rows_; ++i) apply(of.row(i), count);
+  void each(const Matrix &matrix, int64_t count, void (*apply)(float *, int64_t)) const {
+    for (int64_t i = 0; i < rows_; ++i) apply(matrix.row(i), count);
   }
 
   void norm(const float *weight, const float *bias) const {

@@ -1,4 +1,4 @@
-// Shared by both passes of the time mixer over rows in places of a stream; see rwkv/ops/cpu/mixers.py.
+// Shared by both passes of the time mixer over rows in places of a stream; see rwkv/native/mixers.py.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ enum TimeWeight {
 // The interpolations, in the order of the lerps.
 enum Lerp { kLerpR, kLerpK, kLerpV, kLerpDecay, kLerpA, kLerpGate, kLerpKScale, kLerpVScale, kLerpCount };
 
-// The tensors kept for the backward pass, in order: r, k, v, out [N, C]; low-rank activations [N, rank];
+// The arrays kept for the backward pass, in order: r, k, v, out [N, C]; low-rank activations [N, rank];
 // scales [N, H]; statistics of the LayerNorm [N, 2]; states of the recurrence. low_v_mix is empty in the first layer.
 enum Kept {
   kKeptR, kKeptK, kKeptV, kLowDecay, kLowA, kLowGate, kLowVMix, kKeptKScale, kKeptVScale, kKeptOut, kStatistics,

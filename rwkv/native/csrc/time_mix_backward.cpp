@@ -221,7 +221,7 @@ void check_kept(Arrays kept, const TimeSizes &sizes, int64_t rows, const Array &
 
 }  // namespace
 
-// Returns the gradients of x, of v0 (undefined in the first layer), and of the weights. kept: from the forward pass.
+// Returns the gradients of x, of v0 (empty in the first layer), and of the weights. kept: from the forward pass.
 // of_first_v: the gradient of the first layer's v as the stream's v0, if any.
 std::vector<Array> time_mix_backward(const Array &x, const OptionalArray &v0, const std::vector<Array> &weights,
                                      const Array &source, const Array &before, const Array &offsets, const Array &is_query,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,6 +70,25 @@ def test_values_that_are_not_arrays_are_type_errors() -> None:
             call_of("wkv_forward").run(*(arguments | {"r": wrong}).values())
     with pytest.raises(TypeError, match="10 arguments expected, got 1"):
         native().wkv_forward(1)
+
+
+def test_memory_that_is_not_aligned_is_refused() -> None:
+    arguments = [
+        call_of("curve_recall").arguments[name].numpy() for name in ("curves", "elapsed", "stabilities", "points")
+    ]
+    shifted = np.frombuffer(b"\0" + arguments[1].tobytes(), np.float64, offset=1)
+    with pytest.raises(TypeError, match="argument 2 must be an aligned array"):
+        native().curve_recall(arguments[0], shifted, *arguments[2:], 1e-5, 1)
+
+
+def test_memory_that_is_read_only_is_only_read() -> None:
+    arguments = [
+        call_of("curve_recall").arguments[name].numpy() for name in ("curves", "elapsed", "stabilities", "points")
+    ]
+    expected = np.asarray(native().curve_recall(*arguments, 1e-5, 1))
+    for array in arguments:
+        array.flags.writeable = False
+    np.testing.assert_array_equal(np.asarray(native().curve_recall(*arguments, 1e-5, 1)), expected)
 
 
 def test_strided_and_borrowed_memory_is_refused() -> None:
