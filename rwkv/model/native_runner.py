@@ -46,8 +46,8 @@ class NativeRunner:
     ) -> Float32s:
         """See `rwkv.model.runner.Runner.many_rows`."""
         streams = [stream.name for stream in self.spec.streams]
-        found = [np.unique(column, return_inverse=True) for column in numbers.T]
-        entities, groups = [own.tolist() for own, _ in found], np.stack([group for _, group in found])
+        parts = [np.unique(column, return_inverse=True) for column in numbers.T]
+        entities, groups = [own.tolist() for own, _ in parts], np.stack([group for _, group in parts])
         before = [load(name, own) for name, own in zip(streams, entities, strict=True)]
         given = inputs, is_query, groups, before
         outputs, after = network_rows(self._packed, *given, keep is not None, self._threads, ratings_only)
