@@ -95,3 +95,10 @@ def test_the_python_of_the_readme_runs(
     assert {"cards", "predictions", "curve"} <= names.keys()
     statements = [line for line in program.splitlines() if line and not line.startswith(("from", "import"))]
     assert len(statements) <= 10
+
+
+def test_files_that_comments_and_the_makefile_name_exist() -> None:
+    sources = [path for ending in ("py", "h", "cpp") for path in (REPOSITORY / "rwkv").rglob(f"*.{ending}")]
+    for source in [*sources, REPOSITORY / "Makefile", REPOSITORY / "setup.py"]:
+        for name in re.findall(r"\b(?:rwkv|tests)/[\w/]+\.(?:py|h|cpp)\b", source.read_text()):
+            assert (REPOSITORY / name).is_file(), f"{source.relative_to(REPOSITORY)} names {name}"
