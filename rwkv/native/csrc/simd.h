@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
-// One clone a level of x86-64; the loader picks the best that the machine has. Elsewhere the compiler's default. ASan is
-// not there yet when the loader picks, and Clang makes no clones of templates.
-#if defined(__x86_64__) && defined(__GNUC__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+// One clone a level of x86-64; glibc's loader picks the best that the machine has. Elsewhere the compiler's default. ASan
+// is not there yet when the loader picks, and Clang makes no clones of templates.
+#if defined(__x86_64__) && defined(__GNUC__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
 #define RWKV_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define RWKV_CLONES
