@@ -35,16 +35,18 @@ bool holds_soon(const Condition &condition) {
 class Helpers {
  public:
   void run(int64_t threads, const std::function<void()> &work) {
-    std::unique_lock use(use_, std::try_to_lock);
-    if (!use || !open(threads, work)) return work();
-    wake_.notify_all();
+    if (is_used_.exchange(true)) return work();
+    if (open(threads, work)) wake_.notify_all();
     attempt(work);
     close();
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    const auto error = std::exchange(error_, nullptr);
+    is_used_ = false;
+    if (error) std::rethrow_exception(error);
   }
 
  private:
-  std::mutex use_;  // one call at a time
+  // One call at a time has helpers; another one meanwhile, of another thread or within its work, runs alone.
+  std::atomic<bool> is_used_{false};
   std::mutex mutex_;  // of all that follows
   std::condition_variable wake_, done_;
   const std::function<void()> *work_ = nullptr;  // null between calls
@@ -52,7 +54,7 @@ class Helpers {
   std::atomic<int64_t> calls_{0}, working_{0};
   std::exception_ptr error_;
 
-  // Returns whether there are helpers.
+  // Publishes the work, and returns whether there are helpers.
   bool open(int64_t threads, const std::function<void()> &work) {
     const std::lock_guard lock(mutex_);
     try {
