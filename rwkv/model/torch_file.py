@@ -8,7 +8,7 @@ tensors is done here, and the calls of other functions are refused.
 import io
 import pickletools
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 from rwkv.model.stored_weights import FLOATS, Storage, StoredWeight
@@ -172,14 +172,14 @@ class _Machine:
         elif name.startswith("APPEND"):
             _need(self.stack[-1], list).extend(items)
         else:
-            _need(self.stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
+            _need(self.stack[-1], dict).update(_dictionary(zip(items[::2], items[1::2], strict=True)))
 
     def _storage(self, what: str, kind: str, key: str, _: str, count: int, view: None = None) -> Storage:
         """The storage that a pickle refers to."""
         if what != "storage" or view is not None or type(count) is not int or count < 0:
             raise ValueError("a storage of another kind")
         name = _need(kind, _Name).rsplit(".", 1)[-1]
-        return self._find_storage(_DTYPES.get(name, name), str(key), count)
+        return self._find_storage(_DTYPES.get(name, name), _text(key), count)
 
 
 _PUSHED: dict[str, Callable[[], Any]] = {
@@ -194,6 +194,21 @@ def _need(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{type(value).__name__} in place of {kind.__name__}")
     return value
+
+
+def _text(value: Any) -> str:
+    """A string or a number as a string. Nested tuples could have strings and hashes that take forever."""
+    if not isinstance(value, str | int):
+        raise TypeError(f"{type(value).__name__} in place of str")
+    return str(value)
+
+
+def _dictionary(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+    contents = {}
+    for key, value in pairs:
+        _text(key)
+        contents[key] = value
+    return contents
 
 
 # --- What a pickle may name and call
@@ -212,7 +227,7 @@ def _known(argument: str) -> _Name:
 
 def _call(name: Any, arguments: Any) -> Any:
     if type(name) is not _Name or name not in _CALLS:
-        raise ForeignContent(str(name))
+        raise ForeignContent(name if isinstance(name, str) else type(name).__name__)
     return _CALLS[name](*_need(arguments, tuple))
 
 
@@ -235,7 +250,7 @@ def _without_class(*arguments: Any) -> StoredWeight:
 def _of_class(call: _Name, kind: _Name, arguments: Any, *_: Any) -> Any:
     """A tensor of a class; only that of plain tensors and buffers is known."""
     if kind not in ("torch.Tensor", "torch.nn.parameter.Buffer"):
-        raise ForeignContent(str(kind))
+        raise ForeignContent(_text(kind))
     return _call(call, arguments)
 
 
@@ -245,16 +260,16 @@ def _is_weight(value: Any, *_: Any) -> StoredWeight:
 
 
 _CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": lambda *pairs: dict(*pairs),
+    "collections.OrderedDict": _dictionary,
     "torch.Size": lambda sizes: tuple(sizes),
-    "torch.serialization._get_layout": lambda layout: str(layout).removeprefix("torch."),
+    "torch.serialization._get_layout": lambda layout: _text(layout).removeprefix("torch."),
     "torch._tensor._rebuild_from_type_v2": _of_class,
     "torch._utils._rebuild_tensor": _dense,
     "torch._utils._rebuild_tensor_v2": _dense,
     "torch._utils._rebuild_tensor_v3": _without_class,
     "torch._utils._rebuild_parameter": _is_weight,
     "torch._utils._rebuild_parameter_with_state": _is_weight,
-    "torch._utils._rebuild_sparse_tensor": lambda layout, *_: StoredWeight(str(layout)),
+    "torch._utils._rebuild_sparse_tensor": lambda layout, *_: StoredWeight(_text(layout)),
     "torch._utils._rebuild_qtensor": lambda *_: StoredWeight("quantised"),
     "torch._utils._rebuild_meta_tensor_no_storage": lambda *_: StoredWeight("meta (without values)"),
     "torch._utils._rebuild_nested_tensor": lambda *_: StoredWeight("nested"),

@@ -121,9 +121,17 @@ def test_what_is_no_tensor_is_refused(program: bytes) -> None:
         read_archive(archive_of(program))
 
 
+# A tuple of twice the same, sixty times over: its hash and its string would take forever.
+NESTED = b")" + b"q\x00h\x00\x86" * 60
+
+
 @pytest.mark.parametrize(
     "program",
     [
+        b"\x80\x02}" + NESTED + b"Ns.",
+        b"\x80\x02ccollections\nOrderedDict\n]" + NESTED + b"N\x86a\x85R.",
+        b"\x80\x02ctorch.serialization\n_get_layout\n" + NESTED + b"\x85R.",
+        b"\x80\x02" + NESTED + b")R.",
         b"\x80\x02]X\x01\x00\x00\x00aK\x01s.",  # puts an entry into a list
         b"\x80\x02h\x05.",  # takes what was never kept
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NNNNNNtR.",
