@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +20,12 @@ from rwkv.collection.import_collections import format_facts, read_with_facts
 from rwkv.data.collection import CollectionInfo, read_collection, read_info, review_times
 from rwkv.data.imports.anki.archive import in_folder
 from rwkv.data.imports.anki.dump import dumps_in
-from rwkv.data.imports.imported import ImportChoices, TimedReviews, writable, write_import
+from rwkv.data.imports.imported import ImportChoices, ImportedUser, TimedReviews, writable, write_import
 from rwkv.data.imports.known_users import same_person
 from rwkv.data.revlogs import read_history
 from rwkv.data.tables import PACKED
 from rwkv.errors import InputError, RwkvError
-from rwkv.files import check_input
+from rwkv.files import check_input, file_errors, replacing
 from rwkv.runtime import log
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -36,6 +37,7 @@ _STAGING = ".reading-"
 _STATES = "collection/user_id=1/*.rwkv"
 # Entries that were not used for so long are removed.
 _KEPT_DAYS = 60
+_HINT = "set XDG_CACHE_HOME to a folder that can be written"
 
 
 def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
@@ -51,8 +53,10 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
     Raises:
         InputError: The collection cannot be read, the cache cannot be written, or there are choices for a dataset.
     """
-    if not _is_collection(path):
-        if choices not in (None, ImportChoices()):
+    with file_errors(path):
+        is_collection = _is_collection(path)
+    if not is_collection:
+        if path.exists() and choices not in (None, ImportChoices()):
             hint = "omit them, or name the collection's file"
             raise InputError("These options are for collections, not for datasets.", where=str(path), hint=hint)
         return path
@@ -60,23 +64,20 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
     choices = choices or ImportChoices()
     entry = _entries() / _key(path, choices)
     info = _cached(entry)
-    try:
-        if info is None:
-            info = _import(path, choices, entry)
-            log.info("%s", format_facts("read", info))
-        else:
-            log.info("%s, as read at %s: %s, %d reviews", path, info.imported_at, info.name, info.counts["reviews"])
-        (entry / _SOURCE).write_text(writable(str(path)), "utf-8")
-    except OSError as error:
-        what, hint = "The collection's reviews cannot be cached.", "set XDG_CACHE_HOME to a folder that can be written"
-        raise InputError(what, where=str(_entries()), got=error.strerror or str(error), hint=hint) from error
+    if info is None:
+        info = _import(path, choices, entry)
+        log.info("%s", format_facts("read", info))
+    else:
+        log.info("%s, as read at %s: %s, %d reviews", path, info.imported_at, info.name, info.counts["reviews"])
+    with _cache_errors(), replacing(entry / _SOURCE) as partial:
+        partial.write_text(writable(str(path)), "utf-8")
     return entry
 
 
 def source_of(folder: Path) -> str:
     """The path of the collection from which an entry of the cache was read, or the path of another folder."""
     source = folder / _SOURCE
-    return source.read_text("utf-8") if folder.parent == _entries() and source.is_file() else str(folder)
+    return source.read_text("utf-8") if source.is_file() and folder.parent == _entries() else str(folder)
 
 
 def person_in(folder: Path, user: int) -> str:
@@ -86,16 +87,33 @@ def person_in(folder: Path, user: int) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be computed again, by the convention of the platform."""
+    """The user's folder for what can be computed again, by the convention of the platform.
+
+    Raises:
+        InputError: The user has no home folder.
+    """
     if stated := os.environ.get("XDG_CACHE_HOME"):
         return Path(stated) / "rwkv"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rwkv" / "cache"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "rwkv"
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rwkv" / "cache"
+        return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "rwkv"
+    except RuntimeError as error:
+        raise InputError("The user has no home folder for the cache.", got=str(error), hint=_HINT) from error
 
 
 def _entries() -> Path:
     return cache_folder() / "collections"
+
+
+@contextmanager
+def _cache_errors() -> Iterator[None]:
+    """Raise file system errors of the cache as an InputError."""
+    try:
+        yield
+    except OSError as error:
+        what = "The collection's reviews cannot be cached."
+        raise InputError(what, where=str(_entries()), got=error.strerror or str(error), hint=_HINT) from error
 
 
 def _is_collection(path: Path) -> bool:
@@ -109,7 +127,7 @@ def _key(path: Path, choices: ImportChoices) -> str:
     files = list(dumps_in(path).values()) or [in_folder(path) if path.is_dir() else path]
     key = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
+        with file_errors(file), file.open("rb") as stream:
             key.update(hashlib.file_digest(stream, "sha256").digest())
     names = path.resolve().parts[-2:]
     key.update(repr((__version__, names, [file.name for file in files], astuple(choices))).encode())
@@ -118,8 +136,9 @@ def _key(path: Path, choices: ImportChoices) -> str:
 
 def _cached(entry: Path) -> CollectionInfo | None:
     """The facts of an entry; None if it is missing, damaged, or lacked reviews dated after its import."""
-    if not entry.is_dir():
-        return None
+    with _cache_errors():
+        if not entry.is_dir():
+            return None
     try:
         info = read_collection(entry, USER).info
         read_history(entry, USER)
@@ -132,12 +151,25 @@ def _cached(entry: Path) -> CollectionInfo | None:
 
 def _import(path: Path, choices: ImportChoices, entry: Path) -> CollectionInfo:
     """Read a collection into an entry, which appears at once. Returns the facts."""
+    replaces = entry.is_dir()
     imported, info = read_with_facts(path, choices)
-    entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _remove_unused(entry.parent)
+    if _key(path, choices) != entry.name:
+        hint = "close the program that writes to it, and rerun"
+        raise InputError("The collection changed while it was being read.", where=str(path), hint=hint)
+    with _cache_errors():
+        entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_unused(entry.parent)
+        return _write(imported, info, entry, replaces)
+
+
+def _write(imported: ImportedUser, info: CollectionInfo, entry: Path, replaces: bool) -> CollectionInfo:
+    """Write an entry. A new one is left to the command that writes it first. Returns the facts."""
     with TemporaryDirectory(prefix=_STAGING, dir=entry.parent) as folder:
         staged = Path(folder) / "new"
         write_import(staged, USER, imported, info, PACKED)
+        theirs = None if replaces else _cached(entry)
+        if theirs is not None:  # another command may be reading this entry
+            return theirs
         earlier = entry if entry.is_dir() else _earlier(info, imported.reviews, entry.parent)
         if earlier is not None:
             _move_states(earlier, staged)
@@ -146,7 +178,7 @@ def _import(path: Path, choices: ImportChoices, entry: Path) -> CollectionInfo:
         try:
             staged.rename(entry)
         except OSError:
-            if not entry.is_dir():  # else another command has just read the same collection
+            if not entry.is_dir():  # else another command has just written it
                 raise
     return info
 
@@ -169,13 +201,15 @@ def _is_alike(theirs: CollectionInfo, ours: CollectionInfo) -> bool:
 def _move_states(earlier: Path, later: Path) -> None:
     """Move the network's states, from which the later history is continued where they fit."""
     for path in earlier.glob(_STATES):
-        path.replace(later / path.relative_to(earlier))
+        with suppress(FileNotFoundError):  # another command moved it
+            path.replace(later / path.relative_to(earlier))
 
 
 def _remove_unused(entries: Path) -> None:
     """Remove entries, and remains of killed commands, that were not used for _KEPT_DAYS."""
     for entry in entries.iterdir():
         marker = entry / _SOURCE
-        used_s = (marker if marker.is_file() else entry).stat().st_mtime
-        if time.time() - used_s > _KEPT_DAYS * SECONDS_PER_DAY:
-            shutil.rmtree(entry, ignore_errors=True)
+        with suppress(FileNotFoundError):  # the remains of another command, which has just ended
+            used_s = (marker if marker.is_file() else entry).stat().st_mtime
+            if time.time() - used_s > _KEPT_DAYS * SECONDS_PER_DAY:
+                shutil.rmtree(entry, ignore_errors=True)

@@ -84,6 +84,8 @@ def _run(options: argparse.Namespace) -> Answer:
         what, hint = "The number of lines is negative.", "use 0 or more, or omit --rows"
         raise InputError(what, where="--rows", got=str(options.rows), expected=_ROWS, hint=hint)
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
+    if format == "parquet":
+        from rwkv.data import arrow  # noqa: F401 - fail before the work where pyarrow is missing
     folder = opened_folder(options)
     learner = read_learner(folder, choose_user(folder, options.user))
     at_s = moment_of(options.at, learner)

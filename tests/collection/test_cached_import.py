@@ -1,6 +1,7 @@
 """Collections as arguments of commands: the cache, its damage, and the same answers as after an import."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from rwkv.cli import main
 from rwkv.collection import cached_import
 from rwkv.collection.cached_import import USER, cache_folder, open_collection, person_in, source_of
-from rwkv.collection.import_collections import import_collections
+from rwkv.collection.import_collections import import_collections, read_with_facts
 from rwkv.data.collection import read_collection, review_times
 from rwkv.data.imports.imported import ImportChoices
 from rwkv.data.revlogs import list_users, read_history
@@ -163,6 +164,8 @@ def test_options_for_reading_do_not_apply_to_a_dataset(file: Path, tmp_path: Pat
     assert open_collection(tmp_path / "mine") == tmp_path / "mine"
     with pytest.raises(InputError, match="not for datasets"):
         open_collection(tmp_path / "mine", ImportChoices(timezone="UTC+05:00"))
+    missing = tmp_path / "missing.colpkg"
+    assert open_collection(missing, ImportChoices(timezone="UTC+05:00")) == missing  # where no users are found
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(
@@ -172,6 +175,62 @@ def test_a_cache_that_cannot_be_written_is_an_error(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
     with pytest.raises(InputError, match="XDG_CACHE_HOME"):
         open_collection(file)
+
+
+def test_another_command_that_reads_the_same_collection_first(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_by_two(path: Path, choices: ImportChoices) -> Any:
+        imported = read_with_facts(path, choices)
+        monkeypatch.setattr(cached_import, "read_with_facts", read_with_facts)
+        (open_collection(path, choices) / "theirs").write_text("")
+        return imported
+
+    monkeypatch.setattr(cached_import, "read_with_facts", read_by_two)
+    entry = open_collection(file)
+    assert (entry / "theirs").is_file(), "their command may be reading the entry"
+    assert [path.name for path in entry.parent.iterdir()] == [entry.name]
+
+
+def test_a_collection_that_changes_while_it_is_read(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_changed(path: Path, choices: ImportChoices) -> Any:
+        return read_with_facts(export(path, DAYS - 1), choices)
+
+    monkeypatch.setattr(cached_import, "read_with_facts", read_changed)
+    with pytest.raises(InputError, match=r"changed while it was being read.*(.|\n)*rerun"):
+        open_collection(file)
+    assert not cache.exists()
+
+
+def test_remains_that_another_command_removes(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([folder / ".reading-gone"] if folder == cache else []))
+    assert open_collection(file).is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read everything")
+def test_files_of_another_user(file: Path, cache: Path) -> None:
+    open_collection(file)
+    cache.chmod(0)
+    try:
+        with pytest.raises(InputError, match="XDG_CACHE_HOME"):
+            open_collection(file)
+    finally:
+        cache.chmod(0o700)
+    folder = file.parent / "locked"
+    folder.mkdir()
+    for path in (file, folder):
+        path.chmod(0)
+        with pytest.raises(InputError, match=path.name):
+            open_collection(path)
+
+
+def test_no_home_folder(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(InputError, match="XDG_CACHE_HOME"):
+        open_collection(file)
+    assert source_of(tmp_path) == str(tmp_path)  # a dataset needs no cache
 
 
 @pytest.mark.parametrize(

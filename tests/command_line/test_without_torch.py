@@ -103,6 +103,14 @@ def test_without_kernels_the_missing_package_is_named(tmp_path: Path) -> None:
     run(program, ["info"], tmp_path)
 
 
+def test_parquet_is_refused_before_the_work(tmp_path: Path) -> None:
+    file = write_collection_file(tmp_path / "Ada.anki2", [(START_MS, 1, 3, 0)])
+    process = finished(_COMMAND, ["predict", str(file), "--out", "cards.parquet"], tmp_path, OPTIONAL)
+    assert process.returncode == 2
+    assert "requires the package pyarrow" in process.stderr
+    assert not (tmp_path / "cache").exists(), "the collection was read"
+
+
 def test_weights_are_the_same_as_with_torch(tmp_path: Path) -> None:
     program = "from rwkv.model.weights_file import load_weights\nfrom pathlib import Path\n"
     printed = run(program + "print(load_weights(Path(sys.argv[1])).fingerprint)", [str(SHIPPED)], tmp_path)
