@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from rwkv import __version__
 from rwkv.collection.import_collections import format_facts, read_with_facts
 from rwkv.data.collection import CollectionInfo, read_collection, read_info, review_times
-from rwkv.data.imports.anki.archive import in_folder
+from rwkv.data.imports.anki.archive import check_closed, in_folder
 from rwkv.data.imports.anki.dump import dumps_in
 from rwkv.data.imports.imported import ImportChoices, ImportedUser, TimedReviews, writable, write_import
 from rwkv.data.imports.known_users import same_person
@@ -127,6 +127,7 @@ def _key(path: Path, choices: ImportChoices) -> str:
     files = list(dumps_in(path).values()) or [in_folder(path) if path.is_dir() else path]
     key = hashlib.sha256()
     for file in files:
+        check_closed(file)
         with file_errors(file), file.open("rb") as stream:
             key.update(hashlib.file_digest(stream, "sha256").digest())
     names = path.resolve().parts[-2:]

@@ -200,6 +200,15 @@ def test_a_collection_that_changes_while_it_is_read(file: Path, cache: Path, mon
     assert not cache.exists()
 
 
+def test_a_collection_in_use_is_refused_although_it_is_in_the_cache(tmp_path: Path) -> None:
+    """Anki writes new reviews to the file beside it first."""
+    collection = write_collection_file(tmp_path / "Grace" / "collection.anki2", studied(2))
+    open_collection(collection.parent)
+    collection.with_name("collection.anki2-wal").write_text("")
+    with pytest.raises(InputError, match="in use"):
+        open_collection(collection.parent)
+
+
 def test_remains_that_another_command_removes(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "iterdir", lambda folder: iter([folder / ".reading-gone"] if folder == cache else []))
     assert open_collection(file).is_dir()

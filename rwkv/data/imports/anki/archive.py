@@ -106,7 +106,8 @@ def opened(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[OpenedSource]:
         is_new_form = source.name in _NEW_NAMES
         kind = "" if is_new_form else "anki2"
         if start.startswith(_MAGIC):
-            _check_database(source, start)
+            check_closed(source)
+            _check_size(source.stat().st_size, start, str(source))
             yield OpenedSource(source, sha256, kind, name, is_new_form, source, scratch)
         elif start.startswith(_ZSTD_MAGIC):
             database = scratch / _UNPACKED
@@ -141,8 +142,8 @@ def in_folder(folder: Path) -> Path:
     )
 
 
-def _check_database(path: Path, start: bytes) -> None:
-    """Raise InputError for a collection that is in use or truncated."""
+def check_closed(path: Path) -> None:
+    """Raise InputError for a collection that is in use. Its latest reviews are in other files."""
     for suffix in ("-wal", "-journal"):
         if path.with_name(path.name + suffix).exists():
             raise InputError(
@@ -151,7 +152,6 @@ def _check_database(path: Path, start: bytes) -> None:
                 got=f"a file {path.name}{suffix} beside it",
                 hint="close Anki (if it is not running, open and close it once) and rerun, or import an export",
             )
-    _check_size(path.stat().st_size, start, str(path))
 
 
 def _check_size(size: int, start: bytes, where: str) -> None:
