@@ -4,6 +4,8 @@ import importlib
 import re
 from pathlib import Path
 
+from rwkv.extras import missing_packages
+
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -18,5 +20,11 @@ __all__ = list(_MODULES)
 def __getattr__(name: str) -> object:
     """Import a public name on first use, so that commands of the data layer run without torch."""
     if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
+        with missing_packages():
+            return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'rwkv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted([*globals(), *_MODULES])

@@ -88,3 +88,12 @@ def test_programs_are_told_what_to_install(file: Path, tmp_path: Path) -> None:
     answer = json.loads(done.stdout)
     assert "rwkv-srs[train]" in answer["error"]["next"]
     assert answer["exit_code"] == done.returncode == 2
+
+
+def test_a_public_name_without_its_package_says_what_to_install() -> None:
+    blocked = PROGRAM.partition("from rwkv.cli")[0]
+    program = blocked + "import rwkv\nassert 'Engine' in dir(rwkv)\nrwkv.read_weights"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert "InputError" in done.stderr
+    assert "rwkv-srs[train]" in done.stderr

@@ -14,8 +14,14 @@ from rwkv.data.history import RevlogTable
 from rwkv.data.segments import Segment, cut_segment, whole_history
 from rwkv.model.inputs import SequenceDraw, counter_hash, draw_sequence
 from rwkv.model.packing import pack_stream
-from rwkv.vocab import STREAMS
+from rwkv.model.spec import PUBLISHED
+from rwkv.vocab import FEATURE_NAMES, STREAMS
 from tests.helpers import make_table, random_revlog, tables
+
+# Columns of the inputs (spec 3): features, then 12 codes of the card, 12 of the note and others, then cycles.
+FEATURES = len(FEATURE_NAMES)
+CODES_OF_CARD, CODES_OF_NOTE = slice(FEATURES, FEATURES + 12), slice(FEATURES + 12, FEATURES + 24)
+CYCLE = slice(FEATURES + 40, FEATURES + 44)
 
 
 def segment_of(table: RevlogTable) -> Segment:
@@ -89,7 +95,7 @@ def test_a_user_twice_in_a_batch_is_two_sequences() -> None:
     for layout in batch.layouts:
         group = layout.group[layout.inverse]
         assert not set(group[batch.sequence == 0].tolist()) & set(group[batch.sequence == 1].tolist())
-    first, second = (batch.inputs()[batch.sequence == number, 24:36].unique(dim=0) for number in (0, 1))
+    first, second = (batch.inputs()[batch.sequence == number, CODES_OF_CARD].unique(dim=0) for number in (0, 1))
     assert not torch.equal(first, second)
 
 
@@ -98,7 +104,7 @@ def test_inputs_are_those_of_each_segment_alone(segments: list[Segment]) -> None
     draws = [draw_sequence(segment.user, 5, number) for number, segment in enumerate(segments)]
     inputs = collate(segments, draws).inputs()
     assert inputs.dtype == torch.float32
-    assert inputs.shape == (sum(map(len, segments)), 92)
+    assert inputs.shape == (sum(map(len, segments)), PUBLISHED.inputs)
     alone = [collate([segment], [draw]).inputs() for segment, draw in zip(segments, draws, strict=True)]
     assert torch.equal(inputs, torch.cat(alone))
 
@@ -109,12 +115,12 @@ def test_inputs_hold_features_codes_and_cycles() -> None:
     batch = batch_of(segments)
     row, segment, draw = 11, segments[1], draw_sequence(2, 5, 1)
     inputs = batch.inputs()[batch.sequence == 1][row]
-    np.testing.assert_array_equal(inputs[:24], segment.features[row])
+    np.testing.assert_array_equal(inputs[:FEATURES], segment.features[row])
     note = int(segment.ids["note_id"][row])
-    assert inputs[36:48].tolist() == [counter_hash(5, 1, 2, 1, note, c) % 4 - 1.5 for c in range(12)]
+    assert inputs[CODES_OF_NOTE].tolist() == [counter_hash(5, 1, 2, 1, note, c) % 4 - 1.5 for c in range(12)]
     angles = [2 * np.pi * ((draw.phases[0] + days) % 3) / 3 for days in (segment.day[row], segment.first_day[row])]
     # Rounded to float32.
-    np.testing.assert_allclose(inputs[64:68], [f(a) for a in angles for f in (np.sin, np.cos)], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(inputs[CYCLE], [f(a) for a in angles for f in (np.sin, np.cos)], rtol=0, atol=1e-7)
 
 
 def test_prefixes_of_all_64_bits_fit() -> None:
@@ -122,7 +128,7 @@ def test_prefixes_of_all_64_bits_fit() -> None:
     for prefix in (0, 2**63 - 1, 2**63, 2**64 - 1):
         batch = collate([segment], [SequenceDraw(prefix, (0,) * 7)])
         card = int(segment.ids["card_id"][0])
-        assert batch.inputs()[0, 24:36].tolist() == [
+        assert batch.inputs()[0, CODES_OF_CARD].tolist() == [
             counter_hash(0, card, c, start=prefix) % 4 - 1.5 for c in range(12)
         ]
 
