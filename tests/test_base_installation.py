@@ -11,22 +11,15 @@ import pytest
 from rwkv.extras import EXTRAS
 from tests.benchmark.workspace import REPOSITORY
 from tests.data.imports.anki.small import CREATED_S, write_collection_file
+from tests.missing_packages import without
 
 DAY_MS = 86_400_000
 START_MS = CREATED_S * 1000 + 3_600_000
 AT = "2021-01-01T12:00"
 
 # Optional packages are missing; then each list of arguments is a command.
-PROGRAM = f"""
-import json, sys
-from importlib.abc import MetaPathFinder
-
-class Missing(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {set(EXTRAS)}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
+PROGRAM = f"""{without(EXTRAS)}
+import json
 from rwkv.cli import main
 codes = [main(arguments) for arguments in json.loads(sys.argv[1])]
 sys.exit(max(codes))
@@ -91,8 +84,7 @@ def test_programs_are_told_what_to_install(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_public_name_without_its_package_says_what_to_install() -> None:
-    blocked = PROGRAM.partition("from rwkv.cli")[0]
-    program = blocked + "import rwkv\nassert 'Engine' in dir(rwkv)\nrwkv.read_weights"
+    program = without(EXTRAS) + "import rwkv\nassert 'Engine' in dir(rwkv)\nrwkv.read_weights"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert "InputError" in done.stderr

@@ -13,24 +13,15 @@ import pytest
 
 from rwkv.model.card import SHIPPED
 from rwkv.model.weights_file import load_weights
+from tests.benchmark.workspace import REPOSITORY
 from tests.collection.test_cached_import import DAY_MS, START_MS
 from tests.data.imports.anki.small import write_collection_file
+from tests.missing_packages import without
 from tests.ops.groups import needs_native
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Of these packages only `compare` needs the last two.
 OPTIONAL = ("torch", "triton", "pyarrow", "lmdb", "safetensors", "fsrs", "scipy", "fsrs_rs_python")
 
-# Runs a program in a process without some packages.
-_BLOCKED = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {packages}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Missing())
-"""
 _COMMAND = "from rwkv.cli import main\nsys.exit(main(sys.argv[1:]))"
 _ENGINE = """
 import rwkv
@@ -50,7 +41,7 @@ def finished(
     program: str, arguments: list[str], folder: Path, packages: tuple[str, ...]
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(folder / "cache")}
-    command = [sys.executable, "-c", _BLOCKED.format(packages=packages) + program, *arguments]
+    command = [sys.executable, "-c", without(packages) + program, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
