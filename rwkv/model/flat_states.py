@@ -29,17 +29,18 @@ def unflat_state(flat: Tensor, seen: Tensor, spec: NetworkSpec, stream: StreamSp
         spec: Sizes of the network.
         stream: Sizes of the stream.
     """
-    channels, width = spec.channels, spec.head_width
     layers: Sequence[Tensor] = flat.unflatten(1, (stream.layers, -1)).unbind(1)
-    return [
-        LayerState(
-            time_shift=layer[:, :channels],
-            channel_shift=layer[:, channels : 2 * channels],
-            wkv=layer[:, 2 * channels :].view(-1, spec.heads, width, width).mT,
-            seen=seen,
-        )
-        for layer in layers
-    ]
+    return [_layer_state(layer[:, : 2 * spec.channels], layer[:, 2 * spec.channels :], seen, spec) for layer in layers]
+
+
+def _layer_state(shifts: Tensor, wkv: Tensor, seen: Tensor, spec: NetworkSpec) -> LayerState:
+    """Views of both shifts, [G, 2 C], and of wkv, [G, C K], as the states of a layer."""
+    return LayerState(
+        time_shift=shifts[:, : spec.channels],
+        channel_shift=shifts[:, spec.channels :],
+        wkv=wkv.view(-1, spec.heads, spec.head_width, spec.head_width).mT,
+        seen=seen,
+    )
 
 
 def split_states(state: StreamState) -> list[Tensor]:
@@ -60,18 +61,10 @@ def join_states(
         spec: Sizes of the network.
         stream: Sizes of the stream.
     """
-    channels, width = spec.channels, spec.head_width
     seen = torch.tensor([state is not None for state in states], device=device)
     empty = torch.zeros(1, spec.state_size(stream))
-    sizes = [2 * channels, channels * width] * stream.layers
+    sizes = [2 * spec.channels, spec.channels * spec.head_width] * stream.layers
     entities = ((empty if state is None else state).split(sizes, 1) for state in states)
     shifts_and_wkv = [torch.cat(parts).to(device) for parts in zip(*entities, strict=True)]
-    return [
-        LayerState(
-            time_shift=shifts[:, :channels],
-            channel_shift=shifts[:, channels:],
-            wkv=wkv.view(-1, spec.heads, width, width).mT,
-            seen=seen,
-        )
-        for shifts, wkv in zip(shifts_and_wkv[::2], shifts_and_wkv[1::2], strict=True)
-    ]
+    layers = zip(shifts_and_wkv[::2], shifts_and_wkv[1::2], strict=True)
+    return [_layer_state(shifts, wkv, seen, spec) for shifts, wkv in layers]

@@ -58,7 +58,7 @@ def recall_plain(outputs: Float32s, elapsed_s: Floats) -> Float32s:
     left, right, share = _between(t)
     rows, corrections = np.arange(len(outputs)), columns_of(outputs, "ahead_logits")
     at_left, at_right = corrections[rows, left], corrections[rows, right]
-    return _sigmoid(raw + floored(at_left + share * (at_right - at_left)))
+    return _corrected(raw, at_left, at_right, share)
 
 
 def recall_at(outputs: Float32s, elapsed_s: Floats) -> Float32s:
@@ -78,7 +78,7 @@ def recall_at(outputs: Float32s, elapsed_s: Floats) -> Float32s:
     raw = _logit(weights @ np.exp(exponent), -(weights @ np.expm1(exponent)))
     left, right, share = _between(t)
     at_left, at_right = corrections[:, left], corrections[:, right]
-    return _sigmoid(raw + floored(at_left + share * (at_right - at_left)))
+    return _corrected(raw, at_left, at_right, share)
 
 
 def log_recall(t: Floats, stabilities: Floats) -> Float32s:
@@ -110,6 +110,11 @@ def _between(t: Floats) -> tuple[Ints, Ints, Float32s]:
     right = np.clip(np.searchsorted(points, t), 1, CURVES - 1)
     left = right - 1
     return left, right, ((t - points[left]) / (points[right] - points[left])).astype(np.float32)
+
+
+def _corrected(raw: Float32s, at_left: Float32s, at_right: Float32s, share: Float32s) -> Float32s:
+    """Recall from the mixture's logit and the corrections at the points left and right of the time."""
+    return _sigmoid(raw + floored(at_left + share * (at_right - at_left)))
 
 
 def _sigmoid(logits: Float32s) -> Float32s:
