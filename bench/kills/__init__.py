@@ -1,0 +1,1 @@
+"""Kills of commands at random moments, after which nothing may be lost; see `bench.kills.__main__`."""

@@ -1,0 +1,210 @@
+"""Trials: a command is killed at a moment, its files are read, it is run again, and the results are compared."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench.kills.contents import Contents, parts_of, remains, results
+from bench.kills.processes import Command
+from bench.kills.subjects import Subject
+
+Kind = Literal["SIGKILL", "SIGTERM", "worker"]
+Problem = Literal["lost", "hangs", "tracebacks", "orphans", "differing", "unclear"]
+
+# Kinds of a round of five kills.
+_KINDS: tuple[Kind, ...] = ("SIGKILL", "SIGTERM", "SIGKILL", "worker", "SIGKILL")
+# Workers of PyTorch look every 5 s whether their command is gone.
+_ORPHANS_AFTER_S = 15
+# A command hangs when it needs this many times its usual time, and at least so many seconds.
+_SLOWER, _LEAST_S = 10, 60.0
+_SOONER = 0.8
+_WORKER_KILLED = "A worker process was killed"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A planned kill, at a share of the command's usual time."""
+
+    kind: Kind
+    share: float
+
+
+@dataclass(frozen=True)
+class Usual:
+    """An undisturbed run: its time and its results."""
+
+    seconds: float
+    results: Contents
+
+    @property
+    def patience_s(self) -> float:
+        """After so many seconds a command hangs."""
+        return max(_LEAST_S, _SLOWER * self.seconds)
+
+
+@dataclass
+class Trial:
+    """A kill and what was wrong after it. had_begun: whether the command was beyond Python's start."""
+
+    kill: Kill
+    had_begun: bool = True
+    problems: list[tuple[Problem, str]] = field(default_factory=list)
+
+    def note(self, problem: Problem, text: str) -> None:
+        """Note something that is wrong."""
+        self.problems.append((problem, text))
+
+
+def plan(subject: Subject, repeats: int, seed: int) -> Iterator[Kill]:
+    """Kills spread evenly over the time of a command."""
+    rng = random.Random(f"{seed} {subject.name}")
+    shares = [(number + rng.random()) / repeats for number in range(repeats)]
+    rng.shuffle(shares)
+    for number, share in enumerate(shares):
+        kind = _KINDS[number % len(_KINDS)]
+        yield Kill("SIGKILL" if kind == "worker" and not subject.has_workers else kind, share)
+
+
+def usual(subject: Subject, given: Path, root: Path) -> Usual:
+    """Run a command twice without a kill. Raises RuntimeError if it fails, or its results are not the same."""
+    runs = []
+    for _ in range(2):
+        out = _empty(root)
+        start = time.monotonic()
+        command = Command(subject.command(given, out), root / "log.txt")
+        code, seconds = command.wait(600), time.monotonic() - start
+        command.end()
+        if code != 0:
+            raise RuntimeError(f"{subject.name} ends with {code} without any kill:\n{command.text}")
+        runs.append(Usual(seconds, results(out)))
+    if differences := _differing(runs[0].results, runs[1].results):
+        raise RuntimeError(f"two runs of {subject.name} differ without any kill: {differences}")
+    return runs[1]
+
+
+def attempt(subject: Subject, kill: Kill, expected: Usual, given: Path, root: Path) -> Trial:
+    """Kill a command, run it again, and judge both."""
+    trial = Trial(kill)
+    share = kill.share
+    while True:
+        out = _empty(root)
+        killed = Command(subject.command(given, out), root / "killed.txt")
+        try:
+            if _end(trial, killed, share * expected.seconds, expected.patience_s):
+                break
+        finally:
+            if killed.wait(0) is None:
+                killed.end()
+        killed.end()
+        share *= _SOONER
+    try:
+        _check_remains(trial, out, given, expected)
+        _run_again(trial, subject, given, out, expected)
+        _check_orphans(trial, killed)
+    finally:
+        killed.end()
+    return trial
+
+
+def _end(trial: Trial, command: Command, after_s: float, patience_s: float) -> bool:
+    """End a command after so many seconds. Returns False if it was done before."""
+    if command.wait(after_s) is not None:
+        return False
+    if trial.kill.kind == "worker":
+        return _end_worker(trial, command, patience_s)
+    number = signal.Signals[trial.kill.kind]
+    command.send(number)
+    code = command.wait(patience_s)
+    text = command.text
+    trial.had_begun = bool(text)
+    if code is None:
+        trial.note("hangs", f"after {number.name}")
+    if code == 0:
+        return False
+    if number == signal.SIGTERM and code is not None and not _is_clear_end(code, text):
+        trial.note("unclear", f"exit code {code}, {text[-300:]!r}")
+    _check_text(trial, text)
+    return True
+
+
+def _end_worker(trial: Trial, command: Command, patience_s: float) -> bool:
+    while not (workers := command.workers()):
+        if command.wait(0.005) is not None:
+            return False
+    with suppress(ProcessLookupError):
+        os.kill(random.Random(trial.kill.share).choice(workers), signal.SIGKILL)
+    code = command.wait(patience_s)
+    text = command.text
+    if code is None:
+        trial.note("hangs", "after the end of a worker")
+    # A worker without remaining work is not missed.
+    if code not in (0, None) and (code != 1 or _WORKER_KILLED not in text):
+        trial.note("unclear", f"exit code {code}, {text[-300:]!r}")
+    _check_text(trial, text)
+    return True
+
+
+def _is_clear_end(code: int, text: str) -> bool:
+    """Whether a command says that it was ended. Until Python has started, the system ends it silently."""
+    if code == -signal.SIGTERM:
+        return text == ""
+    return code == 128 + signal.SIGTERM and "ended by SIGTERM; files already written are kept" in text
+
+
+def _check_text(trial: Trial, text: str) -> None:
+    if "Traceback" in text:
+        trial.note("tracebacks", text[text.index("Traceback") :][:2000])
+
+
+def _check_remains(trial: Trial, out: Path, given: Path, expected: Usual) -> None:
+    try:
+        parts = remains(out, given)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the file is not readable
+        trial.note("lost", f"what was left cannot be read: {type(error).__name__}: {error}")
+        return
+    whole = parts_of(expected.results)
+    strange = [name for name, value in parts.items() if whole.get(name) != value]
+    if strange:
+        trial.note("lost", f"what was left is not part of the results: {strange[:5]}")
+
+
+def _run_again(trial: Trial, subject: Subject, given: Path, out: Path, expected: Usual) -> None:
+    command = Command(subject.command(given, out), out.parent / "again.txt")
+    try:
+        code = command.wait(expected.patience_s)
+        if code is None:
+            trial.note("hangs", "when run again")
+        elif code != 0:
+            trial.note("lost", f"run again, it ends with {code}: {command.text[-600:]}")
+        elif differences := _differing(results(out), expected.results):
+            trial.note("differing", differences)
+        _check_text(trial, command.text)
+        if code is not None:
+            _check_orphans(trial, command)
+    finally:
+        command.end()
+
+
+def _check_orphans(trial: Trial, command: Command) -> None:
+    if left := command.orphans(_ORPHANS_AFTER_S):
+        trial.note("orphans", f"{len(left)} processes")
+
+
+def _differing(ours: Contents, expected: Contents) -> str:
+    """The names of what differs; empty if nothing does."""
+    names = sorted(name for name in ours.keys() | expected.keys() if ours.get(name) != expected.get(name))
+    return f"{len(names)} parts, such as {names[:5]}" if names else ""
+
+
+def _empty(root: Path) -> Path:
+    out = root / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    root.mkdir(parents=True, exist_ok=True)
+    return out
