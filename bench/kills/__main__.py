@@ -57,7 +57,9 @@ def _trials(subject: Subject, root: Path, options: argparse.Namespace) -> list[T
 def _figures(trials: list[Trial]) -> dict[str, object]:
     problems = Counter(problem for trial in trials for problem in {problem for problem, _ in trial.problems})
     kinds = Counter(trial.kill.kind for trial in trials)
-    return {"kills": len(trials), **{problem: problems[problem] for problem in _PROBLEMS}, "kinds": dict(kinds)}
+    counts = {problem: problems[problem] for problem in _PROBLEMS}
+    before_start = sum(trial.is_before_start for trial in trials)
+    return {"kills": len(trials), **counts, "kinds": dict(kinds), "SIGTERM_before_start": before_start}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from bench.kills.inputs import SIZE, WEIGHTS
+from bench.kills.inputs import LONG_DATA, SIZE, WEIGHTS
 from bench.kills.save_states import USER
 from rwkv.data.database import Database
 from rwkv.data.revlogs import read_history
@@ -71,7 +71,7 @@ def _parts(file: Path, out: Path, given: Path) -> Iterator[tuple[str, bytes]]:
         yield name, file.read_bytes()
     elif file.suffix == ".rwkv":
         engine = Engine.load(given / WEIGHTS, user=USER)
-        engine.restore(file, read_history(given / "data", USER))
+        engine.restore(file, read_history(given / LONG_DATA, USER))
         engine.close()
     else:  # notes, which change during a run
         json.loads(file.read_bytes())

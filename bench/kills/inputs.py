@@ -15,21 +15,24 @@ from rwkv.model.spec import PUBLISHED
 
 # The largest size of each database.
 SIZE = 1 << 26
-USERS = 120
+USERS = 400
 # Those of training and evaluation, and the collections to import.
 FEW, COLLECTIONS = 24, 40
 # Rows of a training segment, and of a training step.
 SEGMENT_ROWS, STEP_ROWS = 100, 200
 # The network: channels, heads, and layers of each stream.
 CHANNELS, HEADS, LAYERS = 16, 1, [1, 1, 1, 1, 1]
-WEIGHTS = "model.pth"
+WEIGHTS = "model.safetensors"
 _REVIEWS = 120
+# The history of which the engine saves states.
+LONG_DATA, _LONG_REVIEWS = "long", 1500
 _SEED = 5
 
 
 def prepare(root: Path) -> None:
     """Write all inputs to a folder."""
     simulate(USERS, _REVIEWS, _SEED, root / "data")
+    simulate(1, _LONG_REVIEWS, _SEED, root / LONG_DATA, spread=0)
     keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": SIZE}
     common: dict[str, Any] = {"data_path": root / "data", "user_ids": tuple(range(1, USERS + 1)), **keys}
     find_keys(FindKeysConfig(short=True, secs=True, **common))

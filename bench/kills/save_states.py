@@ -10,7 +10,7 @@ from pathlib import Path
 from rwkv.runtime import run_command
 
 USER = 1
-_REVIEWS_BETWEEN_SAVES = 1
+_REVIEWS_BETWEEN_SAVES = 4
 
 
 def main() -> int:

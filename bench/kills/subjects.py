@@ -79,7 +79,7 @@ def _evaluation(given: Path, out: Path) -> list[str]:
 
 
 def _save(given: Path, out: Path) -> list[str]:
-    paths = (given / "data", given / WEIGHTS, out / "state.rwkv")
+    paths = (given / inputs.LONG_DATA, given / WEIGHTS, out / "state.rwkv")
     return [sys.executable, "-m", "bench.kills.save_states", *map(str, paths)]
 
 

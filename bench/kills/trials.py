@@ -51,10 +51,10 @@ class Usual:
 
 @dataclass
 class Trial:
-    """A kill and what was wrong after it. had_begun: whether the command was beyond Python's start."""
+    """A kill and what was wrong after it. is_before_start: a SIGTERM came while Python started."""
 
     kill: Kill
-    had_begun: bool = True
+    is_before_start: bool = False
     problems: list[tuple[Problem, str]] = field(default_factory=list)
 
     def note(self, problem: Problem, text: str) -> None:
@@ -123,7 +123,7 @@ def _end(trial: Trial, command: Command, after_s: float, patience_s: float) -> b
     command.send(number)
     code = command.wait(patience_s)
     text = command.text
-    trial.had_begun = bool(text)
+    trial.is_before_start = code == -signal.SIGTERM
     if code is None:
         trial.note("hangs", f"after {number.name}")
     if code == 0:
