@@ -12,6 +12,7 @@ EXTRAS = {
     "pyarrow": "train",
     "lmdb": "train",
     "safetensors": "train",
+    "huggingface_hub": "train",
     "scipy": "compare",
     "fsrs_rs_python": "compare",
     "anki": "anki",

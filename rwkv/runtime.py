@@ -141,7 +141,7 @@ def progress(
         items: The items.
         total: The number of items, with those done before; None if unknown.
         what: The bar's title.
-        unit: The name of an item.
+        unit: The name of an item; "B" for bytes, which are shown as kB, MB or GB.
         done_before: The number of items done by an earlier run.
     """
     from tqdm import tqdm  # a slow import, during which Ctrl-C would not be handled
@@ -151,6 +151,7 @@ def progress(
         total=total,
         desc=printable(what),
         unit=unit,
+        unit_scale=unit == "B",
         initial=done_before,
         dynamic_ncols=True,
         mininterval=0.5,

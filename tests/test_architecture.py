@@ -94,6 +94,7 @@ WITHOUT_TORCH = {
 DOORS = {
     "pyarrow": "rwkv/data/arrow.py",
     "lmdb": "rwkv/data/database.py",
+    "huggingface_hub": "rwkv/data/hub.py",
     "anki": "rwkv/data/imports/anki/official.py",
     "wandb": "rwkv/training/tracking.py",
     "fsrs_rs_python": "rwkv/evaluation/fsrs_training.py",

@@ -12,7 +12,7 @@ from tests.benchmark.workspace import REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
 # The name on the package index, where it is not the module's.
-PACKAGES = {"fsrs_rs_python": "fsrs-rs-python"}
+PACKAGES = {"fsrs_rs_python": "fsrs-rs-python", "huggingface_hub": "huggingface-hub"}
 
 
 def names(requirements: list[str]) -> set[str]:

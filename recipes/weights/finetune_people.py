@@ -12,7 +12,7 @@ import numpy as np
 
 from rwkv.collection.chosen_model import choose_model
 from rwkv.collection.users import users_in
-from rwkv.command_line.compare_command import user_numbers
+from rwkv.command_line.user_numbers import user_numbers
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews, folds_of
 from rwkv.data.revlogs import read_history

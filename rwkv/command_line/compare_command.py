@@ -1,8 +1,6 @@
 """The command `rwkv compare`."""
 
 import argparse
-import re
-from itertools import chain
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
@@ -11,12 +9,11 @@ from rwkv.command_line.options import (
     add_command,
     add_folder,
     add_model,
+    add_users,
     completed_by_folders,
     reading_choices,
 )
 from rwkv.errors import InputError
-
-_MOST_USERS = 1_000_000
 
 _DESCRIPTION = """\
 Compare AVG, a moving average, FSRS-6 with default parameters, FSRS-6 optimised on each user, RWKV and RWKV-P on the
@@ -30,7 +27,7 @@ def add_compare(commands: Commands) -> None:
     """Add the command `compare`."""
     parser = add_command(commands, "compare", _run, "compare RWKV, FSRS-6 and averages on your reviews", _DESCRIPTION)
     add_folder(parser, "+")
-    parser.add_argument("--users", type=user_numbers, metavar="N,N-N", help="only these users, such as 1,4-6")
+    add_users(parser)
     add_model(parser)
     help = "also compare the algorithms of all files NAME.jsonl in this folder, in the benchmark's format"
     completed_by_folders(parser.add_argument("--results", type=Path, metavar="FOLDER", help=help))
@@ -38,19 +35,6 @@ def add_compare(commands: Commands) -> None:
     completed_by_folders(parser.add_argument("--write", type=Path, metavar="FOLDER", help=help))
     help = "cards without a note: own for one note each, published for the published numbering (default: own)"
     parser.add_argument("--missing-notes", choices=("own", "published"), default="own", help=help)
-
-
-def user_numbers(text: str) -> list[int]:
-    """1,4-6 -> [1, 4, 5, 6]. Raises ArgumentTypeError for other text, and for more than a million users."""
-    ranges: list[range] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part, re.ASCII)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of users such as 1,4-6")
-        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
-    if sum(map(len, ranges)) > _MOST_USERS:
-        raise argparse.ArgumentTypeError(f"{text!r} names more than {_MOST_USERS} users")
-    return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
 def _run(options: argparse.Namespace) -> Answer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rwkv.command_line.answer import Answer, as_json
+from rwkv.command_line.user_numbers import user_numbers
 from rwkv.errors import InputError
 from rwkv.files import check_output, is_stream
 
@@ -116,6 +117,11 @@ def add_when(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", type=int, metavar="N", help="the user (default: the only one of the folder)")
     help = "the moment: today, 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
     parser.add_argument("--at", metavar="TIME", help=help)
+
+
+def add_users(parser: argparse.ArgumentParser) -> None:
+    """Add --users."""
+    parser.add_argument("--users", type=user_numbers, metavar="N,N-N", help="only these users, such as 1,4-6")
 
 
 def add_retention(parser: argparse.ArgumentParser) -> None:

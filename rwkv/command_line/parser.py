@@ -9,6 +9,7 @@ from rwkv.command_line.answer import Answer, as_json
 from rwkv.command_line.compare_command import add_compare
 from rwkv.command_line.completion_command import add_completion
 from rwkv.command_line.demo_command import add_demo
+from rwkv.command_line.download_command import add_download
 from rwkv.command_line.finetune_command import add_finetune
 from rwkv.command_line.import_command import add_import
 from rwkv.command_line.info_command import add_info
@@ -24,6 +25,7 @@ from rwkv.runtime import log_errors_only, printable
 # In the order of the help.
 _COMMANDS = (
     add_demo,
+    add_download,
     add_simulate,
     add_import,
     add_predict,

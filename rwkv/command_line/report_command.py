@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
-from rwkv.command_line.compare_command import user_numbers
 from rwkv.command_line.options import (
     Commands,
     add_command,
@@ -16,6 +15,7 @@ from rwkv.command_line.options import (
     completed_by_files,
     opened_folder,
 )
+from rwkv.command_line.user_numbers import user_numbers
 from rwkv.files import is_stream
 
 _DESCRIPTION = """\

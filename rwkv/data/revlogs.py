@@ -43,7 +43,7 @@ def list_users(root: Path) -> list[int]:
             "The folder has no dataset.",
             where=str(root),
             expected="folders revlogs/user_id=N, cards/user_id=N, decks/user_id=N",
-            hint="choose another folder, download anki-revlogs-10k, or create a dataset with `rwkv simulate`",
+            hint="choose another folder, or create a dataset with `rwkv download` or `rwkv simulate`",
         )
     matches = (re.fullmatch(r"user_id=(\d+)", entry.name) for entry in folder.iterdir())
     users = sorted(int(match[1]) for match in matches if match)

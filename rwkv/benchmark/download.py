@@ -1,0 +1,178 @@
+"""Download the dataset, or some of its users, from the Hugging Face hub."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+from rwkv.data.hub import PAGE, HubFile, begin_downloads, download_file, is_download, list_dataset
+from rwkv.errors import HistoryError, InputError, RwkvError
+from rwkv.locks import only_writer_in
+from rwkv.runtime import Failures, log, progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Files that are fetched at the same time. They are small, so that most of the time of one is waiting.
+_CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Download:
+    """What was downloaded.
+
+    Attributes:
+        users: The users of the dataset that were asked for, ascending.
+        absent: Those asked for that the dataset does not have.
+        revision: The dataset's revision on the hub.
+        bytes: The size of the users' files.
+        files, fetched: The number of the users' files, and of those that were not there before.
+        exit_code: 1 if some users could not be downloaded.
+    """
+
+    users: list[int]
+    absent: list[int]
+    revision: str
+    bytes: int
+    files: int
+    fetched: int
+    exit_code: int
+
+
+def download(users: Sequence[int] | None, out: Path) -> Download:
+    """Download users, or continue an interrupted download. Files that are there and intact are kept.
+
+    Args:
+        users: The users; None for all.
+        out: The dataset's folder.
+
+    Raises:
+        RwkvError: The hub cannot be reached or refuses, or has none of the users, the folder has another dataset, or
+            the disk is too small.
+    """
+    log.info("reading the list of files on the hub")
+    dataset = list_dataset()
+    present = {file.user for file in dataset.files}
+    chosen = present if users is None else present & set(users)
+    absent = [] if users is None else sorted(set(users) - present)
+    if not chosen:
+        raise InputError(
+            "None of the users is in the dataset on the hub.",
+            where=PAGE,
+            got=f"users {absent[0]} to {absent[-1]}",
+            expected=f"users from {min(present)} to {max(present)}",
+            hint="correct --users",
+        )
+    files = [file for file in dataset.files if file.user in chosen]
+    with only_writer_in(out, "another folder"):
+        _refuse_other_dataset(out)
+        lacking = _lacking(files, out)
+        _check_space(lacking, out)
+        failures = Failures()
+        if lacking:
+            begin_downloads(out, dataset.revision)
+            failures = _fetch(lacking, out, dataset.revision)
+    return Download(
+        sorted(chosen),
+        absent,
+        dataset.revision,
+        sum(file.size for file in files),
+        len(files),
+        len(lacking),
+        failures.exit_code(),
+    )
+
+
+def _refuse_other_dataset(out: Path) -> None:
+    """Raise InputError if the folder has users that were not downloaded, because they would be overwritten."""
+    if (out / "revlogs").exists() and not is_download(out):
+        hint = "choose another folder with --out"
+        raise InputError("The folder has a dataset that was not downloaded.", where=str(out), hint=hint)
+
+
+def _lacking(files: list[HubFile], out: Path) -> list[HubFile]:
+    """The files that are missing or damaged. Logs how many are there."""
+    is_there = [(out / file.path).exists() for file in files]
+    to_check = [file for file, there in zip(files, is_there, strict=True) if there]
+    intact = set()
+    with progress((), sum(file.size for file in to_check), "checking files", "B") as bar:
+        for file, is_intact in _in_threads(partial(_is_intact, out), to_check):
+            bar.update(file.size)
+            if is_intact:
+                intact.add(file.path)
+    lacking = [file for file in files if file.path not in intact]
+    size, left = (_size(sum(file.size for file in part)) for part in (files, lacking))
+    users = len({file.user for file in files})
+    log.info("%d users, %d files, %s; to download: %d files, %s", users, len(files), size, len(lacking), left)
+    if len(intact) < len(to_check):
+        log.info("%d files differ from those on the hub and are replaced", len(to_check) - len(intact))
+    return lacking
+
+
+def _is_intact(out: Path, file: HubFile) -> bool:
+    return file.is_intact(out)
+
+
+def _check_space(lacking: list[HubFile], out: Path) -> None:
+    """Raise RwkvError if the files do not fit on the disk."""
+    need, free = sum(file.size for file in lacking), shutil.disk_usage(out).free
+    if need > free:
+        raise RwkvError(
+            "The files do not fit on the disk.",
+            where=str(out),
+            got=f"{_size(free)} free",
+            expected=_size(need),
+            hint="free some space, choose another folder with --out, or fewer users with --users",
+        )
+
+
+def _fetch(lacking: list[HubFile], out: Path, revision: str) -> Failures:
+    """Download files, those of one user in order. Returns the users whose files the hub sends damaged."""
+    failures, stop = Failures(), Event()
+    by_user = [list(files) for _, files in groupby(lacking, lambda file: file.user)]
+
+    def fetch_user(files: list[HubFile]) -> HistoryError | None:
+        for file in files:
+            if stop.is_set():
+                return None
+            try:
+                download_file(file, out, revision)
+            except HistoryError as error:
+                return error
+            bar.update(file.size)
+        return None
+
+    with progress((), sum(file.size for file in lacking), "download", "B") as bar:
+        for files, error in _in_threads(fetch_user, by_user, stop):
+            if error is not None:
+                failures.add(files[0].user, error)
+    return failures
+
+
+def _in_threads(
+    job: Callable[[Item], Result], items: Iterable[Item], stop: Event | None = None
+) -> Iterator[tuple[Item, Result]]:
+    """Run a job for every item, and yield (item, result) as they are ready.
+
+    After an error or an interruption, jobs that have not begun are given up, and `stop` asks the others to end.
+    """
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        running = {pool.submit(job, item): item for item in items}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:
+            if stop is not None:
+                stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _size(count: int) -> str:
+    """1234567 -> 1.2 MB."""
+    power = next((power for power in (0, 1, 2) if count < 1000 ** (power + 1)), 3)
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"

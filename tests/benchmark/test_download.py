@@ -1,0 +1,318 @@
+"""`rwkv download` from a hub on this machine: what it fetches, what it keeps, and each way in which it fails."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from rwkv.cli import main
+from rwkv.data.revlogs import has_revlog, list_users, read_history
+from tests.benchmark.hub import REVISION, Hub, serving
+from tests.benchmark.workspace import REPOSITORY, assert_said
+from tests.helpers import DECKS, cards_of, random_revlog, write_history
+
+USERS = (1, 2, 3, 5)
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a small dataset, some larger and some smaller than the hub's limit for git."""
+    root = tmp_path_factory.mktemp("published")
+    for user in USERS:
+        revlog = random_revlog(user, 60 * user, 5)
+        write_history(root, user, revlog, cards_of(revlog), DECKS)
+    files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.parquet")}
+    return {"README.md": b"# anki-revlogs-10k", "truth/user_id=1.parquet": b"of another kind", **files}
+
+
+@pytest.fixture
+def hub(contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the client of this process asks instead of the public one."""
+    with serving(Hub(dict(contents))) as served:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, served.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "login" / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        yield served
+
+
+def download(out: Path, *arguments: str) -> int:
+    return main(["download", "--out", str(out), *arguments])
+
+
+def of_users(contents: dict[str, bytes], *users: int) -> dict[str, bytes]:
+    names = {f"user_id={user}" for user in users}
+    return {path: content for path, content in contents.items() if path.split("/")[1:2] and path.split("/")[1] in names}
+
+
+def written(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.parquet")}
+
+
+def test_the_whole_dataset(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert download(tmp_path / "data") == 0
+    output = capsys.readouterr()
+    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
+    assert list_users(tmp_path / "data") == list(USERS)
+    assert len(read_history(tmp_path / "data", 5)) == 300
+    assert (tmp_path / "data" / "README.md").read_bytes() == hub.files["README.md"]
+    assert "4 users, 12 files, " in output.err  # with their size, before the download
+    assert "12 files downloaded" in output.out
+    assert str(tmp_path / "data") in output.out
+    assert not list(tmp_path.rglob("*.incomplete"))
+    assert not list((tmp_path / "data").glob("*.lock"))
+
+
+def test_what_is_there_is_not_downloaded_again(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert download(tmp_path / "data") == 0
+    hub.asked.clear()
+    assert download(tmp_path / "data") == 0
+    assert hub.asked == []
+    assert "0 files downloaded, 12 were there" in capsys.readouterr().out
+
+
+def test_a_range_of_users_and_then_more(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert download(tmp_path / "data", "--users", "2-3") == 0
+    assert written(tmp_path / "data") == of_users(hub.files, 2, 3)
+    hub.asked.clear()
+    assert download(tmp_path / "data", "--users", "1-4,7", "--json") == 0
+    assert set(hub.fetched) == set(of_users(hub.files, 1))
+    fields = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (fields["users"], fields["absent"], fields["revision"]) == ([1, 2, 3], [4, 7], REVISION)
+    assert (fields["files"], fields["fetched"]) == (9, 3)
+    assert fields["bytes"] == sum(map(len, of_users(hub.files, 1, 2, 3).values()))
+
+
+def test_users_that_do_not_exist(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert download(tmp_path / "data", "--users", "4-5") == 0
+    assert "not in the dataset: 4" in capsys.readouterr().out
+    assert download(tmp_path / "other", "--users", "6-9") == 2
+    assert_said(capsys, "None of the users is in the dataset", "users 6 to 9", "users from 1 to 5", "correct --users")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("users", ["5-3", "a", "1-", "-3"])
+def test_wrong_ranges(users: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["download", "--users", users])
+    assert ended.value.code == 2
+    assert "--users" in capsys.readouterr().err
+
+
+def test_a_broken_transfer_continues_where_it_broke(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)  # the client keeps whole chunks
+    path = "revlogs/user_id=5/data.parquet"
+    hub.cut[path] = 2
+    assert download(tmp_path / "data") == 0
+    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
+    whole, *rest = [asked for name, asked in hub.asked if name == path]
+    assert whole is None
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in rest]
+    assert len(hub.files[path]) * 0.4 < starts[0] < starts[1] < len(hub.files[path])
+
+
+def test_a_download_that_failed_continues(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.closed = 6
+    assert download(tmp_path / "data") == 1
+    assert_said(capsys, "error: The hub failed to answer.", "rerun later to continue")
+    complete = written(tmp_path / "data")
+    assert 0 < len(complete) < 12
+    for user in USERS:
+        if has_revlog(tmp_path / "data", user):  # it comes last
+            assert of_users(complete, user) == of_users(hub.files, user)
+    hub.closed = None
+    hub.asked.clear()
+    assert download(tmp_path / "data") == 0
+    assert set(hub.fetched) == set(of_users(hub.files, *USERS)) - complete.keys()
+    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_download_continues(contents: dict[str, bytes], tmp_path: Path, number: signal.Signals) -> None:
+    large = {f"revlogs/user_id={user}/data.parquet": os.urandom(20_000_000) for user in range(10, 14)}
+    out = tmp_path / "data"
+    with serving(Hub(contents | large)) as hub:
+        environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-m", "rwkv.cli", "download", "--out", str(out)]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while len(hub.asked) < 10 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            process.send_signal(number)
+            error = process.communicate(timeout=60)[1]
+        assert "Traceback" not in error
+        before = {path for path, content in written(out).items() if content == hub.files[path]}
+        hub.asked.clear()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+        assert written(out) == of_users(hub.files, *USERS, *range(10, 14))
+        assert not before & set(hub.fetched)
+    assert not list(out.rglob("*.incomplete"))
+
+
+@pytest.mark.parametrize("kind", ["revlogs", "cards"])  # outside git and in it
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: bytes([data[0] ^ 1]) + data[1:]])
+def test_a_damaged_file_is_replaced(
+    hub: Hub, tmp_path: Path, kind: str, damage: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert download(tmp_path / "data") == 0
+    file = tmp_path / "data" / kind / "user_id=5" / "data.parquet"
+    times = file.stat()
+    file.write_bytes(damage(file.read_bytes()))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if the disk had done it
+    hub.asked.clear()
+    assert download(tmp_path / "data") == 0
+    assert hub.fetched == [f"{kind}/user_id=5/data.parquet"]
+    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
+    assert_said(capsys, "1 files differ from those on the hub and are replaced")
+
+
+def test_a_file_that_arrives_damaged_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    hub.damaged["revlogs/user_id=2/data.parquet"] = 1
+    assert download(tmp_path / "data") == 0
+    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
+    assert Counter(path for path, _ in hub.asked)["revlogs/user_id=2/data.parquet"] == 2
+
+
+def test_a_file_that_stays_damaged_is_refused(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.damaged["decks/user_id=2/data.parquet"] = 9
+    assert download(tmp_path / "data") == 1
+    assert_said(capsys, "user 2 skipped", "decks/user_id=2/data.parquet", "does not match its checksum", "rerun")
+    complete = written(tmp_path / "data")
+    assert "decks/user_id=2/data.parquet" not in complete
+    assert of_users(complete, 1, 3, 5) == of_users(hub.files, 1, 3, 5)
+    assert list_users(tmp_path / "data") == [1, 3, 5]  # without its decks user 2 does not count as complete
+
+
+# --- What the hub refuses
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "words"),
+    [
+        ((401, "GatedRepo"), 2, ("only after a login", "hf auth login", "HF_TOKEN", "accept its terms at https://")),
+        ((401, "RepoNotFound"), 2, ("only after a login", "hf auth login")),
+        ((404, "RepoNotFound"), 2, ("only after a login", "hf auth login")),
+        ((429, ""), 1, ("refuses further requests", "wait some minutes")),
+        ((500, ""), 1, ("failed to answer", "status 500", "rerun later")),
+    ],
+)
+def test_refusals_without_a_token(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Any, exit_code: int, words: tuple[str, ...]
+) -> None:
+    hub.error = error
+    assert download(tmp_path / "data") == exit_code
+    assert_said(capsys, "error: The hub", *words)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ((403, "GatedRepo"), ("Your account has no access", "accept its terms at https://")),
+        ((404, "RepoNotFound"), ("not on the hub, or hidden from you", "in a browser")),
+        ((403, ""), ("refuses your token", "correct HF_TOKEN")),
+        ((401, "Invalid credentials in Authorization header"), ("refuses your token", "status 401", "hf auth login")),
+    ],
+)
+def test_refusals_with_a_token(
+    hub: Hub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Any,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    hub.error = error
+    assert download(tmp_path / "data") == 2
+    assert_said(capsys, "error: ", *words)
+
+
+@pytest.mark.parametrize("is_login", [True, False])
+def test_the_token_of_the_environment_or_of_the_login(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_login: bool
+) -> None:
+    hub.token = "hf_secret"
+    if is_login:
+        Path(constants.HF_TOKEN_PATH).parent.mkdir()
+        Path(constants.HF_TOKEN_PATH).write_text("hf_secret")
+    else:
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert download(tmp_path / "data") == 0
+    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
+
+
+def test_no_network(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    assert download(tmp_path / "data") == 1
+    assert_said(capsys, "error: The hub cannot be reached.", "http://127.0.0.1:1", "check the network")
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_clients_offline_mode(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert download(tmp_path / "data") == 2
+    assert_said(capsys, "error: HF_HUB_OFFLINE forbids downloads.", "unset it")
+
+
+def test_a_repository_without_a_dataset(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.files = {"README.md": b""}
+    assert download(tmp_path / "data") == 2
+    assert_said(capsys, "error: The repository on the hub has no dataset.", "revlogs/user_id=N/*.parquet")
+
+
+# --- The folder
+
+
+def test_a_disk_that_is_too_small(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1234))
+    assert download(tmp_path / "data") == 1
+    assert_said(capsys, "error: The files do not fit on the disk.", "1.23 kB free", "--users")
+    assert hub.asked == []
+
+
+def test_a_disk_that_fills_up(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "data"))
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
+    assert download(tmp_path / "data") == 1
+    assert_said(capsys, "error: The disk is full.", "rerun to continue")
+
+
+def test_another_dataset_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    revlog = random_revlog(9, 50, 5)
+    write_history(tmp_path / "mine", 1, revlog, cards_of(revlog), DECKS)
+    before = written(tmp_path / "mine")
+    assert download(tmp_path / "mine") == 2
+    assert_said(capsys, "error: The folder has a dataset that was not downloaded.", "choose another folder with --out")
+    assert written(tmp_path / "mine") == before
+
+
+def test_a_file_instead_of_a_folder(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert download(tmp_path / "file") == 2
+    assert_said(capsys, "error: The path cannot be written to.", str(tmp_path / "file"))
