@@ -67,6 +67,7 @@ def test_a_collection_is_predicted_scheduled_and_reported(file: Path, tmp_path: 
         (["simulate", "--users", "1", "--reviews", "100", "--out", "people"], "train"),
         (["demo"], "train"),
         (["download"], "train"),
+        (["check", "."], "train"),
     ],
 )
 def test_other_commands_say_what_to_install(file: Path, tmp_path: Path, arguments: list[str], extra: str) -> None:

@@ -6,6 +6,7 @@ from contextlib import nullcontext, redirect_stdout
 
 from rwkv import __version__
 from rwkv.command_line.answer import Answer, as_json
+from rwkv.command_line.check_command import add_check
 from rwkv.command_line.compare_command import add_compare
 from rwkv.command_line.completion_command import add_completion
 from rwkv.command_line.demo_command import add_demo
@@ -26,6 +27,7 @@ from rwkv.runtime import log_errors_only, printable
 _COMMANDS = (
     add_demo,
     add_download,
+    add_check,
     add_simulate,
     add_import,
     add_predict,

@@ -1,6 +1,7 @@
 """A user's review history, and the integer columns derived from it (spec 1 and 3)."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,14 @@ import numpy.typing as npt
 
 from rwkv.arrays import AnyInts, Bools, Int32s, Ints
 from rwkv.vocab import SECONDS_PER_DAY
+
+# What is corrected on reading, by column (spec 1).
+CORRECTIONS = {
+    "rating": "reviews with ratings outside 1..4 dropped",
+    "elapsed_days": "values of elapsed_days below -1 set to 0",
+    "elapsed_seconds": "values of elapsed_seconds below -1 set to 0",
+    "duration": "values of duration below 0 set to 0",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class RevlogTable:
         review_th: The 1-based row number in the revlog, with gaps where rows were dropped.
         card: The card, dense in order of first appearance.
         elapsed_days, elapsed_s: Time since the card's previous review; -1 for its first.
+        corrected: The number of values of each correction of CORRECTIONS that was needed.
         missing_notes: "own" or "published"; see `shares_note_code`.
     """
 
@@ -43,8 +53,13 @@ class RevlogTable:
     elapsed_days: Int32s
     elapsed_s: Ints
     cards: CardTable
-    notices: tuple[str, ...] = ()
+    corrected: Mapping[str, int] = field(default_factory=dict)
     missing_notes: str = "own"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was corrected, in words."""
+        return tuple(f"{count} {CORRECTIONS[name]}" for name, count in self.corrected.items())
 
     @property
     def shares_note_code(self) -> Bools:

@@ -17,6 +17,9 @@ from rwkv.errors import StoreError
 _UNSEALED_MAGIC = b"rwkvkey1"
 _VERSION = 1
 _NAMES = ("review_ths", "rmse_bins")
+# The key of an entry: prefix, user and name.
+_ENTRY = re.compile(rf"(.*?)(\d+)_(?:{'|'.join(_NAMES)})", re.ASCII | re.DOTALL)
+_META = "meta"
 _COMMAND = "python -m rwkv.find_equalize_test_reviews"
 _MAKE_AGAIN = f"choose another prefix or path, and rerun `{_COMMAND}`"
 
@@ -89,6 +92,12 @@ class KeyStore:
                 raise ValueError("the reviews or their bins are missing")
         return halves.pop()
 
+    def users(self) -> list[int]:
+        """The users whose keys were searched for, ascending, also those with half of an entry."""
+        rests = (key.removeprefix(self.prefix) for key in self.database if key.startswith(self.prefix))
+        matches = (_ENTRY.fullmatch(rest) for rest in rests)
+        return sorted({int(match[2]) for match in matches if match and not match[1]})
+
     def write(self, keys: dict[int, BenchmarkKeys]) -> None:
         """Store the keys of users in one transaction, also of users without keys."""
         items = {
@@ -153,12 +162,28 @@ class KeyStore:
         return f"{self.prefix}{user}_{name}"
 
     def _meta_key(self) -> str:
-        return f"{self.prefix}meta"
+        return f"{self.prefix}{_META}"
+
+
+def prefixes_in(database: Database) -> list[str]:
+    """The prefixes of all keys in a database; none if it has no keys.
+
+    Those that have settings are stated. Of keys in the published format, what precedes the user's number is the prefix.
+    """
+    entries = [match for key in database if (match := _ENTRY.fullmatch(key))]
+    stated = [key.removesuffix(_META) for key in database if entries and key.endswith(_META)]
+    prefixes = set(stated)
+    for entry in entries:
+        rests = (entry[0].removeprefix(prefix) for prefix in stated if entry[0].startswith(prefix))
+        matches = (_ENTRY.fullmatch(rest) for rest in rests)
+        if not any(match and not match[1] for match in matches):
+            prefixes.add(entry[1])
+    return sorted(prefixes)
 
 
 def delete_prefix(database: Database, prefix: str) -> int:
     """Delete all keys under a prefix, also damaged ones, and their settings. Returns the number of entries."""
-    names = f"meta|[0-9]+_({'|'.join(_NAMES)})"
+    names = f"{_META}|[0-9]+_({'|'.join(_NAMES)})"
     keys = [key for key in database if key.startswith(prefix) and re.fullmatch(names, key.removeprefix(prefix))]
     database.delete(keys)
     return len(keys)

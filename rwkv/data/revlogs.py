@@ -80,11 +80,11 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
     revlog = {name: column[is_model_row] for name, column in revlog.items()}
     if len(review_th) == 0:
         raise HistoryError("The user has no reviews with ratings from 1 to 4.", where=where)
-    notices = [f"{np.sum(~is_model_row)} reviews with ratings outside 1..4 dropped"] if not is_model_row.all() else []
+    corrected = {} if is_model_row.all() else {"rating": int(np.sum(~is_model_row))}
     for name, least in (("elapsed_days", -1), ("elapsed_seconds", -1), ("duration", 0)):
         too_small = revlog[name] < least
         if too_small.any():
-            notices.append(f"{too_small.sum()} values of {name} below {least} set to 0")
+            corrected[name] = int(too_small.sum())
             revlog[name] = np.where(too_small, 0, revlog[name])
 
     card, first = number_by_appearance(revlog["card_id"])
@@ -99,7 +99,7 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
         elapsed_days=_narrow(revlog["elapsed_days"], "elapsed_days", np.int32, where),
         elapsed_s=revlog["elapsed_seconds"],
         cards=read_card_table(root, user, revlog["card_id"][first], missing_notes),
-        notices=tuple(notices),
+        corrected=corrected,
         missing_notes=missing_notes,
     )
 

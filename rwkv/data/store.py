@@ -5,6 +5,7 @@ planning batches reads only a few bytes per user.
 """
 
 import json
+import re
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
@@ -21,6 +22,7 @@ _VERSION = 2
 # A version without checksums, which is still read but not written.
 _UNSEALED_VERSION = 1
 _META = "meta"
+_ENTRY = re.compile(r"(\d+)_(?:reviews|segments)", re.ASCII)
 _CHECKSUM = "checksum"
 
 _OTHER_VERSION = "The database is not a review store, or has another version."
@@ -92,6 +94,11 @@ class ReviewStore:
                     expected=repr(stated),
                     hint="choose another LMDB_PATH, or delete the folder to start over",
                 )
+
+    def users(self) -> list[int]:
+        """The users of the store, ascending, also those with half of an entry."""
+        matches = (_ENTRY.fullmatch(key) for key in self.database)
+        return sorted({int(match[1]) for match in matches if match})
 
     def has(self, user: int) -> bool:
         """Whether the user is stored. Raises StoreError if only half of the entry exists."""
