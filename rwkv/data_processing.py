@@ -16,11 +16,15 @@ def _run(arguments: list[str] | None) -> int:
     from rwkv.benchmark.databases import PROCESS_DATA
     from rwkv.benchmark.process_data import process_data
     from rwkv.command_line.config_options import config_parser, configured
+    from rwkv.command_line.engine_options import add_engine, pool_of
     from rwkv.config import ProcessDataConfig
 
     parser = config_parser(PROCESS_DATA, __doc__, "data_processing_*.toml", ProcessDataConfig)
+    add_engine(parser)
     options = parser.parse_args(arguments)
-    return process_data(configured(options, ProcessDataConfig))
+    config = configured(options, ProcessDataConfig)
+    with pool_of(options, config.processes, [config.data_path, config.label_filter_lmdb_path]) as pool:
+        return process_data(config, pool)
 
 
 if __name__ == "__main__":

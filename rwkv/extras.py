@@ -17,6 +17,7 @@ EXTRAS = {
     "fsrs_rs_python": "compare",
     "anki": "anki",
     "wandb": "wandb",
+    "ray": "ray",
 }
 
 

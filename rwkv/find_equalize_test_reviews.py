@@ -16,6 +16,7 @@ def _run(arguments: list[str] | None) -> int:
     from rwkv.benchmark.databases import FIND_KEYS
     from rwkv.benchmark.find_keys import delete_keys, find_keys
     from rwkv.command_line.config_options import config_parser, configured
+    from rwkv.command_line.engine_options import add_engine, pool_of
     from rwkv.config import FindKeysConfig
 
     parser = config_parser(FIND_KEYS, __doc__, "find_equalize_*.toml", FindKeysConfig)
@@ -24,10 +25,14 @@ def _run(arguments: list[str] | None) -> int:
         "--secs", action="store_true", help="measure intervals in fractions of a day; same as SECS = true"
     )
     parser.add_argument("--delete", action="store_true", help="delete all keys with LABEL_FILTER_KEY_PREFIX instead")
+    add_engine(parser)
     options = parser.parse_args(arguments)
-    command = delete_keys if options.delete else find_keys
     flags = {name: True for name in ("short", "secs") if getattr(options, name)}
-    return command(configured(options, FindKeysConfig, **flags))
+    config = configured(options, FindKeysConfig, **flags)
+    if options.delete:
+        return delete_keys(config)
+    with pool_of(options, config.processes, [config.data_path]) as pool:
+        return find_keys(config, pool)
 
 
 if __name__ == "__main__":

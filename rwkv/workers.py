@@ -1,4 +1,4 @@
-"""Run a job for many users in several processes."""
+"""Run a job for many users in several processes. A pool says where: here, or on other machines (`ray_pool`)."""
 
 import multiprocessing
 import os
@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from rwkv.errors import RwkvError
 from rwkv.stopping import silent_start
@@ -27,7 +27,26 @@ class Outcome(Generic[Result]):
     error: RwkvError | None
 
 
-def _attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
+class Pool(Protocol):
+    """Workers that run jobs. Commands do not know which kind they have, and results do not depend on it."""
+
+    def map(self, job: Callable[[int], Result], users: list[int]) -> Iterator[Outcome[Result]]:
+        """Run a job for every user and yield the outcomes as they are ready; see `map_users`."""
+
+
+@dataclass(frozen=True)
+class LocalPool:
+    """Worker processes of this machine; one process means this one."""
+
+    processes: int = 1
+
+    def map(self, job: Callable[[int], Result], users: list[int]) -> Iterator[Outcome[Result]]:
+        """See `Pool`."""
+        return map_users(job, users, self.processes)
+
+
+def attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
+    """Run a job for one user. A traceback is a defect, an RwkvError a part of the outcome."""
     try:
         return Outcome(user, job(user), None)
     except RwkvError as error:
@@ -60,7 +79,7 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
         RwkvError: A worker was killed.
     """
     if processes <= 1 or len(users) <= 1:
-        yield from (_attempt(job, user) for user in users)
+        yield from (attempt(job, user) for user in users)
         return
     remaining = iter(users)
     running: set[Future[Outcome[Result]]] = set()
@@ -72,7 +91,7 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
             while True:
                 for user in remaining:
                     with silent_start():
-                        running.add(pool.submit(_attempt, job, user))
+                        running.add(pool.submit(attempt, job, user))
                     if len(running) >= processes * _TASKS_PER_WORKER:
                         break
                 if not running:

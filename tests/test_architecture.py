@@ -28,6 +28,7 @@ FOUNDATION = {
     "rwkv.forgetting_curve",
     "rwkv.locks",
     "rwkv.pytree",
+    "rwkv.ray_pool",
     "rwkv.__version__",
 }
 
@@ -97,6 +98,7 @@ DOORS = {
     "huggingface_hub": "rwkv/data/hub.py",
     "anki": "rwkv/data/imports/anki/official.py",
     "wandb": "rwkv/training/tracking.py",
+    "ray": "rwkv/ray_pool.py",
     "fsrs_rs_python": "rwkv/evaluation/fsrs_training.py",
     "rwkv._native": "rwkv/native/library.py",
     "torch.save": "rwkv/model/checkpoint.py",

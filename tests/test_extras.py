@@ -34,7 +34,7 @@ def test_the_base_is_small() -> None:
 
 def test_dev_includes_everything() -> None:
     (itself,) = (requirement for requirement in OPTIONAL["dev"] if requirement.startswith("rwkv-srs"))
-    assert set(re.findall(r"\w+", itself.partition("[")[2])) == {"train", "compare", "anki"}
+    assert set(re.findall(r"\w+", itself.partition("[")[2])) == {"train", "compare", "anki", "ray"}
 
 
 @pytest.mark.parametrize("module", EXTRAS)

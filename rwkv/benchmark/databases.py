@@ -9,7 +9,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.revlogs import list_users
 from rwkv.errors import InputError
 from rwkv.runtime import Failures, log, progress
-from rwkv.workers import map_users
+from rwkv.workers import Pool
 
 # The commands that fill them.
 FIND_KEYS = "python -m rwkv.find_equalize_test_reviews"
@@ -56,7 +56,7 @@ def users_with_history(data_path: Path, configured: Sequence[int]) -> list[int]:
 def write_outcomes(
     job: Callable[[int], Result],
     users: list[int],
-    processes: int,
+    pool: Pool,
     write: Callable[[list[tuple[int, Result]]], None],
     what: str,
 ) -> Failures:
@@ -65,7 +65,7 @@ def write_outcomes(
     Args:
         job: A picklable function of a user.
         users: The users.
-        processes: The number of worker processes.
+        pool: The workers.
         write: Writes (user, result) pairs.
         what: The title of the progress bar.
 
@@ -74,7 +74,7 @@ def write_outcomes(
     """
     failures = Failures()
     batch: list[tuple[int, Result]] = []
-    for outcome in progress(map_users(job, users, processes), len(users), what):
+    for outcome in progress(pool.map(job, users), len(users), what):
         if outcome.error is not None:
             failures.add(outcome.user, outcome.error)
         elif outcome.result is not None:

@@ -14,10 +14,19 @@ from rwkv.data.revlogs import read_history
 from rwkv.errors import ConfigError
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
+from rwkv.workers import LocalPool, Pool
 
 
-def find_keys(config: FindKeysConfig) -> int:
-    """Find the keys of the configured users that are not in the database. Returns the exit code."""
+def find_keys(config: FindKeysConfig, pool: Pool | None = None) -> int:
+    """Find the keys of the configured users that are not in the database.
+
+    Args:
+        config: The configuration.
+        pool: The workers; by default PROCESSES of this machine.
+
+    Returns:
+        The exit code.
+    """
     _check_kind(config)
     users = users_with_history(config.data_path, config.users)
     with _written(config) as database:
@@ -35,7 +44,7 @@ def find_keys(config: FindKeysConfig) -> int:
                 if len(keys) == 0:
                     log.info("user %d has no keys: too few reviews count", user)
 
-        return write_outcomes(job, todo, config.processes, write, "keys").exit_code()
+        return write_outcomes(job, todo, pool or LocalPool(config.processes), write, "keys").exit_code()
 
 
 def delete_keys(config: FindKeysConfig) -> int:

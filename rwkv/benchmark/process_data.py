@@ -12,10 +12,19 @@ from rwkv.data.segments import segment_bounds
 from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
+from rwkv.workers import LocalPool, Pool
 
 
-def process_data(config: ProcessDataConfig) -> int:
-    """Store the configured users that are not in the store. Returns the exit code."""
+def process_data(config: ProcessDataConfig, pool: Pool | None = None) -> int:
+    """Store the configured users that are not in the store.
+
+    Args:
+        config: The configuration.
+        pool: The workers; by default PROCESSES of this machine.
+
+    Returns:
+        The exit code.
+    """
     users = users_with_history(config.data_path, config.users)
     with key_database(config).open() as keys:
         KeyStore(keys, config.label_filter_key_prefix).check_begun()
@@ -42,7 +51,7 @@ def process_data(config: ProcessDataConfig) -> int:
                 for notice in user.notices:
                     log.info("user %d: %s", number, notice)
 
-        failures = write_outcomes(job, todo, config.processes, write, "histories")
+        failures = write_outcomes(job, todo, pool or LocalPool(config.processes), write, "histories")
         log.info("%d reviews stored, %.2f bytes each", reviews, size / max(1, reviews))
     return failures.exit_code()
 

@@ -1,0 +1,201 @@
+"""A pool of workers on the machines of a Ray cluster. The only module that uses Ray.
+
+A task yields its results one by one. Ray runs the tasks of a lost node again on another, and drops the results that
+arrived before. Only the command itself writes.
+"""
+
+import hashlib
+import os
+import platform
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from rwkv.errors import DeviceError, InputError, RwkvError
+from rwkv.workers import Outcome, attempt
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PATIENCE_S = 10.0
+# Nodes that a task may lose before the command fails.
+_RETRIES = 5
+# Tasks in flight for each that can run at once, so that no worker waits for the next.
+_TASKS_AHEAD = 2
+# Parts for each worker: few enough that starting one costs little, many enough that all end together.
+_PARTS_PER_WORKER = 16
+
+
+@dataclass(frozen=True)
+class RayPool:
+    """The workers of the connected cluster.
+
+    Attributes:
+        place: What every node must have in common with this machine.
+        cpus: CPU cores of a task.
+        gpus: GPUs of a task, 0 or 1.
+    """
+
+    place: "_Place"
+    cpus: int = 1
+    gpus: int = 0
+
+    def map(self, job: Callable[[int], Result], users: list[int]) -> Iterator[Outcome[Result]]:
+        """See `rwkv.workers.Pool`."""
+        parts = _parts(users, [1] * len(users), self._slots() * _PARTS_PER_WORKER)
+        return self._run(partial(_attempt_each, job), parts)
+
+    def _run(self, job: Callable[[Sequence[Item]], Iterator[Result]], parts: list[Sequence[Item]]) -> Iterator[Result]:
+        """Yield the results of all parts as they are ready."""
+        # A worker keeps what it has loaded; by default Ray ends the workers of GPU tasks.
+        remote: Any = ray.remote(max_calls=0, max_retries=_RETRIES, num_returns="streaming")
+        task = remote(_results).options(num_cpus=self.cpus, num_gpus=self.gpus, name="rwkv")
+        waiting = deque(parts)
+        running: list[Any] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._slots() * _TASKS_AHEAD:
+                    running.append(task.remote(self.place, job, waiting.popleft()))
+                stream: Any = ray.wait(running, num_returns=1)[0][0]
+                result = next(stream, None)
+                if result is None:
+                    running.remove(stream)
+                else:
+                    yield _raised(ray.get(result))
+        except RayTaskError:
+            raise
+        except RayError as error:
+            got, hint = str(error).split("\n", 1)[0], "check the nodes with `ray status`, and rerun to continue"
+            raise RwkvError("The cluster lost the same work several times.", got=got, hint=hint) from error
+
+    def _slots(self) -> int:
+        """How many tasks the cluster can run at once; nodes may come and go."""
+        resources = ray.cluster_resources()
+        slots = int(resources.get("CPU", 0)) // self.cpus
+        return max(1, min(slots, int(resources.get("GPU", 0))) if self.gpus else slots)
+
+
+@contextmanager
+def ray_pool(address: str, paths: Sequence[Path], cpus: int = 1, gpus: int = 0) -> Iterator[RayPool]:
+    """Connect to a cluster for the time of the block.
+
+    Args:
+        address: Its address, host:port; "auto" for a cluster that this machine belongs to.
+        paths: Files and folders that every node must see.
+        cpus: CPU cores of a task.
+        gpus: GPUs of a task, 0 or 1.
+
+    Raises:
+        InputError: The cluster cannot be reached.
+        DeviceError: The cluster has no GPU, but tasks need one.
+    """
+    _connect(address)
+    try:
+        if gpus and not ray.cluster_resources().get("GPU"):
+            hint = 'set DEVICE = "cpu", or add nodes with GPUs'
+            raise DeviceError("No node of the cluster has a GPU.", where=address, hint=hint)
+        yield RayPool(_Place(Path.cwd(), tuple(path.absolute() for path in paths), _code()), cpus, gpus)
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _reach(address if address != "auto" else os.environ.get("RAY_ADDRESS", address))
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            "The Ray cluster cannot be reached.",
+            where=f"--address {address}",
+            got=str(error).split("\n", 1)[0],
+            hint="start it with `ray start --head`, and see docs/many-machines.md",
+        ) from error
+    finally:
+        for number, handler in handlers.items():  # Ray replaces them
+            signal.signal(number, handler)
+
+
+def _reach(address: str) -> None:
+    """Raise OSError within seconds if nothing listens at host:port; Ray would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    if separator and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()
+
+
+def _parts(items: Sequence[Item], sizes: Sequence[int], most: int) -> list[Sequence[Item]]:
+    """Cut items into at most about `most` runs of about equal size."""
+    size = sum(sizes) / most
+    parts: list[Sequence[Item]] = []
+    first = held = 0
+    for index, item_size in enumerate(sizes):
+        held += item_size
+        if held >= size or index == len(sizes) - 1:
+            parts.append(items[first : index + 1])
+            first, held = index + 1, 0
+    return parts
+
+
+# --- On a node
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a node must have in common with the machine of the command: the code, and paths that it sees."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    code: str
+
+    def enter(self) -> None:
+        """Work in the command's folder, to which paths are relative. Raises InputError, which names the node."""
+        node = platform.node()
+        if self.code != _code():
+            hint = "install the same version of rwkv on all nodes, and restart them"
+            raise InputError("A node has another version of rwkv.", where=f"node {node}", hint=hint)
+        hidden = [path for path in (self.folder, *self.paths) if not path.exists()]
+        if hidden:
+            hint = "put the data on a file system that all nodes share, or copy it to the same path on each node"
+            raise InputError("A node does not see the data.", where=f"node {node}, {hidden[0]}", hint=hint)
+        os.chdir(self.folder)
+
+
+def _results(
+    place: _Place, job: Callable[[Sequence[Item]], Iterator[Result]], items: Sequence[Item]
+) -> Iterator[Result | RwkvError]:
+    """The task: the results of a part, one by one, or an error that ends the command."""
+    try:
+        place.enter()
+        yield from job(items)
+    except RwkvError as error:
+        yield error
+
+
+def _raised(result: Any) -> Any:
+    if isinstance(result, RwkvError):
+        raise result
+    return result
+
+
+def _attempt_each(job: Callable[[int], Result], users: Sequence[int]) -> Iterator[Outcome[Result]]:
+    return (attempt(job, user) for user in users)
+
+
+@cache
+def _code() -> str:
+    """A hash of the package's Python files."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        with suppress(OSError):
+            digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()
