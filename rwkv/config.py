@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from rwkv.config_values import (
+    DEVICE_RULE,
     NAME_RULE,
     USER_RULE,
     Count,
@@ -33,6 +34,7 @@ from rwkv.config_values import (
     User,
     Workers,
     WorkersOrZero,
+    list_of,
     list_of_different,
     list_of_each,
     one_of,
@@ -195,6 +197,10 @@ class TrainConfig(Config):
         return range(self.validate_users_start, self.validate_users_end + 1)
 
 
+def _of_one_kind(devices: tuple[str, ...] | None) -> bool:
+    return len({device.partition(":")[0] for device in devices or ()}) <= 1
+
+
 def _four_files(imm: str, ahead: str, result: Path, raw: Path) -> bool:
     """Whether two names in two folders lead to four files. True where the names or the folders are equal."""
     files = {os.path.realpath(folder / f"{name}.jsonl") for folder in (result, raw) for name in (imm, ahead)}
@@ -207,6 +213,7 @@ class EvaluateConfig(_Users):
 
     relations = (
         *_Users.relations,
+        (("devices",), _of_one_kind, "devices of one kind"),
         (("file_imm", "file_ahead"), lambda imm, ahead: imm != ahead, "another name"),
         (("raw_folder", "result_folder"), lambda raw, result: raw != result, "another folder"),
         (("file_imm", "file_ahead", "result_folder", "raw_folder"), _four_files, "a name of another file"),
@@ -217,6 +224,9 @@ class EvaluateConfig(_Users):
     model_path: Place = key("the file of weights")
     device: Device = key(_DEVICE)
     dtype: Dtype = key(_DTYPE)
+    devices: Annotated[tuple[str, ...] | None, list_of(DEVICE_RULE)] = key(
+        'several devices instead of DEVICE, such as ["cuda:0", "cuda:1"]; each evaluates a part of the users', None
+    )
     dataset_lmdb_path: Place = key("the store of whole histories")
     dataset_lmdb_size: Size = key(_LARGEST.format("this store"))
     threads: WorkersOrZero = key(_THREADS, 0)
@@ -226,6 +236,11 @@ class EvaluateConfig(_Users):
     raw_db_size: Size = key(_LARGEST.format("this database"), 3_000_000_000)
     result_folder: Folder = key("the folder of metrics", Path("result"))
     raw_folder: Folder = key("the folder of single predictions", Path("raw"))
+
+    @property
+    def all_devices(self) -> tuple[str, ...]:
+        """DEVICES, or else DEVICE."""
+        return self.devices or (self.device,)
 
 
 def _one_or_many(user: int | None, ids: tuple[int, ...] | None, start: int | None, end: int | None) -> bool:

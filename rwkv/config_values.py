@@ -52,6 +52,12 @@ def one_of(*words: str, **synonyms: str) -> Rule:
     return Rule(" or ".join(f'"{word}"' for word in table), (str,), table.__contains__, table.__getitem__)
 
 
+def list_of(rule: Rule) -> Rule:
+    """A list, not empty, whose values follow a rule. Converted to a tuple."""
+    expected = f"a list, not empty, each {rule.expected}"
+    return Rule(expected, (list,), lambda xs: len(xs) > 0 and all(map(rule.accepts, xs)), tuple)
+
+
 def list_of_different(rule: Rule) -> Rule:
     """A list, neither empty nor with duplicates, whose values follow a rule. Converted to a tuple."""
     expected = f"a list without duplicates, not empty, each {rule.expected}"
@@ -85,7 +91,8 @@ Name = Annotated[str, NAME_RULE]
 RunName = Annotated[str, text_like('text in quotes, not empty, not ending in "_optim"', f"{_SOME}(?<!_optim)")]
 Place = Annotated[Path, text_like("a path in quotes, not empty", _SOME, as_path)]
 Folder = Annotated[Path, text_like("a folder in quotes", _ANY, as_path)]  # empty: the working directory
-Device = Annotated[str, text_like('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")]
+DEVICE_RULE = text_like('a torch device such as "cpu", "cuda" or "cuda:1"', "[a-z]+(:(0|[1-9][0-9]*))?")
+Device = Annotated[str, DEVICE_RULE]
 Dtype = Annotated[Literal["bfloat16", "float32"], one_of("bfloat16", "float32", float="float32")]
 Optimizer = Annotated[Literal["adamw", "muon"], one_of("adamw", "muon")]
 MissingNotes = Annotated[Literal["own", "published"], one_of("own", "published")]

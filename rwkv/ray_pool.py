@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from rwkv.errors import DeviceError, InputError, RwkvError
-from rwkv.workers import Outcome, attempt
+from rwkv.workers import Outcome, PartJob, attempt, runs_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,13 +48,17 @@ class RayPool:
     place: "_Place"
     cpus: int = 1
     gpus: int = 0
+    is_local: ClassVar[bool] = False
 
     def map(self, job: Callable[[int], Result], users: list[int]) -> Iterator[Outcome[Result]]:
         """See `rwkv.workers.Pool`."""
-        parts = _parts(users, [1] * len(users), self._slots() * _PARTS_PER_WORKER)
-        return self._run(partial(_attempt_each, job), parts)
+        return self.spread(partial(_attempt_each, job), users, [1] * len(users))
 
-    def _run(self, job: Callable[[Sequence[Item]], Iterator[Result]], parts: list[Sequence[Item]]) -> Iterator[Result]:
+    def spread(self, job: PartJob[Item, Result], items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Result]:
+        """See `rwkv.workers.Pool`. Each task gets a run of items; there are several for each worker."""
+        return self._run(job, runs_of(items, sizes, self._slots() * _PARTS_PER_WORKER))
+
+    def _run(self, job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator[Result]:
         """Yield the results of all parts as they are ready."""
         # A worker keeps what it has loaded; by default Ray ends the workers of GPU tasks.
         remote: Any = ray.remote(max_calls=0, max_retries=_RETRIES, num_returns="streaming")
@@ -132,19 +136,6 @@ def _reach(address: str) -> None:
         socket.create_connection((host, int(port)), _PATIENCE_S).close()
 
 
-def _parts(items: Sequence[Item], sizes: Sequence[int], most: int) -> list[Sequence[Item]]:
-    """Cut items into at most about `most` runs of about equal size."""
-    size = sum(sizes) / most
-    parts: list[Sequence[Item]] = []
-    first = held = 0
-    for index, item_size in enumerate(sizes):
-        held += item_size
-        if held >= size or index == len(sizes) - 1:
-            parts.append(items[first : index + 1])
-            first, held = index + 1, 0
-    return parts
-
-
 # --- On a node
 
 
@@ -169,13 +160,11 @@ class _Place:
         os.chdir(self.folder)
 
 
-def _results(
-    place: _Place, job: Callable[[Sequence[Item]], Iterator[Result]], items: Sequence[Item]
-) -> Iterator[Result | RwkvError]:
+def _results(place: _Place, job: PartJob[Item, Result], items: Sequence[Item]) -> Iterator[Result | RwkvError]:
     """The task: the results of a part, one by one, or an error that ends the command."""
     try:
         place.enter()
-        yield from job(items)
+        yield from job(items, 0)
     except RwkvError as error:
         yield error
 
@@ -186,7 +175,7 @@ def _raised(result: Any) -> Any:
     return result
 
 
-def _attempt_each(job: Callable[[int], Result], users: Sequence[int]) -> Iterator[Outcome[Result]]:
+def _attempt_each(job: Callable[[int], Result], users: Sequence[int], number: int) -> Iterator[Outcome[Result]]:
     return (attempt(job, user) for user in users)
 
 

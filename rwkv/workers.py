@@ -3,17 +3,21 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from rwkv.errors import RwkvError
 from rwkv.stopping import silent_start
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+# A job on some of the items. The number tells the workers of one machine apart.
+PartJob = Callable[[Sequence[Item], int], Iterator[Result]]
 
 _TASKS_PER_WORKER = 4
 
@@ -30,8 +34,24 @@ class Outcome(Generic[Result]):
 class Pool(Protocol):
     """Workers that run jobs. Commands do not know which kind they have, and results do not depend on it."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers are processes of this machine."""
+
     def map(self, job: Callable[[int], Result], users: list[int]) -> Iterator[Outcome[Result]]:
         """Run a job for every user and yield the outcomes as they are ready; see `map_users`."""
+
+    def spread(self, job: PartJob[Item, Result], items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Result]:
+        """Run a job on runs of consecutive items, and yield the results of all as they are ready.
+
+        Args:
+            job: A picklable function of some items and the number of a worker.
+            items: The items.
+            sizes: The amount of work of each item.
+
+        Raises:
+            RwkvError: The job raised it, or a worker was lost.
+        """
 
 
 @dataclass(frozen=True)
@@ -39,10 +59,29 @@ class LocalPool:
     """Worker processes of this machine; one process means this one."""
 
     processes: int = 1
+    is_local: ClassVar[bool] = True
 
     def map(self, job: Callable[[int], Result], users: list[int]) -> Iterator[Outcome[Result]]:
         """See `Pool`."""
         return map_users(job, users, self.processes)
+
+    def spread(self, job: PartJob[Item, Result], items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Result]:
+        """See `Pool`. Each process gets one run of items."""
+        parts = runs_of(items, sizes, self.processes)
+        return _stream(job, parts) if len(parts) > 1 else job(items, 0)
+
+
+def runs_of(items: Sequence[Item], sizes: Sequence[int], most: int) -> list[Sequence[Item]]:
+    """Cut items into at most `most` runs of about equal size."""
+    size = sum(sizes) / most
+    runs: list[Sequence[Item]] = []
+    first = held = 0
+    for stop, item_size in enumerate(sizes, 1):
+        held += item_size
+        if held >= size or stop == len(sizes):
+            runs.append(items[first:stop])
+            first, held = stop, 0
+    return runs
 
 
 def attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
@@ -99,8 +138,7 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            hint = "use fewer processes and rerun to continue"
-            raise RwkvError("A worker process was killed, probably because memory ran out.", hint=hint) from error
+            raise _killed() from error
         except BaseException:
             _end(set(multiprocessing.active_children()) - children_before)
             raise
@@ -112,3 +150,54 @@ def _end(processes: Iterable[BaseProcess]) -> None:
     """End busy workers. They only read files, so nothing is lost."""
     for process in processes:
         process.terminate()
+
+
+def _killed() -> RwkvError:
+    hint = "use fewer processes and rerun to continue"
+    return RwkvError("A worker process was killed, probably because memory ran out.", hint=hint)
+
+
+# --- Streams of results
+
+
+def _stream(job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator[Result]:
+    """Run a job on each part in a process of its own, and yield the results of all as they are ready."""
+    context = multiprocessing.get_context("spawn")
+    streams: dict[Any, BaseProcess] = {}
+    try:
+        for number, part in enumerate(parts):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_send_results, args=(job, part, number, theirs))
+            streams[ours] = process
+            with silent_start():
+                process.start()
+            theirs.close()  # so that the end of the process is the end of the stream
+        while streams:
+            for stream in connection.wait(list(streams)):
+                message = _received(stream)
+                if message is None:
+                    streams.pop(stream).join()
+                elif isinstance(message, RwkvError):
+                    raise message
+                else:
+                    yield message
+    finally:
+        _end(process for process in streams.values() if process.is_alive())
+
+
+def _send_results(job: PartJob[Item, Result], part: Sequence[Item], number: int, stream: connection.Connection) -> None:
+    """In a worker: send the results, then None; or an error."""
+    _end_with_parent()
+    try:
+        for result in job(part, number):
+            stream.send(result)
+        stream.send(None)
+    except RwkvError as error:
+        stream.send(error)
+
+
+def _received(stream: Any) -> Any:
+    try:
+        return stream.recv()
+    except (EOFError, ConnectionError) as error:
+        raise _killed() from error

@@ -5,31 +5,25 @@ from functools import partial
 
 import torch
 
-from rwkv.batches.loader import fetch, worker_errors
+from rwkv.batches.loader import worker_errors
 from rwkv.batches.plan import Group, filled_groups, history_places
-from rwkv.benchmark.databases import PROCESS_DATA, key_database, review_database
+from rwkv.benchmark.databases import PROCESS_DATA, key_database
+from rwkv.benchmark.evaluate_groups import Evaluated, Todo, evaluate_groups, review_store
 from rwkv.config import EvaluateConfig
-from rwkv.data.database import Database, DatabasePlace
+from rwkv.data.database import Database
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
+from rwkv.device import open_device
 from rwkv.errors import InputError
-from rwkv.evaluation.history_predictions import (
-    EvaluationBatch,
-    curve_weights,
-    evaluation_batch,
-    last_rows,
-    not_finite,
-    predict_users,
-)
 from rwkv.evaluation.model_note import model_at
 from rwkv.evaluation.results import ResultFiles
 from rwkv.evaluation.summary import common_users, format_means
 from rwkv.locks import only_writer_in, only_writer_of
-from rwkv.model.checkpoint import load_network, tensor_bytes
-from rwkv.model.network import Network
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
-from rwkv.ops.backend import Backend, compute_dtype, open_compute_device
-from rwkv.runtime import Failures, log, progress_by_size
+from rwkv.model.weights_file import load_weights
+from rwkv.ops.backend import open_compute_device
+from rwkv.runtime import Failures, log, progress
+from rwkv.workers import LocalPool, Pool
 
 NAME = "python -m rwkv.get_result"
 
@@ -40,8 +34,12 @@ _ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
 
 
 @worker_errors()
-def evaluate(config: EvaluateConfig) -> int:
+def evaluate(config: EvaluateConfig, pool: Pool | None = None) -> int:
     """Evaluate the configured users who have no results yet, and print the means over all of them.
+
+    Args:
+        config: The configuration.
+        pool: The workers; by default one process for each of DEVICES.
 
     Returns:
         The exit code.
@@ -56,31 +54,31 @@ def evaluate(config: EvaluateConfig) -> int:
                 stack.enter_context(only_writer_of(folder / name, "other names in FILE_AHEAD and FILE_IMM"))
         if config.raw:
             stack.enter_context(only_writer_in(config.raw_db_path, "another RAW_DB_PATH"))
-        return _evaluate(config)
+        return _evaluate(config, pool or LocalPool(len(config.all_devices)))
 
 
-def _evaluate(config: EvaluateConfig) -> int:
-    device = open_compute_device(config.device, config.threads, config.dtype)
-    network = load_network(config.model_path, device, compute_dtype(config.dtype, device))
+def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
+    _check_devices(config, pool)
+    load_weights(config.model_path)  # fail early
     groups = _groups(config)
     _check_databases(config)
     raw_folder = config.raw_folder if config.raw else None
     results = ResultFiles(config.result_folder, raw_folder, config.file_ahead, config.file_imm)
     done = results.done()
     users = {place.user for group in groups for place in group}
-    results.claim(users, model_at(config.model_path))
+    model = model_at(config.model_path)
+    results.claim(users, model)
     log.info("%d users, %d of them done before", len(users), len(users & done))
 
-    todo = [group for group in groups if any(place.user not in done for place in group)]
-    rows = [sum(place.rows for place in group) for group in todo]
-    read = partial(_read_users, config, network.backend)
-    batches = fetch(read, todo, config.num_fetch_processes, pin_memory=device.type == "cuda")
+    todo = [Todo(group, frozenset(place.user for place in group if place.user in done)) for group in groups]
+    todo = [part for part in todo if len(part.done) < len(part.group)]
+    rows = [part.rows for part in todo]
     failures, left_out = Failures(), 0
-    for batch in progress_by_size(batches, rows, "evaluation", "row"):
-        for user in sorted(batch.problems.keys() - done):
-            failures.add(user, batch.problems[user])
-        left_out += sum(targets.left_out for targets in batch.targets if targets.user not in done)
-        _evaluate_batch(config, network, batch, done, results, failures)
+    with progress((), sum(rows), "evaluation", "row") as bar:
+        for evaluated in pool.spread(partial(evaluate_groups, config, model), todo, rows):
+            _write(config, evaluated, results, failures)
+            left_out += evaluated.left_out
+            bar.update(evaluated.rows)
     results.finish()
     _print_means(results, set(config.users))
     if left_out:
@@ -88,36 +86,17 @@ def _evaluate(config: EvaluateConfig) -> int:
     return failures.exit_code()
 
 
-def _evaluate_batch(
-    config: EvaluateConfig,
-    network: Network,
-    batch: EvaluationBatch,
-    done: set[int],
-    results: ResultFiles,
-    failures: Failures,
-) -> None:
-    """Predict a batch and write the results of users without any.
-
-    The heads also run for users with results, because rounding depends on the number of rows.
-    """
-    for targets in batch.targets:
-        if len(targets) == 0 and targets.user not in done:
-            log.info("user %d has no reviews to predict", targets.user)
-    predictable = [targets for targets in batch.targets if len(targets) > 0]
-    if batch.batch is None or done.issuperset(targets.user for targets in predictable):
-        return
-    x = last_rows(network, batch.batch)
-    for targets, predictions in zip(predictable, predict_users(network, x, predictable), strict=True):
-        user = targets.user
-        if user in done:
-            continue
-        if not predictions.is_finite:
-            failures.add(user, not_finite(f"{config.model_path}, user {user}", network.dtype))
-            continue
+def _write(config: EvaluateConfig, evaluated: Evaluated, results: ResultFiles, failures: Failures) -> None:
+    """Write the results of a group, the curve weights of a user before the lines."""
+    for user in evaluated.without_keys:
+        log.info("user %d has no reviews to predict", user)
+    for user, error in sorted(evaluated.problems.items()):
+        failures.add(user, error)
+    for lines in evaluated.lines:
         if config.raw:
             with _weight_database(config, is_checked=True) as database:
-                database.put({f"{user}_w": tensor_bytes(curve_weights(network, x, targets))})
-        results.append(predictions)
+                database.put({f"{lines.user}_w": evaluated.weights[lines.user]})
+        results.append(lines)
 
 
 def _print_means(results: ResultFiles, configured: set[int]) -> None:
@@ -130,9 +109,18 @@ def _print_means(results: ResultFiles, configured: set[int]) -> None:
     print(format_means(scores, users))
 
 
+def _check_devices(config: EvaluateConfig, pool: Pool) -> None:
+    """Raise DeviceError early if a device of this machine is unusable."""
+    first, *others = config.all_devices
+    if pool.is_local or torch.device(first).type == "cpu":
+        open_compute_device(first, config.threads, config.dtype)
+        for name in others:
+            open_device(name, config.threads)
+
+
 def _groups(config: EvaluateConfig) -> list[Group]:
     """The configured users in the store, grouped into batches."""
-    with _store(config).open() as database:
+    with review_store(config).open() as database:
         places = history_places(ReviewStore(database), config.users)
     if not places:
         raise InputError(
@@ -143,7 +131,7 @@ def _groups(config: EvaluateConfig) -> list[Group]:
         )
     if len(places) < len(config.users):
         log.info("%d of %d configured users are not in the store", len(config.users) - len(places), len(config.users))
-    is_on_gpu = torch.device(config.device).type == "cuda"
+    is_on_gpu = torch.device(config.all_devices[0]).type == "cuda"
     return filled_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
 
 
@@ -153,16 +141,6 @@ def _check_databases(config: EvaluateConfig) -> None:
         KeyStore(database, config.label_filter_key_prefix).check_begun()
     if config.raw:
         _weight_database(config).close()
-
-
-def _read_users(config: EvaluateConfig, backend: Backend, group: Group) -> EvaluationBatch:
-    """In a worker process: read a group of users."""
-    keys = KeyStore(key_database(config).shared(), config.label_filter_key_prefix)
-    return evaluation_batch(ReviewStore(_store(config).shared()), keys, group, backend)
-
-
-def _store(config: EvaluateConfig) -> DatabasePlace:
-    return review_database(config.dataset_lmdb_path, config.dataset_lmdb_size, "DATASET_LMDB_SIZE")
 
 
 def _weight_database(config: EvaluateConfig, is_checked: bool = False) -> Database:

@@ -1,7 +1,7 @@
 """The result files: JSON lines, one for each user, of metrics and of single predictions (spec 6)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,33 @@ def _raw_predictions(line: dict[str, Any]) -> RawPredictions:
     return RawPredictions(review_th, p, y)
 
 
+@dataclass(frozen=True)
+class UserLines:
+    """The lines of one user: in the result file and in the raw file of RWKV (ahead) and of RWKV-P (imm).
+
+    The raw lines are empty without RAW.
+    """
+
+    user: int
+    ahead: dict[str, object]
+    imm: dict[str, object]
+    raw_ahead: dict[str, object]
+    raw_imm: dict[str, object]
+
+
+def user_lines(predictions: UserPredictions, raw: bool) -> UserLines:
+    """Score a user's predictions. raw: whether to list every prediction, too."""
+    user, p_ahead, p_imm = predictions.user, predictions.p_ahead, predictions.p_imm
+    lines = UserLines(user, _result_line(predictions, p_ahead), _result_line(predictions, p_imm), {}, {})
+    if not raw:
+        return lines
+    # Shape [n, 1], as in the published code.
+    seconds = predictions.label_elapsed_seconds.astype(np.float64)[:, None].tolist()
+    imm_only = {"label_elapsed_seconds": seconds, "p_all": predictions.p_all.tolist()}
+    raw_ahead, raw_imm = _raw_line(predictions, p_ahead), _raw_line(predictions, p_imm)
+    return replace(lines, raw_ahead=raw_ahead, raw_imm=raw_imm | imm_only)
+
+
 class ResultFiles:
     """The files of one evaluation: FILE_AHEAD.jsonl and FILE_IMM.jsonl in the result folder and in the raw folder.
 
@@ -121,25 +148,17 @@ class ResultFiles:
         for note in self._notes:
             note.note(users - self.done(), model)
 
-    def append(self, predictions: UserPredictions) -> None:
+    def append(self, lines: UserLines) -> None:
         """Write the lines of a user who is not done; they supersede earlier lines of that user.
 
         Anything else of the result, such as the curve weights, must already be on disk.
         """
-        user, p_ahead, p_imm = predictions.user, predictions.p_ahead, predictions.p_imm
-        lines = [(self._ahead, _result_line(predictions, p_ahead)), (self._imm, _result_line(predictions, p_imm))]
+        user = lines.user
+        pairs = [(self._ahead, lines.ahead), (self._imm, lines.imm)]
         if self._raw is not None:
-            # Shape [n, 1], as in the published code.
-            seconds = predictions.label_elapsed_seconds.astype(np.float64)[:, None].tolist()
-            imm_only = {"label_elapsed_seconds": seconds, "p_all": predictions.p_all.tolist()}
-            raw_ahead, raw_imm = self._raw
-            raw_lines = [
-                (raw_ahead, _raw_line(predictions, p_ahead)),
-                (raw_imm, _raw_line(predictions, p_imm) | imm_only),
-            ]
-            lines = raw_lines + lines
+            pairs = [*zip(self._raw, (lines.raw_ahead, lines.raw_imm), strict=True), *pairs]
         # Files that lack the user come last: a user is done only when every file holds the new line.
-        for file, line in sorted(lines, key=lambda pair: user not in pair[0].users):
+        for file, line in sorted(pairs, key=lambda pair: user not in pair[0].users):
             file.append({user: line})
 
     def scores(self) -> dict[str, dict[int, Score]]:

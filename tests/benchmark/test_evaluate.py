@@ -170,6 +170,17 @@ def test_the_number_of_processes_changes_nothing(
     assert evaluation.files() == plain
 
 
+def test_several_devices_write_the_same_files(evaluation: Evaluation) -> None:
+    """Each in a process of its own; there are three batches for them."""
+    assert evaluation.run(RAW=True) == 0
+    files, weights = evaluation.files(), evaluation.weights()
+    several = Evaluation(evaluation.inputs, evaluation.root / "several")
+    several.root.mkdir()
+    assert several.run(RAW=True, DEVICES=["cpu", "cpu"]) == 0
+    assert several.files() == files
+    assert several.weights() == weights
+
+
 def test_users_and_keys_left_out_are_reported(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run() == 0
     output = f"user {NO_KEYS_USER} has no reviews to predict"
@@ -250,6 +261,8 @@ def test_predictions_that_are_not_finite_are_not_written(
         ({"FILE_IMM": AHEAD}, ("FILE_IMM",)),
         ({"FILE_AHEAD": None}, ("FILE_AHEAD is missing",)),
         ({"DTYPE": "float16"}, ("DTYPE",)),
+        ({"DEVICES": []}, ("DEVICES = []", "a list, not empty")),
+        ({"DEVICES": ["cpu", "cuda:0"]}, ("DEVICES", "devices of one kind")),
         ({"RAW_DB_PATH": "config.toml/db", "RAW": True}, ("cannot be written", "config.toml/db")),
         pytest.param(
             {"DEVICE": "cuda"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rwkv.errors import InputError
-from rwkv.evaluation.results import read_raw
+from rwkv.evaluation.results import read_raw, user_lines
 from tests.evaluation.test_results import open_files, paths, predictions
 
 LINE: dict[str, object] = {"user": 3, "size": 2, "p": [0.5, 0.25], "y": [1.0, 0.0], "review_th": [4, 9]}
@@ -18,7 +18,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = {user: predictions(user, size=size) for user, size in ((30, 5), (4, 1))}
     files = open_files(tmp_path, raw=True)
     for user_predictions in written.values():
-        files.append(user_predictions)
+        files.append(user_lines(user_predictions, True))
     files.finish()
     for path, name in zip(paths(tmp_path, raw=True)[:2], ("p_ahead", "p_imm"), strict=True):
         read = read_raw(path)
@@ -72,7 +72,7 @@ def test_a_line_without_predictions_is_named(tmp_path: Path, line: bytes) -> Non
 
 def test_a_result_file_holds_no_single_predictions(tmp_path: Path) -> None:
     files = open_files(tmp_path, raw=False)
-    files.append(predictions(1))
+    files.append(user_lines(predictions(1), True))
     with pytest.raises(InputError, match="does not hold single predictions"):
         read_raw(paths(tmp_path, raw=False)[0])
 

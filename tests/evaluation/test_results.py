@@ -11,7 +11,7 @@ import pytest
 
 from rwkv.errors import InputError
 from rwkv.evaluation.metrics import recall_metrics
-from rwkv.evaluation.results import ResultFiles, UserPredictions
+from rwkv.evaluation.results import ResultFiles, UserPredictions, user_lines
 
 AHEAD, IMM = "RWKV-short-secs.v2", "RWKV-P-short-secs.v2"
 
@@ -55,7 +55,7 @@ def write(root: Path, raw: bool, *users: int, model: int = 0) -> None:
     """Run the whole evaluation of these users."""
     files = open_files(root, raw)
     for user in users:
-        files.append(predictions(user, model=model))
+        files.append(user_lines(predictions(user, model=model), True))
     files.finish()
 
 
@@ -73,7 +73,7 @@ BOTH_MODES = pytest.mark.parametrize("raw", [False, True], ids=["plain", "raw"])
 def test_result_lines_are_as_the_benchmark_reads_them(tmp_path: Path) -> None:
     expected = predictions(7, size=4)
     files = open_files(tmp_path, raw=False)
-    files.append(expected)
+    files.append(user_lines(expected, False))
     files.finish()
     assert not (tmp_path / "raw").exists()
     for path, p in zip(paths(tmp_path, raw=False), (expected.p_ahead, expected.p_imm), strict=True):
@@ -83,7 +83,7 @@ def test_result_lines_are_as_the_benchmark_reads_them(tmp_path: Path) -> None:
 
 def test_a_missing_class_is_null(tmp_path: Path) -> None:
     files = open_files(tmp_path, raw=False)
-    files.append(replace(predictions(7), y=np.ones(3, np.int8)))
+    files.append(user_lines(replace(predictions(7), y=np.ones(3, np.int8)), False))
     assert '"AUC": null' in paths(tmp_path, raw=False)[0].read_text()
 
 
@@ -146,7 +146,7 @@ def killed(before: list[bytes], after: list[bytes]) -> Iterator[list[bytes]]:
 def test_a_kill_at_any_byte_loses_nothing(tmp_path: Path, raw: bool) -> None:
     write(tmp_path, raw, 1, 8)
     before = contents(tmp_path, raw)
-    open_files(tmp_path, raw).append(predictions(5))
+    open_files(tmp_path, raw).append(user_lines(predictions(5), True))
     after = contents(tmp_path, raw)
     for state in killed(before, after):
         restore(tmp_path, raw, state)
@@ -163,7 +163,7 @@ def test_a_kill_at_any_byte_loses_nothing(tmp_path: Path, raw: bool) -> None:
 def test_resumed_runs_end_as_if_never_killed(tmp_path: Path, raw: bool) -> None:
     write(tmp_path, raw, 1, 8)
     before = contents(tmp_path, raw)
-    open_files(tmp_path, raw).append(predictions(5))
+    open_files(tmp_path, raw).append(user_lines(predictions(5), True))
     after = contents(tmp_path, raw)
     write(tmp_path, raw, 2)
     restore(tmp_path, raw, before)
@@ -173,7 +173,7 @@ def test_resumed_runs_end_as_if_never_killed(tmp_path: Path, raw: bool) -> None:
         restore(tmp_path, raw, state)
         files = open_files(tmp_path, raw)
         for user in sorted({2, 5} - files.done()):
-            files.append(predictions(user))
+            files.append(user_lines(predictions(user), True))
         files.finish()
         assert contents(tmp_path, raw) == finished
 
@@ -181,8 +181,8 @@ def test_resumed_runs_end_as_if_never_killed(tmp_path: Path, raw: bool) -> None:
 @BOTH_MODES
 def test_a_kill_while_sorting_loses_nothing(tmp_path: Path, raw: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     files = open_files(tmp_path, raw)
-    files.append(predictions(9))
-    files.append(predictions(2))
+    files.append(user_lines(predictions(9), True))
+    files.append(user_lines(predictions(2), True))
     before = contents(tmp_path, raw)
 
     def kill(path: Path, target: Path) -> None:
@@ -207,7 +207,7 @@ def test_users_without_raw_are_not_done_under_raw_and_keep_their_results(tmp_pat
     files = open_files(tmp_path, raw=True)
     assert files.done() == set()
     assert contents(tmp_path, raw=False) == plain
-    files.append(predictions(2, model=1))
+    files.append(user_lines(predictions(2, model=1), True))
     assert files.done() == {2}
     files.finish()
     raw_ahead, raw_imm, ahead, imm = paths(tmp_path, raw=True)
@@ -230,7 +230,7 @@ def test_lines_of_unfinished_users_are_superseded(
     files = open_files(root, raw=True)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: states.append(contents(root, raw=True)))
-        files.append(predictions(5, model=1))
+        files.append(user_lines(predictions(5, model=1), True))
     files.finish()
     write(fresh, True, 5, model=1)
     assert contents(root, raw=True) == contents(fresh, raw=True)
@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None
     files = open_files(tmp_path, raw=False)
     paths(tmp_path, raw=False)[0].mkdir()
     with pytest.raises(InputError, match="RWKV-short-secs"):
-        files.append(predictions(1))
+        files.append(user_lines(predictions(1), True))
 
 
 def test_runs_without_users_leave_nothing(tmp_path: Path) -> None:
