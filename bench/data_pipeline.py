@@ -1,6 +1,8 @@
 """Keys, preprocessing and reading: reviews per second, and bytes per review in the databases.
 
-python -m bench.data_pipeline [--users 250] [--reviews 4000] [--processes 2] [--repeats 3]
+python -m bench.data_pipeline [--users 250] [--reviews 4000] [--processes 2] [--repeats 3] [--long 630000 3900000]
+
+--long measures a single segment from the middle of histories of these lengths.
 """
 
 import argparse
@@ -9,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from bench.report import print_json, timed
 from rwkv.batches.loader import read_segment
 from rwkv.batches.plan import segment_places
@@ -16,8 +20,11 @@ from rwkv.benchmark.find_keys import find_keys
 from rwkv.benchmark.process_data import process_data
 from rwkv.benchmark.simulate import simulate
 from rwkv.config import FindKeysConfig, ProcessDataConfig
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
-from rwkv.data.store import ReviewStore
+from rwkv.data.revlogs import read_history
+from rwkv.data.segments import segment_bounds
+from rwkv.data.store import ReviewStore, StoreSettings, encode_user
 
 _SIZE = 4_000_000_000
 _SEGMENT_REVIEWS = 32_768
@@ -30,9 +37,12 @@ def main() -> None:
     parser.add_argument("--reviews", type=int, default=4000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--long", type=int, nargs="*", default=[])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(Path(folder), options)
+        for reviews in options.long:
+            figures |= _long_history(Path(folder) / str(reviews), reviews, options.repeats)
     for name, value in figures.items():
         print(f"{name:<32} {value:,.6g}" if isinstance(value, float) else f"{name:<32} {value}")
     print_json("data_pipeline", figures)
@@ -73,6 +83,24 @@ def _measure(root: Path, options: argparse.Namespace) -> dict[str, object]:
         "segments_reviews_per_s_one_process": reviews / read_times["median_s"],
         "key_bytes_per_review": _bytes(key_path) / reviews,
         "store_bytes_per_review": _bytes(store_path) / reviews,
+    }
+
+
+def _long_history(folder: Path, reviews: int, repeats: int) -> dict[str, object]:
+    """Read one segment of a learner with this many reviews. A long history takes a second of simulation per 250,000."""
+    simulate(1, reviews, 1, folder / "data", spread=0)
+    table = read_history(folder / "data", 1)
+    bounds = segment_bounds(table, 2 * _SEGMENT_REVIEWS)
+    encoded = encode_user(StoredHistory(table, np.ones(len(table), bool)), bounds)
+    with Database(folder / "store", _SIZE, "", durable=False) as database:
+        store = ReviewStore(database)
+        store.begin(StoreSettings(2 * _SEGMENT_REVIEWS, "own", ""))
+        store.write([encoded])
+        places = segment_places(store, [1])
+        times = timed(lambda: read_segment(store, places[len(places) // 2]), repeats)
+    return {
+        f"segment_ms_of_{reviews}": 1000 * times["median_s"],
+        f"bytes_per_review_of_{reviews}": encoded.size / len(table),
     }
 
 

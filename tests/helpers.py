@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
+from rwkv.data.excerpts import review_context, whole_excerpt
+from rwkv.data.history import CardTable, ReviewContext, RevlogTable, number_by_appearance, order_by_card
 from rwkv.data.revlogs import read_history
 from rwkv.errors import HistoryError
 
@@ -143,6 +144,11 @@ def make_table(
         elapsed_s=np.asarray(columns["elapsed_seconds"], np.int64),
         cards=plain_cards(len(first)) if cards is None else cards,
     )
+
+
+def context_of(table: RevlogTable) -> ReviewContext:
+    """The integer columns of a whole history."""
+    return review_context(whole_excerpt(table, np.zeros(len(table), bool)), order_by_card(table.card))
 
 
 def first_reviews(table: RevlogTable, count: int) -> RevlogTable:

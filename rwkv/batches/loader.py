@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
-from rwkv.data.segments import Segment, cut_segment
+from rwkv.data.segments import Segment, segment_of
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError
 from rwkv.model.inputs import draw_sequence, training_draw
@@ -22,9 +22,8 @@ _OPEN_FILES = 1 << 16
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
-    """Read the rows of one segment."""
-    stored = store.read(place.user)
-    return cut_segment(stored.table, stored.is_key, place.start, place.stop, place.number)
+    """Read the rows of one segment. The time depends on the segment, not on the length of its history."""
+    return segment_of(store.excerpt(place.user, place.start, place.stop), place.number)
 
 
 def training_batch(store: ReviewStore, group: Group, seed: int, epoch: int) -> Batch:

@@ -4,12 +4,12 @@ from functools import partial
 
 from rwkv.benchmark.databases import key_database, users_with_history, write_outcomes
 from rwkv.config import ProcessDataConfig
-from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
 from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 from rwkv.workers import LocalPool, Pool
@@ -47,7 +47,7 @@ def process_data(config: ProcessDataConfig, pool: Pool | None = None) -> int:
             store.write([user for _, user in encoded])
             for number, user in encoded:
                 reviews += user.reviews
-                size += len(user.history)
+                size += user.size
                 for notice in user.notices:
                     log.info("user %d: %s", number, notice)
 
@@ -60,10 +60,5 @@ def _encode_user(config: ProcessDataConfig, settings: StoreSettings, user: int) 
     table = read_history(config.data_path, user, settings.missing_notes)
     with key_database(config).open(is_checked=True) as database:
         keys = KeyStore(database, settings.label_filter_key_prefix).read(user)
-    return EncodedUser(
-        user=user,
-        history=encode_history(StoredHistory(table, keys.mark(table.review_th))),
-        bounds=segment_bounds(table, settings.max_batch_size),
-        reviews=len(table),
-        notices=table.notices,
-    )
+    bounds = segment_bounds(table, settings.max_batch_size)
+    return encode_user(StoredHistory(table, keys.mark(table.review_th)), bounds)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Int32s, Ints
-from rwkv.data.history import RevlogTable, cumsum_by_group, number_by_appearance
+from rwkv.data.history import RevlogTable, cumsum_by_group, number_by_appearance, stable_order
 from rwkv.vocab import SECONDS_PER_DAY
 
 MAX_REVIEWS_OF_A_CARD = 128
@@ -123,7 +123,7 @@ def candidate_reviews(table: RevlogTable, short: bool, secs: bool) -> BenchmarkK
 
 def _ordered_rows(table: RevlogTable, short: bool) -> _Frame:
     """Steps 1 to 4: sort by card and time, keep the first 128 of each card, and same-day rows only if `short`."""
-    row = np.argsort(table.card, kind="stable")
+    row = stable_order(table.card)
     elapsed_days = table.elapsed_days[row].astype(np.int64)
     frame = _Frame(
         row=row,

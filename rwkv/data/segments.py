@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import Bools, Float32s, Int32s, Ints
+from rwkv.data.excerpts import Excerpt, cut_excerpts, review_context, whole_excerpt
 from rwkv.data.features import query_features, review_features
-from rwkv.data.history import ReviewContext, RevlogTable, order_by_card, review_context
+from rwkv.data.history import RevlogTable, order_by_card
 from rwkv.vocab import STREAMS
 
 
@@ -79,7 +80,7 @@ def segment_bounds(table: RevlogTable, max_rows: int) -> Ints:
 
 def whole_history(table: RevlogTable, is_key: Bools) -> Segment:
     """The whole history as one segment. is_key: whether each review is a benchmark key, bool [R]."""
-    return cut_segment(table, is_key, 0, len(table), 0)
+    return segment_of(whole_excerpt(table, is_key), 0)
 
 
 def cut_segment(table: RevlogTable, is_key: Bools, start: int, stop: int, number: int) -> Segment:
@@ -91,40 +92,52 @@ def cut_segment(table: RevlogTable, is_key: Bools, start: int, stop: int, number
         start, stop: The first review (0-based), and one past the last.
         number: The number of the segment in the history.
     """
-    cards = order_by_card(table.card)
-    part = slice(start, stop)
-    context = review_context(table, cards)
-    context = ReviewContext(**{name: column[part] for name, column in vars(context).items()})
-    day = (table.day_offset[part] - table.day_offset[start]).astype(np.int64)
-    features = review_features(context, day)
+    return segment_of(next(cut_excerpts(whole_excerpt(table, is_key), [(start, stop)])), number)
 
-    queried = has_query(table.elapsed_days[part])
-    review = np.repeat(np.arange(stop - start), 1 + queried)
+
+def segment_of(excerpt: Excerpt, number: int) -> Segment:
+    """The rows of an excerpt's reviews. number: the number of the segment in the history."""
+    cards = order_by_card(excerpt.table.card)
+    table = excerpt.table.part(excerpt.own)
+    day = (table.day_offset - table.day_offset[0]).astype(np.int64)
+    features = review_features(review_context(excerpt, cards), day)
+
+    queried = has_query(table.elapsed_days)
+    review = np.repeat(np.arange(len(table)), 1 + queried)
     is_query = np.append(review[1:] == review[:-1], False)
     rows = np.where(is_query[:, None], query_features(features)[review], features[review])
 
-    card = table.card[part]
-    _, first_review, card_in_segment = np.unique(card, return_index=True, return_inverse=True)
-    first_day = day[first_review][card_in_segment]
     groups = table.cards
-    entity = (card, groups.deck[card], groups.note[card], groups.preset[card], np.zeros_like(card))
+    entity = (
+        table.card,
+        *(ids[table.card] for ids in (groups.deck, groups.note, groups.preset)),
+        np.zeros_like(table.card),
+    )
     return Segment(
         user=table.user,
         number=number,
         features=rows,
         is_query=is_query,
-        review_th=table.review_th[part][review],
+        review_th=table.review_th[review],
         ids={stream: ids[review] for stream, ids in zip(STREAMS, entity, strict=True)},
-        note_code=table.note_code[card][review],
+        note_code=table.note_code[table.card][review],
         day=day[review].astype(np.int32),
-        first_day=first_day[review].astype(np.int32),
-        labels=_labels(table, is_key, cards.following[part], start + review, is_query),
+        first_day=_first_values(day, table.card)[review].astype(np.int32),
+        labels=_labels(excerpt, cards.following, excerpt.own.start + review, is_query),
     )
 
 
-def _labels(table: RevlogTable, is_key: Bools, following: Ints, review: Ints, is_query: Bools) -> Labels:
-    """The labels of rows. review: the row's review in the history [N]. following: see CardOrder."""
-    target = np.where(is_query, review, following[review - review[0]])
+def _first_values(values: Ints, card: Int32s) -> Ints:
+    """For each review [n] the value of its card's first one."""
+    first = np.empty(card.max() + 1, values.dtype)
+    first[card[::-1]] = values[::-1]
+    return first[card]
+
+
+def _labels(excerpt: Excerpt, following: Ints, row: Ints, is_query: Bools) -> Labels:
+    """The labels of rows. row: the row's review in the excerpt's table [N]. following: see CardOrder."""
+    table = excerpt.table
+    target = np.where(is_query, row, following[row])
     has_label = target >= 0
     ahead = has_label & ~is_query
     rating = np.where(has_label, table.rating[target], 1).astype(np.int8)
@@ -135,5 +148,5 @@ def _labels(table: RevlogTable, is_key: Bools, following: Ints, review: Ints, is
         rating=rating,
         y=(rating > 1).astype(np.int8),
         review_th=np.where(has_label, table.review_th[target], -1).astype(np.int32),
-        is_equalize=has_label & is_key[target],
+        is_equalize=has_label & excerpt.is_key[target],
     )

@@ -1,7 +1,8 @@
 """The review store: users' compressed histories and the bounds of their segments (spec 3).
 
-A history is one value, so a user is stored completely or not at all. The bounds are another, small value, so that
-planning batches reads only a few bytes per user.
+A history is stored in parts, which have what their segments need of the other parts, so that reading a segment takes
+the same time in histories of all lengths. The bounds are another, small value, so that planning batches reads only a
+few bytes per user. A user is written in one transaction, so completely or not at all.
 """
 
 import json
@@ -12,22 +13,34 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from rwkv.arrays import Ints
-from rwkv.data.codec import StoredHistory, decode_history
+from rwkv.data.codec import (
+    StoredHistory,
+    decode_cards,
+    decode_part,
+    decode_whole_history,
+    encode_cards,
+    encode_part,
+)
 from rwkv.data.database import Database
+from rwkv.data.excerpts import Excerpt, cut_excerpts, joined_excerpts, whole_excerpt
+from rwkv.data.history import CardTable, RevlogTable
 from rwkv.data.stored_bytes import HEAD_SIZE, checksum, decoding, seal, stated_checksum, unseal
 from rwkv.errors import StoreError
 
 _FORMAT = "rwkv review store"
-_VERSION = 2
-# A version without checksums, which is still read but not written.
-_UNSEALED_VERSION = 1
+_VERSION = 3
+# Versions that are still read but not written: whole histories, and the same without checksums.
+_WHOLE_VERSION, _UNSEALED_VERSION = 2, 1
 _META = "meta"
-_ENTRY = re.compile(r"(\d+)_(?:reviews|segments)", re.ASCII)
+_ENTRY = re.compile(r"(\d+)_(?:cards|reviews(?:_\d+)?|segments)", re.ASCII)
 _CHECKSUM = "checksum"
 
 _OTHER_VERSION = "The database is not a review store, or has another version."
 _EXPECTED = f"{_FORMAT}, version {_VERSION}"
 _MAKE_AGAIN = "correct the path, or create a new store with `python -m rwkv.data_processing` at another path"
+# The reviews of a part, in whole segments. Shorter parts take more space: each repeats what it needs of the others.
+PART_REVIEWS = 131_072
+
 _PUT_BACK = "restore a backup of the store, or create a new one with `python -m rwkv.data_processing` at another path"
 
 
@@ -42,13 +55,46 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class EncodedUser:
-    """A user's compressed history, and the bounds of its segments, int64 [segments, 3] (first, stop, rows)."""
+    """A user's compressed cards and parts, and the bounds of its segments.
+
+    Attributes:
+        bounds: int64 [segments, 4]: the first review (0-based), one past the last, the number of rows, and the part.
+    """
 
     user: int
-    history: bytes
+    cards: bytes
+    parts: tuple[bytes, ...]
     bounds: Ints
     reviews: int
     notices: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """The compressed size in bytes."""
+        return len(self.cards) + sum(map(len, self.parts))
+
+
+def encode_user(stored: StoredHistory, bounds: Ints, part_reviews: int = PART_REVIEWS) -> EncodedUser:
+    """Compress a history.
+
+    Args:
+        stored: The history.
+        bounds: The bounds of its segments, int64 [segments, 3]; see `segment_bounds`.
+        part_reviews: About the reviews of a part, which has whole segments.
+    """
+    table = stored.table
+    number = bounds[:, 0] // max(part_reviews, int(bounds[0, 1]))
+    starts = bounds[:, 0][np.diff(number, prepend=-1) > 0].tolist()
+    parts = zip(starts, [*starts[1:], len(table)], strict=True)
+    excerpts = cut_excerpts(whole_excerpt(table, stored.is_key), parts)
+    return EncodedUser(
+        user=table.user,
+        cards=encode_cards(table.cards),
+        parts=tuple(map(encode_part, excerpts)),
+        bounds=np.column_stack([bounds, number]),
+        reviews=len(table),
+        notices=table.notices,
+    )
 
 
 class ReviewStore:
@@ -70,13 +116,13 @@ class ReviewStore:
         with decoding(_OTHER_VERSION, self._path, _EXPECTED, _MAKE_AGAIN):
             fields = json.loads(meta)
             made = fields.pop("format", "no store"), fields.pop("version", None)
-            if made[0] != _FORMAT or made[1] not in (_VERSION, _UNSEALED_VERSION):
+            if made[0] != _FORMAT or made[1] not in (_VERSION, _WHOLE_VERSION, _UNSEALED_VERSION):
                 raise ValueError(f"{made[0]}, version {made[1]}")
             self._version = made[1]
             stated = fields.pop(_CHECKSUM, None)
             settings = StoreSettings(**fields)
         with decoding("The settings of the store are damaged.", self._path, hint=_PUT_BACK):
-            if self._version == _VERSION and stated != _checksum(settings):
+            if self._version != _UNSEALED_VERSION and stated != _checksum(settings):
                 raise ValueError("wrong checksum")
         return settings
 
@@ -102,7 +148,7 @@ class ReviewStore:
 
     def has(self, user: int) -> bool:
         """Whether the user is stored. Raises StoreError if only half of the entry exists."""
-        halves = {key in self.database for key in (_history_key(user), _bounds_key(user))}
+        halves = {key in self.database for key in (self._first_key(user), _bounds_key(user))}
         with self._decoding(user):
             if len(halves) > 1:
                 raise ValueError("the history or the bounds of its segments are missing")
@@ -124,7 +170,8 @@ class ReviewStore:
         self.check_open_for_more()
         items = {}
         for user in users:
-            items[_history_key(user.user)] = user.history
+            items[_cards_key(user.user)] = user.cards
+            items |= {_part_key(user.user, number): part for number, part in enumerate(user.parts)}
             items[_bounds_key(user.user)] = user.bounds.astype("<i4").tobytes()
         self.database.put({key: seal(key, content) for key, content in items.items()})
 
@@ -137,37 +184,94 @@ class ReviewStore:
         Raises:
             StoreError: The user is not stored, or the value is damaged.
         """
+        return self._numbered_bounds(user)[:, :3]
+
+    def read(self, user: int) -> StoredHistory:
+        """Read a user's history. Raises StoreError if the user is not stored, or a value is damaged."""
+        whole = self._whole(user)
+        return StoredHistory(whole.table, whole.is_key)
+
+    def excerpt(self, user: int, start: int, stop: int) -> Excerpt:
+        """Read some reviews of a user, quickly if they are of one segment.
+
+        Args:
+            user: The user.
+            start, stop: The first review (0-based), and one past the last.
+
+        Raises:
+            StoreError: The user is not stored, or a value is damaged.
+        """
+        bounds = self._numbered_bounds(user)
+        numbers = bounds[(bounds[:, 1] > start) & (bounds[:, 0] < stop), 3]
+        if self._version != _VERSION or numbers[0] != numbers[-1]:
+            source, first = self._whole(user), 0
+        else:
+            source = self._part(user, int(numbers[0]), self._cards(user))
+            first = int(bounds[np.searchsorted(bounds[:, 3], numbers[0]), 0])
+        if (start - first, stop - start) == (0, source.own.stop - source.own.start):
+            return source
+        return next(cut_excerpts(source, [(start - first, stop - first)]))
+
+    def fingerprint(self, user: int) -> bytes:
+        """A fingerprint of a user's history, cheap to read from a store with checksums."""
+        if self._version == _UNSEALED_VERSION:
+            return checksum(_history_key(user), self._value(user, _history_key(user)))
+        keys = [_history_key(user)]
+        if self._version == _VERSION:
+            keys = [_cards_key(user), *(_part_key(user, number) for number in range(self._parts(user)))]
+        return b"".join(stated_checksum(self.database.head(key, HEAD_SIZE) or b"") for key in keys)
+
+    def _parts(self, user: int) -> int:
+        return int(self._numbered_bounds(user)[-1, 3]) + 1
+
+    def _whole(self, user: int) -> Excerpt:
+        if self._version == _VERSION:
+            cards = self._cards(user)
+            return joined_excerpts([self._part(user, number, cards) for number in range(self._parts(user))])
+        data = self._value(user, _history_key(user))
+        with self._decoding(user):
+            stored = decode_whole_history(user, data)
+            return whole_excerpt(self._with_settings(stored.table), stored.is_key)
+
+    def _part(self, user: int, number: int, cards: CardTable) -> Excerpt:
+        data = self._value(user, _part_key(user, number))
+        with self._decoding(user):
+            part = decode_part(user, data, cards)
+            return replace(part, table=self._with_settings(part.table))
+
+    def _with_settings(self, table: RevlogTable) -> RevlogTable:
+        return table if self.settings is None else replace(table, missing_notes=self.settings.missing_notes)
+
+    def _cards(self, user: int) -> CardTable:
+        data = self._value(user, _cards_key(user))
+        with self._decoding(user):
+            return decode_cards(data)
+
+    def _numbered_bounds(self, user: int) -> Ints:
+        """The bounds of a user's segments with the number of each one's part, int64 [segments, 4]."""
         data = self._value(user, _bounds_key(user))
         with self._decoding(user):
-            bounds = np.frombuffer(data, "<i4").reshape(-1, 3).astype(np.int64)
-            start, stop, rows = bounds.T
+            bounds = np.frombuffer(data, "<i4").reshape(-1, 4 if self._version == _VERSION else 3).astype(np.int64)
+            if self._version != _VERSION:
+                bounds = np.column_stack([bounds, np.zeros(len(bounds), np.int64)])
+            start, stop, rows, part = bounds.T
             reviews = stop - start
             is_cut = (start == np.append(0, stop[:-1])) & (reviews > 0) & (reviews <= rows) & (rows <= 2 * reviews)
-            if not is_cut.all():
+            steps = np.diff(part, prepend=-1)
+            if not (is_cut & (steps >= 0) & (steps <= 1)).all() or steps[0] != 1:
                 raise ValueError("invalid bounds of segments")
             return bounds
 
-    def read(self, user: int) -> StoredHistory:
-        """Read a user's history. Raises StoreError if the user is not stored, or the value is damaged."""
-        data = self._value(user, _history_key(user))
-        with self._decoding(user):
-            stored = decode_history(user, data)
-        if self.settings is None:
-            return stored
-        return replace(stored, table=replace(stored.table, missing_notes=self.settings.missing_notes))
-
-    def fingerprint(self, user: int) -> bytes:
-        """An 8-byte fingerprint of a user's history, cheap to read from a store with checksums."""
-        key = _history_key(user)
-        if self._version == _UNSEALED_VERSION:
-            return checksum(key, self._value(user, key))
-        return stated_checksum(self.database.head(key, HEAD_SIZE) or b"")
+    def _first_key(self, user: int) -> str:
+        return _cards_key(user) if self._version == _VERSION else _history_key(user)
 
     def _decoding(self, user: int) -> AbstractContextManager[None]:
         return decoding(f"The entry of user {user} is damaged.", self._path, hint=_PUT_BACK)
 
     def _value(self, user: int, key: str) -> bytes:
         value = self.database.get(key)
+        if value is None and self.has(user):
+            raise StoreError(f"The entry of user {user} is damaged.", where=self._path, got=f"no {key}", hint=_PUT_BACK)
         if value is None:
             raise StoreError(
                 f"User {user} is not in the store.",
@@ -181,7 +285,16 @@ class ReviewStore:
 
 
 def _history_key(user: int) -> str:
+    """The key of a whole history, in earlier versions."""
     return f"{user}_reviews"
+
+
+def _part_key(user: int, number: int) -> str:
+    return f"{user}_reviews_{number}"
+
+
+def _cards_key(user: int) -> str:
+    return f"{user}_cards"
 
 
 def _bounds_key(user: int) -> str:

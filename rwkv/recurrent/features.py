@@ -168,7 +168,7 @@ class PastCounters:
         self.totals = Totals()
 
     def context(self, review: Review) -> ReviewContext:
-        """The columns [1] of a possible next review, equal to those of `rwkv.data.history.review_context`."""
+        """The columns [1] of a possible next review, equal to those of `rwkv.data.excerpts.review_context`."""
         return context_of([self.counts(review)])
 
     def counts(self, review: Review) -> Counts:

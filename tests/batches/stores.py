@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database, DatabasePlace
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.data.store import ReviewStore, StoreSettings, encode_user
 from tests.helpers import make_table, random_revlog
 
 SIZE = 1 << 24
@@ -23,6 +23,6 @@ def make_store(
         for user in users:
             table = make_table(random_revlog(user, reviews, cards=6), user=user)
             table.rating[-1] = (table.rating[-1] - 1 + change) % 4 + 1
-            history = encode_history(StoredHistory(table, table.review_th % 3 == 0))
-            store.write([EncodedUser(user, history, segment_bounds(table, max_rows), len(table), ())])
+            stored = StoredHistory(table, table.review_th % 3 == 0)
+            store.write([encode_user(stored, segment_bounds(table, max_rows), part_reviews=12)])
     return place

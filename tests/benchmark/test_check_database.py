@@ -7,7 +7,7 @@ import pytest
 from rwkv.cli import main
 from rwkv.data.database import Database
 from tests.benchmark.workspace import SIZE, Workspace, add_users, assert_said, items
-from tests.data.test_store import published
+from tests.data.test_key_store import published
 
 USERS = (1, 2, 4)
 
@@ -48,7 +48,7 @@ def test_keys_of_several_prefixes(filled: Workspace, capsys: pytest.CaptureFixtu
     assert "2 users without errors" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("key", ["2_reviews", "2_segments", "2_rmse_bins"])
+@pytest.mark.parametrize("key", ["2_cards", "2_reviews_0", "2_segments", "2_rmse_bins"])
 @pytest.mark.parametrize("is_missing", [True, False])
 def test_damage_of_one_value(filled: Workspace, capsys: pytest.CaptureFixture[str], key: str, is_missing: bool) -> None:
     path = "keys_db" if key.endswith("bins") else "store_db"

@@ -221,7 +221,7 @@ def test_a_user_whose_keys_are_missing_is_skipped(
 
 def test_a_damaged_history_is_skipped(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(evaluation.inputs / "store_db", evaluation.root / "store_db")
-    Workspace(evaluation.root).put("store_db", {"2_reviews": b"nothing"})
+    Workspace(evaluation.root).put("store_db", {"2_reviews_0": b"nothing"})
     assert evaluation.run(DATASET_LMDB_PATH=str(evaluation.root / "store_db")) == 1
     assert_said(capsys, "user 2 skipped", "damaged", "1 users were skipped:\n  2: ")
     assert list(evaluation.lines("result", AHEAD)) == [1, 3, 5]

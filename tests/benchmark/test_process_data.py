@@ -200,26 +200,26 @@ def test_another_setting_in_the_same_store_is_an_error(
 def test_a_store_of_another_version_is_an_error(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert filled.process_data(USER_IDS=[1]) == 0
     meta = items(filled.root / "store_db")["meta"]
-    filled.put("store_db", {"meta": meta.replace(b'"version": 2', b'"version": 99')})
+    filled.put("store_db", {"meta": meta.replace(b'"version": 3', b'"version": 99')})
     assert filled.process_data() == 2
-    assert_said(capsys, "another version", str(filled.root / "store_db"), "version 99", "version 2")
+    assert_said(capsys, "another version", str(filled.root / "store_db"), "version 99", "version 3")
     assert filled.users_stored() == [1]
 
 
 def test_a_finished_store_without_checksums_is_accepted_but_not_extended(
     filled: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As they were written once: the values alone."""
+    """As they were written once: the values alone, and a whole history in one of them."""
     assert filled.process_data(USER_IDS=[1, 2]) == 0
     stored = items(filled.root / "store_db")
     meta = json.loads(stored.pop("meta"))
     del meta["checksum"]
     old = {"meta": json.dumps({**meta, "version": 1}).encode()}
-    filled.put("store_db", old | {key: value[16:] for key, value in stored.items()})
+    filled.put("store_db", old | {key.replace("_cards", "_reviews"): value[16:] for key, value in stored.items()})
     assert filled.process_data(USER_IDS=[1, 2]) == 0
     assert_said(capsys, "2 users, 2 of them done before")
     assert filled.process_data() == 2
-    assert_said(capsys, "older version", "version 1", "version 2", "another LMDB_PATH")
+    assert_said(capsys, "older version", "version 1", "version 3", "another LMDB_PATH")
     assert filled.users_stored() == [1, 2]
 
 

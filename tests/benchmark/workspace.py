@@ -107,7 +107,7 @@ class Workspace:
 
     def users_stored(self) -> list[int]:
         """Whose histories are stored; none while there is no database."""
-        return self._users("store_db", "", "_reviews")
+        return self._users("store_db", "", "_cards")
 
     def _users(self, path: str, prefix: str, ending: str) -> list[int]:
         names = [

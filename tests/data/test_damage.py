@@ -8,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.lmdb_file import check_lmdb_file
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
 from rwkv.errors import StoreError
-from tests.data.test_store import published
-from tests.helpers import make_table, random_revlog
+from tests.data.old_stores import stored_before, write_version_1
+from tests.data.test_key_store import published
+from tests.helpers import assert_same_table, make_table, random_revlog
 
 SIZE = 1 << 24
 # Few reviews lie within a page with others, many have pages of their own.
@@ -31,8 +32,8 @@ FLIPS, CUTS = 250, 60
 
 def _encoded(user: int, reviews: int) -> EncodedUser:
     table = make_table(random_revlog(user, reviews, 8), user=user)
-    history = encode_history(StoredHistory(table, table.review_th % 2 == 0))
-    return EncodedUser(user, history, segment_bounds(table, SETTINGS.max_batch_size), reviews, ())
+    bounds = segment_bounds(table, SETTINGS.max_batch_size)
+    return encode_user(StoredHistory(table, table.review_th % 2 == 0), bounds, part_reviews=1000)
 
 
 def _keys(user: int, count: int) -> BenchmarkKeys:
@@ -136,7 +137,7 @@ def _spoil(path: Path, what: bytes) -> None:
 def test_a_damaged_history_or_bound_names_its_user_and_spares_the_others(tmp_path: Path) -> None:
     _write_histories(tmp_path)
     with Database(tmp_path, SIZE, "", readonly=True) as database:
-        values = [database.get(key) or b"" for key in ("2_segments", "12_reviews")]
+        values = [database.get(key) or b"" for key in ("2_segments", "12_reviews_1")]
     for value in values:
         _spoil(tmp_path, value[: 16 + 9])  # a letter of what follows the checksum
     with Database(tmp_path, SIZE, "", readonly=True) as database:
@@ -145,20 +146,22 @@ def test_a_damaged_history_or_bound_names_its_user_and_spares_the_others(tmp_pat
             store.bounds(2)
         with pytest.raises(StoreError, match="user 12 is damaged"):
             store.read(12)
-        assert [len(store.read(user).table) for user in (2, 3)] == [60, 60]
+        assert [len(store.read(user).table) for user in (1, 3)] == [20, 60]
         assert [int(store.bounds(user)[-1, 1]) for user in (3, 12)] == [60, 1500]
 
 
 def test_another_users_value_is_refused(tmp_path: Path) -> None:
     _write_histories(tmp_path)
     with Database(tmp_path, SIZE, "") as database:
-        database.put({"2_reviews": database.get("3_reviews") or b"", "2_segments": database.get("3_segments") or b""})
+        database.put(
+            {key.replace("3", "2", 1): database.get(key) or b"" for key in list(database) if key.startswith("3_")}
+        )
         for ask in (ReviewStore(database).read, ReviewStore(database).bounds):
             with pytest.raises(StoreError, match="user 2 is damaged"):
                 ask(2)
 
 
-@pytest.mark.parametrize("name", ["reviews", "segments"])
+@pytest.mark.parametrize("name", ["cards", "segments"])
 def test_a_user_with_a_lost_entry_is_damaged(tmp_path: Path, name: str) -> None:
     _write_histories(tmp_path)
     _spoil(tmp_path, f"12_{name}".encode())
@@ -188,11 +191,11 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
 def test_an_enormous_size_is_refused_without_allocating_it(tmp_path: Path) -> None:
     _write_histories(tmp_path)
     with Database(tmp_path, SIZE, "") as database:
-        value = database.get("12_reviews") or b""
+        value = database.get("12_reviews_0") or b""
     content = bytearray((tmp_path / "data.mdb").read_bytes())
     # The upper half of the size, in the entry before the key.
-    content[content.index(b"12_reviews") - 6 : content.index(b"12_reviews") - 4] = b"\xff\xff"
-    assert len(value) > 4096 > len(b"12_reviews")
+    content[content.index(b"12_reviews_0") - 6 : content.index(b"12_reviews_0") - 4] = b"\xff\xff"
+    assert len(value) > 4096 > len(b"12_reviews_0")
     (tmp_path / "data.mdb").write_bytes(content)
     with pytest.raises(StoreError, match="damaged or truncated"):
         Database(tmp_path, SIZE, "LMDB_SIZE", readonly=True)
@@ -225,33 +228,27 @@ def test_what_lmdb_writes_passes(tmp_path: Path) -> None:
 # --- What was written before there were checksums
 
 
-def _as_before(path: Path) -> None:
-    """Make a store one of version 1, whose values are what is sealed today."""
-    with Database(path, SIZE, "") as database:
-        values = {key: database.get(key) or b"" for key in database if key != "meta"}
-        meta = b'{"format": "rwkv review store", "version": 1, "max_batch_size": 100, "missing_notes": "own", '
-        meta += b'"label_filter_key_prefix": ""}'
-        database.put({"meta": meta, **{key: value[16:] for key, value in values.items()}})
-
-
 def test_a_store_without_checksums_is_read_and_no_longer_added_to(tmp_path: Path) -> None:
-    _write_histories(tmp_path)
-    expected = _histories(tmp_path, readonly=True)
-    _as_before(tmp_path)
-    assert _histories(tmp_path, readonly=True) == expected
-    with pytest.raises(StoreError, match=r"older version(.|\n)*version 1(.|\n)*LMDB_PATH"):
-        _histories(tmp_path, readonly=False)
+    table = stored_before()
+    with Database(tmp_path, SIZE, "") as database:
+        write_version_1(database)
+        store = ReviewStore(database)
+        assert store.has(7)
+        assert_same_table(store.read(7).table, table)
+        np.testing.assert_array_equal(store.read(7).is_key, table.review_th % 2 == 0)
+        np.testing.assert_array_equal(store.bounds(7), segment_bounds(table, 40))
+        with pytest.raises(StoreError, match=r"older version(.|\n)*version 1(.|\n)*LMDB_PATH"):
+            store.write([_encoded(77, 900)])
 
 
 def test_bounds_without_a_checksum_must_cut_a_history(tmp_path: Path) -> None:
-    _write_histories(tmp_path)
-    _as_before(tmp_path)
     with Database(tmp_path, SIZE, "") as database:
-        bounds = np.frombuffer(database.get("12_segments") or b"", "<i4").copy()
+        write_version_1(database)
+        bounds = np.frombuffer(database.get("7_segments") or b"", "<i4").copy()
         bounds[4] ^= 1 << 30
-        database.put({"12_segments": bounds.tobytes()})
-        with pytest.raises(StoreError, match=r"user 12 is damaged(.|\n)*invalid bounds"):
-            ReviewStore(database).bounds(12)
+        database.put({"7_segments": bounds.tobytes()})
+        with pytest.raises(StoreError, match=r"user 7 is damaged(.|\n)*invalid bounds"):
+            ReviewStore(database).bounds(7)
 
 
 def test_keys_without_checksums_are_read(tmp_path: Path) -> None:

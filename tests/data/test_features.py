@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 from rwkv.data.features import log_count, log_elapsed, query_features, review_features, scale, time_of_day
-from rwkv.data.history import RevlogTable, cumsum_by_group, order_by_card, review_context
+from rwkv.data.history import RevlogTable, cumsum_by_group, order_by_card
 from rwkv.vocab import FEATURE_NAMES
-from tests.helpers import SECONDS_PER_DAY, make_table, random_revlog, revlog_columns, tables
+from tests.helpers import SECONDS_PER_DAY, context_of, make_table, random_revlog, revlog_columns, tables
 
 TOLERANCE = 1e-6
 
@@ -60,7 +60,7 @@ def plain_row(table: RevlogTable, row: int, first_day: int) -> list[float]:
 
 
 def our_features(table: RevlogTable) -> np.ndarray:
-    context = review_context(table, order_by_card(table.card))
+    context = context_of(table)
     return review_features(context, (table.day_offset - table.day_offset[0]).astype(np.int64))
 
 
@@ -133,7 +133,7 @@ def test_features_are_finite_at_the_extremes() -> None:
     columns["elapsed_days"] = np.array([-1, -1, largest, -1])
     columns["elapsed_seconds"] = np.array([-1, -1, 2**62, -1])
     columns["duration"] = np.array([0, 2**63 - 1, 1, 2])
-    context = review_context(make_table(columns), order_by_card(make_table(columns).card))
+    context = context_of(make_table(columns))
     day = np.asarray(columns["day_offset"], np.int64) - columns["day_offset"][0]
     assert np.isfinite(review_features(context, day)).all()
 

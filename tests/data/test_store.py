@@ -1,25 +1,27 @@
-"""The databases: versions, settings, resuming, maps that are too small, published values, damage."""
+"""The review store: versions, settings, resuming, parts, damage; and its database: maps that are too small."""
 
-import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
-from rwkv.data.key_store import KeySettings, KeyStore
-from rwkv.data.keys import NO_KEYS, BenchmarkKeys
-from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
-from rwkv.data.stored_bytes import read_int32_tensor
+from rwkv.data.history import RevlogTable
+from rwkv.data.segments import Segment, cut_segment, segment_bounds, segment_of
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
 from rwkv.errors import StoreError
-from tests.helpers import assert_same_table, make_table, random_revlog
+from tests.data.old_stores import stored_before, write_version_2
+from tests.helpers import assert_same_table, make_table, random_revlog, tables
 
 SIZE = 1 << 24
+NOTES = ("own", "published")
 SETTINGS = StoreSettings(max_batch_size=100, missing_notes="own", label_filter_key_prefix="short_secs_")
 
 
@@ -30,25 +32,7 @@ def open_database(path: Path, size: int = SIZE) -> Database:
 def encoded(user: int, reviews: int = 60) -> EncodedUser:
     table = make_table(random_revlog(user, reviews, 8), user=user)
     stored = StoredHistory(table, table.review_th % 2 == 0)
-    return EncodedUser(user, encode_history(stored), segment_bounds(table, SETTINGS.max_batch_size), reviews, ())
-
-
-def keys_of(user: int, count: int = 10) -> BenchmarkKeys:
-    review_ths = np.arange(1, count + 1, dtype=np.int32) * user
-    return BenchmarkKeys(review_ths, (review_ths % 3).astype(np.int32))
-
-
-def assert_same_keys(ours: BenchmarkKeys, expected: BenchmarkKeys) -> None:
-    assert (ours.review_ths.dtype, ours.rmse_bins.dtype) == (np.int32, np.int32)
-    np.testing.assert_array_equal(ours.review_ths, expected.review_ths)
-    np.testing.assert_array_equal(ours.rmse_bins, expected.rmse_bins)
-
-
-def saved(tensor: object) -> bytes:
-    """As the published code stores a value."""
-    buffer = io.BytesIO()
-    torch.save(tensor, buffer)
-    return buffer.getvalue()
+    return encode_user(stored, segment_bounds(table, SETTINGS.max_batch_size))
 
 
 # --- The database
@@ -213,6 +197,65 @@ def test_a_database_without_a_store_is_refused(tmp_path: Path) -> None:
         assert list(database) == ["1_0_65536_tensors"]
 
 
+@given(table=tables(), max_rows=st.integers(2, 40), part_reviews=st.integers(1, 40), notes=st.sampled_from(NOTES))
+def test_a_segment_is_that_of_the_whole_history(
+    table: RevlogTable, max_rows: int, part_reviews: int, notes: str
+) -> None:
+    """However the history is cut in parts, and for reviews of several parts, too."""
+    table = replace(table, missing_notes=notes)
+    stored = StoredHistory(table, table.review_th % 3 == 0)
+    bounds = segment_bounds(table, max_rows)
+    with TemporaryDirectory() as folder, Database(Path(folder), 1 << 20, "", durable=False) as database:
+        store = ReviewStore(database)
+        store.begin(StoreSettings(max_rows, notes, ""))
+        store.write([encode_user(stored, bounds, part_reviews)])
+        assert_same_table(store.read(table.user).table, table)
+        for start, stop in [*bounds[:, :2].tolist(), (0, len(table)), (len(table) // 3, len(table))]:
+            ours = segment_of(store.excerpt(table.user, start, stop), 0)
+            assert_same_segment(ours, cut_segment(table, stored.is_key, start, stop, 0))
+
+
+def assert_same_segment(ours: Segment, expected: Segment) -> None:
+    for name, column in {**segment_columns(expected), **expected.ids, **vars(expected.labels)}.items():
+        theirs = {**segment_columns(ours), **ours.ids, **vars(ours.labels)}[name]
+        assert theirs.dtype == column.dtype, name
+        np.testing.assert_array_equal(theirs, column, err_msg=name)
+
+
+def segment_columns(segment: Segment) -> dict[str, np.ndarray]:
+    return {name: column for name, column in vars(segment).items() if isinstance(column, np.ndarray)}
+
+
+def test_a_lost_part_is_damage(tmp_path: Path) -> None:
+    table = make_table(random_revlog(1, 60, 8), user=1)
+    with open_database(tmp_path) as database:
+        store = ReviewStore(database)
+        store.begin(SETTINGS)
+        store.write([encode_user(StoredHistory(table, table.review_th > 0), segment_bounds(table, 40), 20)])
+        before = store.fingerprint(1)
+        database.delete(["1_reviews_1"])
+        assert len(store.excerpt(1, 0, 20).table) > 20
+        for ask in (lambda: store.read(1), lambda: store.excerpt(1, 20, 40)):
+            with pytest.raises(StoreError, match="user 1 is damaged"):
+                ask()
+        assert store.fingerprint(1) != before
+
+
+def test_a_store_of_the_version_before_is_read_but_not_continued(tmp_path: Path) -> None:
+    table = stored_before()
+    with open_database(tmp_path) as database:
+        write_version_2(database)
+        store = ReviewStore(database)
+        assert store.has(7)
+        assert_same_table(store.read(7).table, table)
+        np.testing.assert_array_equal(store.bounds(7), segment_bounds(table, 40))
+        segment = segment_of(store.excerpt(7, 20, 40), 1)
+        assert_same_segment(segment, cut_segment(table, table.review_th % 2 == 0, 20, 40, 1))
+        assert store.fingerprint(7).hex() == "caa80aa0f060e1d6"
+        with pytest.raises(StoreError, match="older version"):
+            store.write([encoded(8)])
+
+
 @pytest.mark.parametrize("kept", [0, 4, 0.5, 0.98])
 def test_a_damaged_history_is_refused(tmp_path: Path, kept: float) -> None:
     with open_database(tmp_path) as database:
@@ -224,172 +267,3 @@ def test_a_damaged_history_is_refused(tmp_path: Path, kept: float) -> None:
         database.put({key: value[: kept if isinstance(kept, int) else int(kept * len(value))]})
         with pytest.raises(StoreError):
             store.read(1)
-
-
-# --- Benchmark keys
-
-
-def test_keys_come_back_under_each_prefix(tmp_path: Path) -> None:
-    with open_database(tmp_path) as database:
-        for prefix, short in (("", False), ("short_secs_", True)):
-            store = KeyStore(database, prefix)
-            store.begin(KeySettings(short, short))
-            store.write({user: keys_of(user, 5 + short) for user in (1, 10)} | {2: NO_KEYS})
-    with open_database(tmp_path) as database:
-        for prefix, short in (("", False), ("short_secs_", True)):
-            store = KeyStore(database, prefix)
-            assert store.settings == KeySettings(short, short)
-            assert [user for user in range(20) if store.has(user)] == [1, 2, 10]
-            for user in (1, 10):
-                assert_same_keys(store.read(user), keys_of(user, 5 + short))
-            assert_same_keys(store.read(2), NO_KEYS)
-
-
-def test_keys_lie_under_the_published_names(tmp_path: Path) -> None:
-    with open_database(tmp_path) as database:
-        KeyStore(database, "short_secs_").write({7: keys_of(7)})
-        assert list(database) == ["short_secs_7_review_ths", "short_secs_7_rmse_bins"]
-
-
-def test_users_whose_keys_were_not_searched_are_refused(tmp_path: Path) -> None:
-    with open_database(tmp_path) as database:
-        store = KeyStore(database, "")
-        store.begin(KeySettings(False, False))
-        store.write({1: keys_of(1)})
-        with pytest.raises(StoreError, match="user 11 ") as caught:
-            store.read(11)
-        assert "find_equalize_test_reviews" in str(caught.value)
-        with pytest.raises(StoreError, match="user 1 "):
-            KeyStore(database, "short_secs_").read(1)
-
-
-@pytest.mark.parametrize("other", [KeySettings(True, False), KeySettings(False, True), KeySettings(True, True)])
-def test_keys_of_another_kind_are_refused(tmp_path: Path, other: KeySettings) -> None:
-    with open_database(tmp_path) as database:
-        KeyStore(database, "p_").begin(KeySettings(False, False))
-        KeyStore(database, "p_").begin(KeySettings(False, False))
-        with pytest.raises(StoreError, match="LABEL_FILTER_KEY_PREFIX") as caught:
-            KeyStore(database, "p_").begin(other)
-        assert f"SHORT = {other.short}" in str(caught.value)
-        KeyStore(database, "q_").begin(other)
-
-
-@pytest.mark.parametrize("meta", [b'{"version": 999, "settings": {"short": false, "secs": false}}', b"no JSON", b"{}"])
-def test_keys_of_another_version_are_refused(tmp_path: Path, meta: bytes) -> None:
-    with open_database(tmp_path) as database:
-        database.put({"p_meta": meta})
-        with pytest.raises(StoreError, match="version"):
-            KeyStore(database, "p_")
-
-
-def test_a_value_of_another_version_is_refused(tmp_path: Path) -> None:
-    with open_database(tmp_path) as database:
-        database.put({"1_review_ths": b"rwkvkey9....", "1_rmse_bins": b"rwkvkey9...."})
-        with pytest.raises(StoreError, match="version"):
-            KeyStore(database, "").read(1)
-
-
-# --- Published values
-
-
-def published(database: Database, prefix: str, user: int, keys: BenchmarkKeys) -> None:
-    database.put(
-        {
-            f"{prefix}{user}_review_ths": saved(torch.tensor(keys.review_ths.tolist(), dtype=torch.int32)),
-            f"{prefix}{user}_rmse_bins": saved(torch.tensor(keys.rmse_bins.tolist(), dtype=torch.int32)),
-        }
-    )
-
-
-@pytest.mark.parametrize("prefix", ["", "short_secs_"])
-def test_published_keys_are_read(tmp_path: Path, prefix: str) -> None:
-    with open_database(tmp_path) as database:
-        published(database, prefix, 5, keys_of(5, 300))
-        store = KeyStore(database, prefix)
-        assert store.has(5)
-        assert_same_keys(store.read(5), keys_of(5, 300))
-
-
-def test_published_users_without_keys_have_none(tmp_path: Path) -> None:
-    """The published code writes nothing for them; under another prefix nobody looked at all."""
-    with open_database(tmp_path) as database:
-        published(database, "", 5, keys_of(5))
-        assert_same_keys(KeyStore(database, "").read(6), NO_KEYS)
-        with pytest.raises(StoreError, match="user 6 "):
-            KeyStore(database, "short_secs_").read(6)
-
-
-def test_our_keys_may_lie_beside_published_ones(tmp_path: Path) -> None:
-    with open_database(tmp_path) as database:
-        published(database, "", 5, keys_of(5))
-        store = KeyStore(database, "")
-        store.begin(KeySettings(False, False))
-        store.write({6: keys_of(6)})
-        assert_same_keys(store.read(5), keys_of(5))
-        assert_same_keys(store.read(6), keys_of(6))
-
-
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        torch.arange(-5, 1000, dtype=torch.int32),
-        torch.tensor([], dtype=torch.int32),
-        torch.tensor([2**31 - 1, -(2**31)], dtype=torch.int32),
-        torch.arange(100, dtype=torch.int32)[30:60],
-    ],
-    ids=["many", "empty", "extremes", "part"],
-)
-def test_int32_tensors_are_read_without_torch(tensor: torch.Tensor) -> None:
-    values = read_int32_tensor(saved(tensor))
-    assert values.dtype == np.int32
-    assert values.tolist() == tensor.tolist()
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        torch.arange(3),
-        torch.zeros(3),
-        torch.zeros(2, 2, dtype=torch.int32),
-        torch.arange(9, dtype=torch.int32)[::2],
-        {"a": torch.zeros(1, dtype=torch.int32)},
-        [1, 2],
-        None,
-        Path("x"),
-    ],
-    ids=["int64", "float32", "matrix", "strided", "dict", "list", "none", "object"],
-)
-def test_other_saved_values_are_refused(value: object) -> None:
-    with pytest.raises(StoreError):
-        read_int32_tensor(saved(value))
-
-
-class _Trap:
-    """Unpickling this would create a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.path), "w")
-
-
-def test_code_in_a_saved_value_is_not_run(tmp_path: Path) -> None:
-    with pytest.raises(StoreError):
-        read_int32_tensor(saved(_Trap(tmp_path / "created")))
-    assert not (tmp_path / "created").exists()
-
-
-def test_damaged_saved_values_never_end_in_another_error() -> None:
-    data = np.frombuffer(saved(torch.arange(50, dtype=torch.int32)), np.uint8)
-    rng = np.random.default_rng(0)
-    refusals = 0
-    for attempt in range(1500):
-        damaged = data.copy()
-        damaged[rng.integers(4, len(data), 3)] = rng.integers(0, 256, 3)
-        value = damaged[: rng.integers(4, len(data))] if attempt % 4 == 0 else damaged
-        try:
-            read_int32_tensor(value.tobytes())
-        except StoreError:
-            refusals += 1
-    assert refusals > 300

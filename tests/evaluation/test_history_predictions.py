@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
 from rwkv.batches.sliced import plain_slices
-from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
 from rwkv.data.history import RevlogTable
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.segments import Segment, segment_bounds, whole_history
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.data.store import ReviewStore, StoreSettings, encode_user
 from rwkv.evaluation.history_predictions import (
     Targets,
     curve_weights,
@@ -231,9 +231,11 @@ def stored(tmp_path: Path) -> tuple[ReviewStore, KeyStore, Group]:
     store = ReviewStore(Database(tmp_path / "store", 1 << 20, ""))
     store.begin(StoreSettings(20, "own", ""))
     for table in tables:
-        encoded = encode_history(StoredHistory(table, np.zeros(len(table), bool)))
-        damaged = encoded if table.user != 3 else encoded[:-9]
-        store.write([EncodedUser(table.user, damaged, segment_bounds(table, 20), len(table), ())])
+        encoded = encode_user(
+            StoredHistory(table, np.zeros(len(table), bool)), segment_bounds(table, 20), part_reviews=12
+        )
+        *others, last = encoded.parts
+        store.write([encoded if table.user != 3 else replace(encoded, parts=(*others, last[:-9]))])
     keys = KeyStore(Database(tmp_path / "keys", 1 << 20, ""), "")
     keys.begin(KeySettings(True, True))
     keys.write({user: keys_of([20, 25, 30]) for user in (1, 3, 4)})

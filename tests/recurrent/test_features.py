@@ -6,11 +6,11 @@ from dataclasses import fields
 import numpy as np
 from hypothesis import given
 
-from rwkv.data.history import ReviewContext, RevlogTable, order_by_card, review_context
+from rwkv.data.history import ReviewContext, RevlogTable
 from rwkv.data.segments import whole_history
 from rwkv.recurrent.features import Counts, PastCounters, Review, reviews_of
 from rwkv.vocab import STREAMS
-from tests.helpers import make_table, random_revlog, revlog_columns, tables
+from tests.helpers import context_of, make_table, random_revlog, revlog_columns, tables
 
 
 def walk(table: RevlogTable) -> Iterator[tuple[int, Review, PastCounters]]:
@@ -30,7 +30,7 @@ def assert_row(ours: ReviewContext, whole: ReviewContext, row: int) -> None:
 
 
 def assert_same_columns(table: RevlogTable) -> None:
-    whole = review_context(table, order_by_card(table.card))
+    whole = context_of(table)
     for row, review, past in walk(table):
         assert_row(past.context(review), whole, row)
 
@@ -59,7 +59,7 @@ def test_days_and_entities_are_those_of_the_whole_history(table: RevlogTable) ->
 
 def test_reading_the_counters_changes_nothing() -> None:
     table = make_table(random_revlog(4, reviews=60, cards=8))
-    whole = review_context(table, order_by_card(table.card))
+    whole = context_of(table)
     reviews = list(reviews_of(table))
     for row, review, past in walk(table):
         for other in reviews:

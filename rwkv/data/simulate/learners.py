@@ -39,7 +39,7 @@ Number = TypeVar("Number", bound=np.floating)
 Draw = Callable[[np.random.Generator, int], npt.NDArray[Number]]
 
 _REVIEWS_PER_CARD = 7.0
-_MOST_REVIEWS = 400_000
+_MOST_REVIEWS = 5_000_000
 _TRAITS = 70
 
 # Corrections with which fits of learners' histories, including other effects on recall, spread like those of people.
