@@ -129,10 +129,10 @@ def _frozen_time_weights(mixer: TimeMixer) -> TimeWeights:
 
 
 def _last_normed(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamPart) -> Tensor:
-    """The normalised rows at `part.last_review`, [kept, C]."""
+    """The normalised rows at `part.last_places`, [kept, C]."""
     if not part.kept:
         return x[:0]
-    rows = x[part.last_review.clamp(min=0)]
+    rows = x[part.last_places]
     return F.layer_norm(rows, rows.shape[1:], weights.norm_weight, weights.norm_bias, EPS)
 
 

@@ -100,6 +100,7 @@ class StreamPart:
         goes_on: Whether the first groups continue from states; the others start from empty ones.
         last_review: Place of the last review row of each group whose state is kept, the last groups, int64 [kept]; -1
             if there is none.
+        all_reviewed: Whether every kept group has a review row in the part; then no state before the part is read.
     """
 
     order: Tensor
@@ -107,11 +108,17 @@ class StreamPart:
     groups: PackedGroups
     goes_on: bool
     last_review: Tensor
+    all_reviewed: bool
 
     @property
     def kept(self) -> int:
         """The number of last groups whose states after the part are kept."""
         return len(self.last_review)
+
+    @property
+    def last_places(self) -> Tensor:
+        """`last_review`, with any place of the part for a group without one, int64 [kept]."""
+        return self.last_review if self.all_reviewed else self.last_review.clamp(min=0)
 
     def to(self, device: torch.device) -> "StreamPart":
         """This part on a device."""
@@ -128,13 +135,15 @@ class StreamPart:
 
         Args:
             before: States of the first groups before the part; None for empty ones.
-            time_x: Normalised input of the time mixer at `last_review`, [kept, C]; any row for -1.
+            time_x: Normalised input of the time mixer at `last_places`, [kept, C].
             channel_x: Normalised input of the channel mixer there.
             wkv: States of the recurrence after the part, [kept, H, K, K].
         """
         if not self.kept:
             return None
         has_review = self.last_review >= 0
+        if self.all_reviewed:  # most parts, at a few launches on a GPU
+            return LayerState(time_x.float(), channel_x.float(), wkv, has_review)
         if before is None:
             before = LayerState(time_x[:0], channel_x[:0], wkv[:0], has_review[:0])
         return LayerState(
@@ -154,7 +163,14 @@ class StreamPart:
 def whole_stream(layout: StreamLayout, seen: Tensor, keeps_states: bool) -> StreamPart:
     """A stream in one part, whose groups all continue from states; seen [G] as in `StreamLayout.source_after`."""
     last_review = layout.last_review if keeps_states else layout.last_review[:0]
-    return StreamPart(layout.order, layout.source_after(seen), layout.groups, True, last_review)
+    return StreamPart(
+        order=layout.order,
+        source=layout.source_after(seen),
+        groups=layout.groups,
+        goes_on=True,
+        last_review=last_review,
+        all_reviewed=bool((last_review >= 0).all()),
+    )
 
 
 @dataclass(frozen=True)
@@ -197,12 +213,14 @@ def _part(layout: StreamLayout, start: int, stop: int) -> StreamPart:
     goes_on = start > 0 and bool(group[start - 1] == group[start])
     is_seen = goes_on and bool(layout.previous_review[start] >= 0)
     is_cut = stop < count and bool(group[stop - 1] == group[stop])
+    last_review = local.last_review[-1:] if is_cut else local.last_review[:0]
     return StreamPart(
         order=layout.order[start:stop],
         source=local.source_after(torch.arange(local.groups.groups) == 0) if is_seen else local.source,
         groups=local.groups,
         goes_on=goes_on,
-        last_review=local.last_review[-1:] if is_cut else local.last_review[:0],
+        last_review=last_review,
+        all_reviewed=bool((last_review >= 0).all()),
     )
 
 

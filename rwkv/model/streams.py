@@ -50,10 +50,9 @@ class Layer(nn.Module):
         mixed, v0, time_x, wkv = self.time_mixer(x, v0, part.source, part.groups, backend, before)
         x = x + mixed
         mixed, channel_x = self.channel_mixer(x, part.source, backend, before)
-        last = part.last_review.clamp(min=0)
         if part.kept < len(wkv):  # a copy, since a view would keep the states of all groups in memory
             wkv = wkv[len(wkv) - part.kept :].clone()
-        return x + mixed, v0, part.state_after(before, time_x[last], channel_x[last], wkv)
+        return x + mixed, v0, part.state_after(before, time_x[part.last_places], channel_x[part.last_places], wkv)
 
     def step(self, x: Tensor, v0: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
         """Run one row for each of N states. The returned states are those after a review row."""
