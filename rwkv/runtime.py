@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -157,14 +157,6 @@ def progress(
         mininterval=0.5,
         disable=True if log.level > logging.INFO else None,  # None: tqdm asks whether stderr is a terminal
     )
-
-
-def progress_by_size(items: Iterable[Item], sizes: Sequence[int], what: str, unit: str) -> Iterator[Item]:
-    """Wrap `items` in a progress bar that advances by sizes[i] after item i."""
-    with progress((), sum(sizes), what, unit) as bar:
-        for item, size in zip(items, sizes, strict=True):
-            yield item
-            bar.update(size)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from rwkv.batches.loader import fetch, worker_errors
@@ -92,9 +92,8 @@ def evaluate_groups(config: EvaluateConfig, model: Model, groups: Sequence[Todo]
             yield _evaluated(config, network, todo, batch)
 
 
-@lru_cache(1)
 def _network(model: Model, device_name: str, threads: int, dtype: str) -> Network:
-    """The model on a device. A worker of a cluster keeps it from one task to the next."""
+    """The command's model, on a device."""
     device, path = open_device(device_name, threads), Path(model.path)
     if (got := model_at(path)).sha256 != model.sha256:
         hint = "copy the model to the same path on every machine, and leave it unchanged while the command runs"

@@ -61,9 +61,9 @@ class Evaluation:
     inputs: Path
     root: Path
 
-    def run(self, **settings: object) -> int:
+    def run(self, *flags: str, **settings: object) -> int:
         """Run the command; its exit code. Settings are keys of the configuration, None leaves one out."""
-        return rwkv.get_result.main(["--config", self.write_config(settings)])
+        return rwkv.get_result.main(["--config", self.write_config(settings), *flags])
 
     def ended_by(self, signal_name: str, line: int, **settings: object) -> tuple[int, str]:
         """The command as a process that gets a signal when `line` lines of results were written.

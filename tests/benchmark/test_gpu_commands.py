@@ -78,6 +78,18 @@ def test_predictions_match_the_cpu_and_are_reproducible(
     assert largest_difference(ours, on_cpu) < PREDICTIONS[dtype]
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is only one GPU")
+@DTYPES
+@pytest.mark.usefixtures("several_batches")
+def test_two_gpus_write_the_files_of_one(inputs: Path, tmp_path: Path, dtype: str) -> None:
+    one = on_gpu(inputs, tmp_path / "one", dtype)
+    (tmp_path / "two").mkdir()
+    two = Evaluation(inputs, tmp_path / "two")
+    assert two.run(DEVICES=["cuda:0", "cuda:1"], DTYPE=dtype, RAW=True) == 0
+    assert two.files() == one.files()
+    assert two.weights() == one.weights()
+
+
 @pytest.mark.usefixtures("several_batches")
 def test_without_kernels_predictions_match_the_cpu(inputs: Path, on_cpu: Evaluation, tmp_path: Path) -> None:
     """As where there is no Triton; worker processes, which are forked, cut batches up for plain ops."""

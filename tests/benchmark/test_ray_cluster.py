@@ -1,15 +1,27 @@
 """Commands on a Ray cluster of two nodes: the same results, also if a node is lost in the middle."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rwkv.data.key_store import KeyStore
+from rwkv.data.store import ReviewStore
+from rwkv.errors import InputError
+from rwkv.evaluation.results import ResultFiles, UserLines
 from tests.benchmark.cluster import TwoNodes, two_nodes
-from tests.benchmark.workspace import Workspace, add_users, block, items, unblock
+from tests.benchmark.evaluation import Evaluation
+from tests.benchmark.workspace import Workspace, add_users, assert_said, block, items, revlog_file, unblock
+
+ray_pool = pytest.importorskip("rwkv.ray_pool").ray_pool
+
+# One cluster serves all tests, also where tests run in several processes.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 USERS = range(1, 21)
 BLOCKED = 12
+_WRITE_KEYS = KeyStore.write
 
 
 @pytest.fixture(scope="module")
@@ -24,26 +36,115 @@ def nodes(cluster: TwoNodes) -> TwoNodes:
     return cluster
 
 
-def test_keys_are_the_same_after_the_loss_of_a_node(
-    workspace: Workspace, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A node stands still at one user, while the other finds the keys of all others. Then the first is lost."""
+@pytest.fixture
+def lossy(workspace: Workspace, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch) -> TwoNodes:
+    """A node stands still at one user, until the other has done all others and their results are written.
+
+    Then the first is lost.
+    """
     revlogs = add_users(workspace.dataset, USERS)
-    assert workspace.find_keys(LABEL_FILTER_LMDB_PATH=str(workspace.root / "local_db")) == 0
-    block(workspace.dataset, BLOCKED)
-    write = KeyStore.write
     written: list[int] = []
 
-    def write_and_lose(store: KeyStore, keys: dict) -> None:
-        write(store, keys)
-        written.extend(keys)
-        if len(written) == len(USERS) - 1:
-            busy = nodes.the_busy_one()
-            unblock(workspace.dataset, BLOCKED, revlogs[BLOCKED])  # for the other node; this one stands still
-            nodes.lose(busy)
+    def losing(write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        def write_and_lose(store: Any, users: Any) -> None:
+            write(store, users)
+            written.extend(users)
+            if len(written) == len(USERS) - 1:
+                busy = nodes.the_busy_one()
+                unblock(workspace.dataset, BLOCKED, revlogs[BLOCKED])  # for the other node; this one stands still
+                nodes.lose(busy)
 
-    monkeypatch.setattr(KeyStore, "write", write_and_lose)
+        return write_and_lose
+
+    for store in (KeyStore, ReviewStore):
+        monkeypatch.setattr(store, "write", losing(store.write))
     monkeypatch.setattr("rwkv.benchmark.databases._BATCH", 1)
-    assert workspace.find_keys(*nodes.options) == 0
-    assert len(nodes.nodes) == 1
+    return nodes
+
+
+def test_keys_are_the_same_after_the_loss_of_a_node(workspace: Workspace, lossy: TwoNodes) -> None:
+    block(workspace.dataset, BLOCKED)
+    assert workspace.find_keys(*lossy.options) == 0
+    assert len(lossy.nodes) == 1
+    assert workspace.find_keys(LABEL_FILTER_LMDB_PATH=str(workspace.root / "local_db")) == 0
     assert items(workspace.root / "keys_db") == items(workspace.root / "local_db")
+
+
+def test_stores_are_the_same_after_the_loss_of_a_node(workspace: Workspace, lossy: TwoNodes) -> None:
+    with pytest.MonkeyPatch.context() as whole:
+        whole.setattr(KeyStore, "write", _WRITE_KEYS)
+        assert workspace.find_keys() == 0
+    block(workspace.dataset, BLOCKED)
+    assert workspace.process_data(*lossy.options) == 0
+    assert len(lossy.nodes) == 1
+    assert workspace.process_data(LMDB_PATH=str(workspace.root / "local_db")) == 0
+    assert items(workspace.root / "store_db") == items(workspace.root / "local_db")
+
+
+def test_results_are_the_same_after_the_loss_of_a_node(
+    nodes: TwoNodes, evaluation: Evaluation, plain: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is lost when the first of three batches is written, and the others are being computed."""
+    append = ResultFiles.append
+
+    def append_and_lose(files: ResultFiles, lines: UserLines) -> None:
+        append(files, lines)
+        if len(nodes.nodes) == 2:
+            nodes.lose(nodes.nodes[-1])
+
+    monkeypatch.setattr(ResultFiles, "append", append_and_lose)
+    assert evaluation.run(*nodes.options) == 0
+    assert len(nodes.nodes) == 1
+    assert evaluation.files() == plain
+
+
+# --- What is wrong
+
+
+def test_a_damaged_user_is_skipped_and_listed(
+    workspace: Workspace, nodes: TwoNodes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_users(workspace.dataset, [1, 2])
+    revlog_file(workspace.dataset, 2).write_bytes(b"")
+    assert workspace.find_keys(*nodes.options) == 1
+    assert_said(capsys, "user 2 skipped", "1 users were skipped:\n  2: ")
+    assert workspace.users_with_keys() == [1]
+
+
+def test_a_node_without_the_data_ends_the_command(nodes: TwoNodes, tmp_path: Path) -> None:
+    """Its users are not skipped as if their data were damaged."""
+    with (
+        pytest.raises(InputError, match=r"(?s)does not see the data.*absent.*shared|same path"),
+        ray_pool(nodes.address, [tmp_path / "absent"]) as pool,
+    ):
+        list(pool.map(abs, [1, 2]))
+
+
+def test_a_node_with_other_code_ends_the_command(
+    workspace: Workspace, nodes: TwoNodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_users(workspace.dataset, [1])
+    monkeypatch.setattr("rwkv.ray_pool._code", lambda: "newer")
+    assert workspace.find_keys(*nodes.options) == 2
+    assert_said(capsys, "A node has another version of rwkv", "install the same version")
+
+
+def test_a_cluster_without_gpus_is_an_error(
+    nodes: TwoNodes, evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluation.run(*nodes.options, DEVICE="cuda:1") == 2
+    assert_said(capsys, "No node of the cluster has a GPU", 'DEVICE = "cpu"')
+
+
+def test_devices_of_one_machine_are_refused(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluation.run("--engine", "ray", DEVICES=["cpu", "cpu"]) == 2
+    assert_said(capsys, "DEVICES are those of one machine", "--engine ray")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_a_missing_cluster_is_a_sentence(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    add_users(workspace.dataset, [1])
+    assert workspace.find_keys("--engine", "ray", "--address", address) == 2
+    assert_said(capsys, "The Ray cluster cannot be reached", f"--address {address}", "ray start --head")

@@ -51,9 +51,9 @@ class Workspace:
         """Run the command `find_equalize_test_reviews`; its exit code."""
         return rwkv.find_equalize_test_reviews.main(["--config", self.write_config(settings), *flags])
 
-    def process_data(self, **settings: object) -> int:
+    def process_data(self, *flags: str, **settings: object) -> int:
         """Run the command `data_processing`; its exit code."""
-        return rwkv.data_processing.main(["--config", self.write_config(self._store_keys() | settings)])
+        return rwkv.data_processing.main(["--config", self.write_config(self._store_keys() | settings), *flags])
 
     def killed(self, module: str, is_time: Callable[[], bool], **settings: object) -> None:
         """Run a command as a process of its own and end it by SIGKILL once `is_time`; its workers must end too."""
