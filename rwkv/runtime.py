@@ -76,6 +76,8 @@ def run_command(command: Callable[[], int]) -> int:
         except Stopped as stopped:
             return _stopped(f"ended by {stopped.signal.name}", stopped.signal)
         except KeyboardInterrupt:
+            if (stop := asked_to_end()) is not None:  # Ray raises it for every signal
+                return _stopped(f"ended by {stop.name}", stop)
             return _stopped("interrupted", signal.SIGINT)
         except OSError as error:  # not converted to an RwkvError closer to its origin
             _say(f"error: {error}\n  next: check the path, its permissions and the free space")
