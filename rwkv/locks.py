@@ -1,6 +1,7 @@
 """Locks that allow one writer at a time. The operating system releases them however a process ends.
 
 A lock is a file that names its holder. It is removed on release, and reused if a killed process left it behind.
+On a file system that machines share without common locks, the name of a holder on another machine is its lock.
 """
 
 import errno
@@ -16,9 +17,11 @@ from functools import cache
 from pathlib import Path
 
 from rwkv.errors import BusyError, InputError
+from rwkv.file_systems import shared_file_system
 from rwkv.runtime import log, printable
 
 _MOST_SHOWN = 300
+_MOST_READ = 4096
 # Far more often than other commands remove or create a folder at the same moment.
 _MOST_TRIES = 100
 # Errors of file systems without locks.
@@ -56,6 +59,10 @@ def _only_writer(lock: Path, place: Path, instead: str) -> Iterator[None]:
     except OSError as error:
         what, hint = "The path cannot be written to.", "check the path, its permissions and the free space"
         raise InputError(what, where=str(place), got=error.strerror or str(error), hint=hint) from error
+    if descriptor is not None and (holder := _on_another_machine(descriptor, lock)):
+        _let_go(descriptor)
+        hint = f"wait until it ends; if it was killed, remove {lock} and rerun"
+        raise BusyError(f"A command on another machine is writing here: {holder}.", where=str(place), hint=hint)
     if descriptor is None:
         hint = f"wait until it ends, or choose {instead}"
         raise BusyError(f"Another command is writing here: {_holder(lock)}.", where=str(place), hint=hint)
@@ -88,6 +95,18 @@ def _name_holder(descriptor: int) -> None:
     with suppress(OSError):  # on a full disk the lock works without its holder's name
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(errors="replace"), 0)
+
+
+def _on_another_machine(descriptor: int, lock: Path) -> str:
+    """The holder on another machine, where a lock of this one does not hold there; otherwise "".
+
+    Whether it still runs cannot be known: a killed command leaves its name, too.
+    """
+    file_system = shared_file_system(lock.parent)
+    if file_system is None or file_system.has_locks:
+        return ""
+    holder = printable(os.pread(descriptor, _MOST_READ, 0).decode(errors="replace"))
+    return "" if not holder or f" of {platform.node()}, since " in holder else holder
 
 
 def _holder(lock: Path) -> str:

@@ -25,6 +25,7 @@ FOUNDATION = {
     "rwkv.workers",
     "rwkv.device",
     "rwkv.files",
+    "rwkv.file_systems",
     "rwkv.forgetting_curve",
     "rwkv.locks",
     "rwkv.pytree",

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,10 +14,14 @@ import lmdb
 
 from rwkv.data.lmdb_file import check_lmdb_file
 from rwkv.errors import StoreError
+from rwkv.file_systems import shared_file_system
+from rwkv.runtime import log
 
 _MOST_READERS = 1024
 # The size of LMDB's lock.mdb with its default number of readers; a larger one has room for more.
 _BYTES_OF_A_READER = 64
+# The environment variable that allows databases on any file system.
+_ALLOWED = "RWKV_SHARED_LMDB"
 
 
 class Database:
@@ -29,7 +34,8 @@ class Database:
         durable: Whether written data survives a power failure. Every transaction then waits for the disk.
 
     Raises:
-        StoreError: The database is missing (readonly), damaged, or too small for the data.
+        StoreError: The database is missing (readonly), damaged, too small for the data, or to be written to a file
+            system that machines share.
     """
 
     def __init__(
@@ -47,12 +53,16 @@ class Database:
         self._size_key = size_key
         if readonly and not _holds_something(path / "data.mdb"):
             raise StoreError("The database does not exist.", where=str(path), hint=hint)
+        shared = shared_file_system(path)
+        if shared is not None:
+            _check_shared(path, shared.kind, readonly)
         if not is_checked:
             _check(path / "data.mdb", readonly)
         is_new = not (readonly or (path / "data.mdb").exists())
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _allocate(path / "lock.mdb", _MOST_READERS * _BYTES_OF_A_READER)
+            if shared is None:
+                _allocate(path / "lock.mdb", _MOST_READERS * _BYTES_OF_A_READER)
             self._env = lmdb.open(
                 str(path),
                 map_size=size,
@@ -60,6 +70,7 @@ class Database:
                 max_readers=_MOST_READERS,
                 readahead=not readonly,
                 sync=durable,
+                lock=shared is None,  # LMDB's locks are in memory that only processes of one machine share
             )
         except (lmdb.Error, OSError) as error:
             if is_new:  # after a full disk, remove the partial file, which would count as damaged
@@ -149,6 +160,26 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_shared(path: Path, kind: str, readonly: bool) -> None:
+    """Refuse to write to a file system that machines share, where LMDB is not safe. Reading gets a notice."""
+    if readonly:
+        _notice_once(path, kind)
+    elif os.environ.get(_ALLOWED) != "1":
+        raise StoreError(
+            "LMDB databases cannot be written safely on a file system that several machines share.",
+            where=str(path),
+            got=f"a file system of the kind {kind}",
+            expected="a local disk",
+            hint="choose a path on a local disk, and copy the folder when the command has ended; or, if nothing else "
+            f"uses it meanwhile, set the environment variable {_ALLOWED}=1",
+        )
+
+
+@cache
+def _notice_once(path: Path, kind: str) -> None:
+    log.info("%s: several machines share this file system (%s); no command may write here meanwhile", path, kind)
 
 
 def _allocate(file: Path, size: int) -> None:
