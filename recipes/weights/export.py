@@ -1,6 +1,8 @@
 """Export trained weights for the package: bfloat16 in safetensors, with the model card of card.json.
 
-python -m recipes.weights.export work/runs/weights/decay_8000.pth
+python -m recipes.weights.export work/runs/weights/stable_9000.pth work/runs/weights/decay_8000.pth
+
+The average of several checkpoints of one training is exported (Wortsman et al., 2022, "Model soups").
 """
 
 import argparse
@@ -19,13 +21,20 @@ _CARD = Path(__file__).with_name("card.json")
 def main() -> int:
     """Write rwkv/weights/rwkv.safetensors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trained", type=Path, help="a checkpoint")
-    trained = parser.parse_args().trained
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoints of one training")
+    checkpoints = [read_weights(path) for path in parser.parse_args().checkpoints]
     card = json.loads(_CARD.read_text())
     SHIPPED.parent.mkdir(exist_ok=True)
-    weights = {name: weight.to(torch.bfloat16) for name, weight in read_weights(trained).items()}
-    write_weights(SHIPPED, weights, {CARD: json.dumps(card)})
+    write_weights(SHIPPED, _average(checkpoints), {CARD: json.dumps(card)})
     return 0
+
+
+def _average(checkpoints: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of each weight, computed in float32, in bfloat16."""
+    return {
+        name: torch.stack([weights[name].float() for weights in checkpoints]).mean(0).to(torch.bfloat16)
+        for name in checkpoints[0]
+    }
 
 
 if __name__ == "__main__":
