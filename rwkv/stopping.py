@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
+from typing import NoReturn
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -69,6 +71,20 @@ def silent_start() -> Iterator[None]:
                 signal.signal(number, handler)
         for stop in arrived[:1]:
             signal.raise_signal(stop)
+
+
+def is_one_of_several() -> bool:
+    """Whether torchrun has started this process and others of the same command."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. One of several leaves out the cleanup of libraries, which may wait for a lost one."""
+    if not is_one_of_several():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def asked_to_end() -> signal.Signals | None:

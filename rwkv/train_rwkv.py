@@ -1,9 +1,12 @@
-"""Train the network. Command: `python -m rwkv.train_rwkv --config FILE`."""
+"""Train the network. Command: `python -m rwkv.train_rwkv --config FILE`.
 
-import sys
+On several GPUs: `torchrun --nproc-per-node GPUS -m rwkv.train_rwkv --config FILE`.
+"""
+
 from functools import partial
 
 from rwkv.runtime import run_command
+from rwkv.stopping import leave
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,11 +19,13 @@ def _run(arguments: list[str] | None) -> int:
     from rwkv.benchmark.train import NAME, train
     from rwkv.command_line.config_options import config_parser, configured
     from rwkv.config import TrainConfig
+    from rwkv.training.processes import training_processes
 
     parser = config_parser(NAME, __doc__, "train_rwkv_config*.toml", TrainConfig)
     options = parser.parse_args(arguments)
-    return train(configured(options, TrainConfig))
+    with training_processes() as processes:
+        return train(configured(options, TrainConfig), processes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

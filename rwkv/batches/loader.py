@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
-from rwkv.data.segments import Segment, segment_of
+from rwkv.data.segments import Segment, segment_of, unlabelled_row
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError
 from rwkv.model.inputs import draw_sequence, training_draw
@@ -27,7 +27,12 @@ def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
 
 
 def training_batch(store: ReviewStore, group: Group, seed: int, epoch: int) -> Batch:
-    """Make the batch of one training step, with random encodings drawn anew for the epoch."""
+    """Make the batch of one training step, with random encodings drawn anew for the epoch.
+
+    Without segments it is one row without a label, whose loss and gradients are 0.
+    """
+    if not group:
+        return collate([unlabelled_row()], [draw_sequence(0, seed)])
     draws = [draw_sequence(place.user, seed, training_draw(epoch, place.number)) for place in group]
     return collate([read_segment(store, place) for place in group], draws)
 

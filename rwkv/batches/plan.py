@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 
 import numpy as np
 
@@ -85,6 +85,34 @@ def training_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group
         groups.append(tuple(ordered[start:stop]))
         start = stop
     return groups
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a group that one of several processes computes.
+
+    Attributes:
+        places: Its segments, consecutive ones of the group; there may be none.
+        first_row: Number of rows of the group before them.
+    """
+
+    places: Group
+    first_row: int
+
+
+def share(group: Group, part: int, parts: int) -> Share:
+    """Divide a group among processes, with about equal rows for each.
+
+    Args:
+        group: The group.
+        part: Number of the process, from 0.
+        parts: Number of processes.
+    """
+    stops = list(accumulate(place.rows for place in group))
+    # A segment belongs where its middle is.
+    parts_of = [parts * (2 * stop - place.rows) // (2 * stops[-1]) for place, stop in zip(group, stops, strict=True)]
+    before = sum(place.rows for place, its in zip(group, parts_of, strict=True) if its < part)
+    return Share(tuple(place for place, its in zip(group, parts_of, strict=True) if its == part), before)
 
 
 def filled_groups(places: Sequence[SegmentPlace], max_rows: int) -> list[Group]:

@@ -1,7 +1,8 @@
 """Train the network: warm-up and constant rate (WS), or decay (D) (spec 5)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -10,7 +11,7 @@ import torch
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import fetch, worker_errors
-from rwkv.batches.plan import Group, steps_from
+from rwkv.batches.plan import Group, Share, share, steps_from
 from rwkv.benchmark.training_batches import (
     configured_training_groups,
     configured_validation_groups,
@@ -22,7 +23,7 @@ from rwkv.config import TrainConfig
 from rwkv.config_file import as_keys
 from rwkv.errors import ConfigError, InputError, NonFiniteError
 from rwkv.locks import only_writer_of
-from rwkv.model.dropout import DropoutMasks
+from rwkv.model.dropout import DropoutMasks, mask_seed
 from rwkv.model.inputs import counter_hash
 from rwkv.model.network import Network, new_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
@@ -30,10 +31,12 @@ from rwkv.ops.backend import Kernels, compute_dtype, open_compute_device
 from rwkv.runtime import log, progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import Optimizer, learning_rate, make_optimizer, set_learning_rate, set_peak_rate
-from rwkv.training.run import Progress, RunFiles, load_model
+from rwkv.training.processes import Processes
+from rwkv.training.run import Progress, RunFiles, read_model
+from rwkv.training.shared_step import SharedGradients
 from rwkv.training.staging import staged
-from rwkv.training.step import Launched, StepReport, reports, train_step
-from rwkv.training.tracking import Tracker, WandbSettings
+from rwkv.training.step import Launched, StepReport, gradients_alone, reports, train_step
+from rwkv.training.tracking import Log, NoLog, Tracker, WandbSettings
 from rwkv.training.validate import validate
 
 NAME = "python -m rwkv.train_rwkv"
@@ -46,13 +49,16 @@ _MOST_SKIPPED_STEPS = 100
 # A learning rate below this share of its peak has decayed.
 _DECAYED = 0.1
 
-# Dropout takes the low 32 bits of a hash as its seed.
-_SEED_MASK = (1 << 32) - 1
+_ALONE = Processes()
 
 
 @worker_errors()
-def train(config: TrainConfig) -> int:
+def train(config: TrainConfig, processes: Processes = _ALONE) -> int:
     """Run or continue the configured training.
+
+    Args:
+        config: The configuration.
+        processes: The processes that share its steps. The first one reads and writes the files of the run.
 
     Returns:
         The exit code.
@@ -61,27 +67,31 @@ def train(config: TrainConfig) -> int:
         BusyError: Another command is running a training of the same name.
         NonFiniteError: Too many steps in a row were not finite.
     """
+    if not processes.is_first:
+        return _train(config, processes)
     with only_writer_of(config.save_model_folder / config.save_model_prefix, "another SAVE_MODEL_PREFIX"):
-        return _train(config)
+        return _train(config, processes)
 
 
-def _train(config: TrainConfig) -> int:
+def _train(config: TrainConfig, processes: Processes) -> int:
     network_spec(config)  # fail before reading data
-    device = open_compute_device(config.device, config.threads, config.dtype)
+    device = open_compute_device(processes.device(config.device), config.threads, config.dtype)
     (groups, data), validation = configured_training_groups(config), configured_validation_groups(config)
     keys = as_keys(config)
     files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
-    previous = (files.progress() if config.resume else None) or Progress(0, _steps_of_run(config, len(groups)), 0)
+    processes.check_agreement(files.identity)
+    previous = processes.from_first(lambda: files.progress() if config.resume else None)
+    previous = previous or Progress(0, _steps_of_run(config, len(groups)), 0)
     if previous.finished:
         log.info("this run is finished: %s; delete %s to start over", files.weights(previous.total), files.note)
         return _exit_code(config, previous)
-    network, optimizer = _starting_point(config, files, previous.done, device)
+    network, optimizer = _starting_point(config, files, previous.done, device, processes)
     first, last = config.step_offset + previous.done, config.step_offset + previous.total - 1
     log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
 
     current = previous
-    with Tracker(files.log, _wandb(config), keys, first) as tracker:
-        for n, report in _steps(config, network, optimizer, groups, previous):
+    with _log(config, files, keys, first, processes) as tracker:
+        for n, report in _steps(config, network, optimizer, groups, previous, processes):
             step = config.step_offset + n - 1
             current = replace(current, done=n)
             if report.loss is None:
@@ -91,13 +101,21 @@ def _train(config: TrainConfig) -> int:
             rate = _rate(config, n, previous.total)
             tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": current.skipped})
             if _is_checkpoint(n, len(groups), previous.total, config.step_offset):
-                files.save(n, network, optimizer)
+                if processes.is_first:
+                    files.save(n, network, optimizer)
                 log.info("step %d: saved %s", step, files.weights(n))
-                if validation and (means := _validate(config, network, validation)):
+                if validation and (means := _validate(config, network, validation, processes)):
                     current = replace(current, is_valid=all(map(math.isfinite, means.values())))
                     tracker.write(step, means)
-                files.record(current)
+                if processes.is_first:
+                    files.record(current)
     return _exit_code(config, current)
+
+
+def _log(
+    config: TrainConfig, files: RunFiles, keys: dict[str, object], first: int, processes: Processes
+) -> AbstractContextManager[Log]:
+    return Tracker(files.log, _wandb(config), keys, first) if processes.is_first else nullcontext(NoLog())
 
 
 def _steps_of_run(config: TrainConfig, groups: int) -> int:
@@ -161,17 +179,21 @@ def network_spec(config: TrainConfig) -> NetworkSpec:
     return spec.with_dropout(config.dropout)
 
 
-def _starting_point(config: TrainConfig, files: RunFiles, done: int, device: torch.device) -> tuple[Network, Optimizer]:
+def _starting_point(
+    config: TrainConfig, files: RunFiles, done: int, device: torch.device, processes: Processes
+) -> tuple[Network, Optimizer]:
     """Network and optimiser before the first remaining step."""
     network = new_network(config.seed, network_spec(config)).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()), config.optimizer)
     set_peak_rate(optimizer, config.peak_lr)
     if done:
-        files.load(done, network, optimizer)
+        processes.from_first(lambda: files.read(done)).restore(network, optimizer)
         return network, optimizer
     if config.load_model:
-        load_model(config.load_model_folder, config.load_model_name, network, optimizer)
-    files.begin()
+        model = processes.from_first(lambda: read_model(config.load_model_folder, config.load_model_name))
+        model.restore(network, optimizer)
+    if processes.is_first:
+        files.begin()
     return network, optimizer
 
 
@@ -181,33 +203,47 @@ def _steps(
     optimizer: Optimizer,
     groups: list[Group],
     previous: Progress,
+    processes: Processes,
 ) -> Iterator[tuple[int, StepReport]]:
     """Take the remaining steps and yield (n, report) after each, where n = 1 is the run's first step.
 
     Steps are recorded and replayed on a GPU if Triton's kernels run the network; its plain form waits for the GPU.
     """
-    visits = steps_from(previous.done, previous.total, len(groups), config.seed)
-    dtype = compute_dtype(config.dtype, network.device)
-    mode, processes = config.loss_mode, config.num_fetch_processes
+    dtype, mode = compute_dtype(config.dtype, network.device), config.loss_mode
+    gradients = gradients_alone(network)
+    if processes.count > 1:
+        shared = SharedGradients(network)
+        processes.connect(network.device, shared.sums())
+        gradients = shared.parts
+    shares = [share(group, processes.rank, processes.count) for group in groups]
+    visits, workers = _visits(config, groups, previous), processes.workers(config.num_fetch_processes)
     if network.backend_in(dtype).kernels is Kernels.TRITON:
-        padded = staged(fetch(partial(read_padded_batch, config, groups), visits, processes, True), network.device)
-        launch = RecordedSteps(network, optimizer, dtype, mode).launch
+        read = partial(read_padded_batch, config, shares, processes.count)
+        padded = staged(fetch(read, visits, workers, True), network.device)
+        launch = RecordedSteps(network, optimizer, dtype, mode, gradients, processes.add).launch
         settles = partial(_is_checkpoint, groups=len(groups), steps=previous.total, first=config.step_offset)
-        return _take_steps(config, optimizer, previous, padded, launch, settles)
+        return _take_steps(config, optimizer, previous, shares, padded, launch, settles)
 
     def take_step(batch: Batch, seed: int) -> Launched:
         masks = DropoutMasks(torch.tensor([seed], device=network.device))
-        report = train_step(network, optimizer, batch.to(network.device), dtype, mode, masks)
+        on_device = batch.to(network.device)
+        report = train_step(network, optimizer, on_device, dtype, mode, masks, gradients, processes.add)
         return lambda: report
 
-    batches = fetch(partial(read_batch, config, groups), visits, processes)
-    return _take_steps(config, optimizer, previous, batches, take_step, settles=lambda n: True)
+    batches = fetch(partial(read_batch, config, shares), visits, workers)
+    return _take_steps(config, optimizer, previous, shares, batches, take_step, settles=lambda n: True)
+
+
+def _visits(config: TrainConfig, groups: Sized, previous: Progress) -> Iterator[tuple[int, int]]:
+    """The (epoch, group) of the remaining steps."""
+    return steps_from(previous.done, previous.total, len(groups), config.seed)
 
 
 def _take_steps(
     config: TrainConfig,
     optimizer: Optimizer,
     previous: Progress,
+    shares: list[Share],
     batches: Iterable[Made],
     launch: Callable[[Made, int], Launched],
     settles: Callable[[int], bool],
@@ -215,9 +251,10 @@ def _take_steps(
     """Take steps on batches. launch: starts a step from a batch and a dropout seed. settles: see `reports`."""
 
     def launched(batches: Iterable[Made]) -> Iterator[tuple[int, Launched]]:
-        for n, batch in enumerate(batches, previous.done + 1):
+        visits = _visits(config, shares, previous)
+        for n, (batch, (_, group)) in enumerate(zip(batches, visits, strict=True), previous.done + 1):
             set_learning_rate(optimizer, _rate(config, n, previous.total))
-            yield n, launch(batch, counter_hash(config.seed, n) & _SEED_MASK)
+            yield n, launch(batch, mask_seed(counter_hash(config.seed, n), shares[group].first_row))
 
     skipped_in_a_row = 0
     with progress(batches, previous.total, "training", "step", previous.done) as bar:
@@ -237,11 +274,11 @@ def _shown(report: StepReport) -> str:
     return f"{report.loss:.4f}" if report.rows else "none"
 
 
-def _validate(config: TrainConfig, network: Network, groups: list[Group]) -> dict[str, float]:
+def _validate(config: TrainConfig, network: Network, groups: list[Group], processes: Processes) -> dict[str, float]:
     dtype = compute_dtype(config.dtype, network.device)
-    read = partial(read_validation_batch, config, network.backend_in(dtype))
-    batches = fetch(read, groups, config.num_fetch_processes, _is_for_gpu(config))
-    means = validate(network, batches, dtype)
+    read, workers = partial(read_validation_batch, config, network.backend_in(dtype)), config.num_fetch_processes
+    batches = fetch(read, processes.part(groups), processes.workers(workers), _is_for_gpu(config))
+    means = validate(network, batches, dtype, processes.added)
     stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     log.info("validation: %s", stated or "no loss, because none of its users has keys")
     return {f"validation_{name}": value for name, value in means.items()}

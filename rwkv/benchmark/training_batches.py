@@ -3,7 +3,7 @@
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import training_batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
-from rwkv.batches.plan import Group, filled_groups, fingerprint, history_places, segment_places, training_groups
+from rwkv.batches.plan import Group, Share, filled_groups, fingerprint, history_places, segment_places, training_groups
 from rwkv.benchmark.databases import PROCESS_DATA, review_database
 from rwkv.config import TrainConfig
 from rwkv.data.database import DatabasePlace
@@ -45,15 +45,15 @@ def configured_validation_groups(config: TrainConfig) -> list[Group]:
     return filled_groups(places, config.max_train_global_len)
 
 
-def read_batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> Batch:
-    """In a worker process: the batch of one step."""
+def read_batch(config: TrainConfig, shares: list[Share], visit: tuple[int, int]) -> Batch:
+    """In a worker process: the batch of one step. shares: those of this process in the groups."""
     epoch, group = visit
-    return training_batch(ReviewStore(_training_store(config).shared()), groups[group], config.seed, epoch)
+    return training_batch(ReviewStore(_training_store(config).shared()), shares[group].places, config.seed, epoch)
 
 
-def read_padded_batch(config: TrainConfig, groups: list[Group], visit: tuple[int, int]) -> PaddedBatch:
+def read_padded_batch(config: TrainConfig, shares: list[Share], processes: int, visit: tuple[int, int]) -> PaddedBatch:
     """In a worker process: the batch of one step, padded to one of a few sizes."""
-    return pad_batch(read_batch(config, groups, visit), config.max_train_global_len)
+    return pad_batch(read_batch(config, shares, visit), -(-config.max_train_global_len // processes))
 
 
 def read_validation_batch(config: TrainConfig, backend: Backend, group: Group) -> HeldOut:

@@ -9,7 +9,7 @@ from rwkv.arrays import Bools, Float32s, Int32s, Ints
 from rwkv.data.excerpts import Excerpt, cut_excerpts, review_context, whole_excerpt
 from rwkv.data.features import query_features, review_features
 from rwkv.data.history import RevlogTable, order_by_card
-from rwkv.vocab import STREAMS
+from rwkv.vocab import FEATURE_NAMES, STREAMS
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,24 @@ def segment_bounds(table: RevlogTable, max_rows: int) -> Ints:
 def whole_history(table: RevlogTable, is_key: Bools) -> Segment:
     """The whole history as one segment. is_key: whether each review is a benchmark key, bool [R]."""
     return segment_of(whole_excerpt(table, is_key), 0)
+
+
+def unlabelled_row() -> Segment:
+    """A segment of one review row without a label."""
+    number, false, column = np.zeros(1, np.int32), np.zeros(1, bool), np.zeros(1, np.int64)
+    rating = np.ones(1, np.int8)
+    return Segment(
+        user=0,
+        number=0,
+        features=np.zeros((1, len(FEATURE_NAMES)), np.float32),
+        is_query=false,
+        review_th=number,
+        ids=dict.fromkeys(STREAMS, number),
+        note_code=number,
+        day=number,
+        first_day=number,
+        labels=Labels(false, column, column, rating, 0 * rating, number - 1, false),
+    )
 
 
 def cut_segment(table: RevlogTable, is_key: Bools, start: int, stop: int, number: int) -> Segment:

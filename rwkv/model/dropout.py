@@ -4,12 +4,24 @@ from torch import Tensor
 
 from rwkv.ops.dropout import hash_dropout
 
+_SEED_BITS = 32
+
+
+def mask_seed(number: int, first_row: int) -> int:
+    """The seed of the masks of a batch that is a part of a larger one, with the same masks as in the larger one.
+
+    Args:
+        number: Seed of the masks of the whole batch, of which the low 32 bits count.
+        first_row: Number of rows before the part; 0 for the whole batch.
+    """
+    return first_row << _SEED_BITS | number % (1 << _SEED_BITS)
+
 
 class DropoutMasks:
     """The dropout masks of one forward pass; every use draws its own mask.
 
     Args:
-        seed: Seed of the masks, int64 [1] on the network's device.
+        seed: Seed of the masks, int64 [1] on the network's device, see `mask_seed`.
     """
 
     def __init__(self, seed: Tensor) -> None:

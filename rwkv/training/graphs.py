@@ -1,5 +1,6 @@
-"""Training steps recorded as CUDA graphs, one for each size of batch, so that the GPU never waits for launches."""
+"""Training steps recorded as CUDA graphs, for each size of batch, so that the GPU never waits for launches."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from rwkv.batches.padding import PaddedBatch, Sizes
 from rwkv.model.dropout import DropoutMasks
 from rwkv.model.network import Network
 from rwkv.training.optimizer import Optimizer
-from rwkv.training.step import Launched, StepReport, clipped_gradients, read_report
+from rwkv.training.step import Gradients, Launched, Parts, StepReport, Sum, gradients_alone, read_report, run_parts
 
 # Runs before a recording, which compile the kernels and allocate the memory.
 _WARM_UPS = 2
@@ -18,9 +19,12 @@ _WARM_UPS = 2
 
 @dataclass(frozen=True)
 class _Recording:
-    """A graph with the batch that it reads and the figures that it writes, all at fixed addresses."""
+    """Graphs with the batch that they read and the figures that they write, all at fixed addresses.
 
-    graph: torch.cuda.CUDAGraph
+    A graph is followed by a sum over all processes, the last one by None.
+    """
+
+    graphs: list[tuple[torch.cuda.CUDAGraph, Sum | None]]
     batch: PaddedBatch
     figures: Tensor
 
@@ -33,11 +37,22 @@ class RecordedSteps:
         optimizer: From `make_optimizer`, over these weights.
         dtype: The dtype of the forward and backward pass.
         mode: LOSS_MODE, see `compute_loss`.
+        gradients: Computes the gradients, of `SharedGradients` if several processes share the steps.
+        add: Starts a sum over the processes.
     """
 
-    def __init__(self, network: Network, optimizer: Optimizer, dtype: torch.dtype, mode: str) -> None:
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        dtype: torch.dtype,
+        mode: str,
+        gradients: Gradients | None = None,
+        add: Callable[[Sum], None] = lambda _: None,
+    ) -> None:
         device = network.device
-        self._network, self._optimizer, self._dtype, self._mode = network, optimizer, dtype, mode
+        self._optimizer, self._dtype, self._mode = optimizer, dtype, mode
+        self._gradients, self._add = gradients or gradients_alone(network), add
         self._seed = torch.zeros(1, dtype=torch.int64, device=device)
         self._found_inf = torch.zeros((), device=device)
         self._pool = torch.cuda.graph_pool_handle()
@@ -58,7 +73,10 @@ class RecordedSteps:
         else:
             recording.batch.data.copy_(padded.data)
         self._seed.fill_(seed)
-        recording.graph.replay()
+        for graph, following in recording.graphs:
+            graph.replay()
+            if following is not None:
+                self._add(following)
         # The next step overwrites the figures.
         figures, copied = recording.figures.to("cpu", non_blocking=True), torch.cuda.Event()
         copied.record()
@@ -76,21 +94,30 @@ class RecordedSteps:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
+            # Without sums, since other processes may replay a step meanwhile.
             for _ in range(_WARM_UPS):
-                self._gradients(batch)
+                run_parts(self._parts(batch), lambda _: None)
             # A skipped step allocates the optimiser's state if it does not exist yet.
             self._found_inf.fill_(1)
             self._optimizer.step()
         torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may copy batches during the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            figures = self._gradients(batch)
-            self._found_inf.copy_((~figures[:2].isfinite()).any())
-            self._optimizer.step()
-        return _Recording(graph, ours, figures)
+        graphs: list[tuple[torch.cuda.CUDAGraph, Sum | None]] = []
+        parts = self._parts(batch)
+        while True:
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may copy batches during the recording.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                try:
+                    following = next(parts)
+                except StopIteration as end:
+                    figures: Tensor = end.value
+                    self._found_inf.copy_((~figures[:2].isfinite()).any())
+                    self._optimizer.step()
+                    following = None
+            graphs.append((graph, following))
+            if following is None:
+                return _Recording(graphs, ours, figures)
 
-    def _gradients(self, batch: Batch) -> Tensor:
+    def _parts(self, batch: Batch) -> Parts:
         self._optimizer.zero_grad(set_to_none=True)
-        masks = DropoutMasks(self._seed)
-        return clipped_gradients(self._network, batch, self._dtype, self._mode, masks)
+        return self._gradients(batch, self._dtype, self._mode, DropoutMasks(self._seed))

@@ -38,7 +38,20 @@ class Loss:
     counts: dict[str, Tensor]
 
 
-def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: str = "all") -> Loss:
+def optimised_rows(labels: BatchLabels, is_query: Tensor, mode: str) -> Tensor:
+    """The numbers of rows in the masks "ahead" and "imm" of `compute_loss`, int64 [2]."""
+    return torch.stack([mask.sum() for mask in _optimised(labels, is_query, mode)])
+
+
+def _optimised(labels: BatchLabels, is_query: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+    """The masks "ahead" and "imm", bool [N] each."""
+    used = labels.has_label & labels.is_equalize if mode == "equalize" else labels.has_label
+    return ~is_query & used, is_query & used
+
+
+def compute_loss(
+    outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: str = "all", rows: Tensor | None = None
+) -> Loss:
     """Compute the loss over all rows of a batch.
 
     Args:
@@ -46,14 +59,14 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
         labels: The targets of the rows.
         is_query: Whether each row is a query, bool [N].
         mode: "all", or "equalize" to use only rows that predict one of the benchmark's keys.
+        rows: If the batch is a part of a step: `optimised_rows` of all parts together. The losses of the parts then add
+            up to that of the step. None if it is the whole step.
 
     Source: Spec 5.
     """
-    ahead = ~is_query & labels.has_label
-    imm = is_query & labels.has_label
+    ahead, imm = _optimised(labels, is_query, mode)
     ahead_equalize, imm_equalize = ahead & labels.is_equalize, imm & labels.is_equalize
-    if mode == "equalize":
-        ahead, imm = ahead_equalize, imm_equalize
+    ahead_rows, imm_rows = (ahead.sum(), imm.sum()) if rows is None else rows.unbind()
 
     curve = curve_logits(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
     ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")
@@ -63,20 +76,20 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
     recall = immediate_recall(outputs.p_logits.detach())
     imm_bce = -torch.where(labels.y == 1, recall, 1 - recall).log().clamp(min=-100)
     terms = {
-        "ahead": _mean(ahead_bce, ahead),
-        "imm": _mean(imm_ce, imm),
-        "ahead_raw": _mean(raw_bce, ahead),
-        "w": _mean(_divergence_from_uniform(outputs.w_logits), ahead),
-        "ahead_logits_mag": _mean(_root_mean_square(outputs.ahead_logits), ahead),
-        "ahead_logits_diff": _mean(_root_mean_square(outputs.ahead_logits.diff(dim=-1)), ahead),
+        "ahead": _mean(ahead_bce, ahead, ahead_rows),
+        "imm": _mean(imm_ce, imm, imm_rows),
+        "ahead_raw": _mean(raw_bce, ahead, ahead_rows),
+        "w": _mean(_divergence_from_uniform(outputs.w_logits), ahead, ahead_rows),
+        "ahead_logits_mag": _mean(_root_mean_square(outputs.ahead_logits), ahead, ahead_rows),
+        "ahead_logits_diff": _mean(_root_mean_square(outputs.ahead_logits.diff(dim=-1)), ahead, ahead_rows),
     }
     return Loss(
         total=torch.stack([weight * terms[name] for name, weight in TERM_WEIGHTS.items()]).sum(),
         terms=terms,
         reported={
-            "ahead_equalize": _mean(ahead_bce, ahead_equalize).detach(),
-            "ahead_raw_equalize": _mean(raw_bce, ahead_equalize).detach(),
-            "imm_binary_equalize": _mean(imm_bce, imm_equalize).detach(),
+            "ahead_equalize": _mean(ahead_bce, ahead_equalize, ahead_equalize.sum()).detach(),
+            "ahead_raw_equalize": _mean(raw_bce, ahead_equalize, ahead_equalize.sum()).detach(),
+            "imm_binary_equalize": _mean(imm_bce, imm_equalize, imm_equalize.sum()).detach(),
         },
         counts={
             "ahead": ahead.sum(),
@@ -87,9 +100,9 @@ def compute_loss(outputs: Outputs, labels: BatchLabels, is_query: Tensor, mode: 
     )
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of values [N] over a mask [N]; 0 if the mask is empty."""
-    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+def _mean(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+    """The mean of values [N] over a mask [N] of a number of rows; 0 if the mask is empty."""
+    return torch.where(mask, values, 0).sum() / rows.clamp(min=1)
 
 
 def _divergence_from_uniform(w_logits: Tensor) -> Tensor:

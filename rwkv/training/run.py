@@ -4,6 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.files import file_errors, write_whole
@@ -74,6 +77,8 @@ class RunFiles:
     def __init__(self, folder: Path, prefix: str, first_step: int, keys: Keys, data: str) -> None:
         self._folder, self._prefix, self._first_step, self._data = folder, prefix, first_step, data
         self._keys = {key: value for key, value in keys.items() if _is_fixed(key)}
+        # Processes that share a run must have the same.
+        self.identity = json.dumps([self._keys, data])
         self.note = folder / f"{prefix}.run"
         self.log = folder / f"{prefix}.log.jsonl"
 
@@ -132,11 +137,11 @@ class RunFiles:
         with file_errors(self.note):
             self.note.unlink(missing_ok=True)
 
-    def load(self, done: int, network: Network, optimizer: Optimizer) -> None:
-        """Restore the network and the optimiser after `done` steps.
+    def read(self, done: int) -> "Saved":
+        """Read the checkpoint after `done` steps.
 
         Raises:
-            CheckpointError: The checkpoint is missing, damaged, or of another network or optimiser.
+            CheckpointError: The checkpoint is missing or damaged.
         """
         missing = [path for path in (self.weights(done), self.optimizer(done)) if not path.is_file()]
         if missing:
@@ -145,7 +150,7 @@ class RunFiles:
                 where=" and ".join(map(str, missing)),
                 hint="put it back, or set RESUME = false to restart the run",
             )
-        _load(self.weights(done), [self.optimizer(done)], network, optimizer)
+        return _read(self.weights(done), [self.optimizer(done)])
 
     def save(self, done: int, network: Network, optimizer: Optimizer) -> None:
         """Write the checkpoint after `done` steps."""
@@ -158,39 +163,55 @@ class RunFiles:
         write_whole(self.note, json.dumps(note, indent=1).encode())
 
 
-def load_model(folder: Path, name: str, network: Network, optimizer: Optimizer) -> None:
-    """Load the weights and the optimiser's state of another run (LOAD_MODEL).
+@dataclass(frozen=True)
+class Saved:
+    """Weights and an optimiser's state on the CPU, with the places from which they were read."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    weights_place: str
+    optimizer_place: str
+
+    def restore(self, network: Network, optimizer: Optimizer) -> None:
+        """Load both into a network and its optimiser.
+
+        Raises:
+            CheckpointError: They belong to another network or optimiser.
+        """
+        got, expected = different_sizes(spec_of(self.weights), network.spec)
+        if got:
+            raise CheckpointError(
+                "The weights have other sizes than the configured network.",
+                where=self.weights_place,
+                got=got,
+                expected=expected,
+                hint="set CHANNELS, HEADS and LAYERS to those of the weights, or start without LOAD_MODEL",
+            )
+        network.load_state_dict(self.weights)
+        load_moments(optimizer, self.optimizer, self.optimizer_place)
+
+
+def read_model(folder: Path, name: str) -> Saved:
+    """Read the weights and the optimiser's state of another run (LOAD_MODEL).
 
     Args:
         folder: Folder of the files.
         name: Name of the weights without `.pth`. The optimiser's state is `{name}_optim.pth`, or for a name `P_N` also
             `P_optim_N.pth`.
-        network: The network to change.
-        optimizer: The optimiser to change.
 
     Raises:
-        CheckpointError: A file is missing, damaged, or of another network or optimiser.
+        CheckpointError: A file is missing or damaged.
     """
     optimizer_paths = [folder / f"{name}_optim.pth"]
     stem, _, step = name.rpartition("_")
     if stem and step.isdigit():
         optimizer_paths.append(folder / f"{stem}_optim_{step}.pth")
-    _load(folder / f"{name}.pth", optimizer_paths, network, optimizer)
+    return _read(folder / f"{name}.pth", optimizer_paths)
 
 
-def _load(weights: Path, optimizer_paths: list[Path], network: Network, optimizer: Optimizer) -> None:
+def _read(weights: Path, optimizer_paths: list[Path]) -> Saved:
     held = read_weights(weights)
-    got, expected = different_sizes(spec_of(held), network.spec)
-    if got:
-        raise CheckpointError(
-            "The weights have other sizes than the configured network.",
-            where=str(weights),
-            got=got,
-            expected=expected,
-            hint="set CHANNELS, HEADS and LAYERS to those of the weights, or start without LOAD_MODEL",
-        )
-    network.load_state_dict(held)
-    load_moments(optimizer, read_optimizer(optimizer_paths), " or ".join(map(str, optimizer_paths)))
+    return Saved(held, read_optimizer(optimizer_paths), str(weights), " or ".join(map(str, optimizer_paths)))
 
 
 def _is_fixed(key: str) -> bool:

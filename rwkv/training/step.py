@@ -1,7 +1,7 @@
 """One training step: forward, loss, backward, clipping and update (spec 5)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,44 @@ def reports(
         yield behind[0], behind[1]()
 
 
+@dataclass(frozen=True)
+class Sum:
+    """Tensors to add up in place over all processes.
+
+    Attributes:
+        tensors: The tensors of this process.
+        is_awaited: Whether the next part needs this sum and all earlier ones.
+    """
+
+    tensors: tuple[Tensor, ...]
+    is_awaited: bool
+
+
+# The computation of gradients in parts, with a sum after each but the last. Returns the figures of `clipped_gradients`.
+Parts = Generator[Sum, None, Tensor]
+# Computes the gradients of a batch.
+Gradients = Callable[[Batch, torch.dtype, str, DropoutMasks | None], Parts]
+
+
+def gradients_alone(network: Network) -> Gradients:
+    """The gradients of a step that one process computes, in a single part."""
+
+    def parts(batch: Batch, dtype: torch.dtype, mode: str, masks: DropoutMasks | None) -> Parts:
+        yield from ()
+        return clipped_gradients(network, batch, dtype, mode, masks)
+
+    return parts
+
+
+def run_parts(parts: Parts, add: Callable[[Sum], None]) -> Tensor:
+    """Run the parts of a step one after another. `add` starts each sum. Returns the figures."""
+    while True:
+        try:
+            add(next(parts))
+        except StopIteration as end:
+            return end.value
+
+
 def train_step(
     network: Network,
     optimizer: Optimizer,
@@ -64,6 +102,8 @@ def train_step(
     dtype: torch.dtype,
     mode: str,
     masks: DropoutMasks | None,
+    gradients: Gradients | None = None,
+    add: Callable[[Sum], None] = lambda _: None,
 ) -> StepReport:
     """Take one step on a batch. A step whose loss or gradient is not finite changes nothing.
 
@@ -74,10 +114,13 @@ def train_step(
         dtype: The dtype of the forward and backward pass.
         mode: LOSS_MODE, see `compute_loss`.
         masks: The dropout masks; None for no dropout.
+        gradients: Computes the gradients, of `SharedGradients` if several processes share the step.
+        add: Starts a sum over the processes.
     """
     optimizer.zero_grad(set_to_none=True)
+    gradients = gradients or gradients_alone(network)
     with network.backend_in(dtype).threads():
-        report = read_report(clipped_gradients(network, batch, dtype, mode, masks))
+        report = read_report(run_parts(gradients(batch, dtype, mode, masks), add))
         if report.loss is not None:
             optimizer.step()
     return report
@@ -97,10 +140,23 @@ def clipped_gradients(
     gradients = torch.autograd.grad(loss.total, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = None if gradient is None else gradient.contiguous()
-    norm = clip_grad_norm_(parameters, CLIP_NORM)
-    rows = loss.counts["ahead"] + loss.counts["imm"]
-    terms = [loss.terms[name].detach() for name in TERM_WEIGHTS]
-    return torch.stack([loss.total.detach(), norm, *terms, rows.to(norm.dtype)])
+    sums = torch.stack([loss.total, *(loss.terms[name] for name in TERM_WEIGHTS)]).detach()
+    return clip_gradients(network, sums, torch.stack([loss.counts["ahead"], loss.counts["imm"]]))
+
+
+def clip_gradients(network: Network, sums: Tensor, rows: Tensor) -> Tensor:
+    """Clip the gradients of a step.
+
+    Args:
+        network: The weights with their gradients.
+        sums: The loss of the step, and its terms in the order of TERM_WEIGHTS, [7].
+        rows: Rows of the loss by mask, see `optimised_rows`.
+
+    Returns:
+        Figures [9] on the device for `read_report`.
+    """
+    norm = clip_grad_norm_(list(network.parameters()), CLIP_NORM)
+    return torch.cat([sums[:1], norm[None], sums[1:], rows.sum()[None].to(norm.dtype)])
 
 
 def read_report(figures: Tensor) -> StepReport:

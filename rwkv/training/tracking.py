@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from rwkv.errors import RwkvError
@@ -27,6 +27,19 @@ class WandbSettings:
 
     project: str
     resume_id: str
+
+
+class Log(Protocol):
+    """A log of figures by step."""
+
+    def write(self, step: int, figures: Mapping[str, float | None]) -> None: ...
+
+
+class NoLog:
+    """Writes nothing, in processes other than the first."""
+
+    def write(self, step: int, figures: Mapping[str, float | None]) -> None:
+        """Ignore the figures."""
 
 
 class Tracker:

@@ -1,6 +1,6 @@
 """Validation: the loss on the benchmark's keys of users who are not trained on, over whole histories (spec 5)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,8 +54,20 @@ def validation_batch(store: ReviewStore, group: Group, backend: Backend) -> Held
 
 
 @torch.inference_mode()
-def validate(network: Network, batches: Iterable[HeldOut], dtype: torch.dtype) -> dict[str, float]:
-    """The means of `Loss.reported` over all batches, by name; a mean without rows is left out."""
+def validate(
+    network: Network,
+    batches: Iterable[HeldOut],
+    dtype: torch.dtype,
+    add: Callable[[list[float]], list[float]] = lambda numbers: numbers,
+) -> dict[str, float]:
+    """The means of `Loss.reported` over all batches, by name; a mean without rows is left out.
+
+    Args:
+        network: Float32 master weights.
+        batches: The batches that this process computes.
+        dtype: The dtype of the forward pass.
+        add: Adds each of some numbers up over all processes.
+    """
     frozen = frozen_network(network.state_dict(), dtype, network.spec)
     device = network.device
     sums, counts = dict.fromkeys(_ROWS_OF, 0.0), dict.fromkeys(_ROWS_OF, 0)
@@ -67,4 +79,6 @@ def validate(network: Network, batches: Iterable[HeldOut], dtype: torch.dtype) -
             for name, rows in _ROWS_OF.items():
                 sums[name] += float(loss.reported[name]) * int(loss.counts[rows])
                 counts[name] += int(loss.counts[rows])
-    return {name: sums[name] / counts[name] for name in _ROWS_OF if counts[name]}
+    totals = add([*sums.values(), *map(float, counts.values())])
+    pairs = zip(totals[: len(sums)], totals[len(sums) :], strict=True)
+    return {name: total / count for name, (total, count) in zip(_ROWS_OF, pairs, strict=True) if count}

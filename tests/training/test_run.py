@@ -9,7 +9,7 @@ import torch
 from rwkv.errors import CheckpointError, ConfigError, InputError
 from rwkv.model.network import Network, new_network
 from rwkv.training.optimizer import Optimizer, learning_rate, set_learning_rate, set_peak_rate
-from rwkv.training.run import Progress, RunFiles, load_model
+from rwkv.training.run import Progress, RunFiles, read_model
 from rwkv.training.step import train_step
 from tests.training.learners import dropout_masks, optimizer_of, some_batch
 
@@ -63,7 +63,7 @@ def test_a_saved_checkpoint_is_loaded(tmp_path: Path) -> None:
     trained, fresh = trained_network(), fresh_network()
     files_of(tmp_path / "new").save(2, *trained)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["p_6.pth", "p_optim_6.pth"]
-    files_of(tmp_path / "new").load(2, *fresh)
+    files_of(tmp_path / "new").read(2).restore(*fresh)
     assert_same(fresh, trained)
 
 
@@ -107,7 +107,7 @@ def test_a_run_does_not_continue_from_a_damaged_checkpoint(tmp_path: Path, kind:
     path.write_bytes(data)
     torch.load(path, weights_only=True)
     with pytest.raises(CheckpointError, match=path.name):
-        files.load(3, *fresh_network())
+        files.read(3).restore(*fresh_network())
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_model_is_loaded_by_either_name_of_its_optimiser(tmp_path: Path, optim
     files.save(2, *trained)
     files.weights(2).rename(tmp_path / f"{name}.pth")
     files.optimizer(2).rename(tmp_path / optimizer_name)
-    load_model(tmp_path, name, *fresh)
+    read_model(tmp_path, name).restore(*fresh)
     assert_same(fresh, trained)
 
 
@@ -132,7 +132,7 @@ def test_a_missing_optimiser_state_names_the_searched_paths(tmp_path: Path, name
     files_of(tmp_path).weights(2).rename(tmp_path / f"{name}.pth")
     files_of(tmp_path).optimizer(2).unlink()
     with pytest.raises(CheckpointError) as caught:
-        load_model(tmp_path, name, *fresh_network())
+        read_model(tmp_path, name).restore(*fresh_network())
     assert f"where: {' or '.join(str(tmp_path / path) for path in paths)}\n" in str(caught.value)
 
 

@@ -1,0 +1,187 @@
+"""The processes of a training that torchrun starts, on one machine or several."""
+
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from rwkv.errors import ConfigError, InputError, RwkvError
+from rwkv.runtime import log
+from rwkv.stopping import asked_to_end, is_one_of_several, leave
+from rwkv.training.step import Sum
+from rwkv.training.watch import Watch
+
+Made = TypeVar("Made")
+Item = TypeVar("Item")
+
+_SAID = "rwkv/said"
+# Seconds that a failing process waits for the news that another one ended first, and for the store of torchrun.
+_NEWS_S = 0.5
+_NEWS_OF_AN_ERROR_S = 10.0
+_STORE_S = 5
+
+
+class Processes:
+    """This process and the others of its training.
+
+    Attributes:
+        rank: Number of this process, from 0. The first one writes the files.
+        count: Number of processes.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank, self.count = rank, count
+        self._group: dist.ProcessGroup | None = None
+        self._started: list[dist.Work] = []
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def device(self, name: str) -> str:
+        """The configured device; of several GPUs of a machine the one of this process.
+
+        Raises:
+            ConfigError: The configuration names one GPU.
+        """
+        if self.count == 1 or not name.startswith("cuda"):
+            return name
+        if name != "cuda":
+            expected = '"cuda", for one GPU to each process'
+            raise ConfigError("Several processes cannot use one GPU.", where="DEVICE", got=name, expected=expected)
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+
+    def workers(self, configured: int) -> int:
+        """The part of a machine's worker processes that belongs to this process, at least one."""
+        return max(1, configured // int(os.environ["LOCAL_WORLD_SIZE"])) if self.count > 1 else configured
+
+    def part(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items that this process works on."""
+        return items[self.rank :: self.count]
+
+    def from_first(self, make: Callable[[], Made]) -> Made:
+        """What `make` returns in the first process; it is not called in the others."""
+        if self.count == 1:
+            return make()
+        box = [make() if self.is_first else None]
+        dist.broadcast_object_list(box)
+        return cast(Made, box[0])
+
+    def check_agreement(self, settings: str) -> None:
+        """Check that all processes have the same settings.
+
+        Raises:
+            InputError: They differ, which can only be on several machines.
+        """
+        if self.count == 1:
+            return
+        digests = [b""] * self.count
+        dist.all_gather_object(digests, hashlib.sha256(settings.encode()).digest())
+        others = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
+        if others:
+            raise InputError(
+                "The processes of the training have different configurations or training data.",
+                got=f"others in process {', '.join(others)} than in process 0",
+                hint="copy the configuration and the training store to every machine",
+            )
+
+    def added(self, numbers: list[float]) -> list[float]:
+        """Each of some numbers, added up over all processes."""
+        if self.count == 1:
+            return numbers
+        total = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def connect(self, device: torch.device, sums: Iterator[Sum]) -> None:
+        """Prepare sums on a device, by sums of the sizes of those to come."""
+        # With a communicator of its own; the default one is for the CPU.
+        self._group = dist.new_group(backend="nccl") if device.type == "cuda" else dist.group.WORLD
+        for tensors in sums:
+            self.add(tensors)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def add(self, tensors: Sum) -> None:
+        """Start a sum over all processes. The current stream waits for awaited sums, and a CPU for the result."""
+        for tensor in tensors.tensors:
+            work = dist.all_reduce(tensor, group=self._group, async_op=True)
+            assert work is not None
+            self._started.append(work)
+        if tensors.is_awaited:
+            for work in self._started:
+                work.wait()
+            self._started.clear()
+
+
+@contextmanager
+def training_processes() -> Iterator[Processes]:
+    """Connect to the other processes of torchrun, if there are any.
+
+    If one ends early, all end within seconds. The first to fail says so, and the others are silent.
+
+    Raises:
+        RwkvError: The processes cannot connect.
+    """
+    if not is_one_of_several():
+        yield Processes()
+        return
+    try:
+        store, rank, count = next(rendezvous("env://"))
+        dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=rank, world_size=count)
+    except RuntimeError as error:
+        hint = "check that the machines can reach one another, then rerun"
+        raise RwkvError("The processes of the training cannot connect.", got=str(error)[:300], hint=hint) from error
+    # A connection of its own: another thread may wait for a value in the store.
+    news = dist.PrefixStore("news", store.clone())
+    news.set_timeout(timedelta(seconds=_STORE_S))
+    if rank > 0:
+        log.setLevel(logging.CRITICAL)  # the first process says what all would
+
+    def lost(other: int) -> NoReturn:
+        if _is_first_to_say(news):
+            log.setLevel(logging.ERROR)
+            log.error("%s", _loss(other, count))
+        leave(RwkvError.exit_code)
+
+    with Watch(rank, count, store, lost) as watch:
+        try:
+            yield Processes(rank, count)
+        except (RwkvError, KeyboardInterrupt, OSError) as error:
+            watch.settle(_NEWS_S)
+            if _is_first_to_say(news):
+                raise
+            raise SystemExit(_exit_code(error)) from error
+        except RuntimeError:
+            # Of a connection that another process has closed.
+            watch.settle(_NEWS_OF_AN_ERROR_S)
+            raise
+
+
+def _loss(other: int, count: int) -> RwkvError:
+    return RwkvError(
+        f"Process {other} of the {count} of this training has ended, so the others end, too.",
+        hint="rerun to continue from the last checkpoint; the number of processes may be another",
+    )
+
+
+def _is_first_to_say(store: Any) -> bool:
+    """Whether no other process has said why the training ends. Without torchrun's store, each says it."""
+    try:
+        return store.add(_SAID, 1) == 1
+    except RuntimeError:
+        return True
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + (asked_to_end() or signal.SIGINT)
+    return getattr(error, "exit_code", RwkvError.exit_code)
