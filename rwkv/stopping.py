@@ -1,5 +1,6 @@
 """Signals that end a command. They are raised as exceptions, so that it can clean up; its workers end silently."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -82,6 +83,8 @@ def leave(code: int) -> NoReturn:
     """End the process. One of several leaves out the cleanup of libraries, which may wait for a lost one."""
     if not is_one_of_several():
         sys.exit(code)
+    for worker in multiprocessing.active_children():
+        worker.kill()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -12,10 +12,10 @@ def hash_dropout(
     """Zero the entries whose hash is below a threshold, scale the others, then add `residual`.
 
     Args:
-        x: Any shape, float32.
+        x: Rows, float32 [..., width].
         threshold: 0 to 2^32 - 1.
         scale: Factor of the entries that stay.
-        seed: int64 [1].
+        seed: int64 [1], see `rwkv.ops.dropout.hash_dropout`.
         site: Number of the use within a step.
         residual: As x, or None.
         threads: Most threads.

@@ -20,7 +20,7 @@ class Drop(NamedTuple):
 
     Attributes:
         rate: Probability of dropping an entry.
-        seed: Seed of the mask, int64 [1]; None for no dropout.
+        seed: Seed of the mask, int64 [1], see `hash_dropout`; None for no dropout.
         site: Number of the use.
     """
 
@@ -41,9 +41,10 @@ def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tens
     """Zero entries of x with probability `rate`, scale up the others, then add `residual`.
 
     Args:
-        x: Any shape.
+        x: Rows, [..., width].
         rate: At least 0 and below 1.
-        seed: int64 [1] on the device of x; only its low 32 bits are used.
+        seed: int64 [1] on the device of x: the low 32 bits are the seed, and the high 32 bits the number of rows before
+            x in the tensor of which it is a part, whose masks it has.
         site: Number of the use within a step.
         residual: A tensor of the shape of x, or None.
 
@@ -62,7 +63,7 @@ def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tens
 def dropout_reference(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
     """The definition of `hash_dropout`."""
     key = _mix((seed ^ (site * _SITE_FACTOR)) & _MASK)
-    index = torch.arange(x.numel(), device=x.device).view(x.shape)
+    index = (seed >> 32) * x.shape[-1] + torch.arange(x.numel(), device=x.device).view(x.shape)
     hashed = _mix((index * _INDEX_FACTOR + key) & _MASK)
     kept = torch.where(hashed >= threshold(rate), x * (1 / (1 - rate)), 0)
     return kept if residual is None else residual + kept

@@ -16,6 +16,7 @@ from rwkv.batches.plan import (
     fingerprint,
     history_places,
     segment_places,
+    share,
     steps_from,
     training_groups,
 )
@@ -51,6 +52,28 @@ def test_groups_take_the_longest_first_and_all_that_fit(places: list[SegmentPlac
         assert len(group) * group[0].rows <= LIMIT
     for group, _ in pairwise(groups):
         assert (len(group) + 1) * group[0].rows > LIMIT
+
+
+@given(places=PLACES.filter(bool), parts=st.integers(1, 9))
+def test_shares_divide_a_group_in_order_and_evenly(places: list[SegmentPlace], parts: int) -> None:
+    shares = [share(tuple(places), part, parts) for part in range(parts)]
+    assert [place for each in shares for place in each.places] == places
+    longest, total = max(place.rows for place in places), sum(place.rows for place in places)
+    before = 0
+    for each in shares:
+        rows = sum(place.rows for place in each.places)
+        assert rows <= total / parts + longest
+        if each.places:
+            assert each.first_row == before
+        before += rows
+
+
+def test_equal_segments_are_divided_as_evenly_as_possible() -> None:
+    for count in range(1, 13):
+        group = tuple(places_of([10] * count))
+        for parts in range(1, 6):
+            counts = [len(share(group, part, parts).places) for part in range(parts)]
+            assert max(counts) - min(counts) <= 1
 
 
 @given(places=PLACES, rng=st.randoms(use_true_random=False))

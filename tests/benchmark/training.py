@@ -1,6 +1,8 @@
 """A folder with stores of simulated learners, in which the training command is run."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from rwkv.training.step import StepReport, train_step
 from tests.benchmark.workspace import REPOSITORY, Workspace
 
 SIZE = 1 << 24
+# Such as W1130 13:28:24.028000 525 torch/distributed/run.py:874]
+_OF_TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/")
 # Learners 1 and 2 are trained on, 3 validates. Few rows: the published network is large.
 LEARNERS, REVIEWS = 3, 45
 SEGMENT_ROWS = 60
@@ -38,6 +42,28 @@ def stand_still(*arguments):
     return real(*arguments)
 setattr(owner, name, stand_still)
 sys.exit(main(["--config", sys.argv[2]]))
+"""
+
+# The command as one of several processes, with checkpoints every 2 steps. In a process of the given number the given
+# signal arrives at the given step.
+_SHARED_DRIVER = """
+import os, signal, sys
+import torch
+import rwkv.benchmark.train as command
+from rwkv.stopping import leave
+from rwkv.train_rwkv import main
+torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5
+command._FIRST_CHECKPOINT = command._STEPS_BETWEEN_CHECKPOINTS = 2
+config, rank, number, step = sys.argv[1], *map(int, sys.argv[2:])
+real, taken = command.train_step, 0
+def take(*arguments):
+    global taken
+    taken += 1
+    if taken == step and rank == int(os.environ["RANK"]):
+        os.kill(os.getpid(), number)
+    return real(*arguments)
+command.train_step = take
+leave(main(["--config", config]))
 """
 
 
@@ -97,6 +123,28 @@ class Training:
         process.kill()
         process.communicate(timeout=60)  # returns when its workers, who share its output, have ended too
         assert process.returncode == -signal.SIGKILL
+
+    def run_shared(
+        self, processes: int, signalled: tuple[int, signal.Signals, int] = (0, signal.SIGTERM, 0), **changed: object
+    ) -> tuple[int, str]:
+        """Run the command in several processes by torchrun.
+
+        Args:
+            processes: Their number.
+            signalled: The number of a process, and the signal that it gets at a step of the command, from 1.
+            changed: Keys of the configuration.
+
+        Returns:
+            The exit code, and the lines on stderr that are not torchrun's.
+        """
+        driver = self.out.parent / "driver.py"
+        driver.write_text(_SHARED_DRIVER)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command += [str(driver), self.config(**changed), *(str(int(value)) for value in signalled)]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        lines = done.stderr.splitlines(keepends=True)
+        return done.returncode, "".join(line for line in lines if not _OF_TORCHRUN.match(line))
 
     def steps(self) -> list[int]:
         """The numbers of the checkpoints, each of which has its optimiser's state."""

@@ -1,8 +1,11 @@
 """Dropout by a hash: the native kernel against its definition, and properties of the masks."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from rwkv.model.dropout import mask_seed
 from rwkv.ops.dropout import dropout_reference, hash_dropout
 from tests.ops.groups import needs_native
 
@@ -35,3 +38,16 @@ def test_dropout_masks_of_other_seeds_and_sites_are_independent() -> None:
     for index, one in enumerate(masks):
         for other in masks[index + 1 :]:
             assert float((one == other).double().mean()) == pytest.approx(0.5, abs=0.008)
+
+
+@pytest.mark.parametrize("width", [1, 7, 128])
+@pytest.mark.parametrize("drop", [hash_dropout, dropout_reference], ids=["native", "definition"])
+def test_rows_of_a_part_have_their_masks_of_the_whole(drop: Callable[..., torch.Tensor], width: int) -> None:
+    """Also where the index of an entry exceeds 32 bits."""
+    x = torch.ones(100, width)
+    whole = drop(x, 0.5, torch.tensor([mask_seed(-3, 0)]), 4)
+    for first in (1, 40, 99):
+        part = drop(x[first:], 0.5, torch.tensor([mask_seed(-3, first)]), 4)
+        assert torch.equal(part, whole[first:])
+    late = torch.tensor([mask_seed(-3, 2**31 - 50)])
+    assert torch.equal(drop(x, 0.5, late, 4), dropout_reference(x, 0.5, late, 4))

@@ -15,10 +15,12 @@ RWKV_INLINE uint32_t mix(uint32_t z) {
   return z ^ (z >> 16);
 }
 
+constexpr uint32_t kIndexFactor = 0x9E3779B1u;
+
 RWKV_CLONES void drop(const float *x, const float *residual, int64_t begin, int64_t end, uint32_t threshold, float scale,
                       uint32_t key, float *y) {
   for (int64_t i = begin; i < end; ++i)
-    y[i] = mix(static_cast<uint32_t>(i) * 0x9E3779B1u + key) >= threshold ? x[i] * scale : 0.0f;
+    y[i] = mix(static_cast<uint32_t>(i) * kIndexFactor + key) >= threshold ? x[i] * scale : 0.0f;
   if (residual == nullptr) return;
   for (int64_t i = begin; i < end; ++i) y[i] += residual[i];
 }
@@ -37,7 +39,11 @@ Array hash_dropout(const Array &x, int64_t threshold, double scale, const Array 
   auto y = Array::empty(x.shape());
   const float *in = read(x);
   float *out = write(y);
-  const uint32_t key = mix(static_cast<uint32_t>(*seed.read<int64_t>()) ^ (static_cast<uint32_t>(site) * 0x9E3779B9u));
+  const size_t dimensions = x.shape().size();
+  const int64_t number = *seed.read<int64_t>(), width = dimensions == 0 ? 1 : x.shape()[dimensions - 1];
+  const uint32_t first = static_cast<uint32_t>(number >> 32) * static_cast<uint32_t>(width);
+  const uint32_t seed_key = mix(static_cast<uint32_t>(number) ^ (static_cast<uint32_t>(site) * 0x9E3779B9u));
+  const uint32_t key = seed_key + first * kIndexFactor;
   const int64_t entries = x.entries();
   share((entries + kGrain - 1) / kGrain, threads, [&](const Queue &queue) {
     queue.each([&](int64_t grain) {

@@ -54,11 +54,11 @@ def _channel_forward_kernel(
     at = row[:, None] * C + column[None, :]
     full = inside[:, None] & (column < C)[None, :]
     result = tl.load(x + first * C + at, mask=full, other=0).to(tl.float32) + dropped(
-        total, first * C, at, seed, site, threshold, scale
+        total, first * C, at, C, seed, site, threshold, scale
     )
     tl.store(
         z + first * C + at,
-        dropped(result, first * C, at, layer_seed, layer_site, layer_threshold, layer_scale),
+        dropped(result, first * C, at, C, layer_seed, layer_site, layer_threshold, layer_scale),
         mask=full,
     )
 
@@ -81,8 +81,8 @@ def _channel_backward_kernel(
     mixed = (own + weight * difference).to(W_k.dtype.element_ty)
     tl.store(mixed_out + first * C + at, mixed, mask=full)
     grad = tl.load(of_z + first * C + at, mask=full, other=0).to(tl.float32)
-    grad = dropped(grad, first * C, at, layer_seed, layer_site, layer_threshold, layer_scale)
-    grad = dropped(grad, first * C, at, seed, site, threshold, scale).to(W_k.dtype.element_ty)
+    grad = dropped(grad, first * C, at, C, layer_seed, layer_site, layer_threshold, layer_scale)
+    grad = dropped(grad, first * C, at, C, seed, site, threshold, scale).to(W_k.dtype.element_ty)
     tl.store(of_mixer + first * C + at, grad, mask=full)
     of_mixed = tl.zeros((ROWS, C_WIDTH), tl.float32)
     for begin in range(0, inner, INNER):

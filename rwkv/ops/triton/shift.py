@@ -88,7 +88,7 @@ def _shift_backward_kernel(
     along = tl.sum(scaled * unit, 1) / C
     at = row[:, None] * C + column[None, :]
     direct = tl.load(of_sum + first * C + at, mask=full, other=0).to(tl.float32)
-    direct = dropped(direct, first * C, at, seed, site, threshold, scale)
+    direct = dropped(direct, first * C, at, C, seed, site, threshold, scale)
     result = direct + rstd[:, None] * (scaled - level[:, None] - unit * along[:, None])
     tl.store(grad_x + first * C + at, result, mask=full)
     total = sums + tl.program_id(0).to(tl.int64) * 2 * C + column

@@ -1,0 +1,66 @@
+"""The training command in several processes, which torchrun starts: the same run as one process, and its end."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.training import OFTEN, Training, interrupt_after, set_often
+
+# A small network in float32 on the CPU, with dropout; 20 steps.
+SMALL = {"CHANNELS": 32, "LAYERS": [1, 1, 1, 1, 1], "EPOCHS": 5, "PEAK_LR": 2e-4, "NUM_FETCH_PROCESSES": 2}
+STEPS = 20
+# Sums in another order: relative for figures, absolute for weights. AdamW turns rounding of tiny gradients into steps.
+APART = 1e-6
+
+MARKED = ("loss", "gradient_norm", "validation_ahead_equalize", "validation_imm_binary_equalize")
+
+
+@pytest.fixture(scope="module")
+def alone(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """The run of one process. Leave it as it is."""
+    training = Training(stores, tmp_path_factory.mktemp("alone") / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        set_often(patch)
+        assert training.run(**SMALL) == 0
+    return training
+
+
+def assert_same_run(ours: Training, theirs: Training) -> None:
+    """The same checkpoints, log and weights, up to rounding."""
+    assert ours.steps() == theirs.steps()
+    assert len(ours.trained()) == STEPS
+    for line, expected in zip(ours.log(), theirs.log(), strict=True):
+        assert line == pytest.approx(expected, rel=APART, abs=1e-9)
+    for step in (2, STEPS):
+        for name, weight in theirs.weights(step).items():
+            assert (ours.weights(step)[name] - weight).abs().max() <= APART, name
+
+
+def test_two_processes_take_the_steps_of_one(alone: Training, training: Training) -> None:
+    """With one writer, and dropout."""
+    code, output = training.run_shared(2, **SMALL)
+    assert code == 0
+    assert output.count("step 2: saved") == 1
+    assert output.count("validation: ") == STEPS // 2
+    assert "Traceback" not in output
+    assert_same_run(training, alone)
+
+
+@OFTEN
+def test_after_a_lost_process_a_run_goes_on_with_another_number(
+    alone: Training, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, of which one is killed; then one, which is interrupted; then two."""
+    code, output = training.run_shared(2, (1, signal.SIGKILL, 6), **SMALL)
+    assert code != 0
+    assert output.count("ERROR: Process 1 of the 2 of this training has ended, so the others end, too.") == 1
+    assert "rerun to continue from the last checkpoint" in output
+    assert output.count("Traceback") == 1, "torchrun's own, of a failed process"
+    assert training.steps() == [2, 4]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 5)
+        assert training.run(**SMALL) == 130
+    assert training.steps() == [2, 4, 6, 8]
+    assert training.run_shared(2, **SMALL)[0] == 0
+    assert_same_run(training, alone)

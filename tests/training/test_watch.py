@@ -1,0 +1,75 @@
+"""A process notices the end of another one, unless that was done."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from rwkv.training.watch import Watch
+from tests.benchmark.workspace import wait_until
+
+
+class Store:
+    """A store within one process."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str] = {}
+        self._changed = threading.Condition()
+
+    def set(self, key: str, value: str) -> None:
+        with self._changed:
+            self._values[key] = value
+            self._changed.notify_all()
+
+    def get(self, key: str) -> bytes:
+        with self._changed:
+            self._changed.wait_for(lambda: key in self._values, 10)
+            return self._values[key].encode()
+
+
+@pytest.fixture
+def lost() -> list[tuple[int, int]]:
+    """Pairs of processes: one that noticed the end of the other."""
+    return []
+
+
+@pytest.fixture
+def watches(monkeypatch: pytest.MonkeyPatch, lost: list[tuple[int, int]]) -> list[Watch]:
+    """Those of three processes, here in threads."""
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setattr("os.register_at_fork", lambda **_: None)
+    store, made = Store(), dict[int, Watch]()
+
+    def make(rank: int) -> None:
+        made[rank] = Watch(rank, 3, store, lambda other: lost.append((rank, other)))
+
+    run_all([lambda rank=rank: make(rank) for rank in range(3)])
+    return [made[rank] for rank in range(3)]
+
+
+def run_all(jobs: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_done_processes_are_not_missed(watches: list[Watch], lost: list[tuple[int, int]]) -> None:
+    for watch in watches[1:]:
+        watch.__exit__(None, None, None)
+        watch._close()
+    watches[0].__exit__(None, None, None)  # waits for the others
+    assert lost == []
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_the_end_of_a_process_is_noticed(watches: list[Watch], lost: list[tuple[int, int]], rank: int) -> None:
+    """The first process notices that of any other one, and the others that of the first."""
+    watches[1].settle(0.1)
+    assert lost == []
+    for connection in watches[rank]._others.values():
+        connection.shutdown(2)
+    expected = {0: [(1, 0), (2, 0)], 2: [(0, 2)]}[rank]
+    wait_until(lambda: set(expected) <= set(lost))
