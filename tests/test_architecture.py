@@ -104,6 +104,7 @@ DOORS = {
     "rwkv._native": "rwkv/native/library.py",
     "torch.save": "rwkv/model/checkpoint.py",
     "torch.load": "rwkv/model/checkpoint.py",
+    "torch.distributed": "rwkv/training/processes.py",
 }
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

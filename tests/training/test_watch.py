@@ -59,7 +59,6 @@ def run_all(jobs: list[Callable[[], None]]) -> None:
 def test_done_processes_are_not_missed(watches: list[Watch], lost: list[tuple[int, int]]) -> None:
     for watch in watches[1:]:
         watch.__exit__(None, None, None)
-        watch._close()
     watches[0].__exit__(None, None, None)  # waits for the others
     assert lost == []
 
