@@ -73,16 +73,19 @@ def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     todo = [Todo(group, frozenset(place.user for place in group if place.user in done)) for group in groups]
     todo = [part for part in todo if len(part.done) < len(part.group)]
     rows = [part.rows for part in todo]
-    failures, left_out = Failures(), 0
+    failures, left_out, computed_by = Failures(), 0, set[str]()
     with progress((), sum(rows), "evaluation", "row") as bar:
         for evaluated in pool.spread(partial(evaluate_groups, config, model), todo, rows):
             _write(config, evaluated, results, failures)
             left_out += evaluated.left_out
+            computed_by.add(evaluated.computed_by)
             bar.update(evaluated.rows)
     results.finish()
     _print_means(results, set(config.users))
     if left_out:
         log.info("%d keys left out: they have no earlier review to predict from", left_out)
+    if len(computed_by) > 1:
+        log.warning("computed by %s, whose results differ by rounding", ", and ".join(sorted(computed_by)))
     return failures.exit_code()
 
 

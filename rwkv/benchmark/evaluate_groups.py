@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from rwkv.batches.loader import fetch, worker_errors
 from rwkv.batches.plan import Group
 from rwkv.benchmark.databases import key_database, review_database
@@ -54,6 +56,7 @@ class Evaluated:
         problems: The errors of users without results.
         without_keys: Users without reviews to predict.
         left_out: The number of keys without an earlier review.
+        computed_by: The kernels and the GPU.
     """
 
     rows: int
@@ -62,6 +65,7 @@ class Evaluated:
     problems: Mapping[int, RwkvError]
     without_keys: tuple[int, ...]
     left_out: int
+    computed_by: str
 
 
 def review_store(config: EvaluateConfig) -> DatabasePlace:
@@ -137,4 +141,10 @@ def _evaluated(config: EvaluateConfig, network: Network, todo: Todo, batch: Eval
         problems=problems,
         without_keys=tuple(targets.user for targets in missing if len(targets) == 0),
         left_out=sum(targets.left_out for targets in missing),
+        computed_by=_computed_by(network.backend),
     )
+
+
+def _computed_by(backend: Backend) -> str:
+    kernels, device = backend.kernels.value, backend.device
+    return f"{kernels} on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else kernels
