@@ -96,22 +96,27 @@ def _refuse_other_dataset(out: Path) -> None:
 
 
 def _lacking(files: list[HubFile], out: Path) -> list[HubFile]:
-    """The files that are missing or damaged. Logs how many are there."""
-    is_there = [(out / file.path).exists() for file in files]
-    to_check = [file for file, there in zip(files, is_there, strict=True) if there]
-    intact = set()
-    with progress((), sum(file.size for file in to_check), "checking files", "B") as bar:
-        for file, is_intact in _in_threads(partial(_is_intact, out), to_check):
-            bar.update(file.size)
-            if is_intact:
-                intact.add(file.path)
+    """The files that are missing or damaged. Logs how many they are."""
+    there = [file for file in files if (out / file.path).exists()]
+    intact = _intact(there, out) if there else set()
     lacking = [file for file in files if file.path not in intact]
     size, left = (_size(sum(file.size for file in part)) for part in (files, lacking))
     users = len({file.user for file in files})
     log.info("%d users, %d files, %s; to download: %d files, %s", users, len(files), size, len(lacking), left)
-    if len(intact) < len(to_check):
-        log.info("%d files differ from those on the hub and are replaced", len(to_check) - len(intact))
+    if len(intact) < len(there):
+        log.info("%d files differ from those on the hub and are replaced", len(there) - len(intact))
     return lacking
+
+
+def _intact(there: list[HubFile], out: Path) -> set[str]:
+    """The paths of the files whose content is that on the hub."""
+    intact = set()
+    with progress((), sum(file.size for file in there), "checking files", "B") as bar:
+        for file, is_intact in _in_threads(partial(_is_intact, out), there):
+            bar.update(file.size)
+            if is_intact:
+                intact.add(file.path)
+    return intact
 
 
 def _is_intact(out: Path, file: HubFile) -> bool:

@@ -34,6 +34,8 @@ from rwkv.runtime import Failures, log, progress
 
 # Users whose reasons a message shows.
 _MOST_REASONS = 5
+# The end of the reason if cards are lacking, and not days.
+_MORE_CARDS = "more cards are needed"
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def why_none_counts(table: RevlogTable, left_out: int) -> str:
     return (
         f"{usable}, but only {candidates} of them count, and {TEST_SPLITS + 1} are needed: cards do not count if their "
         f"first interval is rare, or longer than {LONGEST_DAYS} days ({LONGEST_DAYS_AFTER_EASY} after Easy), and every "
-        f"interval is rare after a first rating of {RARE_CARDS} cards or fewer"
+        f"interval is rare after a first rating of {RARE_CARDS} cards or fewer; {_MORE_CARDS}"
     )
 
 
@@ -208,7 +210,8 @@ def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
     lines = (reasons + failed)[:_MOST_REASONS]
     if len(lines) < len(reasons + failed):
         lines.append(f"and {len(reasons + failed) - len(lines)} more users")
-    hint = "use a longer history; `rwkv report` and `rwkv predict` also work with a short one"
+    lacking = "cards" if any(reason.endswith(_MORE_CARDS) for reason in reasons) else "days"
+    hint = f"use a history with more {lacking}; `rwkv report` and `rwkv predict` also work with this one"
     where = ", ".join(map(source_of, parts))
     return InputError("There are no reviews to compare on.", where=where, got="\n    ".join(lines), hint=hint)
 

@@ -84,7 +84,10 @@ def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replac
     for file in files:
         try:
             user, info, outcome = _import(file, out, choices, replaces)
-            imports.users[user], imports.outcomes[user] = info, outcome
+            imports.users[user] = info
+            # Of several files of one user, the first that changed the folder counts.
+            if imports.outcomes.get(user, UNCHANGED) == UNCHANGED:
+                imports.outcomes[user] = outcome
         except RwkvError as error:
             if len(files) == 1:
                 raise

@@ -45,6 +45,7 @@ def hub(contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "login" / "token"))
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
         monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         yield served

@@ -301,7 +301,11 @@ def test_without_users_to_compare_there_is_an_error(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
-    assert_said(capsys, "no reviews to compare on", "1 of 3 reviews are on a later day", "6 are needed")
+    assert_said(capsys, "no reviews to compare on", "1 of 3 reviews are on a later day", "6 are needed", "more days")
+    card, day = np.meshgrid(np.arange(RARE_CARDS), np.arange(8))
+    write_history(tmp_path / "few", 1, revlog_columns(card.ravel(), day.ravel() * 86_400 + card.ravel()))
+    assert cli.main(["compare", str(tmp_path / "few")]) == 2
+    assert_said(capsys, "no reviews to compare on", "interval is rare", "next: use a history with more cards")
     assert run(root, "--users", "77") == 2
     assert_said(capsys, "The user is not in the folder.", "got: 77", "one of: 1, 2, 3, 4\n")
     assert run(root, "--users", "77,78") == 2

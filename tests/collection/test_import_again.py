@@ -120,6 +120,20 @@ def test_the_summary_says_what_happened_to_each_user(
     assert [user["outcome"] for user in json.loads(capsys.readouterr().out)["users"]] == ["unchanged"]
 
 
+def test_two_files_of_one_user_in_a_command(
+    collections: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The summary says what the command as a whole did to the user."""
+    mine, later, _ = collections
+    out = tmp_path / "out"
+    assert main(["import", str(mine), str(mine), "--out", str(out)]) == 0
+    assert f"user 1 in {out}, added: mine" in capsys.readouterr().out
+    assert main(["import", str(mine), str(later), "--out", str(out), "--replace", "--json"]) == 0
+    (user,) = json.loads(capsys.readouterr().out)["users"]
+    assert (user["outcome"], user["name"]) == ("replaced", "mine, a week later")
+    assert import_collections([mine, later], tmp_path / "new", replaces=True).outcomes == {1: "added"}
+
+
 def test_a_name_is_given_at_once_or_with_replace_later(collections: tuple[Path, Path, Path], tmp_path: Path) -> None:
     mine, out = collections[0], tmp_path / "out"
     command = ["import", str(mine), "--out", str(out)]
