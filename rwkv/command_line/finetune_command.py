@@ -1,9 +1,10 @@
 """The command `rwkv finetune`."""
 
 import argparse
+from itertools import chain
 
 from rwkv.command_line.answer import Answer
-from rwkv.command_line.options import Commands, add_command, add_folder, add_model, add_out, opened_folder
+from rwkv.command_line.options import Commands, add_command, add_folder, add_model, add_out, add_users, opened_folder
 
 _DESCRIPTION = """\
 Adapt weights to one person or several. Only the heads that predict are trained; the network that reads the history
@@ -19,8 +20,7 @@ def add_finetune(commands: Commands) -> None:
     """Add the command `finetune`."""
     parser = add_command(commands, "finetune", _run, "adapt weights to your reviews", _DESCRIPTION)
     add_folder(parser)
-    help = "the users to adapt to, together (default: all users of the folder)"
-    parser.add_argument("--user", type=int, nargs="+", metavar="N", help=help)
+    add_users(parser, "the users to adapt to, together, such as 1,4-6 (default: all users of the folder)", nargs="+")
     add_model(parser)
     add_out(parser, "the adapted weights, a .safetensors file", required=True)
 
@@ -28,5 +28,6 @@ def add_finetune(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.collection.finetune import finetune, finetuned_fields, format_finetuned  # a slow import
 
-    result = finetune(opened_folder(options), options.out, options.user, options.model)
+    users = None if options.users is None else list(chain.from_iterable(options.users))
+    result = finetune(opened_folder(options), options.out, users, options.model)
     return Answer(format_finetuned(result), finetuned_fields(result), result.exit_code)

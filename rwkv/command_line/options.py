@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rwkv.command_line.answer import Answer, as_json
 from rwkv.command_line.user_numbers import user_numbers
@@ -114,14 +114,28 @@ def add_command(
 
 def add_when(parser: argparse.ArgumentParser) -> None:
     """Add --user and --at."""
-    parser.add_argument("--user", type=int, metavar="N", help="the user (default: the only one of the folder)")
+    help = "the user (default: the only one of the folder)"
+    _add_spelled(parser, "--user", "--users", type=_one_user, metavar="N", help=help)
     help = "the moment: today, 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
     parser.add_argument("--at", metavar="TIME", help=help)
 
 
-def add_users(parser: argparse.ArgumentParser) -> None:
+def add_users(parser: argparse.ArgumentParser, help: str = "only these users, such as 1,4-6", **more: Any) -> None:
     """Add --users."""
-    parser.add_argument("--users", type=user_numbers, metavar="N,N-N", help="only these users, such as 1,4-6")
+    _add_spelled(parser, "--users", "--user", type=user_numbers, metavar="N,N-N", help=help, **more)
+
+
+def _add_spelled(parser: argparse.ArgumentParser, name: str, other: str, **settings: Any) -> None:
+    """Add an option that the help shows under one name, and that has another name, too."""
+    option = parser.add_argument(name, **settings)
+    parser.add_argument(other, dest=option.dest, **settings | {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+
+
+def _one_user(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of one user") from None
 
 
 def add_retention(parser: argparse.ArgumentParser) -> None:

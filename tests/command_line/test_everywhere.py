@@ -155,3 +155,39 @@ _shtab_rwkv
 printf '%s\\n' "${{COMPREPLY[@]}}" """
     done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert {word.strip("/ ") for word in done.stdout.split()} == expected, done.stderr
+
+
+@pytest.mark.parametrize("spelling", ["--user", "--users"])
+@pytest.mark.parametrize(
+    ("command", "text", "expected"),
+    [
+        (["predict", "mine"], "3", 3),
+        (["schedule", "mine"], "3", 3),
+        (["report", "mine"], "3", 3),
+        (["compare", "mine"], "1,4-5", [1, 4, 5]),
+        (["check", "mine"], "1,4-5", [1, 4, 5]),
+        (["download"], "1,4-5", [1, 4, 5]),
+        (["finetune", "mine", "--out", "m.safetensors"], "1,4-5", [[1, 4, 5]]),
+    ],
+)
+def test_users_are_named_in_either_spelling(
+    spelling: str, command: list[str], text: str, expected: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The help shows one of them."""
+    options = vars(build_parser().parse_args([*command, spelling, text]))
+    assert (options.get("user") or options.get("users")) == expected
+    unnamed = vars(build_parser().parse_args(command))
+    assert {unnamed.get("user"), unnamed.get("users")} == {None}
+    with pytest.raises(SystemExit):
+        main([command[0], "--help"])
+    documented = "--users N,N-N" if isinstance(expected, list) else "--user N"
+    output = capsys.readouterr().out
+    assert documented in output
+    assert ("--user N " in output) != ("--users N,N-N" in output)
+
+
+def test_several_users_where_one_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "mine", "--users", "1,2"])
+    assert ended.value.code == 2
+    assert "'1,2' is not the number of one user" in capsys.readouterr().err
