@@ -40,14 +40,24 @@ def prepare(root: Path, options: Namespace) -> None:
     users = tuple(range(1, options.users + 1))
     keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": STORE_SIZE}
     common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **keys}
-    simulate(options.users, options.reviews, 1, root / "data")
+    simulate(options.users, options.reviews, 1, root / "data", processes=options.workers)
     find_keys(FindKeysConfig(**common))
     store: dict[str, Any] = {"lmdb_path": root / "store", "lmdb_size": STORE_SIZE, "max_batch_size": _SEGMENT_ROWS}
     process_data(ProcessDataConfig(**common, **store))
 
 
-def command_steps(root: Path, options: Namespace) -> CommandSteps:
-    """Run the command over the store in `root`; `options` has users, epochs and workers."""
+def command_steps(
+    root: Path, options: Namespace, rows: int = ROWS_A_STEP, processes: int = 1, name: str = "bench"
+) -> CommandSteps:
+    """Run the command over the store in `root`.
+
+    Args:
+        root: The folder of `prepare`.
+        options: users, epochs, and workers of each process.
+        rows: The most rows of a step.
+        processes: Processes that share the steps, each with a GPU.
+        name: Name of the run, another one for each.
+    """
     keys: dict[str, object] = {
         "TRAIN_USERS_START": 1,
         "TRAIN_USERS_END": options.users,
@@ -57,24 +67,26 @@ def command_steps(root: Path, options: Namespace) -> CommandSteps:
         "TRAIN_DATASET_LMDB_SIZE": STORE_SIZE,
         "VALIDATE_DATASET_LMDB_PATH": str(root / "store"),
         "VALIDATE_DATASET_LMDB_SIZE": STORE_SIZE,
-        "MAX_TRAIN_GLOBAL_LEN": ROWS_A_STEP,
+        "MAX_TRAIN_GLOBAL_LEN": rows,
         "TRAIN_MODE": "WS",
         "WARMUP_STEPS": WARM_UP,
         "EPOCHS": options.epochs,
         "PEAK_LR": RATE,
         "SEED": SEED,
-        "NUM_FETCH_PROCESSES": options.workers,
+        "NUM_FETCH_PROCESSES": options.workers * processes,
         "SAVE_MODEL_FOLDER": str(root / "model"),
-        "SAVE_MODEL_PREFIX": "bench",
+        "SAVE_MODEL_PREFIX": name,
         "DEVICE": "cuda",
         "DTYPE": "bfloat16",
     }
     config = root / "train.toml"
     config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
-    log = root / "model" / "bench.log.jsonl"
+    log = root / "model" / f"{name}.log.jsonl"
     seconds: list[float] = []
     start = time.perf_counter()
-    command = subprocess.Popen([sys.executable, "-m", "rwkv.train_rwkv", "--config", str(config)])
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = [sys.executable, *(torchrun if processes > 1 else [])]
+    command = subprocess.Popen([*launcher, "-m", "rwkv.train_rwkv", "--config", str(config)])
     while command.poll() is None:
         logged = log.read_bytes().count(b"\n") if log.exists() else 0
         seconds += [time.perf_counter() - start] * (logged - len(seconds))

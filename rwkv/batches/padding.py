@@ -6,8 +6,9 @@ from rwkv.batches.collate import Batch, BatchLabels
 from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
 from rwkv.model.packing import extended
 
-# Rows are padded to a multiple of 1 / _ROW_STEPS of a full batch.
-_ROW_STEPS = 8
+# Rows are padded to a multiple of 1 / ROW_STEPS of a full batch. Shares of a batch have more or fewer rows than a full
+# one, so they are padded to finer steps.
+ROW_STEPS, ROW_STEPS_OF_SHARES = 8, 16
 # Groups of a stream are padded to one of these numbers.
 _GROUPS = tuple(4**power for power in range(4, 16))
 
@@ -25,14 +26,15 @@ class PaddedBatch(SingleBuffer[Batch]):
     sizes: Sizes
 
 
-def pad_batch(batch: Batch, full_rows: int) -> PaddedBatch:
+def pad_batch(batch: Batch, full_rows: int, steps: int = ROW_STEPS) -> PaddedBatch:
     """Pad a batch with unlabelled query rows, which form one more group in every stream.
 
     Args:
         batch: The batch.
-        full_rows: Rows of a full batch; the padded batch has a multiple of full_rows / 8.
+        full_rows: Rows of a full batch.
+        steps: The padded batch has a multiple of full_rows / steps.
     """
-    step = -(-full_rows // _ROW_STEPS)
+    step = -(-full_rows // steps)
     rows = -(-len(batch) // step) * step
     # At least two more groups: one of the added rows, and an empty one.
     layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + 2)) for layout in batch.layouts)

@@ -2,7 +2,7 @@
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import training_batch
-from rwkv.batches.padding import PaddedBatch, pad_batch
+from rwkv.batches.padding import ROW_STEPS, ROW_STEPS_OF_SHARES, PaddedBatch, pad_batch
 from rwkv.batches.plan import Group, Share, filled_groups, fingerprint, history_places, segment_places, training_groups
 from rwkv.benchmark.databases import PROCESS_DATA, review_database
 from rwkv.config import TrainConfig
@@ -53,7 +53,9 @@ def read_batch(config: TrainConfig, shares: list[Share], visit: tuple[int, int])
 
 def read_padded_batch(config: TrainConfig, shares: list[Share], processes: int, visit: tuple[int, int]) -> PaddedBatch:
     """In a worker process: the batch of one step, padded to one of a few sizes."""
-    return pad_batch(read_batch(config, shares, visit), -(-config.max_train_global_len // processes))
+    full_rows = -(-config.max_train_global_len // processes)
+    steps = ROW_STEPS if processes == 1 else ROW_STEPS_OF_SHARES
+    return pad_batch(read_batch(config, shares, visit), full_rows, steps)
 
 
 def read_validation_batch(config: TrainConfig, backend: Backend, group: Group) -> HeldOut:

@@ -30,7 +30,8 @@ def staged(batches: Iterable[PaddedBatch], device: torch.device) -> Iterator[Pad
         copy_stream.synchronize()
         return on_device
 
-    with ThreadPoolExecutor(1) as thread:
+    # A thread starts with the first GPU as its current one.
+    with ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(copy_stream.device,)) as thread:
         following = thread.submit(copy_next)
         while (batch := following.result()) is not None:
             following = thread.submit(copy_next)

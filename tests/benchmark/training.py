@@ -55,14 +55,14 @@ from rwkv.train_rwkv import main
 torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5
 command._FIRST_CHECKPOINT = command._STEPS_BETWEEN_CHECKPOINTS = 2
 config, rank, number, step = sys.argv[1], *map(int, sys.argv[2:])
-real, taken = command.train_step, 0
-def take(*arguments):
-    global taken
-    taken += 1
-    if taken == step and rank == int(os.environ["RANK"]):
+set_rate, begun = command.set_learning_rate, 0
+def begin_step(*arguments):
+    global begun
+    begun += 1
+    if begun == step and rank == int(os.environ["RANK"]):
         os.kill(os.getpid(), number)
-    return real(*arguments)
-command.train_step = take
+    set_rate(*arguments)
+command.set_learning_rate = begin_step
 leave(main(["--config", config]))
 """
 
