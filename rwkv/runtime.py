@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rwkv.errors import RwkvError
 from rwkv.extras import missing_packages
@@ -32,6 +32,10 @@ _OBJECTS = 50_000, 20, 100
 
 # Turns of the waiting loop of GCC's OpenMP before a thread sleeps.
 _SPINS = "2000"
+
+# The progress where stderr is not a terminal, such as a file: a line at most so often, and what it says.
+_LINE_EVERY_S = 30
+_LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}, {elapsed} passed, {remaining} left, {rate_fmt}{postfix}"
 
 # The exit code of a command that a signal ended is this plus the signal's number.
 _SIGNALLED = 128
@@ -132,22 +136,23 @@ def _say(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
-def progress(
-    items: Iterable[Item], total: int | None, what: str, unit: str = "user", done_before: int = 0
-) -> "tqdm[Item]":
+def progress(items: Iterable[Item], total: int, what: str, unit: str = "user", done_before: int = 0) -> "tqdm[Item]":
     """Wrap `items` in a progress bar on stderr with rate and remaining time.
 
-    There is no bar with a quiet log, and none if stderr is not a terminal.
+    If stderr is not a terminal, there are lines instead of a bar, one every half minute. A quiet log has neither.
 
     Args:
         items: The items.
-        total: The number of items, with those done before; None if unknown.
+        total: The number of items, with those done before.
         what: The bar's title.
         unit: The name of an item; "B" for bytes, which are shown as kB, MB or GB.
         done_before: The number of items done by an earlier run.
     """
     from tqdm import tqdm  # a slow import, during which Ctrl-C would not be handled
 
+    form: dict[str, Any] = {"dynamic_ncols": True, "mininterval": 0.5}
+    if not sys.stderr.isatty():
+        form = {"file": _Lines(), "delay": _LINE_EVERY_S, "mininterval": _LINE_EVERY_S, "bar_format": _LINE}
     return tqdm(
         items,
         total=total,
@@ -155,10 +160,21 @@ def progress(
         unit=unit,
         unit_scale=unit == "B",
         initial=done_before,
-        dynamic_ncols=True,
-        mininterval=0.5,
-        disable=True if log.level > logging.INFO else None,  # None: tqdm asks whether stderr is a terminal
+        disable=log.level > logging.INFO,
+        **form,
     )
+
+
+class _Lines:
+    """A file in which the texts of a bar become lines of stderr."""
+
+    def write(self, text: str) -> None:
+        """Write what is not blank."""
+        if line := text.strip():
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 @dataclass

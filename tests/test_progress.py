@@ -1,10 +1,10 @@
-"""Progress bars: they are drawn on terminals only."""
+"""Progress bars: they are drawn on terminals only. Elsewhere a long command writes a line now and then."""
 
 import sys
 
 import pytest
 
-from rwkv.runtime import progress
+from rwkv.runtime import log, log_errors_only, progress
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -17,3 +17,47 @@ def test_bars_are_drawn_on_a_terminal_only(
         bar.set_postfix(loss=0.5)
     drawn = capsys.readouterr().err
     assert ("\r" in drawn, "learners: 100%" in drawn) == (is_terminal, is_terminal)
+
+
+@pytest.mark.parametrize("unit", ["step", "B"])
+def test_lines_where_no_bar_can_be_drawn(
+    unit: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rwkv.runtime._LINE_EVERY_S", 0)
+    with progress((), 4000, "training", unit, done_before=1000) as bar:
+        bar.set_postfix(loss=0.5)
+        bar.update(1000)
+    written = capsys.readouterr().err
+    assert "\r" not in written
+    assert all(line.startswith("training: ") for line in written.splitlines())
+    last = written.splitlines()[-1]
+    done = "2.00k of 4.00k" if unit == "B" else "2000 of 4000"
+    for words in ("training: 50%", done, " passed", " left", "/s, loss=0.5"):
+        assert words in last
+
+
+def test_lines_are_rare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in half a minute, by the clock of the bar; none of a command that is shorter."""
+    now = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with progress((), 300, "training", "step") as bar:
+        for _ in range(300):
+            now[0] += 1
+            bar.update(1)
+    assert 8 <= len(capsys.readouterr().err.splitlines()) <= 11
+    with progress((), 20, "training", "step") as bar:
+        for _ in range(20):
+            now[0] += 1
+            bar.update(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_quiet_command_has_no_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rwkv.runtime._LINE_EVERY_S", 0)
+    level = log.level
+    log_errors_only()
+    try:
+        list(progress(range(3), 3, "training"))
+    finally:
+        log.setLevel(level)
+    assert capsys.readouterr().err == ""
