@@ -8,8 +8,8 @@
   New cards come last, within the limit, in the order of their ids.
 - RWKV-P gives the probabilities of the four ratings. Expected recall and minutes are means under these probabilities,
   with the person's median time for each rating.
-- A rating is drawn with these probabilities. The engine processes the answers as real reviews, and all later days
-  depend on the new states and curves.
+- A rating is drawn with these probabilities. The card's state and curve follow, and its later days depend on them.
+  Other cards, notes, decks and the person stay as they are, because drawn answers say nothing about the person.
 """
 
 from collections.abc import Iterator
@@ -184,7 +184,7 @@ class DaysAhead:
         drawn = self._rng.random(len(rows))[:, None] > predictions.p_all.cumsum(1)[:, :-1]
         index = drawn.sum(1)
         at_s = self._moments_s[day]
-        self._engine.feed(self._reviews(rows, index, at_s))
+        self._engine.feed_simulated(self._reviews(rows, index, at_s))
         self._latest_s[rows], self._latest_day[rows] = at_s, self._learner.day_of(at_s)
         self._is_answered[rows] = True
         self._set_due(rows, day + 1)

@@ -1,7 +1,8 @@
 """Feeding a whole history in parts by the parallel form, with the results of feeding one review at a time."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -36,33 +37,43 @@ def feed_parts(runner: Runner, person: Person, table: RevlogTable) -> Iterator[P
         yield _feed(runner, person, list(reviews_of(part)), order_by_card(part.card).previous)
 
 
-def _feed(runner: Runner, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
-    """Feed one part. previous: index within the part of the card's previous review, -1 if there is none."""
+@contextmanager
+def adding(person: Person, reviews: Sequence[Review]) -> Iterator[list[Lookup]]:
+    """Add reviews to a person's counters and identities, and yield the lookup of each; an error in the block undoes it.
+
+    The block computes the states, and its caller puts them into the store.
+    """
+    lookups: list[Lookup] = []
     records: list[UndoRecord] = []
     completed = False
     try:
-        lookups = []
         for review in reviews:
             lookups.append(person.look_up(review))
             records.append(person.add(review))
+        yield lookups
+        completed = True
+    finally:
+        if not completed:
+            for record in reversed(records):
+                person.revert(record)
+
+
+def _feed(runner: Runner, person: Person, reviews: list[Review], previous: Ints) -> Predictions:
+    """Feed one part. previous: index within the part of the card's previous review, -1 if there is none."""
+    states: dict[Key, Float32s] = {}
+
+    def keep(after: StatesAfter) -> None:
+        keys = ((after.stream, number) for number in after.entities)
+        states.update(zip(keys, after.states, strict=True))
+
+    with adding(person, reviews) as lookups:
         rows = history_rows(lookups, person.identities, person.calendar)
-        states: dict[Key, Float32s] = {}
-
-        def keep(after: StatesAfter) -> None:
-            keys = ((after.stream, number) for number in after.entities)
-            states.update(zip(keys, after.states, strict=True))
-
         outputs = runner.many_rows(rows.inputs, rows.is_query, rows.numbers, person.states, keep)
         check_finite(outputs)
         predictions = _predictions(person, reviews, lookups, rows, outputs, previous)
         review_outputs = outputs[~rows.is_query]
         last_rows = {(CURVE, lookup.card): row for row, lookup in enumerate(lookups)}
         states.update({key: review_outputs[row : row + 1].copy() for key, row in last_rows.items()})
-        completed = True
-    finally:
-        if not completed:
-            for record in reversed(records):
-                person.revert(record)
     person.store.put(states)  # keeps them in memory even if the disk is full
     return predictions
 

@@ -12,7 +12,7 @@ from rwkv.model.runner import Runner, runner_of
 from rwkv.model.weights_file import load_weights
 from rwkv.recurrent.bulk import feed_parts
 from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
-from rwkv.recurrent.features import Review
+from rwkv.recurrent.features import Review, reviews_of
 from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.intervals import Button, Curve
 from rwkv.recurrent.person import DEFAULT_LIMIT, Person, Question, UndoLog, keys_of
@@ -31,6 +31,7 @@ from rwkv.recurrent.predictions import (
     prediction_of,
 )
 from rwkv.recurrent.rows import review_rows
+from rwkv.recurrent.simulated import feed_simulated
 from rwkv.recurrent.snapshot import person_bytes, read_person, write_person
 from rwkv.recurrent.state_store import CURVE, DEFAULT_MEMORY, StateStore
 
@@ -152,6 +153,21 @@ class Engine:
         table = checked_table(table, self._person.counters.totals)
         self._undo.clear()
         return feed_parts(self._runner, self._person, table)
+
+    def feed_simulated(self, table: RevlogTable) -> None:
+        """Add simulated answers, which change nothing but their cards; see `rwkv.recurrent.simulated`.
+
+        No review so far can be undone afterwards.
+
+        Args:
+            table: Reviews that follow those so far, at most one of each card.
+
+        Raises:
+            HistoryError: A row is invalid or out of order; the error names it. Nothing is changed then.
+        """
+        table = checked_table(table, self._person.counters.totals)
+        self._undo.clear()
+        feed_simulated(self._runner, self._person, list(reviews_of(table)))
 
     def predict(self, question: Question) -> Prediction:
         """Predict a possible next review without adding it; p_imm is given even for a card's first review."""

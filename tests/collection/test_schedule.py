@@ -1,4 +1,4 @@
-"""The days ahead: the cards of each day and their time, and that simulated answers change the engine like real ones."""
+"""The days ahead: the cards of each day and their time, and that simulated answers change their cards."""
 
 from dataclasses import fields, replace
 from datetime import datetime
@@ -15,10 +15,11 @@ from rwkv.collection.schedule import schedule_collection, schedule_learner
 from rwkv.command_line.schedule_tables import schedule_of, why_no_search, why_nothing
 from rwkv.data.collection import CardList
 from rwkv.data.days import local_time
+from rwkv.data.history import RevlogTable
 from rwkv.errors import InputError
 from rwkv.model.inputs import draw_sequence
 from rwkv.recurrent.engine import Engine
-from rwkv.recurrent.features import Review, reviews_of
+from rwkv.recurrent.features import reviews_of
 from rwkv.recurrent.person import Question
 from rwkv.vocab import SECONDS_PER_DAY
 from tests.collection.people import MODEL, NEW_ALONE, NEW_SIBLING, SUSPENDED, id_of, make_person
@@ -93,12 +94,11 @@ class AlwaysEasy:
         return np.full(count, 1.0)
 
 
-def test_simulated_answers_are_processed_like_reviews(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_answers_change_their_cards(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody answers Easy: a second engine, told so review by review, has the same days."""
     monkeypatch.setattr(np.random, "default_rng", lambda seed: AlwaysEasy())
     days, engine = play(learner), fed(learner)
     times, duration_ms = learner.latest_s.copy(), median_answer_ms(learner.history)[EASY - 1]
-    review_th = int(learner.history.review_th[-1])
     expected = []
     for day in range(DAYS):
         now_s = learner.end_s + (1 + day) * SECONDS_PER_DAY
@@ -115,13 +115,27 @@ def test_simulated_answers_are_processed_like_reviews(learner: Learner, monkeypa
         order = [learner.cards.card_id.tolist().index(card) for card in days[day].card_id.tolist()]
         assert sorted(order) == rows
         for question in questions:
-            review_th += 1
-            when = question.day_offset, question.elapsed_days, question.elapsed_s
-            assert question.place is not None
-            engine.answer(Review(review_th, question.card, *question.place, *when, EASY, 2, duration_ms))
+            engine.feed_simulated(answer_to(question, learner, engine, duration_ms))
         times[rows] = now_s
     assert [sorted(day.card_id.tolist()) for day in days] == expected
     assert sum(map(len, expected)) > 10
+
+
+def answer_to(question: Question, learner: Learner, engine: Engine, duration_ms: int) -> RevlogTable:
+    """The answer Easy to a question, as a review that follows those of the engine."""
+    history = learner.history
+    return replace(
+        history.part(slice(0, 1)),
+        review_th=np.array([history.review_th[-1] + 1 + engine.reviews - len(history)], np.int32),
+        card=np.array([question.card], np.int32),
+        rating=np.array([EASY], np.int8),
+        state=np.array([2], np.int8),
+        duration_ms=np.array([duration_ms]),
+        day_offset=np.array([question.day_offset], np.int32),
+        elapsed_days=np.array([question.elapsed_days], np.int32),
+        elapsed_s=np.array([question.elapsed_s]),
+        cards=learner.places,
+    )
 
 
 def days_of(learner: Learner, times_s: np.ndarray) -> np.ndarray:
