@@ -21,7 +21,16 @@ from rwkv.files import file_errors, write_whole
 _TEXT, _MISSING = ".text", ".missing"
 _FORMS: dict[str, Form] = {"i": "integer", "f": "real", "b": "flag"}
 # The errors of reading damaged bytes.
-_DAMAGE = (zstandard.ZstdError, zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError)
+_DAMAGE = (
+    zstandard.ZstdError,
+    zipfile.BadZipFile,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+)
 
 
 def write_columns(path: Path, columns: Columns) -> None:
@@ -48,17 +57,28 @@ def read_file(file: Path, where: str, names: tuple[str, ...], optional: tuple[st
         with np.load(io.BytesIO(zstandard.decompress(data)), allow_pickle=False) as archive:
             present = [name.removesuffix(_TEXT) for name in archive.files if not name.endswith(_MISSING)]
             lacking_columns(names, present, where)
-            return {name: _column(archive, name) for name in (*names, *optional) if name in present}
+            columns = {name: _column(archive, name) for name in (*names, *optional) if name in present}
+            if len({len(column.values) for column in columns.values()}) > 1:
+                raise ValueError("the columns have different lengths")
+            return columns
     except _DAMAGE as error:
         raise HistoryError("A file of columns is damaged.", where=where, got=str(error)) from error
 
 
 def _column(archive: Any, name: str) -> Column:
     if name + _TEXT in archive:
-        values = np.array([*json.loads(archive[name + _TEXT].tobytes()), None], object)[:-1]
+        values = _texts(json.loads(archive[name + _TEXT].tobytes()))
         form: Form = "text"
     else:
         values = archive[name]
         form = _FORMS[values.dtype.kind]
-    mask = archive[name + _MISSING] if name + _MISSING in archive else np.zeros(len(values), bool)
+    mask = archive[name + _MISSING] if name + _MISSING in archive else np.zeros(values.shape, bool)
+    if values.ndim != 1 or mask.shape != values.shape or mask.dtype != bool:
+        raise ValueError(f"column {name} has shape {values.shape} and a mask of shape {mask.shape}")
     return Column(form, form, values, mask)
+
+
+def _texts(content: object) -> npt.NDArray[np.object_]:
+    if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
+        raise TypeError("a column of texts has other values")
+    return np.array([*content, None], object)[:-1]
