@@ -3,9 +3,11 @@
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
@@ -19,6 +21,7 @@ Result = TypeVar("Result")
 
 _BATCHES_AHEAD = 2
 _OPEN_FILES = 1 << 16
+_SHARED_MEMORY = "/dev/shm"
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
@@ -37,15 +40,43 @@ def training_batch(store: ReviewStore, group: Group, seed: int, epoch: int) -> B
     return collate([read_segment(store, place) for place in group], draws)
 
 
+class _Packed(Generic[Result]):
+    """A result with its tensors in shared memory, packed by the worker that made it.
+
+    PyTorch would pack it in another thread, whose error reaches nobody: the command would wait for ever.
+
+    Raises:
+        RwkvError: There is no shared memory left.
+    """
+
+    def __init__(self, result: Result) -> None:
+        try:
+            self._data = bytes(ForkingPickler.dumps(result))
+        except (RuntimeError, OSError) as error:
+            hint = f"enlarge {_SHARED_MEMORY}, or lower NUM_FETCH_PROCESSES, then rerun to continue"
+            what = "A batch does not fit into the shared memory."
+            raise RwkvError(what, where=_SHARED_MEMORY, got=str(error).split("\n", 1)[0], hint=hint) from error
+
+    def unpacked(self) -> Result:
+        """The result. Call it once."""
+        result: Result = ForkingPickler.loads(self._data)
+        return result
+
+    def pin_memory(self) -> Result:
+        """The result in page-locked memory."""
+        pinned: Result = pin_memory(self.unpacked())
+        return pinned
+
+
 class _Results(Dataset, Generic[Item, Result]):
     """The result for each item, or its RwkvError, which the main process raises without the worker's traceback."""
 
     def __init__(self, make: Callable[[Item], Result]) -> None:
         self._make = make
 
-    def __getitem__(self, item: Item) -> Result | RwkvError:
+    def __getitem__(self, item: Item) -> _Packed[Result] | RwkvError:
         try:
-            return self._make(item)
+            return _Packed(self._make(item))
         except RwkvError as error:
             return error
 
@@ -79,7 +110,7 @@ def fetch(
         for result in loader:
             if isinstance(result, RwkvError):
                 raise result
-            yield result
+            yield result.unpacked() if isinstance(result, _Packed) else result
 
 
 @contextmanager

@@ -118,6 +118,22 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
         list(results)
 
 
+def _ones(item: int) -> Tensor:
+    return torch.ones(100_000)
+
+
+def test_a_lack_of_shared_memory_is_an_error_instead_of_waiting_for_ever() -> None:
+    """The system's limit of a file's size, which shared memory has too, stands for a full /dev/shm."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(RwkvError, match=r"shared memory(.|\n)*/dev/shm(.|\n)*File too large"):
+            list(fetch(_ones, range(5), 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(list(fetch(_ones, range(5), 1))) == 5
+
+
 def _process(item: int) -> int:
     return os.getpid()
 
