@@ -111,13 +111,14 @@ def bad_cell(column: TextColumn, row: int, name: str, where: str, expected: str)
 
 def _rows(table: CsvText) -> Iterator[list[str]]:
     """The cells of each row that is not empty."""
-    width, number = len(table.names), 0
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(table.rows), "utf-8", newline=""), delimiter=table.separator)
+    width, number, last, lines = len(table.names), 0, 0, 0
+    reader = csv.reader(_lines(table), delimiter=table.separator)
     before = csv.field_size_limit(len(table.rows) + 1)
     try:
         for row in reader:
             number += bool(row)
             if row and len(row) != width:
+                _refuse_open_quote(table, lines)
                 raise InputError(
                     "A row has more or fewer cells than the header.",
                     where=f"{table.where}, row {number} after the header",
@@ -125,12 +126,37 @@ def _rows(table: CsvText) -> Iterator[list[str]]:
                     expected=f"{width} cells, separated by {table.separator!r}",
                 )
             if row:
+                last = lines
                 yield row
+            lines = reader.line_num
+        if number:
+            _refuse_open_quote(table, last)
     except csv.Error as error:
         where = f"{table.where}, row {number + 1} after the header"
         raise InputError("The CSV file cannot be read.", where=where, got=str(error)) from error
     finally:
         csv.field_size_limit(before)
+
+
+def _lines(table: CsvText) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(table.rows), "utf-8", newline="")
+
+
+def _refuse_open_quote(table: CsvText, lines: int) -> None:
+    """Raise InputError if the row after so many lines has a quote that is not closed, and so takes all that follows."""
+    if b'"' not in table.rows:
+        return
+    rest = list(islice(_lines(table), lines, None))
+    if len(list(islice(csv.reader([*rest, "one more row"], delimiter=table.separator), 2))) == 2:
+        return
+    cells = next(csv.reader(rest, delimiter=table.separator))
+    line = table.line + lines + sum(cell.count("\n") or cell.count("\r") for cell in cells[:-1])
+    raise InputError(
+        "A quote is not closed, and takes all that follows into one cell.",
+        where=f"{table.where}, line {line}",
+        got=repr(cells[-1][:_SHOWN_CHARACTERS]),
+        hint='close the quote, or write a quote within a text as ""; if the file was cut off, export it again',
+    )
 
 
 def _texts(values: list[str]) -> TextColumn:

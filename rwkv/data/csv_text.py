@@ -57,6 +57,7 @@ class CsvText:
     Attributes:
         names: The columns' names in lower case, stripped.
         rows: The text after the header, in UTF-8.
+        line: The line of the file on which `rows` begins, from 1.
         notices: Guesses about the format.
     """
 
@@ -64,6 +65,7 @@ class CsvText:
     names: tuple[str, ...]
     separator: str
     rows: bytes
+    line: int
     notices: tuple[str, ...]
 
 
@@ -102,8 +104,8 @@ def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
     data = _read(path, MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise InputError("The file is too large.", where=where, expected=f"at most {MOST_BYTES} bytes of text")
-    rows, notices = _as_utf8(data, where)
-    header, rows = _first_line(rows)
+    text, notices = _as_utf8(data, where)
+    header, rows = _first_line(text)
     separator = ""
     if header.lower().startswith(_STATED_SEPARATOR):
         separator = header[len(_STATED_SEPARATOR) :][:1]
@@ -115,7 +117,8 @@ def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
     separator = separator or _separator(header, set(column_names))
     if separator not in _USUAL_SEPARATORS:
         notices += (f"the columns are separated by {separator!r}",)
-    return CsvText(where, _names(header, separator), separator, rows, notices)
+    line = len(text[: len(text) - len(rows)].splitlines()) + 1
+    return CsvText(where, _names(header, separator), separator, rows, line, notices)
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -128,6 +128,39 @@ def test_invalid_rows_are_refused(tmp_path: Path, lines: tuple[str, ...], words:
         assert word in output
 
 
+QUOTED = f"{HEADER},deck"
+ROW = f"1,{START_MS},3"
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        ((f'{ROW},"Latin', f"{ROW},Greek", f"{ROW},Greek"), 2),  # the last column: as many cells as the header
+        ((f"{ROW},Greek", "", f'{ROW},"Latin', f"{ROW},Greek"), 4),
+        ((f"{ROW},Greek", f'1,{START_MS},"3,Latin', f"{ROW},Greek"), 3),  # too few cells
+        ((f'{ROW},"two', 'lines"', f'{ROW},"Latin ""A""', f"{ROW},Greek", ""), 4),
+        ((f'{ROW},"Latin',), 2),
+    ],
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_quote_that_is_not_closed(tmp_path: Path, lines: tuple[str, ...], line: int, ending: str) -> None:
+    """It would take the rows after it into a cell."""
+    (tmp_path / "revlog.csv").write_bytes(ending.join([QUOTED, *lines]).encode())
+    with pytest.raises(InputError, match="A quote is not closed") as caught:
+        read_csv(tmp_path / "revlog.csv", ImportChoices())
+    assert f"revlog.csv, line {line}\n" in str(caught.value)
+    assert "Latin" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "last", [f'{ROW},"Latin"', f'{ROW},a "quote', f'{ROW},"two\nlines"', f'{ROW},"a ""b"""', f"{ROW},"]
+)
+def test_quotes_that_are_closed(tmp_path: Path, last: str) -> None:
+    for end in ("", "\n", "\n\n"):
+        (tmp_path / "revlog.csv").write_text(f'{QUOTED}\n2,{START_MS},4,"Greek"\n\n{last}{end}')
+        assert read_csv(tmp_path / "revlog.csv", ImportChoices()).counts["entries"] == 2
+
+
 def test_rows_of_a_wrong_clock_are_left_out(tmp_path: Path) -> None:
     """Those after this moment, whatever their rating; and a file of nothing else has no reviews."""
     lines = [f"1,{START_MS},3", "1,4102444800000,3", "2,4102444800001,9", f"3,{START_MS + 1},9"]
