@@ -1,4 +1,4 @@
-"""The distribution of learners, fitted to published figures of ten thousand people.
+"""The distribution of learners, fitted to published figures of 9,933 people.
 
 `recipes/weights/fit_population.py` creates population.json: quantiles of each variable and correlations of their normal
 scores (a Gaussian copula). It has no figures of single people.

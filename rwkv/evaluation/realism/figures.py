@@ -38,7 +38,7 @@ def spread_of(values: Floats) -> Spread:
 
 @cache
 def published() -> Mapping[str, Spread]:
-    """The spread of each figure over the 9,999 people of the benchmark.
+    """The spread of each figure over the 9,999 people of the benchmark; of sizes, over the 9,933 with a table of cards.
 
     Source: recipes/weights/fit_published.py, which computes the file.
     """
