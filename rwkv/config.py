@@ -158,8 +158,8 @@ class TrainConfig(Config):
     device: Device = key(_DEVICE)
     dtype: Dtype = key(_DTYPE)
     threads: WorkersOrZero = key(_THREADS, 0)
-    num_fetch_processes: WorkersOrZero = key("processes that prepare batches; 0 for none", 1)
-    max_train_global_len: Count = key("the most rows of a step", 66_000)
+    num_fetch_processes: WorkersOrZero = key("processes of a machine that prepare batches; 0 for none", 1)
+    max_train_global_len: Count = key("the most rows of a step, in all processes together", 66_000)
     loss_mode: Annotated[Literal["all", "equalize"], one_of("all", "equalize")] = key(
         'the rows of the loss: "all", or "equalize" for those of the benchmark keys', "all"
     )
