@@ -25,8 +25,10 @@ Item = TypeVar("Item")
 _SAID = "rwkv/said"
 # Seconds that a failing process waits for the news that another one ended first, and for the store of torchrun.
 _NEWS_S = 0.5
-_NEWS_OF_AN_ERROR_S = 10.0
+_NEWS_OF_A_CONNECTION_S = 10.0
 _STORE_S = 5
+# Some messages of torch have pages.
+_MOST_LETTERS = 300
 
 
 class Processes:
@@ -139,7 +141,8 @@ def training_processes() -> Iterator[Processes]:
         dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=rank, world_size=count)
     except RuntimeError as error:
         hint = "check that the machines can reach one another, then rerun"
-        raise RwkvError("The processes of the training cannot connect.", got=str(error)[:300], hint=hint) from error
+        what = "The processes of the training cannot connect."
+        raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
     # A connection of its own: another thread may wait for a value in the store.
     news = dist.PrefixStore("news", store.clone())
     news.set_timeout(timedelta(seconds=_STORE_S))
@@ -160,10 +163,15 @@ def training_processes() -> Iterator[Processes]:
             if _is_first_to_say(news):
                 raise
             raise SystemExit(_exit_code(error)) from error
-        except RuntimeError:
-            # Of a connection that another process has closed.
-            watch.settle(_NEWS_OF_AN_ERROR_S)
-            raise
+        except RuntimeError as error:
+            watch.settle(_NEWS_OF_A_CONNECTION_S)  # which another process has closed by its end
+            if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+                raise
+            if not _is_first_to_say(news):
+                raise SystemExit(RwkvError.exit_code) from error
+            hint = "rerun to continue from the last checkpoint"
+            what = "A connection between the processes of this training has failed."
+            raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
 
 
 def _loss(other: int, count: int) -> RwkvError:

@@ -51,7 +51,7 @@ def test_two_processes_take_the_steps_of_one(alone: Training, training: Training
 def test_after_a_lost_process_a_run_goes_on_with_another_number(
     alone: Training, training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes, of which one is killed; then one, which is interrupted; then two."""
+    """Two processes, of which one is killed; one that is interrupted; two that are ended; and one."""
     code, output = training.run_shared(2, (1, signal.SIGKILL, 6), **SMALL)
     assert code != 0
     assert output.count("ERROR: Process 1 of the 2 of this training has ended, so the others end, too.") == 1
@@ -62,5 +62,17 @@ def test_after_a_lost_process_a_run_goes_on_with_another_number(
         interrupt_after(patch, 5)
         assert training.run(**SMALL) == 130
     assert training.steps() == [2, 4, 6, 8]
-    assert training.run_shared(2, **SMALL)[0] == 0
+    code, output = training.run_shared(2, (0, signal.SIGTERM, 6), **SMALL)
+    assert code != 0
+    assert output.count("ended by SIGTERM; files already written are kept. Rerun the command to continue.") == 1
+    assert output.count("Traceback") == 1
+    assert training.steps() == [2, 4, 6, 8, 10, 12]
+    assert training.run(**SMALL) == 0
     assert_same_run(training, alone)
+
+
+def test_an_error_of_all_processes_is_told_once(training: Training) -> None:
+    code, output = training.run_shared(2, **SMALL, DEVICE="cuda:0")
+    assert code != 0
+    assert output.count("error: Several processes cannot use one GPU.") == 1
+    assert output.count("Traceback") == 1

@@ -1,0 +1,72 @@
+"""What a process of a training does alone, and as one of several."""
+
+from collections.abc import Callable
+
+import pytest
+import torch.distributed as dist
+
+from rwkv.errors import ConfigError, InputError
+from rwkv.stopping import leave
+from rwkv.training.processes import Processes, training_processes
+
+
+@pytest.fixture
+def third(monkeypatch: pytest.MonkeyPatch) -> Processes:
+    """Process 6 of 8, on the second of two machines."""
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    return Processes(6, 8)
+
+
+def test_one_process_works_on_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with training_processes() as processes:
+        assert processes.is_first
+        assert processes.device("cuda:1") == "cuda:1"
+        assert processes.workers(0) == 0
+        assert processes.part([1, 2, 3]) == [1, 2, 3]
+        assert processes.from_first(lambda: "made") == "made"
+        assert processes.added([1.0, 2.0]) == [1.0, 2.0]
+        processes.check_agreement("any")
+
+
+def test_each_process_takes_a_gpu_of_its_machine(third: Processes) -> None:
+    assert [third.device(name) for name in ("cpu", "cuda")] == ["cpu", "cuda:2"]
+    with pytest.raises(ConfigError, match="cuda:2"):
+        third.device("cuda:2")
+
+
+def test_workers_of_a_machine_are_divided(third: Processes) -> None:
+    assert [third.workers(count) for count in (0, 3, 4, 11)] == [1, 1, 1, 2]
+
+
+def test_every_item_belongs_to_one_process() -> None:
+    items = list(range(19))
+    parts = [Processes(rank, 8).part(items) for rank in range(8)]
+    assert sorted(item for part in parts for item in part) == items
+    assert {len(part) for part in parts} == {2, 3}
+
+
+@pytest.mark.parametrize("settings", [["a"] * 8, ["a", "a", "b", "a", "a", "a", "a", "c"]])
+def test_processes_with_other_settings_are_named(
+    third: Processes, monkeypatch: pytest.MonkeyPatch, settings: list[str]
+) -> None:
+    digests: list[bytes] = []
+    monkeypatch.setattr(dist, "all_gather_object", lambda _, digest: digests.append(digest))
+    for each in settings:
+        third.check_agreement(each)
+    gather: Callable[[list, bytes], None] = lambda box, _: box.__setitem__(slice(None), digests)  # noqa: E731
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    if len(set(settings)) == 1:
+        third.check_agreement("a")
+        return
+    with pytest.raises(InputError, match="process 2, 7 than in process 0"):
+        third.check_agreement("a")
+
+
+def test_a_single_process_ends_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(SystemExit) as caught:
+        leave(3)
+    assert caught.value.code == 3
