@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -163,6 +163,7 @@ def _killed() -> RwkvError:
 def _stream(job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator[Result]:
     """Run a job on each part in a process of its own, and yield the results of all as they are ready."""
     context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # its start within `silent_start` would let Ctrl-C reach the first worker
     streams: dict[Any, BaseProcess] = {}
     try:
         for number, part in enumerate(parts):

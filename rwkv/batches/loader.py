@@ -1,8 +1,13 @@
 """Loading: worker processes make batches ahead and hand them over in order, independent of the number of workers."""
 
+import ctypes
+import os
 import resource
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Generic, TypeVar
 
@@ -22,6 +27,8 @@ Result = TypeVar("Result")
 _BATCHES_AHEAD = 2
 _OPEN_FILES = 1 << 16
 _SHARED_MEMORY = "/dev/shm"
+# prctl of Linux: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
@@ -105,12 +112,23 @@ def fetch(
         num_workers=max(1, processes),
         prefetch_factor=_BATCHES_AHEAD,
         pin_memory=pin_memory,
+        worker_init_fn=partial(_end_with, os.getpid()),
+        # Processes that were spawned, such as those of several devices, would otherwise spawn theirs, too, in seconds.
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
     )
     with worker_errors():
         for result in loader:
             if isinstance(result, RwkvError):
                 raise result
             yield result.unpacked() if isinstance(result, _Packed) else result
+
+
+def _end_with(parent: int, worker: int) -> None:
+    """In a worker: end when its parent ends. PyTorch's own check does not notice a parent that ended before it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError, StoreError
 from tests.batches.stores import make_store
+from tests.benchmark.workspace import REPOSITORY
 
 SEED = 4
 
@@ -180,3 +183,18 @@ def test_a_database_is_opened_once_in_a_process(maker: BatchMaker) -> None:
 
 def _same_database(place: DatabasePlace) -> bool:
     return place.shared() is DatabasePlace(place.path / ".." / place.path.name, 1, "", "").shared()
+
+
+_PARENT_KILLED = """
+import os, signal
+from rwkv.batches.loader import fetch
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGKILL))
+next(fetch(abs, [1, 2, 3], 1))
+"""
+
+
+def test_a_worker_ends_if_its_parent_was_killed_while_starting_it() -> None:
+    """It holds the output open as long as it lives."""
+    command = [sys.executable, "-c", _PARENT_KILLED]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
