@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-_INTERVAL_S = 0.25
-_FIELDS = ("PPid", "RssAnon", "RssShmem")
+_INTERVAL_S = 0.5
+_FIELDS = ("Pss_Anon", "Pss_Shmem")
 
 
 class MemoryWatch:
@@ -42,26 +42,31 @@ class MemoryWatch:
 
 
 def _memory_of_family(pid: int) -> list[int]:
-    """The bytes of a process and of all its descendants, in any order."""
-    status = {int(path.name): _status(path) for path in Path("/proc").glob("[0-9]*")}
+    """The bytes of a process and of all its descendants, in any order. Pages that they share are divided."""
+    parents = {int(process.name): _parent(process) for process in Path("/proc").glob("[0-9]*")}
     family, new = {pid}, {pid}
     while new:
-        new = {child for child, values in status.items() if values["PPid"] in new}
+        new = {child for child, parent in parents.items() if parent in new}
         family |= new
-    return [1024 * (status[member]["RssAnon"] + status[member]["RssShmem"]) for member in family & status.keys()]
+    return [_memory(member) for member in family]
 
 
-def _status(process: Path) -> dict[str, int]:
-    """Some fields of a process, in kilobytes; 0 for one that has just ended."""
-    values = dict.fromkeys(_FIELDS, 0)
+def _parent(process: Path) -> int:
+    """The parent of a process; 0 for one that has just ended."""
     try:
-        lines = (process / "status").read_text().splitlines()
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
-        return values
-    for name, _, value in (line.partition(":") for line in lines):
-        if name in values:
-            values[name] = int(value.split()[0])
-    return values
+        return 0
+
+
+def _memory(pid: int) -> int:
+    """The bytes of a process that no file has; 0 for one that has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    values = dict(line.split(":") for line in lines[1:])
+    return sum(1024 * int(values[name].split()[0]) for name in _FIELDS if name in values)
 
 
 def disk_bytes(folder: Path) -> int:

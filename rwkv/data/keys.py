@@ -190,8 +190,10 @@ def rmse_bins(lapses: npt.ArrayLike, interval_days: npt.ArrayLike, repetition: n
         lapse_bin = np.where(lapses == 0, 0, np.round(1.65 * _power_below(lapses, 1.73), 0))
     interval_bin = np.round(2.48 * _power_below(interval_days, 3.62), 2)
     repetition_bin = np.round(1.99 * _power_below(repetition, 1.89), 0)
-    triples = np.stack([lapse_bin, interval_bin, repetition_bin], axis=1)
-    _, number = np.unique(triples, axis=0, return_inverse=True)
+    number = np.zeros(len(lapses), np.int64)
+    for bins in (lapse_bin, interval_bin, repetition_bin):
+        values, place = np.unique(bins, return_inverse=True)
+        number = number * len(values) + place
     return number_by_appearance(number)[0].astype(np.int32)
 
 
