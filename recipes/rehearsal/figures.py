@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,36 +100,34 @@ class Figures:
             self.save()
 
     def table(self) -> str:
-        """The figures, and time and disk for the whole dataset if both grow with the number of reviews."""
+        """The figures, and time and disk for the whole dataset, if both grow with the number of reviews."""
         scale = DATASET_REVIEWS / max(1, self.reviews)
+        stages = list(self.stages.values())
+        hours = [stage.seconds / stage.share * scale / 3600 for stage in stages]
         lines = [f"{self.reviews:,} reviews, {self.settings}", _FORM.format(*_TITLES)]
-        lines += [_line(name, stage, self.reviews, scale) for name, stage in self.stages.items()]
-        lines += [_line("total", self._total(), self.reviews, scale)]
+        for name, stage, hour in zip(self.stages, stages, hours, strict=True):
+            rate = f"{self.reviews * stage.share / max(stage.seconds, 1e-9):,.0f}"
+            lines.append(_line(name, stage, rate, hour, scale))
+        total = StageFigures(
+            seconds=sum(stage.seconds for stage in stages),
+            memory=max((stage.memory for stage in stages), default=0),
+            memory_of_one=max((stage.memory_of_one for stage in stages), default=0),
+            disk=sum(stage.disk for stage in stages),
+        )
+        lines.append(_line("total", total, "", sum(hours), scale))
         if unfinished := [name for name, stage in self.stages.items() if not stage.is_done]:
             lines.append(f"not finished: {', '.join(unfinished)}")
         return "\n".join(lines)
 
-    def _total(self) -> StageFigures:
-        def all_of(figure: Callable[[StageFigures], float]) -> list[float]:
-            return [figure(stage) for stage in self.stages.values()] or [0]
 
-        return StageFigures(
-            seconds=sum(all_of(lambda stage: stage.seconds / stage.share)),
-            memory=int(max(all_of(lambda stage: stage.memory))),
-            memory_of_one=int(max(all_of(lambda stage: stage.memory_of_one))),
-            disk=int(sum(all_of(lambda stage: stage.disk))),
-        )
-
-
-def _line(name: str, stage: StageFigures, reviews: int, scale: float) -> str:
-    seconds = max(stage.seconds, 1e-9)
+def _line(name: str, stage: StageFigures, rate: str, hours: float, scale: float) -> str:
     return _FORM.format(
         name,
         f"{stage.seconds:,.0f}",
-        f"{reviews * stage.share / seconds:,.0f}",
+        rate,
         f"{stage.memory / _GB:.2f}",
         f"{stage.memory_of_one / _GB:.2f}",
         f"{stage.disk / _GB:.2f}",
-        f"{stage.seconds / stage.share * scale / 3600:,.2f}",
+        f"{hours:,.2f}",
         f"{stage.disk * scale / _GB:,.1f}",
     )

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-_INTERVAL_S = 0.5
+_INTERVAL_S = 1.0
 _FIELDS = ("Pss_Anon", "Pss_Shmem")
 
 

@@ -44,9 +44,9 @@ _VALIDATED = 3
 Keys = dict[str, object]
 
 
-def main() -> int:
-    """Run the remaining stages, and print the table."""
-    options = parsed(None)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the remaining stages, and print the table. arguments: by default those of the command line."""
+    options = parsed(arguments)
     figures = Figures(options.out / "figures.json", _settings(options)).load()
     try:
         for stage in STAGES:
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The options of a rehearsal, from `arguments` or by default from the command line."""
+    """The options of a rehearsal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the folder of all output")
     parser.add_argument("--reviews-total", type=int, default=20_000_000, help="about the number of all reviews")

@@ -1,0 +1,53 @@
+"""The rehearsal of the whole benchmark, on a few small learners."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recipes.rehearsal.figures import Figures
+from recipes.rehearsal.run import STAGES, main
+from rwkv.errors import InputError
+from rwkv.runtime import run_command
+
+
+def rehearse(out: Path, *arguments: str) -> int:
+    sizes = ["--reviews-total", "1000", "--median", "100", "--giant", "400", "--processes", "1"]
+    return run_command(lambda: main(["--out", str(out), *sizes, *arguments]))
+
+
+def test_all_stages_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearse(tmp_path, "--only", "simulate") == 0
+    assert "not finished" not in capsys.readouterr().out
+    assert rehearse(tmp_path) == 0
+    table = capsys.readouterr().out
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert tuple(figures["stages"]) == STAGES
+    assert all(stage["is_done"] and stage["disk"] > 0 for stage in figures["stages"].values())
+    assert f"{figures['reviews']:,} reviews" in table
+    assert rehearse(tmp_path) == 0
+    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    assert rehearse(tmp_path, "--epochs", "2") == 2
+    assert "with other options" in capsys.readouterr().err
+
+
+def test_an_interrupted_stage_keeps_its_figures(tmp_path: Path) -> None:
+    figures = Figures(tmp_path / "figures.json", {"giant": 5})
+
+    def run(fails: bool) -> None:
+        with figures.measured("keys", tmp_path):
+            if fails:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(fails=True)
+    before = figures.stages["keys"].seconds
+    figures = Figures(tmp_path / "figures.json", {"giant": 5}).load()
+    assert not figures.is_done("keys")
+    assert "not finished: keys" in figures.table()
+    run(fails=False)
+    assert figures.is_done("keys")
+    assert figures.stages["keys"].runs == 2
+    assert figures.stages["keys"].seconds > before
+    with pytest.raises(InputError, match="other options"):
+        Figures(tmp_path / "figures.json", {"giant": 6}).load()
