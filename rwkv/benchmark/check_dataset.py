@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.arrays import AnyInts, Bools, Int32s
-from rwkv.collection.users import users_in
+from rwkv.collection.users import gaps_between, ranges_of, users_in
 from rwkv.data.collection import read_collection
 from rwkv.data.history import CORRECTIONS, RevlogTable, order_by_card
 from rwkv.data.keys import benchmark_keys
@@ -64,14 +64,14 @@ class DatasetCheck:
     Attributes:
         folder: The dataset.
         users: The users that can be used.
-        absent: The users that are not there: of those asked for, or between the first and the last.
+        absent: The ranges of users that are not there: of those asked for, or between the first and the last.
         incomplete: Users with cards but without a revlog.
         errors: The other users, each with the first error.
     """
 
     folder: Path
     users: dict[int, UserCheck]
-    absent: list[int]
+    absent: list[tuple[int, int]]
     incomplete: list[int]
     errors: dict[int, RwkvError]
 
@@ -89,8 +89,8 @@ def check_dataset(folder: Path, users: Sequence[int] | None = None, processes: i
     """
     _check_is_dataset(folder)
     chosen = users_in(folder, users)
-    asked = set(range(chosen[0], chosen[-1] + 1) if users is None else users)
-    with_cards = _users_of(folder / "cards") if users is None else _users_of(folder / "cards") & asked
+    absent = gaps_between(chosen) if users is None else ranges_of(sorted(set(users) - set(chosen)))
+    incomplete = _users_of(folder / "cards") - _users_of(folder / "revlogs")
     checked: dict[int, UserCheck] = {}
     errors: dict[int, RwkvError] = {}
     for outcome in progress(map_users(partial(_check_user, folder), chosen, processes), len(chosen), "users"):
@@ -101,8 +101,8 @@ def check_dataset(folder: Path, users: Sequence[int] | None = None, processes: i
     return DatasetCheck(
         folder,
         dict(sorted(checked.items())),
-        sorted(asked - set(chosen)),
-        sorted(with_cards - _users_of(folder / "revlogs")),
+        absent,
+        sorted(incomplete if users is None else incomplete & set(users)),
         dict(sorted(errors.items())),
     )
 

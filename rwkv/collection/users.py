@@ -1,6 +1,7 @@
 """The users of a folder that a command works on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from rwkv.data.revlogs import list_users
@@ -44,3 +45,19 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
 def shown_users(users: Sequence[int]) -> str:
     """The first users, for a message."""
     return ", ".join(map(str, users[:_SHOWN])) + (" ..." if len(users) > _SHOWN else "")
+
+
+def ranges_of(users: Iterable[int]) -> list[tuple[int, int]]:
+    """Ascending users as ranges: 1, 4, 5, 6 -> (1, 1), (4, 6)."""
+    ranges: list[tuple[int, int]] = []
+    for user in users:
+        if ranges and ranges[-1][1] == user - 1:
+            ranges[-1] = ranges[-1][0], user
+        else:
+            ranges.append((user, user))
+    return ranges
+
+
+def gaps_between(users: Sequence[int]) -> list[tuple[int, int]]:
+    """The ranges of numbers that are lacking between the first and the last of ascending users."""
+    return [(before + 1, after - 1) for before, after in pairwise(users) if after > before + 1]

@@ -6,7 +6,8 @@ from statistics import median
 
 from rwkv.benchmark.check_database import PartCheck
 from rwkv.benchmark.check_dataset import OF_USERS, QUIRKS, DatasetCheck, UserCheck
-from rwkv.command_line.user_numbers import ranges_of
+from rwkv.collection.users import ranges_of
+from rwkv.command_line.user_numbers import ranges_text
 from rwkv.errors import RwkvError
 
 _COUNTS = {
@@ -128,14 +129,15 @@ def _quirks(check: DatasetCheck) -> Iterator[str]:
         yield ""
         yield f"{'users':>8}{'in all':>{_CELL}}  known of such data, and handled"
         for name, having in found.items():
-            listed = f": {ranges_of(sorted(having))}" if name in OF_USERS else ""
+            listed = f": {ranges_text(ranges_of(sorted(having)))}" if name in OF_USERS else ""
             yield f"{len(having):>8,}{sum(having.values()):>{_CELL},}  {QUIRKS[name]}{listed}"
     if check.absent or check.incomplete:
         yield ""
     if check.absent:
-        yield f"not in the dataset: {ranges_of(check.absent)} ({len(check.absent):,})"
+        count = sum(last - first + 1 for first, last in check.absent)
+        yield f"not in the dataset: {ranges_text(check.absent)} ({count:,})"
     if check.incomplete:
-        users = f"{ranges_of(check.incomplete)} ({len(check.incomplete):,})"
+        users = f"{ranges_text(ranges_of(check.incomplete))} ({len(check.incomplete):,})"
         yield f"with cards, but without a revlog: {users}; rerun an interrupted download or import"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command, add_users, completed_by_folders
-from rwkv.command_line.user_numbers import ranges_of
+from rwkv.command_line.user_numbers import ranges_text
 
 if TYPE_CHECKING:
     from rwkv.benchmark.download import Download
@@ -38,9 +38,11 @@ def _run(options: argparse.Namespace) -> Answer:
 
 
 def _format(result: "Download", out: Path) -> str:
+    from rwkv.collection.users import ranges_of
+
     there = result.files - result.fetched
     lines = [f"{len(result.users):,} users in {out}: {result.fetched:,} files downloaded, {there:,} were there"]
     if result.absent:
-        lines.append(f"{len(result.absent):,} users are not in the dataset: {ranges_of(result.absent)}")
+        lines.append(f"not in the dataset: {ranges_text(ranges_of(result.absent))} ({len(result.absent):,})")
     lines.append(f"next: `rwkv check {out}`, and DATA_PATH = {str(out)!r} in the benchmark's configurations")
     return "\n".join(lines)

@@ -23,13 +23,7 @@ def user_numbers(text: str) -> list[int]:
     return list(dict.fromkeys(chain.from_iterable(ranges)))
 
 
-def ranges_of(users: Sequence[int], most: int = 12) -> str:
-    """[1, 4, 5, 6] -> 1,4-6, as `user_numbers` reads it. After `most` ranges the text ends in ",..."."""
-    ranges: list[list[int]] = []
-    for user in users:
-        if ranges and ranges[-1][1] == user - 1:
-            ranges[-1][1] = user
-        else:
-            ranges.append([user, user])
+def ranges_text(ranges: Sequence[tuple[int, int]], most: int = 12) -> str:
+    """(1, 1), (4, 6) -> 1,4-6, as `user_numbers` reads it. After `most` ranges the text ends in ",..."."""
     parts = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:most]]
     return ",".join([*parts, "..."] if len(ranges) > most else parts)

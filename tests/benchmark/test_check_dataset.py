@@ -54,7 +54,7 @@ def test_the_numbers_are_those_of_the_histories(dataset: Path, capsys: pytest.Ca
     assert fields["ranges"]["elapsed_seconds"][0] == -1
     assert fields["ratings"] == [sum(int(np.sum(table.rating == rating)) for table in tables) for rating in range(1, 5)]
     assert sum(fields["states"]) == sum(reviews)
-    assert (fields["users"], fields["absent"], fields["errors"], fields["quirks"]) == (3, [3], [], {})
+    assert (fields["users"], fields["absent"], fields["errors"], fields["quirks"]) == (3, [[3, 3]], [], {})
 
 
 def _ratings(columns: dict) -> dict:
