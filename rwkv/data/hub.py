@@ -6,6 +6,7 @@ repeats failed requests, and continues a broken transfer where it ended.
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,7 +166,7 @@ def _sentences(where: str) -> Iterator[None]:
     """Raise the client's errors as sentences."""
     try:
         yield
-    except (OSError, HTTPError, XetDownloadError, ValueError) as error:
+    except (OSError, HTTPError, XetDownloadError, RuntimeError, ValueError) as error:
         # A failed request can be the cause of a file that is not in the client's cache.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
         raise _sentence(cause or error, where) from error
@@ -184,7 +185,8 @@ def _sentence(error: BaseException, where: str) -> RwkvError:
         return InputError("HF_HUB_OFFLINE forbids downloads.", where=where, hint="unset it and rerun")
     if isinstance(error, HfHubHTTPError):
         return _refusal(error, where)
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+    # The client's part in Rust has only the system's words.
+    if (isinstance(error, OSError) and error.errno in _NO_SPACE) or os.strerror(errno.ENOSPC) in str(error):
         hint = "free some space, or choose fewer users or another folder, and rerun to continue"
         return RwkvError("The disk is full.", where=where, hint=hint)
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:

@@ -293,15 +293,31 @@ def test_a_disk_that_is_too_small(
     assert hub.asked == []
 
 
-def test_a_disk_that_fills_up(
-    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "data"), ("The disk is full.", "rerun to continue")),
+        (RuntimeError("IO error: No space left on device (os error 28)"), ("The disk is full.", "rerun to continue")),
+        (RuntimeError("transfer failed"), ("The hub cannot be reached.", "transfer failed", "rerun to continue")),
+        (PermissionError(13, "Permission denied", "data"), ("The file cannot be written.", "Permission denied")),
+    ],
+)
+def test_errors_in_the_middle(
+    hub: Hub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: tuple[str, ...],
 ) -> None:
-    def full(*arguments: object, **more: object) -> None:
-        raise OSError(28, "No space left on device", str(tmp_path / "data"))
+    """As the client's part in Python raises them, and its part in Rust."""
 
-    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
-    assert download(tmp_path / "data") == 1
-    assert_said(capsys, "error: The disk is full.", "rerun to continue")
+    def failing(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", failing)
+    assert download(tmp_path / "data") == (2 if isinstance(error, PermissionError) else 1)
+    assert_said(capsys, "error: ", *words)
 
 
 def test_another_dataset_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
