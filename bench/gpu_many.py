@@ -23,7 +23,7 @@ from rwkv.data.store import ReviewStore
 # Number of the first steps whose losses are compared, with the same rows in a step and the same dropout.
 _FIRST_STEPS = 20
 # Their relative difference: bfloat16, and sums in another order, which grow over the steps.
-_LIMIT = 1e-2
+_LIMIT = 2e-2
 
 
 def main() -> None:

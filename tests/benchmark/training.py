@@ -141,8 +141,8 @@ class Training:
         driver.write_text(_SHARED_DRIVER)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command += [str(driver), self.config(**changed), *(str(int(value)) for value in signalled)]
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
         lines = done.stderr.splitlines(keepends=True)
         return done.returncode, "".join(line for line in lines if not _OF_TORCHRUN.match(line))
 
