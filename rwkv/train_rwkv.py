@@ -3,10 +3,11 @@
 On several GPUs: `torchrun --nproc-per-node GPUS -m rwkv.train_rwkv --config FILE`.
 """
 
+import os
 from functools import partial
 
 from rwkv.runtime import run_command
-from rwkv.stopping import leave
+from rwkv.stopping import is_one_of_several, leave
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
+    if is_one_of_several():  # PyTorch's warnings of lost connections have pages
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Slow imports; Ctrl-C is handled by now.
     from rwkv.benchmark.train import NAME, train
     from rwkv.command_line.config_options import config_parser, configured

@@ -46,6 +46,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
+        """Whether this is the process that reads and writes the files of the run."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
@@ -149,8 +150,10 @@ def training_processes() -> Iterator[Processes]:
     if rank > 0:
         log.setLevel(logging.CRITICAL)  # the first process says what all would
 
-    def lost(other: int) -> NoReturn:
-        if _is_first_to_say(news):
+    def lost(other: int | None) -> NoReturn:
+        # The store ends with torchrun.
+        says = os.environ["LOCAL_RANK"] == "0" if other is None else _is_first_to_say(news)
+        if says:
             log.setLevel(logging.ERROR)
             log.error("%s", _loss(other, count))
         leave(RwkvError.exit_code)
@@ -174,9 +177,10 @@ def training_processes() -> Iterator[Processes]:
             raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
 
 
-def _loss(other: int, count: int) -> RwkvError:
+def _loss(other: int | None, count: int) -> RwkvError:
+    lost = "torchrun" if other is None else f"Process {other} of the {count} of this training"
     return RwkvError(
-        f"Process {other} of the {count} of this training has ended, so the others end, too.",
+        f"{lost} has ended, so the other processes end, too.",
         hint="rerun to continue from the last checkpoint; the number of processes may be another",
     )
 

@@ -20,6 +20,8 @@ _KEY = "rwkv/watch"
 _DONE = b"d"
 # Seconds to connect, and until the first process does not wait longer for the others' end.
 _PATIENCE_S = 60.0
+# Seconds between looks whether the process that started this one is there.
+_LOOK_S = 1.0
 # A machine that does not answer is given up after 5 + 3 * 5 seconds.
 _PROBES = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
@@ -33,20 +35,20 @@ class Store(Protocol):
 
 
 class Watch:
-    """A thread that calls `lost` once another process has ended before it was done.
+    """A thread that calls `lost` once another process has ended before it was done, or the one that started this one.
 
     Args:
         rank: Number of this process, from 0.
         processes: Number of processes.
         store: Where they find one another.
-        lost: Receives the number of the process that ended.
+        lost: Receives the number of the process that ended; None for the one that started this one.
 
     Raises:
         RwkvError: The processes cannot connect.
     """
 
-    def __init__(self, rank: int, processes: int, store: Store, lost: Callable[[int], None]) -> None:
-        self._lost = lost
+    def __init__(self, rank: int, processes: int, store: Store, lost: Callable[[int | None], None]) -> None:
+        self._lost, self._parent = lost, os.getppid()
         try:
             self._others = _accept(processes, store) if rank == 0 else {0: _connect(rank, store)}
         except (OSError, ValueError) as error:
@@ -82,11 +84,13 @@ class Watch:
             for rank, connection in self._others.items():
                 selector.register(connection, selectors.EVENT_READ, rank)
             while selector.get_map():
-                for key, _ in selector.select():
+                for key, _ in selector.select(_LOOK_S):
                     connection = self._others[key.data]
                     if not _is_done(connection):
                         self._lost(key.data)
                     selector.unregister(connection)
+                if os.getppid() != self._parent:
+                    self._lost(None)
 
     def _close(self) -> None:
         for connection in self._others.values():

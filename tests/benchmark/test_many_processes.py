@@ -54,7 +54,7 @@ def test_after_a_lost_process_a_run_goes_on_with_another_number(
     """Two processes, of which one is killed; one that is interrupted; two that are ended; and one."""
     code, output = training.run_shared(2, (1, signal.SIGKILL, 6), **SMALL)
     assert code != 0
-    assert output.count("ERROR: Process 1 of the 2 of this training has ended, so the others end, too.") == 1
+    assert output.count("ERROR: Process 1 of the 2 of this training has ended, so the other processes end, too.") == 1
     assert "rerun to continue from the last checkpoint" in output
     assert output.count("Traceback") == 1, "torchrun's own, of a failed process"
     assert training.steps() == [2, 4]
