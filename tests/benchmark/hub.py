@@ -32,6 +32,7 @@ class Hub:
         cut: The number of times that the transfer of a path breaks after half of it.
         damaged: How often the content of a path is sent damaged.
         closed: After this many downloads the hub answers no more.
+        held: After this many downloads the hub waits with its answers for `release`.
     """
 
     files: dict[str, bytes]
@@ -41,6 +42,8 @@ class Hub:
     cut: dict[str, int] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
     closed: int | None = None
+    held: int | None = None
+    release: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     @property
@@ -89,6 +92,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.release.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -144,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.closed is not None and len(hub.asked) >= hub.closed:
             return self._refuse(503, "")
         hub.asked.append((path, asked))
+        if hub.held is not None and len(hub.asked) > hub.held:
+            hub.release.wait()
         if hub.damaged.get(path, 0) > 0:
             hub.damaged[path] -= 1
             content = bytes(len(content))
