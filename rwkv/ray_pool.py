@@ -89,12 +89,15 @@ class RayPool:
 
 
 @contextmanager
-def ray_pool(address: str, paths: Sequence[Path], cpus: int = 1, gpus: int = 0) -> Iterator[RayPool]:
+def ray_pool(
+    address: str, paths: Sequence[Path], identify: Callable[[Path], str], cpus: int = 1, gpus: int = 0
+) -> Iterator[RayPool]:
     """Connect to a cluster for the time of the block.
 
     Args:
         address: Its address, host:port; "auto" for a cluster that this machine belongs to.
         paths: Files and folders that every node must see.
+        identify: Gives a text that is the same only for the same contents of a path.
         cpus: CPU cores of a task.
         gpus: GPUs of a task, 0 or 1.
 
@@ -107,7 +110,8 @@ def ray_pool(address: str, paths: Sequence[Path], cpus: int = 1, gpus: int = 0) 
         if gpus and not ray.cluster_resources().get("GPU"):
             hint = 'set DEVICE = "cpu", or add nodes with GPUs'
             raise DeviceError("No node of the cluster has a GPU.", where=address, hint=hint)
-        yield RayPool(_Place(Path.cwd(), tuple(path.absolute() for path in paths), _code()), cpus, gpus)
+        present = [path.absolute() for path in paths if path.exists()]  # the command reports those missing here
+        yield RayPool(_Place(Path.cwd(), {path: identify(path) for path in present}, identify, _code()), cpus, gpus)
     finally:
         ray.shutdown()
 
@@ -141,22 +145,27 @@ def _reach(address: str) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """What a node must have in common with the machine of the command: the code, and paths that it sees."""
+    """What a node must have in common with the machine of the command: code, and paths with the same contents."""
 
     folder: Path
-    paths: tuple[Path, ...]
+    contents: dict[Path, str]
+    identify: Callable[[Path], str]
     code: str
 
     def enter(self) -> None:
         """Work in the command's folder, to which paths are relative. Raises InputError, which names the node."""
-        node = platform.node()
+        node = f"node {platform.node()}"
         if self.code != _code():
             hint = "install the same version of rwkv on all nodes, and restart them"
-            raise InputError("A node has another version of rwkv.", where=f"node {node}", hint=hint)
-        hidden = [path for path in (self.folder, *self.paths) if not path.exists()]
-        if hidden:
-            hint = "put the data on a file system that all nodes share, or copy it to the same path on each node"
-            raise InputError("A node does not see the data.", where=f"node {node}, {hidden[0]}", hint=hint)
+            raise InputError("A node has another version of rwkv.", where=node, hint=hint)
+        for path in (self.folder, *self.contents):
+            if not path.exists():
+                hint = "put the data on a file system that all nodes share, or copy it to the same path on each node"
+                raise InputError("A node does not see the data.", where=f"{node}, {path}", hint=hint)
+        for path, expected in self.contents.items():
+            if (got := self.identify(path)) != expected:
+                what, hint = "A node has other data than the command.", "copy the data again, and change none meanwhile"
+                raise InputError(what, where=f"{node}, {path}", got=got, expected=expected, hint=hint)
         os.chdir(self.folder)
 
 

@@ -66,8 +66,7 @@ def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     results = ResultFiles(config.result_folder, raw_folder, config.file_ahead, config.file_imm)
     done = results.done()
     users = {place.user for group in groups for place in group}
-    model = model_at(config.model_path)
-    results.claim(users, model)
+    results.claim(users, model_at(config.model_path))
     log.info("%d users, %d of them done before", len(users), len(users & done))
 
     todo = [Todo(group, frozenset(place.user for place in group if place.user in done)) for group in groups]
@@ -75,7 +74,7 @@ def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     rows = [part.rows for part in todo]
     failures, left_out, computed_by = Failures(), 0, set[str]()
     with progress((), sum(rows), "evaluation", "row") as bar:
-        for evaluated in pool.spread(partial(evaluate_groups, config, model), todo, rows):
+        for evaluated in pool.spread(partial(evaluate_groups, config), todo, rows):
             _write(config, evaluated, results, failures)
             left_out += evaluated.left_out
             computed_by.add(evaluated.computed_by)

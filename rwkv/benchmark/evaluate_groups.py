@@ -1,6 +1,5 @@
 """The part of an evaluation that is spread over devices and machines: from groups of users to lines of results."""
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
 from rwkv.device import open_device
-from rwkv.errors import CheckpointError, RwkvError
+from rwkv.errors import RwkvError
 from rwkv.evaluation.history_predictions import (
     EvaluationBatch,
     curve_weights,
@@ -25,7 +24,6 @@ from rwkv.evaluation.history_predictions import (
     not_finite,
     predict_users,
 )
-from rwkv.evaluation.model_note import Model, model_at
 from rwkv.evaluation.results import UserLines, user_lines
 from rwkv.model.checkpoint import load_network, tensor_bytes
 from rwkv.model.network import Network
@@ -73,21 +71,20 @@ def review_store(config: EvaluateConfig) -> DatabasePlace:
     return review_database(config.dataset_lmdb_path, config.dataset_lmdb_size, "DATASET_LMDB_SIZE")
 
 
-def evaluate_groups(config: EvaluateConfig, model: Model, groups: Sequence[Todo], number: int) -> Iterator[Evaluated]:
+def evaluate_groups(config: EvaluateConfig, groups: Sequence[Todo], number: int) -> Iterator[Evaluated]:
     """Predict the users of groups, and score them.
 
     Args:
         config: The configuration.
-        model: The model, as the command has read it.
         groups: The groups.
         number: The number of this worker, which has its own of DEVICES.
 
     Raises:
-        CheckpointError: The model cannot be read, or is another.
+        CheckpointError: The model cannot be read.
         DeviceError: The device cannot be used.
         RwkvError: A process that reads histories was killed.
     """
-    network = _network(model, config.all_devices[number], config.threads, config.dtype)
+    network = _network(config.model_path, config.all_devices[number], config.threads, config.dtype)
     read = partial(_read_users, config, network.backend)
     with worker_errors():
         is_on_gpu = network.device.type == "cuda"
@@ -96,13 +93,8 @@ def evaluate_groups(config: EvaluateConfig, model: Model, groups: Sequence[Todo]
             yield _evaluated(config, network, todo, batch)
 
 
-def _network(model: Model, device_name: str, threads: int, dtype: str) -> Network:
-    """The command's model, on a device."""
-    device, path = open_device(device_name, threads), Path(model.path)
-    if (got := model_at(path)).sha256 != model.sha256:
-        hint = "copy the model to the same path on every machine, and leave it unchanged while the command runs"
-        where = f"machine {platform.node()}"
-        raise CheckpointError("A worker has another model.", where=where, got=str(got), expected=str(model), hint=hint)
+def _network(path: Path, device_name: str, threads: int, dtype: str) -> Network:
+    device = open_device(device_name, threads)
     return load_network(path, device, compute_dtype(dtype, device))
 
 

@@ -33,7 +33,7 @@ def pool_of(
     Args:
         options: The options of `add_engine`.
         processes: The processes of a local pool.
-        paths: Files and folders that every node of a cluster must see.
+        paths: Databases, files and folders that every node of a cluster must have.
         cpus: CPU cores of a task in a cluster.
         gpus: GPUs of a task in a cluster.
 
@@ -47,10 +47,11 @@ def pool_of(
         yield LocalPool(processes)
         return
     try:
+        from rwkv.data.database import identity
         from rwkv.ray_pool import ray_pool
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise missing_package("ray", "--engine ray") from error
-    with ray_pool(options.address or "auto", paths, cpus, gpus) as pool:
+    with ray_pool(options.address or "auto", paths, identity, cpus, gpus) as pool:
         yield pool

@@ -1,6 +1,7 @@
 """LMDB databases: opening, reading and atomic writing, with errors as messages. The only module that uses LMDB."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import lmdb
 
-from rwkv.data.lmdb_file import check_lmdb_file
+from rwkv.data.lmdb_file import check_lmdb_file, revision
 from rwkv.errors import StoreError
 from rwkv.file_systems import shared_file_system
 from rwkv.runtime import log
@@ -219,6 +220,22 @@ def _check(file: Path, readonly: bool) -> None:
             got=str(error),
             hint="restore a backup, or delete the folder and rerun the command that created it",
         ) from error
+
+
+def identity(path: Path) -> str:
+    """A text that is the same only for the same contents of a database or file; "" for other folders.
+
+    Reads little of a database, and does not check it.
+    """
+    try:
+        if (path / "data.mdb").is_file():
+            return revision(path / "data.mdb")
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 @dataclass(frozen=True)

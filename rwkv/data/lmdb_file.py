@@ -82,6 +82,18 @@ def check_lmdb_file(path: Path, to_write: bool) -> None:
                 return
 
 
+def revision(path: Path) -> str:
+    """The newest transaction of a file and its size: a text that copies share until one of them is written to.
+
+    Raises:
+        ValueError: The file is damaged.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        snapshot = _newest(_File(file.fileno()))
+    return "an empty file" if snapshot is None else f"transaction {snapshot.transaction}, {snapshot.last + 1} pages"
+
+
 def _check(pages: "_Pages", snapshot: _Snapshot, to_write: bool) -> None:
     for _ in _entries(pages, snapshot.main, to_write):
         pass

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from rwkv.data.database import Database, identity
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
 from rwkv.errors import InputError
 from rwkv.evaluation.results import ResultFiles, UserLines
 from tests.benchmark.cluster import TwoNodes, two_nodes
 from tests.benchmark.evaluation import Evaluation
-from tests.benchmark.workspace import Workspace, add_users, assert_said, block, items, revlog_file, unblock
+from tests.benchmark.workspace import SIZE, Workspace, add_users, assert_said, block, items, revlog_file, unblock
 
 ray_pool = pytest.importorskip("rwkv.ray_pool").ray_pool
 
@@ -113,11 +114,29 @@ def test_a_damaged_user_is_skipped_and_listed(
 
 def test_a_node_without_the_data_ends_the_command(nodes: TwoNodes, tmp_path: Path) -> None:
     """Its users are not skipped as if their data were damaged."""
-    with (
-        pytest.raises(InputError, match=r"(?s)does not see the data.*absent.*shared|same path"),
-        ray_pool(nodes.address, [tmp_path / "absent"]) as pool,
-    ):
-        list(pool.map(abs, [1, 2]))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with ray_pool(nodes.address, [folder], identity) as pool:
+        folder.rmdir()
+        with pytest.raises(InputError, match=r"(?s)does not see the data.*data.*same path"):
+            list(pool.map(abs, [1, 2]))
+
+
+def test_a_node_with_another_copy_ends_the_command(nodes: TwoNodes, tmp_path: Path) -> None:
+    """Here the copy of the command changes after it looked."""
+    model, folder = tmp_path / "model.pth", tmp_path / "copy"
+    model.write_bytes(b"weights")
+    with Database(folder, SIZE, "") as database:
+        database.put({"key": b"value"})
+    with ray_pool(nodes.address, [model, folder], identity) as pool:
+        model.write_bytes(b"others")
+        with pytest.raises(InputError, match=r"(?s)has other data.*model.pth.*got: sha256.*expected: sha256"):
+            list(pool.map(abs, [1, 2]))
+        model.write_bytes(b"weights")
+        with Database(folder, SIZE, "") as database:
+            database.put({"key": b"other"})
+        with pytest.raises(InputError, match=r"(?s)has other data.*copy.*transaction 2, .*transaction 1, "):
+            list(pool.map(abs, [1, 2]))
 
 
 def test_a_node_with_other_code_ends_the_command(
