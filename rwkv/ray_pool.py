@@ -60,7 +60,7 @@ class RayPool:
 
     def _run(self, job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator[Result]:
         """Yield the results of all parts as they are ready."""
-        # A worker keeps what it has loaded; by default Ray ends the workers of GPU tasks.
+        # By default Ray ends a worker after a task with a GPU. Here it stays on the GPU of its first task.
         remote: Any = ray.remote(max_calls=0, max_retries=_RETRIES, num_returns="streaming")
         task = remote(_results).options(num_cpus=self.cpus, num_gpus=self.gpus, name="rwkv")
         waiting = deque(parts)
