@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
+from rwkv.collection.users import shown_users
 from rwkv.data.hub import PAGE, HubFile, begin_downloads, download_file, is_download, list_dataset
 from rwkv.errors import HistoryError, InputError, RwkvError
 from rwkv.locks import only_writer_in
@@ -31,7 +32,7 @@ class Download:
         absent: Those asked for that the dataset does not have.
         revision: The dataset's revision on the hub.
         bytes: The size of the users' files.
-        files, fetched: The number of the users' files, and of those that were not there before.
+        files, fetched, kept: The number of the users' files, of those downloaded, and of those that were there.
         exit_code: 1 if some users could not be downloaded.
     """
 
@@ -41,6 +42,7 @@ class Download:
     bytes: int
     files: int
     fetched: int
+    kept: int
     exit_code: int
 
 
@@ -55,37 +57,44 @@ def download(users: Sequence[int] | None, out: Path) -> Download:
         RwkvError: The hub cannot be reached or refuses, or has none of the users, the folder has another dataset, or
             the disk is too small.
     """
-    log.info("reading the list of files on the hub")
-    dataset = list_dataset()
-    present = {file.user for file in dataset.files}
-    chosen = present if users is None else present & set(users)
-    absent = [] if users is None else sorted(set(users) - present)
-    if not chosen:
-        raise InputError(
-            "None of the users is in the dataset on the hub.",
-            where=PAGE,
-            got=f"users {absent[0]} to {absent[-1]}",
-            expected=f"users from {min(present)} to {max(present)}",
-            hint="correct --users",
-        )
-    files = [file for file in dataset.files if file.user in chosen]
     with only_writer_in(out, "another folder"):
         _refuse_other_dataset(out)
+        log.info("reading the list of files on the hub")
+        dataset = list_dataset()
+        chosen, absent = _choose(users, {file.user for file in dataset.files})
+        files = [file for file in dataset.files if file.user in chosen]
         lacking = _lacking(files, out)
         _check_space(lacking, out)
-        failures = Failures()
+        fetched, failures = 0, Failures()
         if lacking:
             begin_downloads(out, dataset.revision)
-            failures = _fetch(lacking, out, dataset.revision)
+            fetched, failures = _fetch(lacking, out, dataset.revision)
     return Download(
         sorted(chosen),
         absent,
         dataset.revision,
         sum(file.size for file in files),
         len(files),
-        len(lacking),
+        fetched,
+        len(files) - len(lacking),
         failures.exit_code(),
     )
+
+
+def _choose(users: Sequence[int] | None, present: set[int]) -> tuple[set[int], list[int]]:
+    """The users to download, and those asked for that are not on the hub. Raises InputError if all are not."""
+    if users is None:
+        return present, []
+    absent = sorted(set(users) - present)
+    if not present & set(users):
+        raise InputError(
+            "None of the users is in the dataset on the hub.",
+            where=PAGE,
+            got=shown_users(absent),
+            expected=f"users from {min(present)} to {max(present)}",
+            hint="correct --users",
+        )
+    return present & set(users), absent
 
 
 def _refuse_other_dataset(out: Path) -> None:
@@ -136,9 +145,13 @@ def _check_space(lacking: list[HubFile], out: Path) -> None:
         )
 
 
-def _fetch(lacking: list[HubFile], out: Path, revision: str) -> Failures:
-    """Download files, those of one user in order. Returns the users whose files the hub sends damaged."""
-    failures, stop = Failures(), Event()
+def _fetch(lacking: list[HubFile], out: Path, revision: str) -> tuple[int, Failures]:
+    """Download files, those of one user in order.
+
+    Returns:
+        The number of files that were downloaded, and the users whose files the hub sends damaged.
+    """
+    failures, stop, fetched = Failures(), Event(), list[str]()
     by_user = [list(files) for _, files in groupby(lacking, lambda file: file.user)]
 
     def fetch_user(files: list[HubFile]) -> HistoryError | None:
@@ -149,6 +162,7 @@ def _fetch(lacking: list[HubFile], out: Path, revision: str) -> Failures:
                 download_file(file, out, revision)
             except HistoryError as error:
                 return error
+            fetched.append(file.path)
             bar.update(file.size)
         return None
 
@@ -156,7 +170,7 @@ def _fetch(lacking: list[HubFile], out: Path, revision: str) -> Failures:
         for files, error in _in_threads(fetch_user, by_user, stop):
             if error is not None:
                 failures.add(files[0].user, error)
-    return failures
+    return len(fetched), failures
 
 
 def _in_threads(

@@ -40,8 +40,9 @@ def _run(options: argparse.Namespace) -> Answer:
 def _format(result: "Download", out: Path) -> str:
     from rwkv.collection.users import ranges_of
 
-    there = result.files - result.fetched
-    lines = [f"{len(result.users):,} users in {out}: {result.fetched:,} files downloaded, {there:,} were there"]
+    lines = [f"{len(result.users):,} users in {out}: {result.fetched:,} files downloaded, {result.kept:,} were there"]
+    if result.fetched + result.kept < result.files:
+        lines.append(f"{result.files - result.fetched - result.kept:,} files are missing; see the messages above")
     if result.absent:
         lines.append(f"not in the dataset: {ranges_text(ranges_of(result.absent))} ({len(result.absent):,})")
     lines.append(f"next: `rwkv check {out}`, and DATA_PATH = {str(out)!r} in the benchmark's configurations")

@@ -93,7 +93,7 @@ def test_a_range_of_users_and_then_more(hub: Hub, tmp_path: Path, capsys: pytest
     assert set(hub.fetched) == set(of_users(hub.files, 1))
     fields = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (fields["users"], fields["absent"], fields["revision"]) == ([1, 2, 3], [4, 7], REVISION)
-    assert (fields["files"], fields["fetched"]) == (9, 3)
+    assert (fields["files"], fields["fetched"], fields["kept"]) == (9, 3, 6)
     assert fields["bytes"] == sum(map(len, of_users(hub.files, 1, 2, 3).values()))
 
 
@@ -101,7 +101,9 @@ def test_users_that_do_not_exist(hub: Hub, tmp_path: Path, capsys: pytest.Captur
     assert download(tmp_path / "data", "--users", "4-5") == 0
     assert "not in the dataset: 4" in capsys.readouterr().out
     assert download(tmp_path / "other", "--users", "6-9") == 2
-    assert_said(capsys, "None of the users is in the dataset", "users 6 to 9", "users from 1 to 5", "correct --users")
+    assert_said(
+        capsys, "None of the users is in the dataset", "got: 6, 7, 8, 9", "users from 1 to 5", "correct --users"
+    )
     assert not (tmp_path / "other").exists()
 
 
@@ -198,7 +200,10 @@ def test_a_file_that_arrives_damaged_is_fetched_again(hub: Hub, tmp_path: Path) 
 def test_a_file_that_stays_damaged_is_refused(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hub.damaged["decks/user_id=2/data.parquet"] = 9
     assert download(tmp_path / "data") == 1
-    assert_said(capsys, "user 2 skipped", "decks/user_id=2/data.parquet", "does not match its checksum", "rerun")
+    output = capsys.readouterr()
+    for words in ("user 2 skipped", "decks/user_id=2/data.parquet", "does not match its checksum", "rerun"):
+        assert words in output.err
+    assert "10 files downloaded, 0 were there\n2 files are missing" in output.out
     complete = written(tmp_path / "data")
     assert "decks/user_id=2/data.parquet" not in complete
     assert of_users(complete, 1, 3, 5) == of_users(hub.files, 1, 3, 5)
@@ -330,6 +335,7 @@ def test_another_dataset_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: py
     revlog = random_revlog(9, 50, 5)
     write_history(tmp_path / "mine", 1, revlog, cards_of(revlog), DECKS)
     before = written(tmp_path / "mine")
+    hub.error = (500, "")  # the folder is refused before the hub is asked
     assert download(tmp_path / "mine") == 2
     assert_said(capsys, "error: The folder has a dataset that was not downloaded.", "choose another folder with --out")
     assert written(tmp_path / "mine") == before
