@@ -44,5 +44,5 @@ def test_after_a_lost_process_a_run_goes_on(training: Training, number: signal.S
     assert output.count(sentence[number]) == 1, output
     assert output.count("Traceback") == 1, "torchrun's own, of a failed process"
     assert training.steps() == [2, 4]
-    assert training.run(DEVICE="cuda:0") == 0
+    assert training.run(**GPUS) == 0
     assert training.steps() == [2, 4, 6, 8]

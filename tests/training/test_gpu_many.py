@@ -1,4 +1,4 @@
-"""Recorded steps in parts, with sums by NCCL between them, equal steps recorded as a whole."""
+"""Recorded steps in parts, with sums by NCCL between them, equal plain steps."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from rwkv.training.shared_step import SharedGradients
 from tests.model.test_gpu_layer import distance
 from tests.networks import recipe_network
 from tests.ops.gpu import needs_gpu
-from tests.training.test_gpu_recorded import GPU, LOSS, TOGETHER, gradients, pair, together
+from tests.training.test_gpu_recorded import GPU, LOSS, TOGETHER, gradients, pair, plain_step, together
 
 pytestmark = needs_gpu
 
@@ -29,22 +29,24 @@ def processes() -> Iterator[Processes]:
 
 
 @pytest.mark.parametrize("dtype", LOSS)
-def test_steps_in_parts_equal_whole_ones(processes: Processes, dtype: torch.dtype) -> None:
-    """Two batches of one size and one of another, each twice."""
-    padded = [*pair("short")[1], pair("long")[1][0]]
-    networks = [recipe_network(PUBLISHED).to(GPU) for _ in range(2)]
-    optimizers = [make_optimizer(dict(network.named_parameters())) for network in networks]
-    shared = SharedGradients(networks[0])
+def test_steps_in_parts_equal_plain_ones(processes: Processes, dtype: torch.dtype) -> None:
+    """Two batches of one size and one of another, each twice; at the rate 0 no weight changes."""
+    (first, second), (padded_first, padded_second) = pair("short")
+    long, padded_long = (batches[0] for batches in pair("long"))
+    network, plain = (recipe_network(PUBLISHED).to(GPU) for _ in range(2))
+    shared = SharedGradients(network)
     processes.connect(GPU, shared.sums())
-    in_parts = RecordedSteps(networks[0], optimizers[0], dtype, "all", shared.parts, processes.add)
-    whole = RecordedSteps(networks[1], optimizers[1], dtype, "all")
-    for seed, which in enumerate((0, 2, 1, 0, 2, 1)):
-        ours, theirs = (steps.launch(padded[which].to(GPU), seed)() for steps in (in_parts, whole))
+    optimizer = make_optimizer(dict(network.named_parameters()))
+    steps = RecordedSteps(network, optimizer, dtype, "all", shared.parts, processes.add)
+    visits = 2 * [(first, padded_first), (long, padded_long), (second, padded_second)]
+    for seed, (batch, padded) in enumerate(visits):
+        ours = steps.launch(padded.to(GPU), seed)()
+        theirs, expected = plain_step(plain, batch, dtype, seed)
         assert ours.loss == pytest.approx(theirs.loss, rel=LOSS[dtype])
         assert ours.terms == pytest.approx(theirs.terms, rel=LOSS[dtype], abs=1e-9)
         assert ours.rows == theirs.rows
         assert ours.norm == pytest.approx(theirs.norm, rel=TOGETHER[dtype])
-        computed, expected = (gradients(network) for network in networks)
+        computed = gradients(network)
         assert computed.keys() == expected.keys()
         assert distance(together(computed), together(expected)) < TOGETHER[dtype]
 
