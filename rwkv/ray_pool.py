@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rwkv.errors import DeviceError, InputError, RwkvError
+from rwkv.errors import InputError, RwkvError
 from rwkv.workers import Outcome, PartJob, attempt, runs_of
 
 Item = TypeVar("Item")
@@ -56,7 +56,8 @@ class RayPool:
 
     def spread(self, job: PartJob[Item, Result], items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Result]:
         """See `rwkv.workers.Pool`. Each task gets a run of items; there are several for each worker."""
-        return self._run(job, runs_of(items, sizes, self._slots() * _PARTS_PER_WORKER))
+        workers = max(1, _tasks_at_once(self.cpus, self.gpus))
+        return self._run(job, runs_of(items, sizes, workers * _PARTS_PER_WORKER))
 
     def _run(self, job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator[Result]:
         """Yield the results of all parts as they are ready."""
@@ -65,27 +66,43 @@ class RayPool:
         task = remote(_results).options(num_cpus=self.cpus, num_gpus=self.gpus, name="rwkv")
         waiting = deque(parts)
         running: list[Any] = []
+        is_short = True
         try:
             while waiting or running:
-                while waiting and len(running) < self._slots() * _TASKS_AHEAD:
-                    running.append(task.remote(self.place, job, waiting.popleft()))
-                stream: Any = ray.wait(running, num_returns=1)[0][0]
+                if is_short:
+                    most = _TASKS_AHEAD * max(1, _tasks_at_once(self.cpus, self.gpus))
+                    running += [task.remote(self.place, job, part) for part in _taken(waiting, most - len(running))]
+                    is_short = False
+                stream = self._ready(running)
                 result = next(stream, None)
                 if result is None:
                     running.remove(stream)
+                    is_short = True
                 else:
-                    yield _raised(ray.get(result))
+                    yield _raised(ray.get(self._ready([result])))
         except RayTaskError:
             raise
         except RayError as error:
             got, hint = str(error).split("\n", 1)[0], "check the nodes with `ray status`, and rerun to continue"
             raise RwkvError("The cluster lost the same work several times.", got=got, hint=hint) from error
 
-    def _slots(self) -> int:
-        """How many tasks the cluster can run at once; nodes may come and go."""
-        resources = ray.cluster_resources()
-        slots = int(resources.get("CPU", 0)) // self.cpus
-        return max(1, min(slots, int(resources.get("GPU", 0))) if self.gpus else slots)
+    def _ready(self, references: list[Any]) -> Any:
+        """Wait for one of several streams or results."""
+        while not (ready := ray.wait(references, num_returns=1, timeout=_PATIENCE_S)[0]):
+            if not _tasks_at_once(self.cpus, self.gpus):
+                raise RwkvError("The cluster has lost all its nodes.", hint="add nodes, and rerun to continue")
+        return ready[0]
+
+
+def _taken(waiting: deque[Item], most: int) -> list[Item]:
+    return [waiting.popleft() for _ in range(min(most, len(waiting)))]
+
+
+def _tasks_at_once(cpus: int, gpus: int) -> int:
+    """How many tasks the cluster can run at once. Nodes may come and go."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slots = [(int(node.get("CPU", 0)) // cpus, int(node.get("GPU", 0)) // max(1, gpus)) for node in nodes]
+    return sum(min(pair) if gpus else pair[0] for pair in slots)
 
 
 @contextmanager
@@ -102,14 +119,14 @@ def ray_pool(
         gpus: GPUs of a task, 0 or 1.
 
     Raises:
-        InputError: The cluster cannot be reached.
-        DeviceError: The cluster has no GPU, but tasks need one.
+        InputError: The cluster cannot be reached, or none of its nodes can run a task.
     """
     _connect(address)
     try:
-        if gpus and not ray.cluster_resources().get("GPU"):
-            hint = 'set DEVICE = "cpu", or add nodes with GPUs'
-            raise DeviceError("No node of the cluster has a GPU.", where=address, hint=hint)
+        if not _tasks_at_once(cpus, gpus):
+            hint = "add such nodes" + (', or set DEVICE = "cpu"' if gpus else ", or lower THREADS")
+            needed = f"a node with {cpus} CPU cores" + (" and a GPU" if gpus else "")
+            raise InputError("No node of the cluster can run a task.", where=address, expected=needed, hint=hint)
         present = [path.absolute() for path in paths if path.exists()]  # the command reports those missing here
         yield RayPool(_Place(Path.cwd(), {path: identify(path) for path in present}, identify, _code()), cpus, gpus)
     finally:

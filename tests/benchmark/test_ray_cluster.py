@@ -148,11 +148,20 @@ def test_a_node_with_other_code_ends_the_command(
     assert_said(capsys, "A node has another version of rwkv", "install the same version")
 
 
-def test_a_cluster_without_gpus_is_an_error(
-    nodes: TwoNodes, evaluation: Evaluation, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"DEVICE": "cuda:1"}, ("a GPU", 'DEVICE = "cpu"')), ({"THREADS": 1000}, ("1000 CPU cores", "lower THREADS"))],
+    ids=str,
+)
+def test_tasks_that_no_node_can_run_are_an_error(
+    nodes: TwoNodes,
+    evaluation: Evaluation,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, object],
+    words: tuple[str, ...],
 ) -> None:
-    assert evaluation.run(*nodes.options, DEVICE="cuda:1") == 2
-    assert_said(capsys, "No node of the cluster has a GPU", 'DEVICE = "cpu"')
+    assert evaluation.run(*nodes.options, **settings) == 2
+    assert_said(capsys, "No node of the cluster can run a task", *words)
 
 
 def test_devices_of_one_machine_are_refused(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,3 +176,21 @@ def test_a_missing_cluster_is_a_sentence(
     add_users(workspace.dataset, [1])
     assert workspace.find_keys("--engine", "ray", "--address", address) == 2
     assert_said(capsys, "The Ray cluster cannot be reached", f"--address {address}", "ray start --head")
+
+
+def test_the_loss_of_all_nodes_ends_the_command(
+    workspace: Workspace, nodes: TwoNodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_users(workspace.dataset, USERS)
+
+    def write_and_lose(store: KeyStore, users: Any) -> None:
+        _WRITE_KEYS(store, users)
+        while nodes.nodes:
+            nodes.lose(nodes.nodes[-1])
+
+    monkeypatch.setattr(KeyStore, "write", write_and_lose)
+    monkeypatch.setattr("rwkv.benchmark.databases._BATCH", 1)
+    monkeypatch.setattr("rwkv.ray_pool._PATIENCE_S", 1)
+    assert workspace.find_keys(*nodes.options) == 1
+    assert_said(capsys, "The cluster has lost all its nodes", "rerun to continue")
+    assert 0 < len(workspace.users_with_keys()) < len(USERS)
