@@ -67,7 +67,7 @@ def test_a_schedule_with_cards_due_again_at_once_has_a_notice(capsys: pytest.Cap
     common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
     out, _ = output(capsys, *common, "--retention", "0.999999")
     assert "of the cards come back on the next day: this model does not fit your reviews, or a desired retention" in out
-    assert "come back" not in output(capsys, *common, "--retention", "0.1")[0]
+    assert "come back" not in output(capsys, *common, "--retention", "0.01")[0]
 
 
 def test_an_empty_table_states_that_no_cards_match(capsys: pytest.CaptureFixture[str]) -> None:
