@@ -101,7 +101,10 @@ def run_batch(name: str, first: int, stop: int, seed: int) -> Tally:
             arguments = [name, str(seed), str(first), str(stop), str(results)]
             command = [sys.executable, "-m", "bench.fuzz.batch", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            first = _count(tally, [json.loads(line) for line in results.read_text().splitlines()])
+            lines = results.read_text().splitlines() if results.exists() else []
+            if not lines:
+                raise RuntimeError(f"{name} cannot be run:\n{done.stderr[-3000:]}")
+            first = _count(tally, [json.loads(line) for line in lines])
             if done.returncode:
                 tally.add(first, _kind_of_end(done), f"exit code {done.returncode}\n{done.stderr[-2000:]}")
                 first += 1

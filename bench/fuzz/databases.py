@@ -11,12 +11,12 @@ import numpy as np
 from bench.fuzz import values
 from bench.fuzz.damage import damaged
 from bench.fuzz.subject import Subject
-from rwkv.data.codec import StoredHistory, encode_history
+from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings
+from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
 from rwkv.data.stored_bytes import seal, unseal
 from tests.helpers import make_table, random_revlog
 
@@ -30,8 +30,8 @@ _FILE = "data.mdb"
 
 def _encoded(user: int) -> EncodedUser:
     table = make_table(random_revlog(user, _USERS.get(user, 300), 8), user=user)
-    history = encode_history(StoredHistory(table, table.review_th % 2 == 0))
-    return EncodedUser(user, history, segment_bounds(table, _SETTINGS.max_batch_size), len(table), ())
+    stored = StoredHistory(table, table.review_th % 2 == 0)
+    return encode_user(stored, segment_bounds(table, _SETTINGS.max_batch_size), part_reviews=500)
 
 
 def _keys(user: int) -> BenchmarkKeys:
@@ -69,7 +69,13 @@ def _read_store(is_written: bool, folder: Path) -> object:
             _add_histories(database, _ADDED)
         store = ReviewStore(database)
         users = [*_USERS, *[_ADDED] * is_written]
-        return store.settings, [(store.has(user), store.bounds(user), store.read(user)) for user in users]
+        return store.settings, [_read_user(store, user) for user in users]
+
+
+def _read_user(store: ReviewStore, user: int) -> object:
+    bounds = store.bounds(user)
+    segments = [store.excerpt(user, start, stop) for start, stop, _ in bounds[[0, -1]].tolist()]
+    return store.has(user), bounds, store.read(user), segments
 
 
 def _read_keys(is_written: bool, folder: Path) -> object:

@@ -15,10 +15,11 @@ import zstandard
 
 from bench.fuzz import values
 from bench.fuzz.subject import Subject, plain
-from rwkv.data.codec import StoredHistory, decode_history, encode_history
+from rwkv.data.codec import StoredHistory, decode_cards, decode_part
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import cut_segment, segment_bounds
+from rwkv.data.store import encode_user
 from rwkv.data.tables import PACKED, PARQUET, write_columns
 from tests.helpers import DECKS, cards_of, random_revlog
 
@@ -42,10 +43,12 @@ def _read(folder: Path) -> object:
     """The history, and what the commands compute and store of it."""
     table = read_history(folder, _USER)
     stored = StoredHistory(table, benchmark_keys(table, True, True).mark(table.review_th))
-    again = decode_history(_USER, encode_history(stored)).table
+    bounds = segment_bounds(table, _REVIEWS)
+    encoded = encode_user(stored, bounds)
+    again = decode_part(_USER, encoded.parts[0], decode_cards(encoded.cards)).table
     if plain(again.day_offset) != plain(table.day_offset) or plain(again.elapsed_s) != plain(table.elapsed_s):
         raise AssertionError("the stored history is another one")
-    for number, (start, stop, _) in enumerate(segment_bounds(table, _REVIEWS).tolist()):
+    for number, (start, stop, _) in enumerate(bounds.tolist()):
         cut_segment(table, stored.is_key, start, stop, number)
     return table, benchmark_keys(table, False, False)
 
