@@ -6,6 +6,8 @@ python -m bench.kills.often MODULE ARGUMENTS
 import importlib
 import sys
 
+from rwkv.stopping import leave
+
 # Command -> the module with its numbers of users, rows or steps between two writes, and smaller ones.
 _OFTEN = {
     "rwkv.find_equalize_test_reviews": ("rwkv.benchmark.databases", {"_BATCH": 2}),
@@ -27,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -53,10 +53,6 @@ class Command:
             return self._process.wait(seconds)
         return None
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process itself."""
-        self._process.send_signal(number)
-
     def others(self) -> list[int]:
         """All living processes of the command besides itself."""
         return [pid for pid in _living(self._mark) if pid != self.pid]
@@ -70,9 +66,7 @@ class Command:
         deadline = time.monotonic() + patience_s
         while (left := self.others()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        send(signal.SIGKILL, *left)
         return left
 
     def end(self) -> None:
@@ -82,6 +76,13 @@ class Command:
             self._process.wait()
         self.orphans(0)
         self._output.close()
+
+
+def send(number: signal.Signals, *pids: int) -> None:
+    """Send a signal to processes that may have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _living(mark: str) -> list[int]:

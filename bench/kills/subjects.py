@@ -18,11 +18,13 @@ class Subject:
         name: The name in the figures.
         command: The command line for a folder of inputs and the folder to write, which has a parent of its own.
         has_workers: Whether it has worker processes.
+        is_shared: Whether torchrun starts several processes of it, and adds a traceback of its own when one ends.
     """
 
     name: str
     command: Callable[[Path, Path], list[str]]
-    has_workers: bool
+    has_workers: bool = True
+    is_shared: bool = False
 
 
 def _keys(given: Path, out: Path) -> list[str]:
@@ -35,6 +37,15 @@ def _preprocessing(given: Path, out: Path) -> list[str]:
 
 
 def _training(given: Path, out: Path) -> list[str]:
+    return _configured("rwkv.train_rwkv", out, _training_keys(given, out))
+
+
+def _ranks(given: Path, out: Path) -> list[str]:
+    python, *command = _configured("rwkv.train_rwkv", out, _training_keys(given, out) | {"EPOCHS": 0.5})
+    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command]
+
+
+def _training_keys(given: Path, out: Path) -> dict[str, object]:
     keys: dict[str, object] = {
         "TRAIN_USERS_START": 1,
         "TRAIN_USERS_END": FEW - 2,
@@ -56,7 +67,7 @@ def _training(given: Path, out: Path) -> list[str]:
         "SAVE_MODEL_FOLDER": str(out),
         "SAVE_MODEL_PREFIX": "p",
     }
-    return _configured("rwkv.train_rwkv", out, keys | _ON_ONE_CORE)
+    return keys | _ON_ONE_CORE
 
 
 def _evaluation(given: Path, out: Path) -> list[str]:
@@ -91,12 +102,13 @@ def _import(given: Path, out: Path) -> list[str]:
 _ON_ONE_CORE: dict[str, object] = {"DEVICE": "cpu", "DTYPE": "float", "THREADS": 1}
 
 SUBJECTS = (
-    Subject("keys", _keys, True),
-    Subject("preprocessing", _preprocessing, True),
-    Subject("training", _training, True),
-    Subject("evaluation", _evaluation, True),
-    Subject("save", _save, False),
-    Subject("import", _import, False),
+    Subject("keys", _keys),
+    Subject("preprocessing", _preprocessing),
+    Subject("training", _training),
+    Subject("ranks", _ranks, is_shared=True),
+    Subject("evaluation", _evaluation),
+    Subject("save", _save, has_workers=False),
+    Subject("import", _import, has_workers=False),
 )
 
 

@@ -1,31 +1,33 @@
 """Trials: a command is killed at a moment, its files are read, it is run again, and the results are compared."""
 
-import os
 import random
+import re
 import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bench.kills.contents import Contents, parts_of, remains, results
-from bench.kills.processes import Command
+from bench.kills.processes import Command, send
 from bench.kills.subjects import Subject
 
-Kind = Literal["SIGKILL", "SIGTERM", "worker"]
+Kind = Literal["SIGKILL", "SIGTERM", "worker", "all"]
 Problem = Literal["lost", "hangs", "tracebacks", "orphans", "differing", "unclear"]
 
-# Kinds of a round of five kills.
-_KINDS: tuple[Kind, ...] = ("SIGKILL", "SIGTERM", "SIGKILL", "worker", "SIGKILL")
+# Kinds of a round of five kills: of the command, of one of its workers, and of all its processes at once.
+_KINDS: tuple[Kind, ...] = ("SIGKILL", "SIGTERM", "SIGKILL", "worker", "all")
 # Workers of PyTorch look every 5 s whether their command is gone.
 _ORPHANS_AFTER_S = 15
 # A command hangs when it needs this many times its usual time, and at least so many seconds.
 _SLOWER, _LEAST_S = 10, 60.0
 _SOONER = 0.8
 _WORKER_KILLED = "A worker process was killed"
+_ENDED = "ended by SIGTERM; files already written are kept"
+# A mark of what the command itself says, but torchrun does not.
+_OURS = "INFO: "
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Usual:
 
 @dataclass
 class Trial:
-    """A kill and what was wrong after it. is_before_start: a SIGTERM came while Python started."""
+    """A kill of a subject and what was wrong after it. is_before_start: a SIGTERM came while Python started."""
 
+    subject: Subject
     kill: Kill
     is_before_start: bool = False
     problems: list[tuple[Problem, str]] = field(default_factory=list)
@@ -69,7 +72,7 @@ def plan(subject: Subject, repeats: int, seed: int) -> Iterator[Kill]:
     rng.shuffle(shares)
     for number, share in enumerate(shares):
         kind = _KINDS[number % len(_KINDS)]
-        yield Kill("SIGKILL" if kind == "worker" and not subject.has_workers else kind, share)
+        yield Kill(kind if subject.has_workers or kind == "SIGTERM" else "SIGKILL", share)
 
 
 def usual(subject: Subject, given: Path, root: Path) -> Usual:
@@ -91,7 +94,7 @@ def usual(subject: Subject, given: Path, root: Path) -> Usual:
 
 def attempt(subject: Subject, kill: Kill, expected: Usual, given: Path, root: Path) -> Trial:
     """Kill a command, run it again, and judge both."""
-    trial = Trial(kill)
+    trial = Trial(subject, kill)
     share = kill.share
     while True:
         out = _empty(root)
@@ -114,52 +117,58 @@ def attempt(subject: Subject, kill: Kill, expected: Usual, given: Path, root: Pa
 
 
 def _end(trial: Trial, command: Command, after_s: float, patience_s: float) -> bool:
-    """End a command after so many seconds. Returns False if it was done before."""
+    """End a command, or a part of it, after so many seconds. Returns False if it was done before."""
+    kind = trial.kill.kind
     if command.wait(after_s) is not None:
         return False
-    if trial.kill.kind == "worker":
-        return _end_worker(trial, command, patience_s)
-    number = signal.Signals[trial.kill.kind]
-    command.send(number)
+    if kind == "worker":
+        if (worker := _some_worker(command, trial.kill.share)) is None:
+            return False
+        send(signal.SIGKILL, worker)
+    else:
+        send(signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL, command.pid, *command.others() * (kind == "all"))
     code = command.wait(patience_s)
     text = command.text
-    trial.is_before_start = code == -signal.SIGTERM
+    trial.is_before_start = kind == "SIGTERM" and code == -signal.SIGTERM
     if code is None:
-        trial.note("hangs", f"after {number.name}")
-    if code == 0:
+        trial.note("hangs", "after the kill")
+    elif code == 0 and kind != "worker":  # a worker without remaining work is not missed
         return False
-    if number == signal.SIGTERM and code is not None and not _is_clear_end(code, text):
-        trial.note("unclear", f"exit code {code}, {text[-300:]!r}")
-    _check_text(trial, text)
+    elif not _is_clear_end(trial, code, text):
+        trial.note("unclear", f"exit code {code}, {text[-600:]!r}")
+    _check_text(trial, text, is_killed=True)
     return True
 
 
-def _end_worker(trial: Trial, command: Command, patience_s: float) -> bool:
+def _some_worker(command: Command, share: float) -> int | None:
+    """One of the workers, as soon as there is one; None if the command ended before."""
     while not (workers := command.workers()):
         if command.wait(0.005) is not None:
-            return False
-    with suppress(ProcessLookupError):
-        os.kill(random.Random(trial.kill.share).choice(workers), signal.SIGKILL)
-    code = command.wait(patience_s)
-    text = command.text
-    if code is None:
-        trial.note("hangs", "after the end of a worker")
-    # A worker without remaining work is not missed.
-    if code not in (0, None) and (code != 1 or _WORKER_KILLED not in text):
-        trial.note("unclear", f"exit code {code}, {text[-300:]!r}")
-    _check_text(trial, text)
-    return True
+            return None
+    return random.Random(share).choice(workers)
 
 
-def _is_clear_end(code: int, text: str) -> bool:
-    """Whether a command says that it was ended. Until Python has started, the system ends it silently."""
+def _is_clear_end(trial: Trial, code: int, text: str) -> bool:
+    """Whether a command says why it ended, once it can: until Python has started, the system ends it silently."""
+    kind, is_shared = trial.kill.kind, trial.subject.is_shared
+    if kind == "worker":
+        return code == 0 or (code == 1 and (_WORKER_KILLED in text or (is_shared and _has_lost_a_process(text))))
+    if kind != "SIGTERM":
+        return code == -signal.SIGKILL
     if code == -signal.SIGTERM:
         return text == ""
-    return code == 128 + signal.SIGTERM and "ended by SIGTERM; files already written are kept" in text
+    has_said = _ENDED in text
+    return (code == 128 + signal.SIGTERM and has_said) or (is_shared and (has_said or _OURS not in text))
 
 
-def _check_text(trial: Trial, text: str) -> None:
-    if "Traceback" in text:
+def _has_lost_a_process(text: str) -> bool:
+    """Whether processes say that one is lost. Torchrun alone says it if none of them had begun."""
+    return re.search(r"Process \d of the \d of this training has ended", text) is not None or _OURS not in text
+
+
+def _check_text(trial: Trial, text: str, is_killed: bool = False) -> None:
+    usual = 1 if trial.subject.is_shared and is_killed else 0
+    if text.count("Traceback") > usual:
         trial.note("tracebacks", text[text.index("Traceback") :][:2000])
 
 
