@@ -26,7 +26,7 @@ from bench.fuzz.subjects import SUBJECTS
 from bench.report import print_json
 
 _PROBLEMS = ("traceback", "crash", "hang", "memory", "silent", "endless")
-_BATCH = 1000
+_BATCH = 2000
 # The first word of faulthandler.
 _TIMEOUT = "Timeout ("
 _SHOWN = 20

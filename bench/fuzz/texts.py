@@ -125,8 +125,8 @@ def _wild_json(file: str, folder: Path, rng: Random) -> bytes:
 
 
 SUBJECTS = (
-    Subject("toml", _CONFIG, _make_config, _read_config, _wild_config),
-    Subject("csv", _CSV, _make_csv, _read_csv, _wild_csv),
+    Subject("toml", _CONFIG, _make_config, _read_config, _wild_config, share=2),
+    Subject("csv", _CSV, _make_csv, _read_csv, _wild_csv, share=2),
     Subject("results", _RAW, _make_notes, _read_raw, _wild_raw, share=0.5),
     Subject(
         "run",

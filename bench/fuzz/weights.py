@@ -125,5 +125,5 @@ SUBJECTS = (
         Subject(name.partition(".")[2], name, _make, partial(_read, name), partial(_wild_weights, name), True)
         for name in (_PTH, _SAFETENSORS)
     ),
-    Subject("optimizer", _OPTIMIZER, _make, _read_optimizer, _wild_optimizer, has_checksum=True, share=0.3),
+    Subject("optimizer", _OPTIMIZER, _make, _read_optimizer, _wild_optimizer, has_checksum=True, share=0.1),
 )

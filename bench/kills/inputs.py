@@ -29,16 +29,16 @@ LONG_DATA, _LONG_REVIEWS = "long", 1500
 _SEED = 5
 
 
-def prepare(root: Path) -> None:
+def prepare(root: Path, users: int = USERS) -> None:
     """Write all inputs to a folder."""
-    simulate(USERS, _REVIEWS, _SEED, root / "data")
+    simulate(users, _REVIEWS, _SEED, root / "data")
     simulate(1, _LONG_REVIEWS, _SEED, root / LONG_DATA, spread=0)
     keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": SIZE}
-    common: dict[str, Any] = {"data_path": root / "data", "user_ids": tuple(range(1, USERS + 1)), **keys}
+    common: dict[str, Any] = {"data_path": root / "data", "user_ids": tuple(range(1, users + 1)), **keys}
     find_keys(FindKeysConfig(short=True, secs=True, **common))
     for name, rows in (("store", 1 << 20), ("segments", SEGMENT_ROWS)):
         process_data(ProcessDataConfig(lmdb_path=root / name, lmdb_size=SIZE, max_batch_size=rows, **common))
     network = new_network(_SEED, PUBLISHED.resized(CHANNELS, HEADS, tuple(LAYERS)))
     write_weights(root / WEIGHTS, network.state_dict())
-    for user in range(1, COLLECTIONS + 1):
+    for user in range(1, min(users, COLLECTIONS) + 1):
         write_csv(root / f"{user}.csv", read_history(root / "data", user))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.kills import inputs
-from bench.kills.inputs import COLLECTIONS, FEW, SIZE, USERS, WEIGHTS
+from bench.kills.inputs import FEW, SIZE, USERS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _save(given: Path, out: Path) -> list[str]:
 
 
 def _import(given: Path, out: Path) -> list[str]:
-    files = [str(given / f"{user}.csv") for user in range(1, COLLECTIONS + 1)]
+    files = sorted(map(str, given.glob("*.csv")))
     return [sys.executable, "-m", "rwkv.cli", "import", *files, "--timezone", "UTC", "--out", str(out)]
 
 
