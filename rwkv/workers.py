@@ -137,13 +137,12 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-        except BrokenProcessPool as error:
-            raise _killed() from error
-        except BaseException:
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise _killed() from error
             _end(set(multiprocessing.active_children()) - children_before)
             raise
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _end(processes: Iterable[BaseProcess]) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -100,7 +100,9 @@ def attempt(subject: Subject, kill: Kill, expected: Usual, given: Path, root: Pa
         out = _empty(root)
         killed = Command(subject.command(given, out), root / "killed.txt")
         try:
-            if _end(trial, killed, share * expected.seconds, expected.patience_s):
+            if _end(
+                trial, killed, share * expected.seconds, expected.patience_s, lambda out=out: _is_done(out, expected)
+            ):
                 break
         finally:
             if killed.wait(0) is None:
@@ -116,7 +118,11 @@ def attempt(subject: Subject, kill: Kill, expected: Usual, given: Path, root: Pa
     return trial
 
 
-def _end(trial: Trial, command: Command, after_s: float, patience_s: float) -> bool:
+def _is_done(out: Path, expected: Usual) -> bool:
+    return not _differing(results(out), expected.results)
+
+
+def _end(trial: Trial, command: Command, after_s: float, patience_s: float, is_done: Callable[[], bool]) -> bool:
     """End a command, or a part of it, after so many seconds. Returns False if it was done before."""
     kind = trial.kill.kind
     if command.wait(after_s) is not None:
@@ -129,12 +135,12 @@ def _end(trial: Trial, command: Command, after_s: float, patience_s: float) -> b
         send(signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL, command.pid, *command.others() * (kind == "all"))
     code = command.wait(patience_s)
     text = command.text
-    trial.is_before_start = kind == "SIGTERM" and code == -signal.SIGTERM
+    trial.is_before_start = kind == "SIGTERM" and code == -signal.SIGTERM and not text
     if code is None:
         trial.note("hangs", "after the kill")
     elif code == 0 and kind != "worker":  # a worker without remaining work is not missed
         return False
-    elif not _is_clear_end(trial, code, text):
+    elif not (_is_clear_end(trial, code, text) or (code == -signal.SIGTERM and is_done())):  # while Python ends
         trial.note("unclear", f"exit code {code}, {text[-600:]!r}")
     _check_text(trial, text, is_killed=True)
     return True

@@ -44,7 +44,8 @@ def read_csv_columns(table: CsvText, requested: Collection[str]) -> dict[str, Te
     rows = _rows(table)
     while together := list(islice(rows, _READ_TOGETHER)):
         for place, part in zip(places, parts, strict=True):
-            part.append(np.strings.strip(_texts(list(map(itemgetter(place), together)))))
+            # NumPy's own strip would drop NULs, too.
+            part.append(_texts([text.strip() for text in map(itemgetter(place), together)]))
     return {name: np.concatenate(part) for name, part in zip(present, parts, strict=True)}
 
 
@@ -165,6 +166,7 @@ def _texts(values: list[str]) -> TextColumn:
 
 def _are_digits(column: TextColumn) -> Bools:
     """Whether each text has only the digits 0 to 9; in doubt not, which is slow but right."""
-    if not "".join(column.tolist()).isascii():  # other scripts have digits, too
+    text = "".join(column.tolist())
+    if not text.isascii() or "\0" in text:  # other scripts have digits, too, and NumPy ignores NULs at the end
         return np.zeros(len(column), bool)
     return np.asarray(np.strings.isdecimal(column), bool)

@@ -177,6 +177,17 @@ def test_durations_that_do_not_fit(tmp_path: Path, text: str) -> None:
         assert word in output
 
 
+@pytest.mark.parametrize("column", ["review_duration", "review_rating"])
+def test_numbers_with_nuls_at_their_end(tmp_path: Path, column: str) -> None:
+    """NumPy does not see them, and damaged disks write them."""
+    cells = {"review_duration": "17", "review_rating": "3"}
+    last = f"1,{START_MS + 2},3,17"
+    row = ",".join((cells | {column: cells[column] + "\0\0"})[name] for name in ("review_rating", "review_duration"))
+    output = refusal(tmp_path, HEADER + ",review_duration", f"1,{START_MS},3,17", f"1,{START_MS + 1},{row}", last)
+    for word in ("row 2 after the header", f"column {column}", r"\x00"):
+        assert word in output
+
+
 @pytest.mark.parametrize("separator", [",", "\t", ";"])
 def test_a_comma_before_three_digits_is_refused_as_a_fraction(tmp_path: Path, separator: str) -> None:
     """But where semicolons part the cells: there people write fractions so."""
