@@ -16,7 +16,7 @@ demo: install  ## everything on simulated learners, in rwkv-demo/
 	$(BIN)/rwkv demo
 
 test: install  ## all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
 
 lint: install  ## style and types
 	$(BIN)/ruff check .

@@ -16,12 +16,6 @@ settings.register_profile("rwkv", max_examples=40, deadline=None, derandomize=Tr
 settings.load_profile("rwkv")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tests of a group run in one process, where pytest-xdist runs them in several."""
-    if config.getoption("dist", None) == "load":
-        config.option.dist = "loadgroup"
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Reports travel between processes as UTF-8, also those of what was logged of names that are none."""

@@ -17,7 +17,7 @@ from tests.benchmark.workspace import SIZE, Workspace, add_users, assert_said, b
 
 ray_pool = pytest.importorskip("rwkv.ray_pool").ray_pool
 
-# One cluster serves all tests, also where tests run in several processes.
+# One cluster serves all tests, also with `-n auto --dist loadgroup`.
 pytestmark = pytest.mark.xdist_group("cluster")
 
 USERS = range(1, 21)
