@@ -107,7 +107,7 @@ def parse_config(table: Mapping[str, object], cls: type[AnyConfig], source: str)
         related = {name: values[name] for name in names if name in values}
         if len(related) == len(names) and not holds(*related.values()):
             first, *rest = (_stated(name, value) for name, value in related.items())
-            problems.append(f"{first}: expected {expected} ({', '.join(rest)})")
+            problems.append(f"{first}: expected {expected}" + (f" ({', '.join(rest)})" if rest else ""))
     if problems:
         raise ConfigError("\n    ".join(["The configuration has errors:", *problems]), where=source)
     return cls(**values)

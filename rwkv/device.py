@@ -17,12 +17,13 @@ _FEW_ROWS = 64
 _MOST_LETTERS = 80
 
 
-def open_device(name: str, threads: int) -> torch.device:
+def open_device(name: str, threads: int, key: str = "DEVICE") -> torch.device:
     """Open a torch device and check that it works.
 
     Args:
         name: Such as "cpu" or "cuda:1".
         threads: The number of CPU threads for torch; 0 leaves torch's own choice.
+        key: The configuration key that names the device, for messages.
 
     Raises:
         DeviceError: The device does not exist or does not work.
@@ -37,10 +38,10 @@ def open_device(name: str, threads: int) -> torch.device:
     except (RuntimeError, AssertionError, ImportError) as error:
         raise DeviceError(
             f"The device {name!r} cannot be used.",
-            where="DEVICE",
+            where=key,
             got=str(error).split("\n", 1)[0][:_MOST_LETTERS],
             expected="one of " + ", ".join(_present_devices()),
-            hint='set DEVICE = "cpu" to run without it',
+            hint='choose "cpu" to run without it',
         ) from error
     return device
 

@@ -114,10 +114,11 @@ def _print_means(results: ResultFiles, configured: set[int]) -> None:
 def _check_devices(config: EvaluateConfig, pool: Pool) -> None:
     """Raise DeviceError early if a device of this machine is unusable."""
     first, *others = config.all_devices
-    if pool.is_local or torch.device(first).type == "cpu":
-        open_compute_device(first, config.threads, config.dtype)
+    if pool.is_local or first.partition(":")[0] == "cpu":
+        key = "DEVICES" if config.devices else "DEVICE"
+        open_compute_device(first, config.threads, config.dtype, key)
         for name in others:
-            open_device(name, config.threads)
+            open_device(name, config.threads, key)
 
 
 def _groups(config: EvaluateConfig) -> list[Group]:

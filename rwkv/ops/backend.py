@@ -115,18 +115,19 @@ def headers() -> Path:
     return Path(sysconfig.get_path("include", "posix_prefix" if scheme == "posix_local" else scheme))
 
 
-def open_compute_device(name: str, threads: int, dtype: str = "float32") -> torch.device:
+def open_compute_device(name: str, threads: int, dtype: str = "float32", key: str = "DEVICE") -> torch.device:
     """Open a device, and warn in the log if its kernels are missing or another dtype than `dtype` is computed in.
 
     Args:
         name: Name of the device.
         threads: CPU threads of torch; 0 leaves the number to torch.
         dtype: The configured dtype.
+        key: The configuration key that names the device, for messages.
 
     Raises:
         DeviceError: The device is not available.
     """
-    device = open_device(name, threads)
+    device = open_device(name, threads, key)
     if compute_dtype(dtype, device) != TORCH_DTYPES[dtype]:
         log.info("DTYPE %s is many times slower than float32 on a CPU, so this computes in float32", dtype)
     if device.type == "cpu" and not is_built():

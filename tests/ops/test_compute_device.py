@@ -19,7 +19,7 @@ LACKING = {
 def test_missing_kernels_are_named_once(
     name: str, is_there: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(backend, "open_device", lambda device, threads: torch.device(device))
+    monkeypatch.setattr(backend, "open_device", lambda device, threads, key: torch.device(device))
     monkeypatch.setattr(backend, "is_built", lambda: is_there)
     monkeypatch.setattr("rwkv.ops.backend.has_triton", lambda: is_there)
     with caplog.at_level(logging.INFO, "rwkv"):
