@@ -46,9 +46,9 @@ def check_database(folder: Path, users: Sequence[int] | None = None) -> list[Par
         StoreError: The database is damaged as a whole, or has neither keys nor reviews.
         InputError: It has none of the users.
     """
-    with Database(folder, (folder / _FILE).stat().st_size, "its size", readonly=True) as database:
+    hint = f"run `{FIND_KEYS}` or `{PROCESS_DATA}` to fill it"
+    with Database(folder, (folder / _FILE).stat().st_size, "its size", readonly=True, hint=hint) as database:
         if next(iter(database), None) is None:
-            hint = f"run `{FIND_KEYS}` or `{PROCESS_DATA}` to fill it"
             raise StoreError("The database is empty.", where=str(folder), hint=hint)
         if prefixes := prefixes_in(database):
             parts = [_check_keys(KeyStore(database, prefix), users) for prefix in prefixes]

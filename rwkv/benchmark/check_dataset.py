@@ -118,7 +118,7 @@ def _check_is_dataset(folder: Path) -> None:
         what, hint = "This is a file, not the folder of a dataset.", "import a collection with `rwkv import` first"
     elif _users_of(folder):
         what, hint = "This is one table of a dataset, not the dataset.", f"choose {folder.resolve().parent}"
-    elif not (folder / "revlogs").is_dir():
+    elif not _users_of(folder / "revlogs"):
         what = "The folder has no dataset."
         hint = "choose another folder, or create a dataset with `rwkv download`, `rwkv import` or `rwkv simulate`"
     if what:

@@ -79,6 +79,9 @@ def test_other_databases(filled: Workspace, capsys: pytest.CaptureFixture[str]) 
         pass
     assert check(filled, "empty") == 2
     assert_said(capsys, "The database is empty.", "data_processing")
+    (filled.root / "empty" / "data.mdb").write_bytes(b"")
+    assert check(filled, "empty") == 2
+    assert_said(capsys, "The database does not exist.", "next: run `")
     filled.put("other", {"a": b"1"})
     assert check(filled, "other") == 2
     assert_said(capsys, "not a review store")

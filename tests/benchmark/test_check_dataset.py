@@ -194,12 +194,18 @@ def _empty(root: Path) -> Path:
     return root / "empty"
 
 
+def _without_users(root: Path) -> Path:
+    (root / "nobody" / "revlogs").mkdir(parents=True)
+    return root / "nobody"
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
         (lambda root: root / "nowhere", ("The path does not exist.", "check the path")),
         (_file, ("This is a file, not the folder of a dataset.", "rwkv import")),
         (_empty, ("The folder has no dataset.", "rwkv download")),
+        (_without_users, ("The folder has no dataset.", "rwkv download")),
         (lambda root: root / "data" / "revlogs", ("one table of a dataset", "next: choose ")),
         (lambda root: root / "data" / "revlogs" / "user_id=1", ("The folder has no dataset.",)),
     ],
