@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from rwkv.collection.users import shown_users
 from rwkv.data.hub import PAGE, HubFile, begin_downloads, download_file, is_download, list_dataset
+from rwkv.data.tables import table_files
 from rwkv.errors import HistoryError, InputError, RwkvError
 from rwkv.locks import only_writer_in
 from rwkv.runtime import Failures, log, progress
@@ -63,6 +64,7 @@ def download(users: Sequence[int] | None, out: Path) -> Download:
         dataset = list_dataset()
         chosen, absent = _choose(users, {file.user for file in dataset.files})
         files = [file for file in dataset.files if file.user in chosen]
+        _warn_of_others(files, out)
         lacking = _lacking(files, out)
         _check_space(lacking, out)
         fetched, failures = 0, Failures()
@@ -102,6 +104,15 @@ def _refuse_other_dataset(out: Path) -> None:
     if (out / "revlogs").exists() and not is_download(out):
         hint = "choose another folder with --out"
         raise InputError("The folder has a dataset that was not downloaded.", where=str(out), hint=hint)
+
+
+def _warn_of_others(files: list[HubFile], out: Path) -> None:
+    """Warn of files in the users' folders that the hub does not have, because all commands read them, too."""
+    known = {out / file.path for file in files}
+    others = [path for folder in sorted({path.parent for path in known}) for path in table_files(folder)]
+    others = [path for path in others if path not in known]
+    if others:
+        log.warning("%d files of these users are not on the hub, but are read, too; delete %s", len(others), others[0])
 
 
 def _lacking(files: list[HubFile], out: Path) -> list[HubFile]:

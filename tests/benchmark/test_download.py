@@ -331,6 +331,18 @@ def test_errors_in_the_middle(
     assert_said(capsys, "error: ", *words)
 
 
+def test_files_that_the_hub_does_not_have(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as those of an older version of the dataset."""
+    assert download(tmp_path / "data") == 0
+    assert "not on the hub" not in capsys.readouterr().err
+    other = tmp_path / "data" / "revlogs" / "user_id=2" / "older.parquet"
+    other.write_bytes(b"of an older version")
+    assert download(tmp_path / "data", "--users", "1") == 0
+    assert "not on the hub" not in capsys.readouterr().err
+    assert download(tmp_path / "data", "--users", "2") == 0
+    assert_said(capsys, f"1 files of these users are not on the hub, but are read, too; delete {other}")
+
+
 def test_another_dataset_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     revlog = random_revlog(9, 50, 5)
     write_history(tmp_path / "mine", 1, revlog, cards_of(revlog), DECKS)
