@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rwkv.arrays import Ints
-from rwkv.data.history import RevlogTable
+from rwkv.data.history import RevlogTable, order_by_card
 from rwkv.errors import HistoryError, InputError
 from rwkv.model.inputs import SequenceDraw
 from rwkv.model.spec import CYCLE_DAYS
@@ -104,6 +104,14 @@ def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
         elapsed_s=np.where(table.elapsed_s < -1, 0, table.elapsed_s),
         duration_ms=_whole_durations(table),
     )
+
+
+def check_different_cards(table: RevlogTable) -> None:
+    """Raise HistoryError if a card has two rows."""
+    repeated = order_by_card(table.card).previous >= 0
+    if repeated.any():
+        where = _row(table, int(repeated.argmax()))
+        raise HistoryError("A card occurs twice.", where=where, expected="at most one review of each card")
 
 
 def _check_order(review_th: int, day_offset: int, totals: Totals, where: str) -> None:

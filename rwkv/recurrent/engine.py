@@ -11,7 +11,7 @@ from rwkv.model.inputs import EVALUATION_SEED, SequenceDraw, draw_sequence
 from rwkv.model.runner import Runner, runner_of
 from rwkv.model.weights_file import load_weights
 from rwkv.recurrent.bulk import feed_parts
-from rwkv.recurrent.checks import check_draw, checked, checked_durations, checked_table
+from rwkv.recurrent.checks import check_different_cards, check_draw, checked, checked_durations, checked_table
 from rwkv.recurrent.features import Review, reviews_of
 from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.intervals import Button, Curve
@@ -163,9 +163,11 @@ class Engine:
             table: Reviews that follow those so far, at most one of each card.
 
         Raises:
-            HistoryError: A row is invalid or out of order; the error names it. Nothing is changed then.
+            HistoryError: A row is invalid or out of order, or a card occurs twice; the error names it. Nothing is
+                changed then.
         """
         table = checked_table(table, self._person.counters.totals)
+        check_different_cards(table)
         self._undo.clear()
         feed_simulated(self._runner, self._person, list(reviews_of(table)))
 

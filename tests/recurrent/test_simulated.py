@@ -79,8 +79,10 @@ def test_a_refused_answer_changes_nothing(engine: Engine) -> None:
     before, question = states(engine), now(HISTORY, 5)
     prediction = engine.predict(question)
     wrong = replace(answers([5, 6]), rating=np.array([3, 9], np.int8))
-    with pytest.raises(HistoryError):
+    with pytest.raises(HistoryError, match="rating"):
         engine.feed_simulated(wrong)
+    with pytest.raises(HistoryError, match=r"A card occurs twice\.(.|\n)*row 3: .* of card 5"):
+        engine.feed_simulated(answers([5, 6, 5]))
     assert_equal_to_the_bit(engine.predict(question), prediction)
     assert all(np.array_equal(state, before[key]) for key, state in states(engine).items())
 
