@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from rwkv.errors import InputError
 from rwkv.model.card import CARD, SHIPPED
 from rwkv.model.checkpoint import read_weights, write_weights
 from rwkv.runtime import run_command
@@ -30,7 +31,10 @@ def main() -> int:
 
 
 def _average(checkpoints: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of each weight, computed in float32, in bfloat16."""
+    """The mean of each weight, computed in float32, in bfloat16. Raises InputError for networks of different sizes."""
+    shapes = [{name: weight.shape for name, weight in weights.items()} for weights in checkpoints]
+    if any(shape != shapes[0] for shape in shapes):
+        raise InputError("The checkpoints have networks of different sizes.", hint="name checkpoints of one training")
     return {
         name: torch.stack([weights[name].float() for weights in checkpoints]).mean(0).to(torch.bfloat16)
         for name in checkpoints[0]
