@@ -1,6 +1,7 @@
 """What a rehearsal has measured: kept in a file between runs, printed as a table, extrapolated to the dataset."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class Figures:
 
     Attributes:
         settings: The options that all runs in the folder share.
-        reviews: The reviews of the simulated dataset; 0 until it is written.
+        reviews: The reviews of the simulated dataset; 0 until the training store has counted them.
     """
 
     path: Path
@@ -100,13 +101,16 @@ class Figures:
             self.save()
 
     def table(self) -> str:
-        """The figures, and time and disk for the whole dataset, if both grow with the number of reviews."""
-        scale = DATASET_REVIEWS / max(1, self.reviews)
+        """The figures, and time and disk for the whole dataset, if both grow with the number of reviews.
+
+        Until the reviews are counted, what follows from their number is "nan".
+        """
+        scale = DATASET_REVIEWS / self.reviews if self.reviews else math.nan
         stages = list(self.stages.values())
         hours = [stage.seconds / stage.share * scale / 3600 for stage in stages]
         lines = [f"{self.reviews:,} reviews, {self.settings}", _FORM.format(*_TITLES)]
         for name, stage, hour in zip(self.stages, stages, hours, strict=True):
-            rate = f"{self.reviews * stage.share / max(stage.seconds, 1e-9):,.0f}"
+            rate = f"{DATASET_REVIEWS / scale * stage.share / max(stage.seconds, 1e-9):,.0f}"
             lines.append(_line(name, stage, rate, hour, scale))
         total = StageFigures(
             seconds=sum(stage.seconds for stage in stages),

@@ -18,9 +18,12 @@ def rehearse(out: Path, *arguments: str) -> int:
 
 def test_all_stages_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rehearse(tmp_path, "--only", "simulate") == 0
-    assert "not finished" not in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "not finished" not in table
+    assert table.count("nan") == 5  # the rate, and time and disk of the whole dataset, also in the line of totals
     assert rehearse(tmp_path) == 0
     table = capsys.readouterr().out
+    assert "nan" not in table
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert tuple(figures["stages"]) == STAGES
     assert all(stage["is_done"] and stage["disk"] > 0 for stage in figures["stages"].values())
