@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 PartJob = Callable[[Sequence[Item], int], Iterator[Result]]
 
 _TASKS_PER_WORKER = 4
+# How long a process may take to end after the end of its stream.
+_END_S = 5
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _stream(job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator
             theirs.close()  # so that the end of the process is the end of the stream
         while streams:
             for stream in connection.wait(list(streams)):
-                message = _received(stream)
+                message = _received(stream, streams[stream])
                 if message is None:
                     streams.pop(stream).join()
                 elif isinstance(message, RwkvError):
@@ -196,8 +198,12 @@ def _send_results(job: PartJob[Item, Result], part: Sequence[Item], number: int,
         stream.send(error)
 
 
-def _received(stream: Any) -> Any:
+def _received(stream: Any, process: BaseProcess) -> Any:
     try:
         return stream.recv()
     except (EOFError, ConnectionError) as error:
+        process.join(_END_S)
+        if process.exitcode is not None and process.exitcode > 0:  # by an error that is not one of ours
+            hint = "see its traceback above; if memory ran out, use fewer devices, and rerun to continue"
+            raise RwkvError("A worker process failed.", hint=hint) from error
         raise _killed() from error

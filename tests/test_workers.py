@@ -61,6 +61,16 @@ def test_an_error_in_a_process_is_raised() -> None:
         list(LocalPool(2).spread(fails_at_four, [1, 2, 3, 4], [1, 1, 1, 1]))
 
 
+def fails_with_a_defect(items: Sequence[int], number: int) -> Iterator[int]:
+    yield items[10]
+
+
+def test_a_defect_in_a_process_is_not_called_a_lack_of_memory(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RwkvError, match="A worker process failed"):
+        list(LocalPool(2).spread(fails_with_a_defect, [1, 2], [1, 1]))
+    assert "IndexError" in capfd.readouterr().err
+
+
 def test_a_killed_process_is_a_sentence() -> None:
     with pytest.raises(RwkvError, match="worker process was killed"):
         list(LocalPool(2).spread(killed_at_four, [1, 2, 3, 4], [1, 1, 1, 1]))
