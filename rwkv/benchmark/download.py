@@ -117,22 +117,22 @@ def _warn_of_others(files: list[HubFile], out: Path) -> None:
 
 def _lacking(files: list[HubFile], out: Path) -> list[HubFile]:
     """The files that are missing or damaged. Logs how many they are."""
-    there = [file for file in files if (out / file.path).exists()]
-    intact = _intact(there, out) if there else set()
+    present = [file for file in files if (out / file.path).exists()]
+    intact = _intact(present, out) if present else set()
     lacking = [file for file in files if file.path not in intact]
     size, left = (_size(sum(file.size for file in part)) for part in (files, lacking))
     users = len({file.user for file in files})
     log.info("%d users, %d files, %s; to download: %d files, %s", users, len(files), size, len(lacking), left)
-    if len(intact) < len(there):
-        log.info("%d files differ from those on the hub and are replaced", len(there) - len(intact))
+    if len(intact) < len(present):
+        log.info("%d files differ from those on the hub and are replaced", len(present) - len(intact))
     return lacking
 
 
-def _intact(there: list[HubFile], out: Path) -> set[str]:
+def _intact(present: list[HubFile], out: Path) -> set[str]:
     """The paths of the files whose content is that on the hub."""
     intact = set()
-    with progress((), sum(file.size for file in there), "checking files", "B") as bar:
-        for file, is_intact in _in_threads(partial(_is_intact, out), there):
+    with progress((), sum(file.size for file in present), "checking files", "B") as bar:
+        for file, is_intact in _in_threads(partial(_is_intact, out), present):
             bar.update(file.size)
             if is_intact:
                 intact.add(file.path)
