@@ -1,5 +1,6 @@
 """The review store and the database of benchmark keys, read, and read after something was added."""
 
+import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from random import Random
 
 import lmdb
 import numpy as np
+import torch
 
 from bench.fuzz import values
 from bench.fuzz.damage import damaged
@@ -17,7 +19,8 @@ from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import segment_bounds
 from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
-from rwkv.data.stored_bytes import seal, unseal
+from rwkv.data.stored_bytes import is_sealed, read_int32_tensor, seal, unseal
+from tests.data.old_stores import write_version_1
 from tests.helpers import make_table, random_revlog
 
 _SIZE = 1 << 22
@@ -112,7 +115,7 @@ def _wild_value(key: str, items: dict[bytes, bytes], rng: Random) -> bytes:
         lambda: rng.choice(list(items.values())),
         lambda: rng.randbytes(rng.choice([0, 1, 8, 100])),
     ]
-    if key != "meta":
+    if is_sealed(value):
         content = unseal(key, value)
         integers = np.array([values.integer(rng) for _ in range(len(content) // 4)]).astype("<i4")
         changes += [lambda: seal(key, damaged(content, rng))] * 3
@@ -120,8 +123,53 @@ def _wild_value(key: str, items: dict[bytes, bytes], rng: Random) -> bytes:
     return rng.choice(changes)()
 
 
-SUBJECTS = tuple(
-    Subject(name + "_written" * is_written, _FILE, make, partial(read, is_written), _wild, True, 0.5)
-    for name, make, read in (("store", _make_store, _read_store), ("keys", _make_keys, _read_keys))
-    for is_written in (False, True)
+# --- What the published program and earlier versions wrote
+
+_OLD_USER = 7
+_TENSOR = "tensor.pth"
+
+
+def _make_old_store(folder: Path) -> None:
+    with Database(folder, _SIZE, "", durable=False) as database:
+        write_version_1(database)
+
+
+def _read_old_store(folder: Path) -> object:
+    with Database(folder, _SIZE, "", readonly=True) as database:
+        store = ReviewStore(database)
+        return store.settings, _read_user(store, _OLD_USER)
+
+
+def _make_tensor(folder: Path) -> None:
+    folder.mkdir()
+    torch.save(torch.arange(100, dtype=torch.int32), folder / _TENSOR)
+
+
+def _read_tensor(folder: Path) -> object:
+    return read_int32_tensor((folder / _TENSOR).read_bytes())
+
+
+def _wild_tensor(folder: Path, rng: Random) -> bytes:
+    tensor = torch.arange(100).to(rng.choice([torch.int32, torch.int32, torch.int64, torch.float32, torch.bool]))
+    changes: list[Callable[[], object]] = [
+        lambda: tensor[:: rng.randint(1, 3)],
+        lambda: tensor[rng.randrange(100) :],
+        lambda: tensor.view(2, 50),
+        lambda: tensor.expand(3, 100),
+        lambda: [tensor],
+        lambda: values.value(rng, 0),
+    ]
+    stream = io.BytesIO()
+    torch.save(rng.choice(changes)(), stream)
+    return stream.getvalue()
+
+
+SUBJECTS = (
+    *(
+        Subject(name + "_written" * is_written, _FILE, make, partial(read, is_written), _wild, True, 0.5)
+        for name, make, read in (("store", _make_store, _read_store), ("keys", _make_keys, _read_keys))
+        for is_written in (False, True)
+    ),
+    Subject("old_store", _FILE, _make_old_store, _read_old_store, _wild, share=0.5),
+    Subject("tensor", _TENSOR, _make_tensor, _read_tensor, _wild_tensor, has_checksum=True, share=0.5),
 )

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from bench.kills import inputs
 from bench.kills.inputs import FEW, SIZE, USERS, WEIGHTS
 
@@ -41,7 +43,10 @@ def _training(given: Path, out: Path) -> list[str]:
 
 
 def _ranks(given: Path, out: Path) -> list[str]:
-    python, *command = _configured("rwkv.train_rwkv", out, _training_keys(given, out) | {"EPOCHS": 0.5})
+    """Training in two processes: on two GPUs through NCCL, or else on the CPU."""
+    on_gpus = {"DEVICE": "cuda", "DTYPE": "bfloat16"} if torch.cuda.device_count() > 1 else {}
+    keys = _training_keys(given, out) | {"EPOCHS": 0.5} | on_gpus
+    python, *command = _configured("rwkv.train_rwkv", out, keys)
     return [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command]
 
 
