@@ -20,6 +20,9 @@ _handled: set[signal.Signals] = set()
 _arrived: dict[signal.Signals, float] = {}
 _TOGETHER_S = 1.0
 
+# The process that started this one; another one adopts this process when it ends.
+_STARTED_BY = os.getppid()
+
 
 class Stopped(KeyboardInterrupt):
     """A signal other than SIGINT (Ctrl-C) has asked the command to end."""
@@ -77,6 +80,11 @@ def silent_start() -> Iterator[None]:
 def is_one_of_several() -> bool:
     """Whether torchrun has started this process and others of the same command."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_left_alone() -> bool:
+    """Whether the process that started this one has ended."""
+    return os.getppid() != _STARTED_BY
 
 
 def leave(code: int) -> NoReturn:

@@ -17,7 +17,7 @@ from rwkv.errors import ConfigError, InputError, RwkvError
 from rwkv.runtime import log
 from rwkv.stopping import asked_to_end, is_one_of_several, leave
 from rwkv.training.step import Sum
-from rwkv.training.watch import Watch
+from rwkv.training.watch import Watch, call_when_left_alone
 
 Made = TypeVar("Made")
 Item = TypeVar("Item")
@@ -137,6 +137,7 @@ def training_processes() -> Iterator[Processes]:
     if not is_one_of_several():
         yield Processes()
         return
+    call_when_left_alone(_leave_without_torchrun)  # also while it connects, which may take minutes
     try:
         store, rank, count = next(rendezvous("env://"))
         dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=rank, world_size=count)
@@ -150,13 +151,8 @@ def training_processes() -> Iterator[Processes]:
     if rank > 0:
         log.setLevel(logging.CRITICAL)  # the first process says what all would
 
-    def lost(other: int | None) -> NoReturn:
-        # The store ends with torchrun.
-        says = os.environ["LOCAL_RANK"] == "0" if other is None else _is_first_to_say(news)
-        if says:
-            log.setLevel(logging.ERROR)
-            log.error("%s", _loss(other, count))
-        leave(RwkvError.exit_code)
+    def lost(other: int) -> NoReturn:
+        _leave_because(f"Process {other} of the {count} of this training", says=_is_first_to_say(news))
 
     with Watch(rank, count, store, lost) as watch:
         try:
@@ -177,12 +173,18 @@ def training_processes() -> Iterator[Processes]:
             raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
 
 
-def _loss(other: int | None, count: int) -> RwkvError:
-    lost = "torchrun" if other is None else f"Process {other} of the {count} of this training"
-    return RwkvError(
-        f"{lost} has ended, so the other processes end, too.",
-        hint="rerun to continue from the last checkpoint; the number of processes may be another",
-    )
+def _leave_without_torchrun() -> NoReturn:
+    """End after torchrun has ended, and its store with it."""
+    _leave_because("torchrun", says=os.environ["LOCAL_RANK"] == "0")
+
+
+def _leave_because(lost: str, says: bool) -> NoReturn:
+    if says:
+        what = f"{lost} has ended, so the other processes end, too."
+        hint = "rerun to continue from the last checkpoint; the number of processes may be another"
+        log.setLevel(logging.ERROR)
+        log.error("%s", RwkvError(what, hint=hint))
+    leave(RwkvError.exit_code)
 
 
 def _is_first_to_say(store: Any) -> bool:

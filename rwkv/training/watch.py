@@ -9,12 +9,14 @@ import secrets
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
 from rwkv.errors import RwkvError
+from rwkv.stopping import is_left_alone
 
 _KEY = "rwkv/watch"
 _DONE = b"d"
@@ -35,20 +37,20 @@ class Store(Protocol):
 
 
 class Watch:
-    """A thread that calls `lost` once another process has ended before it was done, or the one that started this one.
+    """A thread that calls `lost` once another process has ended before it was done.
 
     Args:
         rank: Number of this process, from 0.
         processes: Number of processes.
         store: Where they find one another.
-        lost: Receives the number of the process that ended; None for the one that started this one.
+        lost: Receives the number of the process that ended.
 
     Raises:
         RwkvError: The processes cannot connect.
     """
 
-    def __init__(self, rank: int, processes: int, store: Store, lost: Callable[[int | None], None]) -> None:
-        self._lost, self._parent = lost, os.getppid()
+    def __init__(self, rank: int, processes: int, store: Store, lost: Callable[[int], None]) -> None:
+        self._lost = lost
         try:
             self._others = _accept(processes, store) if rank == 0 else {0: _connect(rank, store)}
         except (OSError, ValueError) as error:
@@ -84,17 +86,26 @@ class Watch:
             for rank, connection in self._others.items():
                 selector.register(connection, selectors.EVENT_READ, rank)
             while selector.get_map():
-                for key, _ in selector.select(_LOOK_S):
+                for key, _ in selector.select():
                     connection = self._others[key.data]
                     if not _is_done(connection):
                         self._lost(key.data)
                     selector.unregister(connection)
-                if os.getppid() != self._parent:
-                    self._lost(None)
 
     def _close(self) -> None:
         for connection in self._others.values():
             connection.close()
+
+
+def call_when_left_alone(lost: Callable[[], None]) -> None:
+    """Start a thread that calls `lost` once the process that started this one has ended."""
+
+    def watch() -> None:
+        while not is_left_alone():
+            time.sleep(_LOOK_S)
+        lost()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _accept(processes: int, store: Store) -> dict[int, socket.socket]:

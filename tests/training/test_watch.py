@@ -1,12 +1,14 @@
 """A process notices the end of another one, unless that was done."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from rwkv.training.watch import Watch
-from tests.benchmark.workspace import wait_until
+from tests.benchmark.workspace import REPOSITORY, wait_until
 
 
 class Store:
@@ -72,3 +74,24 @@ def test_the_end_of_a_process_is_noticed(watches: list[Watch], lost: list[tuple[
         connection.shutdown(2)
     expected = {0: [(1, 0), (2, 0)], 2: [(0, 2)]}[rank]
     wait_until(lambda: set(expected) <= set(lost))
+
+
+_CHILD = """
+import sys, threading
+from rwkv.training.watch import call_when_left_alone
+done = threading.Event()
+call_when_left_alone(done.set)
+print("begun", flush=True)
+sys.stderr.write("noticed" if done.wait(30) else "waited in vain")
+"""
+_PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+child.stdout.readline()
+"""
+
+
+def test_the_end_of_the_process_that_started_this_one_is_noticed() -> None:
+    command = [sys.executable, "-c", _PARENT, _CHILD]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "noticed"
