@@ -37,6 +37,11 @@ class Loss:
     reported: dict[str, Tensor]
     counts: dict[str, Tensor]
 
+    @property
+    def figures(self) -> Tensor:
+        """The total and the terms in the order of TERM_WEIGHTS, without gradients, [7]."""
+        return torch.stack([self.total, *(self.terms[name] for name in TERM_WEIGHTS)]).detach()
+
 
 def optimised_rows(labels: BatchLabels, is_query: Tensor, mode: str) -> Tensor:
     """The numbers of rows in the masks "ahead" and "imm" of `compute_loss`, int64 [2]."""

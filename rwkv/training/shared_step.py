@@ -72,9 +72,9 @@ class SharedGradients:
         with _entrances(network) as entrances:
             outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, masks))
         loss = compute_loss(outputs, batch.labels, batch.is_query, mode, rows)
-        sums = torch.stack([loss.total, *(loss.terms[name] for name in TERM_WEIGHTS)]).detach()
+        losses = loss.figures
 
-        first: tuple[Tensor, ...] = (sums,)
+        first: tuple[Tensor, ...] = (losses,)
         used: set[str] = set()
         end, upstream = loss.total, None
         for stream in reversed(range(len(self._names))):
@@ -92,7 +92,7 @@ class SharedGradients:
         for name, parameter in network.named_parameters():
             # Gradients of unused weights are missing in all processes alike.
             parameter.grad = self._views[name] if name in used else None
-        return clip_gradients(network, sums, rows)
+        return clip_gradients(network, losses, rows)
 
     def _keep(self, gradients: dict[str, Tensor]) -> None:
         """Copy gradients into the buffers, in a few launches for each dtype."""

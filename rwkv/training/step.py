@@ -140,23 +140,22 @@ def clipped_gradients(
     gradients = torch.autograd.grad(loss.total, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = None if gradient is None else gradient.contiguous()
-    sums = torch.stack([loss.total, *(loss.terms[name] for name in TERM_WEIGHTS)]).detach()
-    return clip_gradients(network, sums, torch.stack([loss.counts["ahead"], loss.counts["imm"]]))
+    return clip_gradients(network, loss.figures, torch.stack([loss.counts["ahead"], loss.counts["imm"]]))
 
 
-def clip_gradients(network: Network, sums: Tensor, rows: Tensor) -> Tensor:
+def clip_gradients(network: Network, losses: Tensor, rows: Tensor) -> Tensor:
     """Clip the gradients of a step.
 
     Args:
         network: The weights with their gradients.
-        sums: The loss of the step, and its terms in the order of TERM_WEIGHTS, [7].
+        losses: `Loss.figures` of the step, [7].
         rows: Rows of the loss by mask, see `optimised_rows`.
 
     Returns:
         Figures [9] on the device for `read_report`.
     """
     norm = clip_grad_norm_(list(network.parameters()), CLIP_NORM)
-    return torch.cat([sums[:1], norm[None], sums[1:], rows.sum()[None].to(norm.dtype)])
+    return torch.cat([losses[:1], norm[None], losses[1:], rows.sum()[None].to(norm.dtype)])
 
 
 def read_report(figures: Tensor) -> StepReport:
