@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rwkv.errors import RwkvError
 from rwkv.extras import missing_packages
 from rwkv.standard_streams import standard_streams
-from rwkv.stopping import Stopped, asked_to_end, stoppable
+from rwkv.stopping import Stopped, asked_to_end, kill_workers, stoppable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -86,6 +86,9 @@ def run_command(command: Callable[[], int]) -> int:
         except OSError as error:  # not converted to an RwkvError closer to its origin
             _say(f"error: {error}\n  next: check the path, its permissions and the free space")
             return RwkvError.exit_code
+        except Exception:  # not expected; its traceback keeps the iterators that would end the workers
+            kill_workers()
+            raise
 
 
 def _let_others_run() -> None:

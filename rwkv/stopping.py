@@ -91,11 +91,24 @@ def leave(code: int) -> NoReturn:
     """End the process. One of several leaves out the cleanup of libraries, which may wait for a lost one."""
     if not is_one_of_several():
         sys.exit(code)
-    for worker in multiprocessing.active_children():
-        worker.kill()
+    kill_workers()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def kill_workers() -> None:
+    """Kill the worker processes. Python's own end would wait for them, since they hold SIGTERM back."""
+    handler, is_main = signal.getsignal(signal.SIGCHLD), threading.current_thread() is threading.main_thread()
+    if is_main:  # PyTorch's handler raises an error for a killed worker
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()
+    if is_main:
+        for worker in workers:
+            worker.join()
+        signal.signal(signal.SIGCHLD, handler)
 
 
 def asked_to_end() -> signal.Signals | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rwkv.batches.loader import fetch
 from rwkv.errors import RwkvError
 from rwkv.runtime import run_command
 from rwkv.stopping import Stopped, asked_to_end, stoppable
@@ -135,3 +136,17 @@ def test_other_forks_are_not_changed() -> None:
     worker.terminate()
     worker.join(60)
     assert worker.exitcode == -signal.SIGTERM
+
+
+def test_a_command_that_fails_unexpectedly_leaves_no_workers() -> None:
+    """They hold SIGTERM back, so Python's end would wait for them."""
+
+    def command() -> int:
+        results = fetch(abs, range(100), 2)
+        next(results)
+        raise ValueError("unexpected")
+
+    with pytest.raises(ValueError, match="unexpected") as caught:
+        run_command(command)
+    assert caught.traceback, "which keeps the iterator that would end the workers"
+    assert multiprocessing.active_children() == []
