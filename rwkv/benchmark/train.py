@@ -76,10 +76,11 @@ def train(config: TrainConfig, processes: Processes = _ALONE) -> int:
 def _train(config: TrainConfig, processes: Processes) -> int:
     network_spec(config)  # fail before reading data
     device = open_compute_device(processes.device(config.device), config.threads, config.dtype)
-    (groups, data), validation = configured_training_groups(config), configured_validation_groups(config)
+    groups, data = configured_training_groups(config)
+    validation, validation_data = configured_validation_groups(config)
     keys = as_keys(config)
     files = RunFiles(config.save_model_folder, config.save_model_prefix, config.step_offset, keys, data)
-    processes.check_agreement(files.identity)
+    processes.check_agreement(files.identity + validation_data)
     previous = processes.from_first(lambda: files.progress() if config.resume else None)
     previous = previous or Progress(0, _steps_of_run(config, len(groups)), 0)
     if previous.finished:
@@ -183,7 +184,8 @@ def _starting_point(
     config: TrainConfig, files: RunFiles, done: int, device: torch.device, processes: Processes
 ) -> tuple[Network, Optimizer]:
     """Network and optimiser before the first remaining step."""
-    network = new_network(config.seed, network_spec(config)).to(device)
+    # Kinds of CPUs round initial weights differently.
+    network = processes.from_first(lambda: new_network(config.seed, network_spec(config))).to(device)
     optimizer = make_optimizer(dict(network.named_parameters()), config.optimizer)
     set_peak_rate(optimizer, config.peak_lr)
     if done:

@@ -36,13 +36,15 @@ def configured_training_groups(config: TrainConfig) -> tuple[list[Group], str]:
     return training_groups(places, config.max_train_global_len), data
 
 
-def configured_validation_groups(config: TrainConfig) -> list[Group]:
-    """The groups of validation histories; empty if no user is in the store."""
+def configured_validation_groups(config: TrainConfig) -> tuple[list[Group], str]:
+    """The groups of validation histories, empty if no user is in the store, and a fingerprint of their contents."""
     with _validation_store(config).open() as database:
-        places = history_places(ReviewStore(database), config.validate_users)
+        store = ReviewStore(database)
+        places = history_places(store, config.validate_users)
+        data = fingerprint(store, places)
     if not places:
         log.warning("no validation: none of its users is in %s", config.validate_dataset_lmdb_path)
-    return filled_groups(places, config.max_train_global_len)
+    return filled_groups(places, config.max_train_global_len), data
 
 
 def read_batch(config: TrainConfig, shares: list[Share], visit: tuple[int, int]) -> Batch:

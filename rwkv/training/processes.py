@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -91,9 +92,9 @@ class Processes:
         others = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
         if others:
             raise InputError(
-                "The processes of the training have different configurations or training data.",
+                "The processes of the training have different configurations or data.",
                 got=f"others in process {', '.join(others)} than in process 0",
-                hint="copy the configuration and the training store to every machine",
+                hint="copy the configuration and the stores to every machine",
             )
 
     def added(self, numbers: list[float]) -> list[float]:
@@ -138,13 +139,7 @@ def training_processes() -> Iterator[Processes]:
         yield Processes()
         return
     call_when_left_alone(_leave_without_torchrun)  # also while it connects, which may take minutes
-    try:
-        store, rank, count = next(rendezvous("env://"))
-        dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=rank, world_size=count)
-    except RuntimeError as error:
-        hint = "check that the machines can reach one another, then rerun"
-        what = "The processes of the training cannot connect."
-        raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
+    store, rank, count = _connected()
     # A connection of its own: another thread may wait for a value in the store.
     news = dist.PrefixStore("news", store.clone())
     news.set_timeout(timedelta(seconds=_STORE_S))
@@ -157,20 +152,35 @@ def training_processes() -> Iterator[Processes]:
     with Watch(rank, count, store, lost) as watch:
         try:
             yield Processes(rank, count)
-        except (RwkvError, KeyboardInterrupt, OSError) as error:
+        except (RwkvError, KeyboardInterrupt, OSError, ImportError) as error:
             watch.settle(_NEWS_S)
             if _is_first_to_say(news):
                 raise
             raise SystemExit(_exit_code(error)) from error
-        except RuntimeError as error:
+        except Exception as error:
+            if not (isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))):
+                sys.excepthook(type(error), error, error.__traceback__)
+                leave(RwkvError.exit_code)  # Python's own end may wait for the others
             watch.settle(_NEWS_OF_A_CONNECTION_S)  # which another process has closed by its end
-            if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
-                raise
             if not _is_first_to_say(news):
                 raise SystemExit(RwkvError.exit_code) from error
             hint = "rerun to continue from the last checkpoint"
             what = "A connection between the processes of this training has failed."
             raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
+
+
+def _connected() -> tuple[Any, int, int]:
+    """A store of this start of the processes, the number of this one, and their number."""
+    try:
+        store, rank, count = next(rendezvous("env://"))
+        # torchrun keeps its store when it starts the processes again.
+        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+        dist.init_process_group("gloo", store=dist.PrefixStore("gloo", store), rank=rank, world_size=count)
+    except RuntimeError as error:
+        hint = "check that the machines can reach one another, then rerun"
+        what = "The processes of the training cannot connect."
+        raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
+    return store, rank, count
 
 
 def _leave_without_torchrun() -> NoReturn:

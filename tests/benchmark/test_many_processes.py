@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rwkv.training.processes import Processes
 from tests.benchmark.training import OFTEN, Training, interrupt_after, set_often
 
 # A small network in float32 on the CPU, with dropout; 20 steps.
@@ -76,3 +77,34 @@ def test_an_error_of_all_processes_is_told_once(training: Training) -> None:
     assert code != 0
     assert output.count("error: Several processes cannot use one GPU.") == 1
     assert output.count("Traceback") == 1
+
+
+def test_torchrun_starts_lost_processes_again(training: Training) -> None:
+    code, output = training.run_shared(2, (1, signal.SIGKILL, 4), restarts=1, **SMALL | {"EPOCHS": 2})
+    assert code == 0, output
+    assert "steps 3 to 8 of 8" in output
+    assert training.steps() == [2, 4, 6, 8]
+
+
+def test_an_error_that_is_not_expected_ends_all_processes(training: Training) -> None:
+    """With its traceback, and though the other one and its workers wait."""
+    code, output = training.run_shared(2, (0, 0, 4), **SMALL)
+    assert code != 0
+    assert output.count("ValueError: unexpected") == 1
+    assert output.count("ERROR: Process 0 of the 2 of this training has ended, so the other processes end, too.") == 1
+    assert training.steps() == [2]
+
+
+def test_processes_agree_on_the_validation_store(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its histories one would not validate, while another waits for it."""
+    settings = []
+
+    def stop(processes: Processes, text: str) -> None:
+        settings.append(text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Processes, "check_agreement", stop)
+    assert training.run() == 130
+    monkeypatch.setattr("rwkv.benchmark.training_batches.history_places", lambda store, users: [])
+    assert training.run() == 130
+    assert len(set(settings)) == 2

@@ -45,7 +45,7 @@ sys.exit(main(["--config", sys.argv[2]]))
 """
 
 # The command as one of several processes, with checkpoints every 2 steps. In a process of the given number the given
-# signal arrives at the given step.
+# signal arrives at the given step, or an error if it is 0, unless torchrun has started the processes again.
 _SHARED_DRIVER = """
 import os, signal, sys
 import torch
@@ -59,7 +59,9 @@ set_rate, begun = command.set_learning_rate, 0
 def begin_step(*arguments):
     global begun
     begun += 1
-    if begun == step and rank == int(os.environ["RANK"]):
+    if begun == step and rank == int(os.environ["RANK"]) and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if number == 0:
+            raise ValueError("unexpected")
         os.kill(os.getpid(), number)
     set_rate(*arguments)
 command.set_learning_rate = begin_step
@@ -125,13 +127,19 @@ class Training:
         assert process.returncode == -signal.SIGKILL
 
     def run_shared(
-        self, processes: int, signalled: tuple[int, signal.Signals, int] = (0, signal.SIGTERM, 0), **changed: object
+        self,
+        processes: int,
+        signalled: tuple[int, int, int] = (0, signal.SIGTERM, 0),
+        restarts: int = 0,
+        **changed: object,
     ) -> tuple[int, str]:
         """Run the command in several processes by torchrun.
 
         Args:
             processes: Their number.
-            signalled: The number of a process, and the signal that it gets at a step of the command, from 1.
+            signalled: The number of a process, and the signal that it gets at a step of the command, from 1; 0 for an
+                error that is not expected.
+            restarts: Times that torchrun starts the processes again after a failure.
             changed: Keys of the configuration.
 
         Returns:
@@ -140,7 +148,12 @@ class Training:
         driver = self.out.parent / "driver.py"
         driver.write_text(_SHARED_DRIVER)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command += [str(driver), self.config(**changed), *(str(int(value)) for value in signalled)]
+        command += [
+            f"--max-restarts={restarts}",
+            str(driver),
+            self.config(**changed),
+            *(str(int(value)) for value in signalled),
+        ]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
         lines = done.stderr.splitlines(keepends=True)
