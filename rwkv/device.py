@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import torch
 
-from rwkv.errors import DeviceError
+from rwkv.errors import DeviceError, RwkvError
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"bfloat16": torch.bfloat16, "float32": torch.float32})
 
@@ -44,6 +44,15 @@ def open_device(name: str, threads: int, key: str = "DEVICE") -> torch.device:
             hint='choose "cpu" to run without it',
         ) from error
     return device
+
+
+@contextmanager
+def memory_errors(hint: str) -> Iterator[None]:
+    """Turn the lack of GPU memory into an RwkvError. hint: what to do about it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RwkvError("The GPU has too little free memory.", got=str(error).split(". ", 1)[0], hint=hint) from error
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rwkv.device import TORCH_DTYPES, open_device, threads_for
-from rwkv.errors import DeviceError
+from rwkv.device import TORCH_DTYPES, memory_errors, open_device, threads_for
+from rwkv.errors import DeviceError, RwkvError
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +60,12 @@ def test_a_numbered_gpu_becomes_the_current_one(
 
 def test_dtypes() -> None:
     assert dict(TORCH_DTYPES) == {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def test_too_little_gpu_memory_is_a_sentence() -> None:
+    message = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139 GiB"
+    with pytest.raises(RwkvError) as caught, memory_errors("do this"):
+        raise torch.OutOfMemoryError(message)
+    assert "The GPU has too little free memory." in str(caught.value)
+    assert "CUDA out of memory" in str(caught.value)
+    assert "do this" in str(caught.value)

@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
-    """Read the rows of one segment. The time depends on the segment, not on the length of its history."""
+    """Read the rows of one segment. The time hardly depends on the length of its history."""
     return segment_of(store.excerpt(place.user, place.start, place.stop), place.number)
 
 

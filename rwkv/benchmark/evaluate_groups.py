@@ -14,7 +14,7 @@ from rwkv.config import EvaluateConfig
 from rwkv.data.database import DatabasePlace
 from rwkv.data.key_store import KeyStore
 from rwkv.data.store import ReviewStore
-from rwkv.device import open_device
+from rwkv.device import memory_errors, open_device
 from rwkv.errors import RwkvError
 from rwkv.evaluation.history_predictions import (
     EvaluationBatch,
@@ -86,7 +86,7 @@ def evaluate_groups(config: EvaluateConfig, groups: Sequence[Todo], number: int)
     """
     network = _network(config.model_path, config.all_devices[number], config.threads, config.dtype)
     read = partial(_read_users, config, network.backend)
-    with worker_errors():
+    with worker_errors(), memory_errors("end other programs on it, then rerun to continue"):
         is_on_gpu = network.device.type == "cuda"
         batches = fetch(read, [todo.group for todo in groups], config.num_fetch_processes, pin_memory=is_on_gpu)
         for todo, batch in zip(groups, batches, strict=True):

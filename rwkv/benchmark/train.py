@@ -21,6 +21,7 @@ from rwkv.benchmark.training_batches import (
 )
 from rwkv.config import TrainConfig
 from rwkv.config_file import as_keys
+from rwkv.device import memory_errors
 from rwkv.errors import ConfigError, InputError, NonFiniteError
 from rwkv.locks import only_writer_of
 from rwkv.model.dropout import DropoutMasks, mask_seed
@@ -53,6 +54,7 @@ _ALONE = Processes()
 
 
 @worker_errors()
+@memory_errors("end other programs on it, or lower MAX_TRAIN_GLOBAL_LEN for a new run; the last checkpoint is kept")
 def train(config: TrainConfig, processes: Processes = _ALONE) -> int:
     """Run or continue the configured training.
 
