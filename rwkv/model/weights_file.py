@@ -26,7 +26,8 @@ from rwkv.runtime import log
 
 EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
 # Metadata keys of our .safetensors files: the fingerprint of the weights, and the sizes of the network.
-CHECKSUM, SPEC = "rwkv.fingerprint", "rwkv.spec"
+_OURS = "rwkv."
+CHECKSUM, SPEC = f"{_OURS}fingerprint", f"{_OURS}spec"
 # Larger than the optimiser's float32 state of the largest network that can be configured, see rwkv/config.py.
 _MOST_BYTES = 1 << 30
 ZIP = b"PK\x03\x04"
@@ -108,6 +109,8 @@ def read_weights(path: Path) -> Weights:
         raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
     held = {name: content[name] for name in weight_shapes(spec)}
     with reading(path):
+        if CHECKSUM not in metadata and any(name.startswith(_OURS) for name in metadata):
+            raise damaged(path, "the checksum is missing from the file's metadata")
         if CHECKSUM in metadata:
             ours = fingerprint_of((name, weight.kind, weight.bits()) for name, weight in held.items())
             if metadata[CHECKSUM] != ours:

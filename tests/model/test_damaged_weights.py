@@ -149,6 +149,13 @@ def test_files_without_checksums_are_read(tmp_path: Path) -> None:
     assert equal(read_weights(tmp_path / "model.pth"))
 
 
+def test_a_checksum_whose_name_is_damaged_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_weights(path, WEIGHTS)
+    path.write_bytes(path.read_bytes().replace(b"rwkv.fingerprint", b"rwkv.fingerprynt"))
+    assert "the checksum is missing" in refusal(path)
+
+
 def mutated(data: bytes, rng: random.Random) -> bytes:
     """Flipped, foreign, zeroed, doubled and missing blocks, mostly in the structure of the file."""
     changed, size = bytearray(data), rng.choice([1, 4, 16, 512, 4096])

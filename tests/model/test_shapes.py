@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rwkv.errors import CheckpointError
-from rwkv.model.checkpoint import load_network, read_weights, write_weights
+from rwkv.model.checkpoint import load_network, read_weights, weights_fingerprint, write_weights
 from rwkv.model.network import Network
 from rwkv.model.shapes import MOST, MOST_LAYERS, differences, different_sizes, spec_of, spec_text, stated_spec
 from rwkv.model.spec import PUBLISHED, NetworkSpec
@@ -67,7 +67,8 @@ def test_a_network_is_loaded_in_its_size(tmp_path: Path, name: str, spec: Networ
 def stated(path: Path, change: Callable[[dict[str, int]], object]) -> None:
     """Write small weights with changed sizes in the metadata."""
     weights = recipe_network(SMALL).state_dict()
-    safetensors.torch.save_file(weights, path, {"rwkv.spec": json.dumps(change(dict(SMALL.sizes)))})
+    spec = json.dumps(change(dict(SMALL.sizes)))
+    safetensors.torch.save_file(weights, path, {"rwkv.spec": spec, "rwkv.fingerprint": weights_fingerprint(weights)})
 
 
 def test_weights_are_checked_against_the_stated_sizes(tmp_path: Path) -> None:
