@@ -108,7 +108,8 @@ class Figures:
         scale = DATASET_REVIEWS / self.reviews if self.reviews else math.nan
         stages = list(self.stages.values())
         hours = [stage.seconds / stage.share * scale / 3600 for stage in stages]
-        lines = [f"{self.reviews:,} reviews, {self.settings}", _FORM.format(*_TITLES)]
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        lines = [f"{self.reviews:,} reviews; {settings}", _FORM.format(*_TITLES)]
         for name, stage, hour in zip(self.stages, stages, hours, strict=True):
             rate = f"{DATASET_REVIEWS / scale * stage.share / max(stage.seconds, 1e-9):,.0f}"
             lines.append(_line(name, stage, rate, hour, scale))

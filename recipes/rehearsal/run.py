@@ -52,6 +52,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", choices=STAGES, help="run only this stage")
     options = parser.parse_args(arguments)
+    if options.reviews_total < options.giant:
+        parser.error(f"--reviews-total is below --giant, {options.giant}; lower --giant, or set it to 0")
     is_cpu = options.device == "cpu"
     options.network = options.network or ("small" if is_cpu else "published")
     options.dtype = options.dtype or ("float32" if is_cpu else "bfloat16")

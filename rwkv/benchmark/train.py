@@ -306,11 +306,13 @@ def _rate(config: TrainConfig, n: int, steps: int) -> float:
 def _is_checkpoint(n: int, groups: int, steps: int, first: int) -> bool:
     """Whether to save after step n: every 500 steps of an epoch, at step number 50, and at the end.
 
+    If an epoch has fewer steps, every 500 steps of the run.
+
     Args:
         n: The step of the run, counted from 1.
         groups: Steps of an epoch.
         steps: Steps of the run.
         first: The number of the run's first step.
     """
-    in_epoch = (n - 1) % groups + 1
-    return in_epoch % _STEPS_BETWEEN_CHECKPOINTS == 0 or n == steps or first + n - 1 == _FIRST_CHECKPOINT
+    counted = (n - 1) % groups + 1 if groups >= _STEPS_BETWEEN_CHECKPOINTS else n
+    return counted % _STEPS_BETWEEN_CHECKPOINTS == 0 or n == steps or first + n - 1 == _FIRST_CHECKPOINT

@@ -73,6 +73,7 @@ class ScheduledDay:
         card_id: The cards, int64 [n].
         is_repeat: Whether a card is due because of a simulated answer, bool [n].
         is_new: Whether a card is reviewed for the first time, bool [n].
+        is_lapse: Whether the simulated answer is Again, bool [n].
         card_minutes: The expected minutes of each card, float64 [n].
         recall: The expected mean recall; NaN without cards.
         waiting: The number of due cards above the limit.
@@ -82,6 +83,7 @@ class ScheduledDay:
     card_id: Ints
     is_repeat: Bools
     is_new: Bools
+    is_lapse: Bools
     card_minutes: Floats
     recall: float
     waiting: int
@@ -145,17 +147,19 @@ class DaysAhead:
             is_new = np.isin(rows, self._new[: self._pace.new])
             waiting = len(due) - int((~is_new).sum())
             easiest_last = np.argsort(predictions.p_imm, kind="stable")
+            answers = self._drawn(predictions)
             yield ScheduledDay(
                 day,
                 self._learner.cards.card_id[rows[easiest_last]],
                 self._is_answered[rows[easiest_last]],
                 is_new[easiest_last],
+                (answers == 0)[easiest_last],
                 (predictions.p_all @ self._answer_ms)[easiest_last] / _MS_PER_MINUTE,
                 float(predictions.p_imm.mean()) if len(rows) else float("nan"),
                 waiting,
             )
             self._new = self._new[int(is_new.sum()) :]
-            self._answer(rows, predictions, day)
+            self._answer(rows, answers, day)
 
     def _within_limit(self, due: Ints, day: int) -> tuple[Ints, Predictions]:
         """The cards of a day, due ones before new ones, and their predictions."""
@@ -178,11 +182,14 @@ class DaysAhead:
     def _ask(self, rows: Ints, day: int) -> Predictions:
         return self._engine.predict_many(questions_at(self._now(), rows, self._moments_s[day]))
 
-    def _answer(self, rows: Ints, predictions: Predictions, day: int) -> None:
+    def _drawn(self, predictions: Predictions) -> Ints:
+        """A drawn answer of each card, as an index of RATINGS, int64 [n]."""
+        chance = self._rng.random(len(predictions.p_all))
+        return (chance[:, None] > predictions.p_all.cumsum(1)[:, :-1]).sum(1)
+
+    def _answer(self, rows: Ints, index: Ints, day: int) -> None:
         if len(rows) == 0:
             return
-        drawn = self._rng.random(len(rows))[:, None] > predictions.p_all.cumsum(1)[:, :-1]
-        index = drawn.sum(1)
         at_s = self._moments_s[day]
         self._engine.feed_simulated(self._reviews(rows, index, at_s))
         self._latest_s[rows], self._latest_day[rows] = at_s, self._learner.day_of(at_s)

@@ -67,13 +67,13 @@ def schedule_of(
 
 
 def _doubt(days: list[ScheduledDay], retention: Floats) -> str | None:
-    """A warning if most cards come back on the next day after any answer."""
-    pairs = list(pairwise(days))
-    reviews = sum(len(day.card_id) for day, _ in pairs)
-    again = sum(int(np.isin(day.card_id, after.card_id).sum()) for day, after in pairs)
+    """A warning if most cards that are not forgotten come back on the next day."""
+    kept = [(day.card_id[~day.is_lapse], after.card_id) for day, after in pairwise(days)]
+    reviews = sum(len(cards) for cards, _ in kept)
+    again = sum(int(np.isin(cards, following).sum()) for cards, following in kept)
     if reviews < _FEWEST_FOR_DOUBT or again <= _DOUBTFUL * reviews:
         return None
-    return f"{again / reviews:.0%} of the cards come back on the next day: {unknown_person(retention)}"
+    return f"{again / reviews:.0%} of the remembered cards come back on the next day: {unknown_person(retention)}"
 
 
 def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str | None:

@@ -150,7 +150,8 @@ def read_file(path: Path) -> bytes:
     """
     with file_errors(path):
         if not path.exists():
-            hint = "check the path, or train a model with `python -m rwkv.train_rwkv`"
+            published = "`pretrain` of the repository open-spaced-repetition/srs-benchmark has the published weights"
+            hint = f"check the path; {published}; `python -m rwkv.train_rwkv` trains others"
             raise CheckpointError("The file of weights does not exist.", where=str(path), hint=hint)
         if not path.is_file():
             raise CheckpointError("The path is not a file.", where=str(path), expected=EXPECTED)

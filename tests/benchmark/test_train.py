@@ -72,6 +72,7 @@ def test_checkpoints_come_at_step_50_every_500_of_an_epoch_and_last() -> None:
     points = [n for n in range(1, 2601) if _is_checkpoint(n, 1200, 2600, first=1)]
     assert points == [50, 500, 1000, 1700, 2200, 2600]
     assert [n for n in range(1, 31) if _is_checkpoint(n, 7, 30, first=1)] == [30]
+    assert [n for n in range(1, 1201) if _is_checkpoint(n, 7, 1200, first=1)] == [50, 500, 1000, 1200]
 
 
 def test_step_50_is_a_number_and_epochs_begin_with_the_run() -> None:

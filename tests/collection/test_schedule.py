@@ -324,14 +324,23 @@ def test_due_days_in_parts_equal_the_whole(learner: Learner, monkeypatch: pytest
     assert [day.card_id.tolist() for day in play(learner)] == whole
 
 
+def test_forgotten_cards_that_come_back_raise_no_doubt(learner: Learner) -> None:
+    """A backlog of forgotten cards comes back on the next day by its answers, not because the model does not fit."""
+    cards, no = np.arange(30), np.zeros(30, bool)
+    for lapsed, doubted in ((~no, False), (no, True)):
+        days = [ScheduledDay(day, cards, no, no, lapsed, np.full(30, 0.5), 0.4, 0) for day in range(3)]
+        schedule = schedule_of(learner, learner.end_s, MODEL, None, days, FREELY, 0.9)
+        assert ("of the remembered cards come back" in str(schedule)) == doubted
+
+
 def test_a_search_for_anki() -> None:
     none = np.zeros(3, bool)
-    day = ScheduledDay(0, np.array([3, 1, 2]), np.array([False, True, False]), none, np.full(3, 0.5), 0.9, 0)
+    day = ScheduledDay(0, np.array([3, 1, 2]), np.array([False, True, False]), none, none, np.full(3, 0.5), 0.9, 0)
     assert day.search == "cid:3,2"
-    repeat = ScheduledDay(4, np.array([1]), np.array([True]), none[:1], np.array([0.5]), 0.9, 0)
+    repeat = ScheduledDay(4, np.array([1]), np.array([True]), none[:1], none[:1], np.array([0.5]), 0.9, 0)
     assert repeat.search == ""
     assert why_no_search(repeat).endswith("1 card is expected back after answers until then")
-    free = ScheduledDay(4, np.empty(0, int), none[:0], none[:0], np.empty(0), float("nan"), 0)
+    free = ScheduledDay(4, np.empty(0, int), none[:0], none[:0], none[:0], np.empty(0), float("nan"), 0)
     assert why_no_search(free) == "no card is due on day 4"
 
 

@@ -66,7 +66,9 @@ def test_the_text_json_and_stderr_warn_of_a_model_that_does_not_fit(capsys: pyte
 def test_a_schedule_with_cards_due_again_at_once_has_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
     common = ["schedule", "mine", "--at", AT, "--days", "9", "--quiet"]
     out, _ = output(capsys, *common, "--retention", "0.999999")
-    assert "of the cards come back on the next day: this model does not fit your reviews, or a desired retention" in out
+    assert (
+        "of the remembered cards come back on the next day: this model does not fit your reviews, or a desired" in out
+    )
     assert "come back" not in output(capsys, *common, "--retention", "0.01")[0]
 
 
