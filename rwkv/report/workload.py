@@ -19,9 +19,9 @@ WORKLOAD_RETENTIONS = (0.7, 0.8, 0.85, 0.9, 0.95)
 WORKLOAD_DAYS = 30
 
 # The most simulated answers. If more are expected, a sample of the cards represents all.
-MOST_ANSWERS = 2000
+MOST_ANSWERS = 6000
 # The least and most cards of a sample for a retention.
-_FEWEST_CARDS, _MOST_CARDS = 12, 200
+_FEWEST_CARDS, _MOST_CARDS = 12, 600
 # The expected answers of a card whose curve does not fall far enough: almost none, but not 0, for divisions.
 _LEAST_ANSWERS = 1e-6
 

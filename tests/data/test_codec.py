@@ -1,5 +1,7 @@
 """A history is decoded from its compact bytes exactly, with its dtypes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from rwkv.data.codec import decode_cards, decode_part, encode_cards, encode_part
 from rwkv.data.excerpts import whole_excerpt
-from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
+from rwkv.data.history import CORRECTIONS, CardTable, RevlogTable, number_by_appearance
 from tests.helpers import assert_same_table, card_tables, make_table, plain_cards, random_revlog, tables
 
 INT32, INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
@@ -131,7 +133,8 @@ def vars_as_columns(table: RevlogTable) -> dict[str, np.ndarray]:
 
 def test_notices_are_not_stored() -> None:
     table = make_table(random_revlog(2, reviews=20, cards=4))
-    noted = RevlogTable(**{**vars(table), "notices": ("3 reviews dropped",)})
+    noted = replace(table, corrected={next(iter(CORRECTIONS)): 3})
+    assert noted.notices
     is_key = np.zeros(20, bool)
     part, cards = encoded(noted, is_key)
     assert decode_part(table.user, part, decode_cards(cards)).table.notices == ()
