@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes on this machine, of which one may be lost."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ class TwoNodes:
     def complete(self) -> None:
         """Start the nodes that are missing."""
         while len(self.nodes) < 2:
-            self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE))
+            with own_handlers():
+                self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE))
 
     def the_busy_one(self) -> Any:
         """The node that runs a task while the other has none, once that is so; for a command within the cluster."""
@@ -57,11 +59,23 @@ class TwoNodes:
 
 
 @contextmanager
+def own_handlers() -> Iterator[None]:
+    """Keep the handlers of signals. Ray's nodes replace them, and later tests send signals to their own process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
     """Start a cluster for the time of the block."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+    with own_handlers():
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     try:
         yield TwoNodes(cluster)
     finally:
