@@ -7,7 +7,6 @@ arrived before. Only the command itself writes.
 import hashlib
 import os
 import platform
-import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from rwkv.errors import InputError, RwkvError
+from rwkv.stopping import kept_handlers
 from rwkv.workers import Outcome, PartJob, attempt, runs_of
 
 Item = TypeVar("Item")
@@ -134,10 +134,10 @@ def ray_pool(
 
 
 def _connect(address: str) -> None:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _reach(address if address != "auto" else os.environ.get("RAY_ADDRESS", address))
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        with kept_handlers():  # Ray replaces them
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             "The Ray cluster cannot be reached.",
@@ -145,9 +145,6 @@ def _connect(address: str) -> None:
             got=str(error).split("\n", 1)[0],
             hint="start it with `ray start --head`, and see docs/many-machines.md",
         ) from error
-    finally:
-        for number, handler in handlers.items():  # Ray replaces them
-            signal.signal(number, handler)
 
 
 def _reach(address: str) -> None:

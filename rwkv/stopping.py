@@ -77,6 +77,17 @@ def silent_start() -> Iterator[None]:
             signal.raise_signal(stop)
 
 
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM after a block whose library replaces them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def is_one_of_several() -> bool:
     """Whether torchrun has started this process and others of the same command."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -1,7 +1,6 @@
 """A Ray cluster of two nodes on this machine, of which one may be lost."""
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
+from rwkv.stopping import kept_handlers
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 from ray._private.state import available_resources_per_node  # noqa: E402 (only where Ray is installed)
@@ -38,7 +39,7 @@ class TwoNodes:
     def complete(self) -> None:
         """Start the nodes that are missing."""
         while len(self.nodes) < 2:
-            with own_handlers():
+            with kept_handlers():  # Ray's nodes replace them, and later tests send signals to their own process
                 self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE))
 
     def the_busy_one(self) -> Any:
@@ -59,22 +60,11 @@ class TwoNodes:
 
 
 @contextmanager
-def own_handlers() -> Iterator[None]:
-    """Keep the handlers of signals. Ray's nodes replace them, and later tests send signals to their own process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
     """Start a cluster for the time of the block."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
-    with own_handlers():
+    with kept_handlers():
         cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     try:
         yield TwoNodes(cluster)
