@@ -1,8 +1,6 @@
 """Files of weights and of optimiser states: the published form and safetensors (spec 4 and 5)."""
 
 import io
-import pickle
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -17,19 +15,8 @@ from rwkv.files import file_errors, write_whole
 from rwkv.model import weights_file
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.shapes import spec_of, spec_text
-from rwkv.model.stored_weights import FLOATS
-from rwkv.model.weights_file import (
-    CHECKSUM,
-    SPEC,
-    ZIP,
-    Weights,
-    check_archive,
-    damaged,
-    fingerprint_of,
-    load_weights,
-    read_file,
-    reading,
-)
+from rwkv.model.stored_weights import StoredWeight
+from rwkv.model.weights_file import CHECKSUM, SPEC, Weights, fingerprint_of, load_weights, read_content, reading
 
 # Integers as wide as the numbers of a tensor, by their bytes.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -103,7 +90,9 @@ def _bits(weight: Tensor) -> np.ndarray:
 
 
 def read_optimizer(paths: list[Path]) -> dict[str, Any]:
-    """Read the optimiser's state_dict from the first of `paths` that exists.
+    """Read the optimiser's state_dict from the first of `paths` that exists. Code in the file is never run.
+
+    Its moments are float32. It is not read by torch.load, which takes damaged archives for sound ones.
 
     Raises:
         CheckpointError: None of them exists, or the file is damaged or does not hold an optimiser's state.
@@ -115,10 +104,13 @@ def read_optimizer(paths: list[Path]) -> dict[str, Any]:
             where=" or ".join(map(str, paths)),
             hint="put it there, or start without LOAD_MODEL",
         )
-    content = _from_torch(path)
+    content, _ = read_content(path)
     if not _is_optimizer_state(content):
         raise CheckpointError("The file does not hold an optimiser's state.", where=str(path))
-    return cast(dict[str, Any], content)
+    state = cast(dict[str, Any], content)
+    with reading(path):
+        moments = {index: _with_tensors(pair) for index, pair in state["state"].items()}
+    return {"state": moments, "param_groups": state["param_groups"]}
 
 
 def write_optimizer(path: Path, state: dict[str, Any]) -> None:
@@ -136,21 +128,8 @@ def _exists(path: Path) -> bool:
         return path.exists()
 
 
-def _from_torch(path: Path) -> object:
-    """What torch.save has written, of types that torch.load takes for safe."""
-    data = read_file(path)
-    if data.startswith(ZIP):
-        check_archive(data, path)  # whose checksums torch.load ignores
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            # torch's message would advise the user to disable this protection.
-            raise damaged(path, "objects other than tensors") from error
-
-
 def _is_optimizer_state(content: object) -> bool:
+    """Whether a file's content, with StoredWeights in place of tensors, has the form of an optimiser's state."""
     if not isinstance(content, dict) or set(content) != {"state", "param_groups"}:
         return False
     moments, groups = content["state"], content["param_groups"]
@@ -163,13 +142,15 @@ def _is_optimizer_state(content: object) -> bool:
 
 
 def _is_dense(values: Iterable[object]) -> bool:
-    return all(_is_usable(value) for value in values if isinstance(value, Tensor))
+    return all(value.odd_kind is None for value in values if isinstance(value, StoredWeight))
 
 
-def _is_usable(tensor: Tensor) -> bool:
-    if tensor.is_nested or tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
-        return False
-    return _dtype_name(tensor) in FLOATS
+def _with_tensors(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Values with float32 tensors in place of StoredWeights."""
+    return {
+        key: torch.from_numpy(value.values()) if isinstance(value, StoredWeight) else value
+        for key, value in values.items()
+    }
 
 
 def _is_numbered(parameters: object) -> bool:

@@ -30,7 +30,7 @@ _OURS = "rwkv."
 CHECKSUM, SPEC = f"{_OURS}fingerprint", f"{_OURS}spec"
 # Larger than the optimiser's float32 state of the largest network that can be configured, see rwkv/config.py.
 _MOST_BYTES = 1 << 30
-ZIP = b"PK\x03\x04"
+_ZIP = b"PK\x03\x04"
 
 # Errors that damaged files and files of other kinds lead to.
 UNREADABLE = (
@@ -99,7 +99,7 @@ def read_weights(path: Path) -> Weights:
             that are missing, unexpected, or of another kind or shape.
         InputError: The file cannot be read.
     """
-    content, metadata = _content(path)
+    content, metadata = read_content(path)
     if not isinstance(content, dict) or not all(isinstance(value, StoredWeight) for value in content.values()):
         raise CheckpointError("The file does not hold weights.", where=str(path), expected=EXPECTED)
     with reading(path):
@@ -110,11 +110,11 @@ def read_weights(path: Path) -> Weights:
     held = {name: content[name] for name in weight_shapes(spec)}
     with reading(path):
         if CHECKSUM not in metadata and any(name.startswith(_OURS) for name in metadata):
-            raise damaged(path, "the checksum is missing from the file's metadata")
+            raise _damaged(path, "the checksum is missing from the file's metadata")
         if CHECKSUM in metadata:
             ours = fingerprint_of((name, weight.kind, weight.bits()) for name, weight in held.items())
             if metadata[CHECKSUM] != ours:
-                raise damaged(path, "the weights do not match the checksum in the file's metadata")
+                raise _damaged(path, "the weights do not match the checksum in the file's metadata")
         return Weights(spec, {name: weight.values() for name, weight in held.items()})
 
 
@@ -134,7 +134,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         CheckpointError: The file is damaged.
     """
     with file_errors(path):
-        check_size(path.stat().st_size, path)
+        _check_size(path.stat().st_size, path)
         data = path.read_bytes()
     if not safetensors_file.is_safetensors(data):
         return {}
@@ -142,7 +142,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return safetensors_file.read_metadata(data)
 
 
-def read_file(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     """The bytes of a file of weights or of an optimiser's state.
 
     Raises:
@@ -155,13 +155,18 @@ def read_file(path: Path) -> bytes:
             raise CheckpointError("The file of weights does not exist.", where=str(path), hint=hint)
         if not path.is_file():
             raise CheckpointError("The path is not a file.", where=str(path), expected=EXPECTED)
-        check_size(path.stat().st_size, path)
+        _check_size(path.stat().st_size, path)
         return path.read_bytes()
 
 
-def _content(path: Path) -> tuple[object, dict[str, str]]:
-    """The content, with StoredWeights in place of tensors, and the metadata of a file of either form."""
-    data = read_file(path)
+def read_content(path: Path) -> tuple[object, dict[str, str]]:
+    """The content, with StoredWeights in place of tensors, and the metadata of a file of either form.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds objects other than tensors.
+        InputError: The file cannot be read.
+    """
+    data = _read_file(path)
     if safetensors_file.is_safetensors(data):
         with reading(path):
             return safetensors_file.read_tensors(data), safetensors_file.read_metadata(data)
@@ -169,29 +174,29 @@ def _content(path: Path) -> tuple[object, dict[str, str]]:
 
     try:
         with reading(path):
-            if not data.startswith(ZIP):
+            if not data.startswith(_ZIP):
                 return torch_file.read_older_form(data), {}
-            check_archive(data, path)
+            _check_archive(data, path)
             return torch_file.read_archive(data), {}
     except torch_file.ForeignContent as error:
-        raise damaged(path, "objects other than tensors") from error
+        raise _damaged(path, "objects other than tensors") from error
 
 
 # --- Checks of files
 
 
-def check_size(size: int, path: Path) -> None:
+def _check_size(size: int, path: Path) -> None:
     """Raise CheckpointError if a file or its contents are too large."""
     if size > _MOST_BYTES:
         what = "The file is too large for weights of a network."
         raise CheckpointError(what, where=str(path), got=f"{size:,} bytes", expected=f"at most {_MOST_BYTES:,}")
 
 
-def check_archive(data: bytes, path: Path) -> None:
+def _check_archive(data: bytes, path: Path) -> None:
     """Check the sizes and the checksums of an archive by torch.save."""
     with reading(path), zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
-        check_size(sum(record.file_size for record in records), path)
+        _check_size(sum(record.file_size for record in records), path)
         # torch.save can be configured to write no checksums.
         if any(record.CRC for record in records):
             for record in records:
@@ -204,10 +209,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise damaged(path, clipped(f"{type(error).__name__}, {error}".split("\n", 1)[0])) from error
+        raise _damaged(path, clipped(f"{type(error).__name__}, {error}".split("\n", 1)[0])) from error
 
 
-def damaged(path: Path, got: str) -> CheckpointError:
+def _damaged(path: Path, got: str) -> CheckpointError:
     """The error to raise if a file is damaged."""
     what = "Cannot read the file of weights: it is truncated, damaged or of another kind."
     hint = "download the file again, or use an earlier checkpoint of the run"

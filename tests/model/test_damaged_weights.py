@@ -137,6 +137,20 @@ def test_a_flipped_bit_of_an_optimiser_state_is_detected(tmp_path: Path) -> None
         read_optimizer([path])
 
 
+def test_a_damaged_directory_does_not_change_an_optimiser_state(tmp_path: Path) -> None:
+    """The entry of the moment in the archive's directory says that it is a folder; torch.load then leaves it empty."""
+    path = tmp_path / "optim.pth"
+    write_optimizer(path, OPTIMIZER)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/data/1"))
+    attributes = data.rindex(name.encode()) - 8
+    path.write_bytes(flipped(data, attributes, bit=4))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.getinfo(name).external_attr == 0x10
+    assert torch.equal(read_optimizer([path])["state"][0]["exp_avg"], torch.ones(5, 2))
+
+
 def test_files_without_checksums_are_read(tmp_path: Path) -> None:
     """.safetensors of other programs, and archives written without checksums, which are all 0."""
     safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors", {"format": "pt"})
