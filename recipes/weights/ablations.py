@@ -96,11 +96,13 @@ def main() -> int:
     parser.add_argument("--users", default="3000", help="the number of training learners")
     parser.add_argument("--reviews", default="5000", help="the mean number of reviews of a learner")
     parser.add_argument("--steps", default="600", help="the number of training steps")
+    parser.add_argument("--optimizer", default="adamw", help="that of the checkpoint")
     parser.add_argument("--processes", default="14")
     options = parser.parse_args()
     for part in options.parts:
         arguments = ["--out", str(options.out / part), "--users", options.users, "--reviews", options.reviews]
         arguments += ["--decay-steps", options.steps, "--processes", options.processes, "--seed", "2"]
+        arguments += ["--optimizer", options.optimizer]
         training = parsed(arguments)
         if options.stage == "data":
             _simulate(part, training)

@@ -159,7 +159,7 @@ def _places(trait: Iterator[Floats], decks: _Decks, user: Ints, progress: Floats
 
 def _ease(trait: Iterator[Floats], user: Ints, index: Ints, root: Ints, normal: Floats) -> Floats:
     """The ease of each card: a sum over the card, its note, and its lesson of a dozen consecutive cards."""
-    own, note, lesson = heavy(next(trait), 0.62, 0.5), heavy(next(trait), 0.42, 0.5), heavy(next(trait), 0.33)
+    own, note, lesson = heavy(next(trait), 0.36, 0.7), heavy(next(trait), 0.25, 0.7), heavy(next(trait), 0.22)
     drift = 0.7 * next(trait)
     start = np.arange(len(user)) - index % _LESSON_CARDS
     later = np.minimum(index / 2000, 1)
