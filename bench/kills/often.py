@@ -12,7 +12,7 @@ from rwkv.stopping import leave
 _OFTEN = {
     "rwkv.find_equalize_test_reviews": ("rwkv.benchmark.databases", {"_BATCH": 2}),
     "rwkv.data_processing": ("rwkv.benchmark.databases", {"_BATCH": 2}),
-    "rwkv.train_rwkv": ("rwkv.benchmark.train", {"_FIRST_CHECKPOINT": 5, "_STEPS_BETWEEN_CHECKPOINTS": 5}),
+    "rwkv.train_rwkv": ("rwkv.benchmark.training_steps", {"_FIRST_CHECKPOINT": 5, "_STEPS_BETWEEN_CHECKPOINTS": 5}),
     "rwkv.get_result": ("rwkv.benchmark.evaluate", {"_ROWS_TOGETHER": 400}),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rwkv.benchmark.train import _is_checkpoint, _shown
+from rwkv.benchmark.training_steps import _shown, is_checkpoint
 from rwkv.model.checkpoint import read_weights
 from rwkv.training.optimizer import learning_rate
 from rwkv.training.step import StepReport
@@ -69,16 +69,16 @@ def test_the_progress_shows_a_loss_where_there_is_one() -> None:
 
 
 def test_checkpoints_come_at_step_50_every_500_of_an_epoch_and_last() -> None:
-    points = [n for n in range(1, 2601) if _is_checkpoint(n, 1200, 2600, first=1)]
+    points = [n for n in range(1, 2601) if is_checkpoint(n, 1200, 2600, first=1)]
     assert points == [50, 500, 1000, 1700, 2200, 2600]
-    assert [n for n in range(1, 31) if _is_checkpoint(n, 7, 30, first=1)] == [30]
-    assert [n for n in range(1, 1201) if _is_checkpoint(n, 7, 1200, first=1)] == [50, 500, 1000, 1200]
+    assert [n for n in range(1, 31) if is_checkpoint(n, 7, 30, first=1)] == [30]
+    assert [n for n in range(1, 1201) if is_checkpoint(n, 7, 1200, first=1)] == [50, 500, 1000, 1200]
 
 
 def test_step_50_is_a_number_and_epochs_begin_with_the_run() -> None:
-    points = [40 + n - 1 for n in range(1, 2601) if _is_checkpoint(n, 1200, 2600, first=40)]
+    points = [40 + n - 1 for n in range(1, 2601) if is_checkpoint(n, 1200, 2600, first=40)]
     assert points == [50, 539, 1039, 1739, 2239, 2639]
-    assert 50 not in [51 + n - 1 for n in range(1, 101) if _is_checkpoint(n, 1200, 100, first=51)]
+    assert 50 not in [51 + n - 1 for n in range(1, 101) if is_checkpoint(n, 1200, 100, first=51)]
 
 
 # --- The same, and not the same

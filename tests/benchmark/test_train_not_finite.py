@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rwkv.benchmark.train import _remedy
+from rwkv.benchmark.training_steps import remedy
 from rwkv.model.network import new_network
 from rwkv.training.step import StepReport, train_step
 from tests.benchmark.training import OFTEN, Training, interrupt_after, is_same
@@ -26,7 +26,7 @@ def _spoil(patch: pytest.MonkeyPatch, steps: range) -> None:
         finally:
             hook.remove()
 
-    patch.setattr("rwkv.benchmark.train.train_step", step)
+    patch.setattr("rwkv.benchmark.training_steps.train_step", step)
 
 
 @OFTEN
@@ -56,7 +56,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
 def test_the_count_of_skipped_steps_survives_a_stop(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         _spoil(patch, range(1, 2))
-        patch.setattr("rwkv.benchmark.train._is_checkpoint", lambda n, *_: n == 2)
+        patch.setattr("rwkv.benchmark.train.is_checkpoint", lambda n, *_: n == 2)
         assert training.run(EPOCHS=0.5) == 0
     note = training.out / "p.run"
     note.write_text(note.read_text().replace('"total": 2', '"total": 4').replace('"EPOCHS": 0.5', '"EPOCHS": 1.0'))
@@ -69,7 +69,7 @@ def test_the_count_of_skipped_steps_survives_a_stop(training: Training, monkeypa
 def test_too_many_skipped_steps_in_a_row_end_the_run(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rwkv.benchmark.train._MOST_SKIPPED_STEPS", 2)
+    monkeypatch.setattr("rwkv.benchmark.training_steps._MOST_SKIPPED_STEPS", 2)
     _spoil(monkeypatch, range(2, 9))
     assert training.run(STEP_OFFSET=11, EPOCHS=5) == 1
     assert_said(capsys, "2 steps in a row were not finite", "step 13", "PEAK_LR")
@@ -86,15 +86,15 @@ def test_a_run_with_mostly_skipped_steps_fails(training: Training, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "remedy"),
+    ("device", "dtype", "expected"),
     [
         ("cpu", "bfloat16", "lower PEAK_LR"),
         ("cuda", "float32", "lower PEAK_LR"),
         ("cuda", "bfloat16", "lower PEAK_LR or use DTYPE float32"),
     ],
 )
-def test_the_remedy_names_a_dtype_only_if_another_could_help(device: str, dtype: str, remedy: str) -> None:
-    assert _remedy(device, dtype) == remedy
+def test_the_remedy_names_a_dtype_only_if_another_could_help(device: str, dtype: str, expected: str) -> None:
+    assert remedy(device, dtype) == expected
 
 
 def test_a_last_validation_that_is_not_finite_is_a_failure(

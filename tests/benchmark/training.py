@@ -30,10 +30,11 @@ _DRIVER = """
 import itertools, sys, time
 import torch
 import rwkv.benchmark.train as command
+import rwkv.benchmark.training_steps as steps
 from rwkv.train_rwkv import main
 torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5  # workers look sooner whether the command is gone
-command._FIRST_CHECKPOINT = command._STEPS_BETWEEN_CHECKPOINTS = 2
-owner, name, calls = {"step": (command, "train_step", 4), "validation": (command, "validate", 2)}[sys.argv[1]]
+steps._FIRST_CHECKPOINT = steps._STEPS_BETWEEN_CHECKPOINTS = 2
+owner, name, calls = {"step": (steps, "train_step", 4), "validation": (command, "validate", 2)}[sys.argv[1]]
 real, call = getattr(owner, name), itertools.count(1)
 def stand_still(*arguments):
     if next(call) == calls:
@@ -49,13 +50,13 @@ sys.exit(main(["--config", sys.argv[2]]))
 _SHARED_DRIVER = """
 import os, signal, sys
 import torch
-import rwkv.benchmark.train as command
+import rwkv.benchmark.training_steps as steps
 from rwkv.stopping import leave
 from rwkv.train_rwkv import main
 torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5
-command._FIRST_CHECKPOINT = command._STEPS_BETWEEN_CHECKPOINTS = 2
+steps._FIRST_CHECKPOINT = steps._STEPS_BETWEEN_CHECKPOINTS = 2
 config, rank, number, step = sys.argv[1], *map(int, sys.argv[2:])
-set_rate, begun = command.set_learning_rate, 0
+set_rate, begun = steps.set_learning_rate, 0
 def begin_step(*arguments):
     global begun
     begun += 1
@@ -64,7 +65,7 @@ def begin_step(*arguments):
             raise ValueError("unexpected")
         os.kill(os.getpid(), number)
     set_rate(*arguments)
-command.set_learning_rate = begin_step
+steps.set_learning_rate = begin_step
 leave(main(["--config", config]))
 """
 
@@ -193,8 +194,8 @@ OFTEN = pytest.mark.usefixtures("often")
 
 def set_often(patch: pytest.MonkeyPatch) -> None:
     """Checkpoints every 2 steps."""
-    patch.setattr("rwkv.benchmark.train._FIRST_CHECKPOINT", 2)
-    patch.setattr("rwkv.benchmark.train._STEPS_BETWEEN_CHECKPOINTS", 2)
+    patch.setattr("rwkv.benchmark.training_steps._FIRST_CHECKPOINT", 2)
+    patch.setattr("rwkv.benchmark.training_steps._STEPS_BETWEEN_CHECKPOINTS", 2)
 
 
 def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
@@ -208,4 +209,4 @@ def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
             raise KeyboardInterrupt
         return train_step(*arguments)  # type: ignore[arg-type]
 
-    patch.setattr("rwkv.benchmark.train.train_step", step)
+    patch.setattr("rwkv.benchmark.training_steps.train_step", step)
