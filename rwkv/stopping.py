@@ -6,8 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
 from typing import NoReturn
@@ -49,6 +49,53 @@ def stoppable() -> Iterator[None]:
         for number in _handled:
             signal.signal(number, signal.SIG_DFL)
         _handled.clear()
+
+
+@contextmanager
+def finishing(notice: str = "") -> Iterator[Callable[[], signal.Signals | None]]:
+    """Hold back the first signal that asks the command to end, so that the block can finish what it has begun.
+
+    A later one ends the block at once, unless it comes within a second.
+
+    Args:
+        notice: A line for stderr when the first one arrives.
+
+    Yields:
+        A function that returns the signal that is held back, or None.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_handled)}
+    held: list[tuple[signal.Signals, float]] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        handler, at_s = handlers[signal.Signals(number)], time.monotonic()
+        if held:
+            if callable(handler) and at_s - held[0][1] >= _TOGETHER_S:
+                handler(number, frame)
+            return
+        held.append((signal.Signals(number), at_s))
+        if number in _handled:
+            _arrived[signal.Signals(number)] = at_s
+        if notice:
+            with suppress(OSError):  # print could be interrupted in itself
+                os.write(2, f"\n{notice}\n".encode())
+
+    for number, handler in handlers.items():
+        if callable(handler):  # ignored signals stay ignored
+            signal.signal(number, hold)
+    try:
+        yield lambda: held[0][0] if held else None
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+
+
+def ended_by(number: signal.Signals) -> KeyboardInterrupt:
+    """The exception that a signal raises, to raise it after it was held back."""
+    return KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
 
 
 @contextmanager

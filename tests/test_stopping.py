@@ -13,7 +13,7 @@ import pytest
 from rwkv.batches.loader import fetch
 from rwkv.errors import RwkvError
 from rwkv.runtime import run_command
-from rwkv.stopping import Stopped, asked_to_end, stoppable
+from rwkv.stopping import Stopped, asked_to_end, ended_by, finishing, stoppable
 from tests.benchmark.workspace import REPOSITORY, Workspace, add_users, block, wait_until
 
 COMMAND = "rwkv.find_equalize_test_reviews"
@@ -89,6 +89,29 @@ def test_a_signal_that_was_lost_may_be_sent_again(monkeypatch: pytest.MonkeyPatc
         now += 2
         with pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_block_can_finish_before_a_signal_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    """A second one within a second belongs to the first, and a later one ends the block at once."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with stoppable():
+        with finishing("finishing") as asked:
+            assert asked() is None
+            for _ in range(2):
+                os.kill(os.getpid(), number)
+            assert asked() == number
+            assert capfd.readouterr().err == "\nfinishing\n"
+            now += 2
+            with pytest.raises(type(ended_by(number))):
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        now += 2
+        with pytest.raises(type(ended_by(number))):
+            os.kill(os.getpid(), number)
 
 
 def test_a_worker_ended_first_by_the_signal_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

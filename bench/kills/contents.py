@@ -63,7 +63,7 @@ def _parts(file: Path, out: Path, given: Path) -> Iterator[tuple[str, bytes]]:
             if line.endswith(b"\n"):
                 json.loads(line)
                 yield f"{name}: {line!r}", b""
-    elif file.suffix == ".pth":
+    elif is_checkpoint(name):
         _read_checkpoint(file)
         yield name, file.read_bytes()
     elif file.suffix == ".parquet":
@@ -75,6 +75,11 @@ def _parts(file: Path, out: Path, given: Path) -> Iterator[tuple[str, bytes]]:
         engine.close()
     else:  # notes, which change during a run
         json.loads(file.read_bytes())
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a file of weights or of an optimiser's state has this name."""
+    return name.endswith(".pth")
 
 
 def parts_of(finished: Contents) -> Contents:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench.kills.contents import Contents, parts_of, remains, results
+from bench.kills.contents import Contents, is_checkpoint, parts_of, remains, results
 from bench.kills.processes import Command, send
 from bench.kills.subjects import Subject
 
@@ -122,6 +122,13 @@ def _is_done(out: Path, expected: Usual) -> bool:
     return not _differing(results(out), expected.results)
 
 
+def _apart_from_stop(trial: Trial, found: Contents, expected: Usual) -> Contents:
+    """What was found without the checkpoint that a training saves when SIGTERM stops it."""
+    if trial.kill.kind != "SIGTERM":
+        return found
+    return {name: part for name, part in found.items() if name in expected.results or not is_checkpoint(name)}
+
+
 def _end(trial: Trial, command: Command, after_s: float, patience_s: float, is_done: Callable[[], bool]) -> bool:
     """End a command, or a part of it, after so many seconds. Returns False if it was done before."""
     kind = trial.kill.kind
@@ -180,7 +187,7 @@ def _check_text(trial: Trial, text: str, is_killed: bool = False) -> None:
 
 def _check_remains(trial: Trial, out: Path, given: Path, expected: Usual) -> None:
     try:
-        parts = remains(out, given)
+        parts = _apart_from_stop(trial, remains(out, given), expected)
     except Exception as error:  # noqa: BLE001 - whatever it is, the file is not readable
         trial.note("lost", f"what was left cannot be read: {type(error).__name__}: {error}")
         return
@@ -198,7 +205,7 @@ def _run_again(trial: Trial, subject: Subject, given: Path, out: Path, expected:
             trial.note("hangs", "when run again")
         elif code != 0:
             trial.note("lost", f"run again, it ends with {code}: {command.text[-600:]}")
-        elif differences := _differing(results(out), expected.results):
+        elif differences := _differing(_apart_from_stop(trial, results(out), expected), expected.results):
             trial.note("differing", differences)
         _check_text(trial, command.text)
         if code is not None:

@@ -1,19 +1,16 @@
 """Train the network: warm-up and constant rate (WS), or decay (D) (spec 5)."""
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 
 import torch
 
-from rwkv.batches.loader import fetch, worker_errors
-from rwkv.batches.plan import Group
+from rwkv.batches.loader import worker_errors
 from rwkv.benchmark.training_batches import (
     configured_training_groups,
     configured_validation_groups,
-    read_validation_batch,
 )
+from rwkv.benchmark.training_checkpoints import Checkpoints
 from rwkv.benchmark.training_steps import is_checkpoint, remedy, step_rate, take_steps
 from rwkv.config import TrainConfig
 from rwkv.config_file import as_keys
@@ -22,13 +19,14 @@ from rwkv.errors import ConfigError, InputError
 from rwkv.locks import only_writer_of
 from rwkv.model.network import Network, new_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
-from rwkv.ops.backend import compute_dtype, open_compute_device
+from rwkv.ops.backend import open_compute_device
 from rwkv.runtime import log
+from rwkv.stopping import ended_by, finishing
 from rwkv.training.optimizer import Optimizer, make_optimizer, set_peak_rate
 from rwkv.training.processes import Processes
 from rwkv.training.run import Progress, RunFiles, read_model
+from rwkv.training.step import StepReport
 from rwkv.training.tracking import Log, NoLog, Tracker, WandbSettings
-from rwkv.training.validate import validate
 
 NAME = "python -m rwkv.train_rwkv"
 
@@ -36,6 +34,7 @@ NAME = "python -m rwkv.train_rwkv"
 _DECAYED = 0.1
 
 _ALONE = Processes()
+_NOTICE = "stopping after this step, with a checkpoint; a second Ctrl-C or signal stops at once"
 
 
 @worker_errors()
@@ -52,6 +51,7 @@ def train(config: TrainConfig, processes: Processes = _ALONE) -> int:
 
     Raises:
         BusyError: Another command is running a training of the same name.
+        KeyboardInterrupt: A signal asked to stop; a checkpoint of the last step was saved.
         NonFiniteError: Too many steps in a row were not finite.
     """
     if not processes.is_first:
@@ -75,35 +75,45 @@ def _train(config: TrainConfig, processes: Processes) -> int:
         return _exit_code(config, previous)
     network, optimizer = _starting_point(config, files, previous.done, device, processes)
     first, last = config.step_offset + previous.done, config.step_offset + previous.total - 1
-    log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
+    if previous.done < previous.total:
+        log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
 
-    current = previous
-    with _log(config, files, keys, first, processes) as tracker:
-        for n, report in take_steps(config, network, optimizer, groups, previous, processes):
-            step = config.step_offset + n - 1
-            current = replace(current, done=n)
-            if report.loss is None:
-                current = replace(current, skipped=current.skipped + 1)
-                log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, current.skipped)
-            figures = {"loss": report.loss, "gradient_norm": report.norm, **report.terms}
-            rate = step_rate(config, n, previous.total)
-            tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": current.skipped})
+    notice = _NOTICE if processes.is_first else ""
+    with _log(config, files, keys, previous, processes) as tracker, finishing(notice) as asked:
+        checkpoints = Checkpoints(config, files, network, optimizer, validation, processes, tracker, asked)
+        current = noted = checkpoints.validate(previous)
+        stop = processes.stop(asked)
+        for n, report in take_steps(config, network, optimizer, groups, previous, processes, stop):
+            current = _logged(config, replace(current, done=n), report, tracker)
             if is_checkpoint(n, len(groups), previous.total, config.step_offset):
-                if processes.is_first:
-                    files.save(n, network, optimizer)
-                log.info("step %d: saved %s", step, files.weights(n))
-                if validation and (means := _validate(config, network, validation, processes)):
-                    current = replace(current, is_valid=all(map(math.isfinite, means.values())))
-                    tracker.write(step, means)
-                if processes.is_first:
-                    files.record(current)
+                current = noted = checkpoints.save_and_validate(current)
+        if stop.signal is not None and current.done < current.total:
+            if current != noted:
+                checkpoints.save(current)
+            processes.have_stopped = True
+            raise ended_by(stop.signal)
     return _exit_code(config, current)
 
 
+def _logged(config: TrainConfig, current: Progress, report: StepReport, tracker: Log) -> Progress:
+    """Log the step after which the run is at `current`. Returns the progress with it counted if it was skipped."""
+    step = config.step_offset + current.done - 1
+    if report.loss is None:
+        current = replace(current, skipped=current.skipped + 1)
+        log.warning("step %d skipped: its loss or a gradient is not finite (%d so far)", step, current.skipped)
+    figures = {"loss": report.loss, "gradient_norm": report.norm, **report.terms}
+    rate = step_rate(config, current.done, current.total)
+    tracker.write(step, {"learning_rate": rate, **figures, "skipped_steps": current.skipped})
+    return current
+
+
 def _log(
-    config: TrainConfig, files: RunFiles, keys: dict[str, object], first: int, processes: Processes
+    config: TrainConfig, files: RunFiles, keys: dict[str, object], previous: Progress, processes: Processes
 ) -> AbstractContextManager[Log]:
-    return Tracker(files.log, _wandb(config), keys, first) if processes.is_first else nullcontext(NoLog())
+    if not processes.is_first:
+        return nullcontext(NoLog())
+    first = config.step_offset + previous.done
+    return Tracker(files.log, _wandb(config), keys, first, not previous.awaits_validation)
 
 
 def _steps_of_run(config: TrainConfig, groups: int) -> int:
@@ -178,20 +188,6 @@ def _starting_point(
     if processes.is_first:
         files.begin()
     return network, optimizer
-
-
-def _validate(config: TrainConfig, network: Network, groups: list[Group], processes: Processes) -> dict[str, float]:
-    dtype = compute_dtype(config.dtype, network.device)
-    read, workers = partial(read_validation_batch, config, network.backend_in(dtype)), config.num_fetch_processes
-    batches = fetch(read, processes.part(groups), processes.workers(workers), _is_for_gpu(config))
-    means = validate(network, batches, dtype, processes.added)
-    stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
-    log.info("validation: %s", stated or "no loss, because none of its users has keys")
-    return {f"validation_{name}": value for name, value in means.items()}
-
-
-def _is_for_gpu(config: TrainConfig) -> bool:
-    return torch.device(config.device).type == "cuda"
 
 
 def _wandb(config: TrainConfig) -> WandbSettings | None:

@@ -19,7 +19,7 @@ from rwkv.ops.backend import Kernels, compute_dtype
 from rwkv.runtime import progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import Optimizer, learning_rate, set_learning_rate
-from rwkv.training.processes import Processes
+from rwkv.training.processes import Processes, Stop
 from rwkv.training.run import Progress
 from rwkv.training.shared_step import SharedGradients
 from rwkv.training.staging import staged
@@ -39,9 +39,11 @@ def take_steps(
     groups: list[Group],
     previous: Progress,
     processes: Processes,
+    stop: Stop,
 ) -> Iterator[tuple[int, StepReport]]:
     """Take the remaining steps and yield (n, report) after each, where n = 1 is the run's first step.
 
+    After an early end by `stop`, the last report is that of the last step that was started.
     Steps are recorded and replayed on a GPU if Triton's kernels run the network; its plain form waits for the GPU.
     """
     dtype, mode = compute_dtype(config.dtype, network.device), config.loss_mode
@@ -57,7 +59,7 @@ def take_steps(
         padded = staged(fetch(read, visits, workers, True), network.device)
         launch = RecordedSteps(network, optimizer, dtype, mode, gradients, processes.add).launch
         settles = partial(is_checkpoint, groups=len(groups), steps=previous.total, first=config.step_offset)
-        return _launch_all(config, optimizer, previous, shares, padded, launch, settles)
+        return _launch_all(config, optimizer, previous, shares, padded, launch, settles, stop)
 
     def take_step(batch: Batch, seed: int) -> Launched:
         masks = DropoutMasks(torch.tensor([seed], device=network.device))
@@ -66,7 +68,7 @@ def take_steps(
         return lambda: report
 
     batches = fetch(partial(read_batch, config, shares), visits, workers)
-    return _launch_all(config, optimizer, previous, shares, batches, take_step, settles=lambda n: True)
+    return _launch_all(config, optimizer, previous, shares, batches, take_step, lambda n: True, stop)
 
 
 def _visits(config: TrainConfig, groups: Sized, previous: Progress) -> Iterator[tuple[int, int]]:
@@ -82,12 +84,15 @@ def _launch_all(
     batches: Iterable[Made],
     launch: Callable[[Made, int], Launched],
     settles: Callable[[int], bool],
+    stop: Stop,
 ) -> Iterator[tuple[int, StepReport]]:
     """Take steps on batches. launch: starts a step from a batch and a dropout seed. settles: see `reports`."""
 
     def launched(batches: Iterable[Made]) -> Iterator[tuple[int, Launched]]:
         visits = _visits(config, shares, previous)
         for n, (batch, (_, group)) in enumerate(zip(batches, visits, strict=True), previous.done + 1):
+            if stop.is_before(n):
+                return
             set_learning_rate(optimizer, step_rate(config, n, previous.total))
             yield n, launch(batch, mask_seed(counter_hash(config.seed, n), shares[group].first_row))
 

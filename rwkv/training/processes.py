@@ -5,29 +5,35 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from rwkv.errors import ConfigError, InputError, RwkvError
+from rwkv.model.network import Network
 from rwkv.runtime import log
-from rwkv.stopping import asked_to_end, is_one_of_several, leave
+from rwkv.stopping import Stopped, asked_to_end, is_one_of_several, leave
 from rwkv.training.step import Sum
 from rwkv.training.watch import Watch, call_when_left_alone
 
 Made = TypeVar("Made")
 Item = TypeVar("Item")
 
-_SAID = "rwkv/said"
+_SAID, _STOP = "rwkv/said", "rwkv/stop"
 # Seconds that a failing process waits for the news that another one ended first, and for the store of torchrun.
 _NEWS_S = 0.5
 _NEWS_OF_A_CONNECTION_S = 10.0
 _STORE_S = 5
+# Seconds in which the first process ends after a common stop.
+_END_S = 30.0
+# An odd number that spreads a sum over all bits.
+_FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)
 # Some messages of torch have pages.
 _MOST_LETTERS = 300
 
@@ -38,10 +44,13 @@ class Processes:
     Attributes:
         rank: Number of this process, from 0. The first one writes the files.
         count: Number of processes.
+        have_stopped: Whether all have stopped after the same step, because one was asked to.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
+    def __init__(self, rank: int = 0, count: int = 1, store: Any = None) -> None:
         self.rank, self.count = rank, count
+        self.have_stopped = False
+        self._store = store
         self._group: dist.ProcessGroup | None = None
         self._started: list[dist.Work] = []
 
@@ -85,17 +94,45 @@ class Processes:
         Raises:
             InputError: They differ, which can only be on several machines.
         """
-        if self.count == 1:
-            return
-        digests = [b""] * self.count
-        dist.all_gather_object(digests, hashlib.sha256(settings.encode()).digest())
-        others = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
-        if others:
+        if difference := self._difference(hashlib.sha256(settings.encode()).digest()):
             raise InputError(
                 "The processes of the training have different configurations or data.",
-                got=f"others in process {', '.join(others)} than in process 0",
+                got=difference,
                 hint="copy the configuration and the stores to every machine",
             )
+
+    def check_weights(self, network: Network) -> None:
+        """Check that all processes have the same weights, by a checksum.
+
+        Raises:
+            RwkvError: They differ.
+        """
+        if self.count == 1:
+            return
+        if difference := self._difference(checksum(network.parameters())):
+            raise RwkvError(
+                "The processes of the training have different weights.",
+                got=difference,
+                hint="rerun to continue from the last checkpoint, on machines whose GPUs or processors are of one "
+                "kind, since others round differently; if they are, check their memory",
+            )
+
+    def _difference(self, mine: object) -> str:
+        """Which processes have another value than the first one; empty if none has."""
+        if self.count == 1:
+            return ""
+        values = [mine] * self.count
+        dist.all_gather_object(values, mine)
+        others = [str(rank) for rank, value in enumerate(values) if value != values[0]]
+        return f"others in process {', '.join(others)} than in process 0" if others else ""
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        self.added([0.0])
+
+    def stop(self, asked: Callable[[], signal.Signals | None]) -> "Stop":
+        """The agreement on the step after which all stop. asked: the signal that asks this one to stop, or None."""
+        return Stop(asked, self._store)
 
     def added(self, numbers: list[float]) -> list[float]:
         """Each of some numbers, added up over all processes."""
@@ -126,6 +163,52 @@ class Processes:
             self._started.clear()
 
 
+class Stop:
+    """The agreement of the processes to stop after the same step.
+
+    Attributes:
+        signal: The signal that asks one of them to stop, or None.
+    """
+
+    def __init__(self, asked: Callable[[], signal.Signals | None], store: Any) -> None:
+        self.signal: signal.Signals | None = None
+        self._asked, self._store = asked, store
+        self._last = 0
+
+    def is_before(self, n: int) -> bool:
+        """Whether step n is not to be taken. Call it before each step is started.
+
+        A process reads the report of step n, and so has the sums of all for it, before it starts step n + 2. So what
+        another one says before it starts step n is known to all that start step n + 2.
+        """
+        if self.signal is None and (agreed := self._agreed(n)):
+            self._last, self.signal = agreed[0], signal.Signals(agreed[1])
+        return self.signal is not None and n > self._last
+
+    def _agreed(self, n: int) -> tuple[int, ...] | None:
+        """The last step to take, and the number of a signal; None without one."""
+        asked = self._asked()
+        if self._store is None:
+            return None if asked is None else (n - 1, asked)
+        if asked is not None:
+            text = self._store.compare_set(_STOP, "", f"{n + 1} {int(asked)}")
+        elif self._store.check([_STOP]):
+            text = self._store.get(_STOP)
+        else:
+            return None
+        return tuple(map(int, text.split()))
+
+
+def checksum(tensors: Iterable[Tensor]) -> int:
+    """A number of the bits of float32 tensors of one device, in their order."""
+    total = torch.zeros((), dtype=torch.int64)
+    for tensor in tensors:
+        bits = tensor.detach().contiguous().view(torch.int32).flatten().long()
+        factors = torch.arange(1, 2 * len(bits), 2, device=bits.device)  # odd ones, so that no bit is lost
+        total = total.to(bits.device) * _FACTOR + (bits * factors).sum()
+    return int(total)
+
+
 @contextmanager
 def training_processes() -> Iterator[Processes]:
     """Connect to the other processes of torchrun, if there are any.
@@ -150,10 +233,12 @@ def training_processes() -> Iterator[Processes]:
         _leave_because(f"Process {other} of the {count} of this training", says=_is_first_to_say(news))
 
     with Watch(rank, count, store, lost) as watch:
+        processes = Processes(rank, count, news)
         try:
-            yield Processes(rank, count)
+            yield processes
         except (RwkvError, KeyboardInterrupt, OSError, ImportError) as error:
-            watch.settle(_NEWS_S)
+            # After a common stop the first one says so. If another one ended sooner, torchrun would end it.
+            watch.settle(_END_S if processes.have_stopped and rank > 0 else _NEWS_S)
             if _is_first_to_say(news):
                 raise
             raise SystemExit(_exit_code(error)) from error
@@ -207,5 +292,5 @@ def _is_first_to_say(store: Any) -> bool:
 
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
-        return 128 + (asked_to_end() or signal.SIGINT)
+        return 128 + (error.signal if isinstance(error, Stopped) else asked_to_end() or signal.SIGINT)
     return getattr(error, "exit_code", RwkvError.exit_code)

@@ -36,22 +36,25 @@ class Progress:
         total: Steps of the whole run.
         skipped: Steps done that changed nothing, since the loss or a gradient was not finite.
         is_valid: Whether the latest validation, if any, was finite.
+        awaits_validation: Whether the last step done has not been validated yet, though its checkpoint is saved.
     """
 
     done: int
     total: int
     skipped: int
     is_valid: bool = True
+    awaits_validation: bool = False
 
     @property
     def finished(self) -> bool:
-        return self.done == self.total
+        return self.done == self.total and not self.awaits_validation
 
     def is_possible(self) -> bool:
         """Whether the counts are consistent; a damaged file may hold anything."""
         counts = self.done, self.total, self.skipped
-        are_counts = all(type(count) is int for count in counts) and type(self.is_valid) is bool
-        return are_counts and 0 < self.done <= self.total and 0 <= self.skipped <= self.done
+        are_counts = all(type(count) is int for count in counts)
+        are_flags = type(self.is_valid) is bool and type(self.awaits_validation) is bool
+        return are_counts and are_flags and 0 < self.done <= self.total and 0 <= self.skipped <= self.done
 
     def faults(self) -> str:
         """Why the run's weights are unusable; empty if they are usable."""
@@ -158,7 +161,7 @@ class RunFiles:
         write_optimizer(self.optimizer(done), saved_state(optimizer))
 
     def record(self, progress: Progress) -> None:
-        """Write the note. Call it after the step's checkpoint is saved and the step is logged."""
+        """Write the note. Call it after the step is logged and its checkpoint is saved."""
         note = {"progress": asdict(progress), "config": self._keys, "data": self._data}
         write_whole(self.note, json.dumps(note, indent=1).encode())
 

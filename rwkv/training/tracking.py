@@ -15,6 +15,11 @@ from rwkv.errors import RwkvError
 from rwkv.files import file_errors, write_whole
 from rwkv.runtime import log
 
+# How names of figures of a validation begin.
+VALIDATION_PREFIX = "validation_"
+# A validation after a step lies so far before the next step.
+_VALIDATION = 0.5
+
 
 @dataclass(frozen=True)
 class WandbSettings:
@@ -45,7 +50,14 @@ class NoLog:
 class Tracker:
     """Writes figures by step to a file of JSON lines and, if configured, to Weights & Biases."""
 
-    def __init__(self, path: Path, wandb: WandbSettings | None, keys: dict[str, object], first_step: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        wandb: WandbSettings | None,
+        keys: dict[str, object],
+        first_step: int,
+        is_validated: bool = True,
+    ) -> None:
         """Open the log.
 
         Args:
@@ -53,13 +65,14 @@ class Tracker:
             wandb: Settings of Weights & Biases; None to use only the file.
             keys: The configuration, for Weights & Biases.
             first_step: Next step. Lines of this and later steps, which a stopped run left, are removed.
+            is_validated: False to remove the figures of a validation after the step before, too.
 
         Raises:
             InputError: The file cannot be written.
             RwkvError: Weights & Biases refuses the run.
         """
         self._path = path
-        _drop_from(path, first_step)
+        _drop_from(path, first_step if is_validated else first_step - _VALIDATION)
         with file_errors(path):
             self._file = path.open("a")
         self._wandb = None if wandb is None else _start_wandb(wandb, keys)
@@ -85,21 +98,23 @@ class Tracker:
             self._wandb.finish(exit_code=0 if error is None else 1)
 
 
-def _drop_from(path: Path, first_step: int) -> None:
-    """Keep only lines of steps before `first_step`; a killed run may have left a truncated last line."""
+def _drop_from(path: Path, first: float) -> None:
+    """Keep only lines before the place `first`; a killed run may have left a truncated last line."""
     lines = b""
     if path.is_file():
         with file_errors(path):
             lines = path.read_bytes()
-    kept = [line for line in lines.splitlines(keepends=True) if line.endswith(b"\n") and _step_of(line) < first_step]
+    kept = [line for line in lines.splitlines(keepends=True) if line.endswith(b"\n") and _place_of(line) < first]
     write_whole(path, b"".join(kept))
 
 
-def _step_of(line: bytes) -> float:
-    """The step of a line; infinity if it is not a line of this log."""
+def _place_of(line: bytes) -> float:
+    """The step of a line, and a part of a step more for a validation; infinity if it is not a line of this log."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        figures = json.loads(line)
+        is_validation = any(name.startswith(VALIDATION_PREFIX) for name in figures)
+        return float(figures["step"]) + (1 - _VALIDATION) * is_validation
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return math.inf
 
 

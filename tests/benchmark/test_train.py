@@ -107,7 +107,7 @@ def test_a_finished_run_is_reported_and_not_repeated(copied: Training, capsys: p
 @OFTEN
 @pytest.mark.parametrize("where", ["step", "validation"])
 def test_a_killed_run_continues_bit_for_bit(undisturbed: Training, training: Training, where: str) -> None:
-    """Killed in its fourth step, when the third is logged; or when the checkpoint of step 4 is there but not noted."""
+    """Killed in its fourth step, when the third is logged; or while the checkpoint of step 4 is validated."""
     training.kill(where)
     assert training.steps() == ([2] if where == "step" else [2, 4])
     assert len(training.trained()) == (3 if where == "step" else 4)
@@ -269,7 +269,7 @@ def test_validation_without_keys_is_reported(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Instead of a loss of 0, on stderr and in the log."""
-    monkeypatch.setattr("rwkv.benchmark.train.validate", lambda *arguments: {})
+    monkeypatch.setattr("rwkv.benchmark.training_checkpoints.validate", lambda *arguments: {})
     assert training.run(EPOCHS=0.25) == 0
     assert_said(capsys, "validation: no loss, because none of its users has keys")
     assert training.log() == training.trained()

@@ -100,7 +100,7 @@ def test_the_remedy_names_a_dtype_only_if_another_could_help(device: str, dtype:
 def test_a_last_validation_that_is_not_finite_is_a_failure(
     training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rwkv.benchmark.train.validate", lambda *arguments: {"ahead_equalize": math.nan})
+    monkeypatch.setattr("rwkv.benchmark.training_checkpoints.validate", lambda *arguments: {"ahead_equalize": math.nan})
     assert training.run(EPOCHS=0.25) == 1
     assert_said(capsys, "validation: ahead_equalize nan", "is unusable: its last validation is not finite")
 

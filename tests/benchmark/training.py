@@ -29,12 +29,12 @@ SEGMENT_ROWS = 60
 _DRIVER = """
 import itertools, sys, time
 import torch
-import rwkv.benchmark.train as command
+import rwkv.benchmark.training_checkpoints as checkpoints
 import rwkv.benchmark.training_steps as steps
 from rwkv.train_rwkv import main
 torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5  # workers look sooner whether the command is gone
 steps._FIRST_CHECKPOINT = steps._STEPS_BETWEEN_CHECKPOINTS = 2
-owner, name, calls = {"step": (steps, "train_step", 4), "validation": (command, "validate", 2)}[sys.argv[1]]
+owner, name, calls = {"step": (steps, "train_step", 4), "validation": (checkpoints, "validate", 2)}[sys.argv[1]]
 real, call = getattr(owner, name), itertools.count(1)
 def stand_still(*arguments):
     if next(call) == calls:
@@ -207,6 +207,20 @@ def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
         taken += 1
         if taken > steps:
             raise KeyboardInterrupt
+        return train_step(*arguments)  # type: ignore[arg-type]
+
+    patch.setattr("rwkv.benchmark.training_steps.train_step", step)
+
+
+def signal_at(patch: pytest.MonkeyPatch, number: int, steps: int) -> None:
+    """The next runs get a signal in the step of this number, counted from their start."""
+    taken = 0
+
+    def step(*arguments: object) -> StepReport:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            os.kill(os.getpid(), number)
         return train_step(*arguments)  # type: ignore[arg-type]
 
     patch.setattr("rwkv.benchmark.training_steps.train_step", step)

@@ -1,13 +1,18 @@
 """What a process of a training does alone, and as one of several."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
+import torch
 import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rwkv.errors import ConfigError, InputError
+from rwkv.errors import ConfigError, InputError, RwkvError
+from rwkv.model.network import new_network
 from rwkv.stopping import leave
-from rwkv.training.processes import Processes, training_processes
+from rwkv.training.processes import Processes, Stop, checksum, training_processes
 
 
 @pytest.fixture
@@ -62,6 +67,70 @@ def test_processes_with_other_settings_are_named(
         return
     with pytest.raises(InputError, match="process 2, 7 than in process 0"):
         third.check_agreement("a")
+
+
+class Store:
+    """Values that all processes see."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def compare_set(self, key: str, expected: str, value: str) -> bytes:
+        return self.values.setdefault(key, value.encode())
+
+    def check(self, keys: list[str]) -> bool:
+        return keys[0] in self.values
+
+    def get(self, key: str) -> bytes:
+        return self.values[key]
+
+
+@given(st.integers(1, 9), st.none() | st.integers(1, 9), st.lists(st.integers(0, 1)))
+def test_all_processes_stop_after_the_same_step(first: int, second: int | None, turns: list[int]) -> None:
+    """One or both are asked before some step, in any order in which the steps of two processes can begin."""
+    store, begun, asked = Store(), [0, 0], (first, second)
+    stops = [
+        Stop(lambda rank=rank: signal.SIGTERM if (asked[rank] or 99) <= begun[rank] + 1 else None, store)
+        for rank in range(2)
+    ]
+    ended = [False, False]
+    for rank in turns + 20 * [0, 1]:
+        if not ended[rank] and begun[rank] <= begun[1 - rank] + 1:  # else it waits for a sum
+            ended[rank] = stops[rank].is_before(begun[rank] + 1)
+            begun[rank] += not ended[rank]
+    assert ended == [True, True]
+    assert begun[0] == begun[1] <= first + 1
+    assert stops[0].signal == stops[1].signal == signal.SIGTERM
+
+
+def test_one_process_stops_before_the_next_step() -> None:
+    asked: list[signal.Signals] = []
+    stop = Stop(lambda: asked[0] if asked else None, None)
+    assert not stop.is_before(1)
+    asked.append(signal.SIGHUP)
+    assert stop.is_before(2)
+    assert stop.signal == signal.SIGHUP
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=9), st.data())
+def test_a_checksum_is_another_after_a_changed_bit_or_order(numbers: list[float], data: st.DataObject) -> None:
+    tensors = [torch.tensor(numbers), torch.ones(3)]
+    changed = tensors[0].clone()
+    changed.view(torch.int32)[data.draw(st.integers(0, len(numbers) - 1))] ^= 1 << data.draw(st.integers(0, 30))
+    assert checksum(tensors) == checksum([tensor.clone() for tensor in tensors])
+    assert checksum(tensors) != checksum([changed, tensors[1]])
+    assert checksum(tensors) != checksum([tensors[1], tensors[0]]) or torch.equal(*tensors)
+
+
+def test_processes_with_other_weights_are_named(third: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = new_network(1)
+    mine = checksum(network.parameters())
+    others = [mine] * 8
+    monkeypatch.setattr(dist, "all_gather_object", lambda box, _: box.__setitem__(slice(None), others))
+    third.check_weights(network)
+    others[3] += 1
+    with pytest.raises(RwkvError, match=r"different weights\.\n  got: others in process 3 than in process 0"):
+        third.check_weights(network)
 
 
 def test_a_single_process_ends_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
