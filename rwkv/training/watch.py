@@ -4,14 +4,15 @@ The first process holds a connection to each other one. The operating system clo
 that is lost no longer answers the probes of the connection.
 """
 
+import hmac
 import os
 import secrets
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Protocol
 
@@ -20,6 +21,9 @@ from rwkv.stopping import is_left_alone
 
 _KEY = "rwkv/watch"
 _DONE = b"d"
+# A process greets the first one by a secret and its number. Only those that reach torchrun's store know the secret.
+_SECRET_BYTES, _RANK_DIGITS = 16, 8
+_GREETING = 2 * _SECRET_BYTES + _RANK_DIGITS
 # Seconds to connect, and until the first process does not wait longer for the others' end.
 _PATIENCE_S = 60.0
 # Seconds between looks whether the process that started this one is there.
@@ -109,26 +113,76 @@ def call_when_left_alone(lost: Callable[[], None]) -> None:
 
 
 def _accept(processes: int, store: Store) -> dict[int, socket.socket]:
-    """In the first process: a connection to each other one, by its number."""
-    secret = secrets.token_hex(16)
+    """In the first process: a connection to each other one, by its number.
+
+    The address is open to the network, so only a connection that sends the secret of this training counts. Others, also
+    silent ones, neither delay nor end the start.
+    """
+    secret = secrets.token_hex(_SECRET_BYTES)
     connections: dict[int, socket.socket] = {}
     with socket.create_server(("", 0)) as server:
-        server.settimeout(_PATIENCE_S)
         store.set(_KEY, f"{server.getsockname()[1]} {secret}")
-        while len(connections) < processes - 1:
-            connection, _ = server.accept()
-            connection.settimeout(_PATIENCE_S)
-            theirs, _, rank = connection.makefile().readline().partition(" ")
-            if theirs == secret:
-                connections[int(rank)] = connection
+        with closing(_greetings(server)) as greetings:
+            while len(connections) < processes - 1:
+                connection, greeting = next(greetings)
+                rank = _rank_in(greeting, secret)
+                if 0 < rank < processes and rank not in connections:
+                    connections[rank] = connection
+                else:
+                    connection.close()
     return connections
+
+
+def _greetings(server: socket.socket) -> Generator[tuple[socket.socket, bytes], None, None]:
+    """Connections with the first bytes that they sent, as they come.
+
+    Raises:
+        TimeoutError: The time is over.
+    """
+    server.setblocking(False)  # a connection may be gone before it is accepted
+    until_s = time.monotonic() + _PATIENCE_S
+    pending: dict[socket.socket, bytes] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(server, selectors.EVENT_READ, server)
+        try:
+            while (rest_s := until_s - time.monotonic()) > 0:
+                for connection in [key.data for key, _ in selector.select(rest_s)]:
+                    if connection is server:
+                        with suppress(OSError):
+                            connection, _ = server.accept()
+                            connection.setblocking(False)
+                            selector.register(connection, selectors.EVENT_READ, connection)
+                            pending[connection] = b""
+                        continue
+                    received = _received(connection, _GREETING - len(pending[connection]))
+                    pending[connection] += received
+                    if not received or len(pending[connection]) == _GREETING:
+                        selector.unregister(connection)
+                        yield connection, pending.pop(connection)
+        finally:
+            for connection in pending:
+                connection.close()
+    raise TimeoutError(f"other processes did not come within {_PATIENCE_S:g} seconds")
+
+
+def _received(connection: socket.socket, most: int) -> bytes:
+    try:
+        return connection.recv(most)
+    except OSError:
+        return b""
+
+
+def _rank_in(greeting: bytes, secret: str) -> int:
+    """The number in a greeting with the right secret; -1 for others."""
+    theirs, number = greeting[: len(secret)], greeting[len(secret) :]
+    return int(number) if hmac.compare_digest(theirs, secret.encode()) and number.isdigit() else -1
 
 
 def _connect(rank: int, store: Store) -> socket.socket:
     """A connection to the first process."""
     port, secret = store.get(_KEY).decode().split()
     connection = socket.create_connection((os.environ["MASTER_ADDR"], int(port)), _PATIENCE_S)
-    connection.sendall(f"{secret} {rank}\n".encode())
+    connection.sendall(f"{secret}{rank:0{_RANK_DIGITS}}".encode())
     return connection
 
 

@@ -1,5 +1,6 @@
 """A process notices the end of another one, unless that was done."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rwkv.errors import RwkvError
 from rwkv.training.watch import Watch
 from tests.benchmark.workspace import REPOSITORY, wait_until
 
@@ -74,6 +76,53 @@ def test_the_end_of_a_process_is_noticed(watches: list[Watch], lost: list[tuple[
         connection.shutdown(2)
     expected = {0: [(1, 0), (2, 0)], 2: [(0, 2)]}[rank]
     wait_until(lambda: set(expected) <= set(lost))
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"",  # silent
+        b"GET / HTTP/1.1\r\nHost: here\r\n\r\n" + bytes(30),
+        b"\xff" * 4000,
+        b"0" * 32 + b"00000001",
+        b"SECRET" + b"00000000",  # the first process itself
+        b"SECRET" + b"00000007",
+        b"SECRET" + b"-0000001",
+    ],
+    ids=["silent", "web", "bytes", "guess", "first", "number", "sign"],
+)
+@pytest.mark.parametrize("closes", [False, True])
+def test_foreign_connections_neither_count_nor_delay(
+    monkeypatch: pytest.MonkeyPatch, lost: list[tuple[int, int]], greeting: bytes, closes: bool
+) -> None:
+    """They come first, while the start waits for the only other process."""
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setattr("os.register_at_fork", lambda **_: None)
+    store, made = Store(), dict[int, Watch]()
+
+    def make(rank: int) -> None:
+        made[rank] = Watch(rank, 2, store, lambda other: lost.append((rank, other)))
+
+    def intrude_then_make() -> None:
+        port, secret = store.get("rwkv/watch").decode().split()
+        with socket.create_connection(("localhost", int(port))) as foreign:
+            foreign.sendall(greeting.replace(b"SECRET", secret.encode()))
+            if closes:
+                foreign.close()
+            make(1)
+            wait_until(lambda: 0 in made)
+
+    run_all([lambda: make(0), intrude_then_make])
+    assert list(made[0]._others) == [1]
+    made[1].__exit__(None, None, None)
+    made[0].__exit__(None, None, None)
+    assert lost == []
+
+
+def test_a_process_that_does_not_come_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rwkv.training.watch._PATIENCE_S", 0.1)
+    with pytest.raises(RwkvError, match=r"cannot connect\.\n  got: other processes did not come within 0"):
+        Watch(0, 3, Store(), lambda other: None)
 
 
 _CHILD = """
