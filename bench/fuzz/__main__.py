@@ -3,7 +3,8 @@
 Most cases change bytes of a sound file: flipped, foreign, zeroed, cut, added, removed, copied. The others are valid
 files with wild values. A case is good if the reader gives the sound file's value, or an RwkvError. Where the format has
 a checksum, another value is a silent wrong number; parquet, CSV, TOML, SQLite and JSON have none, so there and for wild
-values other values count as read. Cases run in processes of their own, so that crashes and hangs are seen.
+values other values count as read. Cases run in processes of their own, so that crashes and hangs are seen, and so many
+at once as --processes says. Progress is shown on stderr, in a file as a line every half minute.
 
 python -m bench.fuzz [--cases 100000] [--only NAME ...] [--seed 1] [--processes 2]
 python -m bench.fuzz --only NAME --seed SEED --case NUMBER      one case again, in this process
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from typing import Any
 from bench.fuzz.batch import Cases
 from bench.fuzz.subjects import SUBJECTS
 from bench.report import print_json
+from rwkv.runtime import progress
 
 _PROBLEMS = ("traceback", "crash", "hang", "memory", "silent", "endless")
-_BATCH = 2000
+# Cases of a process; the number of processes changes neither the cases nor the figures.
+_BATCH = 1000
 # The first word of faulthandler.
 _TIMEOUT = "Timeout ("
 _SHOWN = 20
@@ -85,10 +88,17 @@ def _run_all(numbers: dict[str, int], seed: int, processes: int) -> dict[str, Ta
         for name, count in numbers.items()
         for first in range(0, count, _BATCH)
     ]
-    with ThreadPoolExecutor(processes) as pool:
-        for (name, _, _), tally in zip(batches, pool.map(lambda batch: run_batch(*batch, seed), batches), strict=True):
-            tallies[name].counts += tally.counts
-            tallies[name].findings += tally.findings
+    with ThreadPoolExecutor(processes) as pool, progress([], sum(numbers.values()), "fuzz", "case") as bar:
+        jobs = {pool.submit(run_batch, *batch, seed): batch for batch in batches}
+        try:
+            for job in as_completed(jobs):
+                (name, first, stop), tally = jobs[job], job.result()
+                tallies[name].counts += tally.counts
+                tallies[name].findings += tally.findings
+                bar.update(stop - first)
+        finally:
+            for job in jobs:  # after an error
+                job.cancel()
     return tallies
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from bench.fuzz.__main__ import Tally, _count, _kind_of_end, distinct
+from bench.fuzz.__main__ import Tally, _count, _kind_of_end, _run_all, distinct
 from bench.fuzz.batch import Cases
 from bench.fuzz.damage import damaged
 from bench.fuzz.subject import Subject, plain
@@ -86,6 +86,30 @@ def test_the_end_of_a_process_belongs_to_its_last_case(code: int, stderr: str, k
         f"  1 {other}, first in case {number}: {text}"
         for number, other, text in ((6, "traceback", "bad"), (7, kind, "ended"))
     ]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_any_number_of_processes_runs_each_case_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], processes: int
+) -> None:
+    """And shows its progress, without a terminal in lines."""
+
+    def run(name: str, first: int, stop: int, seed: int) -> Tally:
+        tally = Tally()
+        for number in range(first, stop):
+            tally.add(number, "crash" if number == 7 else "same", name if number == 7 else "")
+        return tally
+
+    monkeypatch.setattr("bench.fuzz.__main__.run_batch", run)
+    monkeypatch.setattr("bench.fuzz.__main__._BATCH", 4)
+    monkeypatch.setattr("rwkv.runtime._LINE_EVERY_S", 0)
+    tallies = _run_all({"keys": 10, "pth": 5}, 1, processes)
+    assert {name: tally.counts for name, tally in tallies.items()} == {
+        "keys": {"same": 9, "crash": 1},
+        "pth": {"same": 5},
+    }
+    assert tallies["keys"].findings == [(7, "crash", "keys")]
+    assert "fuzz: 100%, 15 of 15" in capsys.readouterr().err
 
 
 def test_values_of_the_same_bits_are_equal() -> None:
