@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -29,11 +29,17 @@ _READ_TOGETHER = 50_000
 _SHOWN_CHARACTERS = 80
 
 
-def read_csv_columns(table: CsvText, requested: Collection[str]) -> dict[str, TextColumn]:
+def read_csv_columns(table: CsvText, requested: Collection[str], texts: Collection[str] = ()) -> dict[str, TextColumn]:
     """The requested columns of a CSV table that exist, as stripped texts.
 
+    Args:
+        table: The table.
+        requested: The names of the columns.
+        texts: Those of them that may have line breaks.
+
     Raises:
-        InputError: The table cannot be read, or a column occurs twice. The error names the row.
+        InputError: The table cannot be read, a column occurs twice, or another one has a line break. The error names
+            the row or line.
     """
     twice = [name for name in requested if table.names.count(name) > 1]
     if twice:
@@ -41,7 +47,7 @@ def read_csv_columns(table: CsvText, requested: Collection[str]) -> dict[str, Te
     present = [name for name in requested if name in table.names]
     places = [table.names.index(name) for name in present]
     parts: list[list[TextColumn]] = [[_texts([])] for _ in present]
-    rows = _rows(table)
+    rows = _rows(table, {table.names.index(name) for name in present if name not in texts})
     while together := list(islice(rows, _READ_TOGETHER)):
         for place, part in zip(places, parts, strict=True):
             # NumPy's own strip would drop NULs, too.
@@ -110,14 +116,18 @@ def bad_cell(column: TextColumn, row: int, name: str, where: str, expected: str)
     )
 
 
-def _rows(table: CsvText) -> Iterator[list[str]]:
-    """The cells of each row that is not empty."""
+def _rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
+    """The cells of each row that is not empty. single_line: the columns whose cells have no line breaks."""
     width, number, last, lines = len(table.names), 0, 0, 0
-    reader = csv.reader(_lines(table), delimiter=table.separator)
+    written: list[str] = []  # the lines of the row
+    reader = csv.reader(_recorded(_lines(table), written), delimiter=table.separator)
     before = csv.field_size_limit(len(table.rows) + 1)
     try:
         for row in reader:
             number += bool(row)
+            if len(written) > 1:
+                _refuse_swallowed_lines(table, row, "".join(written), lines, single_line)
+            written.clear()
             if row and len(row) != width:
                 _refuse_open_quote(table, lines)
                 raise InputError(
@@ -143,21 +153,65 @@ def _lines(table: CsvText) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(table.rows), "utf-8", newline="")
 
 
+def _recorded(lines: Iterable[str], written: list[str]) -> Iterator[str]:
+    for line in lines:
+        written.append(line)
+        yield line
+
+
+def _refuse_swallowed_lines(table: CsvText, row: list[str], written: str, lines: int, single_line: set[int]) -> None:
+    """Raise InputError if a cell of a row of several lines has taken lines of others, or cannot have several.
+
+    A quote that is missing in the middle of a file makes the next opening quote a closing one, with text after it.
+    """
+    for place, cell in enumerate(row):
+        if "\n" not in cell and "\r" not in cell:
+            continue
+        if not _is_quoted(cell, written, table.separator):
+            raise _open_quote(table, row[: place + 1], lines)
+        if place in single_line:
+            raise InputError(
+                f"A cell of the column {table.names[place]} has a line break.",
+                where=f"{table.where}, line {_line_of_cell(table, row[: place + 1], lines)}",
+                got=repr(cell[:_SHOWN_CHARACTERS]),
+                expected="a number or an id on one line",
+                hint="check the quotes from this line on",
+            )
+
+
+def _is_quoted(cell: str, written: str, separator: str) -> bool:
+    """Whether a cell is written as one text in quotes; blanks after it are allowed."""
+    for text in {cell, cell.rstrip(" \t")}:
+        quoted = '"' + text.replace('"', '""') + '"'
+        _, found, rest = written.partition(quoted)
+        if found and rest.lstrip(" \t")[:1] in ("", separator, "\n", "\r"):
+            return True
+    return False
+
+
 def _refuse_open_quote(table: CsvText, lines: int) -> None:
-    """Raise InputError if the row after so many lines has a quote that is not closed, and so takes all that follows."""
+    """Raise InputError if the row after so many lines has a quote that is not closed before the end of the file."""
     if b'"' not in table.rows:
         return
     rest = list(islice(_lines(table), lines, None))
     if len(list(islice(csv.reader([*rest, "one more row"], delimiter=table.separator), 2))) == 2:
         return
-    cells = next(csv.reader(rest, delimiter=table.separator))
-    line = table.line + lines + sum(cell.count("\n") or cell.count("\r") for cell in cells[:-1])
-    raise InputError(
-        "A quote is not closed, and takes all that follows into one cell.",
-        where=f"{table.where}, line {line}",
+    raise _open_quote(table, next(csv.reader(rest, delimiter=table.separator)), lines)
+
+
+def _open_quote(table: CsvText, cells: list[str], lines: int) -> InputError:
+    """The error for a quote that opens in the last of some cells, which begin after so many lines."""
+    return InputError(
+        "A quote is not closed, and takes what follows into one cell.",
+        where=f"{table.where}, line {_line_of_cell(table, cells, lines)}",
         got=repr(cells[-1][:_SHOWN_CHARACTERS]),
         hint='close the quote, or write a quote within a text as ""; if the file was cut off, export it again',
     )
+
+
+def _line_of_cell(table: CsvText, cells: list[str], lines: int) -> int:
+    """The line of the file on which the last of some cells begins, where the first one begins after so many lines."""
+    return table.line + lines + sum(cell.count("\n") or cell.count("\r") for cell in cells[:-1])
 
 
 def _texts(values: list[str]) -> TextColumn:

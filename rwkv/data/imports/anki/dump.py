@@ -107,7 +107,7 @@ def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str
     """Insert the rows of a dump. Returns notices."""
     needed, more, texts = _TABLES[table]
     lower = {name.lower(): name for name in (*needed, *more, *texts)}
-    columns = {lower[name]: column for name, column in read_csv_columns(csv, list(lower)).items()}
+    columns = {lower[name]: column for name, column in read_csv_columns(csv, list(lower), texts).items()}
     lacking = [name for name in needed if name not in columns]
     if lacking:
         what = f"A column is missing from the table {table}: {', '.join(lacking)}."

@@ -1,6 +1,7 @@
 """CSV of reviews, as fsrs-optimizer defines it."""
 
 import bz2
+import csv
 import gzip
 import hashlib
 import lzma
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rwkv.data.csv_text import is_text
 from rwkv.data.days import DayClock
@@ -159,6 +162,55 @@ def test_quotes_that_are_closed(tmp_path: Path, last: str) -> None:
     for end in ("", "\n", "\n\n"):
         (tmp_path / "revlog.csv").write_text(f'{QUOTED}\n2,{START_MS},4,"Greek"\n\n{last}{end}')
         assert read_csv(tmp_path / "revlog.csv", ImportChoices()).counts["entries"] == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "what"),
+    [
+        ((f'{ROW},"Latin', f"{ROW},Greek", f'{ROW},"Greek"'), 2, "not closed"),
+        (
+            (f"{ROW},a", f'{ROW},"two', 'lines"', f'{ROW},"Latin', f'{ROW},""', f'{ROW},"Greek"', f"{ROW},a"),
+            5,
+            "not closed",
+        ),
+        ((f'1,{START_MS},"3,Latin', f'1,{START_MS},"3",Latin'), 2, "not closed"),
+        ((f'"1\n2",{START_MS},3,Latin',), 2, "column card_id has a line break"),
+        ((f"{ROW},a", f'1,{START_MS},"3\n",Latin'), 3, "column review_rating has a line break"),
+    ],
+)
+def test_a_quote_that_is_missing_in_the_middle(tmp_path: Path, lines: tuple[str, ...], line: int, what: str) -> None:
+    """It would take the rows up to the next quote into a cell."""
+    (tmp_path / "revlog.csv").write_text("\n".join([QUOTED, *lines]))
+    with pytest.raises(InputError, match=what) as caught:
+        read_csv(tmp_path / "revlog.csv", ImportChoices())
+    assert f"revlog.csv, line {line}\n" in str(caught.value)
+
+
+TEXTS = st.text(st.sampled_from('ab ,"\n'), max_size=6)
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=6), st.booleans(), st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_rows_are_lost_by_a_missing_quote(
+    tmp_path: Path, texts: list[str], is_all_quoted: bool, data: st.DataObject
+) -> None:
+    path = tmp_path / "revlog.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
+        writer.writerow(QUOTED.split(","))
+        writer.writerows([number, START_MS + number, 3, text] for number, text in enumerate(texts))
+    assert read_csv(path, ImportChoices()).counts["entries"] == len(texts)
+    written = path.read_text()
+    start = written.index("\n")
+    quotes = [place for place, letter in enumerate(written) if letter == '"' and place > start]
+    if not quotes:
+        return
+    place = data.draw(st.sampled_from(quotes))
+    path.write_text(written[:place] + written[place + 1 :])
+    try:
+        assert read_csv(path, ImportChoices()).counts["entries"] == len(texts)
+    except InputError:
+        return  # it is noticed
 
 
 def test_rows_of_a_wrong_clock_are_left_out(tmp_path: Path) -> None:
