@@ -176,7 +176,7 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
     return MemoryTraits(
         fsrs=_memory_parameters(person),
         curve_power=0.08 + 0.52 * sigmoid(1.3 * next(trait)),
-        level=1.05 + 0.2 * person.retention_z + 0.9 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
+        level=1.0 + 0.25 * person.retention_z + 0.65 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
         ease_in_recall=heavy(next(trait), 0.65, 0.5),
         lapse_keeps=1 + 0.5 * next(trait),
         fade=heavy(next(trait), 0.3, 0.8),

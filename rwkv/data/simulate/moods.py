@@ -10,7 +10,7 @@ from rwkv.data.simulate.shapes import heavy, sigmoid
 
 _CARELESS_REVIEWS = 25
 _RIPPLE_REVIEWS = 2.5
-_MOST_SWELL = 2.5
+_MOST_SWELL = 2.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Moods:
 
 def draw_moods(trait: Iterator[Floats], rngs: list[np.random.Generator], reviews: Ints) -> Moods:
     """Draw the effects. reviews: the number of reviews of each user [users]."""
-    swell, length = np.minimum(heavy(next(trait), 1.3, 1.0), _MOST_SWELL), np.clip(heavy(next(trait), 50, 1.1), 2, 400)
+    swell, length = np.minimum(heavy(next(trait), 1.1, 0.9), _MOST_SWELL), np.clip(heavy(next(trait), 50, 1.1), 2, 400)
     ripple = heavy(next(trait), 0.2, 0.9)
     careless_share = np.where(next(trait) > 1.3, 0.35 * sigmoid(1.5 * next(trait) - 1), 0)
     waves, careless, luck = [], [], []

@@ -95,8 +95,8 @@ def _days(
 
 def _form(trait: Iterator[Floats], first: Ints, user: Ints, day: Ints, progress: Floats, normal: Floats) -> Floats:
     """The logit of each session: a daily term, a random walk over months, and a trend over the history."""
-    day_spread, walk_spread = heavy(next(trait), 0.4), heavy(next(trait), 0.09)
-    trend = 0.4 * next(trait)
+    day_spread, walk_spread = heavy(next(trait), 0.35), heavy(next(trait), 0.06)
+    trend = 0.3 * next(trait)
     gap_days = np.minimum(np.diff(day, prepend=0).clip(0), 60)
     steps = walk_spread[user] * np.sqrt(gap_days) * normal[:, 1]
     # One learner at a time, so that rounding does not depend on the batch.
