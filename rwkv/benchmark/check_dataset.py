@@ -65,7 +65,7 @@ class DatasetCheck:
         folder: The dataset.
         users: The users that can be used.
         absent: The ranges of users that are not there: of those asked for, or between the first and the last.
-        incomplete: Users with cards but without a revlog.
+        incomplete: Users with cards or decks but without a revlog, as after an interrupted download.
         errors: The other users, each with the first error.
     """
 
@@ -90,7 +90,8 @@ def check_dataset(folder: Path, users: Sequence[int] | None = None, processes: i
     _check_is_dataset(folder)
     chosen = users_in(folder, users)
     absent = gaps_between(chosen) if users is None else ranges_of(sorted(set(users) - set(chosen)))
-    incomplete = _users_of(folder / "cards") - _users_of(folder / "revlogs")
+    incomplete = _users_of(folder / "cards") | _users_of(folder / "decks")
+    incomplete -= _users_of(folder / "revlogs")
     checked: dict[int, UserCheck] = {}
     errors: dict[int, RwkvError] = {}
     for outcome in progress(map_users(partial(_check_user, folder), chosen, processes), len(chosen), "users"):

@@ -33,7 +33,8 @@ _NAME, _CELL = 28, 16
 def format_dataset(check: DatasetCheck) -> str:
     """Numbers, ranges, quirks and errors as text."""
     users = list(check.users.values())
-    lines = [f"{check.folder}: {len(users):,} users without errors, {len(check.errors):,} with errors"]
+    without = f", {len(check.incomplete):,} without a revlog" if check.incomplete else ""
+    lines = [f"{check.folder}: {len(users):,} users without errors, {len(check.errors):,} with errors{without}"]
     if users:
         lines += ["", *_numbers(users), "", *_values(users)]
     lines += _quirks(check)
@@ -138,7 +139,7 @@ def _quirks(check: DatasetCheck) -> Iterator[str]:
         yield f"not in the dataset: {ranges_text(check.absent)} ({count:,})"
     if check.incomplete:
         users = f"{ranges_text(ranges_of(check.incomplete))} ({len(check.incomplete):,})"
-        yield f"with cards, but without a revlog: {users}; rerun an interrupted download or import"
+        yield f"with cards or decks, but without a revlog: {users}; rerun an interrupted download or import"
 
 
 def _having(check: DatasetCheck, name: str) -> dict[int, int]:

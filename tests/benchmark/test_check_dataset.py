@@ -1,6 +1,7 @@
 """`rwkv check` of a dataset: what it counts, the quirks it lists, and an error for each user that cannot be read."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,14 +175,27 @@ def test_some_users_only(dataset: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert_said(capsys, "The user is not in the folder.", "got: 7", "one of: 1, 2, 4")
 
 
-def test_a_user_without_a_revlog_is_incomplete(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    revlog_file(dataset, 2).unlink()
-    revlog_file(dataset, 2).parent.rmdir()
-    assert main(["check", str(dataset)]) == 0
+@pytest.mark.parametrize("kept", ["cards", "decks"])
+def test_a_user_without_a_revlog_is_incomplete(dataset: Path, capsys: pytest.CaptureFixture[str], kept: str) -> None:
+    """The exit code is that of users who were left out; damage comes first."""
+    shutil.rmtree(revlog_file(dataset, 2).parent)
+    shutil.rmtree(dataset / {"cards": "decks", "decks": "cards"}[kept] / "user_id=2")
+    assert main(["check", str(dataset)]) == 1
     text = capsys.readouterr().out
+    assert "2 users without errors, 0 with errors, 1 without a revlog" in text
     assert "not in the dataset: 2-3 (2)" in text
-    assert "with cards, but without a revlog: 2 (1); rerun" in text
+    assert "with cards or decks, but without a revlog: 2 (1); rerun" in text
+    assert main(["check", str(dataset), "--users", "1,4"]) == 0
     assert check_dataset(dataset, [1, 4]).incomplete == []
+    revlog_file(dataset, 4).write_bytes(b"")
+    assert main(["check", str(dataset)]) == 2
+
+
+def test_users_without_cards_and_decks_are_usual(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for table in ("cards", "decks"):
+        shutil.rmtree(dataset / table / "user_id=2")
+    assert main(["check", str(dataset)]) == 0
+    assert "users without a table of cards: 2" in capsys.readouterr().out
 
 
 def _file(root: Path) -> Path:
