@@ -59,7 +59,7 @@ def evaluate(config: EvaluateConfig, pool: Pool | None = None) -> int:
 
 def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     _check_devices(config, pool)
-    load_weights(config.model_path)  # fail early
+    load_weights(config.model_path)  # fail early, and warn once
     groups = _groups(config)
     _check_databases(config)
     raw_folder = config.raw_folder if config.raw else None

@@ -25,8 +25,9 @@ from rwkv.evaluation.history_predictions import (
     predict_users,
 )
 from rwkv.evaluation.results import UserLines, user_lines
-from rwkv.model.checkpoint import load_network, tensor_bytes
+from rwkv.model.checkpoint import network_of, tensor_bytes
 from rwkv.model.network import Network
+from rwkv.model.weights_file import read_weights
 from rwkv.ops.backend import Backend, compute_dtype
 
 
@@ -95,7 +96,8 @@ def evaluate_groups(config: EvaluateConfig, groups: Sequence[Todo], number: int)
 
 def _network(path: Path, device_name: str, threads: int, dtype: str) -> Network:
     device = open_device(device_name, threads)
-    return load_network(path, device, compute_dtype(dtype, device))
+    weights = read_weights(path)  # of which the command has warned, where it must
+    return network_of(weights, compute_dtype(dtype, device)).to(device)
 
 
 def _read_users(config: EvaluateConfig, backend: Backend, group: Group) -> EvaluationBatch:

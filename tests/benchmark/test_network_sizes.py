@@ -47,7 +47,9 @@ def test_from_training_to_predictions(
 
     evaluation = Evaluation(training.stores, tmp_path)
     store = str(training.stores / "test_db")
+    capsys.readouterr()
     assert evaluation.run(MODEL_PATH=str(model), DATASET_LMDB_PATH=store, USER_START=VALIDATED, USER_END=VALIDATED) == 0
+    assert capsys.readouterr().err.count("does not state the size of its network") == 1
     results = {file: evaluation.lines("result", file)[VALIDATED]["metrics"] for file in (AHEAD, IMM)}
 
     capsys.readouterr()
