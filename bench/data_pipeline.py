@@ -22,9 +22,11 @@ from rwkv.benchmark.simulate import simulate
 from rwkv.config import FindKeysConfig, ProcessDataConfig
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import encode_user
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 
 _SIZE = 4_000_000_000
 _SEGMENT_REVIEWS = 32_768

@@ -15,10 +15,12 @@ from bench.fuzz.damage import damaged
 from bench.fuzz.subject import Subject
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import EncodedUser, encode_user
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 from rwkv.data.stored_bytes import is_sealed, read_int32_tensor, seal, unseal
 from tests.data.old_stores import write_version_1
 from tests.helpers import make_table, random_revlog

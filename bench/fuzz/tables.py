@@ -16,10 +16,10 @@ import zstandard
 from bench.fuzz import values
 from bench.fuzz.subject import Subject, plain
 from rwkv.data.codec import StoredHistory, decode_cards, decode_part
+from rwkv.data.encoded_user import encode_user
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import cut_segment, segment_bounds
-from rwkv.data.store import encode_user
 from rwkv.data.tables import PACKED, PARQUET, write_columns
 from tests.helpers import DECKS, cards_of, random_revlog
 

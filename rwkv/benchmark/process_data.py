@@ -6,10 +6,12 @@ from rwkv.benchmark.databases import key_database, users_with_history, write_out
 from rwkv.config import ProcessDataConfig
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import EncodedUser, encode_user
 from rwkv.data.key_store import KeyStore
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 from rwkv.locks import only_writer_in
 from rwkv.runtime import log
 from rwkv.workers import LocalPool, Pool

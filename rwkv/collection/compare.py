@@ -1,58 +1,26 @@
-"""Compare RWKV, FSRS-6 and averages on the benchmark's reviews of users, from their histories (spec 2 and 6)."""
+"""Compare RWKV, FSRS-6, averages and result files on the benchmark's reviews of the users of folders (spec 6)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from rwkv.arrays import AnyFloats
 from rwkv.collection.cached_import import person_in, source_of
-from rwkv.collection.chosen_model import choose_model
-from rwkv.collection.own_past import counted_reviews, with_baselines
+from rwkv.collection.chosen_model import ChosenModel, choose_model
+from rwkv.collection.compare_users import MORE_CARDS, ComparedUsers, compare_users
 from rwkv.collection.users import users_in
-from rwkv.data.history import RevlogTable
-from rwkv.data.keys import (
-    LONGEST_DAYS,
-    LONGEST_DAYS_AFTER_EASY,
-    RARE_CARDS,
-    TEST_SPLITS,
-    benchmark_keys,
-    candidate_reviews,
-)
-from rwkv.data.revlogs import read_history
-from rwkv.errors import InputError, RwkvError
-from rwkv.evaluation.comparison import AHEAD, IMM, Comparison, baseline_predictions, trained_predictions
+from rwkv.errors import InputError
+from rwkv.evaluation.comparison import AHEAD, IMM, Comparison
 from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.model_note import ModelNote, model_at
 from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
-from rwkv.model.inputs import draw_sequence
-from rwkv.model.runner import Runner
-from rwkv.recurrent.engine import Engine
-from rwkv.recurrent.predictions import Predictions, empty_predictions
-from rwkv.runtime import Failures, log, progress
+from rwkv.runtime import log
+
+Value = TypeVar("Value")
 
 # Users whose reasons a message shows.
 _MOST_REASONS = 5
-# The end of the reason if cards are lacking, and not days.
-_MORE_CARDS = "more cards are needed"
-
-
-@dataclass(frozen=True)
-class ComparedUsers:
-    """The comparison of a folder's users.
-
-    Attributes:
-        users: Those with reviews that the benchmark counts.
-        left_out: The number of keys without an earlier review to predict from, over all users.
-        without: For each of the other users, why no review counts.
-        failures: Users whose history cannot be used.
-    """
-
-    users: tuple[Comparison, ...]
-    left_out: int
-    without: Mapping[int, str]
-    failures: Failures
 
 
 @dataclass(frozen=True)
@@ -120,12 +88,7 @@ def compare_folders(
         folder: compare_users(folder, numbers, chosen.runner, missing_notes)
         for folder, numbers in numbers_by_folder.items()
     }
-    people: dict[str, Comparison] = {}
-    without: dict[str, str] = {}
-    for folder, part in parts.items():
-        label = partial(person_in, folder) if len(parts) > 1 else str
-        people |= {label(comparison.user): comparison for comparison in part.users}
-        without |= {label(user): why for user, why in part.without.items()}
+    people = _labelled({folder: {one.user: one for one in part.users} for folder, part in parts.items()})
     if not people:
         raise _nobody(parts)
     own = {
@@ -139,11 +102,22 @@ def compare_folders(
     if not counted:
         hint = "remove the files that lack these users, or choose others with --users"
         raise InputError("No user is in all result files.", where=str(results), hint=hint)
+    return _compared(chosen, parts, people, scores, counted)
+
+
+def _compared(
+    chosen: ChosenModel,
+    parts: Mapping[Path, ComparedUsers],
+    people: Mapping[str, Comparison],
+    scores: Mapping[str, Mapping[str, Score]],
+    counted: Sequence[str],
+) -> ComparedFolders:
+    """The comparison of people, with its statistics."""
     return ComparedFolders(
         model=chosen.path,
         notice=chosen.notice,
         users=people,
-        without=without,
+        without=_labelled({folder: part.without for folder, part in parts.items()}),
         left_out=sum(part.left_out for part in parts.values()),
         estimates={label: comparison.estimates() for label, comparison in people.items()},
         scores=scores,
@@ -155,52 +129,13 @@ def compare_folders(
     )
 
 
-def compare_users(root: Path, users: Sequence[int], runner: Runner, missing_notes: str = "own") -> ComparedUsers:
-    """Compare AVG, MOVING-AVG, FSRS-6-default, FSRS-6, RWKV and RWKV-P on the benchmark's reviews of users.
-
-    The keys are the default ones, without same-day reviews. Users with a bad history or without keys are logged.
-
-    Args:
-        root: A folder written by `rwkv import`, or a dataset.
-        users: The user numbers.
-        runner: Runs the network, as `choose_model(None).runner`.
-        missing_notes: Cards without a note: "own" or "published".
-    """
-    compared, without, failures, left_out = [], {}, Failures(), 0
-    for user in progress(users, len(users), "comparison"):
-        try:
-            table = read_history(root, user, missing_notes)
-            comparison, missed = _compare_user(table, runner)
-        except RwkvError as error:
-            failures.add(user, error)
-            continue
-        left_out += missed
-        if len(comparison) == 0:
-            without[user] = why_none_counts(table, missed)
-            log.info("user %d has no reviews that the benchmark counts: %s", user, without[user])
-        else:
-            compared.append(comparison)
-    return ComparedUsers(tuple(compared), left_out, without, failures)
-
-
-def why_none_counts(table: RevlogTable, left_out: int) -> str:
-    """Why the benchmark counts no review of a user.
-
-    Args:
-        table: The user's history.
-        left_out: The number of keys without an earlier review to predict from.
-    """
-    if left_out:
-        return f"the {left_out} reviews that would count have no earlier review to predict from"
-    later, candidates = int((table.elapsed_days > 0).sum()), len(candidate_reviews(table, short=False, secs=False))
-    usable = f"{later} of {len(table)} reviews are on a later day than the card's previous review"
-    if later <= TEST_SPLITS:
-        return f"{usable}, and {TEST_SPLITS + 1} are needed"
-    return (
-        f"{usable}, but only {candidates} of them count, and {TEST_SPLITS + 1} are needed: cards do not count if their "
-        f"first interval is rare, or longer than {LONGEST_DAYS} days ({LONGEST_DAYS_AFTER_EASY} after Easy), and every "
-        f"interval is rare after a first rating of {RARE_CARDS} cards or fewer; {_MORE_CARDS}"
-    )
+def _labelled(folders: Mapping[Path, Mapping[int, Value]]) -> dict[str, Value]:
+    """Values by user, who is named by number, and by folder if there are several."""
+    return {
+        person_in(folder, user) if len(folders) > 1 else str(user): value
+        for folder, values in folders.items()
+        for user, value in values.items()
+    }
 
 
 def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
@@ -210,32 +145,10 @@ def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
     lines = (reasons + failed)[:_MOST_REASONS]
     if len(lines) < len(reasons + failed):
         lines.append(f"and {len(reasons + failed) - len(lines)} more users")
-    lacking = "cards" if any(reason.endswith(_MORE_CARDS) for reason in reasons) else "days"
+    lacking = "cards" if any(reason.endswith(MORE_CARDS) for reason in reasons) else "days"
     hint = f"use a history with more {lacking}; `rwkv report` and `rwkv predict` also work with this one"
     where = ", ".join(map(source_of, parts))
     return InputError("There are no reviews to compare on.", where=where, got="\n    ".join(lines), hint=hint)
-
-
-def _compare_user(table: RevlogTable, runner: Runner) -> tuple[Comparison, int]:
-    """A user's predictions, perhaps of no review, and the number of keys left out."""
-    keys = benchmark_keys(table, short=False, secs=False)
-    baselines: dict[str, AnyFloats] = {}
-    predictions = empty_predictions(len(table))
-    if len(keys) > 0:
-        predictions = _predict_history(table, runner)
-        baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
-    p = with_baselines(table, keys, predictions, baselines)
-    counted = counted_reviews(table, keys, {name: p[name] for name in (*baselines, AHEAD, IMM)})
-    return counted, len(keys) - len(counted)
-
-
-def _predict_history(table: RevlogTable, runner: Runner) -> Predictions:
-    """Predict each review from those before it."""
-    engine = Engine(runner, draw_sequence(table.user))
-    try:
-        return engine.feed(table)
-    finally:
-        engine.close()
 
 
 def read_results(folder: Path) -> dict[str, dict[int, Score]]:

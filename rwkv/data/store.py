@@ -5,10 +5,9 @@ the same time in histories of all lengths. The bounds are another, small value, 
 few bytes per user. A user is written in one transaction, so completely or not at all.
 """
 
-import json
 import re
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -18,83 +17,25 @@ from rwkv.data.codec import (
     decode_cards,
     decode_part,
     decode_whole_history,
-    encode_cards,
-    encode_part,
 )
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import EncodedUser
 from rwkv.data.excerpts import Excerpt, cut_excerpts, joined_excerpts, whole_excerpt
 from rwkv.data.history import CardTable, RevlogTable
+from rwkv.data.store_settings import (
+    META,
+    PUT_BACK,
+    UNSEALED_VERSION,
+    VERSION,
+    StoreSettings,
+    no_settings,
+    read_settings,
+    settings_value,
+)
 from rwkv.data.stored_bytes import HEAD_SIZE, checksum, decoding, seal, stated_checksum, unseal
 from rwkv.errors import StoreError
 
-_FORMAT = "rwkv review store"
-_VERSION = 3
-# Versions that are still read but not written: whole histories, and the same without checksums.
-_WHOLE_VERSION, _UNSEALED_VERSION = 2, 1
-_META = "meta"
 _ENTRY = re.compile(r"(\d+)_(?:cards|reviews(?:_\d+)?|segments)", re.ASCII)
-_CHECKSUM = "checksum"
-
-_OTHER_VERSION = "The database is not a review store, or has another version."
-_EXPECTED = f"{_FORMAT}, version {_VERSION}"
-_MAKE_AGAIN = "correct the path, or create a new store with `python -m rwkv.data_processing` at another path"
-# The reviews of a part, in whole segments. Shorter parts take more space: each repeats what it needs of the others.
-PART_REVIEWS = 131_072
-
-_PUT_BACK = "restore a backup of the store, or create a new one with `python -m rwkv.data_processing` at another path"
-
-
-@dataclass(frozen=True)
-class StoreSettings:
-    """The settings of a store. All runs that write to it must have the same."""
-
-    max_batch_size: int
-    missing_notes: str
-    label_filter_key_prefix: str
-
-
-@dataclass(frozen=True)
-class EncodedUser:
-    """A user's compressed cards and parts, and the bounds of its segments.
-
-    Attributes:
-        bounds: int64 [segments, 4]: the first review (0-based), one past the last, the number of rows, and the part.
-    """
-
-    user: int
-    cards: bytes
-    parts: tuple[bytes, ...]
-    bounds: Ints
-    reviews: int
-    notices: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """The compressed size in bytes."""
-        return len(self.cards) + sum(map(len, self.parts))
-
-
-def encode_user(stored: StoredHistory, bounds: Ints, part_reviews: int = PART_REVIEWS) -> EncodedUser:
-    """Compress a history.
-
-    Args:
-        stored: The history.
-        bounds: The bounds of its segments, int64 [segments, 3]; see `segment_bounds`.
-        part_reviews: About the reviews of a part, which has whole segments.
-    """
-    table = stored.table
-    number = bounds[:, 0] // max(part_reviews, int(bounds[0, 1]))
-    starts = bounds[:, 0][np.diff(number, prepend=-1) > 0].tolist()
-    parts = zip(starts, [*starts[1:], len(table)], strict=True)
-    excerpts = cut_excerpts(whole_excerpt(table, stored.is_key), parts)
-    return EncodedUser(
-        user=table.user,
-        cards=encode_cards(table.cards),
-        parts=tuple(map(encode_part, excerpts)),
-        bounds=np.column_stack([bounds, number]),
-        reviews=len(table),
-        notices=table.notices,
-    )
 
 
 class ReviewStore:
@@ -102,35 +43,23 @@ class ReviewStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        meta = database.get(_META)
+        meta = database.get(META)
         if meta is None and next(iter(database), None) is not None:
-            raise StoreError(_OTHER_VERSION, where=self._path, got="no version", expected=_EXPECTED, hint=_MAKE_AGAIN)
-        self._version = _VERSION
-        self.settings = None if meta is None else self._settings(meta)
+            raise no_settings(self._path)
+        self._version = VERSION
+        self.settings: StoreSettings | None = None
+        if meta is not None:
+            self.settings, self._version = read_settings(meta, self._path)
 
     @property
     def _path(self) -> str:
         return str(self.database.path)
 
-    def _settings(self, meta: bytes) -> StoreSettings:
-        with decoding(_OTHER_VERSION, self._path, _EXPECTED, _MAKE_AGAIN):
-            fields = json.loads(meta)
-            made = fields.pop("format", "no store"), fields.pop("version", None)
-            if made[0] != _FORMAT or made[1] not in (_VERSION, _WHOLE_VERSION, _UNSEALED_VERSION):
-                raise ValueError(f"{made[0]}, version {made[1]}")
-            self._version = made[1]
-            stated = fields.pop(_CHECKSUM, None)
-            settings = StoreSettings(**fields)
-        with decoding("The settings of the store are damaged.", self._path, hint=_PUT_BACK):
-            if self._version != _UNSEALED_VERSION and stated != _checksum(settings):
-                raise ValueError("wrong checksum")
-        return settings
-
     def begin(self, settings: StoreSettings) -> None:
         """Start or continue writing. Raises StoreError, which names the key, if the settings differ."""
         if self.settings is None:
-            meta = {"format": _FORMAT, "version": _VERSION, **asdict(settings), _CHECKSUM: _checksum(settings)}
-            self.settings = self._settings(self.database.put_first(_META, json.dumps(meta).encode()))
+            meta = self.database.put_first(META, settings_value(settings))
+            self.settings, self._version = read_settings(meta, self._path)
         for name, stated in asdict(self.settings).items():
             if stated != (setting := getattr(settings, name)):
                 raise StoreError(
@@ -156,12 +85,12 @@ class ReviewStore:
 
     def check_open_for_more(self) -> None:
         """Raise StoreError if the store has an old version, to which users cannot be added."""
-        if self._version != _VERSION:
+        if self._version != VERSION:
             raise StoreError(
                 "Users cannot be added to a store of an older version.",
                 where=self._path,
                 got=f"version {self._version}",
-                expected=f"version {_VERSION}",
+                expected=f"version {VERSION}",
                 hint="choose another LMDB_PATH, or delete the folder to start over",
             )
 
@@ -203,7 +132,7 @@ class ReviewStore:
         """
         bounds = self._numbered_bounds(user)
         numbers = bounds[(bounds[:, 1] > start) & (bounds[:, 0] < stop), 3]
-        if self._version != _VERSION or numbers[0] != numbers[-1]:
+        if self._version != VERSION or numbers[0] != numbers[-1]:
             source, first = self._whole(user), 0
         else:
             source = self._part(user, int(numbers[0]), self._cards(user))
@@ -215,10 +144,10 @@ class ReviewStore:
 
     def fingerprint(self, user: int) -> bytes:
         """A fingerprint of a user's history, cheap to read from a store with checksums."""
-        if self._version == _UNSEALED_VERSION:
+        if self._version == UNSEALED_VERSION:
             return checksum(_history_key(user), self._value(user, _history_key(user)))
         keys = [_history_key(user)]
-        if self._version == _VERSION:
+        if self._version == VERSION:
             keys = [_cards_key(user), *(_part_key(user, number) for number in range(self._parts(user)))]
         return b"".join(stated_checksum(self.database.head(key, HEAD_SIZE) or b"") for key in keys)
 
@@ -226,7 +155,7 @@ class ReviewStore:
         return int(self._numbered_bounds(user)[-1, 3]) + 1
 
     def _whole(self, user: int) -> Excerpt:
-        if self._version == _VERSION:
+        if self._version == VERSION:
             cards = self._cards(user)
             return joined_excerpts([self._part(user, number, cards) for number in range(self._parts(user))])
         data = self._value(user, _history_key(user))
@@ -252,8 +181,8 @@ class ReviewStore:
         """The bounds of a user's segments with the number of each one's part, int64 [segments, 4]."""
         data = self._value(user, _bounds_key(user))
         with self._decoding(user):
-            bounds = np.frombuffer(data, "<i4").reshape(-1, 4 if self._version == _VERSION else 3).astype(np.int64)
-            if self._version != _VERSION:
+            bounds = np.frombuffer(data, "<i4").reshape(-1, 4 if self._version == VERSION else 3).astype(np.int64)
+            if self._version != VERSION:
                 bounds = np.column_stack([bounds, np.zeros(len(bounds), np.int64)])
             start, stop, rows, part = bounds.T
             reviews = stop - start
@@ -264,22 +193,22 @@ class ReviewStore:
             return bounds
 
     def _first_key(self, user: int) -> str:
-        return _cards_key(user) if self._version == _VERSION else _history_key(user)
+        return _cards_key(user) if self._version == VERSION else _history_key(user)
 
     def _decoding(self, user: int) -> AbstractContextManager[None]:
-        return decoding(f"The entry of user {user} is damaged.", self._path, hint=_PUT_BACK)
+        return decoding(f"The entry of user {user} is damaged.", self._path, hint=PUT_BACK)
 
     def _value(self, user: int, key: str) -> bytes:
         value = self.database.get(key)
         if value is None and self.has(user):
-            raise StoreError(f"The entry of user {user} is damaged.", where=self._path, got=f"no {key}", hint=_PUT_BACK)
+            raise StoreError(f"The entry of user {user} is damaged.", where=self._path, got=f"no {key}", hint=PUT_BACK)
         if value is None:
             raise StoreError(
                 f"User {user} is not in the store.",
                 where=self._path,
                 hint="run `python -m rwkv.data_processing` for a range that includes this user",
             )
-        if self._version == _UNSEALED_VERSION:
+        if self._version == UNSEALED_VERSION:
             return value
         with self._decoding(user):
             return unseal(key, value)
@@ -300,7 +229,3 @@ def _cards_key(user: int) -> str:
 
 def _bounds_key(user: int) -> str:
     return f"{user}_segments"
-
-
-def _checksum(settings: StoreSettings) -> str:
-    return checksum(_META, json.dumps(asdict(settings)).encode()).hex()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database, DatabasePlace
+from rwkv.data.encoded_user import encode_user
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 from tests.helpers import make_table, random_revlog
 
 SIZE = 1 << 24

@@ -10,7 +10,8 @@ import pytest
 
 from rwkv import cli
 from rwkv.collection.chosen_model import choose_model
-from rwkv.collection.compare import ComparedFolders, compare_folders, compare_users, why_none_counts
+from rwkv.collection.compare import ComparedFolders, compare_folders
+from rwkv.collection.compare_users import compare_users, why_none_counts
 from rwkv.command_line.compare_table import format_comparison
 from rwkv.data.keys import RARE_CARDS, benchmark_keys
 from rwkv.data.revlogs import read_history

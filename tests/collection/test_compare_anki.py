@@ -12,7 +12,7 @@ from anki.collection import Collection
 from anki.scheduler_pb2 import FsrsItem, FsrsReview
 from fsrs.scheduler import DEFAULT_PARAMETERS
 
-from rwkv.collection.compare import compare_users
+from rwkv.collection.compare_users import compare_users
 from rwkv.collection.import_collections import import_collections
 from rwkv.data.history import RevlogTable
 from rwkv.data.keys import candidate_reviews, folds_of

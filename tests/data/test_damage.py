@@ -10,11 +10,13 @@ import pytest
 
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import EncodedUser, encode_user
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.lmdb_file import check_lmdb_file
 from rwkv.data.segments import segment_bounds
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 from rwkv.errors import StoreError
 from tests.data.old_stores import stored_before, write_version_1
 from tests.data.test_key_store import published

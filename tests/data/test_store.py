@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import EncodedUser, encode_user
 from rwkv.data.history import RevlogTable
 from rwkv.data.segments import Segment, cut_segment, segment_bounds, segment_of
-from rwkv.data.store import EncodedUser, ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 from rwkv.errors import StoreError
 from tests.data.old_stores import stored_before, write_version_2
 from tests.helpers import assert_same_table, make_table, random_revlog, tables

@@ -15,11 +15,13 @@ from rwkv.batches.plan import Group, SegmentPlace
 from rwkv.batches.sliced import plain_slices
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
+from rwkv.data.encoded_user import encode_user
 from rwkv.data.history import RevlogTable
 from rwkv.data.key_store import KeySettings, KeyStore
 from rwkv.data.keys import NO_KEYS, BenchmarkKeys
 from rwkv.data.segments import Segment, segment_bounds, whole_history
-from rwkv.data.store import ReviewStore, StoreSettings, encode_user
+from rwkv.data.store import ReviewStore
+from rwkv.data.store_settings import StoreSettings
 from rwkv.evaluation.history_predictions import (
     Targets,
     curve_weights,

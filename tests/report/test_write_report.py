@@ -11,7 +11,7 @@ import pytest
 from rwkv import cli
 from rwkv.collection.card_predictions import predict_learner
 from rwkv.collection.chosen_model import DEMO_NOTICE
-from rwkv.collection.compare import compare_users
+from rwkv.collection.compare_users import compare_users
 from rwkv.collection.engine_cache import fed_engine
 from rwkv.collection.learner import Learner, questions_at, read_learner
 from rwkv.collection.own_past import OwnPast, past_sentence
