@@ -19,11 +19,12 @@ from rwkv.ops.backend import Kernels, compute_dtype
 from rwkv.runtime import progress
 from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import Optimizer, learning_rate, set_learning_rate
-from rwkv.training.processes import Processes, Stop
+from rwkv.training.processes import Processes
 from rwkv.training.run import Progress
 from rwkv.training.shared_step import SharedGradients
 from rwkv.training.staging import staged
 from rwkv.training.step import Launched, StepReport, gradients_alone, reports, train_step
+from rwkv.training.stop import Stop
 
 Made = TypeVar("Made")
 

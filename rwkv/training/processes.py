@@ -20,12 +20,13 @@ from rwkv.model.network import Network
 from rwkv.runtime import log
 from rwkv.stopping import Stopped, asked_to_end, is_one_of_several, leave
 from rwkv.training.step import Sum
+from rwkv.training.stop import Stop
 from rwkv.training.watch import Watch, call_when_left_alone
 
 Made = TypeVar("Made")
 Item = TypeVar("Item")
 
-_SAID, _STOP = "rwkv/said", "rwkv/stop"
+_SAID = "rwkv/said"
 # Seconds that a failing process waits for the news that another one ended first, and for the store of torchrun.
 _NEWS_S = 0.5
 _NEWS_OF_A_CONNECTION_S = 10.0
@@ -130,7 +131,7 @@ class Processes:
         """Wait until all processes have come here."""
         self.added([0.0])
 
-    def stop(self, asked: Callable[[], signal.Signals | None]) -> "Stop":
+    def stop(self, asked: Callable[[], signal.Signals | None]) -> Stop:
         """The agreement on the step after which all stop. asked: the signal that asks this one to stop, or None."""
         return Stop(asked, self._store)
 
@@ -161,42 +162,6 @@ class Processes:
             for work in self._started:
                 work.wait()
             self._started.clear()
-
-
-class Stop:
-    """The agreement of the processes to stop after the same step.
-
-    Attributes:
-        signal: The signal that asks one of them to stop, or None.
-    """
-
-    def __init__(self, asked: Callable[[], signal.Signals | None], store: Any) -> None:
-        self.signal: signal.Signals | None = None
-        self._asked, self._store = asked, store
-        self._last = 0
-
-    def is_before(self, n: int) -> bool:
-        """Whether step n is not to be taken. Call it before each step is started.
-
-        A process reads the report of step n, and so has the sums of all for it, before it starts step n + 2. So what
-        another one says before it starts step n is known to all that start step n + 2.
-        """
-        if self.signal is None and (agreed := self._agreed(n)):
-            self._last, self.signal = agreed[0], signal.Signals(agreed[1])
-        return self.signal is not None and n > self._last
-
-    def _agreed(self, n: int) -> tuple[int, ...] | None:
-        """The last step to take, and the number of a signal; None without one."""
-        asked = self._asked()
-        if self._store is None:
-            return None if asked is None else (n - 1, asked)
-        if asked is not None:
-            text = self._store.compare_set(_STOP, "", f"{n + 1} {int(asked)}")
-        elif self._store.check([_STOP]):
-            text = self._store.get(_STOP)
-        else:
-            return None
-        return tuple(map(int, text.split()))
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:

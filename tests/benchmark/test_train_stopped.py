@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rwkv.training.stop import Stop
 from rwkv.training.validate import validate
 from tests.benchmark.training import OFTEN, Training, set_often, signal_at
 from tests.benchmark.workspace import assert_said
@@ -117,6 +118,4 @@ def test_a_run_that_is_stopped_before_its_first_step_saves_nothing(
 
 
 def _stop_now(processes: object, asked: object) -> object:
-    from rwkv.training.processes import Stop
-
     return Stop(lambda: signal.SIGINT, None)

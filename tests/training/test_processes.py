@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rwkv.errors import ConfigError, InputError, RwkvError
 from rwkv.model.network import new_network
 from rwkv.stopping import leave
-from rwkv.training.processes import Processes, Stop, checksum, training_processes
+from rwkv.training.processes import Processes, checksum, training_processes
+from rwkv.training.stop import Stop
 
 
 @pytest.fixture
