@@ -176,10 +176,10 @@ def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
     return MemoryTraits(
         fsrs=_memory_parameters(person),
         curve_power=0.08 + 0.52 * sigmoid(1.3 * next(trait)),
-        level=1.0 + 0.25 * person.retention_z + 0.65 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
+        level=0.9 + 0.25 * person.retention_z + 0.8 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
         ease_in_recall=heavy(next(trait), 0.65, 0.5),
         lapse_keeps=1 + 0.5 * next(trait),
-        fade=heavy(next(trait), 0.3, 0.8),
+        fade=heavy(next(trait), 0.18, 1.0),
         growth_noise=heavy(next(trait), 0.22, 0.5),
         fast_days=0.12 * np.exp(0.5 * next(trait)),
         knowledge=0.2 + 1.3 * next(trait) + 0.5 * person.retention_z,
