@@ -1,13 +1,15 @@
 """The three heads: curve weights, corrections to the curve, and rating logits (spec 4)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rwkv.model.columns import COLUMNS
 from rwkv.model.dropout import DropoutMasks, dropout
 from rwkv.model.spec import CURVES, NetworkSpec
+from rwkv.ops.heads import hidden_head, linear, two_maps
 
 _RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
 
@@ -70,9 +72,16 @@ class Heads(nn.Module):
         return self._ratings(self.prehead_norm(x))
 
     def _curve(self, x: Tensor, masks: DropoutMasks | None) -> tuple[Tensor, Tensor]:
-        precise = self.p_linear.weight.dtype
-        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, masks))
-        return self.w_linear(w.to(precise)), self.ahead_linear(self.head_ahead_logits(x).to(precise))
+        first, inner = cast(nn.Linear, self.head_w[0]), cast(nn.Linear, self.head_w[4])
+        hidden = self.head_w[2](F.relu(linear(x, first.weight, first.bias)))
+        hidden = dropout(hidden, self.curve_dropout, masks)
+        w_logits = two_maps(hidden, inner.weight, inner.bias, self.w_linear.weight, self.w_linear.bias)
+        return w_logits, _hidden_head(x, self.head_ahead_logits, self.ahead_linear)
 
     def _ratings(self, x: Tensor) -> Tensor:
-        return self.p_linear(self.head_p(x).to(self.p_linear.weight.dtype))
+        return _hidden_head(x, self.head_p, self.p_linear)
+
+
+def _hidden_head(x: Tensor, layers: nn.Sequential, final: nn.Linear) -> Tensor:
+    first = cast(nn.Linear, layers[0])
+    return hidden_head(x, first.weight, first.bias, final.weight, final.bias)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.triton.run_plan import RunPlan, extended, plan_runs
 
 DEFAULT_CHUNK_LENGTH = 16
@@ -136,9 +137,18 @@ class _Permute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse)
-        return x.index_select(0, order)
+        return take_rows(x, order)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (inverse,) = ctx.saved_tensors
-        return gradients[0].index_select(0, inverse), None, None
+        return take_rows(gradients[0], inverse), None, None
+
+
+def take_rows(x: Tensor, order: Tensor) -> Tensor:
+    """x[order] for x [M, C] and order, int64 or int32 [N]."""
+    if kernels_for(x) is Kernels.TRITON:
+        from rwkv.ops.triton.rows import take_rows as on_gpu  # Triton exists only with a GPU
+
+        return on_gpu(x.contiguous(), order)
+    return x.index_select(0, order)

@@ -85,6 +85,10 @@ HOPPER = Tuning(
             {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2},
             {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2},
         ),
+        "head_maps": (
+            {"ROWS": 64, "INNER": 64, "num_warps": 4, "num_stages": 2},
+            {"ROWS": 32, "INNER": 16, "num_warps": 4, "num_stages": 2},
+        ),
     },
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
@@ -94,6 +98,8 @@ HOPPER = Tuning(
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
         "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
+        "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 4, "num_warps": 4},
+        "take_rows": {"ROWS": 64, "num_warps": 4},
     },
     wkv={
         "inverse": ((1, 1, "tf32"), (1, 1, "tf32x3")),
