@@ -53,9 +53,9 @@ class Heads(nn.Module):
         self.ahead_linear = nn.Linear(hidden, CURVES)
         self.w_linear = nn.Linear(hidden, CURVES)
         self.p_linear = nn.Linear(hidden, len(_RATING_BIAS))
-        for linear in (self.ahead_linear, self.w_linear, self.p_linear):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for final in (self.ahead_linear, self.w_linear, self.p_linear):
+            nn.init.zeros_(final.weight)
+            nn.init.zeros_(final.bias)
         self.p_linear.bias.data.copy_(torch.tensor(_RATING_BIAS))
 
     def read_out(self, x: Tensor, masks: DropoutMasks | None = None) -> Outputs:

@@ -1,7 +1,7 @@
 """The maps of the heads (spec 4): rows in the dtype of the network, final maps in full precision.
 
-The definitions are the plain forms below; the kernels are triton/head_maps.py. There, rows are multiplied by all bits of
-the final maps, and gradients of logits have the dtype of the rows.
+The definitions are the plain forms below; the kernels are triton/head_maps.py. There, rows are multiplied by all bits
+of the final maps, and gradients of logits have the dtype of the rows.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ def linear(x: Tensor, W: Tensor, bias: Tensor) -> Tensor:
 
 
 def hidden_head(x: Tensor, W: Tensor, bias: Tensor, final: Tensor, final_bias: Tensor) -> Tensor:
-    """final relu(W x + bias) + final_bias, [N, outputs], of rows x [N, C], in the dtype of `final` [outputs, hidden]."""
+    """final relu(W x + bias) + final_bias, [N, outputs], of rows x [N, C], in the dtype of `final`."""
     if kernels_for(x) is Kernels.TRITON:
         return _HiddenHead.apply(x, W, bias, final, final_bias)
     return F.linear(F.relu(F.linear(x, W, bias)).to(final.dtype), final, final_bias)

@@ -109,7 +109,7 @@ def test_the_batches_have_both_kinds_of_scan() -> None:
 @BATCHES
 def test_a_padded_batch_lies_in_a_single_buffer(batch: Batch) -> None:
     padded = pad_batch(batch, FULL_ROWS)
-    moved = PaddedBatch(padded.data.clone(), padded.template, padded.sizes)
+    moved = PaddedBatch(padded.data.clone(), padded.template)
     copied = tensors(moved.batch)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(copied, tensors(padded.batch), strict=True))
     begin, end = moved.data.data_ptr(), moved.data.data_ptr() + moved.data.nbytes

@@ -1,7 +1,7 @@
 """The maps of the heads on a GPU in training: exact products of rows with float32 maps, and their backward pass.
 
-They are defined by rwkv/ops/heads.py. A hidden layer is recomputed block by block in the backward pass, so nothing of its
-width is kept. Gradients of logits are rounded to the dtype of the rows, as those of all other layers.
+They are defined by rwkv/ops/heads.py. A hidden layer is recomputed block by block in the backward pass, so nothing of
+its width is kept. Gradients of logits are rounded to the dtype of the rows, as those of all other layers.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -39,9 +39,7 @@ def _head_kernel(
     if W is None:
         result = mapped_block(values, final, 0, OUTPUTS, C, OUT, C_WIDTH, TERMS, precision)
     else:
-        result = hidden_head(
-            values, W, bias, final, OUTPUTS, hidden, C, C_WIDTH, ROWS, OUT, INNER, TERMS, precision
-        )
+        result = hidden_head(values, W, bias, final, OUTPUTS, hidden, C, C_WIDTH, ROWS, OUT, INNER, TERMS, precision)
     result += number_row(final_bias, 0, OUTPUTS, OUT)
     at = row[:, None] * OUTPUTS + column[None, :]
     tl.store(logits + first * OUTPUTS + at, result, mask=inside[:, None] & (column < OUTPUTS)[None, :])
@@ -108,9 +106,7 @@ def _columns_kernel(x, rounded, sums, rows, columns, ROWS: tl.constexpr, COLUMNS
         if rounded is not None:
             tl.store(rounded + first * columns + at, values, mask=mask)
         total += values.to(tl.float32)
-    tl.store(
-        sums + tl.program_id(0).to(tl.int64) * columns + column, tl.sum(total, 0), mask=column < columns
-    )
+    tl.store(sums + tl.program_id(0).to(tl.int64) * columns + column, tl.sum(total, 0), mask=column < columns)
 
 
 def head_logits(x: Tensor, W: Tensor | None, bias: Tensor | None, final: Tensor, final_bias: Tensor) -> Tensor:

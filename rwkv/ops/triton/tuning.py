@@ -86,7 +86,7 @@ HOPPER = Tuning(
             {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2},
         ),
         "head_maps": (
-            {"ROWS": 64, "INNER": 64, "num_warps": 4, "num_stages": 2},
+            {"ROWS": 64, "INNER": 32, "num_warps": 4, "num_stages": 2},
             {"ROWS": 32, "INNER": 16, "num_warps": 4, "num_stages": 2},
         ),
     },
