@@ -18,6 +18,13 @@ def encode_fused(features2card: nn.Sequential, rows: StoredRows) -> Tensor:
     return encode_forward(rows, input_columns(rows.features.device), encoder_weights(features2card))
 
 
+def inputs_fused(rows: StoredRows, dtype: torch.dtype) -> Tensor:
+    """The inputs of stored rows (rwkv/model/inputs.py) in a dtype, [N, E]."""
+    from rwkv.ops.triton.encode import encoded_inputs  # Triton exists only with a GPU
+
+    return encoded_inputs(rows, input_columns(rows.features.device), dtype)
+
+
 def encoder_weights(features2card: nn.Sequential) -> EncoderWeights:
     """The weights of the encoder in the form of the kernel."""
     inner, outer = (cast(nn.Linear, features2card[place]) for place in (0, 3))

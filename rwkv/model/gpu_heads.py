@@ -1,18 +1,16 @@
 """The heads on a GPU: their weights in the form of the kernels, and predictions from chosen rows."""
 
-from functools import cache
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rwkv.forgetting_curve import FLOOR
 from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.heads import Heads
-from rwkv.ops.curve import correction_points, curve_stabilities, log_recall
+from rwkv.ops.curve import curve_grid
 from rwkv.ops.heads import final_terms, joined_maps
-from rwkv.ops.triton.arguments import CurveGrid, HeadWeights, HiddenHead, MixtureHead
+from rwkv.ops.triton.arguments import HeadWeights, HiddenHead, MixtureHead
 
 
 def ask_heads_fused(
@@ -35,13 +33,6 @@ def ask_heads_fused(
     weights = head_weights(heads)
     p_ahead = recall_at_rows(x, ahead_row, elapsed_s, weights, curve_grid(x.device), FLOOR)
     return p_ahead, rating_logits_at_rows(x, imm_row, weights)
-
-
-@cache
-def curve_grid(device: torch.device) -> CurveGrid:
-    """The fixed numbers of the forgetting curve on a device."""
-    stabilities = curve_stabilities(device)
-    return CurveGrid(log_recall(torch.ones_like(stabilities), stabilities, torch.float32), correction_points(device))
 
 
 @once_if_frozen

@@ -1,6 +1,5 @@
 """The loss and its terms (spec 5)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.batches.collate import BatchLabels
-from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.curve import curve_rows, immediate_recall
 from rwkv.model.heads import Outputs
 
 TERM_WEIGHTS = {
@@ -73,7 +72,7 @@ def compute_loss(
     ahead_equalize, imm_equalize = ahead & labels.is_equalize, imm & labels.is_equalize
     ahead_rows, imm_rows = (ahead.sum(), imm.sum()) if rows is None else rows.unbind()
 
-    curve = curve_logits(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
+    curve = curve_rows(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
     ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")
     raw_bce = F.binary_cross_entropy_with_logits(curve.raw, labels.y, reduction="none")
     imm_ce = F.cross_entropy(outputs.p_logits, labels.rating - 1, reduction="none")
@@ -84,9 +83,9 @@ def compute_loss(
         "ahead": _mean(ahead_bce, ahead, ahead_rows),
         "imm": _mean(imm_ce, imm, imm_rows),
         "ahead_raw": _mean(raw_bce, ahead, ahead_rows),
-        "w": _mean(_divergence_from_uniform(outputs.w_logits), ahead, ahead_rows),
-        "ahead_logits_mag": _mean(_root_mean_square(outputs.ahead_logits), ahead, ahead_rows),
-        "ahead_logits_diff": _mean(_root_mean_square(outputs.ahead_logits.diff(dim=-1)), ahead, ahead_rows),
+        "w": _mean(curve.divergence, ahead, ahead_rows),
+        "ahead_logits_mag": _mean(curve.magnitude, ahead, ahead_rows),
+        "ahead_logits_diff": _mean(curve.roughness, ahead, ahead_rows),
     }
     return Loss(
         total=torch.stack([weight * terms[name] for name, weight in TERM_WEIGHTS.items()]).sum(),
@@ -108,13 +107,3 @@ def compute_loss(
 def _mean(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
     """The mean of values [N] over a mask [N] of a number of rows; 0 if the mask is empty."""
     return torch.where(mask, values, 0).sum() / rows.clamp(min=1)
-
-
-def _divergence_from_uniform(w_logits: Tensor) -> Tensor:
-    """The mean over curves i of u (ln u - ln w_i), where u = 1 / number of curves: [N]."""
-    u = 1 / w_logits.shape[-1]
-    return (u * (math.log(u) - w_logits.log_softmax(-1))).mean(-1)
-
-
-def _root_mean_square(x: Tensor) -> Tensor:
-    return (1e-16 + x.square().mean(-1)).sqrt()

@@ -1,7 +1,8 @@
 """The encoder as one kernel on a GPU: from stored rows to the input of the first stream, without gradients.
 
 The definition is rwkv/model/inputs.py followed by `features2card` of rwkv/model/network.py. The inputs are computed in
-three blocks of columns (features, codes, calendar), each with its own product. Only x is written. The hidden columns
+three blocks of columns (features, codes, calendar), each with its own product. Only x is written. For training, the
+inputs alone are written, too. The hidden columns
 are computed twice, block by block, since a LayerNorm lies between their products.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -9,6 +10,7 @@ are computed twice, block by block, since a LayerNorm lies between their product
 import math
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,7 +18,7 @@ from torch import Tensor
 from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
 from rwkv.ops.triton.blocks import channel_sizes, channels_of, dot, launch, load_channels
 from rwkv.ops.triton.reductions import join_moments
-from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, other_sizes, product_sizes
 
 _HALF_PI = tl.constexpr(math.pi / 2)
 
@@ -167,6 +169,43 @@ def _encode_kernel(
     tl.store(x + first * C + at, total, mask=channels_of(inside, C, C_WIDTH))
 
 
+@triton.jit(do_not_specialize=["rows"])
+def _inputs_kernel(
+    features, entities, sequence, prefix, phases, day, first_day, stream_number, component, period, inputs, rows,
+    F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr,
+    CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    CYCLES: tl.constexpr = 4 * DAYS
+    INPUTS: tl.constexpr = F + CODES + CYCLES
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    inside = row < (rows - first).to(tl.int32)
+    of_sequence = tl.load(sequence + first + row, mask=inside, other=0)
+    bits = tl.load(prefix + of_sequence, mask=inside, other=0)
+    own = _features(features, first, row, inside, F, F_WIDTH)
+    codes = _codes(entities, bits, first, row, inside, rows, stream_number, component, CODES, CODE_WIDTH)
+    calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
+    at = inputs + first * INPUTS + row[:, None] * INPUTS
+    column = tl.arange(0, F_WIDTH)[None, :]
+    tl.store(at + column, own, mask=inside[:, None] & (column < F))
+    column = tl.arange(0, CODE_WIDTH)[None, :]
+    tl.store(at + F + column, codes, mask=inside[:, None] & (column < CODES))
+    column = tl.arange(0, CYCLE_WIDTH)[None, :]
+    tl.store(at + F + CODES + column, calendar, mask=inside[:, None] & (column < CYCLES))
+
+
+def encoded_inputs(rows: StoredRows, columns: InputColumns, dtype: torch.dtype) -> Tensor:
+    """The network's inputs, [N, E] in a dtype."""
+    widths, sizes = _widths(rows, columns), other_sizes("inputs")
+    count = widths["F"] + widths["CODES"] + 4 * widths["DAYS"]
+    inputs = rows.features.new_empty(len(rows), count, dtype=dtype)
+    programs = triton.cdiv(len(rows), sizes["ROWS"])
+    launch(
+        _inputs_kernel, programs, **vars(rows), **columns._asdict(), inputs=inputs, rows=len(rows), **widths, **sizes
+    )
+    return inputs
+
+
 def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> Tensor:
     """Encode the rows: x [N, C] in the dtype of the weights."""
     channels, hidden = weights.W_out.shape
@@ -187,14 +226,18 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
 
 
 def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
+    sizes = channel_sizes(len(weights.W_out))
+    products = product_sizes("encode", weights.W_in.dtype, sizes["C_WIDTH"])
+    return _widths(rows, columns) | sizes | products
+
+
+def _widths(rows: StoredRows, columns: InputColumns) -> dict[str, int]:
+    """The numbers of features, codes and periods, and the widths of their blocks of columns."""
     features, codes, days = rows.features.shape[1], len(columns.stream_number), len(columns.period)
     widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
-    sizes = channel_sizes(len(weights.W_out))
     return {
         "F": features,
         "CODES": codes,
         "DAYS": days,
-        **sizes,
         **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
-        **product_sizes("encode", weights.W_in.dtype, sizes["C_WIDTH"]),
     }

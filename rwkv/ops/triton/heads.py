@@ -104,21 +104,27 @@ def _normed_head(
 
 
 @triton.jit
+def between(t, points, CURVES: tl.constexpr):
+    """The index of the point right of times t, float64 [ROWS], and the share of the way to it."""
+    t = tl.minimum(t, tl.load(points + CURVES - 1))
+    before = (tl.load(points + tl.arange(0, CURVES))[None, :] < t[:, None]).to(tl.int32)
+    right = tl.maximum(tl.minimum(tl.sum(before, 1), CURVES - 1), 1)
+    start = tl.load(points + right - 1)
+    return right, ((t - start) / (tl.load(points + right) - start)).to(tl.float32)
+
+
+@triton.jit
 def _correction(logits, t, points, CURVES: tl.constexpr):
     """Interpolate logits [ROWS, CURVES], given at points float64 [CURVES], at times t, float64 [ROWS]."""
     column = tl.arange(0, CURVES)
-    t = tl.minimum(t, tl.load(points + CURVES - 1))
-    before = (tl.load(points + column)[None, :] < t[:, None]).to(tl.int32)
-    right = tl.maximum(tl.minimum(tl.sum(before, 1), CURVES - 1), 1)
-    start = tl.load(points + right - 1)
-    share = ((t - start) / (tl.load(points + right) - start)).to(tl.float32)
+    right, share = between(t, points, CURVES)
     at_left = tl.sum(tl.where(column[None, :] == (right - 1)[:, None], logits, 0.0), 1)
     at_right = tl.sum(tl.where(column[None, :] == right[:, None], logits, 0.0), 1)
     return at_left + share * (at_right - at_left)
 
 
 @triton.jit
-def _expm1(x, exp_x):
+def expm1(x, exp_x):
     """e^x - 1 for x <= 0; near 0 by eight terms of its series, with an error of 1e-8."""
     series = 1.0 + x * (1.0 / 8)
     for n in tl.static_range(7, 1, -1):
@@ -135,7 +141,7 @@ def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
     each = tl.exp(exponent)
     # Sum recall and its complement separately, since a difference from 1 would lose precision near 1.
     kept = tl.sum(weight * each, 1) / total
-    lost = -tl.sum(weight * _expm1(exponent, each), 1) / total
+    lost = -tl.sum(weight * expm1(exponent, each), 1) / total
     return tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
 
 
