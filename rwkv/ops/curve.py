@@ -149,6 +149,6 @@ class _CurveRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from rwkv.ops.triton import curve_rows as on_gpu
 
-        *given, numbers = ctx.saved_tensors
-        grid = curve_grid(numbers.device)
-        return *on_gpu.curve_rows_backward(*given, grid, numbers, gradients[0].contiguous()), None
+        w_logits, ahead_logits, elapsed_s, numbers = ctx.saved_tensors
+        logits, grid = (w_logits, ahead_logits), curve_grid(numbers.device)
+        return *on_gpu.curve_rows_backward(*logits, elapsed_s, grid, numbers, gradients[0].contiguous()), None
