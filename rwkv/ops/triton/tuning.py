@@ -100,6 +100,7 @@ HOPPER = Tuning(
         "dropout": {"BLOCK": 1024},
         "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 4, "num_warps": 4},
         "curve_rows": {"ROWS": 16, "num_warps": 4},
+        "interpolated_maps": {"ROWS": 16, "num_warps": 4},
         "inputs": {"ROWS": 32, "num_warps": 4},
         "take_rows": {"ROWS": 64, "num_warps": 4},
     },

@@ -17,8 +17,8 @@ pytestmark = needs_gpu
 
 GPU = torch.device("cuda")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-# Relative: sums of at most some hundred terms. In bfloat16, the kernels round the gradients of logits once more than the
-# plain form: 3.3e-3 instead of 2.3e-3.
+# Relative: sums of at most some hundred terms. In bfloat16, the kernels round the gradients of logits once more than
+# the plain form: 3.3e-3 instead of 2.3e-3.
 FLOAT32, ROUNDED = 2e-6, 5e-3
 
 Function = Callable[..., Tensor]
@@ -86,7 +86,7 @@ def test_rows_in_another_order(channels: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("rows", [1, 15, 1000])
 def test_numbers_of_the_loss(rows: int) -> None:
-    """Times from 0 s to far beyond the last point, weights from even to nearly one-hot, and a row without corrections."""
+    """Times from 0 s to far beyond the last point, uneven weights, and a row without corrections."""
     elapsed_s = torch.exp(21 * torch.rand(rows, generator=torch.Generator().manual_seed(3))).floor().to(GPU)
     elapsed_s[-1] = 0
     w_logits, ahead_logits = (normal(1, rows, 128, scale=3).to(GPU), normal(2, rows, 128, scale=0.3).to(GPU))
