@@ -40,5 +40,6 @@ class _InterpolatedMaps(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from rwkv.ops.triton import interpolated_maps as on_gpu
 
-        of_W, of_lerp = on_gpu.interpolated_maps_backward(*ctx.saved_tensors, gradients[0].contiguous())
+        W, lerp, number = ctx.saved_tensors
+        of_W, of_lerp = on_gpu.interpolated_maps_backward(W, lerp, number, gradients[0].contiguous())
         return of_lerp, None, *of_W.split(ctx.rows)

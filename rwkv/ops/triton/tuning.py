@@ -99,9 +99,9 @@ HOPPER = Tuning(
         "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
         "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 4, "num_warps": 4},
-        "curve_rows": {"ROWS": 16, "num_warps": 4},
+        "curve_rows": {"ROWS": 8, "num_warps": 4},
         "interpolated_maps": {"ROWS": 16, "num_warps": 4},
-        "inputs": {"ROWS": 32, "num_warps": 4},
+        "inputs": {"ROWS": 16, "num_warps": 4},
         "take_rows": {"ROWS": 64, "num_warps": 4},
     },
     wkv={
