@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.model.channel_mixer import ChannelMixer
-from rwkv.model.dropout import DropoutMasks
+from rwkv.model.dropout import DropoutMasks, next_drop
 from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.packing import StreamLayout, StreamPart
 from rwkv.model.spec import LERPS
 from rwkv.model.state import LayerState
 from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.channel_mix import ChannelWeights
-from rwkv.ops.dropout import NO_DROP, Drop
+from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.interpolated_maps import interpolated_maps
 from rwkv.ops.shift import EPS
 from rwkv.ops.triton.arguments import OutputWeights, RowLayout, TimeWeights, UpWeights
@@ -92,8 +92,8 @@ def run_fused(
     """
     rate, layer_rate = rates
     rows = RowLayout(layout.source, None, layout.groups)
-    x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, masks))
-    drop, layer_drop = _drop(rate, masks), _drop(layer_rate, masks)
+    x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, next_drop(rate, masks))
+    drop, layer_drop = next_drop(rate, masks), next_drop(layer_rate, masks)
     return channel_mixing(x, channel_mixer.weights, layout.source, drop, layer_drop), v0
 
 
@@ -133,7 +133,3 @@ def _last_normed(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamP
         return x[:0]
     rows = x[part.last_places]
     return F.layer_norm(rows, rows.shape[1:], weights.norm_weight, weights.norm_bias, EPS)
-
-
-def _drop(rate: float, masks: DropoutMasks | None) -> Drop:
-    return NO_DROP if masks is None or rate == 0 else Drop(rate, masks.seed, masks.next_use())

@@ -13,7 +13,9 @@ from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
+from rwkv.ops.activated_norm import activated_norm
 from rwkv.ops.backend import Backend, choose_backend
+from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.groups import permute
 from rwkv.ops.heads import linear
 
@@ -64,8 +66,10 @@ class Network(Heads):
     def encode(self, inputs: Tensor) -> Tensor:
         """The input of the first stream, [N, C], from inputs [N, E] in any dtype."""
         first, second = (cast(nn.Linear, self.features2card[place]) for place in (0, 3))
-        hidden = F.silu(linear(inputs.to(self.dtype), first.weight, first.bias))
-        return F.silu(linear(self.features2card[2](hidden), second.weight, second.bias))
+        norm = cast(nn.LayerNorm, self.features2card[2])
+        hidden = linear(inputs.to(self.dtype), first.weight, first.bias)
+        hidden = activated_norm(hidden, "silu", norm.weight, norm.bias, NO_DROP)
+        return F.silu(linear(hidden, second.weight, second.bias))
 
     def forward(self, inputs: Tensor, layouts: Sequence[StreamLayout], masks: DropoutMasks | None = None) -> Outputs:
         """Run all rows of a batch at once.

@@ -99,6 +99,7 @@ HOPPER = Tuning(
         "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
         "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 4, "num_warps": 4},
+        "activated_norm": {"ELEMENTS": 2048, "STEPS": 8, "num_warps": 4},
         "curve_rows": {"ROWS": 8, "num_warps": 4},
         "interpolated_maps": {"ROWS": 16, "num_warps": 4},
         "inputs": {"ROWS": 16, "num_warps": 4},
