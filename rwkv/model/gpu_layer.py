@@ -16,7 +16,7 @@ from rwkv.model.state import LayerState
 from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.channel_mix import ChannelWeights
 from rwkv.ops.dropout import NO_DROP
-from rwkv.ops.interpolated_maps import interpolated_maps
+from rwkv.ops.interpolated_maps import block_diagonal, interpolated_maps
 from rwkv.ops.shift import EPS
 from rwkv.ops.triton.arguments import OutputWeights, RowLayout, TimeWeights, UpWeights
 from rwkv.ops.triton.layer import channel_mixing, time_mixing
@@ -63,7 +63,7 @@ def _up_weights(projections: Sequence[Projection]) -> UpWeights:
         v_mix_bias=None if v_mix is None else v_mix.bias,
         k_scale_bias=scale_bias["k_scale"],
         v_scale_bias=scale_bias["v_scale"],
-        whole=torch.block_diag(*(up.weight.detach() for up in maps.values())),
+        whole=block_diagonal([up.weight for up in maps.values()]),
     )
 
 

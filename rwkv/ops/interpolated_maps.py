@@ -1,4 +1,4 @@
-"""The maps of a time mixer's interpolations side by side, so that one product serves all of them.
+"""The maps of a time mixer side by side, so that one product serves all of its interpolations.
 
 The interpolation m = x' + lerp (s - x') of rwkv/ops/shift.py makes a map W of m the map [W | W lerp] of [x' | s - x'].
 """
@@ -24,6 +24,16 @@ def interpolated_maps(weights: Sequence[Tensor], lerp: Tensor, number: Tensor) -
         return _InterpolatedMaps.apply(lerp, number, *weights)
     weight = torch.cat(list(weights))
     return torch.cat([weight, weight * lerp[number]], 1)
+
+
+def block_diagonal(maps: Sequence[Tensor]) -> Tensor:
+    """The three or four maps [C, rank] of hidden columns as diagonal blocks, [3 C or 4 C, ranks], without gradients."""
+    maps = [part.detach().contiguous() for part in maps]
+    if kernels_for(*maps) is Kernels.TRITON:
+        from rwkv.ops.triton import interpolated_maps as on_gpu  # Triton exists only with a GPU
+
+        return on_gpu.block_diagonal(maps)
+    return torch.block_diag(*maps)
 
 
 class _InterpolatedMaps(torch.autograd.Function):

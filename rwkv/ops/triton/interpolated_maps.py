@@ -1,6 +1,8 @@
 """The maps of a time mixer's interpolations side by side on a GPU, defined by rwkv/ops/interpolated_maps.py."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -45,6 +47,50 @@ def _maps_backward_kernel(
         at = row[:, None] * 2 * C + column
         grad = load_float(of_maps, 0, at, mask) + share * load_float(of_maps, 0, at + C, mask)
         tl.store(of_W + row[:, None] * C + column, grad, mask=mask)
+
+
+@triton.jit
+def _block(map, column, row, first_row, FIRST: tl.constexpr, RANK: tl.constexpr, C: tl.constexpr):
+    """RANK columns from FIRST of the rows from first_row to first_row + C, zero elsewhere."""
+    if map is None:
+        return tl.zeros((row.shape[0], column.shape[0]), tl.float32)
+    else:
+        is_row = (row >= first_row) & (row < first_row + C)
+        mask = is_row[:, None] & ((column >= FIRST) & (column < FIRST + RANK))[None, :]
+        return load_float(map, 0, (row - first_row)[:, None] * RANK + (column - FIRST)[None, :], mask)
+
+
+@triton.jit
+def _diagonal_kernel(
+    d, a, gate, v_mix, whole, rows, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr, G_RANK: tl.constexpr,
+    V_RANK: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    RANKS: tl.constexpr = D_RANK + A_RANK + G_RANK + V_RANK
+    row, column = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    values = _block(d, column, row, 0, 0, D_RANK, C) + _block(a, column, row, C, D_RANK, A_RANK, C)
+    values += _block(gate, column, row, 2 * C, D_RANK + A_RANK, G_RANK, C)
+    values += _block(v_mix, column, row, 3 * C, D_RANK + A_RANK + G_RANK, V_RANK, C)
+    at = whole + row[:, None] * RANKS + column[None, :]
+    tl.store(at, values, mask=(row < rows)[:, None] & (column < RANKS)[None, :])
+
+
+def block_diagonal(maps: Sequence[Tensor]) -> Tensor:
+    """The three or four maps [C, rank] of hidden columns as diagonal blocks, [3 C or 4 C, ranks]."""
+    sizes, channels = other_sizes("interpolated_maps"), len(maps[0])
+    ranks = [part.shape[1] for part in maps]
+    whole = maps[0].new_empty(len(maps) * channels, sum(ranks))
+    launch(
+        _diagonal_kernel,
+        triton.cdiv(len(whole), sizes["ROWS"]),
+        **dict(zip(("d", "a", "gate", "v_mix"), [*maps, None], strict=False)),
+        whole=whole,
+        rows=len(whole),
+        C=channels,
+        **dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), [*ranks, 0], strict=False)),
+        WIDTH=triton.next_power_of_2(sum(ranks)),
+        **sizes,
+    )
+    return whole
 
 
 def interpolated_maps(W: Tensor, lerp: Tensor, number: Tensor) -> Tensor:
