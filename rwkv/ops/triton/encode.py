@@ -2,8 +2,7 @@
 
 The definition is rwkv/model/inputs.py followed by `features2card` of rwkv/model/network.py. The inputs are computed in
 three blocks of columns (features, codes, calendar), each with its own product. Only x is written. For training, the
-inputs alone are written, too. The hidden columns
-are computed twice, block by block, since a LayerNorm lies between their products.
+inputs alone are written, too.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -121,7 +120,7 @@ def _hidden(
 @triton.jit(do_not_specialize=["rows"])
 def _encode_kernel(
     features, entities, sequence, prefix, phases, day, first_day, stream_number, component, period,
-    W_in, b_in, norm_weight, norm_bias, W_out, b_out, x, rows, hidden, eps,
+    W_in, b_in, norm_weight, W_out, sums, bias, x, rows, hidden, eps,
     F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr,
     F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr,
     HIDDEN: tl.constexpr, precision: tl.constexpr,
@@ -138,33 +137,32 @@ def _encode_kernel(
     calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
     calendar = calendar.to(W_in.dtype.element_ty)
 
+    # The norm is linear but for each row's mean and deviation, so it is applied after the last map. Columns are shifted
+    # by the mean of the first block before they are rounded, since they may lie far from zero.
     mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
-    for begin in range(0, hidden, HIDDEN):
-        valid = begin + tl.arange(0, HIDDEN) < hidden
-        h = _hidden(
-            own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
-            HIDDEN, precision,
-        )  # fmt: skip
-        count = tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
-        mean, deviations = join_moments(mean, deviations, begin, h, valid, count)
-    rstd = 1.0 / tl.sqrt(deviations / hidden + eps)
-
+    shift = tl.zeros((ROWS,), tl.float32)
     total = tl.zeros((ROWS, C_WIDTH), tl.float32)
     for begin in range(0, hidden, HIDDEN):
         column = begin + tl.arange(0, HIDDEN)
+        valid = column < hidden
         h = _hidden(
             own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
             HIDDEN, precision,
         )  # fmt: skip
-        weight = tl.load(norm_weight + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
-        bias = tl.load(norm_bias + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
-        normed = (h - mean[:, None]) * rstd[:, None] * weight + bias
-        out, valid = tl.arange(0, C_WIDTH), (column < hidden)[None, :]
+        mean, deviations = join_moments(
+            mean, deviations, begin, h, valid, tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
+        )
+        if begin == 0:
+            shift = mean
+        weight = tl.load(norm_weight + column, mask=valid, other=0).to(tl.float32)[None, :]
+        out, inside_map = tl.arange(0, C_WIDTH), valid[None, :]
         if C_WIDTH != C:
-            valid = valid & (out < C)[:, None]
-        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=valid, other=0)
-        total += dot(normed, tl.trans(block), precision)
-    total = _silu(total + load_channels(b_out, C, C_WIDTH))
+            inside_map = inside_map & (out < C)[:, None]
+        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=inside_map, other=0)
+        total += dot((h - shift[:, None]) * weight, tl.trans(block), precision)
+    total -= (mean - shift)[:, None] * load_channels(sums, C, C_WIDTH)
+    total *= (1.0 / tl.sqrt(deviations / hidden + eps))[:, None]
+    total = _silu(total + load_channels(bias, C, C_WIDTH))
     at = row[:, None] * C + tl.arange(0, C_WIDTH)[None, :]
     tl.store(x + first * C + at, total, mask=channels_of(inside, C, C_WIDTH))
 

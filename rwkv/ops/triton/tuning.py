@@ -74,7 +74,7 @@ HOPPER = Tuning(
             {"ROWS": 16, "num_warps": 2},
         ),
         "encode": (
-            {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
+            {"ROWS": 128, "HIDDEN": 32, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
             {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2},
         ),
         "recall": (
