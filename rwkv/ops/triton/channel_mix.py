@@ -42,7 +42,7 @@ def _mixed_kernel(
     site, threshold, scale, layer_site, layer_threshold, layer_scale,
     C: tl.constexpr, C_WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """The interpolated rows; for the backward pass also s - x' and the gradient of the mixer's output from that of z."""
+    """The interpolated rows; for the backward pass also s - x', and the gradient of the mixer from that of z."""
     first = tl.program_id(0).to(tl.int64) * ROWS
     row = tl.arange(0, ROWS)
     mask = channels_of(row < (rows - first).to(tl.int32), C, C_WIDTH)
