@@ -89,6 +89,10 @@ HOPPER = Tuning(
             {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2},
             {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2},
         ),
+        "output_map": (
+            {"ROWS": 64, "INNER": 128, "num_warps": 4, "num_stages": 1},
+            {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 1},
+        ),
         "head_maps": (
             {"ROWS": 64, "INNER": 32, "num_warps": 4, "num_stages": 2},
             {"ROWS": 32, "INNER": 16, "num_warps": 4, "num_stages": 2},
