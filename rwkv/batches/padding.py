@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rwkv.batches.collate import Batch, BatchLabels
 from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
-from rwkv.model.packing import extended
+from rwkv.model.packing import PADDED_GROUP, extended
 
 # Rows are padded to a multiple of 1 / ROW_STEPS of a full batch. Shares of a batch have more or fewer rows than a full
 # one, so they are padded to finer steps.
@@ -29,10 +29,11 @@ def pad_batch(batch: Batch, full_rows: int, steps: int = ROW_STEPS) -> PaddedBat
 
 
 def padded_to_step(batch: Batch, step: int) -> Batch:
-    """Pad a batch to a multiple of `step` rows by unlabelled query rows, which form one more group in every stream."""
+    """Pad a batch to a multiple of `step` rows by unlabelled query rows, in groups of their own in every stream."""
     rows = -(-len(batch) // step) * step
-    # At least two more groups: one of the added rows, and an empty one.
-    layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + 2)) for layout in batch.layouts)
+    # Room for the groups of any number of added rows, and for an empty one.
+    more = -(-step // PADDED_GROUP) + 1
+    layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + more)) for layout in batch.layouts)
     labels = batch.labels
     return replace(
         batch,

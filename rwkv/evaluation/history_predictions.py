@@ -30,10 +30,7 @@ from rwkv.model.network import Network
 from rwkv.model.slices import encode_rows, rows_of_a_slice, run_streams, slices
 from rwkv.ops.backend import Backend, Kernels
 
-# Batches on a GPU up to this size are padded, so that they can be recorded, see `RecordedRows`. Larger ones take longer
-# than to launch their kernels.
-RECORDED_ROWS = 131_072
-# They are padded to multiples of this many rows.
+# Batches on a GPU of at most a slice are padded to multiples of this many rows, so that they can be recorded.
 _STEP = 8_192
 
 
@@ -156,11 +153,11 @@ def whole_histories(segments: list[Segment]) -> Batch:
 
 
 def sliced_for(batch: Batch, backend: Backend) -> SlicedBatch:
-    """Cut a batch into slices for the network's backend; for a GPU, small batches are padded to a few sizes."""
+    """Cut a batch into slices for the network's backend. For a GPU, batches of one slice are padded to a few sizes."""
     rows = rows_of_a_slice(backend.device)
     if backend.kernels is not Kernels.TRITON:
         return plain_slices(batch, rows)
-    return gpu_slices(batch, rows, _STEP if len(batch) <= RECORDED_ROWS else 1)
+    return gpu_slices(batch, rows, _STEP if len(batch) <= rows else 1)
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:

@@ -10,6 +10,8 @@ from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.triton.run_plan import RunPlan, extended, plan_runs
 
 DEFAULT_CHUNK_LENGTH = 16
+# Rows of a group of added rows, at most: those of one run in a batch of 66,000 rows, see `plan_runs`.
+PADDED_GROUP = 128
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,20 @@ class PackedGroups:
         return self.plans.runs
 
     def padded(self, rows: int, groups: int) -> "PackedGroups":
-        """A copy with one group of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
+        """A copy with groups of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
 
-        Runs without rows belong to the last group, see `RunPlan.padded`.
+        The added groups are short, so that they need no scan. Runs without rows belong to the last group, see
+        `RunPlan.padded`.
         """
-        filled, is_query = torch.cat([self.offsets, torch.tensor([rows])]), extended(self.is_query, rows, True)
+        filled = torch.cat([self.offsets, added_groups(len(self.is_query), rows)])
         offsets = extended(filled, groups + 1, rows)
         plans = Plans(runs=plan_runs(filled).padded(rows, groups))
-        return PackedGroups(offsets, is_query, self.chunk_length, plans)
+        return PackedGroups(offsets, extended(self.is_query, rows, True), self.chunk_length, plans)
+
+
+def added_groups(start: int, end: int) -> Tensor:
+    """The ends of the groups of added rows from `start` to `end`, int64, at least one."""
+    return torch.cat([torch.arange(min(start + PADDED_GROUP, end), end, PADDED_GROUP), torch.tensor([end])])
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:

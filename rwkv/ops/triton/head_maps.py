@@ -116,7 +116,7 @@ def head_logits(x: Tensor, W: Tensor | None, bias: Tensor | None, final: Tensor,
     """
     terms, outputs, hidden = final.shape
     logits = x.new_empty(len(x), outputs, dtype=torch.float32)
-    sizes = _sizes(x, outputs)
+    sizes = _sizes("head_maps", x, outputs)
     launch(
         _head_kernel,
         triton.cdiv(len(x), sizes["ROWS"]),
@@ -139,7 +139,7 @@ def hidden_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, W, bias and `final` [outputs, hidden], all in the dtype of x, like of_logits."""
     outputs, hidden = final.shape
-    sizes = _sizes(x, outputs)
+    sizes = _sizes("head_maps_backward", x, outputs)
     blocks = triton.cdiv(len(x), sizes["ROWS"])
     of_x, active, of_inner = torch.empty_like(x), x.new_empty(len(x), hidden), x.new_empty(len(x), hidden)
     sums = x.new_empty(blocks, hidden, dtype=torch.float32)
@@ -172,7 +172,7 @@ def column_sums(x: Tensor, dtype: torch.dtype, rounded: Tensor | None = None) ->
     return sum_blocks(sums, dtype)
 
 
-def _sizes(x: Tensor, outputs: int) -> dict[str, Any]:
+def _sizes(kernel: str, x: Tensor, outputs: int) -> dict[str, Any]:
     sizes = channel_sizes(x.shape[1])
     out = {"OUTPUTS": outputs, "OUT": max(LEAST_PRODUCT, triton.next_power_of_2(outputs))}
-    return sizes | out | product_sizes("head_maps", x.dtype, sizes["C_WIDTH"])
+    return sizes | out | product_sizes(kernel, x.dtype, sizes["C_WIDTH"])
