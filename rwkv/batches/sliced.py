@@ -35,16 +35,21 @@ class PlainSlices:
 SlicedBatch = PlainSlices | SingleBuffer[GpuBatch]
 
 
-def gpu_slices(batch: Batch, slice_rows: int, step: int = 1) -> SingleBuffer[GpuBatch]:
+def gpu_slices(
+    batch: Batch, slice_rows: int, step: int = 1, dtype: torch.dtype = torch.float32
+) -> SingleBuffer[GpuBatch]:
     """Cut a batch for the GPU kernels: parts of at most slice_rows rows, all tensors in a single buffer.
 
     Args:
         batch: The batch.
         slice_rows: Most rows of a part.
         step: The batch is padded to a multiple of this many rows and to few numbers of groups; 1 adds nothing.
+        dtype: The dtype of the network, to which the kernel would round the features.
     """
     padded = batch if step == 1 else padded_to_step(batch, step)
-    return in_single_buffer(gpu_batch(stored_rows(padded), padded.layouts, slice_rows, len(batch)))
+    rows = stored_rows(padded)
+    rows = replace(rows, features=rows.features.to(dtype))
+    return in_single_buffer(gpu_batch(rows, padded.layouts, slice_rows, len(batch)))
 
 
 def plain_slices(batch: Batch, slice_rows: int) -> PlainSlices:

@@ -157,7 +157,7 @@ def sliced_for(batch: Batch, backend: Backend) -> SlicedBatch:
     rows = rows_of_a_slice(backend.device)
     if backend.kernels is not Kernels.TRITON:
         return plain_slices(batch, rows)
-    return gpu_slices(batch, rows, _STEP if len(batch) <= rows else 1)
+    return gpu_slices(batch, rows, _STEP if len(batch) <= rows else 1, backend.dtype)
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:

@@ -34,3 +34,11 @@ def test_padding_changes_only_the_order_of_sums() -> None:
     batch = some_batch(1, users=3, reviews=90)
     alone = gpu_rows(network, gpu_slices(batch, 10**6).to(GPU).batch)
     assert distance(last_rows(network, sliced_for(batch, network.backend)), alone) < 1e-6
+
+
+def test_features_in_the_dtype_of_the_network_give_the_same_rows() -> None:
+    network = frozen_network(recipe_network(PUBLISHED).state_dict(), torch.bfloat16).to(GPU)
+    batch = some_batch(1, users=3, reviews=90)
+    long, short = (gpu_slices(batch, 10**6, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert short.data.nbytes < long.data.nbytes
+    assert torch.equal(last_rows(network, long), last_rows(network, short))

@@ -146,7 +146,7 @@ class StoredRows:
     """N rows of S sequences, as in a Batch (rwkv/batches/collate.py) but without labels.
 
     Attributes:
-        features: Stored features, float32 [N, F].
+        features: Stored features, float32 or in the dtype of the network [N, F].
         entities: Entities of the streams with identity codes, in the order of their numbers in the hash, int32
             [codes, N].
         sequence: The sequence of each row, int32 [N].
