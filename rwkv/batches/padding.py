@@ -1,10 +1,10 @@
 """Padding batches to a few fixed sizes, so that a GPU can replay a recorded training step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rwkv.batches.collate import Batch, BatchLabels
 from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
-from rwkv.model.packing import extended
+from rwkv.model.packing import PADDED_GROUP, extended
 
 # Rows are padded to a multiple of 1 / ROW_STEPS of a full batch. Shares of a batch have more or fewer rows than a full
 # one, so they are padded to finer steps.
@@ -12,34 +12,30 @@ ROW_STEPS, ROW_STEPS_OF_SHARES = 8, 16
 # Groups of a stream are padded to one of these numbers.
 _GROUPS = tuple(4**power for power in range(4, 16))
 
-Sizes = tuple[int, ...]
 
-
-@dataclass(frozen=True)
-class PaddedBatch(SingleBuffer[Batch]):
-    """A padded batch in a single buffer.
-
-    Attributes:
-        sizes: The lengths of its tensors; batches of equal sizes have equal templates.
-    """
-
-    sizes: Sizes
+# Batches of equal sizes have equal templates.
+PaddedBatch = SingleBuffer[Batch]
 
 
 def pad_batch(batch: Batch, full_rows: int, steps: int = ROW_STEPS) -> PaddedBatch:
-    """Pad a batch with unlabelled query rows, which form one more group in every stream.
+    """Pad a batch for training, in a single buffer.
 
     Args:
         batch: The batch.
         full_rows: Rows of a full batch.
         steps: The padded batch has a multiple of full_rows / steps.
     """
-    step = -(-full_rows // steps)
+    return in_single_buffer(padded_to_step(batch, -(-full_rows // steps)))
+
+
+def padded_to_step(batch: Batch, step: int) -> Batch:
+    """Pad a batch to a multiple of `step` rows by unlabelled query rows, in groups of their own in every stream."""
     rows = -(-len(batch) // step) * step
-    # At least two more groups: one of the added rows, and an empty one.
-    layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + 2)) for layout in batch.layouts)
+    # Room for the groups of any number of added rows, and for an empty one.
+    more = -(-step // PADDED_GROUP) + 1
+    layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + more)) for layout in batch.layouts)
     labels = batch.labels
-    padded = replace(
+    return replace(
         batch,
         features=extended(batch.features, rows, 0),
         is_query=extended(batch.is_query, rows, True),
@@ -58,12 +54,8 @@ def pad_batch(batch: Batch, full_rows: int, steps: int = ROW_STEPS) -> PaddedBat
             is_equalize=extended(labels.is_equalize, rows, False),
         ),
     )
-    packed = [layout.groups for layout in layouts]
-    sizes = [len(x) for groups in packed for x in (groups.offsets, groups.runs.slot_run, groups.runs.spans)]
-    buffer = in_single_buffer(padded)
-    return PaddedBatch(buffer.data, buffer.template, (rows, len(padded.prefix), *sizes))
 
 
-def _least(sizes: Sizes, wanted: int) -> int:
+def _least(sizes: tuple[int, ...], wanted: int) -> int:
     """The smallest of the ascending sizes that is at least `wanted`."""
     return next(size for size in sizes if size >= wanted)

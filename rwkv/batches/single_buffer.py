@@ -7,12 +7,12 @@ from typing import Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
-from rwkv.pytree import map_tensors
+from rwkv.pytree import map_tensors, named_tensors
 
 # Alignment of each tensor in bytes.
 _ALIGNMENT = 128
 
-
+Sizes = tuple[tuple[int, ...], ...]
 T = TypeVar("T")
 
 
@@ -48,6 +48,11 @@ class SingleBuffer(Generic[T]):
     def to(self, device: torch.device) -> Self:
         """A copy on another device."""
         return replace(self, data=self.data.to(device, non_blocking=True))
+
+    @property
+    def sizes(self) -> Sizes:
+        """The shapes of all tensors."""
+        return tuple(tuple(x.shape) for x in named_tensors(self.template).values())
 
 
 def in_single_buffer(batch: T) -> SingleBuffer[T]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from rwkv.batches.collate import Batch
+from rwkv.batches.padding import padded_to_step
 from rwkv.batches.single_buffer import SingleBuffer, in_single_buffer
 from rwkv.model.gpu_batch import GpuBatch, StoredRows, coded_entities, gpu_batch
 from rwkv.model.packing import CutStreams, cut_streams
@@ -34,9 +35,21 @@ class PlainSlices:
 SlicedBatch = PlainSlices | SingleBuffer[GpuBatch]
 
 
-def gpu_slices(batch: Batch, slice_rows: int) -> SingleBuffer[GpuBatch]:
-    """Cut a batch for the GPU kernels: parts of at most slice_rows rows, all tensors in a single buffer."""
-    return in_single_buffer(gpu_batch(stored_rows(batch), batch.layouts, slice_rows))
+def gpu_slices(
+    batch: Batch, slice_rows: int, step: int = 1, dtype: torch.dtype = torch.float32
+) -> SingleBuffer[GpuBatch]:
+    """Cut a batch for the GPU kernels: parts of at most slice_rows rows, all tensors in a single buffer.
+
+    Args:
+        batch: The batch.
+        slice_rows: Most rows of a part.
+        step: The batch is padded to a multiple of this many rows and to few numbers of groups; 1 adds nothing.
+        dtype: The dtype of the network, to which the kernel would round the features.
+    """
+    padded = batch if step == 1 else padded_to_step(batch, step)
+    rows = stored_rows(padded)
+    rows = replace(rows, features=rows.features.to(dtype))
+    return in_single_buffer(gpu_batch(rows, padded.layouts, slice_rows, len(batch)))
 
 
 def plain_slices(batch: Batch, slice_rows: int) -> PlainSlices:

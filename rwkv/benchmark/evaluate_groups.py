@@ -20,10 +20,10 @@ from rwkv.evaluation.history_predictions import (
     EvaluationBatch,
     curve_weights,
     evaluation_batch,
-    last_rows,
     not_finite,
     predict_users,
 )
+from rwkv.evaluation.recorded import RecordedRows
 from rwkv.evaluation.results import UserLines, user_lines
 from rwkv.model.checkpoint import network_of, tensor_bytes
 from rwkv.model.network import Network
@@ -90,8 +90,9 @@ def evaluate_groups(config: EvaluateConfig, groups: Sequence[Todo], number: int)
     with worker_errors(), memory_errors("end other programs on it, then rerun to continue"):
         is_on_gpu = network.device.type == "cuda"
         batches = fetch(read, [todo.group for todo in groups], config.num_fetch_processes, pin_memory=is_on_gpu)
+        recorded = RecordedRows(network)
         for todo, batch in zip(groups, batches, strict=True):
-            yield _evaluated(config, network, todo, batch)
+            yield _evaluated(config, network, recorded, todo, batch)
 
 
 def _network(path: Path, device_name: str, threads: int, dtype: str) -> Network:
@@ -106,7 +107,9 @@ def _read_users(config: EvaluateConfig, backend: Backend, group: Group) -> Evalu
     return evaluation_batch(ReviewStore(review_store(config).shared()), keys, group, backend)
 
 
-def _evaluated(config: EvaluateConfig, network: Network, todo: Todo, batch: EvaluationBatch) -> Evaluated:
+def _evaluated(
+    config: EvaluateConfig, network: Network, recorded: RecordedRows, todo: Todo, batch: EvaluationBatch
+) -> Evaluated:
     """Predict a batch.
 
     The heads also run for users with results, because rounding depends on the number of rows.
@@ -117,7 +120,7 @@ def _evaluated(config: EvaluateConfig, network: Network, todo: Todo, batch: Eval
     weights: dict[int, bytes] = {}
     predictable = [targets for targets in batch.targets if len(targets) > 0]
     if batch.batch is not None and any(len(targets) > 0 for targets in missing):
-        x = last_rows(network, batch.batch)
+        x = recorded(batch.batch)
         for targets, predictions in zip(predictable, predict_users(network, x, predictable), strict=True):
             user = targets.user
             if user in todo.done:

@@ -22,12 +22,16 @@ from rwkv.data.store import ReviewStore
 from rwkv.errors import CheckpointError, StoreError
 from rwkv.evaluation.results import UserPredictions
 from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.gpu_batch import GpuBatch
 from rwkv.model.gpu_encoder import encode_fused
 from rwkv.model.gpu_heads import ask_heads_fused
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.model.slices import encode_rows, rows_of_a_slice, run_streams, slices
 from rwkv.ops.backend import Backend, Kernels
+
+# Batches on a GPU of at most a slice are padded to multiples of this many rows, so that they can be recorded.
+_STEP = 8_192
 
 
 @dataclass(frozen=True)
@@ -149,19 +153,25 @@ def whole_histories(segments: list[Segment]) -> Batch:
 
 
 def sliced_for(batch: Batch, backend: Backend) -> SlicedBatch:
-    """Cut a batch into slices for the network's backend."""
-    cut = gpu_slices if backend.kernels is Kernels.TRITON else plain_slices
-    return cut(batch, rows_of_a_slice(backend.device))
+    """Cut a batch into slices for the network's backend. For a GPU, batches of one slice are padded to a few sizes."""
+    rows = rows_of_a_slice(backend.device)
+    if backend.kernels is not Kernels.TRITON:
+        return plain_slices(batch, rows)
+    return gpu_slices(batch, rows, _STEP if len(batch) <= rows else 1, backend.dtype)
 
 
 def last_rows(network: Network, batch: SlicedBatch) -> Tensor:
     """Run the streams without dropout: the rows before the heads, [N, C] on the network's device."""
     if isinstance(batch, SingleBuffer):
-        moved = batch.to(network.device).batch
-        return run_streams(network, encode_fused(network.features2card, moved.rows), moved.streams)
+        return gpu_rows(network, batch.to(network.device).batch)[: batch.template.count]
     rows = batch.rows.to(network.device)
     x = encode_rows(network, rows.inputs, len(batch), rows_of_a_slice(network.device))
     return run_streams(network, x, batch.streams)
+
+
+def gpu_rows(network: Network, batch: GpuBatch) -> Tensor:
+    """The rows before the heads of a batch on the network's GPU, with those of the padding."""
+    return run_streams(network, encode_fused(network.features2card, batch.rows), batch.streams)
 
 
 def predict_users(network: Network, x: Tensor, targets: Sequence[Targets]) -> list[UserPredictions]:

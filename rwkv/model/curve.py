@@ -10,6 +10,7 @@ from rwkv.forgetting_curve import FLOOR
 # Other layers take the definition from here.
 from rwkv.ops.curve import correction_points as correction_points
 from rwkv.ops.curve import curve_logits as curve_logits
+from rwkv.ops.curve import curve_rows as curve_rows
 from rwkv.ops.curve import curve_stabilities as curve_stabilities
 
 _AGAIN = 0

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rwkv.ops.dropout import hash_dropout
+from rwkv.ops.dropout import NO_DROP, Drop, hash_dropout
 
 _SEED_BITS = 32
 
@@ -32,6 +32,11 @@ class DropoutMasks:
         """The number of the next use, from which its mask is drawn."""
         self._uses += 1
         return self._uses
+
+
+def next_drop(rate: float, masks: DropoutMasks | None) -> Drop:
+    """The next use of dropout within a kernel; none if `masks` is None (evaluation)."""
+    return NO_DROP if masks is None or rate == 0 else Drop(rate, masks.seed, masks.next_use())
 
 
 def dropout(x: Tensor, rate: float, masks: DropoutMasks | None) -> Tensor:

@@ -18,17 +18,30 @@ class GpuBatch:
     Attributes:
         rows: N stored rows in time order.
         streams: The cut streams.
+        count: Number of rows that are not padding; these come first.
     """
 
     rows: StoredRows
     streams: CutStreams
+    count: int
 
 
-def gpu_batch(rows: StoredRows, layouts: Sequence[StreamLayout], part_rows: int) -> GpuBatch:
-    """Make a batch with every stream cut into parts of at most part_rows rows."""
+def gpu_batch(rows: StoredRows, layouts: Sequence[StreamLayout], part_rows: int, count: int | None = None) -> GpuBatch:
+    """Make a batch with every stream cut into parts of at most part_rows rows.
+
+    Args:
+        rows: The stored rows.
+        layouts: The layouts of the streams.
+        part_rows: Most rows of a part.
+        count: Number of rows that are not padding; None if none are.
+    """
     streams = cut_streams(layouts, part_rows)
     parts = tuple(tuple(_planned(part) for part in parts) for parts in streams.parts)
-    return GpuBatch(rows, CutStreams(parts, None if streams.back is None else _short(streams.back)))
+    return GpuBatch(
+        rows,
+        CutStreams(parts, None if streams.back is None else _short(streams.back)),
+        len(rows) if count is None else count,
+    )
 
 
 def coded_entities(entities: Mapping[str, Tensor]) -> Tensor:

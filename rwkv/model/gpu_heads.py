@@ -1,17 +1,16 @@
 """The heads on a GPU: their weights in the form of the kernels, and predictions from chosen rows."""
 
-from functools import cache
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rwkv.forgetting_curve import FLOOR
 from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.heads import Heads
-from rwkv.ops.curve import correction_points, curve_stabilities, log_recall
-from rwkv.ops.triton.arguments import CurveGrid, HeadWeights, HiddenHead, MixtureHead
+from rwkv.ops.curve import curve_grid
+from rwkv.ops.heads import final_terms, joined_maps
+from rwkv.ops.triton.arguments import HeadWeights, HiddenHead, MixtureHead
 
 
 def ask_heads_fused(
@@ -36,13 +35,6 @@ def ask_heads_fused(
     return p_ahead, rating_logits_at_rows(x, imm_row, weights)
 
 
-@cache
-def curve_grid(device: torch.device) -> CurveGrid:
-    """The fixed numbers of the forgetting curve on a device."""
-    stabilities = curve_stabilities(device)
-    return CurveGrid(log_recall(torch.ones_like(stabilities), stabilities, torch.float32), correction_points(device))
-
-
 @once_if_frozen
 def head_weights(heads: Heads) -> HeadWeights:
     """The weights of all heads in the form of the kernels."""
@@ -64,19 +56,7 @@ def _mixture_head(heads: Heads) -> MixtureHead:
     first, inner = cast(nn.Linear, heads.head_w[0]), cast(nn.Linear, heads.head_w[4])
     norm, final = cast(nn.LayerNorm, heads.head_w[2]), heads.w_linear
     dtype = final.weight.dtype
-    weight = final.weight @ inner.weight.to(dtype)
-    bias = linear(norm.bias.to(dtype), weight, linear(inner.bias.to(dtype), final.weight, final.bias))
+    weight, bias = joined_maps(inner.weight, inner.bias, final.weight, final.bias)
+    bias = linear(norm.bias.to(dtype), weight, bias)
     weight = weight * norm.weight.to(dtype)
     return MixtureHead(first.weight, first.bias, final_terms(weight, first.weight.dtype), bias, weight.sum(1))
-
-
-def final_terms(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Split a float32 map [outputs, inputs] into a sum of terms [terms, outputs, inputs] in another dtype.
-
-    A float32 number is the sum of three bfloat16 numbers, so products with bfloat16 rows lose no precision.
-    """
-    if dtype == weight.dtype:
-        return weight[None]
-    high = weight.to(dtype)
-    middle = (weight - high).to(dtype)
-    return torch.stack([high, middle, (weight - high - middle).to(dtype)])

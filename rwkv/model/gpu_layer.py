@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.model.channel_mixer import ChannelMixer
-from rwkv.model.dropout import DropoutMasks
+from rwkv.model.dropout import DropoutMasks, next_drop
 from rwkv.model.frozen_weights import once_if_frozen
 from rwkv.model.packing import StreamLayout, StreamPart
+from rwkv.model.spec import LERPS
 from rwkv.model.state import LayerState
 from rwkv.model.time_mixer import Projection, TimeMixer
 from rwkv.ops.channel_mix import ChannelWeights
-from rwkv.ops.dropout import NO_DROP, Drop
+from rwkv.ops.dropout import NO_DROP
+from rwkv.ops.interpolated_maps import block_diagonal, interpolated_maps
 from rwkv.ops.shift import EPS
 from rwkv.ops.triton.arguments import OutputWeights, RowLayout, TimeWeights, UpWeights
 from rwkv.ops.triton.layer import channel_mixing, time_mixing
@@ -28,14 +30,12 @@ def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
         first: Whether it is in the stream's first layer.
     """
     projections = mixer.projections(first)
-    weight = torch.cat([part.down.weight for part in projections])
-    rows = tuple((part.lerp, len(part.down.weight)) for part in projections)
-    # A product copies the rows and sums their gradients in one launch, in a fixed order.
-    lerp = _one_hot(rows, weight.device, weight.dtype) @ mixer.rkvdag_lerp.view(8, -1)
+    numbers = _numbers(tuple((part.lerp, len(part.down.weight)) for part in projections), mixer.W_o.weight.device)
+    maps = [part.down.weight for part in projections]
     return TimeWeights(
         norm_weight=mixer.layer_norm.weight,
         norm_bias=mixer.layer_norm.bias,
-        projections=torch.cat([weight, weight * lerp], 1),
+        projections=interpolated_maps(maps, mixer.rkvdag_lerp.view(LERPS, -1), numbers),
         up=_up_weights(projections),
         output=OutputWeights(mixer.bonus.view(mixer.heads, -1), mixer.out_group_norm.weight, mixer.out_group_norm.bias),
         W_o=mixer.W_o.weight,
@@ -44,10 +44,9 @@ def time_weights(mixer: TimeMixer, first: bool) -> TimeWeights:
 
 @cache
 @torch.inference_mode(False)  # training may later use a tensor that evaluation cached
-def _one_hot(rows: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """For each (j, n) in `rows`, n one-hot rows of j: [sum of n, 8]."""
-    numbers = torch.tensor([number for number, count in rows for _ in range(count)])
-    return F.one_hot(numbers, 8).to(device, dtype)
+def _numbers(rows: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """For each (j, n) in `rows`, n times j: int32 [sum of n]."""
+    return torch.tensor([j for j, count in rows for _ in range(count)], dtype=torch.int32, device=device)
 
 
 def _up_weights(projections: Sequence[Projection]) -> UpWeights:
@@ -64,7 +63,7 @@ def _up_weights(projections: Sequence[Projection]) -> UpWeights:
         v_mix_bias=None if v_mix is None else v_mix.bias,
         k_scale_bias=scale_bias["k_scale"],
         v_scale_bias=scale_bias["v_scale"],
-        whole=torch.block_diag(*(up.weight.detach() for up in maps.values())),
+        whole=block_diagonal([up.weight for up in maps.values()]),
     )
 
 
@@ -93,8 +92,8 @@ def run_fused(
     """
     rate, layer_rate = rates
     rows = RowLayout(layout.source, None, layout.groups)
-    x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, _drop(rate, masks))
-    drop, layer_drop = _drop(rate, masks), _drop(layer_rate, masks)
+    x, v0 = time_mixing(x, v0, time_weights(time_mixer, v0 is None), rows, next_drop(rate, masks))
+    drop, layer_drop = next_drop(rate, masks), next_drop(layer_rate, masks)
     return channel_mixing(x, channel_mixer.weights, layout.source, drop, layer_drop), v0
 
 
@@ -134,7 +133,3 @@ def _last_normed(x: Tensor, weights: TimeWeights | ChannelWeights, part: StreamP
         return x[:0]
     rows = x[part.last_places]
     return F.layer_norm(rows, rows.shape[1:], weights.norm_weight, weights.norm_bias, EPS)
-
-
-def _drop(rate: float, masks: DropoutMasks | None) -> Drop:
-    return NO_DROP if masks is None or rate == 0 else Drop(rate, masks.seed, masks.next_use())

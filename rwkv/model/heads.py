@@ -1,13 +1,15 @@
 """The three heads: curve weights, corrections to the curve, and rating logits (spec 4)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from rwkv.model.columns import COLUMNS
-from rwkv.model.dropout import DropoutMasks, dropout
+from rwkv.model.dropout import DropoutMasks, next_drop
 from rwkv.model.spec import CURVES, NetworkSpec
+from rwkv.ops.activated_norm import activated_norm
+from rwkv.ops.heads import hidden_head, linear, two_maps
 
 _RATING_BIAS = (-0.3512, -0.0802, 0.4297, -0.2041)
 
@@ -51,28 +53,39 @@ class Heads(nn.Module):
         self.ahead_linear = nn.Linear(hidden, CURVES)
         self.w_linear = nn.Linear(hidden, CURVES)
         self.p_linear = nn.Linear(hidden, len(_RATING_BIAS))
-        for linear in (self.ahead_linear, self.w_linear, self.p_linear):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for final in (self.ahead_linear, self.w_linear, self.p_linear):
+            nn.init.zeros_(final.weight)
+            nn.init.zeros_(final.bias)
         self.p_linear.bias.data.copy_(torch.tensor(_RATING_BIAS))
 
     def read_out(self, x: Tensor, masks: DropoutMasks | None = None) -> Outputs:
         """Run all heads on the rows of the last stream, x [N, C]; `masks` are those of dropout."""
-        x = dropout(self.prehead_norm(x), self.head_dropout, masks)
+        x = self._normed(x, masks)
         return Outputs(*self._curve(x, masks), p_logits=self._ratings(x))
 
     def read_curve(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The curve's heads alone, without dropout: w_logits and ahead_logits [N, 128] of rows x [N, C]."""
-        return self._curve(self.prehead_norm(x), None)
+        return self._curve(self._normed(x, None), None)
 
     def read_ratings(self, x: Tensor) -> Tensor:
         """The rating head alone, without dropout: p_logits [N, 4] of rows x [N, C]."""
-        return self._ratings(self.prehead_norm(x))
+        return self._ratings(self._normed(x, None))
+
+    def _normed(self, x: Tensor, masks: DropoutMasks | None) -> Tensor:
+        norm = self.prehead_norm
+        return activated_norm(x, "none", norm.weight, norm.bias, next_drop(self.head_dropout, masks))
 
     def _curve(self, x: Tensor, masks: DropoutMasks | None) -> tuple[Tensor, Tensor]:
-        precise = self.p_linear.weight.dtype
-        w = self.head_w[4](dropout(self.head_w[:3](x), self.curve_dropout, masks))
-        return self.w_linear(w.to(precise)), self.ahead_linear(self.head_ahead_logits(x).to(precise))
+        first, inner = cast(nn.Linear, self.head_w[0]), cast(nn.Linear, self.head_w[4])
+        norm, hidden = cast(nn.LayerNorm, self.head_w[2]), linear(x, first.weight, first.bias)
+        hidden = activated_norm(hidden, "relu", norm.weight, norm.bias, next_drop(self.curve_dropout, masks))
+        w_logits = two_maps(hidden, inner.weight, inner.bias, self.w_linear.weight, self.w_linear.bias)
+        return w_logits, _hidden_head(x, self.head_ahead_logits, self.ahead_linear)
 
     def _ratings(self, x: Tensor) -> Tensor:
-        return self.p_linear(self.head_p(x).to(self.p_linear.weight.dtype))
+        return _hidden_head(x, self.head_p, self.p_linear)
+
+
+def _hidden_head(x: Tensor, layers: nn.Sequential, final: nn.Linear) -> Tensor:
+    first = cast(nn.Linear, layers[0])
+    return hidden_head(x, first.weight, first.bias, final.weight, final.bias)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rwkv.model.dropout import DropoutMasks
@@ -12,8 +13,11 @@ from rwkv.model.packing import StreamLayout
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.model.state import StreamState, empty_state
 from rwkv.model.streams import Stream
+from rwkv.ops.activated_norm import activated_norm
 from rwkv.ops.backend import Backend, choose_backend
+from rwkv.ops.dropout import NO_DROP
 from rwkv.ops.groups import permute
+from rwkv.ops.heads import linear
 
 # Alignment in elements of tensors that share a buffer: 16 bytes in bfloat16.
 _ALIGNMENT = 8
@@ -59,6 +63,14 @@ class Network(Heads):
         """The streams, in the order in which they run."""
         return cast(list[Stream], list(self.rwkv_modules))
 
+    def encode(self, inputs: Tensor) -> Tensor:
+        """The input of the first stream, [N, C], from inputs [N, E] in any dtype."""
+        first, second = (cast(nn.Linear, self.features2card[place]) for place in (0, 3))
+        norm = cast(nn.LayerNorm, self.features2card[2])
+        hidden = linear(inputs.to(self.dtype), first.weight, first.bias)
+        hidden = activated_norm(hidden, "silu", norm.weight, norm.bias, NO_DROP)
+        return F.silu(linear(hidden, second.weight, second.bias))
+
     def forward(self, inputs: Tensor, layouts: Sequence[StreamLayout], masks: DropoutMasks | None = None) -> Outputs:
         """Run all rows of a batch at once.
 
@@ -71,7 +83,7 @@ class Network(Heads):
             The outputs in the order of the inputs.
         """
         backend = self.backend
-        x = self.features2card(inputs.to(self.dtype))
+        x = self.encode(inputs)
         x = permute(x, layouts[0].order, layouts[0].inverse)
         for stream, layout, following in zip(self.streams, layouts, [*layouts[1:], None], strict=True):
             x = stream(x, layout, masks, backend)
@@ -91,7 +103,7 @@ class Network(Heads):
         Returns:
             The outputs, and for each stream the states after the rows as review rows. Discard those of query rows.
         """
-        x = self.features2card(inputs.to(self.dtype))
+        x = self.encode(inputs)
         new_states = []
         for stream, state in zip(self.streams, states, strict=True):
             x, new_state = stream.step(x, state)

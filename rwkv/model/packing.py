@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rwkv.model.state import LayerState
-from rwkv.ops.groups import PackedGroups
+from rwkv.ops.groups import PADDED_GROUP, PackedGroups
 from rwkv.ops.triton.run_plan import extended
 from rwkv.pytree import map_tensors
 
@@ -46,15 +46,16 @@ class StreamLayout:
         return map_tensors(lambda x: x.to(device, non_blocking=True), self)
 
     def padded(self, rows: int, groups: int) -> "StreamLayout":
-        """A copy with query rows added up to `rows`, which form one group, and empty groups added up to `groups`."""
-        added = torch.arange(len(self.order), rows)
+        """A copy with query rows added up to `rows`, in groups of their own, and empty groups added up to `groups`."""
+        count = len(self.order)
+        added = torch.arange(count, rows)
         return StreamLayout(
             order=torch.cat([self.order, added]),
             inverse=torch.cat([self.inverse, added]),
             groups=self.groups.padded(rows, groups),
             previous_review=extended(self.previous_review, rows, -1),
             source=torch.cat([self.source, added]),
-            group=extended(self.group, rows, self.groups.groups),
+            group=torch.cat([self.group, self.groups.groups + (added - count) // PADDED_GROUP]),
             last_review=extended(self.last_review, groups, -1),
         )
 

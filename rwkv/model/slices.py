@@ -13,6 +13,7 @@ from rwkv.model.network import Network
 from rwkv.model.packing import CutStreams, StreamPart
 from rwkv.model.state import StreamState
 from rwkv.model.streams import Stream
+from rwkv.ops.groups import take_rows
 
 # Rows of a slice: few enough to bound the memory, and on a GPU enough to hide the launches.
 ROWS_OF_A_SLICE = 16_384
@@ -36,7 +37,7 @@ def encode_rows(network: Network, encode: Callable[[slice], Tensor], rows: int, 
     """
     x = torch.empty(rows, network.spec.channels, dtype=network.dtype, device=network.device)
     for part in slices(rows, slice_rows):
-        x[part] = network.features2card(encode(part).to(network.device, network.dtype))
+        x[part] = network.encode(encode(part).to(network.device))
     return x
 
 
@@ -50,7 +51,7 @@ def run_streams(network: Network, x: Tensor, streams: CutStreams) -> Tensor:
     with network.backend.threads():
         for stream, parts in zip(network.streams, streams.parts, strict=True):
             x, _ = run_stream(stream, x, parts)
-    return x if streams.back is None else x.index_select(0, streams.back.to(x.device))
+    return x if streams.back is None else take_rows(x, streams.back.to(x.device))
 
 
 def run_stream(
@@ -70,7 +71,7 @@ def run_stream(
     states = states or []
     for part in parts:
         part = part.to(x.device)
-        out, states = stream.resume(x.index_select(0, part.order), part, states if part.goes_on else [])
+        out, states = stream.resume(take_rows(x, part.order), part, states if part.goes_on else [])
         if len(parts) == 1:
             return out, states
         x[part.order] = out

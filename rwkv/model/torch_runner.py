@@ -72,7 +72,7 @@ class TorchRunner:
     ) -> Tensor:
         """The rows before the heads, [N, C]."""
         device, spec = self.network.device, self.spec
-        x = self.network.features2card(inputs.to(device, self.network.dtype))
+        x = self.network.encode(inputs.to(device))
         for place, (stream, stream_spec) in enumerate(zip(self.network.streams, spec.streams, strict=True)):
             entities = np.unique(numbers[:, place]).tolist()
             before = join_states(_tensors(load(stream_spec.name, entities)), device, spec, stream_spec)

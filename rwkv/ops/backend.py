@@ -35,10 +35,11 @@ class Kernels(Enum):
 
 @dataclass(frozen=True)
 class Backend:
-    """The device and the kernels of a network, see `choose_backend`."""
+    """The device, the kernels and the dtype of a network, see `choose_backend`."""
 
     device: torch.device
     kernels: Kernels
+    dtype: torch.dtype = torch.float32
 
     def threads(self) -> AbstractContextManager[None]:
         """A context in which the threads belong to the kernels, if they have their own, see `native_threads`."""
@@ -56,14 +57,14 @@ def choose_backend(device: torch.device, dtype: torch.dtype, channels: int, head
         channels: C.
         head_width: K, the channels of a head.
     """
-    return Backend(device, Kernels.PLAIN) if _is_plain else _chosen(device, dtype, channels, head_width)
+    return Backend(device, Kernels.PLAIN, dtype) if _is_plain else _chosen(device, dtype, channels, head_width)
 
 
 @cache
 def _chosen(device: torch.device, dtype: torch.dtype, channels: int, head_width: int) -> Backend:
     built = _kernels_on(device, dtype)
     if built is Kernels.PLAIN or head_width in HEAD_WIDTHS:
-        return Backend(device, built)
+        return Backend(device, built, dtype)
     log.warning(
         "%s support heads of 16, 32 or 64 channels, not %d channels in heads of %d, so this runs in %s, which take "
         "several times as long; train with other CHANNELS and HEADS to avoid this",
@@ -72,7 +73,7 @@ def _chosen(device: torch.device, dtype: torch.dtype, channels: int, head_width:
         head_width,
         Kernels.PLAIN.value,
     )
-    return Backend(device, Kernels.PLAIN)
+    return Backend(device, Kernels.PLAIN, dtype)
 
 
 def kernels_for(*inputs: Tensor, head_width: int = HEAD_WIDTHS[0]) -> Kernels:

@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rwkv.ops.backend import Kernels, kernels_for
 from rwkv.ops.triton.run_plan import RunPlan, extended, plan_runs
 
 DEFAULT_CHUNK_LENGTH = 16
+# Rows of a group of added rows, at most: those of one run in a batch of 66,000 rows, see `plan_runs`.
+PADDED_GROUP = 128
 
 
 @dataclass(frozen=True)
@@ -117,14 +120,20 @@ class PackedGroups:
         return self.plans.runs
 
     def padded(self, rows: int, groups: int) -> "PackedGroups":
-        """A copy with one group of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
+        """A copy with groups of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
 
-        Runs without rows belong to the last group, see `RunPlan.padded`.
+        The added groups are short, so that they need no scan. Runs without rows belong to the last group, see
+        `RunPlan.padded`.
         """
-        filled, is_query = torch.cat([self.offsets, torch.tensor([rows])]), extended(self.is_query, rows, True)
+        filled = torch.cat([self.offsets, added_groups(len(self.is_query), rows)])
         offsets = extended(filled, groups + 1, rows)
         plans = Plans(runs=plan_runs(filled).padded(rows, groups))
-        return PackedGroups(offsets, is_query, self.chunk_length, plans)
+        return PackedGroups(offsets, extended(self.is_query, rows, True), self.chunk_length, plans)
+
+
+def added_groups(start: int, end: int) -> Tensor:
+    """The ends of the groups of added rows from `start` to `end`, int64, at least one."""
+    return torch.cat([torch.arange(min(start + PADDED_GROUP, end), end, PADDED_GROUP), torch.tensor([end])])
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
@@ -136,9 +145,18 @@ class _Permute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse)
-        return x.index_select(0, order)
+        return take_rows(x, order)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (inverse,) = ctx.saved_tensors
-        return gradients[0].index_select(0, inverse), None, None
+        return take_rows(gradients[0], inverse), None, None
+
+
+def take_rows(x: Tensor, order: Tensor) -> Tensor:
+    """x[order] for x [M, C] and order, int64 or int32 [N]."""
+    if kernels_for(x) is Kernels.TRITON:
+        from rwkv.ops.triton.rows import take_rows as on_gpu  # Triton exists only with a GPU
+
+        return on_gpu(x.contiguous(), order)
+    return x.index_select(0, order)

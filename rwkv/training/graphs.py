@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from rwkv.batches.collate import Batch
-from rwkv.batches.padding import PaddedBatch, Sizes
+from rwkv.batches.padding import PaddedBatch
+from rwkv.batches.single_buffer import Sizes
 from rwkv.model.dropout import DropoutMasks
 from rwkv.model.network import Network
 from rwkv.training.optimizer import Optimizer
@@ -66,10 +67,11 @@ class RecordedSteps:
             padded: A batch on the device, see `staged`.
             seed: Seed of the dropout masks.
         """
-        recording = self._recordings.get(padded.sizes)
+        sizes = padded.sizes
+        recording = self._recordings.get(sizes)
         if recording is None:
             recording = self._record(padded)
-            self._recordings[padded.sizes] = recording
+            self._recordings[sizes] = recording
         else:
             recording.batch.data.copy_(padded.data)
         self._seed.fill_(seed)

@@ -1,6 +1,5 @@
 """The loss and its terms (spec 5)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.batches.collate import BatchLabels
-from rwkv.model.curve import curve_logits, immediate_recall
+from rwkv.model.curve import curve_rows, immediate_recall
 from rwkv.model.heads import Outputs
 
 TERM_WEIGHTS = {
@@ -70,51 +69,42 @@ def compute_loss(
     Source: Spec 5.
     """
     ahead, imm = _optimised(labels, is_query, mode)
-    ahead_equalize, imm_equalize = ahead & labels.is_equalize, imm & labels.is_equalize
-    ahead_rows, imm_rows = (ahead.sum(), imm.sum()) if rows is None else rows.unbind()
+    masks = {
+        "ahead": ahead,
+        "imm": imm,
+        "ahead_equalize": ahead & labels.is_equalize,
+        "imm_equalize": imm & labels.is_equalize,
+    }
+    counts = dict(zip(masks, torch.stack(list(masks.values())).sum(1).unbind(), strict=True))
+    optimised = counts if rows is None else dict(zip(counts, rows.unbind(), strict=False))
 
-    curve = curve_logits(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
+    curve = curve_rows(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
     ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")
     raw_bce = F.binary_cross_entropy_with_logits(curve.raw, labels.y, reduction="none")
     imm_ce = F.cross_entropy(outputs.p_logits, labels.rating - 1, reduction="none")
     # F.binary_cross_entropy would fail on a NaN and break the CUDA context. As there, logarithms are at least -100.
     recall = immediate_recall(outputs.p_logits.detach())
     imm_bce = -torch.where(labels.y == 1, recall, 1 - recall).log().clamp(min=-100)
-    terms = {
-        "ahead": _mean(ahead_bce, ahead, ahead_rows),
-        "imm": _mean(imm_ce, imm, imm_rows),
-        "ahead_raw": _mean(raw_bce, ahead, ahead_rows),
-        "w": _mean(_divergence_from_uniform(outputs.w_logits), ahead, ahead_rows),
-        "ahead_logits_mag": _mean(_root_mean_square(outputs.ahead_logits), ahead, ahead_rows),
-        "ahead_logits_diff": _mean(_root_mean_square(outputs.ahead_logits.diff(dim=-1)), ahead, ahead_rows),
+    # Name -> the values, their mask, and its number of rows.
+    means = {
+        "ahead": (ahead_bce, "ahead", optimised["ahead"]),
+        "imm": (imm_ce, "imm", optimised["imm"]),
+        "ahead_raw": (raw_bce, "ahead", optimised["ahead"]),
+        "w": (curve.divergence, "ahead", optimised["ahead"]),
+        "ahead_logits_mag": (curve.magnitude, "ahead", optimised["ahead"]),
+        "ahead_logits_diff": (curve.roughness, "ahead", optimised["ahead"]),
+        "ahead_equalize": (ahead_bce.detach(), "ahead_equalize", counts["ahead_equalize"]),
+        "ahead_raw_equalize": (raw_bce.detach(), "ahead_equalize", counts["ahead_equalize"]),
+        "imm_binary_equalize": (imm_bce, "imm_equalize", counts["imm_equalize"]),
     }
+    # All sums in one launch; an empty mask gives 0.
+    values, names, numbers = zip(*means.values(), strict=True)
+    sums = torch.where(torch.stack([masks[name] for name in names]), torch.stack(values), 0).sum(1)
+    mean = dict(zip(means, (sums / torch.stack(numbers).clamp(min=1)).unbind(), strict=True))
+    terms = {name: mean[name] for name in TERM_WEIGHTS}
     return Loss(
         total=torch.stack([weight * terms[name] for name, weight in TERM_WEIGHTS.items()]).sum(),
         terms=terms,
-        reported={
-            "ahead_equalize": _mean(ahead_bce, ahead_equalize, ahead_equalize.sum()).detach(),
-            "ahead_raw_equalize": _mean(raw_bce, ahead_equalize, ahead_equalize.sum()).detach(),
-            "imm_binary_equalize": _mean(imm_bce, imm_equalize, imm_equalize.sum()).detach(),
-        },
-        counts={
-            "ahead": ahead.sum(),
-            "imm": imm.sum(),
-            "ahead_equalize": ahead_equalize.sum(),
-            "imm_equalize": imm_equalize.sum(),
-        },
+        reported={name: mean[name].detach() for name in means if name not in TERM_WEIGHTS},
+        counts=counts,
     )
-
-
-def _mean(values: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """The mean of values [N] over a mask [N] of a number of rows; 0 if the mask is empty."""
-    return torch.where(mask, values, 0).sum() / rows.clamp(min=1)
-
-
-def _divergence_from_uniform(w_logits: Tensor) -> Tensor:
-    """The mean over curves i of u (ln u - ln w_i), where u = 1 / number of curves: [N]."""
-    u = 1 / w_logits.shape[-1]
-    return (u * (math.log(u) - w_logits.log_softmax(-1))).mean(-1)
-
-
-def _root_mean_square(x: Tensor) -> Tensor:
-    return (1e-16 + x.square().mean(-1)).sqrt()

@@ -16,7 +16,7 @@ from rwkv.batches.collate import Batch
 from rwkv.model.dropout import DropoutMasks
 from rwkv.model.network import Network, compute_weights
 from rwkv.training.loss import TERM_WEIGHTS, compute_loss, optimised_rows
-from rwkv.training.step import Parts, Sum, clip_gradients
+from rwkv.training.step import Parts, Sum, clip_gradients, network_inputs
 
 # Alignment in elements of gradients that share a buffer: 16 bytes.
 _ALIGNMENT = 4
@@ -70,7 +70,7 @@ class SharedGradients:
         held = {name: weight.detach() for name, weight in network.named_parameters()}
         weights = {name: weight.requires_grad_() for name, weight in compute_weights(held, dtype).items()}
         with _entrances(network) as entrances:
-            outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, masks))
+            outputs = functional_call(network, weights, (network_inputs(network, batch, dtype), batch.layouts, masks))
         loss = compute_loss(outputs, batch.labels, batch.is_query, mode, rows)
         losses = loss.figures
 

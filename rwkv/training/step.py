@@ -10,9 +10,12 @@ from torch.func import functional_call
 from torch.nn.utils import clip_grad_norm_
 
 from rwkv.batches.collate import Batch
+from rwkv.batches.sliced import stored_rows
 from rwkv.model.dropout import DropoutMasks
+from rwkv.model.gpu_encoder import inputs_fused
 from rwkv.model.heads import Outputs
 from rwkv.model.network import Network, compute_weights
+from rwkv.ops.backend import Kernels
 from rwkv.training.loss import TERM_WEIGHTS, Loss, compute_loss
 from rwkv.training.optimizer import CLIP_NORM, Optimizer
 
@@ -168,5 +171,12 @@ def read_report(figures: Tensor) -> StepReport:
 def batch_loss(network: Network, batch: Batch, dtype: torch.dtype, mode: str, masks: DropoutMasks | None) -> Loss:
     """The loss over a batch, differentiable with respect to the network's float32 weights."""
     weights = compute_weights(dict(network.named_parameters()), dtype)
-    outputs: Outputs = functional_call(network, weights, (batch.inputs(), batch.layouts, masks))
+    outputs: Outputs = functional_call(network, weights, (network_inputs(network, batch, dtype), batch.layouts, masks))
     return compute_loss(outputs, batch.labels, batch.is_query, mode)
+
+
+def network_inputs(network: Network, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """The network's inputs, [N, E]: float32, or in the dtype of the forward pass."""
+    if network.backend_in(dtype).kernels is Kernels.TRITON:
+        return inputs_fused(stored_rows(batch), dtype)
+    return batch.inputs()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
-from rwkv.model.packing import pack_stream
+from rwkv.model.packing import PADDED_GROUP, pack_stream
 from rwkv.ops.triton.run_plan import RunPlan
 from rwkv.pytree import map_tensors
 from rwkv.vocab import STREAMS
@@ -50,7 +50,7 @@ def test_added_rows_come_last_and_have_no_label(batch: Batch) -> None:
 
 
 @BATCHES
-def test_added_rows_are_a_separate_group_in_every_stream(batch: Batch) -> None:
+def test_added_rows_are_separate_groups_in_every_stream(batch: Batch) -> None:
     padded, rows = pad_batch(batch, FULL_ROWS).batch, len(batch)
     for ours, theirs in zip(padded.layouts, batch.layouts, strict=True):
         assert torch.equal(ours.order[:rows], theirs.order)
@@ -60,8 +60,22 @@ def test_added_rows_are_a_separate_group_in_every_stream(batch: Batch) -> None:
         lengths = ours.groups.offsets.diff().tolist()
         count = theirs.groups.groups
         assert lengths[:count] == theirs.groups.offsets.diff().tolist()
-        assert lengths[count] == len(padded) - rows
-        assert set(lengths[count + 1 :]) == {0}
+        added = -(-(len(padded) - rows) // PADDED_GROUP)
+        assert sum(lengths[count : count + added]) == len(padded) - rows
+        assert max(lengths[count : count + added], default=0) <= PADDED_GROUP
+        assert set(lengths[count + added :]) == {0}
+        group = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        assert torch.equal(ours.group, group)
+
+
+def test_short_groups_of_added_rows_need_no_scan_in_a_full_batch() -> None:
+    batch = some_batch(1, users=400, reviews=60)
+    rows = len(batch)
+    padded = pad_batch(batch, 8 * (rows // 9)).batch
+    assert len(padded) > rows + PADDED_GROUP
+    cards = padded.layouts[0].groups
+    assert int(cards.offsets.diff().max()) <= PADDED_GROUP
+    assert len(cards.runs.slot_run) == 0
 
 
 @BATCHES
@@ -109,7 +123,7 @@ def test_the_batches_have_both_kinds_of_scan() -> None:
 @BATCHES
 def test_a_padded_batch_lies_in_a_single_buffer(batch: Batch) -> None:
     padded = pad_batch(batch, FULL_ROWS)
-    moved = PaddedBatch(padded.data.clone(), padded.template, padded.sizes)
+    moved = PaddedBatch(padded.data.clone(), padded.template)
     copied = tensors(moved.batch)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(copied, tensors(padded.batch), strict=True))
     begin, end = moved.data.data_ptr(), moved.data.data_ptr() + moved.data.nbytes

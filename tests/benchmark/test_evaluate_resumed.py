@@ -8,6 +8,7 @@ import pytest
 from torch import Tensor
 
 import rwkv.benchmark.evaluate_groups
+import rwkv.evaluation.recorded
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.evaluation.history_predictions import Targets
 from rwkv.evaluation.results import UserPredictions
@@ -54,7 +55,7 @@ def test_a_finished_evaluation_runs_no_network(
     """Nor for the user without keys, who is never done."""
     assert evaluation.run(RAW=True) == 0
     before, weights = evaluation.files(), evaluation.weights()
-    monkeypatch.setattr(rwkv.benchmark.evaluate_groups, "last_rows", None)
+    monkeypatch.setattr(rwkv.evaluation.recorded, "last_rows", None)
     capsys.readouterr()
     assert evaluation.run(RAW=True) == 0
     assert_said(capsys, "5 users, 4 of them done before", f"user {NO_KEYS_USER} has no reviews to predict")
@@ -119,7 +120,7 @@ def test_batches_depend_on_the_range_alone(evaluation: Evaluation, monkeypatch: 
     """
     seen: list[int] = []
     heads_seen: list[list[int]] = []
-    last_rows, predict_users = rwkv.benchmark.evaluate_groups.last_rows, rwkv.benchmark.evaluate_groups.predict_users
+    last_rows, predict_users = rwkv.evaluation.recorded.last_rows, rwkv.benchmark.evaluate_groups.predict_users
 
     def spy(network: Network, batch: SlicedBatch) -> Tensor:
         seen.append(len(batch))
@@ -129,7 +130,7 @@ def test_batches_depend_on_the_range_alone(evaluation: Evaluation, monkeypatch: 
         heads_seen.append([one.user for one in targets])
         return predict_users(network, x, targets)
 
-    monkeypatch.setattr(rwkv.benchmark.evaluate_groups, "last_rows", spy)
+    monkeypatch.setattr(rwkv.evaluation.recorded, "last_rows", spy)
     monkeypatch.setattr(rwkv.benchmark.evaluate_groups, "predict_users", heads_spy)
     assert evaluation.run(FILE_AHEAD="one", FILE_IMM="one-P") == 0
     fresh = seen.copy()

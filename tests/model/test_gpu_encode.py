@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rwkv.model.gpu_encoder import encode_fused
+from rwkv.model.gpu_encoder import encode_fused, inputs_fused
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.pytree import map_tensors
@@ -72,3 +72,12 @@ def test_hidden_columns_may_lie_far_from_zero(dtype: torch.dtype) -> None:
 def test_no_rows() -> None:
     on_gpu = map_tensors(lambda x: x.to(GPU), random_rows(2, 0))
     assert encode_fused(encoder(PUBLISHED).to(GPU), on_gpu).shape == (0, PUBLISHED.channels)
+
+
+@pytest.mark.parametrize(("rows", "sequences"), [(1, 1), (33, 2), (5000, 60)])
+def test_the_inputs_alone(rows: int, sequences: int) -> None:
+    stored = random_rows(2, rows, sequences)
+    on_gpu, expected = map_tensors(lambda x: x.to(GPU), stored), plain_inputs(stored).to(GPU)
+    # The sines are right to 1e-6, all other columns exact.
+    assert float((inputs_fused(on_gpu, torch.float32) - expected).abs().max()) < 2e-6
+    assert torch.equal(inputs_fused(on_gpu, torch.bfloat16), inputs_fused(on_gpu, torch.float32).to(torch.bfloat16))

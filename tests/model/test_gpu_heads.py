@@ -11,6 +11,7 @@ from rwkv.model.curve import correction_points, curve_logits
 from rwkv.model.gpu_heads import ask_heads_fused
 from rwkv.model.network import Network, frozen_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
+from rwkv.ops.backend import plain_ops
 from tests.networks import recipe_network
 from tests.ops.gpu import needs_gpu
 
@@ -38,8 +39,9 @@ def network(spec: NetworkSpec, dtype: torch.dtype, raised: float = 0.0) -> Netwo
 
 
 def plain(heads: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor) -> tuple[Tensor, Tensor]:
-    recall = curve_logits(*heads.read_curve(x[ahead_row]), elapsed_s).corrected.sigmoid()
-    return recall, heads.read_ratings(x[imm_row])
+    with plain_ops():
+        recall = curve_logits(*heads.read_curve(x[ahead_row]), elapsed_s).corrected.sigmoid()
+        return recall, heads.read_ratings(x[imm_row])
 
 
 def asked(n: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -79,7 +79,7 @@ def test_sizes_without_gpu_kernels_run_in_the_plain_form_with_a_notice(
 ) -> None:
     """float64, which no kernel supports, gives no notice."""
     for _ in range(2):
-        assert choose_backend(GPU, dtype, channels, head_width) == Backend(GPU, expected)
+        assert choose_backend(GPU, dtype, channels, head_width) == Backend(GPU, expected, dtype)
     notices = [record.getMessage() for record in caplog.records]
     assert len(notices) == (expected is Kernels.PLAIN and dtype != torch.float64)
     assert all(f"not {channels} channels in heads of {head_width}" in notice for notice in notices)

@@ -57,15 +57,17 @@ class TimeWeights(NamedTuple):
 class EncoderWeights(NamedTuple):
     """The weights of the encoder, and `eps` of its norm.
 
-    W_in is [hidden, E], b_in, norm_weight and norm_bias [hidden], W_out [C, hidden] and b_out [C].
+    W_in is [hidden, E], b_in and norm_weight [hidden], W_out [C, hidden]. sums, float32 [C], has the sums over columns
+    of W_out times norm_weight, by which a shift of the hidden columns is multiplied; bias, float32 [C], is W_out times
+    the norm's bias plus the bias of the last map.
     """
 
     W_in: Tensor
     b_in: Tensor
     norm_weight: Tensor
-    norm_bias: Tensor
     W_out: Tensor
-    b_out: Tensor
+    sums: Tensor
+    bias: Tensor
     eps: float
 
 
@@ -144,7 +146,7 @@ class StoredRows:
     """N rows of S sequences, as in a Batch (rwkv/batches/collate.py) but without labels.
 
     Attributes:
-        features: Stored features, float32 [N, F].
+        features: Stored features, float32 or in the dtype of the network [N, F].
         entities: Entities of the streams with identity codes, in the order of their numbers in the hash, int32
             [codes, N].
         sequence: The sequence of each row, int32 [N].

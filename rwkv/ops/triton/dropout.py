@@ -36,8 +36,9 @@ def dropped(values, first, at, width, seed, site, threshold, scale):
         return tl.where(hashed >= threshold.to(tl.uint32), values * scale, 0.0)
 
 
-# Not specialised, since these numbers change with every use and each would be compiled again.
-@triton.jit(do_not_specialize=["entries", "width", "site", "threshold"])
+# Not specialised, since these numbers change with every use and each would be compiled again. `entries` is
+# specialised, since entries are loaded 16 bytes at a time only if their number is known to be a multiple of 16.
+@triton.jit(do_not_specialize=["width", "site", "threshold"])
 def _dropout_kernel(x, residual, y, seed, entries, width, site, threshold, scale, BLOCK: tl.constexpr):
     first = tl.program_id(0).to(tl.int64) * BLOCK
     offset = tl.arange(0, BLOCK)

@@ -1,14 +1,15 @@
 """The encoder as one kernel on a GPU: from stored rows to the input of the first stream, without gradients.
 
 The definition is rwkv/model/inputs.py followed by `features2card` of rwkv/model/network.py. The inputs are computed in
-three blocks of columns (features, codes, calendar), each with its own product. Only x is written. The hidden columns
-are computed twice, block by block, since a LayerNorm lies between their products.
+three blocks of columns (features, codes, calendar), each with its own product. Only x is written. For training, the
+inputs alone are written, too.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 import math
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from rwkv.ops.triton.arguments import EncoderWeights, InputColumns, StoredRows
 from rwkv.ops.triton.blocks import channel_sizes, channels_of, dot, launch, load_channels
 from rwkv.ops.triton.reductions import join_moments
-from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, other_sizes, product_sizes
 
 _HALF_PI = tl.constexpr(math.pi / 2)
 
@@ -119,7 +120,7 @@ def _hidden(
 @triton.jit(do_not_specialize=["rows"])
 def _encode_kernel(
     features, entities, sequence, prefix, phases, day, first_day, stream_number, component, period,
-    W_in, b_in, norm_weight, norm_bias, W_out, b_out, x, rows, hidden, eps,
+    W_in, b_in, norm_weight, W_out, sums, bias, x, rows, hidden, eps,
     F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr,
     F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr, CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr,
     HIDDEN: tl.constexpr, precision: tl.constexpr,
@@ -136,35 +137,71 @@ def _encode_kernel(
     calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
     calendar = calendar.to(W_in.dtype.element_ty)
 
+    # The norm is linear but for each row's mean and deviation, so it is applied after the last map. Columns are shifted
+    # by the mean of the first block before they are rounded, since they may lie far from zero.
     mean, deviations = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
-    for begin in range(0, hidden, HIDDEN):
-        valid = begin + tl.arange(0, HIDDEN) < hidden
-        h = _hidden(
-            own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
-            HIDDEN, precision,
-        )  # fmt: skip
-        count = tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
-        mean, deviations = join_moments(mean, deviations, begin, h, valid, count)
-    rstd = 1.0 / tl.sqrt(deviations / hidden + eps)
-
+    shift = tl.zeros((ROWS,), tl.float32)
     total = tl.zeros((ROWS, C_WIDTH), tl.float32)
     for begin in range(0, hidden, HIDDEN):
         column = begin + tl.arange(0, HIDDEN)
+        valid = column < hidden
         h = _hidden(
             own, codes, calendar, W_in, b_in, begin, hidden, F, CODES, CYCLES, F_WIDTH, CODE_WIDTH, CYCLE_WIDTH,
             HIDDEN, precision,
         )  # fmt: skip
-        weight = tl.load(norm_weight + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
-        bias = tl.load(norm_bias + column, mask=column < hidden, other=0).to(tl.float32)[None, :]
-        normed = (h - mean[:, None]) * rstd[:, None] * weight + bias
-        out, valid = tl.arange(0, C_WIDTH), (column < hidden)[None, :]
+        mean, deviations = join_moments(
+            mean, deviations, begin, h, valid, tl.minimum(hidden - begin, HIDDEN).to(tl.float32)
+        )
+        if begin == 0:
+            shift = mean
+        weight = tl.load(norm_weight + column, mask=valid, other=0).to(tl.float32)[None, :]
+        out, inside_map = tl.arange(0, C_WIDTH), valid[None, :]
         if C_WIDTH != C:
-            valid = valid & (out < C)[:, None]
-        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=valid, other=0)
-        total += dot(normed, tl.trans(block), precision)
-    total = _silu(total + load_channels(b_out, C, C_WIDTH))
+            inside_map = inside_map & (out < C)[:, None]
+        block = tl.load(W_out + (out[:, None] * hidden + column[None, :]), mask=inside_map, other=0)
+        total += dot((h - shift[:, None]) * weight, tl.trans(block), precision)
+    total -= (mean - shift)[:, None] * load_channels(sums, C, C_WIDTH)
+    total *= (1.0 / tl.sqrt(deviations / hidden + eps))[:, None]
+    total = _silu(total + load_channels(bias, C, C_WIDTH))
     at = row[:, None] * C + tl.arange(0, C_WIDTH)[None, :]
     tl.store(x + first * C + at, total, mask=channels_of(inside, C, C_WIDTH))
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _inputs_kernel(
+    features, entities, sequence, prefix, phases, day, first_day, stream_number, component, period, inputs, rows,
+    F: tl.constexpr, CODES: tl.constexpr, DAYS: tl.constexpr, F_WIDTH: tl.constexpr, CODE_WIDTH: tl.constexpr,
+    CYCLE_WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    CYCLES: tl.constexpr = 4 * DAYS
+    INPUTS: tl.constexpr = F + CODES + CYCLES
+    first = tl.program_id(0).to(tl.int64) * ROWS
+    row = tl.arange(0, ROWS)
+    inside = row < (rows - first).to(tl.int32)
+    of_sequence = tl.load(sequence + first + row, mask=inside, other=0)
+    bits = tl.load(prefix + of_sequence, mask=inside, other=0)
+    own = _features(features, first, row, inside, F, F_WIDTH)
+    codes = _codes(entities, bits, first, row, inside, rows, stream_number, component, CODES, CODE_WIDTH)
+    calendar = _calendar(phases, day, first_day, of_sequence, first, row, inside, period, DAYS, CYCLES, CYCLE_WIDTH)
+    at = inputs + first * INPUTS + row[:, None] * INPUTS
+    column = tl.arange(0, F_WIDTH)[None, :]
+    tl.store(at + column, own, mask=inside[:, None] & (column < F))
+    column = tl.arange(0, CODE_WIDTH)[None, :]
+    tl.store(at + F + column, codes, mask=inside[:, None] & (column < CODES))
+    column = tl.arange(0, CYCLE_WIDTH)[None, :]
+    tl.store(at + F + CODES + column, calendar, mask=inside[:, None] & (column < CYCLES))
+
+
+def encoded_inputs(rows: StoredRows, columns: InputColumns, dtype: torch.dtype) -> Tensor:
+    """The network's inputs, [N, E] in a dtype."""
+    widths, sizes = _widths(rows, columns), other_sizes("inputs")
+    count = widths["F"] + widths["CODES"] + 4 * widths["DAYS"]
+    inputs = rows.features.new_empty(len(rows), count, dtype=dtype)
+    programs = triton.cdiv(len(rows), sizes["ROWS"])
+    launch(
+        _inputs_kernel, programs, **vars(rows), **columns._asdict(), inputs=inputs, rows=len(rows), **widths, **sizes
+    )
+    return inputs
 
 
 def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> Tensor:
@@ -187,14 +224,18 @@ def encode_forward(rows: StoredRows, columns: InputColumns, weights: EncoderWeig
 
 
 def _sizes(rows: StoredRows, columns: InputColumns, weights: EncoderWeights) -> dict[str, Any]:
+    sizes = channel_sizes(len(weights.W_out))
+    products = product_sizes("encode", weights.W_in.dtype, sizes["C_WIDTH"])
+    return _widths(rows, columns) | sizes | products
+
+
+def _widths(rows: StoredRows, columns: InputColumns) -> dict[str, int]:
+    """The numbers of features, codes and periods, and the widths of their blocks of columns."""
     features, codes, days = rows.features.shape[1], len(columns.stream_number), len(columns.period)
     widths = (max(LEAST_PRODUCT, triton.next_power_of_2(count)) for count in (features, codes, 4 * days))
-    sizes = channel_sizes(len(weights.W_out))
     return {
         "F": features,
         "CODES": codes,
         "DAYS": days,
-        **sizes,
         **dict(zip(("F_WIDTH", "CODE_WIDTH", "CYCLE_WIDTH"), widths, strict=True)),
-        **product_sizes("encode", weights.W_in.dtype, sizes["C_WIDTH"]),
     }

@@ -36,10 +36,18 @@ def _transposed(weight, first_out, first_in, outputs, inputs, OUT: tl.constexpr,
 
 
 @triton.jit
-def _columns(values, first, outputs, OUT: tl.constexpr):
+def number_row(values, first, outputs, OUT: tl.constexpr):
     """OUT of `outputs` numbers from `first`, float32 [1, OUT]; zero beyond the last."""
     out = first + tl.arange(0, OUT)
     return tl.load(values + out, mask=out < outputs, other=0).to(tl.float32)[None, :]
+
+
+@triton.jit
+def active_block(x, block, bias, begin, hidden, INNER: tl.constexpr, precision: tl.constexpr):
+    """relu(x @ block + INNER numbers of `bias` from `begin`), [ROWS, INNER] in the dtype of x; block is [C, INNER]."""
+    inner = dot(x, block, precision) + number_row(bias, begin, hidden, INNER)
+    # tl.maximum of 0 and NaN would be 0.
+    return tl.where(inner < 0, 0.0, inner).to(x.dtype)
 
 
 @triton.jit
@@ -47,15 +55,11 @@ def _active(
     x, W, bias, begin, hidden, C: tl.constexpr, C_WIDTH: tl.constexpr, INNER: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """INNER columns of relu(W x + bias) from `begin`, [ROWS, INNER] in the dtype of x [ROWS, C_WIDTH]."""
-    inner = dot(x, _transposed(W, begin, 0, hidden, C, INNER, C_WIDTH), precision) + _columns(
-        bias, begin, hidden, INNER
-    )
-    # tl.maximum of 0 and NaN would be 0.
-    return tl.where(inner < 0, 0.0, inner).to(x.dtype)
+    return active_block(x, _transposed(W, begin, 0, hidden, C, INNER, C_WIDTH), bias, begin, hidden, INNER, precision)
 
 
 @triton.jit
-def _mapped(
+def mapped_block(
     active, final, begin, outputs, hidden,
     OUT: tl.constexpr, INNER: tl.constexpr, TERMS: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
@@ -68,7 +72,7 @@ def _mapped(
 
 
 @triton.jit
-def _hidden_head(
+def hidden_head(
     x, W, bias, final, outputs, hidden,
     C: tl.constexpr, C_WIDTH: tl.constexpr, ROWS: tl.constexpr, OUT: tl.constexpr, INNER: tl.constexpr,
     TERMS: tl.constexpr, precision: tl.constexpr,
@@ -77,7 +81,7 @@ def _hidden_head(
     total = tl.zeros((ROWS, OUT), tl.float32)
     for begin in range(0, hidden, INNER):
         active = _active(x, W, bias, begin, hidden, C, C_WIDTH, INNER, precision)
-        total += _mapped(active, final, begin, outputs, hidden, OUT, INNER, TERMS, precision)
+        total += mapped_block(active, final, begin, outputs, hidden, OUT, INNER, TERMS, precision)
     return total
 
 
@@ -94,27 +98,33 @@ def _normed_head(
         active = _active(x, W, bias, begin, C, C, C_WIDTH, INNER, precision)
         valid, count = begin + tl.arange(0, INNER) < C, tl.minimum(C - begin, INNER).to(tl.float32)
         mean, deviations = join_moments(mean, deviations, begin, active.to(tl.float32), valid, count)
-        total += _mapped(active, final, begin, OUT, C, OUT, INNER, TERMS, precision)
+        total += mapped_block(active, final, begin, OUT, C, OUT, INNER, TERMS, precision)
     rstd = 1.0 / tl.sqrt(deviations / C + EPS)
-    return (total - mean[:, None] * _columns(final_sums, 0, OUT, OUT)) * rstd[:, None]
+    return (total - mean[:, None] * number_row(final_sums, 0, OUT, OUT)) * rstd[:, None]
+
+
+@triton.jit
+def between(t, points, CURVES: tl.constexpr):
+    """The index of the point right of times t, float64 [ROWS], and the share of the way to it."""
+    t = tl.minimum(t, tl.load(points + CURVES - 1))
+    before = (tl.load(points + tl.arange(0, CURVES))[None, :] < t[:, None]).to(tl.int32)
+    right = tl.maximum(tl.minimum(tl.sum(before, 1), CURVES - 1), 1)
+    start = tl.load(points + right - 1)
+    return right, ((t - start) / (tl.load(points + right) - start)).to(tl.float32)
 
 
 @triton.jit
 def _correction(logits, t, points, CURVES: tl.constexpr):
     """Interpolate logits [ROWS, CURVES], given at points float64 [CURVES], at times t, float64 [ROWS]."""
     column = tl.arange(0, CURVES)
-    t = tl.minimum(t, tl.load(points + CURVES - 1))
-    before = (tl.load(points + column)[None, :] < t[:, None]).to(tl.int32)
-    right = tl.maximum(tl.minimum(tl.sum(before, 1), CURVES - 1), 1)
-    start = tl.load(points + right - 1)
-    share = ((t - start) / (tl.load(points + right) - start)).to(tl.float32)
+    right, share = between(t, points, CURVES)
     at_left = tl.sum(tl.where(column[None, :] == (right - 1)[:, None], logits, 0.0), 1)
     at_right = tl.sum(tl.where(column[None, :] == right[:, None], logits, 0.0), 1)
     return at_left + share * (at_right - at_left)
 
 
 @triton.jit
-def _expm1(x, exp_x):
+def expm1(x, exp_x):
     """e^x - 1 for x <= 0; near 0 by eight terms of its series, with an error of 1e-8."""
     series = 1.0 + x * (1.0 / 8)
     for n in tl.static_range(7, 1, -1):
@@ -131,7 +141,7 @@ def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
     each = tl.exp(exponent)
     # Sum recall and its complement separately, since a difference from 1 would lose precision near 1.
     kept = tl.sum(weight * each, 1) / total
-    lost = -tl.sum(weight * _expm1(exponent, each), 1) / total
+    lost = -tl.sum(weight * expm1(exponent, each), 1) / total
     return tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
 
 
@@ -147,14 +157,14 @@ def _recall_kernel(
     inside = row < (rows - first).to(tl.int32)
     values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C, C_WIDTH)
     t = tl.maximum(tl.load(elapsed_s + first + row, mask=inside, other=1).to(tl.float64), 1.0)
-    ahead_logits = _hidden_head(
+    ahead_logits = hidden_head(
         values, W_ahead, bias_ahead, final_ahead, CURVES, hidden, C, C_WIDTH, ROWS, CURVES, INNER, TERMS, precision
     )
-    correction = _correction(ahead_logits + _columns(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
+    correction = _correction(ahead_logits + number_row(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
     w_logits = _normed_head(
         values, W_mix, bias_mix, final_mix, final_sums_mix, C, C_WIDTH, ROWS, CURVES, INNER, TERMS, precision
     )
-    w_logits += _columns(final_bias_mix, 0, CURVES, CURVES)
+    w_logits += number_row(final_bias_mix, 0, CURVES, CURVES)
     raw = _mixed_logit(w_logits, t, rates, FLOOR, CURVES)
     tl.store(p + first + row, tl.sigmoid(raw + FLOOR + (1 - 2 * FLOOR) * correction), mask=inside)
 
@@ -169,8 +179,8 @@ def _ratings_kernel(
     row, column = tl.arange(0, ROWS), tl.arange(0, OUT)
     inside = row < (rows - first).to(tl.int32)
     values = _prehead(x, norm_weight, norm_bias, asked + first + row, inside, C, C_WIDTH)
-    result = _hidden_head(values, W, bias, final, RATINGS, hidden, C, C_WIDTH, ROWS, OUT, INNER, TERMS, precision)
-    result += _columns(final_bias, 0, RATINGS, OUT)
+    result = hidden_head(values, W, bias, final, RATINGS, hidden, C, C_WIDTH, ROWS, OUT, INNER, TERMS, precision)
+    result += number_row(final_bias, 0, RATINGS, OUT)
     at = row[:, None] * RATINGS + column[None, :]
     tl.store(logits + first * RATINGS + at, result, mask=inside[:, None] & (column < RATINGS)[None, :])
 

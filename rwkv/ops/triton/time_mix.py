@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rwkv.ops.dropout import NO_DROP, Drop
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
-from rwkv.ops.triton.dropout import hash_dropout
+from rwkv.ops.triton.output_map import output_map, output_map_backward
 from rwkv.ops.triton.shift import shifted_pairs, shifted_pairs_backward
 from rwkv.ops.triton.time_inputs import time_inputs_forward
 from rwkv.ops.triton.time_inputs_backward import time_inputs_backward
@@ -73,7 +73,7 @@ def time_mix_forward(
     )
     gated = gated.view_as(x)
     if drop.seed is not None:
-        result = hash_dropout(gated @ weights.W_o.T, drop, x)
+        result = output_map(gated, weights.W_o, drop, x)
     elif keep:
         result = torch.addmm(x, gated, weights.W_o.T)
     else:
@@ -94,8 +94,10 @@ def time_mix_backward(
     """The gradients of x, v0 and the weights, from those of the result and, in the first layer, of its v as v0."""
     count, channels = x.shape
     y, up = kept.y, weights.up
-    of_mixed = of_result if drop.seed is None else hash_dropout(of_result, drop, None)
-    of_gated = of_mixed @ weights.W_o
+    if drop.seed is None:
+        of_mixed, of_gated = of_result, of_result @ weights.W_o
+    else:
+        of_mixed, of_gated = output_map_backward(weights.W_o, drop, of_result)
 
     of_y = torch.empty_like(y)
     of_up = y.new_empty(count, (3 if up.v_mix is None else 4) * channels)

@@ -62,7 +62,11 @@ class Tuning:
 HOPPER = Tuning(
     products={
         "channel_mix": (
-            {"ROWS": 64, "INNER": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
+            {"ROWS": 64, "INNER": 64, "num_warps": 8, "num_stages": 2},
+            {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2},
+        ),
+        "channel_mix_backward": (
+            {"ROWS": 64, "INNER": 32, "num_warps": 8, "num_stages": 2},
             {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2},
         ),
         "time_inputs": (
@@ -74,7 +78,7 @@ HOPPER = Tuning(
             {"ROWS": 16, "num_warps": 2},
         ),
         "encode": (
-            {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
+            {"ROWS": 128, "HIDDEN": 32, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
             {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2},
         ),
         "recall": (
@@ -85,6 +89,18 @@ HOPPER = Tuning(
             {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2},
             {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2},
         ),
+        "output_map": (
+            {"ROWS": 64, "INNER": 128, "num_warps": 4, "num_stages": 1},
+            {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 1},
+        ),
+        "head_maps": (
+            {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2},
+            {"ROWS": 32, "INNER": 16, "num_warps": 4, "num_stages": 2},
+        ),
+        "head_maps_backward": (
+            {"ROWS": 64, "INNER": 64, "num_warps": 4, "num_stages": 2},
+            {"ROWS": 32, "INNER": 16, "num_warps": 4, "num_stages": 2},
+        ),
     },
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
@@ -94,6 +110,13 @@ HOPPER = Tuning(
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
         "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
+        "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 8, "num_warps": 4},
+        "activated_norm": {"ELEMENTS": 1024, "STEPS": 8, "num_warps": 2},
+        "channel_rows": {"ROWS": 32, "num_warps": 4},
+        "curve_rows": {"ROWS": 8, "num_warps": 2},
+        "interpolated_maps": {"ROWS": 64, "num_warps": 8},
+        "inputs": {"ROWS": 16, "num_warps": 4},
+        "take_rows": {"ROWS": 64, "num_warps": 4},
     },
     wkv={
         "inverse": ((1, 1, "tf32"), (1, 1, "tf32x3")),

@@ -1,0 +1,69 @@
+"""Batches of whole histories recorded as CUDA graphs, so that a GPU does not wait for the launches of its kernels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwkv.batches.single_buffer import SingleBuffer, Sizes
+from rwkv.batches.sliced import SlicedBatch
+from rwkv.evaluation.history_predictions import gpu_rows, last_rows
+from rwkv.model.gpu_batch import GpuBatch
+from rwkv.model.network import Network
+
+# Rows of all recordings together, at most: each keeps its input and its rows, about 0.45 kB a row.
+_RECORDED_ROWS = 2_000_000
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A graph, the batch that it reads, and all rows that it writes, at fixed addresses."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: SingleBuffer[GpuBatch]
+    x: Tensor
+
+
+class RecordedRows:
+    """`last_rows` of a network, with batches on a GPU recorded when their sizes appear for the second time.
+
+    A recording launches the same kernels, so its rows are the same bit by bit.
+
+    Args:
+        network: The network, ready to predict; its weights must not change.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._seen: set[Sizes] = set()
+        self._recordings: dict[Sizes, _Recording] = {}
+        self._rows = 0
+        self._pool: Any = None
+
+    def __call__(self, batch: SlicedBatch) -> Tensor:
+        """The rows before the heads, [N, C] on the network's device; the next call may overwrite them."""
+        if not isinstance(batch, SingleBuffer) or any(len(parts) > 1 for parts in batch.template.streams.parts):
+            return last_rows(self._network, batch)
+        sizes = batch.sizes
+        recording = self._recordings.get(sizes)
+        if recording is not None:
+            recording.batch.data.copy_(batch.data, non_blocking=True)
+        elif sizes in self._seen and self._rows + len(batch.template.rows) <= _RECORDED_ROWS:
+            recording = self._recordings[sizes] = self._record(batch)
+            self._rows += len(batch.template.rows)
+        else:
+            self._seen.add(sizes)  # compiles the kernels, if they are not yet
+            return last_rows(self._network, batch)
+        recording.graph.replay()
+        return recording.x[: batch.template.count]
+
+    def _record(self, batch: SingleBuffer[GpuBatch]) -> _Recording:
+        ours = batch.to(self._network.device)
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may copy batches during the recording.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            x = gpu_rows(self._network, ours.batch)
+        return _Recording(graph, ours, x)
