@@ -38,12 +38,11 @@ def bias_of(bias, channel):
 
 
 @triton.jit
-def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
-    """The activated hidden columns (tanh of d, sigmoid of the gate) and the derivatives of the activations."""
+def _activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
+    """The activated hidden columns: tanh of d and sigmoid of the gate."""
     is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
     share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
-    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
-    return value, tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
+    return tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
 
 
 @triton.jit
@@ -93,11 +92,11 @@ def _inputs_kernel(
     hidden = _projected(own, difference, projections, last, C, C_WIDTH, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK
-    active, _ = activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
-    active = active.to(projections.dtype.element_ty)
+    hidden = _activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
+    active = hidden.to(projections.dtype.element_ty)
     if y is not None:
         y_first = y + first * D
-        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & valid[None, :])
+        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], active, mask=inside[:, None] & valid[None, :])
 
     # v with v_mix, k with a, r with d, then the gate, each in its own loop to save registers.
     for head in range(HEADS):

@@ -70,8 +70,12 @@ HOPPER = Tuning(
             {"ROWS": 16, "num_warps": 4, "num_stages": 1},
         ),
         "time_inputs_backward": (
-            {"ROWS": 16, "num_warps": 2, "maxnreg": 96},
-            {"ROWS": 16, "num_warps": 2},
+            {"ROWS": 16, "PROGRAMS": 1320, "num_warps": 2, "num_stages": 1},
+            {"ROWS": 16, "PROGRAMS": 1320, "num_warps": 2, "num_stages": 1},
+        ),
+        "maps_backward": (
+            {"ROWS": 64, "PROGRAMS": 264, "num_warps": 4, "num_stages": 3},
+            {"ROWS": 32, "PROGRAMS": 264, "num_warps": 4, "num_stages": 1},
         ),
         "encode": (
             {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
@@ -127,6 +131,16 @@ def product_sizes(kernel: str, dtype: torch.dtype, width: int = TUNED_WIDTH) -> 
         shrinking = {name: size for name, size in sizes.items() if name in ("ROWS", "INNER", "HIDDEN")}
         sizes = {**sizes, **{name: max(LEAST_PRODUCT, size // times) for name, size in shrinking.items()}}
     return {"precision": precision, **sizes}
+
+
+def persistent(sizes: Sizes, rows: int, heads: int = 1) -> tuple[int, dict[str, Any]]:
+    """The programs of each head in a kernel whose programs take several blocks of rows, and the other constants.
+
+    PROGRAMS is how many programs run at once on the GPU. The result of a sum depends on it, but not on the time.
+    """
+    blocks = -(-rows // sizes["ROWS"])
+    others = {name: size for name, size in sizes.items() if name != "PROGRAMS"}
+    return min(blocks, max(1, sizes["PROGRAMS"] // heads)), others
 
 
 def other_sizes(kernel: str) -> Sizes:
