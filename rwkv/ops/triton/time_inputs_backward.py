@@ -136,7 +136,7 @@ def _maps_backward_kernel(
     y_at = row[:, None] * D + 3 * C + column[None, :]
     total = tl.zeros((C_WIDTH, R), tl.float32)
     for block in range(tl.program_id(1), tl.cdiv(rows, ROWS), tl.num_programs(1)):
-        first = block.to(tl.int64) * ROWS
+        first = tl.cast(block, tl.int64) * ROWS
         inside = row < (rows - first).to(tl.int32)
         grad = tl.load(of_raised + first * U + at, mask=inside[:, None] & is_channel[None, :], other=0)
         mask = inside[:, None] & is_rank[None, :]
@@ -166,13 +166,14 @@ def time_inputs_backward(
     """
     rows, channels = len(y), len(up.d)
     heads = len(up.k_scale_bias)
-    programs, sizes = persistent(product_sizes("time_inputs_backward", y.dtype), rows, heads)
-    sums = y.new_empty(programs, 2, heads, dtype=torch.float32)
+    sizes = product_sizes("time_inputs_backward", y.dtype)
+    blocks = triton.cdiv(rows, sizes["ROWS"])
+    sums = y.new_empty(blocks, 2, heads, dtype=torch.float32)
     grad_v0 = None if v0 is None else torch.empty_like(v0)
     launch(
         _inputs_backward_kernel,
         heads,
-        programs,
+        blocks,
         y=y,
         v0=v0,
         log_decay=log_decay,

@@ -70,8 +70,8 @@ HOPPER = Tuning(
             {"ROWS": 16, "num_warps": 4, "num_stages": 1},
         ),
         "time_inputs_backward": (
-            {"ROWS": 16, "PROGRAMS": 1320, "num_warps": 2, "num_stages": 1},
-            {"ROWS": 16, "PROGRAMS": 1320, "num_warps": 2, "num_stages": 1},
+            {"ROWS": 16, "num_warps": 2, "maxnreg": 96},
+            {"ROWS": 16, "num_warps": 2},
         ),
         "maps_backward": (
             {"ROWS": 64, "PROGRAMS": 264, "num_warps": 4, "num_stages": 3},
@@ -93,8 +93,7 @@ HOPPER = Tuning(
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
         "shift_backward": {"ROWS": 32, "num_warps": 4},
-        "hidden_backward": {"ROWS": 64, "num_warps": 4},
-        "wkv_output_backward": {"ROWS": 32, "num_warps": 4},
+        "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 660, "num_warps": 4, "num_stages": 1},
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
         "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
