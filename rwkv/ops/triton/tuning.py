@@ -92,8 +92,8 @@ HOPPER = Tuning(
     },
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
-        "shift_backward": {"ROWS": 32, "num_warps": 4},
-        "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 660, "num_warps": 4, "num_stages": 1},
+        "shift_backward": {"ROWS": 8, "PROGRAMS": 792, "num_warps": 4, "maxnreg": 80},
+        "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 528, "num_warps": 4, "maxnreg": 128},
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
         "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
