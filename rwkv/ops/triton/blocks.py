@@ -70,6 +70,13 @@ def load_float(x, first, at, mask):
 
 
 @triton.jit
+def sigmoid(x):
+    """The sigmoid in float32, with a relative error of 1e-6, in five instructions; tl.sigmoid takes thirteen."""
+    root = tl.rsqrt(1 + tl.exp2(x * -1.4426950408889634))
+    return root * root
+
+
+@triton.jit
 def dot(x, y, precision: tl.constexpr):
     """x @ y summed in float32; factors are rounded to bfloat16 or by Triton's input_precision of that name."""
     if precision == "bf16":

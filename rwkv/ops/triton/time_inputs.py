@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rwkv.ops.time_mix import NORM_CLAMP
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
-from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows
+from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows, sigmoid
 from rwkv.ops.triton.shift import pair_of
 from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
 from rwkv.ops.wkv import WkvInputs
@@ -26,9 +26,11 @@ LEAST_LENGTH = tl.constexpr(NORM_CLAMP)
 
 
 @triton.jit
-def length(x):
-    """The clamped length of rows, [ROWS, 1], by which they are divided to normalise them."""
-    return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)[:, None]
+def _scaled_unit(x, scale):
+    """sigmoid(scale) x / |x| of rows x, whose length is clamped; scale is [ROWS]."""
+    # The shares are divided, not the elements.
+    share = sigmoid(scale) / tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)
+    return share[:, None] * x
 
 
 @triton.jit
@@ -41,7 +43,7 @@ def bias_of(bias, channel):
 def _activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
     """The activated hidden columns: tanh of d and sigmoid of the gate."""
     is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
-    share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
+    share = sigmoid(tl.where(is_d, 2 * hidden, hidden))
     return tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
 
 
@@ -108,10 +110,10 @@ def _inputs_kernel(
             tl.store(made_v + first * C + at, values, mask=mask)
         else:
             raised = _raised(active, whole, 3 * C + channel, column, SCALES, precision)
-            mix = tl.sigmoid(raised + bias_of(bias_v, channel))
+            mix = sigmoid(raised + bias_of(bias_v, channel))
             values += mix * (tl.load(v0 + first * C + at, mask=mask, other=0).to(tl.float32) - values)
         scale = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
-        tl.store(scaled_v + first * C + at, tl.sigmoid(scale)[:, None] * values / length(values), mask=mask)
+        tl.store(scaled_v + first * C + at, _scaled_unit(values, scale), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         keys = _projected(own, difference, projections, C + channel, C, C_WIDTH, precision)
@@ -119,15 +121,15 @@ def _inputs_kernel(
         if y is not None:
             tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
         scale = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
-        unit = tl.sigmoid(scale)[:, None] * keys / length(keys)
+        unit = _scaled_unit(keys, scale)
         tl.store(k_hat + first * C + at, unit, mask=mask)
-        tl.store(b + first * C + at, tl.sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
+        tl.store(b + first * C + at, sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         read = _projected(own, difference, projections, channel, C, C_WIDTH, precision)
         raised = _raised(active, whole, channel, column, SCALES, precision)
         tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
-        tl.store(log_decay + first * C + at, -DECAY * tl.sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
+        tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         tl.store(gate + first * C + at, _raised(active, whole, 2 * C + channel, column, SCALES, precision), mask=mask)

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from rwkv.ops.triton.arguments import UpWeights
-from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_float
+from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_float, sigmoid
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, bias_of
 from rwkv.ops.triton.tuning import LEAST_PRODUCT, persistent, product_sizes
@@ -41,7 +41,7 @@ def _backward_unit(x, scale, grad):
     """y = sigmoid(scale) x / |x|: from the gradient of y to those of x and of scale, and the factor of x in y."""
     size = tl.sqrt(tl.sum(x * x, 1))
     inverse = 1 / tl.maximum(size, LEAST_LENGTH)
-    share = tl.sigmoid(scale)
+    share = sigmoid(scale)
     factor = share * inverse
     along = tl.sum(grad * x, 1) * inverse
     # A clamped length is constant.
@@ -52,11 +52,11 @@ def _backward_unit(x, scale, grad):
 @triton.jit(do_not_specialize=["rows"])
 def _inputs_backward_kernel(
     y, v0, log_decay, up_a, bias_a, up_v, bias_v, bias_k_scale, bias_v_scale,
-    of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, of_raised, grad_v0, sums, rows, D, U, heads,
+    of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, of_raised, grad_v0, rows, D, U, heads,
     K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
     G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients; sums, float32 [programs, 2, H], gets those of the scales' biases."""
+    """Compute the gradients of k, v, the scales and v0, and of the raised columns except those of the gate."""
     head = tl.program_id(0)
     row = tl.arange(0, ROWS)
     channel = head * K + tl.arange(0, K)
@@ -79,27 +79,24 @@ def _inputs_backward_kernel(
     values, from_later = own, tl.zeros_like(own)
     if up_v is not None:
         hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        mixed = tl.sigmoid(dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + bias_of(bias_v, channel))
+        mixed = sigmoid(dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + bias_of(bias_v, channel))
         difference = load_float(v0, first * C, at, mask) - own
         values = own + mixed * difference
     if of_v0 is not None:
         from_later = load_float(of_v0, first * C, at, mask)
-    total = sums + tl.program_id(1).to(tl.int64) * 2 * heads + head
     y_first, raised_first = grad_y + first * D, of_raised + first * U
 
     # ln w = -DECAY sigmoid(d).
     tl.store(raised_first + raised_at, decay_grad * decay * (1 + decay / DECAY), mask=mask)
 
-    share = tl.sigmoid(dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + bias_of(bias_a, channel))
+    share = sigmoid(dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + bias_of(bias_a, channel))
     of_keys, of_scale, factor = _backward_unit(keys, key_scale, k_grad + b_grad * share)
     tl.store(y_first + y_at + C, of_keys, mask=mask)
     tl.store(y_first + scales, of_scale, mask=inside)
-    tl.store(total, tl.sum(of_scale, 0))
     tl.store(raised_first + raised_at + C, b_grad * keys * factor * share * (1 - share), mask=mask)
 
     of_values, of_scale, _ = _backward_unit(values, value_scale, v_grad)
     tl.store(y_first + scales + heads, of_scale, mask=inside)
-    tl.store(total + heads, tl.sum(of_scale, 0))
     if up_v is not None:
         tl.store(grad_v0 + first * C + at, of_values * mixed, mask=mask)
         tl.store(raised_first + raised_at + 3 * C, of_values * difference * mixed * (1 - mixed), mask=mask)
@@ -111,11 +108,13 @@ def _inputs_backward_kernel(
 def _maps_backward_kernel(
     y, whole, of_raised, grad_y, sums, rows, D, U,
     C: tl.constexpr, C_WIDTH: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr, G_RANK: tl.constexpr,
-    V_RANK: tl.constexpr, R: tl.constexpr, ROWS: tl.constexpr, precision: tl.constexpr,
+    V_RANK: tl.constexpr, R: tl.constexpr, SCALES: tl.constexpr, SCALES_WIDTH: tl.constexpr, ROWS: tl.constexpr,
+    precision: tl.constexpr,
 ):  # fmt: skip
     """Go from the gradients of one map's raised columns, [N, C], to those of its hidden columns and of the map.
 
-    The hidden columns are followed by ones, as a bias has them. sums is float32 [programs, maps, C, R].
+    The hidden columns are followed by ones, as a bias has them. The first map's programs also add up the gradients of
+    the scales. sums, float32 [programs, maps C R + 2 H], gets the results.
     """
     of_map = tl.program_id(0)
     GATE: tl.constexpr = D_RANK + A_RANK
@@ -134,18 +133,24 @@ def _maps_backward_kernel(
     weight = tl.load(weight_at, mask=is_channel[:, None] & is_rank[None, :], other=0)
     at = row[:, None] * U + of_map * C + channel[None, :]
     y_at = row[:, None] * D + 3 * C + column[None, :]
-    total = tl.zeros((C_WIDTH, R), tl.float32)
+    scale = tl.arange(0, SCALES_WIDTH)
+    is_scale = (scale < SCALES) & (of_map == 0)
+    scale_at = row[:, None] * D + 3 * C + RANKS + scale[None, :]
+    total, of_scales = tl.zeros((C_WIDTH, R), tl.float32), tl.zeros((ROWS, SCALES_WIDTH), tl.float32)
     for block in range(tl.program_id(1), tl.cdiv(rows, ROWS), tl.num_programs(1)):
         first = tl.cast(block, tl.int64) * ROWS
         inside = row < (rows - first).to(tl.int32)
         grad = tl.load(of_raised + first * U + at, mask=inside[:, None] & is_channel[None, :], other=0)
         mask = inside[:, None] & is_rank[None, :]
         hidden = load_float(y, first * D, y_at, mask)
+        of_scales += load_float(grad_y, first * D, scale_at, inside[:, None] & is_scale[None, :])
         total += dot(tl.trans(grad), tl.where((column == end)[None, :], 1.0, hidden).to(grad.dtype), precision)
         slope = constant + hidden * (linear - square * hidden)
         tl.store(grad_y + first * D + y_at, dot(grad, weight, precision) * slope, mask=mask)
-    sums += (tl.program_id(1) * tl.num_programs(0) + of_map).to(tl.int64) * C * R
-    tl.store(sums + channel[:, None] * R + rank[None, :], total, mask=is_channel[:, None] & (rank >= 0)[None, :])
+    sums += tl.program_id(1).to(tl.int64) * (tl.num_programs(0) * C * R + SCALES)
+    at = (of_map * C + channel)[:, None] * R + rank[None, :]
+    tl.store(sums + at, total, mask=is_channel[:, None] & (rank >= 0)[None, :])
+    tl.store(sums + tl.num_programs(0) * C * R + scale, tl.sum(of_scales, 0), mask=is_scale)
 
 
 def time_inputs_backward(
@@ -168,7 +173,6 @@ def time_inputs_backward(
     heads = len(up.k_scale_bias)
     sizes = product_sizes("time_inputs_backward", y.dtype)
     blocks = triton.cdiv(rows, sizes["ROWS"])
-    sums = y.new_empty(blocks, 2, heads, dtype=torch.float32)
     grad_v0 = None if v0 is None else torch.empty_like(v0)
     launch(
         _inputs_backward_kernel,
@@ -188,7 +192,6 @@ def time_inputs_backward(
         grad_y=grad_y,
         of_raised=of_raised,
         grad_v0=grad_v0,
-        sums=sums,
         rows=rows,
         D=y.shape[1],
         U=of_raised.shape[1],
@@ -199,18 +202,16 @@ def time_inputs_backward(
         **_ranks(up),
         **sizes,
     )
-    k_scale_bias, v_scale_bias = sum_blocks(sums, y.dtype)
-    maps = _maps_backward(y, of_raised, grad_y, up)
-    return grad_v0, maps._replace(k_scale_bias=k_scale_bias, v_scale_bias=v_scale_bias)
+    return grad_v0, _maps_backward(y, of_raised, grad_y, up)
 
 
 def _maps_backward(y: Tensor, of_raised: Tensor, grad_y: Tensor, up: UpWeights) -> UpWeights:
     """Write the gradient of hidden without the scales into grad_y; return those of the maps and their biases."""
     rows, channels = len(y), len(up.d)
-    maps, width = of_raised.shape[1] // channels, _padded(max(up.ranks) + 1)
+    maps, width, scales = of_raised.shape[1] // channels, _padded(max(up.ranks) + 1), 2 * len(up.k_scale_bias)
     blocks = channel_sizes(channels)
     programs, sizes = persistent(product_sizes("maps_backward", y.dtype, blocks["C_WIDTH"]), rows, maps)
-    sums = y.new_empty(programs, maps, channels, width, dtype=torch.float32)
+    sums = y.new_empty(programs, maps * channels * width + scales, dtype=torch.float32)
     launch(
         _maps_backward_kernel,
         maps,
@@ -224,27 +225,31 @@ def _maps_backward(y: Tensor, of_raised: Tensor, grad_y: Tensor, up: UpWeights) 
         D=y.shape[1],
         U=of_raised.shape[1],
         R=width,
+        SCALES=scales,
+        SCALES_WIDTH=_padded(scales),
         **blocks,
         **_ranks(up),
         **sizes,
     )
-    return _sorted(sum_blocks(sums, y.dtype), up)
+    of_maps, of_scales = sum_blocks(sums, y.dtype).split([maps * channels * width, scales])
+    return _sorted(of_maps.view(maps, channels, width), of_scales, up)
 
 
-def _sorted(total: Tensor, up: UpWeights) -> UpWeights:
-    """The gradients of the maps and of their biases by name, from [maps, C, R]; those of the scales are missing."""
-    of_maps = [of_map[:, :rank] for of_map, rank in zip(total, up.ranks, strict=False)]
-    biases = [of_map[:, rank] for of_map, rank in zip(total, up.ranks, strict=False)]
+def _sorted(of_maps: Tensor, of_scales: Tensor, up: UpWeights) -> UpWeights:
+    """The gradients by name, from those of the maps with their biases, [maps, C, R], and of the scales' biases [2 H]."""
+    maps = [of_map[:, :rank] for of_map, rank in zip(of_maps, up.ranks, strict=False)]
+    biases = [of_map[:, rank] for of_map, rank in zip(of_maps, up.ranks, strict=False)]
+    k_scale_bias, v_scale_bias = of_scales.chunk(2)
     return UpWeights(
-        d=of_maps[0],
+        d=maps[0],
         d_bias=biases[0],
-        a=of_maps[1],
+        a=maps[1],
         a_bias=biases[1],
-        gate=of_maps[2],
-        v_mix=None if up.v_mix is None else of_maps[3],
+        gate=maps[2],
+        v_mix=None if up.v_mix is None else maps[3],
         v_mix_bias=None if up.v_mix is None else biases[3],
-        k_scale_bias=total,
-        v_scale_bias=total,
+        k_scale_bias=k_scale_bias,
+        v_scale_bias=v_scale_bias,
         whole=None,
     )
 

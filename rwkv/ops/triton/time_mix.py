@@ -127,9 +127,7 @@ def time_mix_backward(
     )
     del of_out
 
-    grad_v0, of_maps = time_inputs_backward(
-        y, v0, inputs.log_decay, weights.up, of_inputs, of_v0, of_y, of_raised
-    )
+    grad_v0, of_maps = time_inputs_backward(y, v0, inputs.log_decay, weights.up, of_inputs, of_v0, of_y, of_raised)
     del of_inputs, of_raised
     pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source)
     of_projections = of_y.T @ pairs

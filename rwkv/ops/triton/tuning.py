@@ -74,8 +74,8 @@ HOPPER = Tuning(
             {"ROWS": 16, "num_warps": 2},
         ),
         "maps_backward": (
-            {"ROWS": 64, "PROGRAMS": 264, "num_warps": 4, "num_stages": 3},
-            {"ROWS": 32, "PROGRAMS": 264, "num_warps": 4, "num_stages": 1},
+            {"ROWS": 64, "PROGRAMS": 396, "num_warps": 4, "num_stages": 3},
+            {"ROWS": 16, "PROGRAMS": 264, "num_warps": 8, "num_stages": 1},
         ),
         "encode": (
             {"ROWS": 128, "HIDDEN": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
@@ -95,7 +95,7 @@ HOPPER = Tuning(
         "shift_backward": {"ROWS": 8, "PROGRAMS": 792, "num_warps": 4, "maxnreg": 80},
         "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 528, "num_warps": 4, "maxnreg": 128},
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
-        "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
+        "sum_blocks": {"BLOCKS": 512, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
     },
     wkv={
