@@ -165,9 +165,9 @@ def time_inputs_backward(
 ) -> tuple[Tensor | None, UpWeights]:
     """Write the gradients of k, v and hidden into grad_y [N, D]; return those of v0 and of the maps.
 
-    log_decay is the recurrence's argument. `grads` has the gradients of the recurrence's arguments, [N, C] each, and `of_v0` that of the first layer's v as v0,
-    or None. Columns 2 C to 3 C of of_raised, [N, 3 C] or with v_mix [N, 4 C], hold the gradient of the gate; the others
-    are written.
+    log_decay is the recurrence's argument. `grads` has the gradients of the arguments, [N, C] each, and `of_v0` that of
+    the first layer's v as v0, or None. Columns 2 C to 3 C of of_raised, [N, 3 C] or with v_mix [N, 4 C], hold the
+    gradient of the gate; the others are written.
     """
     rows, channels = len(y), len(up.d)
     heads = len(up.k_scale_bias)
@@ -236,7 +236,7 @@ def _maps_backward(y: Tensor, of_raised: Tensor, grad_y: Tensor, up: UpWeights) 
 
 
 def _sorted(of_maps: Tensor, of_scales: Tensor, up: UpWeights) -> UpWeights:
-    """The gradients by name, from those of the maps with their biases, [maps, C, R], and of the scales' biases [2 H]."""
+    """The gradients by name, from those of the maps with their biases, [maps, C, R], and of the scales, [2 H]."""
     maps = [of_map[:, :rank] for of_map, rank in zip(of_maps, up.ranks, strict=False)]
     biases = [of_map[:, rank] for of_map, rank in zip(of_maps, up.ranks, strict=False)]
     k_scale_bias, v_scale_bias = of_scales.chunk(2)
