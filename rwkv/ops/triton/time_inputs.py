@@ -51,15 +51,14 @@ def _activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_EN
 def _projected(own, difference, weight, row, C: tl.constexpr, C_WIDTH: tl.constexpr, precision: tl.constexpr):
     """Apply the given rows of the joined projections to pairs, float32 [ROWS, len(row)]."""
     at = weight + row[:, None] * 2 * C + tl.arange(0, C_WIDTH)[None, :]
-    total = dot(own, tl.trans(load_channel_rows(at, C, C_WIDTH)), precision)
-    return total + dot(difference, tl.trans(load_channel_rows(at + C, C, C_WIDTH)), precision)
+    of_own, of_difference = load_channel_rows(at, C, C_WIDTH), load_channel_rows(at + C, C, C_WIDTH)
+    return dot(own, tl.trans(of_own), precision) + dot(difference, tl.trans(of_difference), precision)
 
 
 @triton.jit
-def _raised(active, whole, row, column, RANKS: tl.constexpr, precision: tl.constexpr):
-    """Apply the given rows of the maps from hidden columns to channels, see UpWeights: float32 [ROWS, len(row)]."""
-    weight = tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
-    return dot(active, tl.trans(weight), precision)
+def _up_map(whole, row, column, RANKS: tl.constexpr):
+    """The given rows of the maps from hidden columns to channels, see UpWeights: [len(row), WIDTH]."""
+    return tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
 
 
 @triton.jit
@@ -103,36 +102,44 @@ def _inputs_kernel(
     # v with v_mix, k with a, r with d, then the gate, each in its own loop to save registers.
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
+        # Loads come before the products, which wait for theirs.
+        if v0 is not None:
+            up = _up_map(whole, 3 * C + channel, column, SCALES)
+            up_bias, earlier = bias_of(bias_v, channel), tl.load(v0 + first * C + at, mask=mask, other=0)
+        scale_bias = tl.load(bias_v_scale + head).to(tl.float32)
         values = _projected(own, difference, projections, 2 * C + channel, C, C_WIDTH, precision)
         if y is not None:
             tl.store(y_first + 2 * C + row[:, None] * D + channel[None, :], values, mask=mask)
         if v0 is None:
             tl.store(made_v + first * C + at, values, mask=mask)
         else:
-            raised = _raised(active, whole, 3 * C + channel, column, SCALES, precision)
-            mix = sigmoid(raised + bias_of(bias_v, channel))
-            values += mix * (tl.load(v0 + first * C + at, mask=mask, other=0).to(tl.float32) - values)
-        scale = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
+            mix = sigmoid(dot(active, tl.trans(up), precision) + up_bias)
+            values += mix * (earlier.to(tl.float32) - values)
+        scale = _column(hidden, column, SCALES + HEADS + head) + scale_bias
         tl.store(scaled_v + first * C + at, _scaled_unit(values, scale), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
+        up, up_bias = _up_map(whole, C + channel, column, SCALES), bias_of(bias_a, channel)
+        scale_bias = tl.load(bias_k_scale + head).to(tl.float32)
         keys = _projected(own, difference, projections, C + channel, C, C_WIDTH, precision)
-        raised = _raised(active, whole, C + channel, column, SCALES, precision)
+        raised = dot(active, tl.trans(up), precision)
         if y is not None:
             tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
-        scale = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
+        scale = _column(hidden, column, SCALES + head) + scale_bias
         unit = _scaled_unit(keys, scale)
         tl.store(k_hat + first * C + at, unit, mask=mask)
-        tl.store(b + first * C + at, sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
+        tl.store(b + first * C + at, sigmoid(raised + up_bias) * unit, mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
+        up, up_bias = _up_map(whole, channel, column, SCALES), bias_of(bias_d, channel)
         read = _projected(own, difference, projections, channel, C, C_WIDTH, precision)
-        raised = _raised(active, whole, channel, column, SCALES, precision)
+        raised = dot(active, tl.trans(up), precision)
         tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
-        tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
+        tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + up_bias), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
-        tl.store(gate + first * C + at, _raised(active, whole, 2 * C + channel, column, SCALES, precision), mask=mask)
+        up = _up_map(whole, 2 * C + channel, column, SCALES)
+        tl.store(gate + first * C + at, dot(active, tl.trans(up), precision), mask=mask)
 
 
 class TimeInputs(NamedTuple):

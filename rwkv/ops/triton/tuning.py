@@ -66,7 +66,7 @@ HOPPER = Tuning(
             {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2},
         ),
         "time_inputs": (
-            {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128},
+            {"ROWS": 128, "num_warps": 8, "num_stages": 1, "maxnreg": 128},
             {"ROWS": 16, "num_warps": 4, "num_stages": 1},
         ),
         "time_inputs_backward": (
