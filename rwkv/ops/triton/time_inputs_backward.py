@@ -16,24 +16,8 @@ from rwkv.ops.triton.arguments import UpWeights
 from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_float, sigmoid
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, bias_of
-from rwkv.ops.triton.tuning import LEAST_PRODUCT, persistent, product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, other_sizes, persistent, product_sizes
 from rwkv.ops.wkv import WkvInputs
-
-
-@triton.jit
-def _hidden(y, first, row, inside, D, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr):
-    """RANK columns of y from FIRST on, padded with zeros to [ROWS, R]."""
-    column = tl.arange(0, R)
-    mask = inside[:, None] & (column < RANK)[None, :]
-    return load_float(y, first * D, row[:, None] * D + FIRST + column[None, :], mask)
-
-
-@triton.jit
-def _up_map(weight, channel, RANK: tl.constexpr, R: tl.constexpr):
-    """The map from hidden columns to channels, [R, K], padded with zeros."""
-    column = tl.arange(0, R)
-    mask = (channel >= 0)[:, None] & (column < RANK)[None, :]
-    return tl.trans(load_float(weight, 0, channel[:, None] * RANK + column[None, :], mask))
 
 
 @triton.jit
@@ -51,25 +35,28 @@ def _backward_unit(x, scale, grad):
 
 @triton.jit(do_not_specialize=["rows"])
 def _inputs_backward_kernel(
-    y, v0, log_decay, up_a, bias_a, up_v, bias_v, bias_k_scale, bias_v_scale,
+    y, v0, log_decay, bias_a, bias_v, bias_k_scale, bias_v_scale,
     of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, of_raised, grad_v0, rows, D, U, heads,
-    K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr,
-    G_RANK: tl.constexpr, V_RANK: tl.constexpr, R: tl.constexpr, precision: tl.constexpr,
+    RANKS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients of k, v, the scales and v0, and of the raised columns except those of the gate."""
+    """Compute the gradients of k, v, the scales and v0, and of the raised columns except those of the gate.
+
+    Columns of `a` and v_mix in of_raised have the raised columns without bias before.
+    """
     head = tl.program_id(0)
     row = tl.arange(0, ROWS)
     channel = head * K + tl.arange(0, K)
     at, y_at = row[:, None] * C + channel[None, :], row[:, None] * D + channel[None, :]
     raised_at = row[:, None] * U + channel[None, :]
-    scales = row * D + 3 * C + D_RANK + A_RANK + G_RANK + V_RANK + head
+    scales = row * D + 3 * C + RANKS + head
     k_bias = tl.load(bias_k_scale + head).to(tl.float32)
     v_bias = tl.load(bias_v_scale + head).to(tl.float32)
     first = tl.program_id(1).to(tl.int64) * ROWS
     inside = row < (rows - first).to(tl.int32)
     mask = inside[:, None] & (channel >= 0)[None, :]
     # All loads come before the first store, since the compiler moves no load across a store.
-    hidden_a = _hidden(y, first, row, inside, D, 3 * C + D_RANK, A_RANK, R)
+    raised = of_raised + first * U + raised_at
+    share = sigmoid(tl.load(raised + C, mask=mask, other=0).to(tl.float32) + bias_of(bias_a, channel))
     keys, own = load_float(y, first * D, y_at + C, mask), load_float(y, first * D, y_at + 2 * C, mask)
     key_scale = load_float(y, first * D, scales, inside) + k_bias
     value_scale = load_float(y, first * D, scales + heads, inside) + v_bias
@@ -77,29 +64,27 @@ def _inputs_backward_kernel(
     k_grad = load_float(of_k_hat, first * C, at, mask)
     v_grad, b_grad = load_float(of_v, first * C, at, mask), load_float(of_b, first * C, at, mask)
     values, from_later = own, tl.zeros_like(own)
-    if up_v is not None:
-        hidden_v = _hidden(y, first, row, inside, D, 3 * C + D_RANK + A_RANK + G_RANK, V_RANK, R)
-        mixed = sigmoid(dot(hidden_v, _up_map(up_v, channel, V_RANK, R), precision) + bias_of(bias_v, channel))
+    if v0 is not None:
+        mixed = sigmoid(tl.load(raised + 3 * C, mask=mask, other=0).to(tl.float32) + bias_of(bias_v, channel))
         difference = load_float(v0, first * C, at, mask) - own
         values = own + mixed * difference
     if of_v0 is not None:
         from_later = load_float(of_v0, first * C, at, mask)
-    y_first, raised_first = grad_y + first * D, of_raised + first * U
+    y_first = grad_y + first * D
 
     # ln w = -DECAY sigmoid(d).
-    tl.store(raised_first + raised_at, decay_grad * decay * (1 + decay / DECAY), mask=mask)
+    tl.store(raised, decay_grad * decay * (1 + decay / DECAY), mask=mask)
 
-    share = sigmoid(dot(hidden_a, _up_map(up_a, channel, A_RANK, R), precision) + bias_of(bias_a, channel))
     of_keys, of_scale, factor = _backward_unit(keys, key_scale, k_grad + b_grad * share)
     tl.store(y_first + y_at + C, of_keys, mask=mask)
     tl.store(y_first + scales, of_scale, mask=inside)
-    tl.store(raised_first + raised_at + C, b_grad * keys * factor * share * (1 - share), mask=mask)
+    tl.store(raised + C, b_grad * keys * factor * share * (1 - share), mask=mask)
 
     of_values, of_scale, _ = _backward_unit(values, value_scale, v_grad)
     tl.store(y_first + scales + heads, of_scale, mask=inside)
-    if up_v is not None:
+    if v0 is not None:
         tl.store(grad_v0 + first * C + at, of_values * mixed, mask=mask)
-        tl.store(raised_first + raised_at + 3 * C, of_values * difference * mixed * (1 - mixed), mask=mask)
+        tl.store(raised + 3 * C, of_values * difference * mixed * (1 - mixed), mask=mask)
         of_values *= 1 - mixed
     tl.store(y_first + y_at + 2 * C, of_values + from_later, mask=mask)
 
@@ -170,10 +155,13 @@ def time_inputs_backward(
     gradient of the gate; the others are written.
     """
     rows, channels = len(y), len(up.d)
-    heads = len(up.k_scale_bias)
-    sizes = product_sizes("time_inputs_backward", y.dtype)
+    heads, ranks, sizes = len(up.k_scale_bias), sum(up.ranks), other_sizes("time_inputs_backward")
     blocks = triton.cdiv(rows, sizes["ROWS"])
     grad_v0 = None if v0 is None else torch.empty_like(v0)
+    _, a, _, v_mix = y[:, 3 * channels : 3 * channels + ranks].split(up.ranks, 1)
+    torch.mm(a, up.a.T, out=of_raised[:, channels : 2 * channels])
+    if up.v_mix is not None:
+        torch.mm(v_mix, up.v_mix.T, out=of_raised[:, 3 * channels :])
     launch(
         _inputs_backward_kernel,
         heads,
@@ -181,9 +169,7 @@ def time_inputs_backward(
         y=y,
         v0=v0,
         log_decay=log_decay,
-        up_a=up.a,
         bias_a=up.a_bias,
-        up_v=up.v_mix,
         bias_v=up.v_mix_bias,
         bias_k_scale=up.k_scale_bias,
         bias_v_scale=up.v_scale_bias,
@@ -196,10 +182,9 @@ def time_inputs_backward(
         D=y.shape[1],
         U=of_raised.shape[1],
         heads=heads,
+        RANKS=ranks,
         C=channels,
         K=channels // heads,
-        R=_padded(max(up.ranks)),
-        **_ranks(up),
         **sizes,
     )
     return grad_v0, _maps_backward(y, of_raised, grad_y, up)

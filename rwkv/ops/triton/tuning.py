@@ -69,10 +69,6 @@ HOPPER = Tuning(
             {"ROWS": 128, "num_warps": 8, "num_stages": 1, "maxnreg": 128},
             {"ROWS": 16, "num_warps": 4, "num_stages": 1},
         ),
-        "time_inputs_backward": (
-            {"ROWS": 16, "num_warps": 2, "maxnreg": 96},
-            {"ROWS": 16, "num_warps": 2},
-        ),
         "maps_backward": (
             {"ROWS": 64, "PROGRAMS": 396, "num_warps": 4, "num_stages": 3},
             {"ROWS": 16, "PROGRAMS": 264, "num_warps": 8, "num_stages": 1},
@@ -93,6 +89,7 @@ HOPPER = Tuning(
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
         "shift_backward": {"ROWS": 8, "PROGRAMS": 792, "num_warps": 4, "maxnreg": 80},
+        "time_inputs_backward": {"ROWS": 32, "num_warps": 4, "maxnreg": 96},
         "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 528, "num_warps": 4, "maxnreg": 128},
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
         "sum_blocks": {"BLOCKS": 512, "COLUMNS": 8, "num_warps": 8},
