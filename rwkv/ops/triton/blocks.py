@@ -70,10 +70,13 @@ def load_float(x, first, at, mask):
 
 
 @triton.jit
-def sigmoid(x):
-    """The sigmoid in float32, with a relative error of 1e-6, in five instructions; tl.sigmoid takes thirteen."""
-    root = tl.rsqrt(1 + tl.exp2(x * -1.4426950408889634))
-    return root * root
+def sigmoid(x, precision: tl.constexpr):
+    """The sigmoid in float32. With "bf16" it takes 5 instructions in place of 13, with a relative error of 3e-7."""
+    if precision == "bf16":
+        root = tl.rsqrt(1 + tl.exp2(x * -1.4426950408889634))
+        return root * root
+    else:
+        return tl.sigmoid(x)
 
 
 @triton.jit

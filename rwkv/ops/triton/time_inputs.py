@@ -26,10 +26,10 @@ LEAST_LENGTH = tl.constexpr(NORM_CLAMP)
 
 
 @triton.jit
-def _scaled_unit(x, scale):
+def _scaled_unit(x, scale, precision: tl.constexpr):
     """sigmoid(scale) x / |x| of rows x, whose length is clamped; scale is [ROWS]."""
     # The shares are divided, not the elements.
-    share = sigmoid(scale) / tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)
+    share = sigmoid(scale, precision) / tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)
     return share[:, None] * x
 
 
@@ -40,10 +40,12 @@ def bias_of(bias, channel):
 
 
 @triton.jit
-def _activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
+def _activated(
+    hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr, precision: tl.constexpr
+):
     """The activated hidden columns: tanh of d and sigmoid of the gate."""
     is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
-    share = sigmoid(tl.where(is_d, 2 * hidden, hidden))
+    share = sigmoid(tl.where(is_d, 2 * hidden, hidden), precision)
     return tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
 
 
@@ -93,7 +95,7 @@ def _inputs_kernel(
     hidden = _projected(own, difference, projections, last, C, C_WIDTH, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK
-    hidden = _activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
+    hidden = _activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK, precision)
     active = hidden.to(projections.dtype.element_ty)
     if y is not None:
         y_first = y + first * D
@@ -113,10 +115,10 @@ def _inputs_kernel(
         if v0 is None:
             tl.store(made_v + first * C + at, values, mask=mask)
         else:
-            mix = sigmoid(dot(active, tl.trans(up), precision) + up_bias)
+            mix = sigmoid(dot(active, tl.trans(up), precision) + up_bias, precision)
             values += mix * (earlier.to(tl.float32) - values)
         scale = _column(hidden, column, SCALES + HEADS + head) + scale_bias
-        tl.store(scaled_v + first * C + at, _scaled_unit(values, scale), mask=mask)
+        tl.store(scaled_v + first * C + at, _scaled_unit(values, scale, precision), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         up, up_bias = _up_map(whole, C + channel, column, SCALES), bias_of(bias_a, channel)
@@ -126,16 +128,16 @@ def _inputs_kernel(
         if y is not None:
             tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
         scale = _column(hidden, column, SCALES + head) + scale_bias
-        unit = _scaled_unit(keys, scale)
+        unit = _scaled_unit(keys, scale, precision)
         tl.store(k_hat + first * C + at, unit, mask=mask)
-        tl.store(b + first * C + at, sigmoid(raised + up_bias) * unit, mask=mask)
+        tl.store(b + first * C + at, sigmoid(raised + up_bias, precision) * unit, mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         up, up_bias = _up_map(whole, channel, column, SCALES), bias_of(bias_d, channel)
         read = _projected(own, difference, projections, channel, C, C_WIDTH, precision)
         raised = dot(active, tl.trans(up), precision)
         tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
-        tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + up_bias), mask=mask)
+        tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + up_bias, precision), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         up = _up_map(whole, 2 * C + channel, column, SCALES)

@@ -16,16 +16,16 @@ from rwkv.ops.triton.arguments import UpWeights
 from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_float, sigmoid
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, bias_of
-from rwkv.ops.triton.tuning import LEAST_PRODUCT, other_sizes, persistent, product_sizes
+from rwkv.ops.triton.tuning import LEAST_PRODUCT, persistent, product_sizes
 from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
-def _backward_unit(x, scale, grad):
+def _backward_unit(x, scale, grad, precision: tl.constexpr):
     """y = sigmoid(scale) x / |x|: from the gradient of y to those of x and of scale, and the factor of x in y."""
     size = tl.sqrt(tl.sum(x * x, 1))
     inverse = 1 / tl.maximum(size, LEAST_LENGTH)
-    share = sigmoid(scale)
+    share = sigmoid(scale, precision)
     factor = share * inverse
     along = tl.sum(grad * x, 1) * inverse
     # A clamped length is constant.
@@ -37,7 +37,7 @@ def _backward_unit(x, scale, grad):
 def _inputs_backward_kernel(
     y, v0, log_decay, bias_a, bias_v, bias_k_scale, bias_v_scale,
     of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, of_raised, grad_v0, rows, D, U, heads,
-    RANKS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr,
+    RANKS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients of k, v, the scales and v0, and of the raised columns except those of the gate.
 
@@ -56,7 +56,7 @@ def _inputs_backward_kernel(
     mask = inside[:, None] & (channel >= 0)[None, :]
     # All loads come before the first store, since the compiler moves no load across a store.
     raised = of_raised + first * U + raised_at
-    share = sigmoid(tl.load(raised + C, mask=mask, other=0).to(tl.float32) + bias_of(bias_a, channel))
+    share = sigmoid(tl.load(raised + C, mask=mask, other=0).to(tl.float32) + bias_of(bias_a, channel), precision)
     keys, own = load_float(y, first * D, y_at + C, mask), load_float(y, first * D, y_at + 2 * C, mask)
     key_scale = load_float(y, first * D, scales, inside) + k_bias
     value_scale = load_float(y, first * D, scales + heads, inside) + v_bias
@@ -65,7 +65,9 @@ def _inputs_backward_kernel(
     v_grad, b_grad = load_float(of_v, first * C, at, mask), load_float(of_b, first * C, at, mask)
     values, from_later = own, tl.zeros_like(own)
     if v0 is not None:
-        mixed = sigmoid(tl.load(raised + 3 * C, mask=mask, other=0).to(tl.float32) + bias_of(bias_v, channel))
+        mixed = sigmoid(
+            tl.load(raised + 3 * C, mask=mask, other=0).to(tl.float32) + bias_of(bias_v, channel), precision
+        )
         difference = load_float(v0, first * C, at, mask) - own
         values = own + mixed * difference
     if of_v0 is not None:
@@ -75,12 +77,12 @@ def _inputs_backward_kernel(
     # ln w = -DECAY sigmoid(d).
     tl.store(raised, decay_grad * decay * (1 + decay / DECAY), mask=mask)
 
-    of_keys, of_scale, factor = _backward_unit(keys, key_scale, k_grad + b_grad * share)
+    of_keys, of_scale, factor = _backward_unit(keys, key_scale, k_grad + b_grad * share, precision)
     tl.store(y_first + y_at + C, of_keys, mask=mask)
     tl.store(y_first + scales, of_scale, mask=inside)
     tl.store(raised + C, b_grad * keys * factor * share * (1 - share), mask=mask)
 
-    of_values, of_scale, _ = _backward_unit(values, value_scale, v_grad)
+    of_values, of_scale, _ = _backward_unit(values, value_scale, v_grad, precision)
     tl.store(y_first + scales + heads, of_scale, mask=inside)
     if v0 is not None:
         tl.store(grad_v0 + first * C + at, of_values * mixed, mask=mask)
@@ -155,7 +157,8 @@ def time_inputs_backward(
     gradient of the gate; the others are written.
     """
     rows, channels = len(y), len(up.d)
-    heads, ranks, sizes = len(up.k_scale_bias), sum(up.ranks), other_sizes("time_inputs_backward")
+    heads, ranks = len(up.k_scale_bias), sum(up.ranks)
+    sizes = product_sizes("time_inputs_backward", y.dtype)
     blocks = triton.cdiv(rows, sizes["ROWS"])
     grad_v0 = None if v0 is None else torch.empty_like(v0)
     _, a, _, v_mix = y[:, 3 * channels : 3 * channels + ranks].split(up.ranks, 1)

@@ -69,8 +69,12 @@ HOPPER = Tuning(
             {"ROWS": 128, "num_warps": 8, "num_stages": 1, "maxnreg": 128},
             {"ROWS": 16, "num_warps": 4, "num_stages": 1},
         ),
+        "time_inputs_backward": (
+            {"ROWS": 32, "num_warps": 4, "maxnreg": 96},
+            {"ROWS": 16, "num_warps": 4},
+        ),
         "maps_backward": (
-            {"ROWS": 64, "PROGRAMS": 396, "num_warps": 4, "num_stages": 3},
+            {"ROWS": 64, "PROGRAMS": 528, "num_warps": 4, "num_stages": 2, "maxnreg": 128},
             {"ROWS": 16, "PROGRAMS": 264, "num_warps": 8, "num_stages": 1},
         ),
         "encode": (
@@ -88,9 +92,8 @@ HOPPER = Tuning(
     },
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
-        "shift_backward": {"ROWS": 8, "PROGRAMS": 792, "num_warps": 4, "maxnreg": 80},
-        "time_inputs_backward": {"ROWS": 32, "num_warps": 4, "maxnreg": 96},
-        "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 528, "num_warps": 4, "maxnreg": 128},
+        "shift_backward": {"ROWS": 16, "PROGRAMS": 396, "num_warps": 4},
+        "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 396, "num_warps": 4},
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
         "sum_blocks": {"BLOCKS": 512, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
@@ -132,7 +135,7 @@ def product_sizes(kernel: str, dtype: torch.dtype, width: int = TUNED_WIDTH) -> 
 def persistent(sizes: Sizes, rows: int, heads: int = 1) -> tuple[int, dict[str, Any]]:
     """The programs of each head in a kernel whose programs take several blocks of rows, and the other constants.
 
-    PROGRAMS is how many programs run at once on the GPU. The result of a sum depends on it, but not on the time.
+    PROGRAMS is how many of them a GPU runs at once. The order of sums depends on it, but not on the time.
     """
     blocks = -(-rows // sizes["ROWS"])
     others = {name: size for name, size in sizes.items() if name != "PROGRAMS"}
