@@ -24,12 +24,12 @@ from rwkv.ops.wkv import WkvInputs
 def _backward_unit(x, scale, grad, precision: tl.constexpr):
     """y = sigmoid(scale) x / |x|: from the gradient of y to those of x and of scale, and the factor of x in y."""
     size = tl.sqrt(tl.sum(x * x, 1))
-    inverse = 1 / tl.maximum(size, LEAST_LENGTH)
+    clamped = tl.maximum(size, LEAST_LENGTH)
     share = sigmoid(scale, precision)
-    factor = share * inverse
-    along = tl.sum(grad * x, 1) * inverse
+    factor = share / clamped
+    along = tl.sum(grad * x, 1) / clamped
     # A clamped length is constant.
-    radial = tl.where(size > LEAST_LENGTH, along * inverse * factor, 0.0)
+    radial = tl.where(size > LEAST_LENGTH, along / clamped * factor, 0.0)
     return grad * factor[:, None] - x * radial[:, None], along * share * (1 - share), factor[:, None]
 
 
