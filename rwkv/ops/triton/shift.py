@@ -14,7 +14,7 @@ from rwkv.ops.dropout import Drop
 from rwkv.ops.triton.blocks import channel_sizes, channels_of, launch, load_channels, load_float, store_channels
 from rwkv.ops.triton.dropout import dropped
 from rwkv.ops.triton.reductions import standardised_rows, sum_blocks
-from rwkv.ops.triton.tuning import other_sizes
+from rwkv.ops.triton.tuning import other_sizes, persistent
 
 
 # The first row of a program is addressed with 64 bits and offsets from it with 32, which take half the registers.
@@ -57,43 +57,64 @@ def _pair_kernel(x, weight, bias, source, pair, rows, ROWS: tl.constexpr, C: tl.
     tl.store(at + C, difference, mask=channels_of(inside, C, C_WIDTH))
 
 
+@triton.jit
+def _follows(sources, first, row, distance, left, among):
+    """Which of the rows `among` have their row as source that many rows later."""
+    follower = row + distance
+    return among & (tl.load(sources + follower, mask=among & (follower < left), other=-1) == first + row)
+
+
+@triton.jit
+def _load_float(x, at, mask):
+    return tl.load(x + at, mask=mask, other=0).to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["rows", "site", "threshold"])
 def _shift_backward_kernel(
     x, weight, source, of_pair, of_sum, seed, grad_x, sums, rows, site, threshold, scale,
     ROWS: tl.constexpr, C: tl.constexpr, C_WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Gather the gradient of each x' (the rows with it as source follow it directly), then go through the LayerNorm."""
-    first = tl.program_id(0).to(tl.int64) * ROWS
+    """Gather the gradient of each x' (the rows with it as source follow it directly), then go through the LayerNorm.
+
+    sums, float32 [programs, 2, C], gets the gradients of weight and bias.
+    """
     row, column = tl.arange(0, ROWS), tl.arange(0, C_WIDTH)
-    left = (rows - first).to(tl.int32)
-    inside = row < left
-    full = inside[:, None] & (column < C)[None, :]
-    of_pair += first * 2 * C
-    source += first
-    at = row[:, None] * 2 * C + column[None, :]
-    grad = tl.load(of_pair + at, mask=full, other=0).to(tl.float32)
-    # A row that is its own source has s - x' = 0, whatever x' is.
-    is_shifted = inside & (tl.load(source + row, mask=inside, other=-1) != first + row)
-    grad -= tl.load(of_pair + at + C, mask=channels_of(is_shifted, C, C_WIDTH), other=0).to(tl.float32)
-    follower = row + 1
-    follows = tl.load(source + follower, mask=follower < left, other=-1) == first + row
-    while tl.max(follows.to(tl.int32), 0) > 0:
-        its = follower[:, None] * 2 * C + C + column[None, :]
-        grad += tl.load(of_pair + its, mask=channels_of(follows, C, C_WIDTH), other=0).to(tl.float32)
-        follower += 1
-        follows = follows & (tl.load(source + follower, mask=follows & (follower < left), other=-1) == first + row)
-    unit, rstd = _standardised(x, first, row, inside, C, C_WIDTH)
-    scaled = grad * load_channels(weight, C, C_WIDTH)
-    level = tl.sum(scaled, 1) / C
-    along = tl.sum(scaled * unit, 1) / C
-    at = row[:, None] * C + column[None, :]
-    direct = tl.load(of_sum + first * C + at, mask=full, other=0).to(tl.float32)
-    direct = dropped(direct, first * C, at, C, seed, site, threshold, scale)
-    result = direct + rstd[:, None] * (scaled - level[:, None] - unit * along[:, None])
-    tl.store(grad_x + first * C + at, result, mask=full)
+    at, pair_at = row[:, None] * C + column[None, :], row[:, None] * 2 * C + column[None, :]
+    w = load_channels(weight, C, C_WIDTH)
+    of_weight, of_bias = tl.zeros((ROWS, C_WIDTH), tl.float32), tl.zeros((ROWS, C_WIDTH), tl.float32)
+    for block in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
+        first = tl.cast(block, tl.int64) * ROWS
+        left = (rows - first).to(tl.int32)
+        inside = row < left
+        full = channels_of(inside, C, C_WIDTH)
+        sources, pairs = source + first, of_pair + first * 2 * C
+        follows = _follows(sources, first, row, 1, left, inside)
+        follows_next = _follows(sources, first, row, 2, left, follows)
+        # A row that is its own source has s - x' = 0, whatever x' is.
+        is_shifted = inside & (tl.load(sources + row, mask=inside, other=-1) != first + row)
+        grad = _load_float(pairs, pair_at, full)
+        grad -= _load_float(pairs, pair_at + C, channels_of(is_shifted, C, C_WIDTH))
+        grad += _load_float(pairs, pair_at + 3 * C, channels_of(follows, C, C_WIDTH))
+        grad += _load_float(pairs, pair_at + 5 * C, channels_of(follows_next, C, C_WIDTH))
+        direct = load_float(of_sum, first * C, at, full)
+        unit, rstd = _standardised(x, first, row, inside, C, C_WIDTH)
+        distance = 3
+        follows = _follows(sources, first, row, distance, left, follows_next)
+        while tl.max(follows.to(tl.int32), 0) > 0:
+            grad += _load_float(pairs, pair_at + (2 * distance + 1) * C, channels_of(follows, C, C_WIDTH))
+            distance += 1
+            follows = _follows(sources, first, row, distance, left, follows)
+        scaled = grad * w
+        level = tl.sum(scaled, 1) / C
+        along = tl.sum(scaled * unit, 1) / C
+        direct = dropped(direct, first * C, at, C, seed, site, threshold, scale)
+        result = direct + rstd[:, None] * (scaled - level[:, None] - unit * along[:, None])
+        tl.store(grad_x + first * C + at, result, mask=full)
+        of_weight += grad * unit
+        of_bias += grad
     total = sums + tl.program_id(0).to(tl.int64) * 2 * C + column
-    store_channels(total, tl.sum(grad * unit, 0), C, C_WIDTH)
-    store_channels(total + C, tl.sum(grad, 0), C, C_WIDTH)
+    store_channels(total, tl.sum(of_weight, 0), C, C_WIDTH)
+    store_channels(total + C, tl.sum(of_bias, 0), C, C_WIDTH)
 
 
 def shifted_pairs(x: Tensor, weight: Tensor, bias: Tensor, source: Tensor) -> Tensor:
@@ -119,13 +140,13 @@ def shifted_pairs_backward(
     x: Tensor, weight: Tensor, source: Tensor, of_pair: Tensor, of_sum: Tensor, drop: Drop
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, weight and bias in drop(x + f(pairs)), from those of pairs [N, 2 C] and sum [N, C]."""
-    (rows, channels), sizes = x.shape, other_sizes("shift_backward")
+    rows, channels = x.shape
+    programs, sizes = persistent(other_sizes("shift_backward"), rows)
     grad_x = torch.empty_like(x)
-    blocks = triton.cdiv(rows, sizes["ROWS"])
-    sums = x.new_empty(blocks, 2, channels, dtype=torch.float32)
+    sums = x.new_empty(programs, 2, channels, dtype=torch.float32)
     launch(
         _shift_backward_kernel,
-        blocks,
+        programs,
         x=x,
         weight=weight,
         source=source,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rwkv.ops.time_mix import NORM_CLAMP
 from rwkv.ops.triton.arguments import RowLayout, TimeWeights
-from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows
+from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_channel_rows, sigmoid
 from rwkv.ops.triton.shift import pair_of
 from rwkv.ops.triton.tuning import LEAST_PRODUCT, product_sizes
 from rwkv.ops.wkv import WkvInputs
@@ -26,9 +26,11 @@ LEAST_LENGTH = tl.constexpr(NORM_CLAMP)
 
 
 @triton.jit
-def length(x):
-    """The clamped length of rows, [ROWS, 1], by which they are divided to normalise them."""
-    return tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)[:, None]
+def _scaled_unit(x, scale, precision: tl.constexpr):
+    """sigmoid(scale) x / |x| of rows x, whose length is clamped; scale is [ROWS]."""
+    # The shares are divided, not the elements.
+    share = sigmoid(scale, precision) / tl.maximum(tl.sqrt(tl.sum(x * x, 1)), LEAST_LENGTH)
+    return share[:, None] * x
 
 
 @triton.jit
@@ -38,27 +40,27 @@ def bias_of(bias, channel):
 
 
 @triton.jit
-def activated(hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr):
-    """The activated hidden columns (tanh of d, sigmoid of the gate) and the derivatives of the activations."""
+def _activated(
+    hidden, column, D_RANK: tl.constexpr, GATE: tl.constexpr, GATE_END: tl.constexpr, precision: tl.constexpr
+):
+    """The activated hidden columns: tanh of d and sigmoid of the gate."""
     is_d, is_gate = column < D_RANK, (column >= GATE) & (column < GATE_END)
-    share = tl.sigmoid(tl.where(is_d, 2 * hidden, hidden))
-    value = tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
-    return value, tl.where(is_d, 1 - value * value, tl.where(is_gate, share * (1 - share), 1.0))
+    share = sigmoid(tl.where(is_d, 2 * hidden, hidden), precision)
+    return tl.where(is_d, 2 * share - 1, tl.where(is_gate, share, hidden))
 
 
 @triton.jit
 def _projected(own, difference, weight, row, C: tl.constexpr, C_WIDTH: tl.constexpr, precision: tl.constexpr):
     """Apply the given rows of the joined projections to pairs, float32 [ROWS, len(row)]."""
     at = weight + row[:, None] * 2 * C + tl.arange(0, C_WIDTH)[None, :]
-    total = dot(own, tl.trans(load_channel_rows(at, C, C_WIDTH)), precision)
-    return total + dot(difference, tl.trans(load_channel_rows(at + C, C, C_WIDTH)), precision)
+    of_own, of_difference = load_channel_rows(at, C, C_WIDTH), load_channel_rows(at + C, C, C_WIDTH)
+    return dot(own, tl.trans(of_own), precision) + dot(difference, tl.trans(of_difference), precision)
 
 
 @triton.jit
-def _raised(active, whole, row, column, RANKS: tl.constexpr, precision: tl.constexpr):
-    """Apply the given rows of the maps from hidden columns to channels, see UpWeights: float32 [ROWS, len(row)]."""
-    weight = tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
-    return dot(active, tl.trans(weight), precision)
+def _up_map(whole, row, column, RANKS: tl.constexpr):
+    """The given rows of the maps from hidden columns to channels, see UpWeights: [len(row), WIDTH]."""
+    return tl.load(whole + row[:, None] * RANKS + column[None, :], mask=(column < RANKS)[None, :], other=0)
 
 
 @triton.jit
@@ -93,45 +95,53 @@ def _inputs_kernel(
     hidden = _projected(own, difference, projections, last, C, C_WIDTH, precision)
     GATE: tl.constexpr = D_RANK + A_RANK
     SCALES: tl.constexpr = GATE + G_RANK + V_RANK
-    active, _ = activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK)
-    active = active.to(projections.dtype.element_ty)
+    hidden = _activated(hidden, column[None, :], D_RANK, GATE, GATE + G_RANK, precision)
+    active = hidden.to(projections.dtype.element_ty)
     if y is not None:
         y_first = y + first * D
-        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], hidden, mask=inside[:, None] & valid[None, :])
+        tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], active, mask=inside[:, None] & valid[None, :])
 
     # v with v_mix, k with a, r with d, then the gate, each in its own loop to save registers.
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
+        # Loads come before the products, which wait for theirs.
+        if v0 is not None:
+            up = _up_map(whole, 3 * C + channel, column, SCALES)
+            up_bias, earlier = bias_of(bias_v, channel), tl.load(v0 + first * C + at, mask=mask, other=0)
+        scale_bias = tl.load(bias_v_scale + head).to(tl.float32)
         values = _projected(own, difference, projections, 2 * C + channel, C, C_WIDTH, precision)
         if y is not None:
             tl.store(y_first + 2 * C + row[:, None] * D + channel[None, :], values, mask=mask)
         if v0 is None:
             tl.store(made_v + first * C + at, values, mask=mask)
         else:
-            raised = _raised(active, whole, 3 * C + channel, column, SCALES, precision)
-            mix = tl.sigmoid(raised + bias_of(bias_v, channel))
-            values += mix * (tl.load(v0 + first * C + at, mask=mask, other=0).to(tl.float32) - values)
-        scale = _column(hidden, column, SCALES + HEADS + head) + tl.load(bias_v_scale + head).to(tl.float32)
-        tl.store(scaled_v + first * C + at, tl.sigmoid(scale)[:, None] * values / length(values), mask=mask)
+            mix = sigmoid(dot(active, tl.trans(up), precision) + up_bias, precision)
+            values += mix * (earlier.to(tl.float32) - values)
+        scale = _column(hidden, column, SCALES + HEADS + head) + scale_bias
+        tl.store(scaled_v + first * C + at, _scaled_unit(values, scale, precision), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
+        up, up_bias = _up_map(whole, C + channel, column, SCALES), bias_of(bias_a, channel)
+        scale_bias = tl.load(bias_k_scale + head).to(tl.float32)
         keys = _projected(own, difference, projections, C + channel, C, C_WIDTH, precision)
-        raised = _raised(active, whole, C + channel, column, SCALES, precision)
+        raised = dot(active, tl.trans(up), precision)
         if y is not None:
             tl.store(y_first + C + row[:, None] * D + channel[None, :], keys, mask=mask)
-        scale = _column(hidden, column, SCALES + head) + tl.load(bias_k_scale + head).to(tl.float32)
-        unit = tl.sigmoid(scale)[:, None] * keys / length(keys)
+        scale = _column(hidden, column, SCALES + head) + scale_bias
+        unit = _scaled_unit(keys, scale, precision)
         tl.store(k_hat + first * C + at, unit, mask=mask)
-        tl.store(b + first * C + at, tl.sigmoid(raised + bias_of(bias_a, channel)) * unit, mask=mask)
+        tl.store(b + first * C + at, sigmoid(raised + up_bias, precision) * unit, mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
+        up, up_bias = _up_map(whole, channel, column, SCALES), bias_of(bias_d, channel)
         read = _projected(own, difference, projections, channel, C, C_WIDTH, precision)
-        raised = _raised(active, whole, channel, column, SCALES, precision)
+        raised = dot(active, tl.trans(up), precision)
         tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
-        tl.store(log_decay + first * C + at, -DECAY * tl.sigmoid(raised + bias_of(bias_d, channel)), mask=mask)
+        tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + up_bias, precision), mask=mask)
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
-        tl.store(gate + first * C + at, _raised(active, whole, 2 * C + channel, column, SCALES, precision), mask=mask)
+        up = _up_map(whole, 2 * C + channel, column, SCALES)
+        tl.store(gate + first * C + at, dot(active, tl.trans(up), precision), mask=mask)
 
 
 class TimeInputs(NamedTuple):

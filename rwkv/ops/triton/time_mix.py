@@ -93,15 +93,15 @@ def time_mix_backward(
 ) -> tuple[Tensor, Tensor | None, TimeWeights]:
     """The gradients of x, v0 and the weights, from those of the result and, in the first layer, of its v as v0."""
     count, channels = x.shape
-    y, up = kept.y, weights.up
+    y = kept.y
     if drop.seed is None:
         of_mixed, of_gated = of_result, of_result @ weights.W_o
     else:
         of_mixed, of_gated = output_map_backward(weights.W_o, drop, of_result)
 
     of_y = torch.empty_like(y)
-    of_up = y.new_empty(count, (3 if up.v_mix is None else 4) * channels)
-    of_r, of_gate = of_y[:, :channels], of_up[:, 2 * channels : 3 * channels]
+    of_raised = y.new_empty(count, (3 if v0 is None else 4) * channels)
+    of_r, of_gate = of_y[:, :channels], of_raised[:, 2 * channels : 3 * channels]
     inputs = kept.inputs
     output_inputs = OutputInputs(cast(Tensor, kept.wkv.out), inputs.r, inputs.v, inputs.b, kept.gate)
     gated, of_output_inputs, of_output = wkv_output_backward(output_inputs, weights.output, of_gated, of_r, of_gate)
@@ -129,8 +129,8 @@ def time_mix_backward(
     )
     del of_out
 
-    grad_v0, of_maps = time_inputs_backward(y, v0, up, of_inputs, of_v0, of_y, of_up)
-    del of_inputs, of_up
+    grad_v0, of_maps = time_inputs_backward(y, v0, inputs.log_decay, weights.up, of_inputs, of_v0, of_y, of_raised)
+    del of_inputs, of_raised
     pairs = shifted_pairs(x, weights.norm_weight, weights.norm_bias, rows.source)
     of_projections = of_y.T @ pairs
     of_pairs = torch.mm(of_y, weights.projections, out=pairs)

@@ -70,12 +70,16 @@ HOPPER = Tuning(
             {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2},
         ),
         "time_inputs": (
-            {"ROWS": 64, "num_warps": 4, "num_stages": 1, "maxnreg": 128},
+            {"ROWS": 128, "num_warps": 8, "num_stages": 1, "maxnreg": 128},
             {"ROWS": 16, "num_warps": 4, "num_stages": 1},
         ),
         "time_inputs_backward": (
-            {"ROWS": 16, "num_warps": 2, "maxnreg": 96},
-            {"ROWS": 16, "num_warps": 2},
+            {"ROWS": 32, "num_warps": 4, "maxnreg": 96},
+            {"ROWS": 16, "num_warps": 4},
+        ),
+        "maps_backward": (
+            {"ROWS": 64, "PROGRAMS": 528, "num_warps": 4, "num_stages": 2, "maxnreg": 128},
+            {"ROWS": 16, "PROGRAMS": 264, "num_warps": 8, "num_stages": 1},
         ),
         "encode": (
             {"ROWS": 128, "HIDDEN": 32, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
@@ -104,11 +108,10 @@ HOPPER = Tuning(
     },
     others={
         "shift": {"ROWS": 16, "num_warps": 8},
-        "shift_backward": {"ROWS": 32, "num_warps": 4},
-        "hidden_backward": {"ROWS": 64, "num_warps": 4},
-        "wkv_output_backward": {"ROWS": 32, "num_warps": 4},
+        "shift_backward": {"ROWS": 16, "PROGRAMS": 396, "num_warps": 4},
+        "wkv_output_backward": {"ROWS": 32, "PROGRAMS": 396, "num_warps": 4},
         "scan": {"COLUMNS": 16, "num_warps": 2, "num_stages": 3},
-        "sum_blocks": {"BLOCKS": 1024, "COLUMNS": 8, "num_warps": 8},
+        "sum_blocks": {"BLOCKS": 512, "COLUMNS": 8, "num_warps": 8},
         "dropout": {"BLOCK": 1024},
         "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 8, "num_warps": 4},
         "activated_norm": {"ELEMENTS": 1024, "STEPS": 8, "num_warps": 2},
@@ -150,6 +153,16 @@ def product_sizes(kernel: str, dtype: torch.dtype, width: int = TUNED_WIDTH) -> 
         shrinking = {name: size for name, size in sizes.items() if name in ("ROWS", "INNER", "HIDDEN")}
         sizes = {**sizes, **{name: max(LEAST_PRODUCT, size // times) for name, size in shrinking.items()}}
     return {"precision": precision, **sizes}
+
+
+def persistent(sizes: Sizes, rows: int, heads: int = 1) -> tuple[int, dict[str, Any]]:
+    """The programs of each head in a kernel whose programs take several blocks of rows, and the other constants.
+
+    PROGRAMS is how many of them a GPU runs at once. The order of sums depends on it, but not on the time.
+    """
+    blocks = -(-rows // sizes["ROWS"])
+    others = {name: size for name, size in sizes.items() if name != "PROGRAMS"}
+    return min(blocks, max(1, sizes["PROGRAMS"] // heads)), others
 
 
 def other_sizes(kernel: str) -> Sizes:

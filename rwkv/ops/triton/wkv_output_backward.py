@@ -14,7 +14,8 @@ from torch import Tensor
 from rwkv.ops.triton.arguments import OutputWeights
 from rwkv.ops.triton.blocks import launch, load_float
 from rwkv.ops.triton.reductions import sum_blocks
-from rwkv.ops.triton.tuning import other_sizes
+from rwkv.ops.triton.time_inputs import bias_of
+from rwkv.ops.triton.tuning import other_sizes, persistent
 from rwkv.ops.triton.wkv_chunk import standardised
 
 
@@ -33,47 +34,46 @@ def _gate_backward_kernel(
     out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
     rows, C, r_stride, grad_r_stride, grad_gate_stride, ROWS: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients; sums, float32 [blocks, 3, C], gets those of bonus, weight and bias for each block."""
-    block = tl.program_id(0)
-    first = block.to(tl.int64) * ROWS
+    """Compute the gradients; sums, float32 [programs, 3, C], gets those of bonus, weight and bias."""
     row = tl.arange(0, ROWS)
-    channel = tl.program_id(1) * K + tl.arange(0, K)
-    mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
+    channel = tl.program_id(0) * K + tl.arange(0, K)
     at = row[:, None] * C + channel[None, :]
-    unit, rstd = standardised(load_float(out, first * C, at, mask), K)
-    of_r, of_b = (
-        load_float(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask),
-        load_float(b, first * C, at, mask),
-    )
-    of_v, of_gate = load_float(v, first * C, at, mask), load_float(gate, first * C, at, mask)
-    of_bonus = tl.load(bonus + channel).to(tl.float32)[None, :]
-    of_weight = tl.load(weight + channel).to(tl.float32)[None, :]
-    share = tl.sum(of_r * of_bonus * of_b, 1)[:, None]
-    # Loads come before the first store, since the compiler moves no load across a store.
-    g = load_float(grad, first * C, at, mask)
-    ungated = unit * of_weight + tl.load(bias + channel).to(tl.float32)[None, :] + share * of_v
-    tl.store(y + first * C + at, of_gate * ungated, mask=mask)
-    tl.store(
-        grad_gate + first * grad_gate_stride + row[:, None] * grad_gate_stride + channel[None, :],
-        g * ungated,
-        mask=mask,
-    )
-    g *= of_gate
-    tl.store(grad_v + first * C + at, g * share, mask=mask)
-    of_share = tl.sum(g * of_v, 1)[:, None]
-    tl.store(
-        grad_r + first * grad_r_stride + row[:, None] * grad_r_stride + channel[None, :],
-        of_share * of_bonus * of_b,
-        mask=mask,
-    )
-    tl.store(grad_b + first * C + at, of_share * of_bonus * of_r, mask=mask)
-    scaled = g * of_weight
-    level, along = tl.sum(scaled, 1)[:, None] / K, tl.sum(scaled * unit, 1)[:, None] / K
-    tl.store(grad_out + first * C + at, rstd * (scaled - level - unit * along), mask=mask)
-    total = sums + block.to(tl.int64) * 3 * C + channel
-    tl.store(total, tl.sum(of_share * of_r * of_b, 0))
-    tl.store(total + C, tl.sum(g * unit, 0))
-    tl.store(total + 2 * C, tl.sum(g, 0))
+    of_bonus, of_weight = bias_of(bonus, channel), bias_of(weight, channel)
+    of_bias = bias_of(bias, channel)
+    sum_bonus, sum_weight = tl.zeros((ROWS, K), tl.float32), tl.zeros((ROWS, K), tl.float32)
+    sum_bias = tl.zeros((ROWS, K), tl.float32)
+    for block in range(tl.program_id(1), tl.cdiv(rows, ROWS), tl.num_programs(1)):
+        first = tl.cast(block, tl.int64) * ROWS
+        mask = (row < (rows - first).to(tl.int32))[:, None] & (channel >= 0)[None, :]
+        # All loads come before the first store, since the compiler moves no load across a store.
+        of_out, g = load_float(out, first * C, at, mask), load_float(grad, first * C, at, mask)
+        of_r = load_float(r, first * r_stride, row[:, None] * r_stride + channel[None, :], mask)
+        of_b, of_v = load_float(b, first * C, at, mask), load_float(v, first * C, at, mask)
+        of_gate = load_float(gate, first * C, at, mask)
+        unit, rstd = standardised(of_out, K)
+        both = of_r * of_b
+        share = tl.sum(both * of_bonus, 1)[:, None]
+        ungated = unit * of_weight + of_bias + share * of_v
+        tl.store(y + first * C + at, of_gate * ungated, mask=mask)
+        gate_at = row[:, None] * grad_gate_stride + channel[None, :]
+        tl.store(grad_gate + first * grad_gate_stride + gate_at, g * ungated, mask=mask)
+        g *= of_gate
+        tl.store(grad_v + first * C + at, g * share, mask=mask)
+        of_share = tl.sum(g * of_v, 1)[:, None]
+        through = of_share * of_bonus
+        r_at = row[:, None] * grad_r_stride + channel[None, :]
+        tl.store(grad_r + first * grad_r_stride + r_at, through * of_b, mask=mask)
+        tl.store(grad_b + first * C + at, through * of_r, mask=mask)
+        scaled = g * of_weight
+        level, along = tl.sum(scaled, 1)[:, None] / K, tl.sum(scaled * unit, 1)[:, None] / K
+        tl.store(grad_out + first * C + at, rstd * (scaled - level - unit * along), mask=mask)
+        sum_bonus += of_share * both
+        sum_weight += g * unit
+        sum_bias += g
+    total = sums + tl.program_id(1).to(tl.int64) * 3 * C + channel
+    tl.store(total, tl.sum(sum_bonus, 0))
+    tl.store(total + C, tl.sum(sum_weight, 0))
+    tl.store(total + 2 * C, tl.sum(sum_bias, 0))
 
 
 def wkv_output_backward(
@@ -81,16 +81,16 @@ def wkv_output_backward(
 ) -> tuple[Tensor, OutputInputs, OutputWeights]:
     """Recompute the output, and all gradients from its own; those of r and gate are written to given tensors [N, C]."""
     rows, channels = grad.shape
-    (heads, width), sizes = weights.bonus.shape, other_sizes("wkv_output_backward")
+    heads, width = weights.bonus.shape
+    programs, sizes = persistent(other_sizes("wkv_output_backward"), rows, heads)
     y = torch.empty_like(grad)
     of_out, of_v, of_b = (torch.empty_like(grad) for _ in range(3))
     grads = OutputInputs(of_out, grad_r, of_v, of_b, grad_gate)
-    blocks = triton.cdiv(rows, sizes["ROWS"])
-    sums = grad.new_empty(blocks, 3, channels, dtype=torch.float32)
+    sums = grad.new_empty(programs, 3, channels, dtype=torch.float32)
     launch(
         _gate_backward_kernel,
-        blocks,
         heads,
+        programs,
         **inputs._asdict(),
         **weights._asdict(),
         grad=grad,
