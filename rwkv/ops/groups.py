@@ -113,7 +113,7 @@ class PackedGroups:
     def runs(self) -> RunPlan:
         """The plan of the GPU kernels."""
         if self.plans.runs is None:
-            self.plans.runs = plan_runs(self.offsets)
+            self.plans.runs = plan_runs(self.offsets, self.is_query)
         return self.plans.runs
 
     def padded(self, rows: int, groups: int) -> "PackedGroups":
@@ -123,7 +123,7 @@ class PackedGroups:
         """
         filled, is_query = torch.cat([self.offsets, torch.tensor([rows])]), extended(self.is_query, rows, True)
         offsets = extended(filled, groups + 1, rows)
-        plans = Plans(runs=plan_runs(filled).padded(rows, groups))
+        plans = Plans(runs=plan_runs(filled, is_query).padded(rows, groups))
         return PackedGroups(offsets, is_query, self.chunk_length, plans)
 
 

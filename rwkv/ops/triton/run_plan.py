@@ -23,7 +23,8 @@ class RunPlan:
     A slot is a place in the scan. Only the runs of groups with several runs have slots, in order.
 
     Attributes:
-        chunks: First row and one past the last of each chunk, [B, 2]; at most CHUNK_LENGTH rows of one group.
+        chunks: First row, one past the last, and the rows that are not queries, as bits, of each chunk, [B, 3]; at most
+            CHUNK_LENGTH rows of one group.
         runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5]. An empty group
             has one run without rows.
         slot_run: The run in each slot, [slots].
@@ -74,11 +75,12 @@ def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
     return torch.cat([x, added])
 
 
-def plan_runs(offsets: Tensor) -> RunPlan:
+def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
     """Plan the runs of packed groups, which may be empty.
 
     Args:
         offsets: Start of each group and N, int64 [G + 1], on any device; the CPU avoids waiting for a GPU.
+        is_query: Whether each row only reads the state, bool [N], on the same device.
     """
     _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
     longest = int(offsets.diff().max()) / CHUNK_LENGTH if len(offsets) > 1 else 0
@@ -102,13 +104,20 @@ def plan_runs(offsets: Tensor) -> RunPlan:
         spans = torch.stack([span_first, span_end], 1)
         group_scan = _with_start(torch.bincount(span_group, minlength=len(scanned_group)).cumsum(0))
     return RunPlan(
-        chunks=torch.stack([chunk_first, chunk_end], 1),
+        chunks=torch.stack([chunk_first, chunk_end, _review_bits(chunk_first, chunk_end, is_query)], 1),
         runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1),
         slot_run=slot_run,
         scanned_group=scanned_group,
         group_scan=torch.stack([group_scan[:-1], group_scan[1:]], 1),
         spans=spans,
     )
+
+
+def _review_bits(first: Tensor, end: Tensor, is_query: Tensor) -> Tensor:
+    """For each chunk the sum of 2^t over its rows t that are not queries, int64."""
+    chunk = torch.repeat_interleave(torch.arange(len(first), device=first.device), end - first)
+    place = torch.arange(len(chunk), device=first.device) - first[chunk]
+    return torch.zeros_like(first).index_add_(0, chunk, (~is_query).long() << place)
 
 
 def _cut(offsets: Tensor, length: int, keep_empty: bool = False) -> tuple[Tensor, Tensor, Tensor]:

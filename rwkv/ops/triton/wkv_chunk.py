@@ -9,6 +9,7 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
 
 from rwkv.ops.time_mix import GROUP_NORM_EPS
 from rwkv.ops.triton.blocks import dot
@@ -20,7 +21,37 @@ GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
 def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
     """Load one head of T rows from `row` of [N, H, K] with a stride, float32 [T, K]; zero where not inside."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
-    return tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32)
+    return for_products(tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0), T)
+
+
+@triton.jit
+def load_turned(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
+    """The transpose of `load_rows`, [K, T]."""
+    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
+    return transposed(tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0), T)
+
+
+@triton.jit
+def transposed(x, T: tl.constexpr):
+    """x [T, K] in float32 as [K, T], see `for_products`."""
+    if x.dtype == tl.bfloat16:
+        t = tl.arange(0, T)
+        return tl.dot(tl.trans(x), tl.where(t[:, None] == t[None, :], 1.0, 0.0).to(tl.bfloat16))
+    else:
+        return tl.trans(x.to(tl.float32))
+
+
+@triton.jit
+def for_products(x, T: tl.constexpr):
+    """x [T, K] in float32, where products leave their results, so that neither side has to move to meet the other.
+
+    The product of bfloat16 rows with the identity is exact, and takes fewer instructions than to convert the rows.
+    """
+    if x.dtype == tl.bfloat16:
+        t = tl.arange(0, T)
+        return tl.dot(tl.where(t[:, None] == t[None, :], 1.0, 0.0).to(tl.bfloat16), x)
+    else:
+        return x.to(tl.float32)
 
 
 @triton.jit
@@ -45,9 +76,9 @@ def standardised(x, K: tl.constexpr):
 
 
 @triton.jit
-def load_writes(is_query, row, inside, T: tl.constexpr):
-    """Whether each of T rows from `row` changes the state, bool [T]."""
-    return inside & (tl.load(is_query + row + tl.arange(0, T), mask=inside, other=1) == 0)
+def load_writes(chunks, chunk, T: tl.constexpr):
+    """Whether each of a chunk's T rows changes the state, bool [T]."""
+    return ((tl.load(chunks + chunk * 3 + 2).to(tl.int32) >> tl.arange(0, T)) & 1) != 0
 
 
 @triton.jit
@@ -77,20 +108,41 @@ def strictly_lower(x, T: tl.constexpr):
 
 
 @triton.jit
-def chunk_factors(log_decay, k, b, writes):
-    """K_in and B of a chunk [T, K], and its decays: ln P, P_before [T, K] and P at its end [K]."""
-    decay = tl.where(writes, log_decay, 0.0)
-    log_p = tl.cumsum(decay, 0)
-    p_before = tl.exp(log_p - decay)
-    b_scaled = tl.where(writes, b, 0.0) * tl.exp(-log_p)
-    return k * p_before, b_scaled, log_p, p_before, tl.exp(tl.sum(decay, 0))
+def sums(which, x, precision: tl.constexpr):
+    """The sums of the rows of x [T, K] that each row of which, bool [T, T], selects; x keeps 16 bits or all.
+
+    Products take fewer instructions than a cumulative sum.
+    """
+    if precision == "tf32x3":
+        return tl.dot(tl.where(which, 1.0, 0.0), x, input_precision=precision)
+    else:
+        which = tl.where(which, 1.0, 0.0).to(tl.bfloat16)
+        high = x.to(tl.bfloat16)
+        return tl.dot(which, (x - high.to(tl.float32)).to(tl.bfloat16), tl.dot(which, high))
+
+
+@triton.jit
+def load_decays(log_decay, row, inside, writes, head, stride, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
+    """Of each of T rows from `row`: ln w, ln P before it, and ln P after it, float32 [T, K]."""
+    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
+    log_w = tl.load(log_decay + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32) * 1.4426950408889634
+    t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+    return sums(t == s, log_w, precision), sums((s < t) & writes[None, :], log_w, precision), sums((s <= t) & writes[None, :], log_w, precision)
+
+
+@triton.jit
+def chunk_factors(log_decay, log_before, log_p, k, b, writes):
+    """K_in and B of a chunk [T, K], and its decays: P_before [T, K] and P at its end [K]."""
+    p_before = libdevice.exp2(log_before)
+    b_scaled = tl.where(writes, b, 0.0) * libdevice.exp2(-log_p)
+    return k * p_before, b_scaled, p_before, libdevice.exp2(tl.sum(tl.where(writes, log_decay, 0.0), 0))
 
 
 @triton.jit
 def read_factors(r, log_decay, k, b, p_before):
     """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + c v + the writes of the chunk's earlier rows."""
     c = tl.sum(b * r, 1)[:, None]
-    return (tl.exp(log_decay) * r - k * c) * p_before, c
+    return (libdevice.exp2(log_decay) * r - k * c) * p_before, c
 
 
 @triton.jit
@@ -115,7 +167,6 @@ def chunk_inverse_kernel(
     log_decay,
     k_hat,
     b,
-    is_query,
     chunks,
     inverse,
     heads,
@@ -126,15 +177,13 @@ def chunk_inverse_kernel(
     """Write (I + L)^-1 of every chunk and head into inverse, float32 [B, H, T, T], with one program for each."""
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
-    row = tl.load(chunks + chunk * 2)
-    inside = tl.arange(0, T) < (tl.load(chunks + chunk * 2 + 1) - row).to(tl.int32)
-    writes = load_writes(is_query, row, inside, T)[:, None]
-    k_in, b_scaled, _, _, _ = chunk_factors(
-        load_rows(log_decay, row, inside, head, heads * K, K, T),
-        load_rows(k_hat, row, inside, head, heads * K, K, T),
-        load_rows(b, row, inside, head, heads * K, K, T),
-        writes,
-    )
+    row = tl.load(chunks + chunk * 3)
+    inside = tl.arange(0, T) < (tl.load(chunks + chunk * 3 + 1) - row).to(tl.int32)
+    writes = load_writes(chunks, chunk, T)
+    log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
+    k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+    b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+    k_in, b_scaled, _, _ = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
     lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)
     solved = unit_lower_inverse(lower, T, precision)
     t = tl.arange(0, T)

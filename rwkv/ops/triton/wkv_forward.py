@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
 from torch import Tensor
 
 from rwkv.ops.groups import PackedGroups
@@ -14,6 +15,9 @@ from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
+    load_decays,
+    load_turned,
+    transposed,
     chunk_inverse_kernel,
     load_channels,
     load_inverse,
@@ -36,7 +40,7 @@ def _run_map_kernel(
     k_hat,
     v,
     b,
-    is_query,
+    chunks,
     inverse,
     runs,
     slot_run,
@@ -51,25 +55,26 @@ def _run_map_kernel(
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
     first, end, chunk = tl.load(run), tl.load(run + 1), tl.load(run + 2)
-    key = tl.arange(0, K)
+    key = tl.arange(0, K)[None, :]
     column = tl.arange(0, 2 * K)
     # A chunk acts on the columns of A as on those of a state, but with v = 0.
-    state = tl.where(key[:, None] == column[None, :], 1.0, 0.0)
+    state = tl.where(key == column[:, None], 1.0, 0.0)
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
-        writes = load_writes(is_query, row, inside, T)[:, None]
-        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        writes = load_writes(chunks, chunk + i, T)
+        log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
-        v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0).to(tl.float32)
+        v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
 
-        k_in, b_scaled, _, _, p_end = chunk_factors(log_w, k, b_rows, writes)
-        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
-        state = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
-    tl.store(maps + (slot.to(tl.int64) * heads + head) * 2 * K * K + (key[:, None] * 2 * K + column[None, :]), state)
+        k_in, b_scaled, _, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
+        y = dot(transposed(v_rows, T) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
+        state = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
+    at = (slot.to(tl.int64) * heads + head) * 2 * K * K
+    tl.store(maps + at + (key * 2 * K + column[:, None]), state)
 
 
 @triton.jit
@@ -79,7 +84,7 @@ def _output_kernel(
     k_hat,
     v,
     b,
-    is_query,
+    chunks,
     inverse,
     offsets,
     runs,
@@ -113,30 +118,31 @@ def _output_kernel(
     first, end, chunk, group, slot = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4)
     state = tl.zeros((K, K), tl.float32)
     if slot >= 0:
-        state = tl.load(starts + state_offsets(slot, head, heads, K))
+        state = tl.load(starts + transposed_offsets(slot, head, heads, K))
     elif initial_state is not None:
-        place = transposed_offsets(group, head, heads, K)
+        place = state_offsets(group, head, heads, K)
         state = tl.load(initial_state + place, mask=(place >= 0) & (group < initial_groups), other=0.0)
 
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
-        writes = load_writes(is_query, row, inside, T)[:, None]
+        writes = load_writes(chunks, chunk + i, T)
         r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
+        log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+        v_turned = load_turned(v, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
 
-        k_in, b_scaled, _, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
-        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
-        state_after = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
+        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
+        y = dot(v_turned - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
+        state_after = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
-        result = c * v_rows + dot(u_in, state, reading) + dot(read, y, reading)
+        result = c * v_rows + dot(u_in, tl.trans(state), reading) + dot(read, tl.trans(y), reading)
         if out is not None:
             store_rows(out, result, row, inside, head, heads * K, K, T)
         if gated is not None:
@@ -149,7 +155,7 @@ def _output_kernel(
 
     if final_state is not None:  # noqa: SIM102 (decided when compiled)
         if (group >= final_first) & (end == tl.load(offsets + group + 1)):
-            tl.store(final_state + transposed_offsets(group - final_first, head, heads, K), state)
+            tl.store(final_state + state_offsets(group - final_first, head, heads, K), state)
 
 
 class Kept(NamedTuple):
@@ -211,7 +217,7 @@ def wkv_forward(
     maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
     states = new(chunks, heads, width, width) if keep else None
-    common = {"is_query": groups.is_query, "inverse": inverse, "heads": heads, "T": CHUNK_LENGTH}
+    common = {"chunks": plan.chunks, "inverse": inverse, "heads": heads, "T": CHUNK_LENGTH}
 
     def options(name: str) -> dict[str, Any]:
         return common | wkv_options(name, width, r.dtype)
@@ -220,7 +226,6 @@ def wkv_forward(
         chunk_inverse_kernel,
         chunks * heads,
         **inputs.named("log_decay", "k_hat", "b"),
-        chunks=plan.chunks,
         **options("inverse"),
     )
     launch(
