@@ -25,8 +25,8 @@ class RunPlan:
     Attributes:
         chunks: First row, one past the last, and the rows that are not queries, as bits, of each chunk, [B, 3]; at most
             CHUNK_LENGTH rows of one group.
-        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5]. An empty group
-            has one run without rows.
+        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5], from long to short.
+            An empty group has one run without rows.
         slot_run: The run in each slot, [slots].
         scanned_group: The groups with slots.
         group_scan: First slot and one past the last of each of these groups; spans instead of slots if there are any.
@@ -90,10 +90,12 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
     runs_of_group = torch.bincount(run_group, minlength=len(offsets) - 1)
     scanned = runs_of_group > 1
     has_slot = scanned[run_group]
-    slot_run = has_slot.nonzero().squeeze(1)
     slot = torch.where(has_slot, has_slot.cumsum(0) - 1, -1)
     # Chunks and runs are both in the order of the groups, so a run's first chunk is the first from its first row on.
     run_chunk = torch.searchsorted(chunk_first, run_first)
+    # A long run that began last would keep the others waiting.
+    order = (run_end - run_first).argsort(descending=True, stable=True)
+    slot_run = torch.argsort(order)[has_slot]
 
     scanned_group = scanned.nonzero().squeeze(1)
     group_scan = _with_start(runs_of_group[scanned_group].cumsum(0))
@@ -105,7 +107,7 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
         group_scan = _with_start(torch.bincount(span_group, minlength=len(scanned_group)).cumsum(0))
     return RunPlan(
         chunks=torch.stack([chunk_first, chunk_end, _review_bits(chunk_first, chunk_end, is_query)], 1),
-        runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1),
+        runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1)[order],
         slot_run=slot_run,
         scanned_group=scanned_group,
         group_scan=torch.stack([group_scan[:-1], group_scan[1:]], 1),

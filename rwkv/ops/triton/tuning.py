@@ -7,9 +7,9 @@ dtypes, and run `pytest tests/ops tests/model tests/training` on that GPU. A ker
 the launched kernel) needs smaller blocks or more warps; `maxnreg` limits the registers so that more programs run at
 once. A new kind of GPU gets its own table in BY_GPU.
 
-A product rounds its factors first: "bf16" to 8 bits, "tf32" to 11, and "tf32x3" to almost float32 by splitting them.
-With bfloat16 inputs, the states of the forward pass keep 11 bits, since their errors add up over a group. The outputs,
-which become bfloat16, and the gradients keep 8.
+A product rounds its factors first: "bf16" to 8 bits, "fp16" and "tf32" to 11, and "tf32x3" to almost float32 by
+splitting them. With bfloat16 inputs, the states of the forward pass keep 11 bits, since their errors add up over a
+group; as "fp16" they are limited to 65,504. The outputs, which become bfloat16, and the gradients keep 8.
 """
 
 from collections.abc import Mapping
@@ -97,8 +97,8 @@ HOPPER = Tuning(
     },
     wkv={
         "inverse": ((1, 1, "tf32"), (1, 1, "tf32x3")),
-        "map": ((1, 3, "tf32"), (2, 1, "tf32x3")),
-        "output": ((1, 3, "tf32"), (2, 1, "tf32x3")),
+        "map": ((1, 3, "fp16"), (2, 1, "tf32x3")),
+        "output": ((1, 3, "fp16"), (2, 1, "tf32x3")),
         "adjoint": ((1, 3, "bf16"), (1, 1, "tf32x3")),
         "gradient": ((1, 2, "bf16"), (4, 1, "tf32x3")),
     },

@@ -162,7 +162,10 @@ def _gradient_kernel(
         grad_k_in = dot(grad_system, b_scaled, precision) + dot(z, state, precision)
         grad_u_in = dot(grad_read, b_scaled, precision) + dot(grad, state, precision)
 
-        # Back to the inputs.
+        # Back to the inputs. Not all of them would have stayed in registers.
+        r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
+        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         w = libdevice.exp2(log_w)
         p_inverse = tl.where(writes[:, None], libdevice.exp2(-log_p), 0.0)
         grad_u = grad_u_in * p_before

@@ -25,20 +25,13 @@ def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
 
 
 @triton.jit
-def load_turned(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
-    """The transpose of `load_rows`, [K, T]."""
-    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
-    return transposed(tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0), T)
-
-
-@triton.jit
-def transposed(x, T: tl.constexpr):
-    """x [T, K] in float32 as [K, T], see `for_products`."""
-    if x.dtype == tl.bfloat16:
-        t = tl.arange(0, T)
-        return tl.dot(tl.trans(x), tl.where(t[:, None] == t[None, :], 1.0, 0.0).to(tl.bfloat16))
+def transposed(x, K: tl.constexpr, precision: tl.constexpr):
+    """x [T, K] as [K, T]; if products round to bfloat16, rounded to it by a product with the identity."""
+    if precision == "bf16":
+        key = tl.arange(0, K)
+        return dot(tl.where(key[:, None] == key[None, :], 1.0, 0.0), tl.trans(x), precision)
     else:
-        return tl.trans(x.to(tl.float32))
+        return tl.trans(x)
 
 
 @triton.jit
@@ -105,6 +98,13 @@ def strictly_lower(x, T: tl.constexpr):
     """x [T, T] with zeros on and above the diagonal."""
     t = tl.arange(0, T)
     return tl.where(t[:, None] > t[None, :], x, 0.0)
+
+
+@triton.jit
+def strictly_upper(x, T: tl.constexpr):
+    """x [T, T] with zeros on and below the diagonal."""
+    t = tl.arange(0, T)
+    return tl.where(t[:, None] < t[None, :], x, 0.0)
 
 
 @triton.jit

@@ -16,7 +16,7 @@ from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
     load_decays,
-    load_turned,
+    for_products,
     transposed,
     chunk_inverse_kernel,
     load_channels,
@@ -67,11 +67,11 @@ def _run_map_kernel(
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
-        v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0)
+        v_rows = for_products(tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0), T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
 
         k_in, b_scaled, _, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
-        y = dot(transposed(v_rows, T) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
+        y = dot(transposed(v_rows, 2 * K, "bf16" if precision == "fp16" else precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
         state = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
     at = (slot.to(tl.int64) * heads + head) * 2 * K * K
     tl.store(maps + at + (key * 2 * K + column[:, None]), state)
@@ -131,14 +131,13 @@ def _output_kernel(
         log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         v_rows = load_rows(v, row, inside, head, heads * K, K, T)
-        v_turned = load_turned(v, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
 
         k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
-        y = dot(v_turned - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
+        y = dot(transposed(v_rows, K, "bf16" if precision == "fp16" else precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
         state_after = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
