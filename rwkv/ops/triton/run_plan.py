@@ -25,8 +25,8 @@ class RunPlan:
     Attributes:
         chunks: First row, one past the last, and the rows that are not queries, as bits, of each chunk, [B, 3]; at most
             CHUNK_LENGTH rows of one group.
-        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5], from long to short.
-            An empty group has one run without rows.
+        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5], from long to
+            short. An empty group has one run without rows.
         slot_run: The run in each slot, [slots].
         scanned_group: The groups with slots.
         group_scan: First slot and one past the last of each of these groups; spans instead of slots if there are any.

@@ -9,8 +9,8 @@ so over a run dX_before = A^T dX_after + G, where G is what the run's own output
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra import libdevice
 from torch import Tensor
+from triton.language.extra import libdevice
 
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.blocks import dot, launch
@@ -18,7 +18,6 @@ from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
     load_decays,
-    sums,
     load_inverse,
     load_rows,
     load_writes,
@@ -26,6 +25,7 @@ from rwkv.ops.triton.wkv_chunk import (
     state_offsets,
     store_rows,
     strictly_lower,
+    sums,
     transposed_offsets,
 )
 from rwkv.ops.triton.wkv_forward import Kept
@@ -73,7 +73,7 @@ def _run_adjoint_kernel(
         grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
 
-        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
+        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
         u_in, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
         grad_y = dot(b_scaled * p_end[None, :], tl.trans(grad_state), precision) + dot(tl.trans(read), grad, precision)
@@ -141,7 +141,7 @@ def _gradient_kernel(
         state = tl.load(states + state_offsets(chunk + i, head, heads, K)).to(tl.float32)
 
         # The chunk's forward pass.
-        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
+        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
         y = dot(solved, v_rows - dot(k_in, tl.trans(state), precision), precision)

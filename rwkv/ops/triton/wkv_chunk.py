@@ -7,6 +7,8 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 # Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+import math
+
 import triton
 import triton.language as tl
 from triton.language.extra import libdevice
@@ -15,6 +17,8 @@ from rwkv.ops.time_mix import GROUP_NORM_EPS
 from rwkv.ops.triton.blocks import dot
 
 GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
+# Decays are powers of two in the kernels, since the GPU's instruction is 2^x; that of libdevice needs no other.
+LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 @triton.jit
@@ -26,12 +30,12 @@ def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
 
 @triton.jit
 def transposed(x, K: tl.constexpr, precision: tl.constexpr):
-    """x [T, K] as [K, T]; if products round to bfloat16, rounded to it by a product with the identity."""
-    if precision == "bf16":
+    """x [T, K] as [K, T], rounded like the factors of products unless these keep float32."""
+    if precision == "tf32x3":
+        return tl.trans(x)
+    else:
         key = tl.arange(0, K)
         return dot(tl.where(key[:, None] == key[None, :], 1.0, 0.0), tl.trans(x), precision)
-    else:
-        return tl.trans(x)
 
 
 @triton.jit
@@ -122,27 +126,33 @@ def sums(which, x, precision: tl.constexpr):
 
 
 @triton.jit
-def load_decays(log_decay, row, inside, writes, head, stride, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
-    """Of each of T rows from `row`: ln w, ln P before it, and ln P after it, float32 [T, K]."""
+def load_decays(
+    log_decay, row, inside, writes, head, stride, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr
+):
+    """Of each of T rows from `row`: log2 w, and log2 P before and after it, float32 [T, K]."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
-    log_w = tl.load(log_decay + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32) * 1.4426950408889634
+    log_w = tl.load(log_decay + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32) * LOG2_E
     t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-    return sums(t == s, log_w, precision), sums((s < t) & writes[None, :], log_w, precision), sums((s <= t) & writes[None, :], log_w, precision)
+    return (
+        sums(t == s, log_w, precision),
+        sums((s < t) & writes[None, :], log_w, precision),
+        sums((s <= t) & writes[None, :], log_w, precision),
+    )
 
 
 @triton.jit
-def chunk_factors(log_decay, log_before, log_p, k, b, writes):
+def chunk_factors(log_w, log_before, log_p, k, b, writes):
     """K_in and B of a chunk [T, K], and its decays: P_before [T, K] and P at its end [K]."""
     p_before = libdevice.exp2(log_before)
-    b_scaled = tl.where(writes, b, 0.0) * libdevice.exp2(-log_p)
-    return k * p_before, b_scaled, p_before, libdevice.exp2(tl.sum(tl.where(writes, log_decay, 0.0), 0))
+    b_scaled = tl.where(writes[:, None], b, 0.0) * libdevice.exp2(-log_p)
+    return k * p_before, b_scaled, p_before, libdevice.exp2(tl.sum(tl.where(writes[:, None], log_w, 0.0), 0))
 
 
 @triton.jit
-def read_factors(r, log_decay, k, b, p_before):
+def read_factors(r, log_w, k, b, p_before):
     """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + c v + the writes of the chunk's earlier rows."""
     c = tl.sum(b * r, 1)[:, None]
-    return (libdevice.exp2(log_decay) * r - k * c) * p_before, c
+    return (libdevice.exp2(log_w) * r - k * c) * p_before, c
 
 
 @triton.jit
@@ -183,7 +193,7 @@ def chunk_inverse_kernel(
     log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
     k = load_rows(k_hat, row, inside, head, heads * K, K, T)
     b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-    k_in, b_scaled, _, _ = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
+    k_in, b_scaled, _, _ = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
     lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)
     solved = unit_lower_inverse(lower, T, precision)
     t = tl.arange(0, T)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra import libdevice
 from torch import Tensor
 
 from rwkv.ops.groups import PackedGroups
@@ -15,11 +14,10 @@ from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
-    load_decays,
-    for_products,
-    transposed,
     chunk_inverse_kernel,
+    for_products,
     load_channels,
+    load_decays,
     load_inverse,
     load_rows,
     load_writes,
@@ -28,6 +26,7 @@ from rwkv.ops.triton.wkv_chunk import (
     state_offsets,
     store_rows,
     strictly_lower,
+    transposed,
     transposed_offsets,
 )
 from rwkv.ops.triton.wkv_scan import scan_runs
@@ -70,8 +69,10 @@ def _run_map_kernel(
         v_rows = for_products(tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0), T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
 
-        k_in, b_scaled, _, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
-        y = dot(transposed(v_rows, 2 * K, "bf16" if precision == "fp16" else precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
+        k_in, b_scaled, _, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
+        y = dot(
+            transposed(v_rows, 2 * K, precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision
+        )
         state = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
     at = (slot.to(tl.int64) * heads + head) * 2 * K * K
     tl.store(maps + at + (key * 2 * K + column[:, None]), state)
@@ -136,8 +137,9 @@ def _output_kernel(
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
 
-        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes[:, None])
-        y = dot(transposed(v_rows, K, "bf16" if precision == "fp16" else precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision)
+        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
+        y = transposed(v_rows, K, precision) - dot(state, tl.trans(k_in), precision)
+        y = dot(y, tl.trans(solved), precision)
         state_after = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
