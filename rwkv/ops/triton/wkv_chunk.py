@@ -132,12 +132,14 @@ def load_decays(
     """Of each of T rows from `row`: log2 w, and log2 P before and after it, float32 [T, K]."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
     log_w = tl.load(log_decay + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32) * LOG2_E
-    t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-    return (
-        sums(t == s, log_w, precision),
-        sums((s < t) & writes[None, :], log_w, precision),
-        sums((s <= t) & writes[None, :], log_w, precision),
-    )
+    if precision == "tf32x3":
+        decay = tl.where(writes[:, None], log_w, 0.0)
+        log_p = tl.cumsum(decay, 0)
+        return log_w, log_p - decay, log_p
+    else:
+        t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+        log_before = sums((s < t) & writes[None, :], log_w, precision)
+        return sums(t == s, log_w, precision), log_before, sums((s <= t) & writes[None, :], log_w, precision)
 
 
 @triton.jit
