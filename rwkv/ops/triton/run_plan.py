@@ -13,7 +13,7 @@ from torch import Tensor
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP
 
 # The slots of a padded plan's scan are padded to one of these numbers.
-_SLOTS = (0, 128, 512, 2048)
+_SLOTS = (0, 128, 384, 768, 2048)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunPlan:
     spans: Tensor
 
     def padded(self, rows: int, groups: int) -> "RunPlan":
-        """A copy with chunks and runs without rows and with unused slots, spans and ranges of slots added.
+        """A copy with chunks and runs without rows, unused slots, and empty spans and ranges of slots added.
 
         Padded plans with equally many rows and groups have one of a few sizes.
 
@@ -52,16 +52,15 @@ class RunPlan:
         runs = groups + 2 * RUNS
         wanted = len(self.slot_run) and len(self.slot_run) + 1
         slots = next(size for size in _SLOTS if size >= wanted)
-        spans = slots // 2 if len(self.spans) else 0
-        idle_slots = torch.tensor([slots - 1, slots])
-        idle = torch.tensor([spans - 1, spans]) if spans else idle_slots
+        # A span has at least two slots, and mostly six or more.
+        spans = 0 if len(self.spans) == 0 else slots // 6 if len(self.spans) <= slots // 6 else slots // 2
         return RunPlan(
             chunks=extended(self.chunks, rows // CHUNK_LENGTH + groups, 0),
             runs=extended(self.runs, runs, torch.tensor([0, 0, 0, groups - 1, -1])),
             slot_run=extended(self.slot_run, slots, runs - 1),
             scanned_group=extended(self.scanned_group, slots // 2, groups - 1),
-            group_scan=extended(self.group_scan, slots // 2, idle),
-            spans=extended(self.spans, spans, idle_slots),
+            group_scan=extended(self.group_scan, slots // 2, 0),
+            spans=extended(self.spans, spans, 0),
         )
 
 

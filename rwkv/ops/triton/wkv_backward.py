@@ -57,7 +57,7 @@ def _run_adjoint_kernel(
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
     first, end, chunk, group = tl.load(run), tl.load(run + 1), tl.load(run + 2), tl.load(run + 3)
-    if first == tl.load(offsets + group):
+    if (first == end) | (first == tl.load(offsets + group)):
         return
     grad_state = tl.zeros((K, K), tl.float32)
     count = ((end - first + T - 1) // T).to(tl.int32)

@@ -54,6 +54,8 @@ def _run_map_kernel(
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
     first, end, chunk = tl.load(run), tl.load(run + 1), tl.load(run + 2)
+    if first == end:
+        return
     key = tl.arange(0, K)[None, :]
     column = tl.arange(0, 2 * K)
     # A chunk acts on the columns of A as on those of a state, but with v = 0.
