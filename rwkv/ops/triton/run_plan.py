@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP
+from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP, SHORT_GROUP
 
 # The slots of a padded plan's scan are padded to one of these numbers.
 _SLOTS = (0, 128, 384, 768, 2048)
@@ -82,8 +82,7 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
         is_query: Whether each row only reads the state, bool [N], on the same device.
     """
     _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
-    longest = int(offsets.diff().max()) / CHUNK_LENGTH if len(offsets) > 1 else 0
-    chunks_of_run = _nearest_power_of_two(max(len(chunk_first) / RUNS, longest / RUNS_OF_A_GROUP))
+    chunks_of_run = _chunks_of_run((offsets.diff() + CHUNK_LENGTH - 1) // CHUNK_LENGTH)
     run_group, run_first, run_end = _cut(offsets, CHUNK_LENGTH * chunks_of_run, keep_empty=True)
 
     runs_of_group = torch.bincount(run_group, minlength=len(offsets) - 1)
@@ -112,6 +111,16 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
         group_scan=torch.stack([group_scan[:-1], group_scan[1:]], 1),
         spans=spans,
     )
+
+
+def _chunks_of_run(chunks: Tensor) -> int:
+    """How many chunks the runs of groups of so many chunks, int64 [G], have at most.
+
+    Many short groups fill a GPU without being cut, so the runs of a long group among them need not be long.
+    """
+    longest = int(chunks.max()) / RUNS_OF_A_GROUP if len(chunks) else 0
+    in_long = int(chunks[chunks > SHORT_GROUP].sum()) / RUNS
+    return _nearest_power_of_two(max(in_long, longest, min(SHORT_GROUP, int(chunks.sum()) / RUNS)))
 
 
 def _review_bits(first: Tensor, end: Tensor, is_query: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ CHUNK_LENGTH = 16
 # Each run costs a step of the scan, so long groups get long runs. With four heads, this many runs fill a large GPU.
 RUNS = 512
 RUNS_OF_A_GROUP = 256
+# Chunks of a group that is not cut if the others fill the GPU.
+SHORT_GROUP = 8
 # Up to this many runs are scanned one after another; more are scanned in two levels.
 LONGEST_SCAN = 24
 
