@@ -162,10 +162,12 @@ def _gradient_kernel(
         grad_k_in = dot(grad_system, b_scaled, precision) + dot(z, state, precision)
         grad_u_in = dot(grad_read, b_scaled, precision) + dot(grad, state, precision)
 
-        # Back to the inputs. Not all of them would have stayed in registers.
+        # Back to the inputs, loaded again, since not all of them would have stayed in registers.
         r_rows = load_rows(r, row, inside, head, r_stride, K, T)
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        given_r = load_rows(grad_r, row, inside, head, grad_r_stride, K, T)
+        given_b = load_rows(grad_b, row, inside, head, heads * K, K, T)
         w = libdevice.exp2(log_w)
         p_inverse = tl.where(writes[:, None], libdevice.exp2(-log_p), 0.0)
         grad_u = grad_u_in * p_before
@@ -183,11 +185,9 @@ def _gradient_kernel(
         grad_decay = tl.where(writes[:, None], grad_log_p + grad_end[None, :], 0.0)
         grad_c = (tl.sum(grad * v_rows, 1) - tl.sum(grad_u * k, 1))[:, None]
         store_rows(grad_log_decay, grad_decay + grad_w, row, inside, head, heads * K, K, T)
-        given = load_rows(grad_r, row, inside, head, grad_r_stride, K, T)
-        store_rows(grad_r, given + grad_u * w + grad_c * b_rows, row, inside, head, grad_r_stride, K, T)
+        store_rows(grad_r, given_r + grad_u * w + grad_c * b_rows, row, inside, head, grad_r_stride, K, T)
         store_rows(grad_k_hat, grad_k, row, inside, head, heads * K, K, T)
-        given = load_rows(grad_b, row, inside, head, heads * K, K, T)
-        store_rows(grad_b, given + grad_b_scaled + grad_b_end + grad_c * r_rows, row, inside, head, heads * K, K, T)
+        store_rows(grad_b, given_b + grad_b_scaled + grad_b_end + grad_c * r_rows, row, inside, head, heads * K, K, T)
 
     if grad_initial is not None:  # noqa: SIM102 (decided when compiled)
         if first == tl.load(offsets + group):

@@ -92,7 +92,7 @@ def transposed_offsets(index, head, heads, K: tl.constexpr):
 
 @triton.jit
 def load_inverse(inverse, chunk, head, heads, T: tl.constexpr):
-    """(I + L)^-1 of a chunk, float32 [T, T]."""
+    """(I + L)^-1 of a chunk, [T, T]."""
     t = tl.arange(0, T)
     return tl.load(inverse + (chunk * heads + head) * T * T + (t[:, None] * T + t[None, :]))
 
@@ -186,17 +186,21 @@ def chunk_inverse_kernel(
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """Write (I + L)^-1 of every chunk and head into inverse, float32 [B, H, T, T], with one program for each."""
+    """Write (I + L)^-1 of every chunk and head into inverse, [B, H, T, T], with one program for each."""
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
-    row = tl.load(chunks + chunk * 3)
-    inside = tl.arange(0, T) < (tl.load(chunks + chunk * 3 + 1) - row).to(tl.int32)
+    row, end = tl.load(chunks + chunk * 3), tl.load(chunks + chunk * 3 + 1)
+    if row == end:
+        return
+    inside = tl.arange(0, T) < (end - row).to(tl.int32)
     writes = load_writes(chunks, chunk, T)
     log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
     k = load_rows(k_hat, row, inside, head, heads * K, K, T)
     b_rows = load_rows(b, row, inside, head, heads * K, K, T)
     k_in, b_scaled, _, _ = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
     lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)
-    solved = unit_lower_inverse(lower, T, precision)
+    # L and its inverse are small, though B is not.
+    solved = unit_lower_inverse(lower, T, "fp16" if precision == "tf32" else precision)
     t = tl.arange(0, T)
-    tl.store(inverse + (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :]), solved)
+    at = (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :])
+    tl.store(inverse + at, solved.to(inverse.dtype.element_ty))

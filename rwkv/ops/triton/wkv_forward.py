@@ -43,13 +43,14 @@ def _run_map_kernel(
     inverse,
     runs,
     slot_run,
-    maps,
+    transition,
+    addition,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """Write [A | B] of each slot and head into maps, float32 [slots, H, K, 2 K]; X after a run = A X before + B."""
+    """Write A and B of each slot and head, float32 [slots, H, K, K]; X after a run = A X before + B."""
     slot = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
@@ -76,8 +77,9 @@ def _run_map_kernel(
             transposed(v_rows, 2 * K, precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision
         )
         state = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
-    at = (slot.to(tl.int64) * heads + head) * 2 * K * K
-    tl.store(maps + at + (key * 2 * K + column[:, None]), state)
+    at = (slot.to(tl.int64) * heads + head) * K * K + (key * K + column[:, None])
+    tl.store(transition + at, state, mask=(key >= 0) & (column < K)[:, None])
+    tl.store(addition + at - K, state, mask=(key >= 0) & (column >= K)[:, None])
 
 
 @triton.jit
@@ -165,7 +167,7 @@ class Kept(NamedTuple):
     """The tensors that the forward pass keeps for the backward pass.
 
     Attributes:
-        inverse: The solved systems of the chunks, float32 [B, H, T, T].
+        inverse: The solved systems of the chunks, [B, H, T, T]; float16 if r is bfloat16, or float32.
         transition: A of the runs, float32 [slots, H, K, K].
         states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
         out: The output before gating, [N, H, K]; None if it was not gated.
@@ -216,8 +218,9 @@ def wkv_forward(
     chunks, slots, runs = (len(part) for part in (plan.chunks, plan.slot_run, plan.runs))
     result = new(rows, heads, width)
     out = new(rows, heads, width) if keep and gating is not None else None
-    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
-    maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
+    inverse_dtype = torch.float16 if r.dtype == torch.bfloat16 else torch.float32
+    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=inverse_dtype)
+    transition, addition = (new(slots, heads, width, width, dtype=torch.float32) for _ in range(2))
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
     states = new(chunks, heads, width, width) if keep else None
     common = {"chunks": plan.chunks, "inverse": inverse, "heads": heads, "T": CHUNK_LENGTH}
@@ -237,10 +240,12 @@ def wkv_forward(
         **inputs.named("log_decay", "k_hat", "v", "b"),
         runs=plan.runs,
         slot_run=plan.slot_run,
-        maps=maps,
+        transition=transition,
+        addition=addition,
         **options("map"),
     )
-    starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
+    starts = scan_runs(plan, transition, addition, initial_state, reverse=False)
+    del addition
     launch(
         _output_kernel,
         runs * heads,
@@ -263,4 +268,4 @@ def wkv_forward(
         reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
         **options("output"),
     )
-    return Forward(result, final_state, Kept(inverse, maps[..., :width], states, out))
+    return Forward(result, final_state, Kept(inverse, transition, states, out))
