@@ -98,7 +98,7 @@ HOPPER = Tuning(
         "dropout": {"BLOCK": 1024},
     },
     wkv={
-        "inverse": ((1, 1, "tf32"), (1, 1, "tf32x3")),
+        "parts": ((1, 1, "tf32"), (1, 1, "tf32x3")),
         "map": ((1, 3, "fp16"), (2, 1, "tf32x3")),
         "output": ((1, 3, "fp16"), (2, 1, "tf32x3")),
         "adjoint": ((1, 3, "bf16"), (1, 1, "tf32x3")),

@@ -175,18 +175,47 @@ def unit_lower_inverse(lower, T: tl.constexpr, precision: tl.constexpr):
 
 
 @triton.jit
-def chunk_inverse_kernel(
+def load_operand(x, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
+    """Load one head of T rows from `row` of [N, H, K], [T, K] in the dtype of x; zero where not inside."""
+    at = tl.arange(0, T)[:, None] * (heads * K) + tl.arange(0, K)[None, :]
+    return tl.load(x + row * (heads * K) + head * K + at, mask=inside[:, None], other=0)
+
+
+@triton.jit
+def load_p_end(p_end, chunk, head, heads, K: tl.constexpr):
+    """P at the end of a chunk, float32 [K]."""
+    return tl.load(p_end + (chunk * heads + head) * K + tl.arange(0, K))
+
+
+@triton.jit
+def chunk_parts_kernel(
+    r,
     log_decay,
     k_hat,
+    v,
     b,
     chunks,
     inverse,
+    p_end,
+    read,
+    k_solved,
+    v_solved,
+    b_end,
+    u_in,
+    r_stride,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
+    solving: tl.constexpr,
+    reading: tl.constexpr,
 ):
-    """Write (I + L)^-1 of every chunk and head into inverse, [B, H, T, T], with one program for each."""
+    """Write what the walk over chunks needs of each chunk and head, with one program for each.
+
+    inverse is (I + L)^-1 and read the strictly lower part of U_in B^T, [B, H, T, T]; p_end is float32 [B, H, K]. By
+    row, [N, H, K]: k_solved = (I + L)^-1 K_in and v_solved = (I + L)^-1 v, so that y = v_solved - k_solved X; B at the
+    end of the chunk, and U_in.
+    """
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     row, end = tl.load(chunks + chunk * 3), tl.load(chunks + chunk * 3 + 1)
@@ -197,10 +226,19 @@ def chunk_inverse_kernel(
     log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
     k = load_rows(k_hat, row, inside, head, heads * K, K, T)
     b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-    k_in, b_scaled, _, _ = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
-    lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)
+    v_rows = load_rows(v, row, inside, head, heads * K, K, T)
+    r_rows = load_rows(r, row, inside, head, r_stride, K, T)
+    k_in, b_scaled, p_before, p_last = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
+    u, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
     # L and its inverse are small, though B is not.
-    solved = unit_lower_inverse(lower, T, "fp16" if precision == "tf32" else precision)
+    solved = unit_lower_inverse(strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T), T, solving)
     t = tl.arange(0, T)
     at = (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :])
     tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
+    reads = strictly_lower(dot(u, tl.trans(b_scaled), reading), T)
+    tl.store(read + at, reads.to(read.dtype.element_ty))
+    tl.store(p_end + (chunk.to(tl.int64) * heads + head) * K + tl.arange(0, K), p_last)
+    store_rows(k_solved, dot(solved, k_in, solving), row, inside, head, heads * K, K, T)
+    store_rows(v_solved, dot(solved, v_rows, solving), row, inside, head, heads * K, K, T)
+    store_rows(b_end, b_scaled * p_last[None, :], row, inside, head, heads * K, K, T)
+    store_rows(u_in, u, row, inside, head, heads * K, K, T)

@@ -13,19 +13,15 @@ from rwkv.ops.triton.arguments import OutputWeights
 from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
-    chunk_factors,
-    chunk_inverse_kernel,
-    for_products,
+    chunk_parts_kernel,
     load_channels,
-    load_decays,
     load_inverse,
+    load_operand,
+    load_p_end,
     load_rows,
-    load_writes,
-    read_factors,
     standardised,
     state_offsets,
     store_rows,
-    strictly_lower,
     transposed,
     transposed_offsets,
 )
@@ -35,12 +31,10 @@ from rwkv.ops.wkv import WkvInputs
 
 @triton.jit
 def _run_map_kernel(
-    log_decay,
-    k_hat,
-    v,
-    b,
-    chunks,
-    inverse,
+    k_solved,
+    v_solved,
+    b_end,
+    p_end,
     runs,
     slot_run,
     transition,
@@ -64,19 +58,12 @@ def _run_map_kernel(
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
-        writes = load_writes(chunks, chunk + i, T)
-        log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
-        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
-        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        k = load_operand(k_solved, row, inside, head, heads, K, T)
         v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
-        v_rows = for_products(tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0), T)
-        solved = load_inverse(inverse, chunk + i, head, heads, T)
-
-        k_in, b_scaled, _, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
-        y = dot(
-            transposed(v_rows, 2 * K, precision) - dot(state, tl.trans(k_in), precision), tl.trans(solved), precision
-        )
-        state = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
+        v = tl.load(v_solved + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0)
+        b = load_operand(b_end, row, inside, head, heads, K, T)
+        y = transposed(v, 2 * K, precision) - dot(state, tl.trans(k), precision)
+        state = state * load_p_end(p_end, chunk + i, head, heads, K)[None, :] + dot(y, b, precision)
     at = (slot.to(tl.int64) * heads + head) * K * K + (key * K + column[:, None])
     tl.store(transition + at, state, mask=(key >= 0) & (column < K)[:, None])
     tl.store(addition + at - K, state, mask=(key >= 0) & (column >= K)[:, None])
@@ -85,12 +72,14 @@ def _run_map_kernel(
 @triton.jit
 def _output_kernel(
     r,
-    log_decay,
-    k_hat,
     v,
     b,
-    chunks,
-    inverse,
+    k_solved,
+    v_solved,
+    b_end,
+    u_in,
+    read,
+    p_end,
     offsets,
     runs,
     starts,
@@ -131,23 +120,22 @@ def _output_kernel(
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
-        writes = load_writes(chunks, chunk + i, T)
+        k = load_operand(k_solved, row, inside, head, heads, K, T)
+        v_own = load_operand(v_solved, row, inside, head, heads, K, T)
+        b_last = load_operand(b_end, row, inside, head, heads, K, T)
+        u = load_operand(u_in, row, inside, head, heads, K, T)
+        reads = load_inverse(read, chunk + i, head, heads, T)
+        p_last = load_p_end(p_end, chunk + i, head, heads, K)[None, :]
         r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-        log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
-        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         v_rows = load_rows(v, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-        solved = load_inverse(inverse, chunk + i, head, heads, T)
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
 
-        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
-        y = transposed(v_rows, K, precision) - dot(state, tl.trans(k_in), precision)
-        y = dot(y, tl.trans(solved), precision)
-        state_after = state * p_end[None, :] + dot(y, b_scaled * p_end[None, :], precision)
-        u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
-        read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
-        result = c * v_rows + dot(u_in, tl.trans(state), reading) + dot(read, tl.trans(y), reading)
+        y = transposed(v_own, K, precision) - dot(state, tl.trans(k), precision)
+        state_after = state * p_last + dot(y, b_last, precision)
+        c = tl.sum(b_rows * r_rows, 1)[:, None]
+        result = c * v_rows + dot(u, tl.trans(state), reading) + dot(reads, tl.trans(y), reading)
         if out is not None:
             store_rows(out, result, row, inside, head, heads * K, K, T)
         if gated is not None:
@@ -218,26 +206,38 @@ def wkv_forward(
     chunks, slots, runs = (len(part) for part in (plan.chunks, plan.slot_run, plan.runs))
     result = new(rows, heads, width)
     out = new(rows, heads, width) if keep and gating is not None else None
-    inverse_dtype = torch.float16 if r.dtype == torch.bfloat16 else torch.float32
-    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=inverse_dtype)
-    transition, addition = (new(slots, heads, width, width, dtype=torch.float32) for _ in range(2))
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
     states = new(chunks, heads, width, width) if keep else None
-    common = {"chunks": plan.chunks, "inverse": inverse, "heads": heads, "T": CHUNK_LENGTH}
+    transition, addition = (new(slots, heads, width, width, dtype=torch.float32) for _ in range(2))
+    rough = r.dtype == torch.bfloat16
+    states_dtype = torch.float16 if rough else torch.float32
+    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=states_dtype)
+    parts = {name: new(rows, heads, width, dtype=states_dtype) for name in ("k_solved", "v_solved", "b_end")}
+    parts["p_end"] = new(chunks, heads, width, dtype=torch.float32)
+    reads = {"u_in": torch.empty_like(result), "read": new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH)}
+    reading = "bf16" if rough else "tf32x3"
+    common = {"heads": heads, "T": CHUNK_LENGTH}
 
     def options(name: str) -> dict[str, Any]:
         return common | wkv_options(name, width, r.dtype)
 
     launch(
-        chunk_inverse_kernel,
+        chunk_parts_kernel,
         chunks * heads,
-        **inputs.named("log_decay", "k_hat", "b"),
-        **options("inverse"),
+        **inputs._asdict(),
+        **parts,
+        **reads,
+        chunks=plan.chunks,
+        inverse=inverse,
+        r_stride=r.stride(0),
+        solving="fp16" if rough else "tf32x3",
+        reading=reading,
+        **options("parts"),
     )
     launch(
         _run_map_kernel,
         slots * heads,
-        **inputs.named("log_decay", "k_hat", "v", "b"),
+        **parts,
         runs=plan.runs,
         slot_run=plan.slot_run,
         transition=transition,
@@ -249,7 +249,9 @@ def wkv_forward(
     launch(
         _output_kernel,
         runs * heads,
-        **inputs._asdict(),
+        **inputs.named("r", "v", "b"),
+        **parts,
+        **reads,
         offsets=groups.offsets,
         runs=plan.runs,
         starts=starts,
@@ -265,7 +267,7 @@ def wkv_forward(
         initial_groups=0 if initial_state is None else len(initial_state),
         final_first=groups.groups - final_groups,
         r_stride=r.stride(0),
-        reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
+        reading=reading,
         **options("output"),
     )
     return Forward(result, final_state, Kept(inverse, transition, states, out))
