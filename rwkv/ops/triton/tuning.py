@@ -40,8 +40,8 @@ TUNED_WIDTH = 128
 
 # Constants and compiler options by name: ROWS, columns, num_warps, num_stages, maxnreg.
 Sizes = Mapping[str, int]
-# Warps at K = 32, stages of the software pipeline, rounding.
-WkvOptions = tuple[int, int, str]
+# Warps at K = 32, stages of the software pipeline, rounding, and the most registers at K = 32.
+WkvOptions = tuple[int, int, str, int]
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ HOPPER = Tuning(
         "dropout": {"BLOCK": 1024},
     },
     wkv={
-        "parts": ((1, 1, "tf32"), (1, 1, "tf32x3")),
-        "map": ((1, 3, "fp16"), (2, 1, "tf32x3")),
-        "output": ((1, 3, "fp16"), (2, 1, "tf32x3")),
-        "adjoint": ((1, 3, "bf16"), (1, 1, "tf32x3")),
-        "gradient": ((1, 2, "bf16"), (4, 1, "tf32x3")),
+        "parts": ((1, 1, "tf32", 168), (1, 1, "tf32x3", 255)),
+        "map": ((1, 2, "fp16", 168), (2, 1, "tf32x3", 255)),
+        "output": ((1, 2, "fp16", 168), (2, 1, "tf32x3", 255)),
+        "adjoint": ((1, 2, "bf16", 168), (1, 1, "tf32x3", 255)),
+        "gradient": ((1, 2, "bf16", 255), (4, 1, "tf32x3", 255)),
     },
 )
 
@@ -139,5 +139,11 @@ def other_sizes(kernel: str) -> Sizes:
 def wkv_options(kernel: str, width: int, dtype: torch.dtype) -> dict[str, Any]:
     """The constants and compiler options of a kernel of the recurrence over heads of `width` channels, r of `dtype`."""
     rough, precise = tuning().wkv[kernel]
-    warps, stages, precision = rough if dtype == torch.bfloat16 else precise
-    return {"K": width, "precision": precision, "num_warps": warps * max(1, width // 32), "num_stages": stages}
+    warps, stages, precision, registers = rough if dtype == torch.bfloat16 else precise
+    return {
+        "K": width,
+        "precision": precision,
+        "num_warps": warps * max(1, width // 32),
+        "num_stages": stages,
+        "maxnreg": registers if width <= 32 else 255,
+    }

@@ -19,6 +19,7 @@ from rwkv.ops.triton.wkv_chunk import (
     chunk_factors,
     load_decays,
     load_inverse,
+    load_p_end,
     load_rows,
     load_writes,
     read_factors,
@@ -41,6 +42,7 @@ def _run_adjoint_kernel(
     b,
     chunks,
     inverse,
+    p_end,
     grad_out,
     offsets,
     runs,
@@ -72,13 +74,14 @@ def _run_adjoint_kernel(
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
+        p_last = load_p_end(p_end, chunk + i, head, heads, K)
 
-        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
+        k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
         u_in, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
-        grad_y = dot(b_scaled * p_end[None, :], tl.trans(grad_state), precision) + dot(tl.trans(read), grad, precision)
+        grad_y = dot(b_scaled * p_last[None, :], tl.trans(grad_state), precision) + dot(tl.trans(read), grad, precision)
         z = -dot(tl.trans(solved), grad_y, precision)
-        grad_state = grad_state * p_end[None, :] + dot(tl.trans(grad), u_in, precision)
+        grad_state = grad_state * p_last[None, :] + dot(tl.trans(grad), u_in, precision)
         grad_state += dot(tl.trans(z), k_in, precision)
     tl.store(additions + transposed_offsets(slot.to(tl.int64), head, heads, K), grad_state)
 
@@ -92,6 +95,7 @@ def _gradient_kernel(
     b,
     chunks,
     inverse,
+    p_end,
     states,
     grad_out,
     offsets,
@@ -138,21 +142,22 @@ def _gradient_kernel(
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
         solved = load_inverse(inverse, chunk + i, head, heads, T)
+        p_last = load_p_end(p_end, chunk + i, head, heads, K)
         state = tl.load(states + state_offsets(chunk + i, head, heads, K)).to(tl.float32)
 
         # The chunk's forward pass.
-        k_in, b_scaled, p_before, p_end = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
+        k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
         u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
         y = dot(solved, v_rows - dot(k_in, tl.trans(state), precision), precision)
 
         # Back to what its products were made of.
-        grad_y = dot(b_scaled * p_end[None, :], tl.trans(grad_state), precision) + dot(tl.trans(read), grad, precision)
+        grad_y = dot(b_scaled * p_last[None, :], tl.trans(grad_state), precision) + dot(tl.trans(read), grad, precision)
         z = -dot(tl.trans(solved), grad_y, precision)
         given = load_rows(grad_v, row, inside, head, heads * K, K, T)
         store_rows(grad_v, given + c * grad - z, row, inside, head, heads * K, K, T)
         grad_after = grad_state
-        grad_state = grad_after * p_end[None, :] + dot(tl.trans(grad), u_in, precision)
+        grad_state = grad_after * p_last[None, :] + dot(tl.trans(grad), u_in, precision)
         grad_state += dot(tl.trans(z), k_in, precision)
         grad_p_end = tl.sum(state * grad_after, 0)
         grad_system = strictly_lower(dot(z, tl.trans(y), precision), T)
@@ -175,13 +180,13 @@ def _gradient_kernel(
         grad_w = grad_u * r_rows * w
         # log P of a row enters P_before of all later rows, 1 / P of the row, and P at the end of the chunk.
         grad_before = grad_k * k + grad_w
-        grad_b_end *= p_end[None, :] * p_inverse
+        grad_b_end *= p_last[None, :] * p_inverse
         grad_b_scaled *= p_inverse
         ended = grad_b_end * b_rows
         grad_p = grad_b_scaled * b_rows + ended
         t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
         grad_log_p = sums(s > t, grad_before - grad_p, precision) - grad_p
-        grad_end = tl.sum(ended, 0) + grad_p_end * p_end
+        grad_end = tl.sum(ended, 0) + grad_p_end * p_last
         grad_decay = tl.where(writes[:, None], grad_log_p + grad_end[None, :], 0.0)
         grad_c = (tl.sum(grad * v_rows, 1) - tl.sum(grad_u * k, 1))[:, None]
         store_rows(grad_log_decay, grad_decay + grad_w, row, inside, head, heads * K, K, T)
@@ -217,6 +222,7 @@ def wkv_backward(
     common = {
         "chunks": plan.chunks,
         "inverse": kept.inverse,
+        "p_end": kept.p_end,
         "grad_out": grad_out,
         "offsets": groups.offsets,
         "runs": plan.runs,

@@ -143,11 +143,11 @@ def load_decays(
 
 
 @triton.jit
-def chunk_factors(log_w, log_before, log_p, k, b, writes):
-    """K_in and B of a chunk [T, K], and its decays: P_before [T, K] and P at its end [K]."""
+def chunk_factors(log_before, log_p, k, b, writes):
+    """K_in, B and P_before of a chunk, [T, K]."""
     p_before = libdevice.exp2(log_before)
     b_scaled = tl.where(writes[:, None], b, 0.0) * libdevice.exp2(-log_p)
-    return k * p_before, b_scaled, p_before, libdevice.exp2(tl.sum(tl.where(writes[:, None], log_w, 0.0), 0))
+    return k * p_before, b_scaled, p_before
 
 
 @triton.jit
@@ -228,7 +228,8 @@ def chunk_parts_kernel(
     b_rows = load_rows(b, row, inside, head, heads * K, K, T)
     v_rows = load_rows(v, row, inside, head, heads * K, K, T)
     r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-    k_in, b_scaled, p_before, p_last = chunk_factors(log_w, log_before, log_p, k, b_rows, writes)
+    k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
+    p_last = libdevice.exp2(tl.sum(tl.where(writes[:, None], log_w, 0.0), 0))
     u, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
     # L and its inverse are small, though B is not.
     solved = unit_lower_inverse(strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T), T, solving)

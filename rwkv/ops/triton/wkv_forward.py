@@ -156,12 +156,14 @@ class Kept(NamedTuple):
 
     Attributes:
         inverse: The solved systems of the chunks, [B, H, T, T]; float16 if r is bfloat16, or float32.
+        p_end: The decay over each chunk, float32 [B, H, K].
         transition: A of the runs, float32 [slots, H, K, K].
         states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
         out: The output before gating, [N, H, K]; None if it was not gated.
     """
 
     inverse: Tensor
+    p_end: Tensor
     transition: Tensor
     states: Tensor | None
     out: Tensor | None
@@ -270,4 +272,4 @@ def wkv_forward(
         reading=reading,
         **options("output"),
     )
-    return Forward(result, final_state, Kept(inverse, transition, states, out))
+    return Forward(result, final_state, Kept(inverse, parts["p_end"], transition, states, out))
