@@ -159,7 +159,8 @@ def _gradient_kernel(
         grad_after = grad_state
         grad_state = grad_after * p_last[None, :] + dot(tl.trans(grad), u_in, precision)
         grad_state += dot(tl.trans(z), k_in, precision)
-        grad_p_end = tl.sum(state * grad_after, 0)
+        # The gradient of the logarithm of a factor of the state before the chunk, by key.
+        grad_start = tl.sum(state * grad_state, 0)[None, :]
         grad_system = strictly_lower(dot(z, tl.trans(y), precision), T)
         grad_read = strictly_lower(dot(grad, tl.trans(y), precision), T)
         grad_b_scaled = dot(tl.trans(grad_system), k_in, precision) + dot(tl.trans(grad_read), u_in, precision)
@@ -178,21 +179,18 @@ def _gradient_kernel(
         grad_u = grad_u_in * p_before
         grad_k = grad_k_in * p_before - grad_u * c
         grad_w = grad_u * r_rows * w
-        # log P of a row enters P_before of all later rows, 1 / P of the row, and P at the end of the chunk.
+        grad_b_rows = (grad_b_scaled + grad_b_end * p_last[None, :]) * p_inverse
+        # The decay of a row is a factor of the state before the chunk, but for the rows up to it: these enter what they
+        # read of the state by the decay before them, and what they write by 1 / P.
         grad_before = grad_k * k + grad_w
-        grad_b_end *= p_last[None, :] * p_inverse
-        grad_b_scaled *= p_inverse
-        ended = grad_b_end * b_rows
-        grad_p = grad_b_scaled * b_rows + ended
         t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-        grad_log_p = sums(s > t, grad_before - grad_p, precision) - grad_p
-        grad_end = tl.sum(ended, 0) + grad_p_end * p_last
-        grad_decay = tl.where(writes[:, None], grad_log_p + grad_end[None, :], 0.0)
+        grad_decay = grad_start - grad_before - sums(s < t, grad_before - grad_b_rows * b_rows, precision)
+        grad_decay = tl.where(writes[:, None], grad_decay, 0.0)
         grad_c = (tl.sum(grad * v_rows, 1) - tl.sum(grad_u * k, 1))[:, None]
         store_rows(grad_log_decay, grad_decay + grad_w, row, inside, head, heads * K, K, T)
         store_rows(grad_r, given_r + grad_u * w + grad_c * b_rows, row, inside, head, grad_r_stride, K, T)
         store_rows(grad_k_hat, grad_k, row, inside, head, heads * K, K, T)
-        store_rows(grad_b, given_b + grad_b_scaled + grad_b_end + grad_c * r_rows, row, inside, head, heads * K, K, T)
+        store_rows(grad_b, given_b + grad_b_rows + grad_c * r_rows, row, inside, head, heads * K, K, T)
 
     if grad_initial is not None:  # noqa: SIM102 (decided when compiled)
         if first == tl.load(offsets + group):
