@@ -113,12 +113,12 @@ def strictly_upper(x, T: tl.constexpr):
 
 @triton.jit
 def sums(which, x, precision: tl.constexpr):
-    """The sums of the rows of x [T, K] that each row of which, bool [T, T], selects; x keeps 16 bits or all.
+    """The sums of the rows of x [T, K] that each row of which, bool [T, T], selects; x keeps 11 bits, 16, or all.
 
     Products take fewer instructions than a cumulative sum.
     """
-    if precision == "tf32x3":
-        return tl.dot(tl.where(which, 1.0, 0.0), x, input_precision=precision)
+    if precision == "tf32x3" or precision == "fp16":
+        return dot(tl.where(which, 1.0, 0.0), x, precision)
     else:
         which = tl.where(which, 1.0, 0.0).to(tl.bfloat16)
         high = x.to(tl.bfloat16)
@@ -137,9 +137,11 @@ def load_decays(
         log_p = tl.cumsum(decay, 0)
         return log_w, log_p - decay, log_p
     else:
+        # Where products round to 8 bits, decays of 11 will do.
+        bits: tl.constexpr = "fp16" if precision == "bf16" else precision
         t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-        log_before = sums((s < t) & writes[None, :], log_w, precision)
-        return sums(t == s, log_w, precision), log_before, sums((s <= t) & writes[None, :], log_w, precision)
+        log_before = sums((s < t) & writes[None, :], log_w, bits)
+        return sums(t == s, log_w, bits), log_before, sums((s <= t) & writes[None, :], log_w, bits)
 
 
 @triton.jit
