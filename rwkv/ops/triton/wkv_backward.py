@@ -37,7 +37,7 @@ from rwkv.ops.wkv import WkvInputs
 @triton.jit
 def _run_adjoint_kernel(
     r,
-    log_decay,
+    log_w,
     k_hat,
     b,
     chunks,
@@ -69,7 +69,7 @@ def _run_adjoint_kernel(
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
         writes = load_writes(chunks, chunk + i, T)
         r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-        log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
+        log_decay, log_before, log_p = load_decays(log_w, row, inside, writes, head, heads, K, T, precision)
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         grad = load_rows(grad_out, row, inside, head, heads * K, K, T)
@@ -77,7 +77,7 @@ def _run_adjoint_kernel(
         p_last = load_p_end(p_end, chunk + i, head, heads, K)
 
         k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
-        u_in, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
+        u_in, _ = read_factors(r_rows, log_decay, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
         grad_y = dot(b_scaled * p_last[None, :], tl.trans(grad_state), precision) + dot(tl.trans(read), grad, precision)
         z = -dot(tl.trans(solved), grad_y, precision)
@@ -89,7 +89,7 @@ def _run_adjoint_kernel(
 @triton.jit
 def _gradient_kernel(
     r,
-    log_decay,
+    log_w,
     k_hat,
     v,
     b,
@@ -136,7 +136,7 @@ def _gradient_kernel(
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
         writes = load_writes(chunks, chunk + i, T)
         r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-        log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
+        log_decay, log_before, log_p = load_decays(log_w, row, inside, writes, head, heads, K, T, precision)
         k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         v_rows = load_rows(v, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
@@ -147,7 +147,7 @@ def _gradient_kernel(
 
         # The chunk's forward pass.
         k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
-        u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
+        u_in, c = read_factors(r_rows, log_decay, k, b_rows, p_before)
         read = strictly_lower(dot(u_in, tl.trans(b_scaled), precision), T)
         y = dot(solved, v_rows - dot(k_in, tl.trans(state), precision), precision)
 
@@ -174,7 +174,7 @@ def _gradient_kernel(
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
         given_r = load_rows(grad_r, row, inside, head, grad_r_stride, K, T)
         given_b = load_rows(grad_b, row, inside, head, heads * K, K, T)
-        w = libdevice.exp2(log_w)
+        w = libdevice.exp2(log_decay)
         p_inverse = tl.where(writes[:, None], libdevice.exp2(-log_p), 0.0)
         grad_u = grad_u_in * p_before
         grad_k = grad_k_in * p_before - grad_u * c
@@ -208,8 +208,8 @@ def wkv_backward(
 ) -> Tensor | None:
     """Write the gradients of the inputs into `grads`; return that of the initial state, if needed.
 
-    grad_out and grad_final are contiguous. The gradients of r, v and b are added to those in `grads`, since the
-    recurrence is not their only use.
+    grad_out and grad_final are contiguous; log_decay is not used, since log2 w is kept. The gradients of r, v and b are
+    added to those in `grads`, since the recurrence is not their only use.
     """
     r, plan = inputs.r, groups.runs
     _, heads, width = r.shape
@@ -221,6 +221,7 @@ def wkv_backward(
         "chunks": plan.chunks,
         "inverse": kept.inverse,
         "p_end": kept.p_end,
+        "log_w": kept.log_w,
         "grad_out": grad_out,
         "offsets": groups.offsets,
         "runs": plan.runs,
@@ -231,7 +232,7 @@ def wkv_backward(
     launch(
         _run_adjoint_kernel,
         slots * heads,
-        **inputs.named("r", "log_decay", "k_hat", "b"),
+        **inputs.named("r", "k_hat", "b"),
         slot_run=plan.slot_run,
         additions=additions,
         **common,
@@ -241,7 +242,7 @@ def wkv_backward(
     launch(
         _gradient_kernel,
         len(plan.runs) * heads,
-        **inputs._asdict(),
+        **inputs.named("r", "k_hat", "v", "b"),
         states=kept.states,
         grad_ends=grad_ends,
         grad_final=grad_final,

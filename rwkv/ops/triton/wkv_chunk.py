@@ -126,22 +126,31 @@ def sums(which, x, precision: tl.constexpr):
 
 
 @triton.jit
-def load_decays(
-    log_decay, row, inside, writes, head, stride, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr
-):
-    """Of each of T rows from `row`: log2 w, and log2 P before and after it, float32 [T, K]."""
-    at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
-    log_w = tl.load(log_decay + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32) * LOG2_E
+def load_operand(x, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
+    """Load one head of T rows from `row` of [N, H, K], [T, K] in the dtype of x; zero where not inside."""
+    at = tl.arange(0, T)[:, None] * (heads * K) + tl.arange(0, K)[None, :]
+    return tl.load(x + row * (heads * K) + head * K + at, mask=inside[:, None], other=0)
+
+
+@triton.jit
+def decays(log_w, writes, T: tl.constexpr, precision: tl.constexpr):
+    """From log2 w of a chunk's rows [T, K]: log2 w, and log2 P before and after each row, float32."""
     if precision == "tf32x3":
         decay = tl.where(writes[:, None], log_w, 0.0)
         log_p = tl.cumsum(decay, 0)
         return log_w, log_p - decay, log_p
     else:
-        # Where products round to 8 bits, decays of 11 will do.
-        bits: tl.constexpr = "fp16" if precision == "bf16" else precision
         t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-        log_before = sums((s < t) & writes[None, :], log_w, bits)
-        return sums(t == s, log_w, bits), log_before, sums((s <= t) & writes[None, :], log_w, bits)
+        log_before = sums((s < t) & writes[None, :], log_w, precision)
+        return sums(t == s, log_w, precision), log_before, sums((s <= t) & writes[None, :], log_w, precision)
+
+
+@triton.jit
+def load_decays(log_w, row, inside, writes, head, heads, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
+    """`decays` of T rows from `row`, from log2 w [N, H, K]."""
+    # Where products round to 8 bits, decays of 11 will do.
+    bits: tl.constexpr = "fp16" if precision == "bf16" else precision
+    return decays(load_operand(log_w, row, inside, head, heads, K, T), writes, T, bits)
 
 
 @triton.jit
@@ -177,13 +186,6 @@ def unit_lower_inverse(lower, T: tl.constexpr, precision: tl.constexpr):
 
 
 @triton.jit
-def load_operand(x, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
-    """Load one head of T rows from `row` of [N, H, K], [T, K] in the dtype of x; zero where not inside."""
-    at = tl.arange(0, T)[:, None] * (heads * K) + tl.arange(0, K)[None, :]
-    return tl.load(x + row * (heads * K) + head * K + at, mask=inside[:, None], other=0)
-
-
-@triton.jit
 def load_p_end(p_end, chunk, head, heads, K: tl.constexpr):
     """P at the end of a chunk, float32 [K]."""
     return tl.load(p_end + (chunk * heads + head) * K + tl.arange(0, K))
@@ -204,6 +206,7 @@ def chunk_parts_kernel(
     v_solved,
     b_end,
     u_in,
+    log_w,
     r_stride,
     heads,
     K: tl.constexpr,
@@ -216,7 +219,7 @@ def chunk_parts_kernel(
 
     inverse is (I + L)^-1 and read the strictly lower part of U_in B^T, [B, H, T, T]; p_end is float32 [B, H, K]. By
     row, [N, H, K]: k_solved = (I + L)^-1 K_in and v_solved = (I + L)^-1 v, so that y = v_solved - k_solved X; B at the
-    end of the chunk, and U_in.
+    end of the chunk, U_in, and log2 w, if given.
     """
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
@@ -225,14 +228,15 @@ def chunk_parts_kernel(
         return
     inside = tl.arange(0, T) < (end - row).to(tl.int32)
     writes = load_writes(chunks, chunk, T)
-    log_w, log_before, log_p = load_decays(log_decay, row, inside, writes, head, heads * K, K, T, precision)
+    decay = load_operand(log_decay, row, inside, head, heads, K, T).to(tl.float32) * LOG2_E
+    decay, log_before, log_p = decays(decay, writes, T, precision)
     k = load_rows(k_hat, row, inside, head, heads * K, K, T)
     b_rows = load_rows(b, row, inside, head, heads * K, K, T)
     v_rows = load_rows(v, row, inside, head, heads * K, K, T)
     r_rows = load_rows(r, row, inside, head, r_stride, K, T)
     k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
-    p_last = libdevice.exp2(tl.sum(tl.where(writes[:, None], log_w, 0.0), 0))
-    u, _ = read_factors(r_rows, log_w, k, b_rows, p_before)
+    p_last = libdevice.exp2(tl.sum(tl.where(writes[:, None], decay, 0.0), 0))
+    u, _ = read_factors(r_rows, decay, k, b_rows, p_before)
     # L and its inverse are small, though B is not.
     solved = unit_lower_inverse(strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T), T, solving)
     t = tl.arange(0, T)
@@ -245,3 +249,5 @@ def chunk_parts_kernel(
     store_rows(v_solved, dot(solved, v_rows, solving), row, inside, head, heads * K, K, T)
     store_rows(b_end, b_scaled * p_last[None, :], row, inside, head, heads * K, K, T)
     store_rows(u_in, u, row, inside, head, heads * K, K, T)
+    if log_w is not None:
+        store_rows(log_w, decay, row, inside, head, heads * K, K, T)

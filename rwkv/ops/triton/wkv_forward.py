@@ -157,6 +157,7 @@ class Kept(NamedTuple):
     Attributes:
         inverse: The solved systems of the chunks, [B, H, T, T]; float16 if r is bfloat16, or float32.
         p_end: The decay over each chunk, float32 [B, H, K].
+        log_w: log2 of the decay, [N, H, K], in the dtype of `inverse`; None if not kept.
         transition: A of the runs, float32 [slots, H, K, K].
         states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
         out: The output before gating, [N, H, K]; None if it was not gated.
@@ -164,6 +165,7 @@ class Kept(NamedTuple):
 
     inverse: Tensor
     p_end: Tensor
+    log_w: Tensor | None
     transition: Tensor
     states: Tensor | None
     out: Tensor | None
@@ -217,6 +219,7 @@ def wkv_forward(
     parts = {name: new(rows, heads, width, dtype=states_dtype) for name in ("k_solved", "v_solved", "b_end")}
     parts["p_end"] = new(chunks, heads, width, dtype=torch.float32)
     reads = {"u_in": torch.empty_like(result), "read": new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH)}
+    log_w = new(rows, heads, width, dtype=states_dtype) if keep else None
     reading = "bf16" if rough else "tf32x3"
     common = {"heads": heads, "T": CHUNK_LENGTH}
 
@@ -231,6 +234,7 @@ def wkv_forward(
         **reads,
         chunks=plan.chunks,
         inverse=inverse,
+        log_w=log_w,
         r_stride=r.stride(0),
         solving="fp16" if rough else "tf32x3",
         reading=reading,
@@ -272,4 +276,4 @@ def wkv_forward(
         reading=reading,
         **options("output"),
     )
-    return Forward(result, final_state, Kept(inverse, parts["p_end"], transition, states, out))
+    return Forward(result, final_state, Kept(inverse, parts["p_end"], log_w, transition, states, out))
