@@ -26,8 +26,7 @@ class TimeKept(NamedTuple):
 
     Attributes:
         y: All projections, [N, D], see time_inputs.py.
-        inputs: The arguments of the recurrence, [N, C] each; r is part of y. What the recurrence keeps of log_decay takes
-            the place of it.
+        inputs: The arguments of the recurrence, [N, C] each; r is part of y, and log_decay as the recurrence keeps it.
         gate: Gate of the output, [N, C].
         wkv: What the recurrence keeps.
     """
