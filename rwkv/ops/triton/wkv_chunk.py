@@ -105,13 +105,6 @@ def strictly_lower(x, T: tl.constexpr):
 
 
 @triton.jit
-def strictly_upper(x, T: tl.constexpr):
-    """x [T, T] with zeros on and below the diagonal."""
-    t = tl.arange(0, T)
-    return tl.where(t[:, None] < t[None, :], x, 0.0)
-
-
-@triton.jit
 def sums(which, x, precision: tl.constexpr):
     """The sums of the rows of x [T, K] that each row of which, bool [T, T], selects; x keeps 11 bits, 16, or all.
 
@@ -189,65 +182,3 @@ def unit_lower_inverse(lower, T: tl.constexpr, precision: tl.constexpr):
 def load_p_end(p_end, chunk, head, heads, K: tl.constexpr):
     """P at the end of a chunk, float32 [K]."""
     return tl.load(p_end + (chunk * heads + head) * K + tl.arange(0, K))
-
-
-@triton.jit
-def chunk_parts_kernel(
-    r,
-    log_decay,
-    k_hat,
-    v,
-    b,
-    chunks,
-    inverse,
-    p_end,
-    read,
-    k_solved,
-    v_solved,
-    b_end,
-    u_in,
-    log_w,
-    r_stride,
-    heads,
-    K: tl.constexpr,
-    T: tl.constexpr,
-    precision: tl.constexpr,
-    solving: tl.constexpr,
-    reading: tl.constexpr,
-):
-    """Write what the walk over chunks needs of each chunk and head, with one program for each.
-
-    inverse is (I + L)^-1 and read the strictly lower part of U_in B^T, [B, H, T, T]; p_end is float32 [B, H, K]. By
-    row, [N, H, K]: k_solved = (I + L)^-1 K_in and v_solved = (I + L)^-1 v, so that y = v_solved - k_solved X; B at the
-    end of the chunk, U_in, and log2 w, if given.
-    """
-    chunk = tl.program_id(0) // heads
-    head = tl.program_id(0) % heads
-    row, end = tl.load(chunks + chunk * 3), tl.load(chunks + chunk * 3 + 1)
-    if row == end:
-        return
-    inside = tl.arange(0, T) < (end - row).to(tl.int32)
-    writes = load_writes(chunks, chunk, T)
-    decay = load_operand(log_decay, row, inside, head, heads, K, T).to(tl.float32) * LOG2_E
-    decay, log_before, log_p = decays(decay, writes, T, precision)
-    k = load_rows(k_hat, row, inside, head, heads * K, K, T)
-    b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-    v_rows = load_rows(v, row, inside, head, heads * K, K, T)
-    r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-    k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
-    p_last = libdevice.exp2(tl.sum(tl.where(writes[:, None], decay, 0.0), 0))
-    u, _ = read_factors(r_rows, decay, k, b_rows, p_before)
-    # L and its inverse are small, though B is not.
-    solved = unit_lower_inverse(strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T), T, solving)
-    t = tl.arange(0, T)
-    at = (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :])
-    tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
-    reads = strictly_lower(dot(u, tl.trans(b_scaled), reading), T)
-    tl.store(read + at, reads.to(read.dtype.element_ty))
-    tl.store(p_end + (chunk.to(tl.int64) * heads + head) * K + tl.arange(0, K), p_last)
-    store_rows(k_solved, dot(solved, k_in, solving), row, inside, head, heads * K, K, T)
-    store_rows(v_solved, dot(solved, v_rows, solving), row, inside, head, heads * K, K, T)
-    store_rows(b_end, b_scaled * p_last[None, :], row, inside, head, heads * K, K, T)
-    store_rows(u_in, u, row, inside, head, heads * K, K, T)
-    if log_w is not None:
-        store_rows(log_w, decay, row, inside, head, heads * K, K, T)

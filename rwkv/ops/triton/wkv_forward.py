@@ -1,4 +1,4 @@
-"""WKV forward: affine maps of the runs in groups of several, a scan over them, then the outputs of every run."""
+"""WKV forward: parts of all chunks, maps of the runs in groups of several, a scan over these, then all outputs."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from rwkv.ops.triton.arguments import OutputWeights
 from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
-    chunk_parts_kernel,
     load_channels,
     load_inverse,
     load_operand,
@@ -25,6 +24,7 @@ from rwkv.ops.triton.wkv_chunk import (
     transposed,
     transposed_offsets,
 )
+from rwkv.ops.triton.wkv_parts import chunk_parts
 from rwkv.ops.triton.wkv_scan import scan_runs
 from rwkv.ops.wkv import WkvInputs
 
@@ -155,9 +155,7 @@ class Kept(NamedTuple):
     """The tensors that the forward pass keeps for the backward pass.
 
     Attributes:
-        inverse: The solved systems of the chunks, [B, H, T, T]; float16 if r is bfloat16, or float32.
-        p_end: The decay over each chunk, float32 [B, H, K].
-        log_w: log2 of the decay, [N, H, K], in the dtype of `inverse`; None if not kept.
+        inverse, p_end, log_w: See `Parts`.
         transition: A of the runs, float32 [slots, H, K, K].
         states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
         out: The output before gating, [N, H, K]; None if it was not gated.
@@ -213,37 +211,17 @@ def wkv_forward(
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
     states = new(chunks, heads, width, width) if keep else None
     transition, addition = (new(slots, heads, width, width, dtype=torch.float32) for _ in range(2))
-    rough = r.dtype == torch.bfloat16
-    states_dtype = torch.float16 if rough else torch.float32
-    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=states_dtype)
-    parts = {name: new(rows, heads, width, dtype=states_dtype) for name in ("k_solved", "v_solved", "b_end")}
-    parts["p_end"] = new(chunks, heads, width, dtype=torch.float32)
-    reads = {"u_in": torch.empty_like(result), "read": new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH)}
-    log_w = new(rows, heads, width, dtype=states_dtype) if keep else None
-    reading = "bf16" if rough else "tf32x3"
+    reading = "bf16" if r.dtype == torch.bfloat16 else "tf32x3"
     common = {"heads": heads, "T": CHUNK_LENGTH}
 
     def options(name: str) -> dict[str, Any]:
         return common | wkv_options(name, width, r.dtype)
 
-    launch(
-        chunk_parts_kernel,
-        chunks * heads,
-        **inputs._asdict(),
-        **parts,
-        **reads,
-        chunks=plan.chunks,
-        inverse=inverse,
-        log_w=log_w,
-        r_stride=r.stride(0),
-        solving="fp16" if rough else "tf32x3",
-        reading=reading,
-        **options("parts"),
-    )
+    parts = chunk_parts(inputs, plan, reading, keep)
     launch(
         _run_map_kernel,
         slots * heads,
-        **parts,
+        **parts.of_states(),
         runs=plan.runs,
         slot_run=plan.slot_run,
         transition=transition,
@@ -256,8 +234,9 @@ def wkv_forward(
         _output_kernel,
         runs * heads,
         **inputs.named("r", "v", "b"),
-        **parts,
-        **reads,
+        **parts.of_states(),
+        u_in=parts.u_in,
+        read=parts.read,
         offsets=groups.offsets,
         runs=plan.runs,
         starts=starts,
@@ -276,4 +255,4 @@ def wkv_forward(
         reading=reading,
         **options("output"),
     )
-    return Forward(result, final_state, Kept(inverse, parts["p_end"], log_w, transition, states, out))
+    return Forward(result, final_state, Kept(parts.inverse, parts.p_end, parts.log_w, transition, states, out))
