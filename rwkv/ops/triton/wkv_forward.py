@@ -161,7 +161,7 @@ class Kept(NamedTuple):
         out: The output before gating, [N, H, K]; None if it was not gated.
     """
 
-    inverse: Tensor
+    inverse: Tensor | None
     p_end: Tensor
     log_w: Tensor | None
     transition: Tensor

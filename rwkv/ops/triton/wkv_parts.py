@@ -51,7 +51,7 @@ def _parts_kernel(
     solving: tl.constexpr,
     reading: tl.constexpr,
 ):
-    """Write the parts of each chunk and head, with one program for each; log_w may be None."""
+    """Write the parts of each chunk and head, with one program for each; inverse and log_w may be None."""
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     row, end = tl.load(chunks + chunk * 3), tl.load(chunks + chunk * 3 + 1)
@@ -72,7 +72,8 @@ def _parts_kernel(
     solved = unit_lower_inverse(strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T), T, solving)
     t = tl.arange(0, T)
     at = (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :])
-    tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
+    if inverse is not None:
+        tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
     reads = strictly_lower(dot(u, tl.trans(b_scaled), reading), T)
     tl.store(read + at, reads.to(read.dtype.element_ty))
     tl.store(p_end + (chunk.to(tl.int64) * heads + head) * K + tl.arange(0, K), p_last)
@@ -94,7 +95,7 @@ class Parts(NamedTuple):
         p_end: This decay, float32 [B, H, K].
         u_in: U_in in the dtype of r, [N, H, K].
         read: The strictly lower part of U_in B^T in the dtype of r, [B, H, T, T].
-        inverse: (I + L)^-1, [B, H, T, T].
+        inverse: (I + L)^-1, [B, H, T, T]; None if not kept.
         log_w: log2 of the decay of each row, [N, H, K]; None if not kept.
     """
 
@@ -104,7 +105,7 @@ class Parts(NamedTuple):
     p_end: Tensor
     u_in: Tensor
     read: Tensor
-    inverse: Tensor
+    inverse: Tensor | None
     log_w: Tensor | None
 
     def of_states(self) -> dict[str, Tensor]:
@@ -113,7 +114,7 @@ class Parts(NamedTuple):
 
 
 def chunk_parts(inputs: WkvInputs, plan: RunPlan, reading: str, keep: bool) -> Parts:
-    """Compute the parts of all chunks; `reading` is the rounding of what is read, and `keep` adds log_w."""
+    """Compute the parts of all chunks; `reading` is the rounding of what is read, and `keep` adds inverse and log_w."""
     r = inputs.r
     rows, heads, width = r.shape
     chunks, squares = len(plan.chunks), (len(plan.chunks), heads, CHUNK_LENGTH, CHUNK_LENGTH)
@@ -127,7 +128,7 @@ def chunk_parts(inputs: WkvInputs, plan: RunPlan, reading: str, keep: bool) -> P
         p_end=r.new_empty(chunks, heads, width, dtype=torch.float32),
         u_in=r.new_empty(rows, heads, width),
         read=r.new_empty(squares),
-        inverse=r.new_empty(squares, dtype=exact),
+        inverse=r.new_empty(squares, dtype=exact) if keep else None,
         log_w=r.new_empty(rows, heads, width, dtype=exact) if keep else None,
     )
     launch(
