@@ -116,7 +116,7 @@ class PackedGroups:
     def runs(self) -> RunPlan:
         """The plan of the GPU kernels."""
         if self.plans.runs is None:
-            self.plans.runs = plan_runs(self.offsets)
+            self.plans.runs = plan_runs(self.offsets, self.is_query)
         return self.plans.runs
 
     def padded(self, rows: int, groups: int) -> "PackedGroups":
@@ -125,10 +125,11 @@ class PackedGroups:
         The added groups are short, so that they need no scan. Runs without rows belong to the last group, see
         `RunPlan.padded`.
         """
+        is_query = extended(self.is_query, rows, True)
         filled = torch.cat([self.offsets, added_groups(len(self.is_query), rows)])
         offsets = extended(filled, groups + 1, rows)
-        plans = Plans(runs=plan_runs(filled).padded(rows, groups))
-        return PackedGroups(offsets, extended(self.is_query, rows, True), self.chunk_length, plans)
+        plans = Plans(runs=plan_runs(filled, is_query).padded(rows, groups))
+        return PackedGroups(offsets, is_query, self.chunk_length, plans)
 
 
 def added_groups(start: int, end: int) -> Tensor:

@@ -83,11 +83,25 @@ def test_the_plan_covers_every_row_once_in_order(batch: Batch) -> None:
     for layout in pad_batch(batch, FULL_ROWS).batch.layouts:
         plan = layout.groups.runs
         rows = list(range(len(layout.order)))
-        assert covered(plan.chunks) == rows
-        assert covered(plan.runs[:, :2]) == rows
+        assert covered(plan.chunks[:, :2]) == rows
+        assert covered(plan.runs[plan.runs[:, 0].argsort(stable=True), :2]) == rows
         for first, end, chunk, group, _ in plan.runs[plan.runs[:, 0] < plan.runs[:, 1]].tolist():
             assert int(layout.groups.offsets[group]) <= first <= end <= int(layout.groups.offsets[group + 1])
             assert int(plan.chunks[chunk, 0]) == first
+
+
+@BATCHES
+def test_the_plan_knows_the_rows_that_are_no_queries(batch: Batch) -> None:
+    for layout in pad_batch(batch, FULL_ROWS).batch.layouts:
+        for first, end, bits in layout.groups.runs.chunks.tolist():
+            assert bits == sum(1 << row - first for row in range(first, end) if not layout.groups.is_query[row])
+
+
+@BATCHES
+def test_long_runs_begin_first(batch: Batch) -> None:
+    for layout in pad_batch(batch, FULL_ROWS).batch.layouts:
+        first, end = layout.groups.runs.runs[:, :2].unbind(1)
+        assert (end - first).diff().max() <= 0
 
 
 @BATCHES

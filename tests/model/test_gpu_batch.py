@@ -43,7 +43,7 @@ def test_parts_match_the_plain_form(part_rows: int) -> None:
             assert torch.equal(ours.source, theirs.source)
             assert ours.goes_on == theirs.goes_on
             assert torch.equal(ours.last_review, theirs.last_review)
-            for name, expected in vars(plan_runs(theirs.groups.offsets)).items():
+            for name, expected in vars(plan_runs(theirs.groups.offsets, theirs.groups.is_query)).items():
                 assert torch.equal(getattr(ours.groups.plans.runs, name), expected), name
 
 

@@ -84,5 +84,7 @@ def dot(x, y, precision: tl.constexpr):
     """x @ y summed in float32; factors are rounded to bfloat16 or by Triton's input_precision of that name."""
     if precision == "bf16":
         return tl.dot(x.to(tl.bfloat16), y.to(tl.bfloat16))
+    elif precision == "fp16":
+        return tl.dot(x.to(tl.float16), y.to(tl.float16))
     else:
         return tl.dot(x, y, input_precision=precision)

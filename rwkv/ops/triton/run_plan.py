@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP
+from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP, SHORT_GROUP
 
 # The slots of a padded plan's scan are padded to one of these numbers.
-_SLOTS = (0, 128, 512, 2048)
+_SLOTS = (0, 128, 384, 768, 2048)
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class RunPlan:
     A slot is a place in the scan. Only the runs of groups with several runs have slots, in order.
 
     Attributes:
-        chunks: First row and one past the last of each chunk, [B, 2]; at most CHUNK_LENGTH rows of one group.
-        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5]. An empty group
-            has one run without rows.
+        chunks: First row, one past the last, and the rows that are not queries, as bits, of each chunk, [B, 3]; at most
+            CHUNK_LENGTH rows of one group.
+        runs: First row, one past the last, first chunk, group and slot (or -1) of each run, [runs, 5], from long to
+            short. An empty group has one run without rows.
         slot_run: The run in each slot, [slots].
         scanned_group: The groups with slots.
         group_scan: First slot and one past the last of each of these groups; spans instead of slots if there are any.
@@ -40,7 +41,7 @@ class RunPlan:
     spans: Tensor
 
     def padded(self, rows: int, groups: int) -> "RunPlan":
-        """A copy with chunks and runs without rows and with unused slots, spans and ranges of slots added.
+        """A copy with chunks and runs without rows, unused slots, and empty spans and ranges of slots added.
 
         Padded plans with equally many rows and groups have one of a few sizes.
 
@@ -51,16 +52,15 @@ class RunPlan:
         runs = groups + 2 * RUNS
         wanted = len(self.slot_run) and len(self.slot_run) + 1
         slots = next(size for size in _SLOTS if size >= wanted)
-        spans = slots // 2 if len(self.spans) else 0
-        idle_slots = torch.tensor([slots - 1, slots])
-        idle = torch.tensor([spans - 1, spans]) if spans else idle_slots
+        # A span has at least two slots, and mostly six or more.
+        spans = 0 if len(self.spans) == 0 else slots // 6 if len(self.spans) <= slots // 6 else slots // 2
         return RunPlan(
             chunks=extended(self.chunks, rows // CHUNK_LENGTH + groups, 0),
             runs=extended(self.runs, runs, torch.tensor([0, 0, 0, groups - 1, -1])),
             slot_run=extended(self.slot_run, slots, runs - 1),
             scanned_group=extended(self.scanned_group, slots // 2, groups - 1),
-            group_scan=extended(self.group_scan, slots // 2, idle),
-            spans=extended(self.spans, spans, idle_slots),
+            group_scan=extended(self.group_scan, slots // 2, 0),
+            spans=extended(self.spans, spans, 0),
         )
 
 
@@ -74,24 +74,26 @@ def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
     return torch.cat([x, added])
 
 
-def plan_runs(offsets: Tensor) -> RunPlan:
+def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
     """Plan the runs of packed groups, which may be empty.
 
     Args:
         offsets: Start of each group and N, int64 [G + 1], on any device; the CPU avoids waiting for a GPU.
+        is_query: Whether each row only reads the state, bool [N], on the same device.
     """
     _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
-    longest = int(offsets.diff().max()) / CHUNK_LENGTH if len(offsets) > 1 else 0
-    chunks_of_run = _nearest_power_of_two(max(len(chunk_first) / RUNS, longest / RUNS_OF_A_GROUP))
+    chunks_of_run = _chunks_of_run((offsets.diff() + CHUNK_LENGTH - 1) // CHUNK_LENGTH)
     run_group, run_first, run_end = _cut(offsets, CHUNK_LENGTH * chunks_of_run, keep_empty=True)
 
     runs_of_group = torch.bincount(run_group, minlength=len(offsets) - 1)
     scanned = runs_of_group > 1
     has_slot = scanned[run_group]
-    slot_run = has_slot.nonzero().squeeze(1)
     slot = torch.where(has_slot, has_slot.cumsum(0) - 1, -1)
     # Chunks and runs are both in the order of the groups, so a run's first chunk is the first from its first row on.
     run_chunk = torch.searchsorted(chunk_first, run_first)
+    # A long run that began last would keep the others waiting.
+    order = (run_end - run_first).argsort(descending=True, stable=True)
+    slot_run = torch.argsort(order)[has_slot]
 
     scanned_group = scanned.nonzero().squeeze(1)
     group_scan = _with_start(runs_of_group[scanned_group].cumsum(0))
@@ -102,13 +104,30 @@ def plan_runs(offsets: Tensor) -> RunPlan:
         spans = torch.stack([span_first, span_end], 1)
         group_scan = _with_start(torch.bincount(span_group, minlength=len(scanned_group)).cumsum(0))
     return RunPlan(
-        chunks=torch.stack([chunk_first, chunk_end], 1),
-        runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1),
+        chunks=torch.stack([chunk_first, chunk_end, _review_bits(chunk_first, chunk_end, is_query)], 1),
+        runs=torch.stack([run_first, run_end, run_chunk, run_group, slot], 1)[order],
         slot_run=slot_run,
         scanned_group=scanned_group,
         group_scan=torch.stack([group_scan[:-1], group_scan[1:]], 1),
         spans=spans,
     )
+
+
+def _chunks_of_run(chunks: Tensor) -> int:
+    """How many chunks the runs of groups of so many chunks, int64 [G], have at most.
+
+    Many short groups fill a GPU without being cut, so the runs of a long group among them need not be long.
+    """
+    longest = int(chunks.max()) / RUNS_OF_A_GROUP if len(chunks) else 0
+    in_long = int(chunks[chunks > SHORT_GROUP].sum()) / RUNS
+    return _nearest_power_of_two(max(in_long, longest, min(SHORT_GROUP, int(chunks.sum()) / RUNS)))
+
+
+def _review_bits(first: Tensor, end: Tensor, is_query: Tensor) -> Tensor:
+    """For each chunk the sum of 2^t over its rows t that are not queries, int64."""
+    chunk = torch.repeat_interleave(torch.arange(len(first), device=first.device), end - first)
+    place = torch.arange(len(chunk), device=first.device) - first[chunk]
+    return torch.zeros_like(first).index_add_(0, chunk, (~is_query).long() << place)
 
 
 def _cut(offsets: Tensor, length: int, keep_empty: bool = False) -> tuple[Tensor, Tensor, Tensor]:

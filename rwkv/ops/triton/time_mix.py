@@ -26,7 +26,7 @@ class TimeKept(NamedTuple):
 
     Attributes:
         y: All projections, [N, D], see time_inputs.py.
-        inputs: The arguments of the recurrence, [N, C] each; r is part of y.
+        inputs: The arguments of the recurrence, [N, C] each; r is part of y, and log_decay as the recurrence keeps it.
         gate: Gate of the output, [N, C].
         wkv: What the recurrence keeps.
     """
@@ -78,7 +78,10 @@ def time_mix_forward(
         result = torch.addmm(x, gated, weights.W_o.T)
     else:
         result = x.addmm_(gated, weights.W_o.T)
-    return TimeResult(result, v0, final_state, None if y is None else TimeKept(y, inputs, gate, kept))
+    if y is None:
+        return TimeResult(result, v0, final_state, None)
+    inputs = inputs._replace(log_decay=cast(Tensor, kept.log_w).view_as(inputs.k_hat))
+    return TimeResult(result, v0, final_state, TimeKept(y, inputs, gate, kept))
 
 
 def time_mix_backward(

@@ -7,9 +7,9 @@ dtypes, and run `pytest tests/ops tests/model tests/training` on that GPU. A ker
 the launched kernel) needs smaller blocks or more warps; `maxnreg` limits the registers so that more programs run at
 once. A new kind of GPU gets its own table in BY_GPU.
 
-A product rounds its factors first: "bf16" to 8 bits, "tf32" to 11, and "tf32x3" to almost float32 by splitting them.
-With bfloat16 inputs, the states of the forward pass keep 11 bits, since their errors add up over a group. The outputs,
-which become bfloat16, and the gradients keep 8.
+A product rounds its factors first: "bf16" to 8 bits, "fp16" and "tf32" to 11, and "tf32x3" to almost float32 by
+splitting them. With bfloat16 inputs, the states of the forward pass keep 11 bits, since their errors add up over a
+group; as "fp16" they are limited to 65,504. The outputs, which become bfloat16, and the gradients keep 8.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,8 @@ CHUNK_LENGTH = 16
 # Each run costs a step of the scan, so long groups get long runs. With four heads, this many runs fill a large GPU.
 RUNS = 512
 RUNS_OF_A_GROUP = 256
+# Chunks of a group that is not cut if the others fill the GPU.
+SHORT_GROUP = 8
 # Up to this many runs are scanned one after another; more are scanned in two levels.
 LONGEST_SCAN = 24
 
@@ -38,8 +40,8 @@ TUNED_WIDTH = 128
 
 # Constants and compiler options by name: ROWS, columns, num_warps, num_stages, maxnreg.
 Sizes = Mapping[str, int]
-# Warps at K = 32, stages of the software pipeline, rounding.
-WkvOptions = tuple[int, int, str]
+# Warps at K = 32, stages of the software pipeline, rounding, and the most registers at K = 32.
+WkvOptions = tuple[int, int, str, int]
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,11 @@ HOPPER = Tuning(
         "take_rows": {"ROWS": 64, "num_warps": 4},
     },
     wkv={
-        "inverse": ((1, 1, "tf32"), (1, 1, "tf32x3")),
-        "map": ((1, 3, "tf32"), (2, 1, "tf32x3")),
-        "output": ((1, 3, "tf32"), (2, 1, "tf32x3")),
-        "adjoint": ((1, 3, "bf16"), (1, 1, "tf32x3")),
-        "gradient": ((1, 2, "bf16"), (4, 1, "tf32x3")),
+        "parts": ((1, 1, "tf32", 168), (1, 1, "tf32x3", 255)),
+        "map": ((1, 2, "fp16", 168), (2, 1, "tf32x3", 255)),
+        "output": ((1, 2, "fp16", 168), (2, 1, "tf32x3", 255)),
+        "adjoint": ((1, 2, "bf16", 168), (1, 1, "tf32x3", 255)),
+        "gradient": ((1, 2, "bf16", 255), (4, 1, "tf32x3", 255)),
     },
 )
 
@@ -173,5 +175,11 @@ def other_sizes(kernel: str) -> Sizes:
 def wkv_options(kernel: str, width: int, dtype: torch.dtype) -> dict[str, Any]:
     """The constants and compiler options of a kernel of the recurrence over heads of `width` channels, r of `dtype`."""
     rough, precise = tuning().wkv[kernel]
-    warps, stages, precision = rough if dtype == torch.bfloat16 else precise
-    return {"K": width, "precision": precision, "num_warps": warps * max(1, width // 32), "num_stages": stages}
+    warps, stages, precision, registers = rough if dtype == torch.bfloat16 else precise
+    return {
+        "K": width,
+        "precision": precision,
+        "num_warps": warps * max(1, width // 32),
+        "num_stages": stages,
+        "maxnreg": registers if width <= 32 else 255,
+    }

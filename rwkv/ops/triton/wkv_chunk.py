@@ -7,20 +7,48 @@ A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the m
 # Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
+import math
+
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
 
 from rwkv.ops.time_mix import GROUP_NORM_EPS
 from rwkv.ops.triton.blocks import dot
 
 GROUP_NORM = tl.constexpr(GROUP_NORM_EPS)
+# Decays are powers of two in the kernels, since the GPU's instruction is 2^x; that of libdevice needs no other.
+LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 @triton.jit
 def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
     """Load one head of T rows from `row` of [N, H, K] with a stride, float32 [T, K]; zero where not inside."""
     at = tl.arange(0, T)[:, None] * stride + tl.arange(0, K)[None, :]
-    return tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0).to(tl.float32)
+    return for_products(tl.load(x + row * stride + head * K + at, mask=inside[:, None], other=0), T)
+
+
+@triton.jit
+def transposed(x, K: tl.constexpr, precision: tl.constexpr):
+    """x [T, K] as [K, T], rounded like the factors of products unless these keep float32."""
+    if precision == "tf32x3":
+        return tl.trans(x)
+    else:
+        key = tl.arange(0, K)
+        return dot(tl.where(key[:, None] == key[None, :], 1.0, 0.0), tl.trans(x), precision)
+
+
+@triton.jit
+def for_products(x, T: tl.constexpr):
+    """x [T, K] in float32, where products leave their results, so that neither side has to move to meet the other.
+
+    The product of bfloat16 rows with the identity is exact, and takes fewer instructions than to convert the rows.
+    """
+    if x.dtype == tl.bfloat16:
+        t = tl.arange(0, T)
+        return tl.dot(tl.where(t[:, None] == t[None, :], 1.0, 0.0).to(tl.bfloat16), x)
+    else:
+        return x.to(tl.float32)
 
 
 @triton.jit
@@ -45,9 +73,9 @@ def standardised(x, K: tl.constexpr):
 
 
 @triton.jit
-def load_writes(is_query, row, inside, T: tl.constexpr):
-    """Whether each of T rows from `row` changes the state, bool [T]."""
-    return inside & (tl.load(is_query + row + tl.arange(0, T), mask=inside, other=1) == 0)
+def load_writes(chunks, chunk, T: tl.constexpr):
+    """Whether each of a chunk's T rows changes the state, bool [T]."""
+    return ((tl.load(chunks + chunk * 3 + 2).to(tl.int32) >> tl.arange(0, T)) & 1) != 0
 
 
 @triton.jit
@@ -64,7 +92,7 @@ def transposed_offsets(index, head, heads, K: tl.constexpr):
 
 @triton.jit
 def load_inverse(inverse, chunk, head, heads, T: tl.constexpr):
-    """(I + L)^-1 of a chunk, float32 [T, T]."""
+    """(I + L)^-1 of a chunk, [T, T]."""
     t = tl.arange(0, T)
     return tl.load(inverse + (chunk * heads + head) * T * T + (t[:, None] * T + t[None, :]))
 
@@ -77,20 +105,60 @@ def strictly_lower(x, T: tl.constexpr):
 
 
 @triton.jit
-def chunk_factors(log_decay, k, b, writes):
-    """K_in and B of a chunk [T, K], and its decays: ln P, P_before [T, K] and P at its end [K]."""
-    decay = tl.where(writes, log_decay, 0.0)
-    log_p = tl.cumsum(decay, 0)
-    p_before = tl.exp(log_p - decay)
-    b_scaled = tl.where(writes, b, 0.0) * tl.exp(-log_p)
-    return k * p_before, b_scaled, log_p, p_before, tl.exp(tl.sum(decay, 0))
+def sums(which, x, precision: tl.constexpr):
+    """The sums of the rows of x [T, K] that each row of which, bool [T, T], selects; x keeps 11 bits, 16, or all.
+
+    Products take fewer instructions than a cumulative sum.
+    """
+    if precision == "tf32x3" or precision == "fp16":
+        return dot(tl.where(which, 1.0, 0.0), x, precision)
+    else:
+        which = tl.where(which, 1.0, 0.0).to(tl.bfloat16)
+        high = x.to(tl.bfloat16)
+        return tl.dot(which, (x - high.to(tl.float32)).to(tl.bfloat16), tl.dot(which, high))
 
 
 @triton.jit
-def read_factors(r, log_decay, k, b, p_before):
+def load_operand(x, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
+    """Load one head of T rows from `row` of [N, H, K], [T, K] in the dtype of x; zero where not inside."""
+    at = tl.arange(0, T)[:, None] * (heads * K) + tl.arange(0, K)[None, :]
+    return tl.load(x + row * (heads * K) + head * K + at, mask=inside[:, None], other=0)
+
+
+@triton.jit
+def decays(log_w, writes, T: tl.constexpr, precision: tl.constexpr):
+    """From log2 w of a chunk's rows [T, K]: log2 w, and log2 P before and after each row, float32."""
+    if precision == "tf32x3":
+        decay = tl.where(writes[:, None], log_w, 0.0)
+        log_p = tl.cumsum(decay, 0)
+        return log_w, log_p - decay, log_p
+    else:
+        t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+        log_before = sums((s < t) & writes[None, :], log_w, precision)
+        return sums(t == s, log_w, precision), log_before, sums((s <= t) & writes[None, :], log_w, precision)
+
+
+@triton.jit
+def load_decays(log_w, row, inside, writes, head, heads, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
+    """`decays` of T rows from `row`, from log2 w [N, H, K]."""
+    # Where products round to 8 bits, decays of 11 will do.
+    bits: tl.constexpr = "fp16" if precision == "bf16" else precision
+    return decays(load_operand(log_w, row, inside, head, heads, K, T), writes, T, bits)
+
+
+@triton.jit
+def chunk_factors(log_before, log_p, k, b, writes):
+    """K_in, B and P_before of a chunk, [T, K]."""
+    p_before = libdevice.exp2(log_before)
+    b_scaled = tl.where(writes[:, None], b, 0.0) * libdevice.exp2(-log_p)
+    return k * p_before, b_scaled, p_before
+
+
+@triton.jit
+def read_factors(r, log_w, k, b, p_before):
     """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + c v + the writes of the chunk's earlier rows."""
     c = tl.sum(b * r, 1)[:, None]
-    return (tl.exp(log_decay) * r - k * c) * p_before, c
+    return (libdevice.exp2(log_w) * r - k * c) * p_before, c
 
 
 @triton.jit
@@ -111,31 +179,6 @@ def unit_lower_inverse(lower, T: tl.constexpr, precision: tl.constexpr):
 
 
 @triton.jit
-def chunk_inverse_kernel(
-    log_decay,
-    k_hat,
-    b,
-    is_query,
-    chunks,
-    inverse,
-    heads,
-    K: tl.constexpr,
-    T: tl.constexpr,
-    precision: tl.constexpr,
-):
-    """Write (I + L)^-1 of every chunk and head into inverse, float32 [B, H, T, T], with one program for each."""
-    chunk = tl.program_id(0) // heads
-    head = tl.program_id(0) % heads
-    row = tl.load(chunks + chunk * 2)
-    inside = tl.arange(0, T) < (tl.load(chunks + chunk * 2 + 1) - row).to(tl.int32)
-    writes = load_writes(is_query, row, inside, T)[:, None]
-    k_in, b_scaled, _, _, _ = chunk_factors(
-        load_rows(log_decay, row, inside, head, heads * K, K, T),
-        load_rows(k_hat, row, inside, head, heads * K, K, T),
-        load_rows(b, row, inside, head, heads * K, K, T),
-        writes,
-    )
-    lower = strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T)
-    solved = unit_lower_inverse(lower, T, precision)
-    t = tl.arange(0, T)
-    tl.store(inverse + (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :]), solved)
+def load_p_end(p_end, chunk, head, heads, K: tl.constexpr):
+    """P at the end of a chunk, float32 [K]."""
+    return tl.load(p_end + (chunk * heads + head) * K + tl.arange(0, K))

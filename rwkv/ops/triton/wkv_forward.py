@@ -1,4 +1,4 @@
-"""WKV forward: affine maps of the runs in groups of several, a scan over them, then the outputs of every run."""
+"""WKV forward: parts of all chunks, maps of the runs in groups of several, a scan over these, then all outputs."""
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from typing import Any, NamedTuple
@@ -13,74 +13,73 @@ from rwkv.ops.triton.arguments import OutputWeights
 from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
 from rwkv.ops.triton.wkv_chunk import (
-    chunk_factors,
-    chunk_inverse_kernel,
     load_channels,
     load_inverse,
+    load_operand,
+    load_p_end,
     load_rows,
-    load_writes,
-    read_factors,
     standardised,
     state_offsets,
     store_rows,
-    strictly_lower,
+    transposed,
     transposed_offsets,
 )
+from rwkv.ops.triton.wkv_parts import chunk_parts
 from rwkv.ops.triton.wkv_scan import scan_runs
 from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
 def _run_map_kernel(
-    log_decay,
-    k_hat,
-    v,
-    b,
-    is_query,
-    inverse,
+    k_solved,
+    v_solved,
+    b_end,
+    p_end,
     runs,
     slot_run,
-    maps,
+    transition,
+    addition,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """Write [A | B] of each slot and head into maps, float32 [slots, H, K, 2 K]; X after a run = A X before + B."""
+    """Write A and B of each slot and head, float32 [slots, H, K, K]; X after a run = A X before + B."""
     slot = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     run = runs + tl.load(slot_run + slot) * 5
     first, end, chunk = tl.load(run), tl.load(run + 1), tl.load(run + 2)
-    key = tl.arange(0, K)
+    if first == end:
+        return
+    key = tl.arange(0, K)[None, :]
     column = tl.arange(0, 2 * K)
     # A chunk acts on the columns of A as on those of a state, but with v = 0.
-    state = tl.where(key[:, None] == column[None, :], 1.0, 0.0)
+    state = tl.where(key == column[:, None], 1.0, 0.0)
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
-        writes = load_writes(is_query, row, inside, T)[:, None]
-        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
-        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
-        b_rows = load_rows(b, row, inside, head, heads * K, K, T)
+        k = load_operand(k_solved, row, inside, head, heads, K, T)
         v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
-        v_rows = tl.load(v + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0).to(tl.float32)
-        solved = load_inverse(inverse, chunk + i, head, heads, T)
-
-        k_in, b_scaled, _, _, p_end = chunk_factors(log_w, k, b_rows, writes)
-        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
-        state = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
-    tl.store(maps + (slot.to(tl.int64) * heads + head) * 2 * K * K + (key[:, None] * 2 * K + column[None, :]), state)
+        v = tl.load(v_solved + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0)
+        b = load_operand(b_end, row, inside, head, heads, K, T)
+        y = transposed(v, 2 * K, precision) - dot(state, tl.trans(k), precision)
+        state = state * load_p_end(p_end, chunk + i, head, heads, K)[None, :] + dot(y, b, precision)
+    at = (slot.to(tl.int64) * heads + head) * K * K + (key * K + column[:, None])
+    tl.store(transition + at, state, mask=(key >= 0) & (column < K)[:, None])
+    tl.store(addition + at - K, state, mask=(key >= 0) & (column >= K)[:, None])
 
 
 @triton.jit
 def _output_kernel(
     r,
-    log_decay,
-    k_hat,
     v,
     b,
-    is_query,
-    inverse,
+    k_solved,
+    v_solved,
+    b_end,
+    u_in,
+    read,
+    p_end,
     offsets,
     runs,
     starts,
@@ -113,30 +112,30 @@ def _output_kernel(
     first, end, chunk, group, slot = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4)
     state = tl.zeros((K, K), tl.float32)
     if slot >= 0:
-        state = tl.load(starts + state_offsets(slot, head, heads, K))
+        state = tl.load(starts + transposed_offsets(slot, head, heads, K))
     elif initial_state is not None:
-        place = transposed_offsets(group, head, heads, K)
+        place = state_offsets(group, head, heads, K)
         state = tl.load(initial_state + place, mask=(place >= 0) & (group < initial_groups), other=0.0)
 
     for i in range(((end - first + T - 1) // T).to(tl.int32)):
         row = first + i * T
         inside = tl.arange(0, T) < (end - row).to(tl.int32)
-        writes = load_writes(is_query, row, inside, T)[:, None]
+        k = load_operand(k_solved, row, inside, head, heads, K, T)
+        v_own = load_operand(v_solved, row, inside, head, heads, K, T)
+        b_last = load_operand(b_end, row, inside, head, heads, K, T)
+        u = load_operand(u_in, row, inside, head, heads, K, T)
+        reads = load_inverse(read, chunk + i, head, heads, T)
+        p_last = load_p_end(p_end, chunk + i, head, heads, K)[None, :]
         r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-        log_w = load_rows(log_decay, row, inside, head, heads * K, K, T)
-        k = load_rows(k_hat, row, inside, head, heads * K, K, T)
         v_rows = load_rows(v, row, inside, head, heads * K, K, T)
         b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-        solved = load_inverse(inverse, chunk + i, head, heads, T)
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
 
-        k_in, b_scaled, _, p_before, p_end = chunk_factors(log_w, k, b_rows, writes)
-        y = dot(solved, v_rows - dot(k_in, state, precision), precision)
-        state_after = p_end[:, None] * state + dot(tl.trans(b_scaled * p_end[None, :]), y, precision)
-        u_in, c = read_factors(r_rows, log_w, k, b_rows, p_before)
-        read = strictly_lower(dot(u_in, tl.trans(b_scaled), reading), T)
-        result = c * v_rows + dot(u_in, state, reading) + dot(read, y, reading)
+        y = transposed(v_own, K, precision) - dot(state, tl.trans(k), precision)
+        state_after = state * p_last + dot(y, b_last, precision)
+        c = tl.sum(b_rows * r_rows, 1)[:, None]
+        result = c * v_rows + dot(u, tl.trans(state), reading) + dot(reads, tl.trans(y), reading)
         if out is not None:
             store_rows(out, result, row, inside, head, heads * K, K, T)
         if gated is not None:
@@ -149,20 +148,22 @@ def _output_kernel(
 
     if final_state is not None:  # noqa: SIM102 (decided when compiled)
         if (group >= final_first) & (end == tl.load(offsets + group + 1)):
-            tl.store(final_state + transposed_offsets(group - final_first, head, heads, K), state)
+            tl.store(final_state + state_offsets(group - final_first, head, heads, K), state)
 
 
 class Kept(NamedTuple):
     """The tensors that the forward pass keeps for the backward pass.
 
     Attributes:
-        inverse: The solved systems of the chunks, float32 [B, H, T, T].
+        inverse, p_end, log_w: See `Parts`.
         transition: A of the runs, float32 [slots, H, K, K].
         states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
         out: The output before gating, [N, H, K]; None if it was not gated.
     """
 
-    inverse: Tensor
+    inverse: Tensor | None
+    p_end: Tensor
+    log_w: Tensor | None
     transition: Tensor
     states: Tensor | None
     out: Tensor | None
@@ -207,36 +208,35 @@ def wkv_forward(
     chunks, slots, runs = (len(part) for part in (plan.chunks, plan.slot_run, plan.runs))
     result = new(rows, heads, width)
     out = new(rows, heads, width) if keep and gating is not None else None
-    inverse = new(chunks, heads, CHUNK_LENGTH, CHUNK_LENGTH, dtype=torch.float32)
-    maps = new(slots, heads, width, 2 * width, dtype=torch.float32)
     final_state = new(final_groups, heads, width, width, dtype=torch.float32)
     states = new(chunks, heads, width, width) if keep else None
-    common = {"is_query": groups.is_query, "inverse": inverse, "heads": heads, "T": CHUNK_LENGTH}
+    transition, addition = (new(slots, heads, width, width, dtype=torch.float32) for _ in range(2))
+    reading = "bf16" if r.dtype == torch.bfloat16 else "tf32x3"
+    common = {"heads": heads, "T": CHUNK_LENGTH}
 
     def options(name: str) -> dict[str, Any]:
         return common | wkv_options(name, width, r.dtype)
 
-    launch(
-        chunk_inverse_kernel,
-        chunks * heads,
-        **inputs.named("log_decay", "k_hat", "b"),
-        chunks=plan.chunks,
-        **options("inverse"),
-    )
+    parts = chunk_parts(inputs, plan, reading, keep)
     launch(
         _run_map_kernel,
         slots * heads,
-        **inputs.named("log_decay", "k_hat", "v", "b"),
+        **parts.of_states(),
         runs=plan.runs,
         slot_run=plan.slot_run,
-        maps=maps,
+        transition=transition,
+        addition=addition,
         **options("map"),
     )
-    starts = scan_runs(plan, maps[..., :width], maps[..., width:], initial_state, reverse=False)
+    starts = scan_runs(plan, transition, addition, initial_state, reverse=False)
+    del addition
     launch(
         _output_kernel,
         runs * heads,
-        **inputs._asdict(),
+        **inputs.named("r", "v", "b"),
+        **parts.of_states(),
+        u_in=parts.u_in,
+        read=parts.read,
         offsets=groups.offsets,
         runs=plan.runs,
         starts=starts,
@@ -252,7 +252,7 @@ def wkv_forward(
         initial_groups=0 if initial_state is None else len(initial_state),
         final_first=groups.groups - final_groups,
         r_stride=r.stride(0),
-        reading="bf16" if r.dtype == torch.bfloat16 else "tf32x3",
+        reading=reading,
         **options("output"),
     )
-    return Forward(result, final_state, Kept(inverse, maps[..., :width], states, out))
+    return Forward(result, final_state, Kept(parts.inverse, parts.p_end, parts.log_w, transition, states, out))

@@ -40,6 +40,8 @@ def _compose_kernel(
     column = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     first = tl.load(spans + span * 2)
     end = tl.load(spans + span * 2 + 1)
+    if first == end:
+        return
     key = tl.arange(0, K)[:, None]
     a_at = transition + key * transition_row + tl.arange(0, K)[None, :] * transition_column
     b_at = addition + key * addition_row + (column - K)
@@ -89,6 +91,8 @@ def _expand_kernel(
     column = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     first = tl.load(ranges + number * 2)
     end = tl.load(ranges + number * 2 + 1)
+    if first == end:
+        return
     key = tl.arange(0, K)[:, None]
     a_at = transition + key * transition_row + tl.arange(0, K)[None, :] * transition_column
     b_at = addition + key * addition_row + column
