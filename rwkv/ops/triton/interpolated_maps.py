@@ -93,6 +93,41 @@ def block_diagonal(maps: Sequence[Tensor]) -> Tensor:
     return whole
 
 
+@triton.jit
+def _parts_kernel(
+    padded, parts, C: tl.constexpr, R: tl.constexpr, D_RANK: tl.constexpr, A_RANK: tl.constexpr, G_RANK: tl.constexpr,
+    V_RANK: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    number, column = tl.program_id(1), tl.arange(0, R)[None, :]
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None]
+    rank = tl.where(number == 0, D_RANK, tl.where(number == 1, A_RANK, tl.where(number == 2, G_RANK, V_RANK)))
+    before = tl.where(number > 0, D_RANK, 0) + tl.where(number > 1, A_RANK, 0) + tl.where(number > 2, G_RANK, 0)
+    values = tl.load(padded + (number * C + row) * R + column, mask=row < C, other=0)
+    first = parts + (before + number) * C
+    at = tl.where(column < rank, row * rank + column, rank * C + row)
+    tl.store(first + at, values, mask=(row < C) & (column <= rank))
+
+
+def maps_and_biases(padded: Tensor, ranks: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Contiguous maps [C, rank] and biases [C] from [maps, C, R], whose column `rank` is the bias; 3 or 4 maps."""
+    count, channels, width = padded.shape
+    sizes, ranks = other_sizes("interpolated_maps"), list(ranks)[:count]
+    parts = padded.new_empty(channels * (sum(ranks) + count))
+    launch(
+        _parts_kernel,
+        triton.cdiv(channels, sizes["ROWS"]),
+        count,
+        padded=padded,
+        parts=parts,
+        C=channels,
+        R=width,
+        **dict(zip(("D_RANK", "A_RANK", "G_RANK", "V_RANK"), [*ranks, 0], strict=False)),
+        **sizes,
+    )
+    split = parts.split([size for rank in ranks for size in (channels * rank, channels)])
+    return [(map.view(channels, -1), vector) for map, vector in zip(split[::2], split[1::2], strict=True)]
+
+
 def interpolated_maps(W: Tensor, lerp: Tensor, number: Tensor) -> Tensor:
     """[W | W lerp[number]], [D, 2 C], from contiguous W [D, C] and lerp [lerps, C], and number int32 [D]."""
     (rows, channels), sizes = W.shape, other_sizes("interpolated_maps")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rwkv.ops.triton.arguments import UpWeights
 from rwkv.ops.triton.blocks import channel_sizes, dot, launch, load_float, sigmoid
+from rwkv.ops.triton.interpolated_maps import maps_and_biases
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, bias_of
 from rwkv.ops.triton.tuning import LEAST_PRODUCT, persistent, product_sizes
@@ -225,17 +226,16 @@ def _maps_backward(y: Tensor, of_raised: Tensor, grad_y: Tensor, up: UpWeights) 
 
 def _sorted(of_maps: Tensor, of_scales: Tensor, up: UpWeights) -> UpWeights:
     """The gradients by name, from those of the maps with their biases, [maps, C, R], and of the scales, [2 H]."""
-    maps = [of_map[:, :rank] for of_map, rank in zip(of_maps, up.ranks, strict=False)]
-    biases = [of_map[:, rank] for of_map, rank in zip(of_maps, up.ranks, strict=False)]
+    d, a, gate, *v_mix = maps_and_biases(of_maps, up.ranks)
     k_scale_bias, v_scale_bias = of_scales.chunk(2)
     return UpWeights(
-        d=maps[0],
-        d_bias=biases[0],
-        a=maps[1],
-        a_bias=biases[1],
-        gate=maps[2],
-        v_mix=None if up.v_mix is None else maps[3],
-        v_mix_bias=None if up.v_mix is None else biases[3],
+        d=d[0],
+        d_bias=d[1],
+        a=a[0],
+        a_bias=a[1],
+        gate=gate[0],
+        v_mix=v_mix[0][0] if v_mix else None,
+        v_mix_bias=v_mix[0][1] if v_mix else None,
         k_scale_bias=k_scale_bias,
         v_scale_bias=v_scale_bias,
         whole=None,
