@@ -64,11 +64,11 @@ class Tuning:
 HOPPER = Tuning(
     products={
         "channel_mix": (
-            {"ROWS": 64, "INNER": 64, "num_warps": 8, "num_stages": 2},
+            {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2, "maxnreg": 128},
             {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2},
         ),
         "channel_mix_backward": (
-            {"ROWS": 64, "INNER": 32, "num_warps": 8, "num_stages": 2},
+            {"ROWS": 64, "INNER": 64, "num_warps": 4, "num_stages": 2},
             {"ROWS": 32, "INNER": 32, "num_warps": 4, "num_stages": 2},
         ),
         "time_inputs": (
@@ -88,7 +88,7 @@ HOPPER = Tuning(
             {"ROWS": 32, "HIDDEN": 32, "num_warps": 4, "num_stages": 2},
         ),
         "recall": (
-            {"ROWS": 128, "INNER": 32, "num_warps": 8, "num_stages": 2},
+            {"ROWS": 128, "INNER": 64, "num_warps": 8, "num_stages": 2},
             {"ROWS": 64, "INNER": 16, "num_warps": 4, "num_stages": 2},
         ),
         "ratings": (
@@ -117,7 +117,7 @@ HOPPER = Tuning(
         "dropout": {"BLOCK": 1024},
         "column_sums": {"ROWS": 32, "COLUMNS": 128, "STEPS": 8, "num_warps": 4},
         "activated_norm": {"ELEMENTS": 1024, "STEPS": 8, "num_warps": 2},
-        "channel_rows": {"ROWS": 32, "num_warps": 4},
+        "channel_rows": {"ROWS": 16, "num_warps": 8},
         "curve_rows": {"ROWS": 8, "num_warps": 2},
         "interpolated_maps": {"ROWS": 64, "num_warps": 8},
         "inputs": {"ROWS": 16, "num_warps": 4},
