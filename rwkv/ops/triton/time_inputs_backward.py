@@ -41,7 +41,8 @@ def _inputs_backward_kernel(
 ):  # fmt: skip
     """Compute the gradients of k, v, the scales and v0, and of the raised columns except those of the gate.
 
-    Columns of `a` and v_mix in of_raised have the raised columns without bias before.
+    Before, the columns of `a` and v_mix in of_raised have the raised columns without bias. What is written in their
+    place depends on them, so no thread writes a place that another one has yet to read.
     """
     head = tl.program_id(0)
     row = tl.arange(0, ROWS)
