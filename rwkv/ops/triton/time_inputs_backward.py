@@ -18,6 +18,7 @@ from rwkv.ops.triton.interpolated_maps import maps_and_biases
 from rwkv.ops.triton.reductions import sum_blocks
 from rwkv.ops.triton.time_inputs import DECAY, LEAST_LENGTH, bias_of
 from rwkv.ops.triton.tuning import LEAST_PRODUCT, persistent, product_sizes
+from rwkv.ops.triton.wkv_chunk import LOG2_E
 from rwkv.ops.wkv import WkvInputs
 
 
@@ -36,13 +37,14 @@ def _backward_unit(x, scale, grad, precision: tl.constexpr):
 
 @triton.jit(do_not_specialize=["rows"])
 def _inputs_backward_kernel(
-    y, v0, log_decay, bias_a, bias_v, bias_k_scale, bias_v_scale,
+    y, v0, log_w, bias_a, bias_v, bias_k_scale, bias_v_scale,
     of_log_decay, of_k_hat, of_v, of_b, of_v0, grad_y, of_raised, grad_v0, rows, D, U, heads,
     RANKS: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, C: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients of k, v, the scales and v0, and of the raised columns except those of the gate.
 
-    Columns of `a` and v_mix in of_raised have the raised columns without bias before.
+    Before, the columns of `a` and v_mix in of_raised have the raised columns without bias. What is written in their
+    place depends on them, so no thread writes a place that another one has yet to read.
     """
     head = tl.program_id(0)
     row = tl.arange(0, ROWS)
@@ -61,7 +63,7 @@ def _inputs_backward_kernel(
     keys, own = load_float(y, first * D, y_at + C, mask), load_float(y, first * D, y_at + 2 * C, mask)
     key_scale = load_float(y, first * D, scales, inside) + k_bias
     value_scale = load_float(y, first * D, scales + heads, inside) + v_bias
-    decay, decay_grad = load_float(log_decay, first * C, at, mask), load_float(of_log_decay, first * C, at, mask)
+    log_2, decay_grad = load_float(log_w, first * C, at, mask), load_float(of_log_decay, first * C, at, mask)
     k_grad = load_float(of_k_hat, first * C, at, mask)
     v_grad, b_grad = load_float(of_v, first * C, at, mask), load_float(of_b, first * C, at, mask)
     values, from_later = own, tl.zeros_like(own)
@@ -76,7 +78,8 @@ def _inputs_backward_kernel(
     y_first = grad_y + first * D
 
     # ln w = -DECAY sigmoid(d).
-    tl.store(raised, decay_grad * decay * (1 + decay / DECAY), mask=mask)
+    decay = log_2 / (-DECAY * LOG2_E)
+    tl.store(raised, -DECAY * decay_grad * decay * (1 - decay), mask=mask)
 
     of_keys, of_scale, factor = _backward_unit(keys, key_scale, k_grad + b_grad * share, precision)
     tl.store(y_first + y_at + C, of_keys, mask=mask)
@@ -144,7 +147,7 @@ def _maps_backward_kernel(
 def time_inputs_backward(
     y: Tensor,
     v0: Tensor | None,
-    log_decay: Tensor,
+    log_w: Tensor,
     up: UpWeights,
     grads: WkvInputs,
     of_v0: Tensor | None,
@@ -153,7 +156,7 @@ def time_inputs_backward(
 ) -> tuple[Tensor | None, UpWeights]:
     """Write the gradients of k, v and hidden into grad_y [N, D]; return those of v0 and of the maps.
 
-    log_decay is the recurrence's argument. `grads` has the gradients of the arguments, [N, C] each, and `of_v0` that of
+    log_w is log2 of the decay w, [N, C]. `grads` has the gradients of the arguments, [N, C] each, and `of_v0` that of
     the first layer's v as v0, or None. Columns 2 C to 3 C of of_raised, [N, 3 C] or with v_mix [N, 4 C], hold the
     gradient of the gate; the others are written.
     """
@@ -172,7 +175,7 @@ def time_inputs_backward(
         blocks,
         y=y,
         v0=v0,
-        log_decay=log_decay,
+        log_w=log_w,
         bias_a=up.a_bias,
         bias_v=up.v_mix_bias,
         bias_k_scale=up.k_scale_bias,

@@ -26,7 +26,7 @@ class TimeKept(NamedTuple):
 
     Attributes:
         y: All projections, [N, D], see time_inputs.py.
-        inputs: The arguments of the recurrence, [N, C] each; r is part of y, and log_decay as the recurrence keeps it.
+        inputs: The arguments of the recurrence, [N, C] each; r is part of y, and log_decay is log2 of the decay.
         gate: Gate of the output, [N, C].
         wkv: What the recurrence keeps.
     """
