@@ -101,13 +101,14 @@ def _inputs_kernel(
         y_first = y + first * D
         tl.store(y_first + row[:, None] * D + 3 * C + column[None, :], active, mask=inside[:, None] & valid[None, :])
 
-    # v with v_mix, k with a, r with d, then the gate, each in its own loop to save registers.
+    # v with v_mix and the gate, k with a, r with d, each in its own loop to save registers.
     for head in range(HEADS):
         channel, at, mask = _place(head, row, inside, K, C)
         # Loads come before the products, which wait for theirs.
         if v0 is not None:
             up = _up_map(whole, 3 * C + channel, column, SCALES)
             up_bias, earlier = bias_of(bias_v, channel), tl.load(v0 + first * C + at, mask=mask, other=0)
+        up_gate = _up_map(whole, 2 * C + channel, column, SCALES)
         scale_bias = tl.load(bias_v_scale + head).to(tl.float32)
         values = _projected(own, difference, projections, 2 * C + channel, C, C_WIDTH, precision)
         if y is not None:
@@ -117,6 +118,7 @@ def _inputs_kernel(
         else:
             mix = sigmoid(dot(active, tl.trans(up), precision) + up_bias, precision)
             values += mix * (earlier.to(tl.float32) - values)
+        tl.store(gate + first * C + at, dot(active, tl.trans(up_gate), precision), mask=mask)
         scale = _column(hidden, column, SCALES + HEADS + head) + scale_bias
         tl.store(scaled_v + first * C + at, _scaled_unit(values, scale, precision), mask=mask)
     for head in range(HEADS):
@@ -138,10 +140,6 @@ def _inputs_kernel(
         raised = dot(active, tl.trans(up), precision)
         tl.store(r + first * r_stride + row[:, None] * r_stride + channel[None, :], read, mask=mask)
         tl.store(log_decay + first * C + at, -DECAY * sigmoid(raised + up_bias, precision), mask=mask)
-    for head in range(HEADS):
-        channel, at, mask = _place(head, row, inside, K, C)
-        up = _up_map(whole, 2 * C + channel, column, SCALES)
-        tl.store(gate + first * C + at, dot(active, tl.trans(up), precision), mask=mask)
 
 
 class TimeInputs(NamedTuple):
