@@ -59,8 +59,8 @@ class Tuning:
     wkv: Mapping[str, tuple[WkvOptions, WkvOptions]]
 
 
-# Measured on an H100, "wkv_output_backward" on an H200. The heads are chosen by registers and memory traffic, not by
-# time. The limit of registers lets two programs of "encode" share a core.
+# Measured on an H100 or an H200; "recall" and the channel mixer's are chosen by kernels of the same shape. The limit of
+# registers lets two programs of "encode" share a core.
 HOPPER = Tuning(
     products={
         "channel_mix": (
