@@ -16,8 +16,8 @@ SMALL = {"CHANNELS": 32, "LAYERS": [1, 1, 1, 1, 1], "EPOCHS": 5, "PEAK_LR": PEAK
 # the stores of eight seeds; and of each weight to one step. AdamW turns the rounding of a tiny gradient into a part of
 # a step, so the data decide how far the furthest weight is apart: in these stores from 0.0004 to 0.008 of a step.
 APART, MOVED_APART, STEP_APART = 1e-6, 2e-5, 0.05
-
-MARKED = ("loss", "gradient_norm", "validation_ahead_equalize", "validation_imm_binary_equalize")
+# Absolute, of the term w: a tiny difference of logarithms over 128 curves, which float32 rounds by up to 2e-9.
+W_APART = 1e-8
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def assert_same_run(ours: Training, theirs: Training) -> None:
     assert ours.steps() == theirs.steps()
     assert len(ours.trained()) == STEPS
     for line, expected in zip(ours.log(), theirs.log(), strict=True):
-        assert line == pytest.approx(expected, rel=APART, abs=1e-9)
+        assert line.pop("w", 0) == pytest.approx(expected.pop("w", 0), rel=0, abs=W_APART)
+        assert line == pytest.approx(expected, rel=APART, abs=0)
     begin, end = flat(theirs.weights(2)), flat(theirs.weights(STEPS))
     for step, weights in ((2, begin), (STEPS, end)):
         difference = flat(ours.weights(step)) - weights
