@@ -12,6 +12,8 @@ from functools import cache
 from types import FrameType
 from typing import NoReturn
 
+from rwkv.errors import RwkvError
+
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 # The signals that the running command handles.
@@ -55,7 +57,8 @@ def stoppable() -> Iterator[None]:
 def finishing(notice: str = "") -> Iterator[Callable[[], signal.Signals | None]]:
     """Hold back the first signal that asks the command to end, so that the block can finish what it has begun.
 
-    A later one ends the block at once, unless it comes within a second.
+    A later one ends the block at once, unless it comes within a second. An RwkvError of the block ends the command, and
+    is said, as if no signal was held back.
 
     Args:
         notice: A line for stderr when the first one arrives.
@@ -87,6 +90,11 @@ def finishing(notice: str = "") -> Iterator[Callable[[], signal.Signals | None]]
             signal.signal(number, hold)
     try:
         yield lambda: held[0][0] if held else None
+    except RwkvError:
+        for number, at_s in held:  # this error ends the block, and not the signal
+            if _arrived.get(number) == at_s:
+                del _arrived[number]
+        raise
     finally:
         for number, handler in handlers.items():
             if callable(handler):

@@ -27,6 +27,7 @@ _SHORTENED = re.compile(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+")
 _PLAIN_DIGITS = 18
 _READ_TOGETHER = 50_000
 _SHOWN_CHARACTERS = 80
+_BLANKS = " \t"
 
 
 def read_csv_columns(table: CsvText, requested: Collection[str], texts: Collection[str] = ()) -> dict[str, TextColumn]:
@@ -162,14 +163,17 @@ def _recorded(lines: Iterable[str], written: list[str]) -> Iterator[str]:
 def _refuse_swallowed_lines(table: CsvText, row: list[str], written: str, lines: int, single_line: set[int]) -> None:
     """Raise InputError if a cell of a row of several lines has taken lines of others, or cannot have several.
 
-    A quote that is missing in the middle of a file makes the next opening quote a closing one, with text after it.
+    A quote that is missing in the middle of a file makes the next opening quote a closing one, with text after it in
+    this cell, or with an opening quote that is left over within a later one.
     """
+    with_lines = [place for place, cell in enumerate(row) if "\n" in cell or "\r" in cell]
     for place, cell in enumerate(row):
-        if "\n" not in cell and "\r" not in cell:
+        if place not in with_lines and '"' not in cell:
             continue
         if not _is_quoted(cell, written, table.separator):
-            raise _open_quote(table, row[: place + 1], lines)
-        if place in single_line:
+            opening = max((before for before in with_lines if before <= place), default=place)
+            raise _open_quote(table, row[: opening + 1], lines)
+        if place in with_lines and place in single_line:
             raise InputError(
                 f"A cell of the column {table.names[place]} has a line break.",
                 where=f"{table.where}, line {_line_of_cell(table, row[: place + 1], lines)}",
@@ -181,11 +185,13 @@ def _refuse_swallowed_lines(table: CsvText, row: list[str], written: str, lines:
 
 def _is_quoted(cell: str, written: str, separator: str) -> bool:
     """Whether a cell is written as one text in quotes; blanks after it are allowed."""
-    for text in {cell, cell.rstrip(" \t")}:
-        quoted = '"' + text.replace('"', '""') + '"'
-        _, found, rest = written.partition(quoted)
-        if found and rest.lstrip(" \t")[:1] in ("", separator, "\n", "\r"):
+    start_of_cell = '"' + cell.rstrip(_BLANKS).replace('"', '""')
+    rest_of_cell = re.compile(rf'[{_BLANKS}]*"[{_BLANKS}]*(?:{re.escape(separator)}|[\r\n]|\Z)')
+    place = written.find(start_of_cell)
+    while place >= 0:
+        if rest_of_cell.match(written, place + len(start_of_cell)):
             return True
+        place = written.find(start_of_cell, place + 1)  # the first one may lie in another cell's text
     return False
 
 

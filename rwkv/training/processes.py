@@ -5,17 +5,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from rwkv.errors import ConfigError, InputError, RwkvError
+from rwkv.model.checkpoint import weights_fingerprint
 from rwkv.model.network import Network
 from rwkv.runtime import log
 from rwkv.stopping import Stopped, asked_to_end, is_one_of_several, leave
@@ -33,8 +33,6 @@ _NEWS_OF_A_CONNECTION_S = 10.0
 _STORE_S = 5
 # Seconds in which the first process ends after a common stop.
 _END_S = 30.0
-# An odd number that spreads a sum over all bits.
-_FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)
 # Some messages of torch have pages.
 _MOST_LETTERS = 300
 
@@ -103,14 +101,14 @@ class Processes:
             )
 
     def check_weights(self, network: Network) -> None:
-        """Check that all processes have the same weights, by a checksum.
+        """Check that all processes have the same weights, by their fingerprints.
 
         Raises:
             RwkvError: They differ.
         """
         if self.count == 1:
             return
-        if difference := self._difference(checksum(network.parameters())):
+        if difference := self._difference(weights_fingerprint(network.state_dict())):
             raise RwkvError(
                 "The processes of the training have different weights.",
                 got=difference,
@@ -162,16 +160,6 @@ class Processes:
             for work in self._started:
                 work.wait()
             self._started.clear()
-
-
-def checksum(tensors: Iterable[Tensor]) -> int:
-    """A number of the bits of float32 tensors of one device, in their order."""
-    total = torch.zeros((), dtype=torch.int64)
-    for tensor in tensors:
-        bits = tensor.detach().contiguous().view(torch.int32).flatten().long()
-        factors = torch.arange(1, 2 * len(bits), 2, device=bits.device)  # odd ones, so that no bit is lost
-        total = total.to(bits.device) * _FACTOR + (bits * factors).sum()
-    return int(total)
 
 
 @contextmanager

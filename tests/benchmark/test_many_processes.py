@@ -10,13 +10,14 @@ from rwkv.training.processes import Processes
 from tests.benchmark.training import OFTEN, Training, interrupt_after, set_often
 
 # A small network in float32 on the CPU, with dropout; 20 steps.
-SMALL = {"CHANNELS": 32, "LAYERS": [1, 1, 1, 1, 1], "EPOCHS": 5, "PEAK_LR": 2e-4, "NUM_FETCH_PROCESSES": 2}
-STEPS = 20
-# Sums in another order, relative: of figures, and of all weights together to what the steps moved them. AdamW turns
-# the rounding of a tiny gradient into a step, so single weights may be further apart, on which the data decide.
-APART, MOVED_APART = 1e-6, 1e-4
-
-MARKED = ("loss", "gradient_norm", "validation_ahead_equalize", "validation_imm_binary_equalize")
+STEPS, PEAK_LR = 20, 2e-4
+SMALL = {"CHANNELS": 32, "LAYERS": [1, 1, 1, 1, 1], "EPOCHS": 5, "PEAK_LR": PEAK_LR, "NUM_FETCH_PROCESSES": 2}
+# Sums in another order, relative: of figures; of all weights together to what the steps moved them, at most 4.3e-6 in
+# the stores of eight seeds; and of each weight to one step. AdamW turns the rounding of a tiny gradient into a part of
+# a step, so the data decide how far the furthest weight is apart: in these stores from 0.0004 to 0.008 of a step.
+APART, MOVED_APART, STEP_APART = 1e-6, 2e-5, 0.05
+# Absolute, of the term w: a tiny difference of logarithms over 128 curves, which float32 rounds by up to 2e-9.
+W_APART = 1e-8
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,13 @@ def assert_same_run(ours: Training, theirs: Training) -> None:
     assert ours.steps() == theirs.steps()
     assert len(ours.trained()) == STEPS
     for line, expected in zip(ours.log(), theirs.log(), strict=True):
-        assert line == pytest.approx(expected, rel=APART, abs=1e-9)
+        assert line.pop("w", 0) == pytest.approx(expected.pop("w", 0), rel=0, abs=W_APART)
+        assert line == pytest.approx(expected, rel=APART, abs=0)
     begin, end = flat(theirs.weights(2)), flat(theirs.weights(STEPS))
     for step, weights in ((2, begin), (STEPS, end)):
-        assert (flat(ours.weights(step)) - weights).norm() <= MOVED_APART * (end - begin).norm()
+        difference = flat(ours.weights(step)) - weights
+        assert difference.norm() <= MOVED_APART * (end - begin).norm()
+        assert difference.abs().max() <= STEP_APART * PEAK_LR
 
 
 def flat(weights: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rwkv.errors import InputError
 from rwkv.training.stop import Stop
 from rwkv.training.validate import validate
 from tests.benchmark.training import OFTEN, Training, set_often, signal_at
@@ -104,6 +105,21 @@ def test_a_second_signal_stops_at_once(
         assert training.run(**SMALL) == 130
     assert not (training.out / "p.run").exists()
     assert "saved" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_checkpoint_that_fails_after_a_signal_is_an_error(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int
+) -> None:
+    """It is said, although the run was to end anyway."""
+
+    def fail(*_: object) -> None:
+        raise InputError("The disk is full.")
+
+    signal_at(monkeypatch, number, 3)
+    monkeypatch.setattr("rwkv.training.run.RunFiles.save", fail)
+    assert training.run(**SMALL) == InputError.exit_code
+    assert_said(capfd, "error: The disk is full.")
 
 
 def test_a_run_that_is_stopped_before_its_first_step_saves_nothing(

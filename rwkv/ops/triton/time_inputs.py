@@ -149,7 +149,7 @@ class TimeInputs(NamedTuple):
         wkv: The arguments, [N, C] each; log_decay is float32, and the rows of r may be strided.
         gate: Gate of the output, [N, C].
         v0: v of the stream's first layer, [N, C].
-        y: All projections, [N, D], if they are kept.
+        y: All projections, [N, D], if they are kept; the hidden columns after their activations.
     """
 
     wkv: WkvInputs

@@ -156,12 +156,26 @@ def test_a_quote_that_is_not_closed(tmp_path: Path, lines: tuple[str, ...], line
 
 
 @pytest.mark.parametrize(
-    "last", [f'{ROW},"Latin"', f'{ROW},a "quote', f'{ROW},"two\nlines"', f'{ROW},"a ""b"""', f"{ROW},"]
+    "last",
+    [
+        f'{ROW},"Latin"',
+        f'{ROW},a "quote',
+        f'{ROW},"two\nlines"',
+        f'{ROW},"two\nlines " \t',
+        f'{ROW},"a ""b"""',
+        f"{ROW},",
+    ],
 )
 def test_quotes_that_are_closed(tmp_path: Path, last: str) -> None:
     for end in ("", "\n", "\n\n"):
         (tmp_path / "revlog.csv").write_text(f'{QUOTED}\n2,{START_MS},4,"Greek"\n\n{last}{end}')
         assert read_csv(tmp_path / "revlog.csv", ImportChoices()).counts["entries"] == 2
+
+
+def test_a_text_may_hold_the_next_one_in_quotes(tmp_path: Path) -> None:
+    text = f'{QUOTED},note\n{ROW},"say ""two\nlines""","two\nlines"\n{ROW},,\n'
+    (tmp_path / "revlog.csv").write_text(text)
+    assert read_csv(tmp_path / "revlog.csv", ImportChoices()).counts["entries"] == 2
 
 
 @pytest.mark.parametrize(
@@ -186,19 +200,28 @@ def test_a_quote_that_is_missing_in_the_middle(tmp_path: Path, lines: tuple[str,
     assert f"revlog.csv, line {line}\n" in str(caught.value)
 
 
+def test_a_quote_that_is_missing_before_a_text_with_a_comma(tmp_path: Path) -> None:
+    """Two rows become one with as many cells as the header; a quote is left over in its last cell."""
+    (tmp_path / "revlog.csv").write_text(f'{QUOTED},note\n{ROW},"Latin,\n{ROW},,", old"\n{ROW},,\n')
+    with pytest.raises(InputError, match="not closed") as caught:
+        read_csv(tmp_path / "revlog.csv", ImportChoices())
+    assert "revlog.csv, line 2\n" in str(caught.value)
+
+
 TEXTS = st.text(st.sampled_from('ab ,"\n'), max_size=6)
 
 
-@given(st.lists(TEXTS, min_size=2, max_size=6), st.booleans(), st.data())
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=2, max_size=6), st.booleans(), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_rows_are_lost_by_a_missing_quote(
-    tmp_path: Path, texts: list[str], is_all_quoted: bool, data: st.DataObject
+    tmp_path: Path, texts: list[tuple[str, str]], is_all_quoted: bool, data: st.DataObject
 ) -> None:
+    """And none are refused while all quotes are there."""
     path = tmp_path / "revlog.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
-        writer.writerow(QUOTED.split(","))
-        writer.writerows([number, START_MS + number, 3, text] for number, text in enumerate(texts))
+        writer.writerow([*QUOTED.split(","), "note"])
+        writer.writerows([number, START_MS + number, 3, *pair] for number, pair in enumerate(texts))
     assert read_csv(path, ImportChoices()).counts["entries"] == len(texts)
     written = path.read_text()
     start = written.index("\n")
