@@ -1,6 +1,6 @@
 """Batches of whole histories recorded as CUDA graphs, so that a GPU does not wait for the launches of its kernels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from rwkv.evaluation.history_predictions import gpu_rows, last_rows
 from rwkv.model.gpu_batch import GpuBatch
 from rwkv.model.network import Network
 
-# Rows of all recordings together, at most: each keeps its input and its rows, about 0.45 kB a row.
-_RECORDED_ROWS = 2_000_000
+# Bytes of all recordings together, at most: each keeps its batch and its rows, about 0.45 kB a row in bfloat16. They
+# share the memory in which everything in between is computed.
+_RECORDED_BYTES = 10**9
 
 
 @dataclass(frozen=True)
@@ -31,35 +32,51 @@ class RecordedRows:
     A recording launches the same kernels, so its rows are the same bit by bit.
 
     Args:
-        network: The network, ready to predict; its weights must not change.
+        network: The network on the current device, ready to predict. Recordings read its weights where they are now.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._seen: set[Sizes] = set()
         self._recordings: dict[Sizes, _Recording] = {}
-        self._rows = 0
+        self._bytes = 0
         self._pool: Any = None
+        self._weight = next(network.parameters())
+        self._address = self._weight.data_ptr()
 
     def __call__(self, batch: SlicedBatch) -> Tensor:
-        """The rows before the heads, [N, C] on the network's device; the next call may overwrite them."""
+        """The rows before the heads, [N, C] on the network's device; the next call may overwrite them.
+
+        Raises:
+            ValueError: The network has other weights, or they were moved.
+        """
+        # Weights are replaced and moved all at once.
+        first = next(self._network.parameters())
+        if first is not self._weight or first.data_ptr() != self._address:
+            raise ValueError("The network's weights were replaced after RecordedRows was made; make a new one.")
         if not isinstance(batch, SingleBuffer) or any(len(parts) > 1 for parts in batch.template.streams.parts):
             return last_rows(self._network, batch)
         sizes = batch.sizes
         recording = self._recordings.get(sizes)
         if recording is not None:
             recording.batch.data.copy_(batch.data, non_blocking=True)
-        elif sizes in self._seen and self._rows + len(batch.template.rows) <= _RECORDED_ROWS:
+        elif sizes in self._seen and self._bytes + self._bytes_of(batch) <= _RECORDED_BYTES:
             recording = self._recordings[sizes] = self._record(batch)
-            self._rows += len(batch.template.rows)
+            self._bytes += self._bytes_of(batch)
         else:
             self._seen.add(sizes)  # compiles the kernels, if they are not yet
             return last_rows(self._network, batch)
         recording.graph.replay()
         return recording.x[: batch.template.count]
 
+    def _bytes_of(self, batch: SingleBuffer[GpuBatch]) -> int:
+        """The bytes that a recording of this size keeps."""
+        network = self._network
+        return batch.data.nbytes + len(batch.template.rows) * network.spec.channels * network.dtype.itemsize
+
     def _record(self, batch: SingleBuffer[GpuBatch]) -> _Recording:
-        ours = batch.to(self._network.device)
+        # A copy also of a batch on the GPU, since later batches overwrite it.
+        ours = replace(batch, data=batch.data.to(self._network.device, non_blocking=True, copy=True))
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
