@@ -1,4 +1,4 @@
-"""Padding batches to a few fixed sizes, so that a GPU can replay a recorded training step."""
+"""Padding batches to a few fixed sizes, so that a GPU can replay a recorded training step or evaluation."""
 
 from dataclasses import replace
 
@@ -11,7 +11,6 @@ from rwkv.model.packing import PADDED_GROUP, extended
 ROW_STEPS, ROW_STEPS_OF_SHARES = 8, 16
 # Groups of a stream are padded to one of these numbers.
 _GROUPS = tuple(4**power for power in range(4, 16))
-
 
 # Batches of equal sizes have equal templates.
 PaddedBatch = SingleBuffer[Batch]

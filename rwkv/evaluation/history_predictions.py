@@ -226,7 +226,7 @@ def read_predictions(
 def _ask_heads(
     network: Network, x: Tensor, ahead_row: Tensor, elapsed_s: Tensor, imm_row: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Run the heads in plain ops, slice by slice: p_ahead [n] and p_logits [m, 4]."""
+    """Run the heads as in training but without dropout, slice by slice: p_ahead [n] and p_logits [m, 4]."""
     p_ahead = [
         curve_logits(*network.read_curve(x[ahead_row[part]]), elapsed_s[part]).corrected.sigmoid()
         for part in slices(len(ahead_row), rows_of_a_slice(x.device))
@@ -245,7 +245,7 @@ def not_finite(where: str, dtype: torch.dtype) -> CheckpointError:
 def curve_weights(network: Network, x: Tensor, targets: Targets) -> Tensor:
     """The weights of the 128 curves behind a user's p_ahead, float32 [n, 128] on the CPU.
 
-    They are computed in plain ops, which in bfloat16 on a GPU round differently from the kernel that gives p_ahead.
+    They are computed as in training, which in bfloat16 on a GPU rounds differently from the kernel that gives p_ahead.
 
     Args:
         network: The network, ready to predict.

@@ -122,23 +122,23 @@ class PackedGroups:
     def padded(self, rows: int, groups: int) -> "PackedGroups":
         """A copy with groups of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
 
-        The added groups are short, so that they need no scan. Runs without rows belong to the last group, see
-        `RunPlan.padded`.
+        The added groups are short, so that they need no scan in a full batch. Runs without rows belong to the last
+        group, see `RunPlan.padded`.
         """
         is_query = extended(self.is_query, rows, True)
-        filled = torch.cat([self.offsets, added_groups(len(self.is_query), rows)])
+        filled = torch.cat([self.offsets, _added_groups(len(self.is_query), rows)])
         offsets = extended(filled, groups + 1, rows)
         plans = Plans(runs=plan_runs(filled, is_query).padded(rows, groups))
         return PackedGroups(offsets, is_query, self.chunk_length, plans)
 
 
-def added_groups(start: int, end: int) -> Tensor:
+def _added_groups(start: int, end: int) -> Tensor:
     """The ends of the groups of added rows from `start` to `end`, int64, at least one."""
     return torch.cat([torch.arange(min(start + PADDED_GROUP, end), end, PADDED_GROUP), torch.tensor([end])])
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    """x[order] for x [N, ...], by a permutation and its inverse, int64 [N] each."""
+    """x[order] for x [N, C], by a permutation and its inverse, int64 [N] each; with gradients."""
     return _Permute.apply(x, order, inverse)
 
 
@@ -155,7 +155,7 @@ class _Permute(torch.autograd.Function):
 
 
 def take_rows(x: Tensor, order: Tensor) -> Tensor:
-    """x[order] for x [M, C] and order, int64 or int32 [N]."""
+    """x[order] for x [M, C] and order, int64 or int32 [N]; without gradients on a GPU."""
     if kernels_for(x) is Kernels.TRITON:
         from rwkv.ops.triton.rows import take_rows as on_gpu  # Triton exists only with a GPU
 

@@ -27,7 +27,7 @@ def standardised_rows(values, C: tl.constexpr, C_WIDTH: tl.constexpr):
 def join_moments(mean, deviations, before, values, valid, count):
     """Update the mean and the squared deviations [ROWS] of `before` columns by `count` more columns.
 
-    The new values are [ROWS, W] where the mask `there` holds, and zero elsewhere. No large sums are subtracted, so the
+    The new values are [ROWS, W] where the mask `valid` holds, and zero elsewhere. No large sums are subtracted, so the
     mean of a row may be far from zero.
     """
     of_block = tl.sum(values, 1) / count

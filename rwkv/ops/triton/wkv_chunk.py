@@ -2,7 +2,8 @@
 
 Letters as in wkv_chunked.py: X = S^T [K (key), K (value)], P the decay since the chunk's start, and within a chunk
     (I + L) y = v - K_in X,   L = strictly lower part of K_in B^T,   K_in = k_hat P_before,   B = b / P.
-A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the model's is at least -0.61.
+The walks over chunks keep S. A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the model's is
+at least -0.61.
 """
 # Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -80,19 +81,19 @@ def load_writes(chunks, chunk, T: tl.constexpr):
 
 @triton.jit
 def state_offsets(index, head, heads, K: tl.constexpr):
-    """The offsets [K, K] of X in a tensor [.., H, K (key), K (value)]."""
+    """The offsets of a matrix [K, K] of a tensor [.., H, K, K]."""
     return (index * heads + head) * K * K + (tl.arange(0, K)[:, None] * K + tl.arange(0, K)[None, :])
 
 
 @triton.jit
 def transposed_offsets(index, head, heads, K: tl.constexpr):
-    """The offsets [K, K] of X in a tensor of S, [.., H, K (value), K (key)]."""
+    """The offsets by which a matrix [K, K] of a tensor [.., H, K, K] is transposed, between S and X."""
     return (index * heads + head) * K * K + (tl.arange(0, K)[None, :] * K + tl.arange(0, K)[:, None])
 
 
 @triton.jit
 def load_inverse(inverse, chunk, head, heads, T: tl.constexpr):
-    """(I + L)^-1 of a chunk, [T, T]."""
+    """(I + L)^-1 of a chunk, or another matrix [T, T] of a tensor [B, H, T, T]."""
     t = tl.arange(0, T)
     return tl.load(inverse + (chunk * heads + head) * T * T + (t[:, None] * T + t[None, :]))
 

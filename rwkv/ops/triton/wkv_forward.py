@@ -157,7 +157,7 @@ class Kept(NamedTuple):
     Attributes:
         inverse, p_end, log_w: See `Parts`.
         transition: A of the runs, float32 [slots, H, K, K].
-        states: State before each chunk in the dtype of r, [B, H, K (key), K (value)]; None if not kept.
+        states: S before each chunk in the dtype of r, [B, H, K (value), K (key)]; None if not kept.
         out: The output before gating, [N, H, K]; None if it was not gated.
     """
 
