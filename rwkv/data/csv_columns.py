@@ -119,13 +119,13 @@ def bad_cell(column: TextColumn, row: int, name: str, where: str, expected: str)
 
 def _rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
     """The cells of each row that is not empty. single_line: the columns whose cells have no line breaks."""
-    width, number, last, lines = len(table.names), 0, 0, 0
+    width, last, lines, has_rows = len(table.names), 0, 0, False
     written: list[str] = []  # the lines of the row
     reader = csv.reader(_recorded(_lines(table), written), delimiter=table.separator)
     before = csv.field_size_limit(len(table.rows) + 1)
     try:
         for row in reader:
-            number += bool(row)
+            has_rows |= bool(row)
             if len(written) > 1:
                 _refuse_swallowed_lines(table, row, "".join(written), lines, single_line)
             written.clear()
@@ -133,19 +133,20 @@ def _rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
                 _refuse_open_quote(table, lines)
                 raise InputError(
                     "A row has more or fewer cells than the header.",
-                    where=f"{table.where}, row {number} after the header",
+                    where=f"{table.where}, line {table.line + lines}",
                     got=f"{len(row)}: {table.separator.join(row)[:_SHOWN_CHARACTERS]}",
                     expected=f"{width} cells, separated by {table.separator!r}",
+                    hint='correct the line; put a text that has the separator, a quote or a line break in "quotes"',
                 )
             if row:
                 last = lines
                 yield row
             lines = reader.line_num
-        if number:
+        if has_rows:
             _refuse_open_quote(table, last)
     except csv.Error as error:
-        where = f"{table.where}, row {number + 1} after the header"
-        raise InputError("The CSV file cannot be read.", where=where, got=str(error)) from error
+        where, hint = f"{table.where}, line {table.line + lines}", "correct the line, or export the file again"
+        raise InputError("The CSV file cannot be read.", where=where, got=str(error), hint=hint) from error
     finally:
         csv.field_size_limit(before)
 
@@ -179,7 +180,7 @@ def _refuse_swallowed_lines(table: CsvText, row: list[str], written: str, lines:
                 where=f"{table.where}, line {_line_of_cell(table, row[: place + 1], lines)}",
                 got=repr(cell[:_SHOWN_CHARACTERS]),
                 expected="a number or an id on one line",
-                hint="check the quotes from this line on",
+                hint="remove the line break, which ids and numbers cannot have; or close the quote that opens here",
             )
 
 

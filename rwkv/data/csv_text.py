@@ -45,6 +45,7 @@ _ENDINGS = {*TEXT_ENDINGS, ".gz", ".bz2", ".xz"}
 # Databases and archives.
 _OF_ANKI = (b"SQLite format 3\x00", _ZIP)
 _LONGEST_HEADER = 100_000
+_SHOWN_CHARACTERS = 80
 _HEAD_BYTES = 4096
 # Control characters that text does not contain. \x1f is excluded, because Anki joins a note's fields with it.
 _NO_TEXT = set(range(32)) - set(b"\t\n\r\f\x1a\x1f")
@@ -111,13 +112,17 @@ def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
         separator = header[len(_STATED_SEPARATOR) :][:1]
         header, rows = _first_line(rows)
     if not header:
-        raise InputError("The file is empty.", where=where, expected="a header with column names, and rows")
+        expected, hint = "a header with column names, and rows", "export the file again"
+        raise InputError("The file is empty.", where=where, expected=expected, hint=hint)
     if len(header) > _LONGEST_HEADER:
         raise InputError("The file has no header.", where=where, got=f"a first line of {len(header):,} characters")
     separator = separator or _separator(header, set(column_names))
     if separator not in _USUAL_SEPARATORS:
         notices += (f"the columns are separated by {separator!r}",)
     line = len(text[: len(text) - len(rows)].splitlines()) + 1
+    if len(list(csv.reader([header, "a row"], delimiter=separator))) == 1:
+        got, hint = header[:_SHOWN_CHARACTERS], "close the quote; a column's name has no line break"
+        raise InputError("A quote in the header is not closed.", where=f"{where}, header", got=got, hint=hint)
     return CsvText(where, _names(header, separator), separator, rows, line, notices)
 
 

@@ -111,7 +111,8 @@ def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str
     lacking = [name for name in needed if name not in columns]
     if lacking:
         what = f"A column is missing from the table {table}: {', '.join(lacking)}."
-        raise InputError(what, where=csv.where, got=", ".join(csv.names[:20]), expected=", ".join(needed))
+        got, expected = ", ".join(csv.names[:20]), ", ".join(needed)
+        raise InputError(what, where=csv.where, got=got, expected=expected, hint="export the whole table again")
     rows = len(columns[needed[0]])
     values: list[npt.NDArray[Any]] = []
     for name in (*needed, *more):

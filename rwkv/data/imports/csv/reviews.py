@@ -101,15 +101,16 @@ def reviewed_cards(card_id: Ints, names: Texts | None = None) -> CardList:
 
 
 def _read(csv: CsvText, choices: ImportChoices) -> _File:
-    columns = read_csv_columns(csv, CSV_COLUMNS)
-    lacking = [name for name in _NEEDED if name not in columns]
+    lacking = [name for name in _NEEDED if name not in csv.names]
     if lacking:
         raise InputError(
             f"A column is missing from the CSV file: {', '.join(lacking)}.",
             where=csv.where,
             got=f"{', '.join(csv.names[:20])}, separated by {csv.separator!r}",
             expected=f"{', '.join(_NEEDED)}, and optionally {', '.join(_OPTIONAL)}; or Anki's table `revlog`",
+            hint="name the columns so in the first line, and check its quotes and separators",
         )
+    columns = read_csv_columns(csv, CSV_COLUMNS)
     card_id, names, id_notices = _ids(columns["card_id"], csv.where)
     time_ms = _times(columns["review_time"], csv.where)
     rating = _required(columns["review_rating"], "review_rating", csv.where)
