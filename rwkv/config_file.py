@@ -109,7 +109,8 @@ def parse_config(table: Mapping[str, object], cls: type[AnyConfig], source: str)
             first, *rest = (_stated(name, value) for name, value in related.items())
             problems.append(f"{first}: expected {expected}" + (f" ({', '.join(rest)})" if rest else ""))
     if problems:
-        raise ConfigError("\n    ".join(["The configuration has errors:", *problems]), where=source)
+        what = "\n    ".join(["The configuration has errors:", *problems])
+        raise ConfigError(what, where=source, hint="correct these keys; --help explains each")
     return cls(**values)
 
 

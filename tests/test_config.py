@@ -115,8 +115,9 @@ def problems(cls: type[Config], **changes: object) -> list[str]:
     """The lines of the error that a changed table leads to."""
     with pytest.raises(ConfigError) as caught:
         parse(cls, **changes)
-    title, *lines, where = (line.strip() for line in str(caught.value).splitlines())
+    title, *lines, where, hint = (line.strip() for line in str(caught.value).splitlines())
     assert (title, where) == ("The configuration has errors:", "where: here.toml")
+    assert hint.startswith("next: correct these keys")
     return lines
 
 
