@@ -1,7 +1,6 @@
 """The command `rwkv finetune`."""
 
 import argparse
-from itertools import chain
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command, add_folder, add_model, add_out, add_users, opened_folder
@@ -20,7 +19,7 @@ def add_finetune(commands: Commands) -> None:
     """Add the command `finetune`."""
     parser = add_command(commands, "finetune", _run, "adapt weights to your reviews", _DESCRIPTION)
     add_folder(parser)
-    add_users(parser, "the users to adapt to, together, such as 1,4-6 (default: all users of the folder)", nargs="+")
+    add_users(parser, "the users to adapt to, together, such as 1,4-6 (default: all users of the folder)")
     add_model(parser)
     add_out(parser, "the adapted weights, a .safetensors file", required=True)
 
@@ -28,6 +27,5 @@ def add_finetune(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.collection.finetune import finetune, finetuned_fields, format_finetuned  # a slow import
 
-    users = None if options.users is None else list(chain.from_iterable(options.users))
-    result = finetune(opened_folder(options), options.out, users, options.model)
+    result = finetune(opened_folder(options), options.out, options.users, options.model)
     return Answer(format_finetuned(result), finetuned_fields(result), result.exit_code)

@@ -120,9 +120,9 @@ def add_when(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="TIME", help=help)
 
 
-def add_users(parser: argparse.ArgumentParser, help: str = "only these users, such as 1,4-6", **more: Any) -> None:
+def add_users(parser: argparse.ArgumentParser, help: str = "only these users, such as 1,4-6") -> None:
     """Add --users."""
-    _add_spelled(parser, "--users", "--user", type=user_numbers, metavar="N,N-N", help=help, **more)
+    _add_spelled(parser, "--users", "--user", type=user_numbers, metavar="N,N-N", help=help)
 
 
 def _add_spelled(parser: argparse.ArgumentParser, name: str, other: str, **settings: Any) -> None:

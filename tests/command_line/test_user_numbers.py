@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rwkv.collection.users import gaps_between, ranges_of
+from rwkv.command_line.parser import build_parser
 from rwkv.command_line.user_numbers import ranges_text, user_numbers
 
 
@@ -29,3 +30,10 @@ def test_long_lists_of_ranges_are_cut() -> None:
 def test_wrong_lists(text: str, words: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=words):
         user_numbers(text)
+
+
+def test_users_may_precede_the_folder() -> None:
+    """Each usage line shows the options first."""
+    for command, *more in (["check"], ["compare"], ["finetune", "--out", "x.safetensors"]):
+        options = build_parser().parse_args([command, *more, "--users", "8,9", "people"])
+        assert options.users == [8, 9]
