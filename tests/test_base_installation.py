@@ -78,6 +78,17 @@ def test_other_commands_say_what_to_install(file: Path, tmp_path: Path, argument
     assert "reading" not in done.stderr or "import" not in arguments  # before the work
 
 
+def test_a_folder_that_does_not_exist_comes_before_a_missing_package(tmp_path: Path) -> None:
+    done = run(tmp_path, ["check", "nowhere"])
+    assert "The path does not exist" in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_simulation_without_its_packages_writes_nothing(tmp_path: Path) -> None:
+    assert run(tmp_path, ["simulate", "--users", "1", "--reviews", "100", "--out", "people"]).returncode == 2
+    assert not list(tmp_path.glob("people/*"))
+
+
 def test_programs_are_told_what_to_install(file: Path, tmp_path: Path) -> None:
     done = run(tmp_path, ["import", str(file), "--out", "mine", "--json"])
     answer = json.loads(done.stdout)

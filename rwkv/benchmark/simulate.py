@@ -99,5 +99,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
             expected=stated,
             hint="choose another folder, or use the same arguments to continue",
         )
+    from rwkv.data import arrow  # noqa: F401 - fail before writing where pyarrow is missing
+
     with replacing(file) as partial:
         partial.write_text(stated)

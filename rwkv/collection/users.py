@@ -10,6 +10,7 @@ from rwkv.runtime import log
 
 # The most users that a message names.
 _SHOWN = 10
+_EXPECTED = "a collection, a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
 
 
 def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
@@ -22,12 +23,10 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
     Raises:
         InputError: The folder does not exist, or has none of the users.
     """
+    check_exists(folder)
     if not any(folder.glob("revlogs/user_id=*")):
-        what, hint = "The folder has no reviews.", "choose the collection's file: rwkv report collection.colpkg"
-        if not folder.exists():
-            what, hint = "The path does not exist.", "check the path"
-        expected = "a collection, a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
-        raise InputError(what, where=str(folder), expected=expected, hint=hint)
+        hint = "choose the collection's file: rwkv report collection.colpkg"
+        raise InputError("The folder has no reviews.", where=str(folder), expected=_EXPECTED, hint=hint)
     present = list_users(folder)
     if requested is None:
         return present
@@ -40,6 +39,12 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
     if missing:
         log.warning("%s has no user %s", folder, shown_users(missing))
     return [user for user in requested if user in present_set]
+
+
+def check_exists(folder: Path) -> None:
+    """Raise InputError if a folder of users does not exist."""
+    if not folder.exists():
+        raise InputError("The path does not exist.", where=str(folder), expected=_EXPECTED, hint="check the path")
 
 
 def shown_users(users: Sequence[int]) -> str:

@@ -26,6 +26,9 @@ def add_check(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> Answer:
+    from rwkv.collection.users import check_exists
+
+    check_exists(options.folder)  # before imports of packages that may be missing
     from rwkv.benchmark.check_database import check_database, is_database
     from rwkv.benchmark.check_dataset import check_dataset
     from rwkv.command_line.check_table import database_fields, dataset_fields, format_database, format_dataset
