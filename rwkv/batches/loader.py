@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -105,22 +106,31 @@ def fetch(
         RwkvError: `make` raised it, or a worker was killed.
     """
     _allow_open_files()
-    loader = DataLoader(
-        _Results(make),
-        batch_size=None,
-        sampler=items,
-        num_workers=max(1, processes),
-        prefetch_factor=_BATCHES_AHEAD,
-        pin_memory=pin_memory,
-        worker_init_fn=partial(_end_with, os.getpid()),
-        # Processes that were spawned, such as those of several devices, would otherwise spawn theirs, too, in seconds.
-        multiprocessing_context="fork" if sys.platform == "linux" else None,
-    )
     with worker_errors():
-        for result in loader:
+        for result in _started(make, items, processes, pin_memory):
             if isinstance(result, RwkvError):
                 raise result
             yield result.unpacked() if isinstance(result, _Packed) else result
+
+
+def _started(
+    make: Callable[[Item], Result], items: Iterable[Item], processes: int, pin_memory: bool
+) -> Iterator[_Packed[Result] | RwkvError]:
+    """Start the workers, without PyTorch's warning if they outnumber the cores: the configuration chooses them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        loader = DataLoader(
+            _Results(make),
+            batch_size=None,
+            sampler=items,
+            num_workers=max(1, processes),
+            prefetch_factor=_BATCHES_AHEAD,
+            pin_memory=pin_memory,
+            worker_init_fn=partial(_end_with, os.getpid()),
+            # Processes that were spawned, such as those of several devices, would otherwise spawn theirs, in seconds.
+            multiprocessing_context="fork" if sys.platform == "linux" else None,
+        )
+        return iter(loader)
 
 
 def _end_with(parent: int, worker: int) -> None:

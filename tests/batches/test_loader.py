@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,3 +199,10 @@ def test_a_worker_ends_if_its_parent_was_killed_while_starting_it() -> None:
     command = [sys.executable, "-c", _PARENT_KILLED]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_more_workers_than_cores_are_no_warning() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert list(fetch(abs, range(3), (os.cpu_count() or 1) + 1)) == [0, 1, 2]
+    assert [str(warning.message) for warning in caught if "DataLoader" in str(warning.message)] == []
