@@ -124,6 +124,9 @@ def read_source(file: Path, choices: ImportChoices) -> ImportedUser:
         return read_dumps(dumps, file, choices)
     if file.is_file() and is_text(file):
         return _read_text(file, choices)
+    if any(file.glob("revlogs/user_id=*")):
+        what, hint = "The folder is a dataset already and needs no import.", f"use it as it is: rwkv predict {file}"
+        raise InputError(what, where=str(file), got="folders revlogs/user_id=N", hint=hint)
     with opened(file) as source:
         return read_anki(source, choices)
 

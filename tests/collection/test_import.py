@@ -159,6 +159,13 @@ def test_endless_files_are_refused(tmp_path: Path) -> None:
             import_collections([path], tmp_path / "out")
 
 
+def test_a_dataset_needs_no_import(tmp_path: Path) -> None:
+    write_history(tmp_path / "dataset", 1, random_revlog(1, 20, cards=5))
+    with pytest.raises(InputError, match="needs no import") as caught:
+        import_collections([tmp_path / "dataset"], tmp_path / "out")
+    assert f"rwkv predict {tmp_path / 'dataset'}" in caught.value.details["next"]
+
+
 def test_functions_raise_the_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         import_collections([tmp_path / "nowhere"], tmp_path / "out", ImportChoices())
