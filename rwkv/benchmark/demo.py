@@ -1,6 +1,8 @@
 """A whole benchmark in a few minutes: simulated learners, keys, stores, training, evaluation, one user."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 from rwkv.benchmark.demo_table import DemoTable, compare_demo_users
@@ -172,9 +174,17 @@ Files
   {out}/pretrain    checkpoints and training logs; the final weights are {demo_model(out)}
   {out}/result      metrics by user; {out}/raw has every prediction
 
-Next steps
+Next steps{_activation()}
   rwkv predict {out}/dataset --user {WALKED} --model {demo_model(out)}     predict every card of a learner
   python -m rwkv.run_as_rnn --config {out}/configs/run_as_rnn.toml     every review, with VERBOSE = true
   rwkv simulate --users 1000 --reviews 2000 --out more                 simulate more learners
   python -m rwkv.find_equalize_test_reviews --config rwkv/find_equalize_test_reviews_config.toml
                                                                        use the real dataset, see the README"""
+
+
+def _activation() -> str:
+    """The step that lets the shell find `rwkv`, where it does not, as after `make demo`; else ""."""
+    programs = Path(sys.executable).parent
+    if str(programs) in os.environ.get("PATH", "").split(os.pathsep) or not (programs / "activate").is_file():
+        return ""
+    return f"\n  . {os.path.relpath(programs / 'activate'):<67}first, so that this shell finds the commands"

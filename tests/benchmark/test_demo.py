@@ -60,6 +60,21 @@ def test_the_output_names_existing_files(demo_output: tuple[Path, str]) -> None:
     assert choose_model(demo_model(out)).notice == DEMO_NOTICE
 
 
+@pytest.mark.parametrize("is_found", [True, False])
+def test_the_next_steps_begin_with_the_environment_if_the_shell_lacks_it(
+    is_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `make demo`."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "activate").touch()
+    monkeypatch.setattr("sys.executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", f"/usr/bin:{programs}" if is_found else "/usr/bin")
+    monkeypatch.chdir(tmp_path)
+    first = demo.what_next(Path("out")).partition("Next steps\n")[2].split()[:2]
+    assert first == (["rwkv", "predict"] if is_found else [".", ".venv/bin/activate"])
+
+
 def test_a_second_run_trains_nothing(demo_output: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
     out, text = demo_output
     checkpoints = {path: path.stat().st_mtime_ns for path in (out / "pretrain").glob("*.pth")}
