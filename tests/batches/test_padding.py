@@ -5,11 +5,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.model.packing import PADDED_GROUP, pack_stream
+from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.run_plan import RunPlan
 from rwkv.pytree import map_tensors
 from rwkv.vocab import STREAMS
@@ -171,3 +174,19 @@ def test_a_batch_may_have_as_many_groups_as_rows() -> None:
     )
     (layout,) = pad_batch(batch, rows).batch.layouts
     assert layout.groups.groups > rows
+
+
+@given(kinds=st.lists(st.tuples(st.integers(1, 20_000), st.integers(1, 2_000)), min_size=1, max_size=4))
+@example(kinds=[(144, 643)])  # groups of nine chunks in runs of eight, the most runs
+@settings(max_examples=40, deadline=None)
+def test_the_plan_of_any_groups_fits_the_padded_sizes(kinds: list[tuple[int, int]]) -> None:
+    """In batches up to those of evaluation, whose groups are given by their length and number."""
+    step, most = 8_192, 262_144
+    lengths = torch.cat([torch.full((count,), length) for length, count in kinds])
+    lengths = lengths[lengths.cumsum(0) <= most]
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    rows = int(offsets[-1])
+    groups = PackedGroups(offsets, torch.arange(rows) % 2 == 0)
+    plan = groups.padded(-(-rows // step) * step, len(lengths) + step // PADDED_GROUP + 1).runs
+    used = plan.runs[:, 4].max() + 1
+    assert used == 0 or used < len(plan.slot_run), "no slot is left for runs without rows"
