@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rwkv.ops.dropout import NO_DROP, Drop, hash_dropout
+from rwkv.ops.dropout import NO_DROP, Drop, dropped
 
 _SEED_BITS = 32
 
@@ -35,19 +35,15 @@ class DropoutMasks:
 
 
 def next_drop(rate: float, masks: DropoutMasks | None) -> Drop:
-    """The next use of dropout within a kernel; none if `masks` is None (evaluation)."""
+    """The next use of dropout; none if `masks` is None (evaluation)."""
     return NO_DROP if masks is None or rate == 0 else Drop(rate, masks.seed, masks.next_use())
 
 
 def dropout(x: Tensor, rate: float, masks: DropoutMasks | None) -> Tensor:
     """Zero entries with probability `rate` and scale up the others; the identity if `masks` is None (evaluation)."""
-    if masks is None or rate == 0:
-        return x
-    return hash_dropout(x, rate, masks.seed, masks.next_use())
+    return dropped(x, next_drop(rate, masks))
 
 
 def add_dropped(residual: Tensor, x: Tensor, rate: float, masks: DropoutMasks | None) -> Tensor:
     """residual + dropout(x)."""
-    if masks is None or rate == 0:
-        return residual + x
-    return hash_dropout(x, rate, masks.seed, masks.next_use(), residual)
+    return dropped(x, next_drop(rate, masks), residual)

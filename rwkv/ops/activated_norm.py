@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rwkv.ops.backend import Kernels, kernels_for
-from rwkv.ops.dropout import Drop, hash_dropout
+from rwkv.ops.dropout import Drop, dropped
 from rwkv.ops.shift import EPS
 
 _ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "silu": F.silu}
@@ -25,8 +25,7 @@ def activated_norm(x: Tensor, activation: str, weight: Tensor, bias: Tensor, dro
     """
     if kernels_for(x) is Kernels.TRITON:
         return _ActivatedNorm.apply(x, activation, weight, bias, drop)
-    y = F.layer_norm(_ACTIVATIONS[activation](x), weight.shape, weight, bias, EPS)
-    return y if drop.seed is None else hash_dropout(y, drop.rate, drop.seed, drop.site)
+    return dropped(F.layer_norm(_ACTIVATIONS[activation](x), weight.shape, weight, bias, EPS), drop)
 
 
 class _ActivatedNorm(torch.autograd.Function):

@@ -16,7 +16,7 @@ _FIRST_FACTOR, _SECOND_FACTOR = 0x7FEB352D, 0x846CA68B
 
 
 class Drop(NamedTuple):
-    """One use of dropout within a kernel.
+    """One use of dropout.
 
     Attributes:
         rate: Probability of dropping an entry.
@@ -35,6 +35,13 @@ class Drop(NamedTuple):
 
 
 NO_DROP = Drop(0.0, None, 0)
+
+
+def dropped(x: Tensor, drop: Drop, residual: Tensor | None = None) -> Tensor:
+    """drop(x), plus `residual` if there is one."""
+    if drop.seed is None:
+        return x if residual is None else residual + x
+    return hash_dropout(x, drop.rate, drop.seed, drop.site, residual)
 
 
 def hash_dropout(x: Tensor, rate: float, seed: Tensor, site: int, residual: Tensor | None = None) -> Tensor:
