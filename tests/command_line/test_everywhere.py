@@ -167,7 +167,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}" """
         (["compare", "mine"], "1,4-5", [1, 4, 5]),
         (["check", "mine"], "1,4-5", [1, 4, 5]),
         (["download"], "1,4-5", [1, 4, 5]),
-        (["finetune", "mine", "--out", "m.safetensors"], "1,4-5", [[1, 4, 5]]),
+        (["finetune", "mine", "--out", "m.safetensors"], "1,4-5", [1, 4, 5]),
     ],
 )
 def test_users_are_named_in_either_spelling(
