@@ -76,7 +76,7 @@ def compute_loss(
         "imm_equalize": imm & labels.is_equalize,
     }
     counts = dict(zip(masks, torch.stack(list(masks.values())).sum(1).unbind(), strict=True))
-    optimised = counts if rows is None else dict(zip(counts, rows.unbind(), strict=False))
+    optimised = counts if rows is None else dict(zip(("ahead", "imm"), rows.unbind(), strict=True))
 
     curve = curve_rows(outputs.w_logits, outputs.ahead_logits, labels.elapsed_s)
     ahead_bce = F.binary_cross_entropy_with_logits(curve.corrected, labels.y, reduction="none")

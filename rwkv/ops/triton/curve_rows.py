@@ -14,7 +14,7 @@ from torch import Tensor
 from rwkv.forgetting_curve import FLOOR
 from rwkv.ops.triton.arguments import CurveGrid
 from rwkv.ops.triton.blocks import launch
-from rwkv.ops.triton.heads import between, expm1
+from rwkv.ops.triton.heads import between, expm1, floored_logit, interpolated
 from rwkv.ops.triton.tuning import other_sizes
 
 # The numbers of a row, in the order of `CurveRows`.
@@ -61,13 +61,10 @@ def _curve_rows_kernel(
     logits = tl.load(w_logits + at, mask=inside[:, None], other=0)
     weight, each, less_one, log_sum = _recalled(logits, t, rates, CURVES)
     kept, lost = tl.sum(weight * each, 1), -tl.sum(weight * less_one, 1)
-    raw = tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
+    raw = floored_logit(kept, lost, FLOOR)
 
     values, to_right, _ = _differences(ahead_logits, at, column, inside, CURVES)
-    right, share = between(t, points, CURVES)
-    at_left = tl.sum(tl.where(column[None, :] == (right - 1)[:, None], values, 0.0), 1)
-    at_right = tl.sum(tl.where(column[None, :] == right[:, None], values, 0.0), 1)
-    correction = FLOOR + (1 - 2 * FLOOR) * (at_left + share * (at_right - at_left))
+    correction = FLOOR + (1 - 2 * FLOOR) * interpolated(values, t, points, CURVES)
 
     out = numbers + first + row
     tl.store(out, raw, mask=inside)

@@ -114,7 +114,7 @@ def between(t, points, CURVES: tl.constexpr):
 
 
 @triton.jit
-def _correction(logits, t, points, CURVES: tl.constexpr):
+def interpolated(logits, t, points, CURVES: tl.constexpr):
     """Interpolate logits [ROWS, CURVES], given at points float64 [CURVES], at times t, float64 [ROWS]."""
     column = tl.arange(0, CURVES)
     right, share = between(t, points, CURVES)
@@ -133,6 +133,12 @@ def expm1(x, exp_x):
 
 
 @triton.jit
+def floored_logit(kept, lost, FLOOR: tl.constexpr):
+    """Logit of recall, float32 [ROWS], from recall and its complement, both kept away from 0."""
+    return tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
+
+
+@triton.jit
 def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
     """Logit of recall at times t, float64 [ROWS], by curves of weights softmax(w_logits), float32 [ROWS]."""
     exponent = t.to(tl.float32)[:, None] * tl.load(rates + tl.arange(0, CURVES))[None, :]
@@ -142,7 +148,7 @@ def _mixed_logit(w_logits, t, rates, FLOOR: tl.constexpr, CURVES: tl.constexpr):
     # Sum recall and its complement separately, since a difference from 1 would lose precision near 1.
     kept = tl.sum(weight * each, 1) / total
     lost = -tl.sum(weight * expm1(exponent, each), 1) / total
-    return tl.log(FLOOR + (1 - 2 * FLOOR) * kept) - tl.log(FLOOR + (1 - 2 * FLOOR) * lost)
+    return floored_logit(kept, lost, FLOOR)
 
 
 @triton.jit(do_not_specialize=["rows", "asked", "elapsed_s"])
@@ -160,7 +166,7 @@ def _recall_kernel(
     ahead_logits = hidden_head(
         values, W_ahead, bias_ahead, final_ahead, CURVES, hidden, C, C_WIDTH, ROWS, CURVES, INNER, TERMS, precision
     )
-    correction = _correction(ahead_logits + number_row(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
+    correction = interpolated(ahead_logits + number_row(final_bias_ahead, 0, CURVES, CURVES), t, points, CURVES)
     w_logits = _normed_head(
         values, W_mix, bias_mix, final_mix, final_sums_mix, C, C_WIDTH, ROWS, CURVES, INNER, TERMS, precision
     )

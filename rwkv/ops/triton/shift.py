@@ -64,11 +64,6 @@ def _follows(sources, first, row, distance, left, among):
     return among & (tl.load(sources + follower, mask=among & (follower < left), other=-1) == first + row)
 
 
-@triton.jit
-def _load_float(x, at, mask):
-    return tl.load(x + at, mask=mask, other=0).to(tl.float32)
-
-
 @triton.jit(do_not_specialize=["rows", "site", "threshold"])
 def _shift_backward_kernel(
     x, weight, source, of_pair, of_sum, seed, grad_x, sums, rows, site, threshold, scale,
@@ -87,21 +82,21 @@ def _shift_backward_kernel(
         left = (rows - first).to(tl.int32)
         inside = row < left
         full = channels_of(inside, C, C_WIDTH)
-        sources, pairs = source + first, of_pair + first * 2 * C
+        sources, pairs_at = source + first, first * 2 * C
         follows = _follows(sources, first, row, 1, left, inside)
         follows_next = _follows(sources, first, row, 2, left, follows)
         # A row that is its own source has s - x' = 0, whatever x' is.
         is_shifted = inside & (tl.load(sources + row, mask=inside, other=-1) != first + row)
-        grad = _load_float(pairs, pair_at, full)
-        grad -= _load_float(pairs, pair_at + C, channels_of(is_shifted, C, C_WIDTH))
-        grad += _load_float(pairs, pair_at + 3 * C, channels_of(follows, C, C_WIDTH))
-        grad += _load_float(pairs, pair_at + 5 * C, channels_of(follows_next, C, C_WIDTH))
+        grad = load_float(of_pair, pairs_at, pair_at, full)
+        grad -= load_float(of_pair, pairs_at, pair_at + C, channels_of(is_shifted, C, C_WIDTH))
+        grad += load_float(of_pair, pairs_at, pair_at + 3 * C, channels_of(follows, C, C_WIDTH))
+        grad += load_float(of_pair, pairs_at, pair_at + 5 * C, channels_of(follows_next, C, C_WIDTH))
         direct = load_float(of_sum, first * C, at, full)
         unit, rstd = _standardised(x, first, row, inside, C, C_WIDTH)
         distance = 3
         follows = _follows(sources, first, row, distance, left, follows_next)
         while tl.max(follows.to(tl.int32), 0) > 0:
-            grad += _load_float(pairs, pair_at + (2 * distance + 1) * C, channels_of(follows, C, C_WIDTH))
+            grad += load_float(of_pair, pairs_at, pair_at + (2 * distance + 1) * C, channels_of(follows, C, C_WIDTH))
             distance += 1
             follows = _follows(sources, first, row, distance, left, follows)
         scaled = grad * w
