@@ -76,7 +76,7 @@ def read_dumps(files: dict[str, Path], source: Path, choices: ImportChoices) -> 
         choices: The import's options.
 
     Raises:
-        InputError: A table is damaged or incomplete. The error names file, row and column.
+        InputError: A table is damaged or incomplete. The error names file, line and column.
     """
     with ExitStack() as stack:
         hashes = [stack.enter_context(unchanged(file)) for file in files.values()]
@@ -118,9 +118,9 @@ def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str
     for name in (*needed, *more):
         numbers, missing = np.zeros(rows, np.int64), np.zeros(rows, bool)
         if name in columns:
-            numbers, missing = whole_numbers(columns[name], name, csv.where)
+            numbers, missing = whole_numbers(columns[name], name, csv)
         if name in needed and missing.any():
-            raise bad_cell(columns[name], int(np.argmax(missing)), name, csv.where, "a whole number")
+            raise bad_cell(columns[name], int(np.argmax(missing)), name, csv, "a whole number")
         values.append(numbers)
     values += [np.array(columns[name].tolist() if name in columns else [""] * rows, object) for name in texts]
     insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(values))})"

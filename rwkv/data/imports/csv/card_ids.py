@@ -24,9 +24,9 @@ _MOST_EXACT = 2**53
 
 
 def first_damaged(texts: Sequence[str]) -> int | None:
-    """The index of the first damaged id: missing, shortened, or not an integer among numbers; or None."""
+    """The index of the first damaged id: missing, shortened, with a quote, or not an integer among numbers; or None."""
     for place, text in enumerate(texts):
-        if not text or _SHORTENED.fullmatch(text):
+        if not text or '"' in text or _SHORTENED.fullmatch(text):
             return place
     if not all(_NUMBER.fullmatch(text) or text in _NOTHING for text in texts):
         return None

@@ -7,6 +7,7 @@ import numpy as np
 
 from rwkv.arrays import Ints
 from rwkv.data.csv_columns import TextColumn, bad_cell, distinct_texts, whole_numbers
+from rwkv.data.csv_text import CsvText
 from rwkv.data.days import DayClock, utc_offsets
 from rwkv.data.imports.imported import ImportChoices
 from rwkv.errors import InputError
@@ -20,7 +21,7 @@ _MOST_SHOWN = 5
 
 
 def clock_of(
-    columns: Mapping[str, TextColumn], order: Ints, choices: ImportChoices, where: str
+    columns: Mapping[str, TextColumn], order: Ints, choices: ImportChoices, table: CsvText
 ) -> tuple[DayClock, tuple[str, ...]]:
     """The clock of a CSV file and notices about it: as chosen, else from the columns, else UTC from 4 o'clock.
 
@@ -28,17 +29,17 @@ def clock_of(
         columns: The columns as texts.
         order: The rows by time. The latest value counts for all days.
         choices: The import's options.
-        where: The file, for errors.
+        table: The file, for errors.
 
     Raises:
-        InputError: A zone or hour is invalid. The error names the row.
+        InputError: A zone or hour is invalid. The error names the line.
     """
     zone, hour = choices.timezone, choices.rollover_hour
     notices: tuple[str, ...] = ()
     if zone is None:
-        zone, notices = _zone(columns, order, where)
+        zone, notices = _zone(columns, order, table)
     if hour is None:
-        hour, further = _hour(columns, order, where)
+        hour, further = _hour(columns, order, table)
         notices += further
     clock = DayClock(zone or _TIMEZONE, _ROLLOVER if hour is None else hour)
     return clock, notices + _lacking(zone, hour)
@@ -61,7 +62,7 @@ def _lacking(zone: str | None, hour: int | None) -> tuple[str, ...]:
     return (f"the file does not record {what}; assuming {taken} (see {options})",)
 
 
-def _zone(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[str | None, tuple[str, ...]]:
+def _zone(columns: Mapping[str, TextColumn], order: Ints, table: CsvText) -> tuple[str | None, tuple[str, ...]]:
     if "timezone" not in columns:
         return None, ()
     place, texts = distinct_texts(columns["timezone"])
@@ -71,18 +72,18 @@ def _zone(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[s
         except InputError as error:
             row = int(np.argmax(place == number))
             expected = "a name such as Europe/Berlin, or UTC+02:00"
-            raise bad_cell(columns["timezone"], row, "timezone", where, expected) from error
+            raise bad_cell(columns["timezone"], row, "timezone", table, expected) from error
     stated = [texts[number] for number in place[order] if texts[number]]
     return _latest(stated, "timezone")
 
 
-def _hour(columns: Mapping[str, TextColumn], order: Ints, where: str) -> tuple[int | None, tuple[str, ...]]:
+def _hour(columns: Mapping[str, TextColumn], order: Ints, table: CsvText) -> tuple[int | None, tuple[str, ...]]:
     if "day_start" not in columns:
         return None, ()
-    hours, missing = whole_numbers(columns["day_start"], "day_start", where)
+    hours, missing = whole_numbers(columns["day_start"], "day_start", table)
     is_wrong = (hours < 0) | (hours > 23)
     if is_wrong.any():
-        raise bad_cell(columns["day_start"], int(np.argmax(is_wrong)), "day_start", where, "an hour, 0 to 23")
+        raise bad_cell(columns["day_start"], int(np.argmax(is_wrong)), "day_start", table, "an hour, 0 to 23")
     return _latest(hours[order][~missing[order]].tolist(), "day_start")
 
 

@@ -9,7 +9,15 @@ import numpy as np
 
 from rwkv.arrays import Bools, Ints
 from rwkv.data.collection import DEFAULT_RETENTION, CardList, Texts
-from rwkv.data.csv_columns import TextColumn, bad_cell, decimal_numbers, distinct_texts, read_csv_columns, whole_numbers
+from rwkv.data.csv_columns import (
+    TextColumn,
+    bad_cell,
+    decimal_numbers,
+    distinct_texts,
+    place_of,
+    read_csv_columns,
+    whole_numbers,
+)
 from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
 from rwkv.data.days import LATEST_S, DayClock
 from rwkv.data.history import order_by_card
@@ -52,7 +60,7 @@ def read_csv(path: Path, choices: ImportChoices) -> ImportedUser:
     The column card_id has numbers or any text. Text is numbered by first appearance and becomes the note's name.
 
     Raises:
-        InputError: A column is missing or a value is invalid. The error names file, row and column.
+        InputError: A column is missing or a value is invalid. The error names file, line and column.
     """
     with unchanged(path) as sha256:
         return user_of_csv(read_csv_text(path, CSV_COLUMNS), path, sha256, choices)
@@ -111,16 +119,16 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
             hint="name the columns so in the first line, and check its quotes and separators",
         )
     columns = read_csv_columns(csv, CSV_COLUMNS)
-    card_id, names, id_notices = _ids(columns["card_id"], csv.where)
-    time_ms = _times(columns["review_time"], csv.where)
-    rating = _required(columns["review_rating"], "review_rating", csv.where)
+    card_id, names, id_notices = _ids(columns["card_id"], csv)
+    time_ms = _times(columns["review_time"], csv)
+    rating = _required(columns["review_rating"], "review_rating", csv)
     state, (duration_ms, is_negative) = np.zeros(len(rating), np.int64), _durations(columns, len(rating), csv)
     if "review_state" in columns:
-        state = _required(columns["review_state"], "review_state", csv.where)
+        state = _required(columns["review_state"], "review_state", csv)
         is_strange = (state < _NEW) | (state > _FILTERED)
-        _refuse_first(is_strange, columns["review_state"], "review_state", csv.where, f"{_NEW} to {_FILTERED}")
+        _refuse_first(is_strange, columns["review_state"], "review_state", csv, f"{_NEW} to {_FILTERED}")
     order = np.argsort(time_ms, kind="stable")
-    clock, clock_notices = clock_of(columns, order, choices, csv.where)
+    clock, clock_notices = clock_of(columns, order, choices, csv)
     is_ahead, is_rated = time_ms > int(time.time() * 1000), np.isin(rating, RATINGS)
     order = order[(is_rated & ~is_ahead)[order]]
     if len(order) == 0:
@@ -140,13 +148,13 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
     return _File(reviews, names, "review_state" in columns, clock, counts, notices)
 
 
-def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str, ...]]:
+def _ids(column: TextColumn, table: CsvText) -> tuple[Ints, Texts | None, tuple[str, ...]]:
     """The card of each row, names of cards 1, 2, ... if ids are text, and notices."""
     place, texts = distinct_texts(column)
     damaged = first_damaged(texts)
     if damaged is not None:
-        expected = "a complete id: an integer, or text with a letter"
-        _refuse_first(place == damaged, column, "card_id", where, expected)
+        expected = "a complete id: an integer, or text with a letter, without quotes"
+        _refuse_first(place == damaged, column, "card_id", table, expected)
     numbers, names = numbered(texts)
     notices: list[str] = []
     if several := len(numbers) - len(set(numbers)):
@@ -157,8 +165,8 @@ def _ids(column: TextColumn, where: str) -> tuple[Ints, Texts | None, tuple[str,
     return np.array(numbers, np.int64)[place], None if names is None else np.array(names, object), tuple(notices)
 
 
-def _times(column: TextColumn, where: str) -> Ints:
-    time_ms = _required(column, "review_time", where, "epoch milliseconds")
+def _times(column: TextColumn, table: CsvText) -> Ints:
+    time_ms = _required(column, "review_time", table, "epoch milliseconds")
     for is_wrong, what, expected, hint in (
         (time_ms < _LEAST_MS, "too early", "after 1973", "multiply by 1000 if these are seconds"),
         (time_ms > _MOST_MS, "too late", "before the year 9000", "divide by 1000 if these are microseconds"),
@@ -167,7 +175,7 @@ def _times(column: TextColumn, where: str) -> Ints:
             row = int(np.argmax(is_wrong))
             raise InputError(
                 f"A review_time is {what}.",
-                where=f"{where}, row {row + 1} after the header, column review_time",
+                where=place_of(table, row, "review_time"),
                 got=str(time_ms[row]),
                 expected=f"epoch milliseconds, {expected}",
                 hint=hint,
@@ -179,26 +187,26 @@ def _durations(columns: dict[str, TextColumn], rows: int, csv: CsvText) -> tuple
     """The duration of each row in milliseconds, 0 if missing or negative, and a mask of negative ones."""
     if "review_duration" not in columns:
         return np.zeros(rows, np.int64), np.zeros(rows, bool)
-    column, where = columns["review_duration"], csv.where
-    duration_ms, _ = decimal_numbers(column, "review_duration", where)
+    column = columns["review_duration"]
+    duration_ms, _ = decimal_numbers(column, "review_duration", csv)
     if csv.separator != ";":
         place, texts = distinct_texts(column)
         is_ambiguous = np.array([_THOUSANDS.fullmatch(text) is not None for text in texts], bool)[place]
-        _refuse_first(is_ambiguous, column, "review_duration", where, "milliseconds without a comma between thousands")
+        _refuse_first(is_ambiguous, column, "review_duration", csv, "milliseconds without a comma between thousands")
     expected = f"milliseconds, 0 to {LONGEST_MS}"
-    _refuse_first(np.abs(duration_ms) > LONGEST_MS, column, "review_duration", where, expected)
+    _refuse_first(np.abs(duration_ms) > LONGEST_MS, column, "review_duration", csv, expected)
     return np.maximum(0, np.rint(duration_ms)).astype(np.int64), duration_ms < 0
 
 
-def _required(column: TextColumn, name: str, where: str, expected: str = "a whole number") -> Ints:
-    values, missing = whole_numbers(column, name, where, expected)
-    _refuse_first(missing, column, name, where, expected)
+def _required(column: TextColumn, name: str, table: CsvText, expected: str = "a whole number") -> Ints:
+    values, missing = whole_numbers(column, name, table, expected)
+    _refuse_first(missing, column, name, table, expected)
     return values
 
 
-def _refuse_first(is_wrong: Bools, column: TextColumn, name: str, where: str, expected: str) -> None:
+def _refuse_first(is_wrong: Bools, column: TextColumn, name: str, table: CsvText, expected: str) -> None:
     if is_wrong.any():
-        raise bad_cell(column, int(np.argmax(is_wrong)), name, where, expected)
+        raise bad_cell(column, int(np.argmax(is_wrong)), name, table, expected)
 
 
 def _without_doubles(rows: Ints, order: Ints) -> Ints:

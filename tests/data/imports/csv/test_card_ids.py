@@ -28,7 +28,7 @@ from tests.data.imports.csv.test_reviews import HEADER, START_MS, read, refusal
 )
 def test_damaged_ids(tmp_path: Path, ids: tuple[str, ...], row: int) -> None:
     output = refusal(tmp_path, HEADER, *(f'"{name}",{START_MS + i},3' for i, name in enumerate(ids)))
-    for word in (f"row {row} after the header", "column card_id", ids[row - 1]):
+    for word in (f"line {row + 1}, column card_id", ids[row - 1]):
         assert word in output
 
 
