@@ -13,6 +13,7 @@ from rwkv.data.collection import (
     DEFAULT_RETENTION,
     CardList,
     CollectionInfo,
+    Texts,
     day_of,
     list_collections,
     read_collection,
@@ -72,6 +73,14 @@ class Learner:
     def is_reviewed(self) -> Bools:
         """Whether each card has a review and is not new in Anki, bool [cards]."""
         return ~np.isnan(self.latest_s)
+
+    @property
+    def text_ids(self) -> Texts | None:
+        """The id of each card [cards] if a CSV file had texts as ids; None if the ids are numbers."""
+        cards = self.cards
+        # Only such cards have a note without a deck.
+        is_text = self.info is not None and self.info.kind == "csv" and bool((cards.note != "").all())
+        return cards.note if is_text and not cards.deck_id.any() else None
 
     def day_of(self, at_s: float) -> int:
         """The day_offset of a moment."""

@@ -1,4 +1,4 @@
-"""Moments on the command line: today, 2026-02-01 (noon), 2026-02-01T18:00, +3d, +12h, +30m."""
+"""Moments on the command line: +3d, +12h, +30m, today, 2026-02-01 (noon), 2026-02-01T18:00."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _NOW = ("now", "today")
 _NOON = time(12)
 _MOST_AHEAD_S = 100 * 365.25 * SECONDS_PER_DAY
 _UNITS_S = {"d": SECONDS_PER_DAY, "h": 3600, "m": 60}
-_EXPECTED = "today, a date such as 2026-02-01 (noon) or 2026-02-01T18:00, or +3d, +12h, +30m from now"
+_EXPECTED = "+3d, +12h or +30m from now, today, or a date as YYYY-MM-DD (noon) or YYYY-MM-DDTHH:MM"
 
 
 def moment_of(text: str | None, learner: Learner) -> float:

@@ -116,7 +116,7 @@ def add_when(parser: argparse.ArgumentParser) -> None:
     """Add --user and --at."""
     help = "the user (default: the only one of the folder)"
     _add_spelled(parser, "--user", "--users", type=_one_user, metavar="N", help=help)
-    help = "the moment: today, 2026-02-01 (noon), 2026-02-01T18:00, or +3d, +12h, +30m from now (default: now)"
+    help = "the moment: +3d, +12h, +30m from now, today, YYYY-MM-DD (noon) or YYYY-MM-DDTHH:MM (default: now)"
     parser.add_argument("--at", metavar="TIME", help=help)
 
 

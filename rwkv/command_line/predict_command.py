@@ -44,7 +44,7 @@ queries (--cards), a subset of the language of Anki's search box:
 examples, where mine is a collection or a folder:
   rwkv predict mine
   rwkv predict mine --cards 'deck:Spanish prop:r<0.8 -is:suspended'
-  rwkv predict mine --at 2026-02-01T18:00 --out cards.csv
+  rwkv predict mine --at +3d --out cards.csv
   rwkv predict mine --json | jq '.cards[] | select(.p_now < 0.5) | .card_id'"""
 
 

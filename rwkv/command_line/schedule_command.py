@@ -51,9 +51,8 @@ def add_schedule(commands: Commands) -> None:
     help = "spread the cards that are due now over N days (default: 1)"
     parser.add_argument("--backlog-days", type=int, default=1, metavar="N", help=help)
     parser.add_argument("--seed", type=int, default=1, help="the seed of the simulated answers (default: 1)")
-    parser.add_argument(
-        "--search", type=int, metavar="DAY", help="print only the cards of a day, as cid:1,2,3 for Anki"
-    )
+    help = "print only the cards of a day, as cid:1,2,3 for Anki; ids that are texts one a line"
+    parser.add_argument("--search", type=int, metavar="DAY", help=help)
     add_out(parser, "write .json, .csv or .txt")
     add_model(parser)
     add_states(parser)
@@ -87,11 +86,11 @@ def _run(options: argparse.Namespace) -> Answer:
         _log_reason(schedule.reason)
         return Answer(written(f"{len(days)} days", options.out, schedule.heading.notice), fields)
     if options.search is not None:
-        day = days[options.search]
+        day, search = days[options.search], schedule.searches[options.search]
         if schedule.heading.notice:
             log.info("%s", schedule.heading.notice)
-        _log_reason(None if day.search else schedule.reason or schedule_tables.why_no_search(day))
-        return Answer(day.search, fields)
+        _log_reason(None if search else schedule.reason or schedule_tables.why_no_search(day))
+        return Answer(search, fields)
     return Answer(schedule_tables.as_text(schedule), fields)
 
 

@@ -17,7 +17,7 @@ from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.days_ahead import Pace, ScheduledDay, askable, introducible
 from rwkv.collection.learner import Learner
 from rwkv.command_line.answer import as_json
-from rwkv.command_line.card_tables import Heading, heading_of
+from rwkv.command_line.card_tables import Heading, heading_of, plain_cell
 from rwkv.errors import InputError
 from rwkv.files import is_stream, write_whole
 from rwkv.recurrent.predictions import Predictions
@@ -43,12 +43,16 @@ class Schedule:
         days: The days.
         dates: The date of each day; "" in a folder without dates.
         reason: Why no day has a card, or None.
+        searches: What --search prints of each day.
+        text_ids: Whether the cards' ids are texts, which Anki does not know.
     """
 
     heading: Heading
     days: list[ScheduledDay]
     dates: list[str]
     reason: str | None
+    searches: list[str]
+    text_ids: bool
 
 
 def schedule_of(
@@ -63,7 +67,16 @@ def schedule_of(
     """The schedule of a learner's days ahead, made with this retention and pace. past: predictions of past reviews."""
     desired = learner.cards.desired_retention if retention is None else np.array([retention])
     heading = heading_of(learner, at_s, model, past, _doubt(days, desired))
-    return Schedule(heading, days, _dates(learner, at_s, days), why_nothing(learner, days, pace))
+    searches, text_ids = [_search(learner, day) for day in days], learner.text_ids is not None
+    return Schedule(heading, days, _dates(learner, at_s, days), why_nothing(learner, days, pace), searches, text_ids)
+
+
+def _search(learner: Learner, day: ScheduledDay) -> str:
+    """The text for Anki's search box; if ids are texts, these ids, one a line."""
+    if learner.text_ids is None:
+        return day.search
+    rows = np.searchsorted(learner.cards.card_id, day.card_id[~day.is_repeat])
+    return "\n".join(learner.text_ids[rows])
 
 
 def _doubt(days: list[ScheduledDay], retention: Floats) -> str | None:
@@ -128,7 +141,8 @@ def as_text(schedule: Schedule) -> str:
     minutes = sum(day.minutes for day in days)
     mean = f"mean per day: {sum(reviews) / len(days):.1f} reviews, {minutes / len(days):.1f} minutes"
     lines += [mean, "", *_hints(schedule)]
-    return printable("\n".join([*lines, "for Anki's search box: rwkv schedule ... --search DAY"]))
+    purpose = "the ids of a day's cards" if schedule.text_ids else "Anki's search box"
+    return printable("\n".join([*lines, f"for {purpose}: rwkv schedule ... --search DAY"]))
 
 
 def _counts(day: ScheduledDay) -> dict[str, int]:
@@ -163,9 +177,9 @@ def as_fields(schedule: Schedule) -> dict[str, object]:
             "waiting": day.waiting,
             "minutes": day.minutes,
             "recall": day.recall,
-            "search": day.search,
+            "search": search,
         }
-        for day, date in zip(schedule.days, schedule.dates, strict=True)
+        for day, date, search in zip(schedule.days, schedule.dates, schedule.searches, strict=True)
     ]
     return {**asdict(schedule.heading), "reason": schedule.reason, "days": rows}
 
@@ -182,7 +196,7 @@ def format_of(path: Path) -> str:
 
 
 def write_schedule(path: Path, schedule: Schedule) -> None:
-    """Write the days in the format of the file's ending. CSV has Anki's search text instead of lists of cards.
+    """Write the days in the format of the file's ending. CSV has the text of --search instead of lists of cards.
 
     Raises:
         InputError: The ending is unknown, or the file cannot be written.
@@ -200,8 +214,8 @@ def _as_csv(schedule: Schedule) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    for day, date in zip(schedule.days, schedule.dates, strict=True):
+    for day, date, search in zip(schedule.days, schedule.dates, schedule.searches, strict=True):
         recall = "" if math.isnan(day.recall) else day.recall
         numbers = len(day.card_id), int(day.is_new.sum()), day.waiting, day.minutes, recall
-        writer.writerow([day.day, date, *numbers, day.search, "; ".join(schedule.heading.notices)])
+        writer.writerow([day.day, date, *numbers, plain_cell(search), "; ".join(schedule.heading.notices)])
     return text.getvalue().removesuffix("\n")

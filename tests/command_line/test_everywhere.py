@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,6 +32,7 @@ def test_every_command_has_a_description(
     assert described
     assert " ".join(described.split()) in " ".join(output.split())
     assert max(map(len, output.splitlines())) <= 80
+    assert not re.search(r"\d{4}-\d\d-\d\d", output), "a date of an example will lie in the past"
 
 
 def test_every_command_has_a_line_in_the_list() -> None:
