@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rwkv.errors import RwkvError
 from rwkv.extras import missing_packages
@@ -17,7 +17,7 @@ from rwkv.standard_streams import standard_streams
 from rwkv.stopping import Stopped, asked_to_end, kill_workers, stoppable
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from rwkv.progress_bar import Bar
 
 log = logging.getLogger("rwkv")
 
@@ -32,10 +32,6 @@ _OBJECTS = 50_000, 20, 100
 
 # Turns of the waiting loop of GCC's OpenMP before a thread sleeps.
 _SPINS = "2000"
-
-# The progress where stderr is not a terminal, such as a file: a line at most so often, and what it says.
-_LINE_EVERY_S = 30
-_LINE = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}, {elapsed} passed, {remaining} left, {rate_fmt}{postfix}"
 
 # The exit code of a command that a signal ended is this plus the signal's number.
 _SIGNALLED = 128
@@ -139,7 +135,7 @@ def _say(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
-def progress(items: Iterable[Item], total: int, what: str, unit: str = "user", done_before: int = 0) -> "tqdm[Item]":
+def progress(items: Iterable[Item], total: int, what: str, unit: str = "user", done_before: int = 0) -> "Bar[Item]":
     """Wrap `items` in a progress bar on stderr with rate and remaining time.
 
     If stderr is not a terminal, there are lines instead of a bar, one every half minute. A quiet log has neither.
@@ -151,12 +147,9 @@ def progress(items: Iterable[Item], total: int, what: str, unit: str = "user", d
         unit: The name of an item; "B" for bytes, which are shown as kB, MB or GB.
         done_before: The number of items done by an earlier run.
     """
-    from tqdm import tqdm  # a slow import, during which Ctrl-C would not be handled
+    from rwkv.progress_bar import Bar, form  # imports tqdm slowly, and Ctrl-C would not be handled meanwhile
 
-    form: dict[str, Any] = {"dynamic_ncols": True, "mininterval": 0.5}
-    if not sys.stderr.isatty():
-        form = {"file": _Lines(), "delay": _LINE_EVERY_S, "mininterval": _LINE_EVERY_S, "bar_format": _LINE}
-    return tqdm(
+    return Bar(
         items,
         total=total,
         desc=printable(what),
@@ -164,20 +157,8 @@ def progress(items: Iterable[Item], total: int, what: str, unit: str = "user", d
         unit_scale=unit == "B",
         initial=done_before,
         disable=log.level > logging.INFO,
-        **form,
+        **form(),
     )
-
-
-class _Lines:
-    """A file in which the texts of a bar become lines of stderr."""
-
-    def write(self, text: str) -> None:
-        """Write what is not blank."""
-        if line := text.strip():
-            print(line, file=sys.stderr, flush=True)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
 
 
 @dataclass

@@ -19,6 +19,7 @@ FOUNDATION = {
     "rwkv.extras",
     "rwkv.arrays",
     "rwkv.vocab",
+    "rwkv.progress_bar",
     "rwkv.runtime",
     "rwkv.stopping",
     "rwkv.standard_streams",

@@ -56,7 +56,12 @@ def test_a_stopped_run_continues_from_its_last_step_bit_for_bit(
         signal_at(patch, number, 5)
         assert training.run(**SMALL) == 128 + number
     said = capfd.readouterr().err
-    for words in ("stopping after this step", "step 5: saved", sentence + "files already written are kept"):
+    for words in (
+        "stopping after this step",
+        "at once, if a second later",
+        "step 5: saved",
+        sentence + "files already written are kept",
+    ):
         assert said.count(words) == 1, words
     assert training.steps() == [2, 4, 5]
     assert [line["step"] for line in training.trained()] == [1, 2, 3, 4, 5]
