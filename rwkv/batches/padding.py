@@ -9,8 +9,8 @@ from rwkv.model.packing import PADDED_GROUP, extended
 # Rows are padded to a multiple of 1 / ROW_STEPS of a full batch. Shares of a batch have more or fewer rows than a full
 # one, so they are padded to finer steps.
 ROW_STEPS, ROW_STEPS_OF_SHARES = 8, 16
-# Groups of a stream are padded to one of these numbers.
-_GROUPS = tuple(4**power for power in range(4, 16))
+# Groups of a stream are padded to one of these numbers, or to the most that so many rows can have.
+_GROUPS = (512, *(4**power for power in range(6, 16)))
 
 # Batches of equal sizes have equal templates.
 PaddedBatch = SingleBuffer[Batch]
@@ -32,7 +32,8 @@ def padded_to_step(batch: Batch, step: int) -> Batch:
     rows = -(-len(batch) // step) * step
     # Room for the groups of any number of added rows, and for an empty one.
     more = -(-step // PADDED_GROUP) + 1
-    layouts = tuple(layout.padded(rows, _least(_GROUPS, layout.groups.groups + more)) for layout in batch.layouts)
+    groups = (min(rows + more, _least(_GROUPS, layout.groups.groups + more)) for layout in batch.layouts)
+    layouts = tuple(layout.padded(rows, count) for layout, count in zip(batch.layouts, groups, strict=True))
     labels = batch.labels
     return replace(
         batch,

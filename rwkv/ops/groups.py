@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rwkv.ops.backend import Kernels, kernels_for
-from rwkv.ops.triton.run_plan import RunPlan, extended, plan_runs
+from rwkv.ops.triton.run_plan import RunPlan, extended, plan_padded_runs, plan_runs
 
 DEFAULT_CHUNK_LENGTH = 16
 # Rows of a group of added rows, at most: those of one run in a batch of 66,000 rows, see `plan_runs`.
@@ -123,12 +123,12 @@ class PackedGroups:
         """A copy with groups of query rows added up to `rows`, and then empty groups up to `groups`, at least one.
 
         The added groups are short, so that they need no scan in a full batch. Runs without rows belong to the last
-        group, see `RunPlan.padded`.
+        group, see `plan_padded_runs`.
         """
         is_query = extended(self.is_query, rows, True)
         filled = torch.cat([self.offsets, _added_groups(len(self.is_query), rows)])
         offsets = extended(filled, groups + 1, rows)
-        plans = Plans(runs=plan_runs(filled, is_query).padded(rows, groups))
+        plans = Plans(runs=plan_padded_runs(filled, is_query, rows, groups))
         return PackedGroups(offsets, is_query, self.chunk_length, plans)
 
 

@@ -78,7 +78,7 @@ def test_short_groups_of_added_rows_need_no_scan_in_a_full_batch() -> None:
     assert len(padded) > rows + PADDED_GROUP
     cards = padded.layouts[0].groups
     assert int(cards.offsets.diff().max()) <= PADDED_GROUP
-    assert len(cards.runs.slot_run) == 0
+    assert int(cards.runs.runs[:, 4].max()) == -1
 
 
 @BATCHES
@@ -108,9 +108,10 @@ def test_long_runs_begin_first(batch: Batch) -> None:
 
 
 @BATCHES
-def test_runs_of_a_group_are_scanned_together(batch: Batch) -> None:
+@pytest.mark.parametrize("padded", [False, True], ids=["plain", "padded"])
+def test_runs_of_a_group_are_scanned_together(batch: Batch, padded: bool) -> None:
     """The slots of a group's runs lie in the range of its scan, in order; idle ranges hold no used slot."""
-    for layout in pad_batch(batch, FULL_ROWS).batch.layouts:
+    for layout in (pad_batch(batch, FULL_ROWS).batch if padded else batch).layouts:
         plan = layout.groups.runs
         slots = scanned_slots(plan)
         for group in range(layout.groups.groups):
@@ -133,8 +134,18 @@ def scanned_slots(plan: RunPlan) -> dict[int, list[int]]:
 
 
 def test_the_batches_have_both_kinds_of_scan() -> None:
-    plans = [layout.groups.runs for batch in (SHORT, LONG) for layout in pad_batch(batch, FULL_ROWS).batch.layouts]
+    plans = [layout.groups.runs for batch in (SHORT, LONG) for layout in batch.layouts]
     assert {bool(len(plan.spans)) for plan in plans if len(plan.slot_run)} == {True, False}
+
+
+def test_all_padded_plans_run_the_same_kernels() -> None:
+    """With slots and spans, also where no group is scanned; so the kernels of one batch are those of all."""
+    cards = some_batch(1, users=400, reviews=60).layouts[0].groups
+    assert len(cards.runs.slot_run) == 0
+    batches = [pad_batch(batch, FULL_ROWS).batch for batch in (SHORT, LONG)]
+    plans = [layout.groups.runs for batch in batches for layout in batch.layouts]
+    for plan in (*plans, cards.padded(len(cards.is_query), cards.groups + 1).runs):
+        assert min(map(len, (plan.slot_run, plan.spans, plan.group_scan))) > 0
 
 
 @BATCHES

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP, SHORT_GROUP
 
-# The slots of a padded plan's scan are padded to one of these numbers.
-_SLOTS = (0, 128, 384, 768, 2048)
+# A padded plan has the first of these numbers of slots that suffices. No plan needs more than 2^1.5 RUNS: its runs may be
+# shorter than for RUNS runs by 2^0.5, and the last run of each group is short. Above 0, so that all padded plans run the
+# same kernels and one warm-up compiles them, see rwkv/training/graphs.py.
+_SLOTS = (2 * RUNS, 3 * RUNS)
+# Slots of a span, at least.
+_SPAN = 4
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class RunPlan:
         slot_run: The run in each slot, [slots].
         scanned_group: The groups with slots.
         group_scan: First slot and one past the last of each of these groups; spans instead of slots if there are any.
-        spans: First slot and one past the last of each span, [spans, 2]; empty if every group's scan is short.
+        spans: First slot and one past the last of each span, [spans, 2]; empty if scans have one level.
     """
 
     chunks: Tensor
@@ -39,29 +43,6 @@ class RunPlan:
     scanned_group: Tensor
     group_scan: Tensor
     spans: Tensor
-
-    def padded(self, rows: int, groups: int) -> "RunPlan":
-        """A copy with chunks and runs without rows, unused slots, and empty spans and ranges of slots added.
-
-        Padded plans with equally many rows and groups have one of a few sizes.
-
-        Args:
-            rows: Number of rows, see `PackedGroups.padded`.
-            groups: Number of groups.
-        """
-        runs = groups + 2 * RUNS
-        wanted = len(self.slot_run) and len(self.slot_run) + 1
-        slots = next(size for size in _SLOTS if size >= wanted)
-        # A span has at least two slots, and mostly six or more.
-        spans = 0 if len(self.spans) == 0 else slots // 6 if len(self.spans) <= slots // 6 else slots // 2
-        return RunPlan(
-            chunks=extended(self.chunks, rows // CHUNK_LENGTH + groups, 0),
-            runs=extended(self.runs, runs, torch.tensor([0, 0, 0, groups - 1, -1])),
-            slot_run=extended(self.slot_run, slots, runs - 1),
-            scanned_group=extended(self.scanned_group, slots // 2, groups - 1),
-            group_scan=extended(self.group_scan, slots // 2, 0),
-            spans=extended(self.spans, spans, 0),
-        )
 
 
 def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
@@ -74,12 +55,13 @@ def extended(x: Tensor, length: int, value: Tensor | float) -> Tensor:
     return torch.cat([x, added])
 
 
-def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
+def plan_runs(offsets: Tensor, is_query: Tensor, longest_scan: int = LONGEST_SCAN) -> RunPlan:
     """Plan the runs of packed groups, which may be empty.
 
     Args:
         offsets: Start of each group and N, int64 [G + 1], on any device; the CPU avoids waiting for a GPU.
         is_query: Whether each row only reads the state, bool [N], on the same device.
+        longest_scan: With more runs in any group, scans have two levels.
     """
     _, chunk_first, chunk_end = _cut(offsets, CHUNK_LENGTH)
     chunks_of_run = _chunks_of_run((offsets.diff() + CHUNK_LENGTH - 1) // CHUNK_LENGTH)
@@ -99,8 +81,8 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
     group_scan = _with_start(runs_of_group[scanned_group].cumsum(0))
     spans = offsets.new_zeros(0, 2)
     most = int(runs_of_group.max()) if len(runs_of_group) else 0
-    if most > LONGEST_SCAN:
-        span_group, span_first, span_end = _cut(group_scan, round(most**0.5))
+    if most > longest_scan:
+        span_group, span_first, span_end = _cut(group_scan, max(_SPAN, round(most**0.5)))
         spans = torch.stack([span_first, span_end], 1)
         group_scan = _with_start(torch.bincount(span_group, minlength=len(scanned_group)).cumsum(0))
     return RunPlan(
@@ -110,6 +92,32 @@ def plan_runs(offsets: Tensor, is_query: Tensor) -> RunPlan:
         scanned_group=scanned_group,
         group_scan=torch.stack([group_scan[:-1], group_scan[1:]], 1),
         spans=spans,
+    )
+
+
+def plan_padded_runs(offsets: Tensor, is_query: Tensor, rows: int, groups: int) -> RunPlan:
+    """Plan runs as `plan_runs` does, and add chunks and runs without rows, unused slots, and empty spans and ranges.
+
+    Plans with equally many rows and groups have one of a few sizes. All their scans have two levels.
+
+    Args:
+        offsets: As in `plan_runs`, of at most `groups` groups.
+        is_query: As in `plan_runs`.
+        rows: Number of rows N.
+        groups: Number of groups, see `PackedGroups.padded`.
+    """
+    plan = plan_runs(offsets, is_query, longest_scan=0)
+    runs = groups + 2 * RUNS
+    slots = next(size for size in _SLOTS if size > len(plan.slot_run))
+    # A group of n slots, two or more, has at most n / 2 spans, and mostly fewer than n / 4.
+    spans = slots // 4 if len(plan.spans) <= slots // 4 else slots // 2
+    return RunPlan(
+        chunks=extended(plan.chunks, rows // CHUNK_LENGTH + groups, 0),
+        runs=extended(plan.runs, runs, torch.tensor([0, 0, 0, groups - 1, -1])),
+        slot_run=extended(plan.slot_run, slots, runs - 1),
+        scanned_group=extended(plan.scanned_group, spans, groups - 1),
+        group_scan=extended(plan.group_scan, spans, 0),
+        spans=extended(plan.spans, spans, 0),
     )
 
 
