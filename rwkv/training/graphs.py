@@ -14,9 +14,6 @@ from rwkv.model.network import Network
 from rwkv.training.optimizer import Optimizer
 from rwkv.training.step import Gradients, Launched, Parts, StepReport, Sum, gradients_alone, read_report, run_parts
 
-# Runs before a recording, which compile the kernels and allocate the memory.
-_WARM_UPS = 2
-
 
 @dataclass(frozen=True)
 class _Recording:
@@ -58,6 +55,7 @@ class RecordedSteps:
         self._found_inf = torch.zeros((), device=device)
         self._pool = torch.cuda.graph_pool_handle()
         self._recordings: dict[Sizes, _Recording] = {}
+        self._is_warm = False
         optimizer.found_inf = self._found_inf
 
     def launch(self, padded: PaddedBatch, seed: int) -> Launched:
@@ -93,16 +91,10 @@ class RecordedSteps:
         # The recording keeps its own copy of the batch.
         ours = replace(padded, data=padded.data.clone())
         batch = ours.batch
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            # Without sums, since other processes may replay a step meanwhile.
-            for _ in range(_WARM_UPS):
-                run_parts(self._parts(batch), lambda _: None)
-            # A skipped step allocates the optimiser's state if it does not exist yet.
-            self._found_inf.fill_(1)
-            self._optimizer.step()
-        torch.cuda.current_stream().wait_stream(side)
+        if not self._is_warm:
+            self._warm_up(batch)
+            # A share without rows launches no kernels.
+            self._is_warm = len(batch) > 0
         graphs: list[tuple[torch.cuda.CUDAGraph, Sum | None]] = []
         parts = self._parts(batch)
         while True:
@@ -119,6 +111,21 @@ class RecordedSteps:
             graphs.append((graph, following))
             if following is None:
                 return _Recording(graphs, ours, figures)
+
+    def _warm_up(self, batch: Batch) -> None:
+        """Run a step that changes nothing: it compiles and loads what a recording cannot, and allocates what it keeps.
+
+        These are Triton's kernels, which are the same for all sizes, the libraries' handles, the thread of the backward
+        pass, and the optimiser's state.
+        """
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            # Without sums, since other processes may replay a step meanwhile.
+            run_parts(self._parts(batch), lambda _: None)
+            self._found_inf.fill_(1)
+            self._optimizer.step()
+        torch.cuda.current_stream().wait_stream(side)
 
     def _parts(self, batch: Batch) -> Parts:
         self._optimizer.zero_grad(set_to_none=True)

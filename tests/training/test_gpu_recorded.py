@@ -120,6 +120,31 @@ def test_a_recorded_step_equals_a_plain_one_and_changes_nothing_if_not_finite(na
     assert len(steps._recordings) == 1
 
 
+@needs_gpu
+def test_later_sizes_launch_only_kernels_that_the_first_has_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are recorded without a warm-up, and no kernel may be compiled within a recording."""
+    from triton.runtime.jit import JITFunction  # Triton exists only with a GPU
+
+    launched: set[int] = set()
+    run = JITFunction.run
+
+    def noted(self: JITFunction, *args: Any, **options: Any) -> Any:
+        kernel = run(self, *args, **options)
+        launched.add(id(kernel))
+        return kernel
+
+    monkeypatch.setattr(JITFunction, "run", noted)
+    network = recipe_network(PUBLISHED).to(GPU)
+    steps = RecordedSteps(network, make_optimizer(dict(network.named_parameters())), torch.bfloat16, "all")
+    steps.launch(pair("short")[1][0].to(GPU), 0)()
+    of_first = set(launched)
+    for padded in (pair("long")[1][0], pad_batch(some_batch(1, users=1, reviews=20), 1000)):
+        launched.clear()
+        assert steps.launch(padded.to(GPU), 0)().loss is not None
+        assert launched <= of_first
+    assert len(steps._recordings) == 3
+
+
 def weights(network: Network) -> Tensor:
     return together({name: weight.detach().clone() for name, weight in network.named_parameters()})
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, LONGEST_SCAN, RUNS, RUNS_OF_A_GROUP, SHORT_GROUP
 
-# A padded plan has the first of these numbers of slots that suffices. No plan needs more than 2^1.5 RUNS: its runs may be
-# shorter than for RUNS runs by 2^0.5, and the last run of each group is short. Above 0, so that all padded plans run the
-# same kernels and one warm-up compiles them, see rwkv/training/graphs.py.
+# A padded plan has the first of these numbers of slots that suffices. No plan needs more than 2^1.5 RUNS: runs may be
+# shorter than for RUNS runs by 2^0.5, and the last run of each group is short. No number is 0, so that all padded plans
+# run the same kernels, and one warm-up compiles them, see rwkv/training/graphs.py.
 _SLOTS = (2 * RUNS, 3 * RUNS)
 # Slots of a span, at least.
 _SPAN = 4

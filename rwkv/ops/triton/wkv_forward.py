@@ -69,7 +69,7 @@ def _run_map_kernel(
     tl.store(addition + at - K, state, mask=(key >= 0) & (column >= K)[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["initial_groups", "final_first"])
 def _output_kernel(
     r,
     v,

@@ -59,7 +59,7 @@ def _compose_kernel(
     tl.store(composed + ((span.to(tl.int64) * heads + head) * K + key) * 2 * K + column, x)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_count"])
 def _expand_kernel(
     transition,
     addition,
