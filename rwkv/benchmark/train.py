@@ -80,9 +80,9 @@ def _train(config: TrainConfig, processes: Processes) -> int:
 
     notice = _NOTICE if processes.is_first else ""
     with _log(config, files, keys, previous, processes) as tracker, finishing(notice) as asked:
-        checkpoints = Checkpoints(config, files, network, optimizer, validation, processes, tracker, asked)
-        current = noted = checkpoints.validate(previous)
         stop = processes.stop(asked)
+        checkpoints = Checkpoints(config, files, network, optimizer, validation, processes, tracker, stop)
+        current = noted = checkpoints.validate(previous)
         for n, report in take_steps(config, network, optimizer, groups, previous, processes, stop):
             current = _logged(config, replace(current, done=n), report, tracker)
             if is_checkpoint(n, len(groups), previous.total, config.step_offset):
@@ -90,7 +90,7 @@ def _train(config: TrainConfig, processes: Processes) -> int:
         if stop.signal is not None and current.done < current.total:
             if current != noted:
                 checkpoints.save(current)
-            processes.have_stopped = True
+            processes.stopped_by = stop.signal
             raise ended_by(stop.signal)
     return _exit_code(config, current)
 

@@ -1,11 +1,8 @@
 """The checkpoints of a training, and the validation after each (spec 5)."""
 
 import math
-import signal
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 
@@ -20,13 +17,9 @@ from rwkv.stopping import ended_by
 from rwkv.training.optimizer import Optimizer
 from rwkv.training.processes import Processes
 from rwkv.training.run import Progress, RunFiles
+from rwkv.training.stop import Stop
 from rwkv.training.tracking import VALIDATION_PREFIX, Log
 from rwkv.training.validate import validate
-
-Item = TypeVar("Item")
-
-# The signal that asks the run to stop, or None.
-Asked = Callable[[], signal.Signals | None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Checkpoints:
         validation: Groups of validation histories; may be empty.
         processes: The processes of the run.
         tracker: The log.
-        asked: The signal that asks the run to stop, or None. A validation ends early then.
+        stop: The processes' agreement to stop, also early in a validation.
     """
 
     config: TrainConfig
@@ -51,7 +44,7 @@ class Checkpoints:
     validation: list[Group]
     processes: Processes
     tracker: Log
-    asked: Asked
+    stop: Stop
 
     def save(self, current: Progress) -> None:
         """Write and note the checkpoint after the latest step.
@@ -95,15 +88,10 @@ class Checkpoints:
         workers = processes.workers(config.num_fetch_processes)
         is_for_gpu = torch.device(config.device).type == "cuda"
         batches = fetch(read, processes.part(self.validation), workers, is_for_gpu)
-        means = validate(self.network, _until_asked(batches, self.asked), dtype, processes.added)
+        means = validate(self.network, self.stop.until_asked(batches), dtype, processes.added)
+        processes.stopped_by = self.stop.agreed_now(processes.added)
+        if processes.stopped_by is not None:
+            raise ended_by(processes.stopped_by)
         stated = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
         log.info("validation: %s", stated or "no loss, because none of its users has keys")
         return {f"{VALIDATION_PREFIX}{name}": value for name, value in means.items()}
-
-
-def _until_asked(items: Iterable[Item], asked: Asked) -> Iterator[Item]:
-    """The items, as long as nothing asks the run to stop."""
-    for item in items:
-        if (number := asked()) is not None:
-            raise ended_by(number)
-        yield item

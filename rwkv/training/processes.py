@@ -18,7 +18,7 @@ from rwkv.errors import ConfigError, InputError, RwkvError
 from rwkv.model.checkpoint import weights_fingerprint
 from rwkv.model.network import Network
 from rwkv.runtime import log
-from rwkv.stopping import Stopped, asked_to_end, is_one_of_several, leave
+from rwkv.stopping import Stopped, asked_to_end, ended_by, is_one_of_several, leave
 from rwkv.training.step import Sum
 from rwkv.training.stop import Stop
 from rwkv.training.watch import Watch, call_when_left_alone
@@ -43,12 +43,12 @@ class Processes:
     Attributes:
         rank: Number of this process, from 0. The first one writes the files.
         count: Number of processes.
-        have_stopped: Whether all have stopped after the same step, because one was asked to.
+        stopped_by: The signal to one of them for which all have stopped together, or None.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, store: Any = None) -> None:
         self.rank, self.count = rank, count
-        self.have_stopped = False
+        self.stopped_by: signal.Signals | None = None
         self._store = store
         self._group: dist.ProcessGroup | None = None
         self._started: list[dist.Work] = []
@@ -130,7 +130,7 @@ class Processes:
         self.added([0.0])
 
     def stop(self, asked: Callable[[], signal.Signals | None]) -> Stop:
-        """The agreement on the step after which all stop. asked: the signal that asks this one to stop, or None."""
+        """The agreement on when all stop. asked: the signal that asks this one to stop, or None."""
         return Stop(asked, self._store)
 
     def added(self, numbers: list[float]) -> list[float]:
@@ -182,16 +182,19 @@ def training_processes() -> Iterator[Processes]:
     if rank > 0:
         log.setLevel(logging.CRITICAL)  # the first process says what all would
 
+    processes = Processes(rank, count, news)
+
     def lost(other: int) -> NoReturn:
+        if processes.stopped_by is not None:
+            leave(_exit_code(ended_by(processes.stopped_by)))
         _leave_because(f"Process {other} of the {count} of this training", says=_is_first_to_say(news))
 
     with Watch(rank, count, store, lost) as watch:
-        processes = Processes(rank, count, news)
         try:
             yield processes
         except (RwkvError, KeyboardInterrupt, OSError, ImportError) as error:
             # After a common stop the first one says so. If another one ended sooner, torchrun would end it.
-            watch.settle(_END_S if processes.have_stopped and rank > 0 else _NEWS_S)
+            watch.settle(_END_S if processes.stopped_by is not None and rank > 0 else _NEWS_S)
             if _is_first_to_say(news):
                 raise
             raise SystemExit(_exit_code(error)) from error

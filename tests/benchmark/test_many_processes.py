@@ -85,6 +85,19 @@ def test_after_a_lost_process_a_run_goes_on_with_another_number(
     assert_same_run(training, alone)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_process_in_a_validation_ends_both(alone: Training, training: Training, rank: int) -> None:
+    """Neither is lost, and the validation is repeated when the run goes on."""
+    validating = SMALL | {"VALIDATE_USERS_START": 1}
+    code, output = training.run_shared(2, (rank, signal.SIGTERM, 4), in_validation=True, **validating)
+    assert code != 0
+    assert output.count("ended by SIGTERM; files already written are kept. Rerun the command to continue.") == 1
+    assert output.count("exitcode  : 143") == 2
+    assert "step 4: saved" in output
+    assert training.steps() == [2, 4]
+    assert (output.count("validation: "), len(training.log())) == (1, 5)
+
+
 def test_an_error_of_all_processes_is_told_once(training: Training) -> None:
     code, output = training.run_shared(2, **SMALL, DEVICE="cuda:0")
     assert code != 0

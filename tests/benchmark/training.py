@@ -46,26 +46,35 @@ sys.exit(main(["--config", sys.argv[2]]))
 """
 
 # The command as one of several processes, with checkpoints every 2 steps. In a process of the given number the given
-# signal arrives at the given step, or an error if it is 0, unless torchrun has started the processes again.
+# signal arrives at the given step, or in the validation after it, or an error if the signal is 0, unless torchrun has
+# started the processes again.
 _SHARED_DRIVER = """
 import os, signal, sys
 import torch
+import rwkv.benchmark.training_checkpoints as checkpoints
 import rwkv.benchmark.training_steps as steps
 from rwkv.stopping import leave
 from rwkv.train_rwkv import main
 torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5
 steps._FIRST_CHECKPOINT = steps._STEPS_BETWEEN_CHECKPOINTS = 2
-config, rank, number, step = sys.argv[1], *map(int, sys.argv[2:])
-set_rate, begun = steps.set_learning_rate, 0
-def begin_step(*arguments):
-    global begun
-    begun += 1
+config, rank, number, step, in_validation = sys.argv[1], *map(int, sys.argv[2:])
+set_rate, validate, begun = steps.set_learning_rate, checkpoints.validate, 0
+def signal_here():
     if begun == step and rank == int(os.environ["RANK"]) and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         if number == 0:
             raise ValueError("unexpected")
         os.kill(os.getpid(), number)
+def begin_step(*arguments):
+    global begun
+    begun += 1
+    if not in_validation:
+        signal_here()
     set_rate(*arguments)
-steps.set_learning_rate = begin_step
+def begin_validation(*arguments):
+    if in_validation:
+        signal_here()
+    return validate(*arguments)
+steps.set_learning_rate, checkpoints.validate = begin_step, begin_validation
 leave(main(["--config", config]))
 """
 
@@ -131,6 +140,7 @@ class Training:
         self,
         processes: int,
         signalled: tuple[int, int, int] = (0, signal.SIGTERM, 0),
+        in_validation: bool = False,
         restarts: int = 0,
         **changed: object,
     ) -> tuple[int, str]:
@@ -140,6 +150,7 @@ class Training:
             processes: Their number.
             signalled: The number of a process, and the signal that it gets at a step of the command, from 1; 0 for an
                 error that is not expected.
+            in_validation: Whether it gets it in the validation after that step.
             restarts: Times that torchrun starts the processes again after a failure.
             changed: Keys of the configuration.
 
@@ -153,7 +164,7 @@ class Training:
             f"--max-restarts={restarts}",
             str(driver),
             self.config(**changed),
-            *(str(int(value)) for value in signalled),
+            *(str(int(value)) for value in (*signalled, in_validation)),
         ]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)

@@ -105,6 +105,33 @@ def test_all_processes_stop_after_the_same_step(first: int, second: int | None, 
     assert stops[0].signal == stops[1].signal == signal.SIGTERM
 
 
+@given(
+    st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 5)),
+    st.lists(st.integers(0, 1)),
+)
+def test_all_processes_stop_in_the_same_validation(
+    items: tuple[int, int], asked: tuple[int | None, int | None], turns: list[int]
+) -> None:
+    """One or both are asked before some item of theirs, by other signals, in any order of the items of two."""
+    store, begun, signals = Store(), [0, 0], (signal.SIGTERM, signal.SIGINT)
+
+    def heard(rank: int) -> signal.Signals | None:
+        before = asked[rank]
+        return signals[rank] if before is not None and before <= begun[rank] else None
+
+    stops = [Stop(lambda rank=rank: heard(rank), store) for rank in range(2)]
+    walks = [stops[rank].until_asked(range(items[rank])) for rank in range(2)]
+    for rank in turns + 6 * [0, 1]:
+        begun[rank] += next(walks[rank], None) is not None
+    flags: list[float] = []
+    for stop in stops:
+        stop.agreed_now(lambda numbers: flags.extend(numbers) or numbers)
+    agreed = {stop.agreed_now(lambda numbers: [sum(flags)]) for stop in stops}
+    assert len(agreed) == 1
+    assert (agreed == {None}) == (begun == list(items))
+
+
 def test_one_process_stops_before_the_next_step() -> None:
     asked: list[signal.Signals] = []
     stop = Stop(lambda: asked[0] if asked else None, None)
