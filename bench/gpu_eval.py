@@ -18,12 +18,12 @@ from bench.report import print_json
 from rwkv.batches.sliced import SlicedBatch
 from rwkv.device import TORCH_DTYPES
 from rwkv.evaluation.history_predictions import read_predictions, sliced_for
-from rwkv.evaluation.recorded import RecordedRows
+from rwkv.evaluation.recorded import FREQUENT, RecordedRows
 from rwkv.model.network import Network, frozen_network, new_network
 
 _TOGETHER = 4
 # Batches of a size until its recording is replayed.
-_UNTIL_RECORDED = 2
+_UNTIL_RECORDED = FREQUENT + 2
 _SMALL = Case("small", 3, 400, 60, 45, 4, 2)
 # In probability: 8 bits through 16 layers, and sums in another order.
 _LARGEST_ERROR = {torch.bfloat16: 0.03, torch.float32: 1e-4}

@@ -11,10 +11,16 @@ from rwkv.batches.sliced import SlicedBatch
 from rwkv.evaluation.history_predictions import gpu_rows, last_rows
 from rwkv.model.gpu_batch import GpuBatch
 from rwkv.model.network import Network
+from rwkv.runtime import log
 
 # Bytes of all recordings together, at most: each keeps its batch and its rows, about 0.45 kB a row in bfloat16. They
-# share the memory in which everything in between is computed.
+# share the memory in which everything in between is computed. The first sizes that are frequent get them.
 _RECORDED_BYTES = 10**9
+# Batches of a size before one is recorded. A recording costs the time that it saves in some batches, and half of the
+# sizes that appear twice never appear again.
+FREQUENT = 8
+# Sizes whose batches are counted, those seen last.
+_COUNTED = 1000
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class _Recording:
 
 
 class RecordedRows:
-    """`last_rows` of a network, with batches on a GPU recorded when their sizes appear for the second time.
+    """`last_rows` of a network, with batches of frequent sizes recorded on a GPU as long as there is memory.
 
     A recording launches the same kernels, so its rows are the same bit by bit.
 
@@ -37,9 +43,10 @@ class RecordedRows:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._seen: set[Sizes] = set()
+        self._seen: dict[Sizes, int] = {}
         self._recordings: dict[Sizes, _Recording] = {}
         self._bytes = 0
+        self._has_memory = True
         self._pool: Any = None
         self._weight = next(network.parameters())
         self._address = self._weight.data_ptr()
@@ -60,14 +67,35 @@ class RecordedRows:
         recording = self._recordings.get(sizes)
         if recording is not None:
             recording.batch.data.copy_(batch.data, non_blocking=True)
-        elif sizes in self._seen and self._bytes + self._bytes_of(batch) <= _RECORDED_BYTES:
-            recording = self._recordings[sizes] = self._record(batch)
-            self._bytes += self._bytes_of(batch)
-        else:
-            self._seen.add(sizes)  # compiles the kernels, if they are not yet
-            return last_rows(self._network, batch)
+        elif self._is_due(sizes, self._bytes_of(batch)):
+            recording = self._record_if_possible(batch, sizes)
+        if recording is None:
+            return last_rows(self._network, batch)  # compiles the kernels, if they are not yet
         recording.graph.replay()
         return recording.x[: batch.template.count]
+
+    def _is_due(self, sizes: Sizes, needed: int) -> bool:
+        """Count a batch without a recording; whether to record it, which keeps `needed` bytes."""
+        if not self._has_memory:
+            return False
+        before = self._seen.pop(sizes, 0)
+        self._seen[sizes] = before + 1
+        if len(self._seen) > _COUNTED:
+            del self._seen[next(iter(self._seen))]
+        return before >= FREQUENT and self._bytes + needed <= _RECORDED_BYTES
+
+    def _record_if_possible(self, batch: SingleBuffer[GpuBatch], sizes: Sizes) -> _Recording | None:
+        """Record a batch; without memory for it, give up all recordings, since batches need it more."""
+        try:
+            recording = self._recordings[sizes] = self._record(batch)
+        except torch.cuda.OutOfMemoryError:
+            log.info("the GPU has too little free memory to record batches, so they are launched kernel by kernel")
+            self._has_memory, self._pool = False, None
+            self._recordings.clear()
+            return None
+        del self._seen[sizes]
+        self._bytes += self._bytes_of(batch)
+        return recording
 
     def _bytes_of(self, batch: SingleBuffer[GpuBatch]) -> int:
         """The bytes that a recording of this size keeps."""

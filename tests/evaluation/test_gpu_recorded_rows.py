@@ -1,7 +1,12 @@
 """Recorded batches of evaluation give the same rows as others, bit by bit, whatever ran before."""
 
-import torch
+from typing import Any
 
+import pytest
+import torch
+from torch import Tensor
+
+import rwkv.evaluation.recorded
 from rwkv.batches.sliced import gpu_slices
 from rwkv.evaluation.history_predictions import gpu_rows, last_rows, sliced_for
 from rwkv.evaluation.recorded import RecordedRows
@@ -17,7 +22,8 @@ pytestmark = needs_gpu
 GPU = torch.device("cuda")
 
 
-def test_recorded_rows_are_those_of_the_network() -> None:
+def test_recorded_rows_are_those_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rwkv.evaluation.recorded, "FREQUENT", 1)
     network = frozen_network(recipe_network(PUBLISHED).state_dict(), torch.bfloat16).to(GPU)
     plain = [some_batch(seed, users=users, reviews=90) for seed, users in ((1, 3), (2, 5))]
     batches = [sliced_for(batch, network.backend).pin_memory() for batch in plain]
@@ -27,6 +33,23 @@ def test_recorded_rows_are_those_of_the_network() -> None:
         assert len(ours) == len(plain[which])
         assert torch.equal(ours, last_rows(network, batches[which]))
     assert len(recorded._recordings) == 1
+
+
+def test_an_evaluation_goes_on_if_memory_ends_within_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: Any) -> Tensor:
+        return torch.empty(2**60, dtype=torch.uint8, device=GPU)
+
+    monkeypatch.setattr(rwkv.evaluation.recorded, "FREQUENT", 1)
+    network = frozen_network(recipe_network(PUBLISHED).state_dict(), torch.bfloat16).to(GPU)
+    batches = [sliced_for(some_batch(1, users=users, reviews=90), network.backend) for users in (3, 300)]
+    recorded, expected = RecordedRows(network), [last_rows(network, batch).clone() for batch in batches]
+    for _ in range(2):
+        recorded(batches[0])
+    assert len(recorded._recordings) == 1
+    monkeypatch.setattr(rwkv.evaluation.recorded, "gpu_rows", too_much)
+    for which in (1, 1, 0, 1):
+        assert torch.equal(recorded(batches[which]), expected[which])
+    assert not recorded._recordings
 
 
 def test_padding_changes_only_the_order_of_sums() -> None:

@@ -30,7 +30,8 @@ class Graph:
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What happened to the batches; the rows are the features of a batch."""
+    """What happened to the batches, of which the third of a size is recorded; the rows are the features of a batch."""
+    monkeypatch.setattr(rwkv.evaluation.recorded, "FREQUENT", 2)
     seen: list[str] = []
 
     def launch(network: Network, batch: Any) -> Tensor:
@@ -58,24 +59,25 @@ def features(batch: SlicedBatch) -> Tensor:
     return batch.batch.rows.features[: batch.template.count].clone()
 
 
-def test_the_second_batch_of_a_size_is_recorded_and_later_ones_replay_with_their_own_rows(events: list[str]) -> None:
+def test_frequent_batches_are_recorded_and_later_ones_replay_with_their_own_rows(events: list[str]) -> None:
     batches = [
-        sliced_for(some_batch(seed, users=users, reviews=90), FOR_GPU) for seed, users in ((1, 3), (2, 5), (3, 4))
+        sliced_for(some_batch(seed, users=users, reviews=90), FOR_GPU)
+        for seed, users in ((1, 3), (2, 5), (3, 4), (4, 6))
     ]
     recorded, expected = RecordedRows(Network(SMALL)), [features(batch) for batch in batches]
     assert len({len(rows) for rows in expected}) == len(batches)
     for batch, rows in zip(batches, expected, strict=True):
         assert torch.equal(recorded(batch), rows)
-    assert events == [LAUNCHED, RECORDED, REPLAYED, REPLAYED]
+    assert events == [LAUNCHED, LAUNCHED, RECORDED, REPLAYED, REPLAYED]
     assert all(torch.equal(features(batch), rows) for batch, rows in zip(batches, expected, strict=True))
 
 
 def test_batches_of_several_parts_are_not_recorded(events: list[str]) -> None:
     batch = gpu_slices(some_batch(1, users=3, reviews=90), 100)
     recorded = RecordedRows(Network(SMALL))
-    for _ in range(3):
+    for _ in range(4):
         recorded(batch)
-    assert events == [LAUNCHED] * 3
+    assert events == [LAUNCHED] * 4
 
 
 def test_recordings_take_limited_memory(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,9 +87,38 @@ def test_recordings_take_limited_memory(events: list[str], monkeypatch: pytest.M
     monkeypatch.setattr(rwkv.evaluation.recorded, "_RECORDED_BYTES", sum(needed) - 1)
     recorded = RecordedRows(network)
     for batch in sizes:
-        for _ in range(3):
+        for _ in range(4):
             recorded(batch)
-    assert events == [LAUNCHED, RECORDED, REPLAYED, REPLAYED] + [LAUNCHED] * 3
+    assert events == [LAUNCHED, LAUNCHED, RECORDED, REPLAYED, REPLAYED] + [LAUNCHED] * 4
+
+
+def test_only_the_sizes_seen_last_are_counted(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rwkv.evaluation.recorded, "_COUNTED", 2)
+    first, second, third = (gpu_slices(some_batch(1, users=3, reviews=90), 10**6, step) for step in (1000, 2000, 3000))
+    recorded = RecordedRows(Network(SMALL))
+    for batch in (first, second, first, third, second, third, third):
+        recorded(batch)
+    assert events == [LAUNCHED] * 6 + [RECORDED, REPLAYED]
+    assert len(recorded._seen) == 1
+
+
+def test_an_evaluation_goes_on_without_memory_for_a_recording(
+    events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, other = (gpu_slices(some_batch(1, users=3, reviews=90), 10**6, step) for step in (1000, 2000))
+    recorded = RecordedRows(Network(SMALL))
+    for _ in range(3):
+        recorded(known)
+    assert events == [LAUNCHED, LAUNCHED, RECORDED, REPLAYED]
+
+    def fail(self: RecordedRows, batch: SingleBuffer[GpuBatch]) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(RecordedRows, "_record", fail)
+    for batch in (other, other, other, known):
+        assert torch.equal(recorded(batch), features(batch))
+    assert events[4:] == [LAUNCHED] * 4
+    assert not recorded._recordings
 
 
 def test_weights_that_were_replaced_are_refused(events: list[str]) -> None:
