@@ -13,8 +13,9 @@ from tests.benchmark.training import OFTEN, Training, interrupt_after, set_often
 STEPS, PEAK_LR = 20, 2e-4
 SMALL = {"CHANNELS": 32, "LAYERS": [1, 1, 1, 1, 1], "EPOCHS": 5, "PEAK_LR": PEAK_LR, "NUM_FETCH_PROCESSES": 2}
 # Sums in another order, relative: of figures; of all weights together to what the steps moved them, at most 4.3e-6 in
-# the stores of eight seeds; and of each weight to one step. AdamW turns the rounding of a tiny gradient into a part of
-# a step, so the data decide how far the furthest weight is apart: in these stores from 0.0004 to 0.008 of a step.
+# stores of simulated learners of eight seeds; and of each weight to one step. AdamW turns the rounding of a tiny
+# gradient into a part of a step, so the data decide how far the furthest weight is apart: there from 0.0004 to 0.008
+# of a step.
 APART, MOVED_APART, STEP_APART = 1e-6, 2e-5, 0.05
 # Absolute, of the term w: a tiny difference of logarithms over 128 curves, which float32 rounds by up to 2e-9.
 W_APART = 1e-8

@@ -1,4 +1,4 @@
-"""A folder with stores of simulated learners, in which the training command is run."""
+"""A folder with stores of a few learners, in which the training command is run."""
 
 import json
 import os
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import rwkv.train_rwkv
-from rwkv.benchmark.simulate import simulate
 from rwkv.training.step import StepReport, train_step
-from tests.benchmark.workspace import REPOSITORY, Workspace
+from tests.benchmark.workspace import REPOSITORY, Workspace, studied
+from tests.helpers import DECKS, write_history
 
 SIZE = 1 << 24
 # Such as W1130 13:28:24.028000 525 torch/distributed/run.py:874]
 _OF_TORCHRUN = re.compile(r"[WEI]\d{4} .*torch/distributed/")
-# Learners 1 and 2 are trained on, 3 validates. Few rows: the published network is large.
-LEARNERS, REVIEWS = 3, 45
+# Cards of each learner. Learners 1 and 2 are trained on, 3 validates. Few rows: the published network is large.
+CARDS = {1: 30, 2: 16, 3: 9}
 SEGMENT_ROWS = 60
 
 # The command with checkpoints every 2 steps, as a process of its own that stands still where it is to be killed.
@@ -80,9 +81,12 @@ leave(main(["--config", config]))
 
 
 def make_stores(root: Path) -> None:
-    """Simulate the learners and run the commands of the data layer."""
+    """Write the learners, with two cards a note, and run the commands of the data layer."""
     workspace = Workspace(root)
-    simulate(LEARNERS, REVIEWS, 30, workspace.dataset)
+    for user, count in CARDS.items():
+        cards = np.arange(count)
+        tables = {"card_id": cards, "note_id": cards // 2, "deck_id": cards % 2}
+        write_history(workspace.dataset, user, studied(user, count), tables, DECKS)
     assert workspace.find_keys("--short", "--secs") == 0
     assert workspace.process_data(LMDB_PATH=str(root / "train_db"), MAX_BATCH_SIZE=SEGMENT_ROWS) == 0
     assert workspace.process_data(LMDB_PATH=str(root / "test_db"), MAX_BATCH_SIZE=1 << 20) == 0

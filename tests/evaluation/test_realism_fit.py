@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from rwkv.benchmark.simulate import simulate
 from rwkv.data.fsrs5 import DEFAULT
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
@@ -19,6 +18,8 @@ from rwkv.evaluation.realism.fsrs5 import CardWalk
 from rwkv.evaluation.realism.histories import Histories, histories_of
 from rwkv.evaluation.realism.rungs import RUNGS, rung_scores
 from rwkv.evaluation.scores import score
+from tests.benchmark.workspace import studied
+from tests.helpers import write_history
 
 CARDS, REVIEWS = 60, 5
 FAMILIES = pytest.mark.parametrize("family", [fsrs5(), hlr(), dash()], ids=["FSRS-5", "HLR", "DASH"])
@@ -107,7 +108,9 @@ def test_the_tested_reviews_are_the_benchmark_keys(tmp_path: Path, monkeypatch: 
     """The rungs score the same reviews as the keys and baselines; learners without keys have no scores."""
     monkeypatch.setattr(fit, "_FIRST_STEPS", 2)
     monkeypatch.setattr(fit, "_LATER_STEPS", 1)
-    simulate(6, 350, 2, tmp_path)
+    for user in range(1, 6):
+        write_history(tmp_path, user, studied(user))
+    write_history(tmp_path, 6, studied(6, cards=1))
     tables = [read_history(tmp_path, user) for user in range(1, 7)]
     scores = rung_scores(histories_of(tables))
     assert [bool(by_rung) for by_rung in scores] == [len(benchmark_keys(table, False, False)) > 0 for table in tables]
