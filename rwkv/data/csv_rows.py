@@ -34,8 +34,8 @@ def csv_rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
         try:
             for row in reader:
                 has_rows |= bool(row)
-                if len(written) > 1:
-                    _check_lines(table, row, written, lines, single_line)
+                if '"' in written[0]:
+                    _check_quotes(table, row, written, lines, single_line)
                 written.clear()
                 if row and len(row) != width:
                     _refuse_open_quote(table, lines)
@@ -88,15 +88,18 @@ def _recorded(lines: Iterable[str], written: list[str]) -> Iterator[str]:
         yield line
 
 
-def _check_lines(table: CsvText, row: list[str], written: list[str], lines: int, single_line: set[int]) -> None:
-    """Raise InputError if a cell of a row of several lines has taken lines of others, or cannot have several.
+def _check_quotes(table: CsvText, row: list[str], written: list[str], lines: int, single_line: set[int]) -> None:
+    """Raise InputError if a cell has taken others or lines of others, or has several lines and must not.
 
-    A quote that is missing in the middle of a file makes the next opening quote a closing one, with text after it in
-    this cell, or with an opening quote that is left over within a later one.
+    A quote that is missing makes the next opening quote a closing one, with text after it in this cell, or with an
+    opening quote that is left over within a later one.
     """
-    with_lines = [place for place, cell in enumerate(row) if "\n" in cell or "\r" in cell]
+    with_lines = {place for place, cell in enumerate(row) if "\n" in cell or "\r" in cell}
+    joined = {place for place, cell in enumerate(row) if place in single_line and table.separator in cell}
+    if not with_lines | joined:
+        return
     for place, cell in enumerate(row):
-        if place not in with_lines and '"' not in cell:
+        if place not in with_lines | joined and '"' not in cell:
             continue
         if not _is_quoted(cell, "".join(written), table.separator):
             opening = max((before for before in with_lines if before <= place), default=place)
@@ -109,29 +112,37 @@ def _check_lines(table: CsvText, row: list[str], written: list[str], lines: int,
                 expected="a number or an id on one line",
                 hint="remove the line break, which ids and numbers cannot have; or close the quote that opens here",
             )
-    _refuse_swallowed_rows(table, written, lines, single_line)
+    if with_lines and len(row) == len(table.names):
+        _refuse_swallowed_rows(table, row, written, lines, single_line)
 
 
-def _refuse_swallowed_rows(table: CsvText, written: list[str], lines: int, single_line: set[int]) -> None:
-    """Raise InputError if several lines of one row look like rows: two quotes that are left over join them."""
-    rows = [number for number, line in enumerate(written) if _is_like_a_row(table, line, single_line)]
-    if len(rows) > 1:
+def _refuse_swallowed_rows(
+    table: CsvText, row: list[str], written: list[str], lines: int, single_line: set[int]
+) -> None:
+    """Raise InputError if several lines of one row look like rows: two quotes that are left over join them.
+
+    Such lines have as many times and ids as the row itself, which has them only once unless they are in a text.
+    """
+    least = sum(_is_time_or_id(row[place]) for place in single_line)
+    alike = [line for line in written if _is_like_a_row(line.strip("\r\n").split(table.separator), len(row), least)]
+    if least and len(alike) > 1:
         first, last = table.line + lines, table.line + lines + len(written) - 1
         raise InputError(
             "A text in quotes takes whole rows into one cell.",
             where=f"{table.where}, lines {first} to {last}",
             got=repr("".join(written)[:_SHOWN_CHARACTERS]),
-            expected=f"one row; {len(rows)} of these lines have the cells of a row",
+            expected=f"one row; {len(alike)} of these lines have the cells of a row",
             hint="remove the quote that opens the text and the one that closes it",
         )
 
 
-def _is_like_a_row(table: CsvText, line: str, single_line: set[int]) -> bool:
-    """Whether a line has as many cells as the header, and a time or an id of Anki in one of these columns."""
-    cells = line.strip("\r\n").split(table.separator)
-    return len(cells) == len(table.names) and any(
-        _TIME_OR_ID.fullmatch(cells[place].strip(f'{_BLANKS}"')) for place in single_line
-    )
+def _is_like_a_row(cells: list[str], width: int, least: int) -> bool:
+    """Whether a line has at least the cells of a row, and as many times and ids; a comma in a text makes it longer."""
+    return len(cells) >= width and sum(map(_is_time_or_id, cells)) >= least
+
+
+def _is_time_or_id(cell: str) -> bool:
+    return _TIME_OR_ID.fullmatch(cell.strip(f'{_BLANKS}"')) is not None
 
 
 def _is_quoted(cell: str, written: str, separator: str) -> bool:

@@ -280,9 +280,9 @@ def test_anki_s_revlog_alone(
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("1,2,-1,x,1,1,2500,500,1", ("column ease", "row 2 after", "'x'")),
+        ("1,2,-1,x,1,1,2500,500,1", ("column ease", "line 3, column", "'x'")),
         ("1,1.60000E+12,-1,3,1,1,2500,500,1", ("column cid", "spreadsheet")),
-        ("1,2,-1,3,1,1,2500,,1", ("time is missing", "row 2 after")),
+        ("1,2,-1,3,1,1,2500,,1", ("time is missing", "line 3, column")),
         ("1,2,-1,3,1,1,2500,500", ("more or fewer cells",)),
     ],
 )

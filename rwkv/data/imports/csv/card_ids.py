@@ -55,6 +55,12 @@ def are_rounded(texts: Sequence[str]) -> bool:
     return len(long) >= _LEAST_LONG and all(not text[_KEPT_DIGITS:].strip("0") for text in long)
 
 
+def not_integers(texts: Sequence[str]) -> list[str]:
+    """The ids that are no integers; none if no id is one."""
+    others = [text for text in texts if _exact(text) is None]
+    return others if len(others) < len(texts) else []
+
+
 def _exact(text: str) -> int | None:
     """The integer that a text represents exactly, or None."""
     match = _WHOLE.fullmatch(text)

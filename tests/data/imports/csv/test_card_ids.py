@@ -77,3 +77,17 @@ def test_whole_numbers_are_read_back_exactly(ids: list[int], data: st.DataObject
     written = [data.draw(st.sampled_from(forms)).format(number) for number in ids]
     assert first_damaged(written) is None
     assert numbered(written) == (ids, None)
+
+
+@pytest.mark.parametrize(
+    ("ids", "notice"),
+    [
+        (("17", "18", "a"), "1 of 3 card ids are not integers, such as 'a'; all are treated as text"),
+        (("17", "18.0"), None),
+        (("käse", "apple"), None),
+    ],
+)
+def test_texts_among_integers_are_told(tmp_path: Path, ids: tuple[str, ...], notice: str | None) -> None:
+    """A quote that is missing may have moved another column's text there."""
+    user = read(tmp_path, HEADER, *(f"{name},{START_MS + i},3" for i, name in enumerate(ids)))
+    assert [text for text in user.notices if "not integers" in text] == ([notice] if notice else [])

@@ -81,6 +81,20 @@ def test_a_quote_that_is_missing_in_the_middle(tmp_path: Path, lines: tuple[str,
     assert f"revlog.csv, line {line}\n" in str(caught.value)
 
 
+@pytest.mark.parametrize("row", [f'"","17,", ",{START_MS},3', f',"17,"a,b",{START_MS},3', f'a ,",17," b",{START_MS},3'])
+def test_a_quote_that_is_missing_within_a_row(tmp_path: Path, row: str) -> None:
+    """A comma of the next text takes its place, so there are as many cells as before, but another id."""
+    header = "deck,card_id,note,review_time,review_rating"
+    output = refusal(tmp_path, header, f"a,1,b,{START_MS},3", row)
+    assert "A quote is not closed" in output
+    assert "revlog.csv, line 3\n" in output
+
+
+def test_an_id_in_quotes_may_have_commas(tmp_path: Path) -> None:
+    user = read(tmp_path, QUOTED, f'"käse, weiß",{START_MS},3,""', f'"a,b" ,{START_MS},3,"c, ""d"""')
+    assert user.card_list.note.tolist() == ["käse, weiß", "a,b"]
+
+
 def test_a_quote_that_is_missing_before_a_text_with_a_comma(tmp_path: Path) -> None:
     """Two rows become one with as many cells as the header; a quote is left over in its last cell."""
     (tmp_path / "revlog.csv").write_text(f'{QUOTED},note\n{ROW},"Latin,\n{ROW},,", old"\n{ROW},,\n')
@@ -132,6 +146,7 @@ def test_an_id_has_no_quotes(tmp_path: Path, name: str) -> None:
         ((f'{ROW},"two', 'lines"', f'{ROW},"Latin', f'{ROW},Greek"'), 4, 5),
         ((f'{ROW},"Latin', f'{ROW},"'), 2, 3),
         ((f'{ROW},"Latin', f"{ROW},", 'a"'), 2, 4),
+        ((f'{ROW},"Latin', f'{ROW},a,b"'), 2, 3),  # of which one has another comma
     ],
 )
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
