@@ -187,6 +187,21 @@ def test_a_batch_may_have_as_many_groups_as_rows() -> None:
     assert layout.groups.groups > rows
 
 
+@pytest.mark.parametrize("lengths", [[4096], [2048, 2000, 48], [16] * 256, [1] * 300 + [3796]])
+def test_the_lengths_of_groups_do_not_change_the_sizes_of_a_plan(lengths: list[int]) -> None:
+    """Whether scans are long, short or missing; so few batches need a recording of their own."""
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.tensor(lengths).cumsum(0)])
+    plan = PackedGroups(offsets, torch.zeros(4096, dtype=torch.bool)).padded(4096, 512).runs
+    assert {name: tuple(x.shape) for name, x in vars(plan).items()} == {
+        "chunks": (4096 // 16 + 512, 3),
+        "runs": (512 + 1024, 5),
+        "slot_run": (1024,),
+        "scanned_group": (256,),
+        "group_scan": (256, 2),
+        "spans": (256, 2),
+    }
+
+
 @given(kinds=st.lists(st.tuples(st.integers(1, 20_000), st.integers(1, 2_000)), min_size=1, max_size=4))
 @example(kinds=[(144, 643)])  # groups of nine chunks in runs of eight, the most runs
 @settings(max_examples=40, deadline=None)
