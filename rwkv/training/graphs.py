@@ -55,7 +55,6 @@ class RecordedSteps:
         self._found_inf = torch.zeros((), device=device)
         self._pool = torch.cuda.graph_pool_handle()
         self._recordings: dict[Sizes, _Recording] = {}
-        self._is_warm = False
         optimizer.found_inf = self._found_inf
 
     def launch(self, padded: PaddedBatch, seed: int) -> Launched:
@@ -91,10 +90,8 @@ class RecordedSteps:
         # The recording keeps its own copy of the batch.
         ours = replace(padded, data=padded.data.clone())
         batch = ours.batch
-        if not self._is_warm:
+        if not self._recordings:
             self._warm_up(batch)
-            # A share without rows launches no kernels.
-            self._is_warm = len(batch) > 0
         graphs: list[tuple[torch.cuda.CUDAGraph, Sum | None]] = []
         parts = self._parts(batch)
         while True:
