@@ -102,7 +102,7 @@ def test_any_number_of_processes_runs_each_case_once(
 
     monkeypatch.setattr("bench.fuzz.__main__.run_batch", run)
     monkeypatch.setattr("bench.fuzz.__main__._BATCH", 4)
-    monkeypatch.setattr("rwkv.runtime._LINE_EVERY_S", 0)
+    monkeypatch.setattr("rwkv.progress_bar._LINE_EVERY_S", 0)
     tallies = _run_all({"keys": 10, "pth": 5}, 1, processes)
     assert {name: tally.counts for name, tally in tallies.items()} == {
         "keys": {"same": 9, "crash": 1},
