@@ -34,7 +34,8 @@ def csv_rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
         try:
             for row in reader:
                 has_rows |= bool(row)
-                if '"' in written[0]:
+                # A cell has a line break or a separator: its quotes matter.
+                if len(written) > 1 or written[0].count(table.separator) >= len(row):
                     _check_quotes(table, row, written, lines, single_line)
                 written.clear()
                 if row and len(row) != width:
