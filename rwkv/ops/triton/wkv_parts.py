@@ -12,19 +12,47 @@ from triton.language.extra import libdevice
 from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.run_plan import RunPlan
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
-from rwkv.ops.triton.wkv_chunk import (
-    LOG2_E,
-    chunk_factors,
-    decays,
-    load_operand,
-    load_rows,
-    load_writes,
-    read_factors,
-    store_rows,
-    strictly_lower,
+from rwkv.ops.triton.wkv_chunk import LOG2_E, load_writes, strictly_lower
+from rwkv.ops.triton.wkv_lanes import (
+    constants,
+    flipped,
+    load_places,
+    load_right,
+    store_first,
+    store_places,
     unit_lower_inverse,
 )
 from rwkv.ops.wkv import WkvInputs
+
+
+@triton.jit
+def _log_decays(log_w, bits, one, zero, T: tl.constexpr, precision: tl.constexpr):
+    """From log2 w [T, K] of a chunk's rows the logs of decays [T, K].
+
+    They are the decay from the chunk's start to before each row and through it, the inverse of that after it, where
+    only rows that change the state decay it, and the decay from there to the chunk's end.
+    """
+    t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+    if precision == "tf32x3":
+        decay = tl.where(((bits >> t) & 1) != 0, log_w, 0.0)
+        log_p = tl.cumsum(decay, 0)
+        before = log_p - decay
+        return before, before + log_w, -log_p, tl.sum(decay, 0)[None, :] - log_p
+    else:
+        # Products take fewer instructions than a cumulative sum. Two terms of 8 bits keep 16.
+        cut = (log_w.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
+        high, low = cut.to(tl.bfloat16), (log_w - cut).to(tl.bfloat16)
+        wrote = ((bits >> s) & 1) != 0
+        before = tl.where((s < t) & wrote, one, zero).to(tl.bfloat16)
+        through = tl.where((s == t) | ((s < t) & wrote), one, zero).to(tl.bfloat16)
+        minus_upto = tl.where((s <= t) & wrote, -one, zero).to(tl.bfloat16)
+        after = tl.where((s > t) & wrote, one, zero).to(tl.bfloat16)
+        return (
+            tl.dot(before, low, tl.dot(before, high)),
+            tl.dot(through, low, tl.dot(through, high)),
+            tl.dot(minus_upto, low, tl.dot(minus_upto, high)),
+            tl.dot(after, low, tl.dot(after, high)),
+        )
 
 
 @triton.jit
@@ -43,8 +71,8 @@ def _parts_kernel(
     b_end,
     u_in,
     log_w,
-    r_stride,
-    heads,
+    r_stride: tl.constexpr,
+    heads: tl.constexpr,
     K: tl.constexpr,
     T: tl.constexpr,
     precision: tl.constexpr,
@@ -57,32 +85,39 @@ def _parts_kernel(
     row, end = tl.load(chunks + chunk * 3), tl.load(chunks + chunk * 3 + 1)
     if row == end:
         return
-    inside = tl.arange(0, T) < (end - row).to(tl.int32)
-    writes = load_writes(chunks, chunk, T)
-    decay = load_operand(log_decay, row, inside, head, heads, K, T).to(tl.float32) * LOG2_E
-    decay, log_before, log_p = decays(decay, writes, T, precision)
-    k = load_rows(k_hat, row, inside, head, heads * K, K, T)
-    b_rows = load_rows(b, row, inside, head, heads * K, K, T)
-    v_rows = load_rows(v, row, inside, head, heads * K, K, T)
-    r_rows = load_rows(r, row, inside, head, r_stride, K, T)
-    k_in, b_scaled, p_before = chunk_factors(log_before, log_p, k, b_rows, writes)
-    p_last = libdevice.exp2(tl.sum(tl.where(writes[:, None], decay, 0.0), 0))
-    u, _ = read_factors(r_rows, decay, k, b_rows, p_before)
+    count = (end - row).to(tl.int32)
+    bits = tl.load(chunks + chunk * 3 + 2).to(tl.int32)
+    log_rows = load_right(log_decay, row, count, head, heads, K, T, precision) * LOG2_E
+    v_rows = load_right(v, row, count, head, heads, K, T, precision)
+    k = load_places(k_hat, row, count, head, heads * K, K, T, precision)
+    b_rows = load_places(b, row, count, head, heads * K, K, T, precision)
+    r_rows = load_places(r, row, count, head, r_stride, K, T, precision)
+
+    one, zero = constants(T, precision)
+    log_before, log_through, minus_log_p, log_after = _log_decays(log_rows, bits, one, zero, T, precision)
+    t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+    writes = ((bits >> t) & 1) != 0
+    b_writes = tl.where(writes, b_rows, 0.0)
+    through, after = libdevice.exp2(log_through), libdevice.exp2(log_after)
+    k_in = k * libdevice.exp2(log_before)
+    b_scaled = b_writes * libdevice.exp2(minus_log_p)
+    u = through * r_rows - k_in * tl.sum(b_rows * r_rows, 1)[:, None]
     # L and its inverse are small, though B is not.
-    solved = unit_lower_inverse(strictly_lower(dot(k_in, tl.trans(b_scaled), precision), T), T, solving)
-    t = tl.arange(0, T)
-    at = (chunk.to(tl.int64) * heads + head) * T * T + (t[:, None] * T + t[None, :])
+    minus_lower = tl.where(s < t, -dot(k_in, flipped(b_scaled, T, K, precision), precision), zero)
+    solved = unit_lower_inverse(minus_lower, one, zero, T, solving)
+    at = (chunk.to(tl.int64) * heads + head) * T * T + (t * T + s)
     if inverse is not None:
         tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
-    reads = strictly_lower(dot(u, tl.trans(b_scaled), reading), T)
+    reads = strictly_lower(dot(u, flipped(b_scaled, T, K, reading), reading), T)
     tl.store(read + at, reads.to(read.dtype.element_ty))
-    tl.store(p_end + (chunk.to(tl.int64) * heads + head) * K + tl.arange(0, K), p_last)
-    store_rows(k_solved, dot(solved, k_in, solving), row, inside, head, heads * K, K, T)
-    store_rows(v_solved, dot(solved, v_rows, solving), row, inside, head, heads * K, K, T)
-    store_rows(b_end, b_scaled * p_last[None, :], row, inside, head, heads * K, K, T)
-    store_rows(u_in, u, row, inside, head, heads * K, K, T)
+    p_last = after * tl.where(writes, through, 1.0)
+    store_first(p_end + (chunk.to(tl.int64) * heads + head) * K, p_last, K, T, precision)
+    store_places(k_solved, dot(solved, k_in, solving), row, count, head, heads, K, T, precision)
+    store_places(v_solved, dot(solved, v_rows, solving), row, count, head, heads, K, T, precision)
+    store_places(b_end, b_writes * after, row, count, head, heads, K, T, precision)
+    store_places(u_in, u, row, count, head, heads, K, T, precision)
     if log_w is not None:
-        store_rows(log_w, decay, row, inside, head, heads * K, K, T)
+        store_places(log_w, log_through - log_before, row, count, head, heads, K, T, precision)
 
 
 class Parts(NamedTuple):
