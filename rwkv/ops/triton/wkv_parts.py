@@ -26,33 +26,28 @@ from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
-def _log_decays(log_w, bits, one, zero, T: tl.constexpr, precision: tl.constexpr):
-    """From log2 w [T, K] of a chunk's rows the logs of decays [T, K].
+def _decays(log_w, bits, one, zero, T: tl.constexpr, precision: tl.constexpr):
+    """From log2 w [T, K] of a chunk's rows the decays [T, K] from its start to before each row, through it, to its end.
 
-    They are the decay from the chunk's start to before each row and through it, the inverse of that after it, where
-    only rows that change the state decay it, and the decay from there to the chunk's end.
+    A row through which there is a decay counts itself; before it, only rows that change the state do.
     """
     t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
     if precision == "tf32x3":
         decay = tl.where(((bits >> t) & 1) != 0, log_w, 0.0)
-        log_p = tl.cumsum(decay, 0)
-        before = log_p - decay
-        return before, before + log_w, -log_p, tl.sum(decay, 0)[None, :] - log_p
+        before = tl.cumsum(decay, 0) - decay
+        through, all_rows = before + log_w, tl.sum(decay, 0)[None, :] + tl.zeros_like(decay)
     else:
         # Products take fewer instructions than a cumulative sum. Two terms of 8 bits keep 16.
         cut = (log_w.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
         high, low = cut.to(tl.bfloat16), (log_w - cut).to(tl.bfloat16)
         wrote = ((bits >> s) & 1) != 0
-        before = tl.where((s < t) & wrote, one, zero).to(tl.bfloat16)
-        through = tl.where((s == t) | ((s < t) & wrote), one, zero).to(tl.bfloat16)
-        minus_upto = tl.where((s <= t) & wrote, -one, zero).to(tl.bfloat16)
-        after = tl.where((s > t) & wrote, one, zero).to(tl.bfloat16)
-        return (
-            tl.dot(before, low, tl.dot(before, high)),
-            tl.dot(through, low, tl.dot(through, high)),
-            tl.dot(minus_upto, low, tl.dot(minus_upto, high)),
-            tl.dot(after, low, tl.dot(after, high)),
-        )
+        which = tl.where((s < t) & wrote, one, zero).to(tl.bfloat16)
+        before = tl.dot(which, low, tl.dot(which, high))
+        which = tl.where((s == t) | ((s < t) & wrote), one, -zero).to(tl.bfloat16)
+        through = tl.dot(which, low, tl.dot(which, high))
+        which = tl.where(wrote, one, zero).to(tl.bfloat16)
+        all_rows = tl.dot(which, low, tl.dot(which, high))
+    return libdevice.exp2(before), libdevice.exp2(through), libdevice.exp2(all_rows), through - before
 
 
 @triton.jit
@@ -94,13 +89,11 @@ def _parts_kernel(
     r_rows = load_places(r, row, count, head, r_stride, K, T, precision)
 
     one, zero = constants(T, precision)
-    log_before, log_through, minus_log_p, log_after = _log_decays(log_rows, bits, one, zero, T, precision)
+    before, through, p_last, decay = _decays(log_rows, bits, one, zero, T, precision)
     t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-    writes = ((bits >> t) & 1) != 0
-    b_writes = tl.where(writes, b_rows, 0.0)
-    through, after = libdevice.exp2(log_through), libdevice.exp2(log_after)
-    k_in = k * libdevice.exp2(log_before)
-    b_scaled = b_writes * libdevice.exp2(minus_log_p)
+    # Through a row that changes the state goes the decay by which its write is divided.
+    b_scaled = libdevice.fast_dividef(tl.where(((bits >> t) & 1) != 0, b_rows, 0.0), through)
+    k_in = k * before
     u = through * r_rows - k_in * tl.sum(b_rows * r_rows, 1)[:, None]
     # L and its inverse are small, though B is not.
     minus_lower = tl.where(s < t, -dot(k_in, flipped(b_scaled, T, K, precision), precision), zero)
@@ -110,14 +103,13 @@ def _parts_kernel(
         tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
     reads = strictly_lower(dot(u, flipped(b_scaled, T, K, reading), reading), T)
     tl.store(read + at, reads.to(read.dtype.element_ty))
-    p_last = after * tl.where(writes, through, 1.0)
     store_first(p_end + (chunk.to(tl.int64) * heads + head) * K, p_last, K, T, precision)
     store_places(k_solved, dot(solved, k_in, solving), row, count, head, heads, K, T, precision)
     store_places(v_solved, dot(solved, v_rows, solving), row, count, head, heads, K, T, precision)
-    store_places(b_end, b_writes * after, row, count, head, heads, K, T, precision)
+    store_places(b_end, b_scaled * p_last, row, count, head, heads, K, T, precision)
     store_places(u_in, u, row, count, head, heads, K, T, precision)
     if log_w is not None:
-        store_places(log_w, log_through - log_before, row, count, head, heads, K, T, precision)
+        store_places(log_w, decay, row, count, head, heads, K, T, precision)
 
 
 class Parts(NamedTuple):
