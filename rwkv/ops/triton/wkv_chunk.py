@@ -1,4 +1,4 @@
-"""Functions of the WKV kernels: loading rows, the decays of a chunk, and the inverse of a chunk's triangular system.
+"""Functions of the WKV kernels: loading rows, and the decays and factors of a chunk.
 
 Letters as in wkv_chunked.py: X = S^T [K (key), K (value)], P the decay since the chunk's start, and within a chunk
     (I + L) y = v - K_in X,   L = strictly lower part of K_in B^T,   K_in = k_hat P_before,   B = b / P.
@@ -160,23 +160,6 @@ def read_factors(r, log_w, k, b, p_before):
     """U_in [T, K] and c [T, 1] of a chunk: a row reads X_0^T U_in + c v + the writes of the chunk's earlier rows."""
     c = tl.sum(b * r, 1)[:, None]
     return (libdevice.exp2(log_w) * r - k * c) * p_before, c
-
-
-@triton.jit
-def unit_lower_inverse(lower, T: tl.constexpr, precision: tl.constexpr):
-    """(I + lower)^-1 from the inverses of diagonal blocks of 2, 4, 8 ... rows, each time joining two.
-
-    This is forward substitution in blocks: no power of L is formed, which with repeated keys would grow out of range.
-    """
-    i = tl.arange(0, T)[:, None]
-    j = tl.arange(0, T)[None, :]
-    inverse = tl.where(i == j, 1.0, tl.where(i // 2 == j // 2, -lower, 0.0))
-    for level in tl.static_range(1, T.bit_length() - 1):
-        size = 1 << level
-        between = tl.where((i // (2 * size) == j // (2 * size)) & (i // size != j // size), lower, 0.0)
-        step = dot(inverse, between, precision)
-        inverse -= dot(step, inverse, precision)
-    return inverse
 
 
 @triton.jit

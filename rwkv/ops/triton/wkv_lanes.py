@@ -1,10 +1,10 @@
 """Chunks in the registers where products need them: loads, stores and transposes by which no value changes its lane.
 
-A product of a warp leaves columns 8 j + 2 q and 8 j + 2 q + 1 of a row in lane q of the row's four, where the next
-product also expects its left factor, and the transpose of its right factor. A load of 16 bytes gives a lane neighbouring
-columns. So bfloat16 rows are taken in another order: column (K / 4) q + (K / 8) i + j of memory stands at 8 j + 2 q + i
-while a chunk is computed, its "place". Sums over columns do not notice, and stores undo it. Without this a chunk passes
-through shared memory some twenty times. For float32 rows, whose products take most of the time, both orders are the same.
+A product of a warp leaves columns 8 j + 2 q and 8 j + 2 q + 1 of a row in lane q of the row's four. There the next
+product expects its left factor, and the transpose of its right factor. But a load of 16 bytes gives a lane neighbouring
+columns. So bfloat16 rows are taken in another order: column (K / 4) q + (K / 8) i + j of memory has place 8 j + 2 q + i
+while its chunk is computed. Sums over columns do not notice, and stores undo it. Otherwise a chunk passes through
+shared memory some twenty times. Float32 rows keep their order, since their products take most of the time.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 
@@ -42,7 +42,9 @@ def load_places(x, row, count, head, stride: tl.constexpr, K: tl.constexpr, T: t
 
 
 @triton.jit
-def store_places(x, value, row, count, head, heads: tl.constexpr, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
+def store_places(
+    x, value, row, count, head, heads: tl.constexpr, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr
+):
     """Write float32 [T, K] to one head of `count` rows from `row` of [N, H, K], in the dtype of x."""
     t = tl.arange(0, T)[:, None]
     at = t * (heads * K) + tl.arange(0, K)[None, :]

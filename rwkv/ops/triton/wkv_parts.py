@@ -12,7 +12,7 @@ from triton.language.extra import libdevice
 from rwkv.ops.triton.blocks import dot, launch
 from rwkv.ops.triton.run_plan import RunPlan
 from rwkv.ops.triton.tuning import CHUNK_LENGTH, wkv_options
-from rwkv.ops.triton.wkv_chunk import LOG2_E, load_writes, strictly_lower
+from rwkv.ops.triton.wkv_chunk import LOG2_E, strictly_lower
 from rwkv.ops.triton.wkv_lanes import (
     constants,
     flipped,
@@ -26,28 +26,32 @@ from rwkv.ops.wkv import WkvInputs
 
 
 @triton.jit
-def _decays(log_w, bits, one, zero, T: tl.constexpr, precision: tl.constexpr):
-    """From log2 w [T, K] of a chunk's rows the decays [T, K] from its start to before each row, through it, to its end.
+def _sums(which, one, zero, high, low):
+    """Sums of the rows of high + low that each row of which, bool [T, T], selects."""
+    which = tl.where(which, one, zero).to(tl.bfloat16)
+    return tl.dot(which, low, tl.dot(which, high))
 
-    A row through which there is a decay counts itself; before it, only rows that change the state do.
+
+@triton.jit
+def _log_decays(log_w, bits, one, zero, T: tl.constexpr, precision: tl.constexpr):
+    """From log2 w [T, K] of a chunk's rows log2 of the decays, [T, K], before each row, through it, and to the end.
+
+    They begin at the chunk's start. Other rows than the last of a decay through it count if they change the state.
     """
     t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
     if precision == "tf32x3":
         decay = tl.where(((bits >> t) & 1) != 0, log_w, 0.0)
         before = tl.cumsum(decay, 0) - decay
-        through, all_rows = before + log_w, tl.sum(decay, 0)[None, :] + tl.zeros_like(decay)
+        return before, before + log_w, tl.sum(decay, 0)[None, :] + tl.zeros_like(decay)
     else:
         # Products take fewer instructions than a cumulative sum. Two terms of 8 bits keep 16.
         cut = (log_w.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
         high, low = cut.to(tl.bfloat16), (log_w - cut).to(tl.bfloat16)
         wrote = ((bits >> s) & 1) != 0
-        which = tl.where((s < t) & wrote, one, zero).to(tl.bfloat16)
-        before = tl.dot(which, low, tl.dot(which, high))
-        which = tl.where((s == t) | ((s < t) & wrote), one, -zero).to(tl.bfloat16)
-        through = tl.dot(which, low, tl.dot(which, high))
-        which = tl.where(wrote, one, zero).to(tl.bfloat16)
-        all_rows = tl.dot(which, low, tl.dot(which, high))
-    return libdevice.exp2(before), libdevice.exp2(through), libdevice.exp2(all_rows), through - before
+        before = _sums((s < t) & wrote, one, zero, high, low)
+        # Another zero, or the compiler copies one register of both matrices for each product.
+        through = _sums((s == t) | ((s < t) & wrote), one, -zero, high, low)
+        return before, through, _sums(wrote, one, zero, high, low)
 
 
 @triton.jit
@@ -89,11 +93,12 @@ def _parts_kernel(
     r_rows = load_places(r, row, count, head, r_stride, K, T, precision)
 
     one, zero = constants(T, precision)
-    before, through, p_last, decay = _decays(log_rows, bits, one, zero, T, precision)
+    log_before, log_through, log_last = _log_decays(log_rows, bits, one, zero, T, precision)
+    through, p_last = libdevice.exp2(log_through), libdevice.exp2(log_last)
     t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-    # Through a row that changes the state goes the decay by which its write is divided.
+    # P after a row that changes the state is the decay through it.
     b_scaled = libdevice.fast_dividef(tl.where(((bits >> t) & 1) != 0, b_rows, 0.0), through)
-    k_in = k * before
+    k_in = k * libdevice.exp2(log_before)
     u = through * r_rows - k_in * tl.sum(b_rows * r_rows, 1)[:, None]
     # L and its inverse are small, though B is not.
     minus_lower = tl.where(s < t, -dot(k_in, flipped(b_scaled, T, K, precision), precision), zero)
@@ -109,7 +114,7 @@ def _parts_kernel(
     store_places(b_end, b_scaled * p_last, row, count, head, heads, K, T, precision)
     store_places(u_in, u, row, count, head, heads, K, T, precision)
     if log_w is not None:
-        store_places(log_w, decay, row, count, head, heads, K, T, precision)
+        store_places(log_w, log_through - log_before, row, count, head, heads, K, T, precision)
 
 
 class Parts(NamedTuple):
