@@ -34,10 +34,13 @@ def from_places(x, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
 
 @triton.jit
 def load_places(x, row, count, head, stride: tl.constexpr, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
-    """Load one head of `count` rows from `row` of [N, H, K] with a stride, float32 [T, K]; zero from `count` on."""
+    """Load one head of `count` rows from `row` of [N, H, K] with a stride, float32 [T, K]; zero from `count` on.
+
+    Volatile loads keep their order.
+    """
     t = tl.arange(0, T)[:, None]
     at = t * stride + tl.arange(0, K)[None, :]
-    rows = tl.load(x + (row * stride + head * K) + at, mask=t < count, other=0)
+    rows = tl.load(x + (row * stride + head * K) + at, mask=t < count, other=0, volatile=True)
     return to_places(rows, K, T, precision).to(tl.float32)
 
 
@@ -72,7 +75,9 @@ def load_right(x, row, count, head, heads: tl.constexpr, K: tl.constexpr, T: tl.
         q, g, i, h, j = along(4, 0, 5), along(8, 1, 5), along(2, 2, 5), along(T // 8, 3, 5), along(K // 8, 4, 5)
         t = 8 * h + 2 * q + i
         at = (2 * q * (heads * K) + (K // 8) * g) + ((8 * h + i) * (heads * K) + j)
-        rows = tl.load(x + (row * heads + head) * K + at, mask=(t < count) & (at >= 0), other=0).to(tl.float32)
+        rows = tl.load(x + (row * heads + head) * K + at, mask=(t < count) & (at >= 0), other=0, volatile=True).to(
+            tl.float32
+        )
         return tl.reshape(tl.permute(rows, (3, 0, 2, 4, 1)), (T, K))
 
 

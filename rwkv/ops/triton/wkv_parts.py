@@ -86,11 +86,12 @@ def _parts_kernel(
         return
     count = (end - row).to(tl.int32)
     bits = tl.load(chunks + chunk * 3 + 2).to(tl.int32)
-    log_rows = load_right(log_decay, row, count, head, heads, K, T, precision) * LOG2_E
+    # The last of these is needed first, so that the compiler cannot put the others off.
     v_rows = load_right(v, row, count, head, heads, K, T, precision)
     k = load_places(k_hat, row, count, head, heads * K, K, T, precision)
     b_rows = load_places(b, row, count, head, heads * K, K, T, precision)
     r_rows = load_places(r, row, count, head, r_stride, K, T, precision)
+    log_rows = load_right(log_decay, row, count, head, heads, K, T, precision) * LOG2_E
 
     one, zero = constants(T, precision)
     log_before, log_through, log_last = _log_decays(log_rows, bits, one, zero, T, precision)
@@ -100,19 +101,19 @@ def _parts_kernel(
     b_scaled = libdevice.fast_dividef(tl.where(((bits >> t) & 1) != 0, b_rows, 0.0), through)
     k_in = k * libdevice.exp2(log_before)
     u = through * r_rows - k_in * tl.sum(b_rows * r_rows, 1)[:, None]
+    at = (chunk.to(tl.int64) * heads + head) * T * T + (t * T + s)
+    reads = strictly_lower(dot(u, flipped(b_scaled, T, K, reading), reading), T)
+    tl.store(read + at, reads.to(read.dtype.element_ty))
+    store_places(u_in, u, row, count, head, heads, K, T, precision)
     # L and its inverse are small, though B is not.
     minus_lower = tl.where(s < t, -dot(k_in, flipped(b_scaled, T, K, precision), precision), zero)
     solved = unit_lower_inverse(minus_lower, one, zero, T, solving)
-    at = (chunk.to(tl.int64) * heads + head) * T * T + (t * T + s)
     if inverse is not None:
         tl.store(inverse + at, solved.to(inverse.dtype.element_ty))
-    reads = strictly_lower(dot(u, flipped(b_scaled, T, K, reading), reading), T)
-    tl.store(read + at, reads.to(read.dtype.element_ty))
     store_first(p_end + (chunk.to(tl.int64) * heads + head) * K, p_last, K, T, precision)
+    store_places(b_end, b_scaled * p_last, row, count, head, heads, K, T, precision)
     store_places(k_solved, dot(solved, k_in, solving), row, count, head, heads, K, T, precision)
     store_places(v_solved, dot(solved, v_rows, solving), row, count, head, heads, K, T, precision)
-    store_places(b_end, b_scaled * p_last, row, count, head, heads, K, T, precision)
-    store_places(u_in, u, row, count, head, heads, K, T, precision)
     if log_w is not None:
         store_places(log_w, log_through - log_before, row, count, head, heads, K, T, precision)
 
