@@ -96,13 +96,15 @@ def _check_quotes(table: CsvText, row: list[str], written: list[str], lines: int
     opening quote that is left over within a later one.
     """
     with_lines = {place for place, cell in enumerate(row) if "\n" in cell or "\r" in cell}
-    joined = {place for place, cell in enumerate(row) if place in single_line and table.separator in cell}
-    if not with_lines | joined:
+    doubtful = with_lines | {place for place, cell in enumerate(row) if table.separator in cell}
+    if not doubtful:
         return
-    for place, cell in enumerate(row):
-        if place not in with_lines | joined and '"' not in cell:
-            continue
-        if not _is_quoted(cell, "".join(written), table.separator):
+    if with_lines or doubtful & single_line:  # elsewhere a text that is not in quotes may have one, as in 5" disc
+        doubtful |= {place for place, cell in enumerate(row) if '"' in cell}
+    text = "".join(written)
+    for place in sorted(doubtful):
+        cell = row[place]
+        if not _is_quoted(cell, text, table.separator):
             opening = max((before for before in with_lines if before <= place), default=place)
             raise _open_quote(table, row[: opening + 1], lines)
         if place in with_lines and place in single_line:
@@ -149,6 +151,8 @@ def _is_time_or_id(cell: str) -> bool:
 def _is_quoted(cell: str, written: str, separator: str) -> bool:
     """Whether a cell is written as one text in quotes; blanks after it are allowed."""
     start_of_cell = '"' + cell.rstrip(_BLANKS).replace('"', '""')
+    if f'{start_of_cell}"{separator}' in written:  # as mostly, and quickly
+        return True
     rest_of_cell = re.compile(rf'[{_BLANKS}]*"[{_BLANKS}]*(?:{re.escape(separator)}|[\r\n]|\Z)')
     place = written.find(start_of_cell)
     while place >= 0:

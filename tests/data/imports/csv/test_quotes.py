@@ -81,13 +81,56 @@ def test_a_quote_that_is_missing_in_the_middle(tmp_path: Path, lines: tuple[str,
     assert f"revlog.csv, line {line}\n" in str(caught.value)
 
 
-@pytest.mark.parametrize("row", [f'"","17,", ",{START_MS},3', f',"17,"a,b",{START_MS},3', f'a ,",17," b",{START_MS},3'])
+@pytest.mark.parametrize(
+    "row",
+    [
+        f'"","17,", ",{START_MS},3',
+        f',"17,"a,b",{START_MS},3',
+        f'a ,",17," b",{START_MS},3',
+        f'"a,17,"b,18,c",{START_MS},3',  # a whole id lies in the text
+    ],
+)
 def test_a_quote_that_is_missing_within_a_row(tmp_path: Path, row: str) -> None:
     """A comma of the next text takes its place, so there are as many cells as before, but another id."""
     header = "deck,card_id,note,review_time,review_rating"
     output = refusal(tmp_path, header, f"a,1,b,{START_MS},3", row)
     assert "A quote is not closed" in output
     assert "revlog.csv, line 3\n" in output
+
+
+# A text that begins with a comma may take the place of an id unnoticed.
+WITH_NUMBERS = st.text(st.sampled_from('17 ,"\n'), max_size=8).map("a".__add__)
+
+
+@given(st.lists(st.tuples(WITH_NUMBERS, WITH_NUMBERS), min_size=1, max_size=3), st.booleans(), st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_ids_are_changed_by_a_missing_quote(
+    tmp_path: Path, texts: list[tuple[str, str]], is_all_quoted: bool, data: st.DataObject
+) -> None:
+    """Of a column between texts, whose own numbers could take its place."""
+    path = tmp_path / "revlog.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
+        writer.writerow(["deck", "card_id", "note", "review_time", "review_rating"])
+        writer.writerows([deck, 23, note, START_MS + n, 3] for n, (deck, note) in enumerate(texts))
+    assert set(read_csv(path, ImportChoices()).reviews.card_id) == {23}
+    written = path.read_text()
+    quotes = [place for place, letter in enumerate(written) if letter == '"' and place > written.index("\n")]
+    if not quotes:
+        return
+    place = data.draw(st.sampled_from(quotes))
+    path.write_text(written[:place] + written[place + 1 :])
+    try:
+        user = read_csv(path, ImportChoices())
+    except InputError:
+        return  # it is noticed
+    assert set(user.reviews.card_id) == {23}
+    assert len(user.reviews) == len(texts)
+
+
+def test_a_text_beside_one_with_a_comma_may_have_a_quote(tmp_path: Path) -> None:
+    user = read(tmp_path, f"{QUOTED},note", f'{ROW},"a, b",5" disc')
+    assert user.counts["entries"] == 1
 
 
 def test_an_id_in_quotes_may_have_commas(tmp_path: Path) -> None:
