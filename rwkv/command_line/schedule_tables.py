@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rwkv.arrays import Floats
+from rwkv.arrays import Floats, Ints
 from rwkv.collection.card_predictions import unknown_person
 from rwkv.collection.chosen_model import ChosenModel
 from rwkv.collection.days_ahead import Pace, ScheduledDay, askable, introducible
 from rwkv.collection.learner import Learner
 from rwkv.command_line.answer import as_json
 from rwkv.command_line.card_tables import Heading, heading_of, plain_cell
+from rwkv.data.collection import Texts
 from rwkv.errors import InputError
 from rwkv.files import is_stream, write_whole
 from rwkv.recurrent.predictions import Predictions
@@ -67,16 +68,17 @@ def schedule_of(
     """The schedule of a learner's days ahead, made with this retention and pace. past: predictions of past reviews."""
     desired = learner.cards.desired_retention if retention is None else np.array([retention])
     heading = heading_of(learner, at_s, model, past, _doubt(days, desired))
-    searches, text_ids = [_search(learner, day) for day in days], learner.text_ids is not None
-    return Schedule(heading, days, _dates(learner, at_s, days), why_nothing(learner, days, pace), searches, text_ids)
+    dates, reason, text_ids = _dates(learner, at_s, days), why_nothing(learner, days, pace), learner.text_ids
+    searches = [_search(day, learner.cards.card_id, text_ids) for day in days]
+    return Schedule(heading, days, dates, reason, searches, text_ids is not None)
 
 
-def _search(learner: Learner, day: ScheduledDay) -> str:
-    """The text for Anki's search box; if ids are texts, these ids, one a line."""
-    if learner.text_ids is None:
+def _search(day: ScheduledDay, card_id: Ints, text_ids: Texts | None) -> str:
+    """The text for Anki's search box; if ids are texts, these ids, one a line. card_id: of all cards, ascending."""
+    if text_ids is None:
         return day.search
-    rows = np.searchsorted(learner.cards.card_id, day.card_id[~day.is_repeat])
-    return "\n".join(learner.text_ids[rows])
+    rows = np.searchsorted(card_id, day.card_id[~day.is_repeat])
+    return "\n".join(text_ids[rows])
 
 
 def _doubt(days: list[ScheduledDay], retention: Floats) -> str | None:
