@@ -34,7 +34,7 @@ NAME = "python -m rwkv.train_rwkv"
 _DECAYED = 0.1
 
 _ALONE = Processes()
-_NOTICE = "stopping after this step, with a checkpoint; another Ctrl-C or signal stops at once, if a second later"
+_NOTICE = "stopping after this step, with a checkpoint; one second later, another Ctrl-C or signal stops at once"
 
 
 @worker_errors()
