@@ -87,4 +87,4 @@ def dot(x, y, precision: tl.constexpr):
     elif precision == "fp16":
         return tl.dot(x.to(tl.float16), y.to(tl.float16))
     else:
-        return tl.dot(x, y, input_precision=precision)
+        return tl.dot(x.to(tl.float32), y.to(tl.float32), input_precision=precision)

@@ -9,7 +9,8 @@ once. A new kind of GPU gets its own table in BY_GPU.
 
 A product rounds its factors first: "bf16" to 8 bits, "fp16" and "tf32" to 11, and "tf32x3" to almost float32 by
 splitting them. With bfloat16 inputs, the states of the forward pass keep 11 bits, since their errors add up over a
-group; as "fp16" they are limited to 65,504. The outputs, which become bfloat16, and the gradients keep 8.
+group. They can grow beyond the 65,504 of "fp16", since learning rates differ by channel. The outputs, which become
+bfloat16, and the gradients keep 8.
 """
 
 from collections.abc import Mapping
@@ -125,8 +126,8 @@ HOPPER = Tuning(
     },
     wkv={
         "parts": ((1, 1, "tf32", 168), (1, 1, "tf32x3", 255)),
-        "map": ((2, 2, "fp16", 128), (2, 1, "tf32x3", 255)),
-        "output": ((1, 2, "fp16", 255), (2, 1, "tf32x3", 255)),
+        "map": ((2, 2, "tf32", 128), (2, 1, "tf32x3", 255)),
+        "output": ((1, 2, "tf32", 255), (2, 1, "tf32x3", 255)),
         "adjoint": ((1, 2, "bf16", 255), (1, 1, "tf32x3", 255)),
         "gradient": ((1, 2, "bf16", 255), (4, 1, "tf32x3", 255)),
     },
