@@ -163,9 +163,10 @@ def _wild_dump(folder: Path, rng: Random) -> bytes:
 def changed_cells(rows: list[list[str]], rng: Random) -> list[list[str]]:
     """A table after some of its cells were replaced, or a column or rows were removed or doubled."""
     for _ in range(rng.randint(1, 3)):
-        row, column = rng.randrange(1, len(rows)), rng.randrange(len(rows[1]))
+        row = rng.randrange(1, len(rows))
         act = rng.random()
         if act < 0.7:
+            column = rng.randrange(len(rows[row]))
             rows[row][column] = rng.choice([str(values.integer(rng)), repr(values.real(rng)), values.text(rng)])
         elif act < 0.8:
             rows[0][rng.randrange(len(rows[0]))] = values.text(rng)
@@ -174,7 +175,6 @@ def changed_cells(rows: list[list[str]], rng: Random) -> list[list[str]]:
             rows = [line for line in rows if line] or rows
         elif len(rows) > 3:
             del rows[row]
-        rows = [rows[0], *(line if len(line) > column else [*line, "0"] for line in rows[1:])]
     return rows
 
 
