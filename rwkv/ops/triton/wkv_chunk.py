@@ -4,6 +4,9 @@ Letters as in wkv_chunked.py: X = S^T [K (key), K (value)], P the decay since th
     (I + L) y = v - K_in X,   L = strictly lower part of K_in B^T,   K_in = k_hat P_before,   B = b / P.
 The walks over chunks keep S. A decay of ln w >= -5 a row keeps 1 / P within float32 over a chunk of 16; the model's is
 at least -0.61.
+
+Strides of rows are constants of the kernels: of other numbers Triton knows only whether they are multiples of 16, and
+multiples of 8 allow loads of 16 bytes.
 """
 # Arguments of kernels are pointers, integers and compile-time constants, which have no useful Python type.
 # mypy: allow-untyped-defs, allow-untyped-calls

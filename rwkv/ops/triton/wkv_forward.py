@@ -94,7 +94,7 @@ def _output_kernel(
     states,
     initial_groups,
     final_first,
-    r_stride,
+    r_stride: tl.constexpr,
     heads,
     K: tl.constexpr,
     T: tl.constexpr,

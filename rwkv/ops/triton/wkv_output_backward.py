@@ -32,7 +32,8 @@ class OutputInputs(NamedTuple):
 @triton.jit(do_not_specialize=["rows"])
 def _gate_backward_kernel(
     out, r, v, b, gate, bonus, weight, bias, grad, y, grad_out, grad_r, grad_v, grad_b, grad_gate, sums,
-    rows, C, r_stride, grad_r_stride, grad_gate_stride, ROWS: tl.constexpr, K: tl.constexpr,
+    rows, C, r_stride: tl.constexpr, grad_r_stride: tl.constexpr, grad_gate_stride: tl.constexpr, ROWS: tl.constexpr,
+    K: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients; sums, float32 [programs, 3, C], gets those of bonus, weight and bias."""
     row = tl.arange(0, ROWS)

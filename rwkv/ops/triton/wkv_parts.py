@@ -78,11 +78,7 @@ def _parts_kernel(
     solving: tl.constexpr,
     reading: tl.constexpr,
 ):
-    """Write the parts of each chunk and head, with one program for each; inverse and log_w may be None.
-
-    r_stride is a constant, since Triton tells of other numbers only whether they are multiples of 16, and multiples of
-    8 allow loads of 16 bytes.
-    """
+    """Write the parts of each chunk and head, with one program for each; inverse and log_w may be None."""
     chunk = tl.program_id(0) // heads
     head = tl.program_id(0) % heads
     row, end = tl.load(chunks + chunk * 3), tl.load(chunks + chunk * 3 + 1)
