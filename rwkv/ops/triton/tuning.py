@@ -29,7 +29,7 @@ RUNS = 512
 RUNS_OF_A_GROUP = 256
 # Chunks of a group that is not cut if the others fill the GPU.
 SHORT_GROUP = 8
-# Up to this many runs are scanned one after another; more are scanned in two levels.
+# Up to this many runs are scanned one after another; more, and those of padded plans, are scanned in two levels.
 LONGEST_SCAN = 24
 
 # --- How kernels are launched.
