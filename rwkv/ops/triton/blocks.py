@@ -81,7 +81,7 @@ def sigmoid(x, precision: tl.constexpr):
 
 @triton.jit
 def dot(x, y, precision: tl.constexpr):
-    """x @ y summed in float32; factors are rounded to bfloat16 or by Triton's input_precision of that name."""
+    """x @ y summed in float32; factors are rounded to bfloat16, to float16, or by Triton's input_precision."""
     if precision == "bf16":
         return tl.dot(x.to(tl.bfloat16), y.to(tl.bfloat16))
     elif precision == "fp16":

@@ -130,24 +130,19 @@ def load_operand(x, row, inside, head, heads, K: tl.constexpr, T: tl.constexpr):
 
 
 @triton.jit
-def decays(log_w, writes, T: tl.constexpr, precision: tl.constexpr):
-    """From log2 w of a chunk's rows [T, K]: log2 w, and log2 P before and after each row, float32."""
-    if precision == "tf32x3":
-        decay = tl.where(writes[:, None], log_w, 0.0)
-        log_p = tl.cumsum(decay, 0)
-        return log_w, log_p - decay, log_p
-    else:
-        t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-        log_before = sums((s < t) & writes[None, :], log_w, precision)
-        return sums(t == s, log_w, precision), log_before, sums((s <= t) & writes[None, :], log_w, precision)
-
-
-@triton.jit
 def load_decays(log_w, row, inside, writes, head, heads, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
-    """`decays` of T rows from `row`, from log2 w [N, H, K]."""
-    # Where products round to 8 bits, decays of 11 will do.
-    bits: tl.constexpr = "fp16" if precision == "bf16" else precision
-    return decays(load_operand(log_w, row, inside, head, heads, K, T), writes, T, bits)
+    """From log2 w [N, H, K]: log2 w of T rows from `row`, and log2 P before and after each, float32 [T, K]."""
+    own = load_operand(log_w, row, inside, head, heads, K, T)
+    if precision == "tf32x3":
+        decay = tl.where(writes[:, None], own, 0.0)
+        log_p = tl.cumsum(decay, 0)
+        return own, log_p - decay, log_p
+    else:
+        # Where products round to 8 bits, decays of 11 will do.
+        bits: tl.constexpr = "fp16" if precision == "bf16" else precision
+        t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
+        log_before = sums((s < t) & writes[None, :], own, bits)
+        return sums(t == s, own, bits), log_before, sums((s <= t) & writes[None, :], own, bits)
 
 
 @triton.jit

@@ -36,7 +36,7 @@ def from_places(x, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
 def load_places(x, row, count, head, stride: tl.constexpr, K: tl.constexpr, T: tl.constexpr, precision: tl.constexpr):
     """Load one head of `count` rows from `row` of [N, H, K] with a stride, float32 [T, K]; zero from `count` on.
 
-    Volatile loads keep their order.
+    Loads are volatile, since the compiler keeps the order of these.
     """
     t = tl.arange(0, T)[:, None]
     at = t * stride + tl.arange(0, K)[None, :]
@@ -75,9 +75,7 @@ def load_right(x, row, count, head, heads: tl.constexpr, K: tl.constexpr, T: tl.
         q, g, i, h, j = along(4, 0, 5), along(8, 1, 5), along(2, 2, 5), along(T // 8, 3, 5), along(K // 8, 4, 5)
         t = 8 * h + 2 * q + i
         at = (2 * q * (heads * K) + (K // 8) * g) + ((8 * h + i) * (heads * K) + j)
-        rows = tl.load(x + (row * heads + head) * K + at, mask=(t < count) & (at >= 0), other=0, volatile=True).to(
-            tl.float32
-        )
+        rows = tl.load(x + (row * heads + head) * K + at, mask=t < count, other=0, volatile=True).to(tl.float32)
         return tl.reshape(tl.permute(rows, (3, 0, 2, 4, 1)), (T, K))
 
 
@@ -86,12 +84,12 @@ def store_first(x, value, K: tl.constexpr, T: tl.constexpr, precision: tl.conste
     """Write the first row of [T, K] to x [K]."""
     if precision == "tf32x3":
         t, key = tl.arange(0, T)[:, None], tl.arange(0, K)[None, :]
-        tl.store(x + (key + 0 * t), value, mask=(t == 0) & (key >= 0))
+        tl.store(x + (key + 0 * t), value, mask=t == 0)
     else:
         q, t, i, j = along(4, 0, 4), along(T, 1, 4), along(2, 2, 4), along(K // 8, 3, 4)
         at = (K // 4) * q + (K // 8) * i + j + 0 * t
         value = tl.permute(tl.reshape(value, (T, K // 8, 4, 2)), (2, 0, 3, 1))
-        tl.store(x + at, value, mask=(t == 0) & (at >= 0))
+        tl.store(x + at, value, mask=t == 0)
 
 
 @triton.jit
@@ -117,16 +115,16 @@ def constants(T: tl.constexpr, precision: tl.constexpr):
 
 
 @triton.jit
-def unit_lower_inverse(minus, one, zero, T: tl.constexpr, precision: tl.constexpr):
-    """(I - minus)^-1 from the inverses of diagonal blocks of 2, 4, 8 ... rows, each time joining two.
+def unit_lower_inverse(minus_lower, one, zero, T: tl.constexpr, precision: tl.constexpr):
+    """(I + L)^-1 from minus_lower = -L [T, T]: inverses of diagonal blocks of 2, 4, 8 ... rows, each time joining two.
 
     This is forward substitution in blocks: no power of L is formed, which with repeated keys would grow out of range.
     """
     i = tl.arange(0, T)[:, None]
     j = tl.arange(0, T)[None, :]
     identity = tl.where(i == j, one, zero)
-    turned_minus = transposed_square(minus, identity, T, precision)
-    inverse = tl.where(i // 2 == j // 2, tl.where(i == j, one, minus), zero)
+    turned_minus = transposed_square(minus_lower, identity, T, precision)
+    inverse = tl.where(i // 2 == j // 2, tl.where(i == j, one, minus_lower), zero)
     turned = tl.where(i // 2 == j // 2, tl.where(i == j, one, turned_minus), zero)
     for level in tl.static_range(1, T.bit_length() - 1):
         size = 1 << level

@@ -97,7 +97,8 @@ def _parts_kernel(
     log_before, log_through, log_last = _log_decays(log_rows, bits, one, zero, T, precision)
     through, p_last = libdevice.exp2(log_through), libdevice.exp2(log_last)
     t, s = tl.arange(0, T)[:, None], tl.arange(0, T)[None, :]
-    # P after a row that changes the state is the decay through it.
+    # As in `chunk_factors` and `read_factors`, with fewer exponentials: P after a row that changes the state is the
+    # decay through it.
     b_scaled = libdevice.fast_dividef(tl.where(((bits >> t) & 1) != 0, b_rows, 0.0), through)
     k_in = k * libdevice.exp2(log_before)
     u = through * r_rows - k_in * tl.sum(b_rows * r_rows, 1)[:, None]
@@ -119,7 +120,7 @@ def _parts_kernel(
 
 
 class Parts(NamedTuple):
-    """The parts of chunks; those of the states are float16 if r is bfloat16, or float32.
+    """The parts of chunks, float16 if r is bfloat16, or float32, unless another dtype is given.
 
     Attributes:
         k_solved: (I + L)^-1 K_in, [N, H, K], so that y = v_solved - k_solved X.
