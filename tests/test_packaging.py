@@ -1,10 +1,14 @@
 """What a wheel and an sdist contain, by their configuration: building one takes minutes."""
 
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
-from setuptools import find_packages
+from setuptools import Distribution, find_packages
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 import rwkv
 from tests.benchmark.workspace import REPOSITORY
@@ -44,12 +48,43 @@ def test_the_version_is_stated_once() -> None:
     assert PROJECT["project"]["version"] == rwkv.__version__
 
 
-def test_one_build_serves_all_later_versions_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
-    options: dict[str, dict[str, object]] = {}
-    monkeypatch.chdir(REPOSITORY)
+def setup_options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     monkeypatch.setattr("setuptools.setup", lambda **named: options.update(named))
     exec(compile((REPOSITORY / "setup.py").read_text(), "setup.py", "exec"), {})
+    return options
+
+
+def test_one_build_serves_all_later_versions_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    monkeypatch.chdir(REPOSITORY)
+    options = setup_options(monkeypatch)
     assert options["options"] == {"bdist_wheel": {"py_limited_api": f"cp{oldest.replace('.', '')}"}}
     (extension,) = options["ext_modules"]
-    assert extension.py_limited_api  # type: ignore[attr-defined]
+    assert extension.py_limited_api
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_kernels_that_do_not_compile(
+    required: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They end `make install`, which would otherwise keep an earlier build; other installations go on without them."""
+
+    def fail(build: build_ext) -> None:
+        raise CompileError("a syntax error")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build_ext, "run", fail)
+    for name in ("RWKV_SANITIZE", "RWKV_MANYLINUX", "RWKV_REQUIRE_KERNELS"):
+        monkeypatch.delenv(name, raising=False)
+    if required:
+        monkeypatch.setenv("RWKV_REQUIRE_KERNELS", "1")
+    build = setup_options(monkeypatch)["cmdclass"]["build_ext"](Distribution())
+    with pytest.raises(CompileError) if required else nullcontext():
+        build.run()
+    assert ("without native kernels" in capsys.readouterr().err) != required
+
+
+def test_make_install_requires_the_kernels() -> None:
+    recipe = (REPOSITORY / "Makefile").read_text().split(".venv/installed:")[1].split("\n\n")[0]
+    assert "RWKV_REQUIRE_KERNELS=1 $(BIN)/pip install" in recipe
