@@ -33,13 +33,16 @@ def load_rows(x, row, inside, head, stride, K: tl.constexpr, T: tl.constexpr):
 
 
 @triton.jit
-def transposed(x, K: tl.constexpr, precision: tl.constexpr):
-    """x [T, K] as [K, T], rounded like the factors of products unless these keep float32."""
-    if precision == "tf32x3":
-        return tl.trans(x)
-    else:
+def transposed(x, K: tl.constexpr):
+    """x [T, K], float16 or float32, as [K, T], exactly.
+
+    The product of float16 rows with the identity leaves them where products leave results.
+    """
+    if x.dtype == tl.float16:
         key = tl.arange(0, K)
-        return dot(tl.where(key[:, None] == key[None, :], 1.0, 0.0), tl.trans(x), precision)
+        return dot(tl.where(key[:, None] == key[None, :], 1.0, 0.0), tl.trans(x), "fp16")
+    else:
+        return tl.trans(x)
 
 
 @triton.jit

@@ -62,7 +62,7 @@ def _run_map_kernel(
         v_at = (row * heads + head) * K + (tl.arange(0, T)[:, None] * heads * K + column[None, :] - K)
         v = tl.load(v_solved + v_at, mask=inside[:, None] & (column[None, :] >= K), other=0)
         b = load_operand(b_end, row, inside, head, heads, K, T)
-        y = transposed(v, 2 * K, precision) - dot(state, tl.trans(k), precision)
+        y = transposed(v, 2 * K) - dot(state, tl.trans(k), precision)
         state = state * load_p_end(p_end, chunk + i, head, heads, K)[None, :] + dot(y, b, precision)
     at = (slot.to(tl.int64) * heads + head) * K * K + (key * K + column[:, None])
     tl.store(transition + at, state, mask=(key >= 0) & (column < K)[:, None])
@@ -132,7 +132,7 @@ def _output_kernel(
         if states is not None:
             tl.store(states + state_offsets(chunk + i, head, heads, K), state.to(states.dtype.element_ty))
 
-        y = transposed(v_own, K, precision) - dot(state, tl.trans(k), precision)
+        y = transposed(v_own, K) - dot(state, tl.trans(k), precision)
         state_after = state * p_last + dot(y, b_last, precision)
         c = tl.sum(b_rows * r_rows, 1)[:, None]
         result = c * v_rows + dot(u, tl.trans(state), reading) + dot(reads, tl.trans(y), reading)
