@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ Result = TypeVar("Result")
 
 _BATCHES_AHEAD = 2
 _OPEN_FILES = 1 << 16
+# Seconds in which the system tells of the end of a worker.
+_NEWS_S = 0.5
 _SHARED_MEMORY = "/dev/shm"
 # prctl of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
@@ -107,10 +110,14 @@ def fetch(
     """
     _allow_open_files()
     with worker_errors():
-        for result in _started(make, items, processes, pin_memory):
-            if isinstance(result, RwkvError):
-                raise result
-            yield result.unpacked() if isinstance(result, _Packed) else result
+        try:
+            for result in _started(make, items, processes, pin_memory):
+                if isinstance(result, RwkvError):
+                    raise result
+                yield result.unpacked() if isinstance(result, _Packed) else result
+        except (ConnectionError, EOFError) as error:  # a worker was killed before it handed its tensors over
+            time.sleep(_NEWS_S)  # PyTorch raises it here, and not while it ends the workers, where it is a traceback
+            raise _killed() from error
 
 
 def _started(
@@ -149,8 +156,12 @@ def worker_errors() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        hint = "lower NUM_FETCH_PROCESSES, then rerun to continue"
-        raise RwkvError("A worker process was killed, probably because memory ran out.", hint=hint) from error
+        raise _killed() from error
+
+
+def _killed() -> RwkvError:
+    hint = "lower NUM_FETCH_PROCESSES, then rerun to continue"
+    return RwkvError("A worker process was killed, probably because memory ran out.", hint=hint)
 
 
 def _allow_open_files() -> None:

@@ -157,6 +157,30 @@ def test_a_killed_worker_is_an_error_during_other_work() -> None:
         _work_after_killing(worker, seconds=10)
 
 
+def _ones_of(item: int) -> tuple[int, Tensor]:
+    return os.getpid(), torch.ones(10)
+
+
+def test_a_worker_killed_before_it_hands_its_tensors_over(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The system tells of the worker's end only after a batch was taken from the queue."""
+    results = fetch(_ones_of, range(100), 1)
+    worker, _ = next(results)
+    time.sleep(0.5)  # until others wait
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    def tell(seconds: float) -> None:
+        signal.signal(signal.SIGCHLD, handler)
+        signal.raise_signal(signal.SIGCHLD)
+
+    os.kill(worker, signal.SIGKILL)
+    monkeypatch.setattr("rwkv.batches.loader.time.sleep", tell)
+    with pytest.raises(RwkvError, match=r"A worker process was killed(.|\n)*NUM_FETCH_PROCESSES"):
+        list(results)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def _late_first(item: int) -> list[Tensor]:
     """Many tensors, as a batch has; the first item is ready only after all others wait."""
     time.sleep(2 * (item == 0))
