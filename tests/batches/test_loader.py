@@ -168,7 +168,7 @@ def test_a_worker_killed_before_it_hands_its_tensors_over(
     results = fetch(_ones_of, range(100), 1)
     worker, _ = next(results)
     time.sleep(0.5)  # until others wait
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def tell(seconds: float) -> None:
         signal.signal(signal.SIGCHLD, handler)
