@@ -196,7 +196,7 @@ def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Fac
     return {
         "reviews": count,
         "verdicts": verdicts,
-        "sentence": f"On your last {count:,} reviews {shown} was {' and '.join(parts)}.{advice}",
+        "sentence": f"On your {count:,} counted reviews {shown} was {' and '.join(parts)}.{advice}",
     }
 
 

@@ -185,3 +185,11 @@ def test_more_decks_than_the_filter_lists(chromium: Any, tmp_path: Path) -> None
     assert page.run("() => document.getElementById('filter-deck').options.length") == MOST_DECKS + 3
     assert page.complaints == []
     page.close()
+
+
+def test_a_deck_without_a_name_is_not_listed_below_the_map(chromium: Any, tmp_path: Path) -> None:
+    """As in a report of CSV, which has no decks."""
+    content = replace(CONTENT, decks=("", *DECKS[1:]))
+    page = OpenPage(chromium, written(tmp_path, content), width=390, height=844)
+    assert "  (" not in page.run("() => document.getElementById('map-small').textContent")
+    page.close()

@@ -41,7 +41,7 @@ def test_the_sentence_names_the_better_algorithm(rwkv: float, fsrs: float, avg: 
     facts = trust_facts(of_algorithms(rwkv=chance(rwkv), fsrs=chance(fsrs), avg=chance(avg)), own=0)
     later = int((~REVIEWS.same_day).sum())
     assert facts["reviews"] == later
-    assert str(facts["sentence"]).startswith(f"On your last {later:,} reviews RWKV was")
+    assert str(facts["sentence"]).startswith(f"On your {later:,} counted reviews RWKV was")
     assert sentence in str(facts["sentence"])
 
 

@@ -96,7 +96,7 @@ function paintMap(canvas, data) {
       pen.fillStyle = cssColour("quiet");
       pen.fillText(label, field.x + 1, field.y + 12);
     }
-    if (!label || label.endsWith("…")) small.push(`${field.name} (${wholeNumber(field.count)})`);
+    if (field.name && (!label || label.endsWith("…"))) small.push(`${field.name} (${wholeNumber(field.count)})`);
   }
   if (mapPlace) markCell(canvas, data);
   document.getElementById("map-group").textContent = together > 1 ? ` (or up to ${together} neighbours)` : "";
