@@ -49,7 +49,8 @@ def users_with_history(data_path: Path, configured: Sequence[int]) -> list[int]:
             hint="correct USER_START and USER_END",
         )
     if len(users) < len(configured):
-        log.info("%d of %d configured users are not in the dataset", len(configured) - len(users), len(configured))
+        missing = f"{len(configured) - len(users):,} of {len(configured):,}"
+        log.info("%s configured users are not in the dataset", missing)
     return users
 
 

@@ -77,7 +77,7 @@ def _compare_user(dataset: Path, store: KeyStore, user: int, raw: Mapping[str, R
 
 def format_table(table: DemoTable) -> str:
     """A text table with a line for each algorithm."""
-    note = f"{table.learners} learners, {table.reviews} reviews, means weighted by reviews"
+    note = f"{table.learners:,} learners, {table.reviews:,} reviews, means weighted by reviews"
     package = "RWKV, RWKV-P: the demo's model, trained for minutes; package: the package's weights (rwkv info)"
     truth = "truth: the probabilities from which the answers were drawn; their entropy is the lowest possible LogLoss"
     return "\n".join([format_metrics(table.metrics), note, package, truth])

@@ -133,7 +133,8 @@ def _groups(config: EvaluateConfig) -> list[Group]:
             hint=f"correct USER_START and USER_END, or run `{PROCESS_DATA}` for these users",
         )
     if len(places) < len(config.users):
-        log.info("%d of %d configured users are not in the store", len(config.users) - len(places), len(config.users))
+        missing = f"{len(config.users) - len(places):,} of {len(config.users):,}"
+        log.info("%s configured users are not in the store", missing)
     is_on_gpu = torch.device(config.all_devices[0]).type == "cuda"
     return filled_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
 

@@ -36,15 +36,21 @@ def find_keys(config: FindKeysConfig, pool: Pool | None = None) -> int:
         todo = [user for user in users if not store.has(user)]
         log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
 
+        counted = 0
+
         def write(results: list[tuple[int, tuple[BenchmarkKeys, tuple[str, ...]]]]) -> None:
+            nonlocal counted
             store.write({user: keys for user, (keys, _) in results})
             for user, (keys, notices) in results:
+                counted += len(keys)
                 for notice in notices:
                     log.info("user %d: %s", user, notice)
                 if len(keys) == 0:
                     log.info("user %d has no keys: too few reviews count", user)
 
-        return write_outcomes(job, todo, pool or LocalPool(config.processes), write, "keys").exit_code()
+        failures = write_outcomes(job, todo, pool or LocalPool(config.processes), write, "keys")
+        log.info("keys of %s reviews stored", f"{counted:,}")
+        return failures.exit_code()
 
 
 def delete_keys(config: FindKeysConfig) -> int:

@@ -54,7 +54,7 @@ def process_data(config: ProcessDataConfig, pool: Pool | None = None) -> int:
                     log.info("user %d: %s", number, notice)
 
         failures = write_outcomes(job, todo, pool or LocalPool(config.processes), write, "histories")
-        log.info("%d reviews stored, %.2f bytes each", reviews, size / max(1, reviews))
+        log.info("%s reviews stored, %.2f bytes each", f"{reviews:,}", size / max(1, reviews))
     return failures.exit_code()
 
 

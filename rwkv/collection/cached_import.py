@@ -68,7 +68,8 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
         info = _import(path, choices, entry)
         log.info("%s", format_facts("read", info))
     else:
-        log.info("%s, as read at %s: %s, %d reviews", path, info.imported_at, info.name, info.counts["reviews"])
+        reviews = f"{info.counts['reviews']:,} reviews"
+        log.info("%s, as read at %s: %s, %s", path, info.imported_at, info.name, reviews)
     with _cache_errors(), replacing(entry / _SOURCE) as partial:
         partial.write_text(writable(str(path)), "utf-8")
     return entry

@@ -64,12 +64,12 @@ def comparison_fields(comparison: ComparedFolders) -> dict[str, object]:
 def _heading(comparison: ComparedFolders) -> str:
     reviews = sum(map(len, comparison.users.values()))
     lines = [
-        f"{reviews} reviews of {_people(len(comparison.users))}, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
+        f"{reviews:,} reviews of {_people(len(comparison.users))}, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
         f"model: {comparison.model}" + (f", {comparison.notice}" if comparison.notice else ""),
     ]
     if comparison.left_out:
         lines.append(f"{comparison.left_out} reviews left out: they have no earlier review to predict from")
-    if len(comparison.counted) < FEWEST_USERS:
+    if 1 < len(comparison.counted) < FEWEST_USERS:
         lines.append(f"no ± beside means: they need at least {FEWEST_USERS} users")
     if len(comparison.counted) < len(comparison.users):
         lines.append(f"means over the {len(comparison.counted)} users with results of every algorithm")

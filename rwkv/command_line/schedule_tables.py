@@ -96,7 +96,8 @@ def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str |
     if any(len(day.card_id) for day in days):
         return None
     if askable(learner).any():
-        return f"no card is due within {len(days)} days: no curve falls to the desired retention"
+        within = "on the first day" if len(days) == 1 else f"within {len(days)} days"
+        return f"no card is due {within}: no curve falls to the desired retention"
     cards = learner.cards
     if len(cards) == 0:
         return f"no card can be reviewed: all {learner.reviewed} cards with reviews were deleted"

@@ -170,7 +170,7 @@ def format_means(scores: Mapping[str, Mapping[int, Score]], users: Sequence[int]
     rows = {name: {metric: mean.value for metric, mean in row.items()} for name, row in weighted.items()}
     table = format_metrics(rows)
     reviews = sum(next(iter(scores.values()))[user].size for user in users)
-    return f"{table}\n{len(users)} users, {reviews} reviews, means weighted by reviews"
+    return f"{table}\n{len(users):,} users, {reviews:,} reviews, means weighted by reviews"
 
 
 def _number(value: float | None) -> str:

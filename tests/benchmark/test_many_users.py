@@ -45,7 +45,7 @@ def test_the_means_are_weighted_by_reviews(many: Run) -> None:
     for row, metrics in zip(rows, (immediate, ahead), strict=True):
         expected = np.average([of_user["LogLoss"] for of_user in metrics], weights=sizes)
         assert float(row.split()[1]) == pytest.approx(expected, abs=6e-5)
-    assert closing == f"2 users, {sum(sizes)} reviews, means weighted by reviews"
+    assert closing == f"2 users, {sum(sizes):,} reviews, means weighted by reviews"
 
 
 def test_verbose_lines_name_their_user(many: Run, run: Run) -> None:

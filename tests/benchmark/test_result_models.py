@@ -105,7 +105,7 @@ def test_the_means_are_printed(evaluation: Evaluation, capsys: pytest.CaptureFix
         ]
         assert line.split()[0] == name
         np.testing.assert_allclose([float(cell) for cell in line.split()[1:]], expected, atol=5.1e-5)
-    assert printed[3] == f"2 users, {sum(sizes)} reviews, means weighted by reviews"
+    assert printed[3] == f"2 users, {sum(sizes):,} reviews, means weighted by reviews"
 
 
 def test_without_results_there_are_no_means(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,9 @@ def test_several_folders(root: Path, compared: ComparedFolders, tmp_path: Path) 
     folders = [root / "dataset", tmp_path / "again"]
     both = compare_folders(folders, users=[1], model=root / "model.pth")
     assert list(both.users) == [f"{folder}: 1" for folder in folders]
+    alone = format_comparison(compare_folders(folders[:1], users=[1], model=root / "model.pth"))
+    assert "reviews of one user" in alone
+    assert "beside means" not in alone  # a single user has none
     assert both.scores["AVG"][f"{folders[0]}: 1"] == both.scores["AVG"][f"{folders[1]}: 1"]
 
 
@@ -122,7 +125,8 @@ def test_several_folders(root: Path, compared: ComparedFolders, tmp_path: Path) 
 
 def test_tables(compared: ComparedFolders) -> None:
     text = format_comparison(compared)
-    assert f"{sum(map(len, compared.users.values()))} reviews of 3 users" in text
+    assert f"{sum(map(len, compared.users.values())):,} reviews of 3 users" in text
+    assert "no ± beside means: they need at least 8 users" in text
     weighted = text.split("weighted by reviews")[1].split("\n\n")[0].splitlines()[1:]
     assert [line.split()[0] for line in weighted] == ALGORITHMS
     sizes = [len(comparison) for comparison in compared.users.values()]

@@ -291,7 +291,8 @@ def test_the_reason_why_no_card_is_due_if_all_are_deleted_or_well_known(learner:
     reason = why_nothing(deleted, play(deleted, 0.9, days=2), FREELY)
     assert reason == "no card can be reviewed: all 10 cards with reviews were deleted"
     days = play(learner, 1e-9, days=2)
-    assert "no curve falls to the desired retention" in (why_nothing(learner, days, FREELY) or "")
+    assert why_nothing(learner, days, FREELY) == "no card is due within 2 days: no curve falls to the desired retention"
+    assert "is due on the first day: no curve" in (why_nothing(learner, days[:1], FREELY) or "")
     assert why_nothing(learner, play(learner, 0.9, days=2), FREELY) is None
 
 
