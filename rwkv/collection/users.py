@@ -10,9 +10,7 @@ from rwkv.runtime import log
 
 # The most users that a message names.
 _SHOWN = 10
-_EXPECTED = (
-    "a collection, CSV, a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
-)
+_EXPECTED = "a collection, CSV, a folder written by `rwkv import`, or a dataset in the layout of anki-revlogs-10k"
 
 
 def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
