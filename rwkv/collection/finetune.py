@@ -102,11 +102,12 @@ def _histories(folder: Path, users: Sequence[int]) -> tuple[list[RevlogTable], d
             tables.append(table)
     total = sum(counts[table.user] for table in tables)
     if total < FEWEST_JUDGED:
+        people = "one person" if len(tables) == 1 else f"{len(tables)} people"
         raise InputError(
             "There are not enough reviews for fine-tuning.",
-            where=str(folder),
-            got=f"{total} reviews of {len(tables)} people on a later day than the card's previous review",
-            expected=f"{FEWEST_JUDGED}, and {FEWEST_OF_A_PERSON} of each person",
+            where=source_of(folder),
+            got=f"{total:,} reviews of {people} on a later day than the card's previous review",
+            expected=f"{FEWEST_JUDGED:,}, and {FEWEST_OF_A_PERSON} of each person",
             hint="use the weights unchanged until the history is longer, or adapt them to several people",
         )
     return tables, without, failures

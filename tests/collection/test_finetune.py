@@ -191,6 +191,7 @@ def test_a_person_with_too_few_reviews_is_refused(root: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="not enough reviews") as caught:
         finetune(root / "people", tmp_path / "mine.safetensors", [SHORT_USER], root / "model.pth")
     assert "100, and 60 of each person" in str(caught.value)
+    assert f"where: {root / 'people'}" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
