@@ -61,7 +61,7 @@ class Pace:
                 raise InputError(what, where=f"--{option}", got=str(value), expected=expected, hint=hint)
 
 
-DEFAULT_PACE = Pace()
+DEFAULT_PACE: Pace = Pace()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from rwkv.collection.cached_import import source_of
 from rwkv.data.revlogs import list_users
 from rwkv.errors import InputError
 from rwkv.runtime import log
@@ -35,9 +36,9 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
     if len(missing) == len(requested):
         what = "The user is not in the folder." if len(requested) == 1 else "None of the users is in the folder."
         got, expected = shown_users(missing), f"one of: {shown_users(present)}"
-        raise InputError(what, where=str(folder), got=got, expected=expected, hint="choose one of these users")
+        raise InputError(what, where=source_of(folder), got=got, expected=expected, hint="choose one of these users")
     if missing:
-        log.warning("%s has no user %s", folder, shown_users(missing))
+        log.warning("%s has no user %s", source_of(folder), shown_users(missing))
     return [user for user in requested if user in present_set]
 
 

@@ -43,6 +43,7 @@ GROUPS = {
     "many tiny": ["r", "rq", "rqr", "rqrqr"] * 60,
     "one long": ["rqrrq" * 300],
     "mixed": ["rq" * (3 * i + 1) for i in range(20)] + ["r" * 700, "q" * 90],
+    "more than persistent programs take at once": ["rq" * 40] * 450,
 }
 
 
