@@ -1,6 +1,7 @@
 """Settings of all tests, and the closing summary of the conformance tests."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -11,6 +12,10 @@ from tests.conformance import vectors
 
 # Tests run side by side in several processes, and start others: more threads than one each would fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests that a shell runs in the background are told to ignore Ctrl-C, which some of them send to themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("rwkv", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("rwkv")
