@@ -182,6 +182,7 @@ def test_the_loss_of_all_nodes_ends_the_command(
     workspace: Workspace, nodes: TwoNodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_users(workspace.dataset, USERS)
+    block(workspace.dataset, BLOCKED)  # so that not all are done before the first is written
 
     def write_and_lose(store: KeyStore, users: Any) -> None:
         _WRITE_KEYS(store, users)
