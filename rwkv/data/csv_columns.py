@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.csv_rows import csv_rows, line_of_cell
-from rwkv.data.csv_text import CsvText
+from rwkv.data.csv_text import SHOWN_CHARACTERS, CsvText
 from rwkv.errors import InputError
 
 # Strings [rows] of NumPy's StringDType, which needs a fifth of the memory of str objects.
@@ -25,7 +25,6 @@ _SHORTENED = re.compile(r"[+-]?[0-9](?:[.,][0-9]+)?E[+-][0-9]+|#+")
 # Digits of a number that certainly has 64 bits.
 _PLAIN_DIGITS = 18
 _READ_TOGETHER = 50_000
-_SHOWN_CHARACTERS = 80
 
 
 def read_csv_columns(table: CsvText, requested: Collection[str], texts: Collection[str] = ()) -> dict[str, TextColumn]:
@@ -113,7 +112,7 @@ def bad_cell(column: TextColumn, row: int, name: str, table: CsvText, expected: 
     elif '"' in text:
         hint = "remove the quote"
     where = place_of(table, row, name)
-    return InputError(what, where=where, got=repr(text[:_SHOWN_CHARACTERS]), expected=expected, hint=hint)
+    return InputError(what, where=where, got=repr(text[:SHOWN_CHARACTERS]), expected=expected, hint=hint)
 
 
 def place_of(table: CsvText, row: int, name: str) -> str:

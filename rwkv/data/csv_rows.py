@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from rwkv.data.csv_text import CsvText
+from rwkv.data.csv_text import SHOWN_CHARACTERS, CsvText
 from rwkv.errors import InputError
 
-_SHOWN_CHARACTERS = 80
 _BLANKS = " \t"
 # Times and ids of Anki are epoch milliseconds: 12 digits since 1973, 13 since 2001.
 _TIME_OR_ID = re.compile(r"[0-9]{12,}")
@@ -43,7 +42,7 @@ def csv_rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
                     raise InputError(
                         "A row has more or fewer cells than the header.",
                         where=f"{table.where}, line {table.line + lines}",
-                        got=f"{len(row)}: {table.separator.join(row)[:_SHOWN_CHARACTERS]}",
+                        got=f"{len(row)}: {table.separator.join(row)[:SHOWN_CHARACTERS]}",
                         expected=f"{width} cells, separated by {table.separator!r}",
                         hint='correct the line; put a text that has the separator, a quote or a line break in "quotes"',
                     )
@@ -111,7 +110,7 @@ def _check_quotes(table: CsvText, row: list[str], written: list[str], lines: int
             raise InputError(
                 f"A cell of the column {table.names[place]} has a line break.",
                 where=f"{table.where}, line {_line_of_last(table, row[: place + 1], lines)}",
-                got=repr(cell[:_SHOWN_CHARACTERS]),
+                got=repr(cell[:SHOWN_CHARACTERS]),
                 expected="a number or an id on one line",
                 hint="remove the line break, which ids and numbers cannot have; or close the quote that opens here",
             )
@@ -133,7 +132,7 @@ def _refuse_swallowed_rows(
         raise InputError(
             "A text in quotes takes whole rows into one cell.",
             where=f"{table.where}, lines {first} to {last}",
-            got=repr("".join(written)[:_SHOWN_CHARACTERS]),
+            got=repr("".join(written)[:SHOWN_CHARACTERS]),
             expected=f"one row; {len(alike)} of these lines have the cells of a row",
             hint="remove the quote that opens the text and the one that closes it",
         )
@@ -177,7 +176,7 @@ def _open_quote(table: CsvText, cells: list[str], lines: int) -> InputError:
     return InputError(
         "A quote is not closed, and takes what follows into one cell.",
         where=f"{table.where}, line {_line_of_last(table, cells, lines)}",
-        got=repr(cells[-1][:_SHOWN_CHARACTERS]),
+        got=repr(cells[-1][:SHOWN_CHARACTERS]),
         hint='close the quote, or write a quote within a text as ""; if the file was cut off, export it again',
     )
 

@@ -45,7 +45,8 @@ _ENDINGS = {*TEXT_ENDINGS, ".gz", ".bz2", ".xz"}
 # Databases and archives.
 _OF_ANKI = (b"SQLite format 3\x00", _ZIP)
 _LONGEST_HEADER = 100_000
-_SHOWN_CHARACTERS = 80
+# Characters of a file that an error shows.
+SHOWN_CHARACTERS = 80
 _HEAD_BYTES = 4096
 # Control characters that text does not contain. \x1f is excluded, because Anki joins a note's fields with it.
 _NO_TEXT = set(range(32)) - set(b"\t\n\r\f\x1a\x1f")
@@ -121,7 +122,7 @@ def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
         notices += (f"the columns are separated by {separator!r}",)
     line = len(text[: len(text) - len(rows)].splitlines()) + 1
     if len(list(csv.reader([header, "a row"], delimiter=separator))) == 1:
-        got, hint = header[:_SHOWN_CHARACTERS], "close the quote; a column's name has no line break"
+        got, hint = header[:SHOWN_CHARACTERS], "close the quote; a column's name has no line break"
         raise InputError("A quote in the header is not closed.", where=f"{where}, header", got=got, hint=hint)
     return CsvText(where, _names(header, separator), separator, rows, line, notices)
 

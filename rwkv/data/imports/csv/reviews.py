@@ -18,7 +18,7 @@ from rwkv.data.csv_columns import (
     read_csv_columns,
     whole_numbers,
 )
-from rwkv.data.csv_text import CsvText, name_without_endings, read_csv_text
+from rwkv.data.csv_text import SHOWN_CHARACTERS, CsvText, name_without_endings, read_csv_text
 from rwkv.data.days import LATEST_S, DayClock
 from rwkv.data.history import order_by_card
 from rwkv.data.imports.csv.card_ids import are_rounded, first_damaged, not_integers, numbered
@@ -31,8 +31,6 @@ from rwkv.vocab import RATINGS
 _NEEDED = ("card_id", "review_time", "review_rating")
 _OPTIONAL = ("review_state", "review_duration", *CLOCK_COLUMNS)
 CSV_COLUMNS = (*_NEEDED, *_OPTIONAL)
-
-_SHOWN_CHARACTERS = 80
 
 # The states of spec 1.
 _NEW, _LEARNING, _REVIEW, _FILTERED = 0, 1, 2, 4
@@ -161,8 +159,8 @@ def _ids(column: TextColumn, table: CsvText) -> tuple[Ints, Texts | None, tuple[
     notices: list[str] = []
     if several := len(numbers) - len(set(numbers)):
         notices.append(f"{several} card ids are written in two ways, such as 160 and 160.0; treated as equal")
-    if others := not_integers(texts):
-        what = f"{len(others):,} of {len(texts):,} card ids are not integers, such as {others[0][:_SHOWN_CHARACTERS]!r}"
+    if names is not None and (others := not_integers(texts)):
+        what = f"{len(others):,} of {len(texts):,} card ids are not integers, such as {others[0][:SHOWN_CHARACTERS]!r}"
         notices.append(f"{what}; all are treated as text")
     if are_rounded(texts):
         what = "all card ids of more than 15 digits end in zeros, probably rounded by a spreadsheet"

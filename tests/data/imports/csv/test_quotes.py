@@ -98,6 +98,25 @@ def test_a_quote_that_is_missing_within_a_row(tmp_path: Path, row: str) -> None:
     assert "revlog.csv, line 3\n" in output
 
 
+def written_table(folder: Path, header: str, rows: list[list[object]], is_all_quoted: bool) -> Path:
+    path = folder / "revlog.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
+        writer.writerows([header.split(","), *rows])
+    return path
+
+
+def lost_quote(path: Path, data: st.DataObject) -> bool:
+    """Remove a quote below the header of a table; False if there is none."""
+    written = path.read_text()
+    start = written.index("\n")
+    quotes = [place for place, letter in enumerate(written) if letter == '"' and place > start]
+    if quotes:
+        place = data.draw(st.sampled_from(quotes))
+        path.write_text(written[:place] + written[place + 1 :])
+    return bool(quotes)
+
+
 # A text that begins with a comma may take the place of an id unnoticed.
 WITH_NUMBERS = st.text(st.sampled_from('17 ,"\n'), max_size=8).map("a".__add__)
 
@@ -108,18 +127,12 @@ def test_no_ids_are_changed_by_a_missing_quote(
     tmp_path: Path, texts: list[tuple[str, str]], is_all_quoted: bool, data: st.DataObject
 ) -> None:
     """Of a column between texts, whose own numbers could take its place."""
-    path = tmp_path / "revlog.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
-        writer.writerow(["deck", "card_id", "note", "review_time", "review_rating"])
-        writer.writerows([deck, 23, note, START_MS + n, 3] for n, (deck, note) in enumerate(texts))
+    header = "deck,card_id,note,review_time,review_rating"
+    rows = [[deck, 23, note, START_MS + n, 3] for n, (deck, note) in enumerate(texts)]
+    path = written_table(tmp_path, header, rows, is_all_quoted)
     assert set(read_csv(path, ImportChoices()).reviews.card_id) == {23}
-    written = path.read_text()
-    quotes = [place for place, letter in enumerate(written) if letter == '"' and place > written.index("\n")]
-    if not quotes:
+    if not lost_quote(path, data):
         return
-    place = data.draw(st.sampled_from(quotes))
-    path.write_text(written[:place] + written[place + 1 :])
     try:
         user = read_csv(path, ImportChoices())
     except InputError:
@@ -155,19 +168,11 @@ def test_no_rows_are_lost_by_a_missing_quote(
     tmp_path: Path, texts: list[tuple[str, str]], is_all_quoted: bool, data: st.DataObject
 ) -> None:
     """And none are refused while all quotes are there."""
-    path = tmp_path / "revlog.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL if is_all_quoted else csv.QUOTE_MINIMAL)
-        writer.writerow([*QUOTED.split(","), "note"])
-        writer.writerows([number, START_MS + number, 3, *pair] for number, pair in enumerate(texts))
+    rows = [[number, START_MS + number, 3, *pair] for number, pair in enumerate(texts)]
+    path = written_table(tmp_path, f"{QUOTED},note", rows, is_all_quoted)
     assert read_csv(path, ImportChoices()).counts["entries"] == len(texts)
-    written = path.read_text()
-    start = written.index("\n")
-    quotes = [place for place, letter in enumerate(written) if letter == '"' and place > start]
-    if not quotes:
+    if not lost_quote(path, data):
         return
-    place = data.draw(st.sampled_from(quotes))
-    path.write_text(written[:place] + written[place + 1 :])
     try:
         assert read_csv(path, ImportChoices()).counts["entries"] == len(texts)
     except InputError:
