@@ -43,9 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     network = random_network()
-    store = {"memory": options.memory, "folder": options.folder}
-    small = _measure(network, _SMALL_CARDS, _SMALL_NOTES, options.reviews, {})
-    large = _measure(network, options.cards, options.notes, options.reviews, store)
+    small = _measure(network, _SMALL_CARDS, _SMALL_NOTES, options.reviews)
+    large = _measure(network, options.cards, options.notes, options.reviews, options.memory, options.folder)
     share = large["reviews_per_s"] / small["reviews_per_s"]
     figures = {
         "native": is_built(),
@@ -60,11 +59,13 @@ def main() -> None:
     print_json("engine_large", figures)
 
 
-def _measure(network: Network, cards: int, notes: int, reviews: int, options: dict[str, object]) -> dict[str, float]:
+def _measure(
+    network: Network, cards: int, notes: int, reviews: int, memory: int = DEFAULT_MEMORY, folder: Path | None = None
+) -> dict[str, float]:
     rng = np.random.default_rng(1)
     learnt, reviewed = _histories(cards, notes, reviews, rng)
     before = _private_bytes()
-    engine = Engine(fastest_runner(network), draw_sequence(1), **options)  # type: ignore[arg-type]
+    engine = Engine(fastest_runner(network), draw_sequence(1), memory=memory, folder=folder)
     highest = before
 
     def feed(table: RevlogTable) -> None:

@@ -71,8 +71,9 @@ def _network(dtype: torch.dtype, device: torch.device) -> Network:
 def _recall(network: Network, recorded: RecordedRows, asked: _Asked) -> tuple[torch.Tensor, torch.Tensor]:
     """Both predictions as in get_result: the curve after review rows, and the immediate one at query rows."""
     x = recorded(asked.batch)
-    on_device = (column.to(x.device, non_blocking=True) for column in (asked.after, asked.elapsed_s, asked.queries))
-    p_ahead, p_imm, _ = read_predictions(network, x, *on_device)
+    columns = (asked.after, asked.elapsed_s, asked.queries)
+    after, elapsed_s, queries = (column.to(x.device, non_blocking=True) for column in columns)
+    p_ahead, p_imm, _ = read_predictions(network, x, after, elapsed_s, queries)
     return p_ahead, p_imm
 
 
@@ -90,11 +91,11 @@ def _ready(case: Case, network: Network) -> _Asked:
     batch = make_batch(case, 1)
     after = (batch.labels.has_label & ~batch.is_query).nonzero().squeeze(1)
     queries = batch.is_query.nonzero().squeeze(1)
-    asked = (after, batch.labels.elapsed_s[after], queries)
+    elapsed_s = batch.labels.elapsed_s[after]
     sliced = sliced_for(batch, network.backend)
     if network.device.type == "cpu":
-        return _Asked(sliced, *asked, len(batch))
-    return _Asked(sliced.pin_memory(), *(column.pin_memory() for column in asked), len(batch))
+        return _Asked(sliced, after, elapsed_s, queries, len(batch))
+    return _Asked(sliced.pin_memory(), after.pin_memory(), elapsed_s.pin_memory(), queries.pin_memory(), len(batch))
 
 
 def _measure(case: Case, dtype: torch.dtype, repeats: int) -> dict[str, float]:

@@ -43,7 +43,8 @@ class OpenPage:
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append("a dialog"), dialog.dismiss()))
+        self.page.on("dialog", lambda _: self.complaints.append("a dialog"))
+        self.page.on("dialog", lambda dialog: dialog.dismiss())
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
         self.wait_until_drawn()

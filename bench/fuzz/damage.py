@@ -45,7 +45,8 @@ def _cut(data: bytearray, rng: Random) -> None:
 
 
 def _lengthen(data: bytearray, rng: Random) -> None:
-    data += rng.choice([bytes, rng.randbytes])(rng.choice(_SIZES))
+    sources: tuple[Callable[[int], bytes], ...] = (bytes, rng.randbytes)
+    data += rng.choice(sources)(rng.choice(_SIZES))
 
 
 def _insert(data: bytearray, rng: Random) -> None:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -61,6 +62,7 @@ def _toml(rng: Random, depth: int = 2) -> str:
 
 _CSV = "reviews.csv"
 _START_MS = 1_700_000_000_000
+_FORMS: tuple[Callable[[bytes], bytes], ...] = (bytes, bytes, bytes, gzip.compress, bz2.compress, lzma.compress)
 
 
 def _rows() -> list[list[str]]:
@@ -85,7 +87,7 @@ def _wild_csv(folder: Path, rng: Random) -> bytes:
     content = csv_bytes(changed_cells(_rows(), rng), rng.choice(",;\t|"))
     if rng.random() < 0.3:
         content = content.decode().encode(rng.choice(["utf-16", "utf-8-sig", "utf-32", "utf-16-be"]))
-    return rng.choice([bytes, bytes, bytes, gzip.compress, bz2.compress, lzma.compress])(content)
+    return rng.choice(_FORMS)(content)
 
 
 # --- JSON

@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 from bench.kills.inputs import prepare
 from bench.kills.subjects import SUBJECTS, Subject
-from bench.kills.trials import Trial, attempt, plan, usual
+from bench.kills.trials import Problem, Trial, attempt, plan, usual
 from bench.report import print_json
 
-_PROBLEMS = ("lost", "hangs", "tracebacks", "orphans", "differing", "unclear")
+_PROBLEMS: tuple[Problem, ...] = get_args(Problem)
 
 
 def main() -> int:
@@ -57,7 +58,7 @@ def _trials(subject: Subject, root: Path, options: argparse.Namespace) -> list[T
 def _figures(trials: list[Trial]) -> dict[str, object]:
     problems = Counter(problem for trial in trials for problem in {problem for problem, _ in trial.problems})
     kinds = Counter(trial.kill.kind for trial in trials)
-    counts = {problem: problems[problem] for problem in _PROBLEMS}
+    counts: dict[str, int] = {problem: problems[problem] for problem in _PROBLEMS}
     before_start = sum(trial.is_before_start for trial in trials)
     return {"kills": len(trials), **counts, "kinds": dict(kinds), "SIGTERM_before_start": before_start}
 

@@ -1,5 +1,6 @@
 """Trials: a command is killed at a moment, its files are read, it is run again, and the results are compared."""
 
+import functools
 import random
 import re
 import shutil
@@ -100,9 +101,8 @@ def attempt(subject: Subject, kill: Kill, expected: Usual, given: Path, root: Pa
         out = _empty(root)
         killed = Command(subject.command(given, out), root / "killed.txt")
         try:
-            if _end(
-                trial, killed, share * expected.seconds, expected.patience_s, lambda out=out: _is_done(out, expected)
-            ):
+            is_done = functools.partial(_is_done, out, expected)
+            if _end(trial, killed, share * expected.seconds, expected.patience_s, is_done):
                 break
         finally:
             if killed.wait(0) is None:

@@ -12,11 +12,12 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from recipes.weights.train import HELD_OUT, dataset_folder, decay, parsed, write_stores
-from rwkv.arrays import AnyFloats
+from rwkv.arrays import Float32s, Floats
 from rwkv.data.fsrs5 import DEFAULT
 from rwkv.data.revlogs import has_revlog, write_user
 from rwkv.data.simulate import Learners, draw_learners, histories
@@ -27,8 +28,10 @@ from rwkv.workers import map_users
 _BATCH_USERS = 100
 _SPREAD = 1.2
 
+_Values = TypeVar("_Values", Floats, Float32s)
 
-def _no(x: AnyFloats) -> AnyFloats:
+
+def _no(x: _Values) -> _Values:
     return np.zeros_like(x)
 
 
