@@ -22,7 +22,7 @@ from rwkv.model.inputs import draw_sequence
 from rwkv.model.runner import Runner
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, empty_predictions
-from rwkv.runtime import Failures, log, progress
+from rwkv.runtime import Failures, progress
 
 # The end of the reason if cards are lacking, and not days.
 MORE_CARDS = "more cards are needed"
@@ -48,7 +48,7 @@ class ComparedUsers:
 def compare_users(root: Path, users: Sequence[int], runner: Runner, missing_notes: str = "own") -> ComparedUsers:
     """Compare AVG, MOVING-AVG, FSRS-6-default, FSRS-6, RWKV and RWKV-P on the benchmark's reviews of users.
 
-    The keys are the default ones, without same-day reviews. Users with a bad history or without keys are logged.
+    The keys are the default ones, without same-day reviews. Users with a bad history are logged.
 
     Args:
         root: A folder written by `rwkv import`, or a dataset.
@@ -67,7 +67,6 @@ def compare_users(root: Path, users: Sequence[int], runner: Runner, missing_note
         left_out += missed
         if len(comparison) == 0:
             without[user] = why_none_counts(table, missed)
-            log.info("user %d has no reviews that the benchmark counts: %s", user, without[user])
         else:
             compared.append(comparison)
     return ComparedUsers(tuple(compared), left_out, without, failures)
