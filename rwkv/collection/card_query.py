@@ -44,7 +44,8 @@ _OPERATORS = {
     "=": operator.eq,
     "!=": operator.ne,
 }
-_PROPERTIES = {
+# Columns by the property of prop:.
+PROPERTIES = {
     "r": "p_curve",
     "p": "p_now",
     "left": "left_days",
@@ -52,6 +53,7 @@ _PROPERTIES = {
     "due": "due_in_days",
 }
 _OF_MODEL = {"r", "p", "left"}
+_WITHOUT_TAGS = "omit the term; if an earlier version imported the folder, import the collection again"
 _MOST_TOKENS = 200
 _INT64 = np.iinfo(np.int64)
 
@@ -142,9 +144,9 @@ class _Parser:
 
     def _property(self, token: str, value: str) -> Match:
         match = _PROPERTY.fullmatch(value)
-        if match is None or match[1] not in _PROPERTIES:
-            _refuse(token, "a term such as prop:r<0.9, with one of the properties " + ", ".join(_PROPERTIES))
-        name, compare, number = _PROPERTIES[match[1]], _OPERATORS[match[2]], float(match[3])
+        if match is None or match[1] not in PROPERTIES:
+            _refuse(token, "a term such as prop:r<0.9, with one of the properties " + ", ".join(PROPERTIES))
+        name, compare, number = PROPERTIES[match[1]], _OPERATORS[match[2]], float(match[3])
         self.asks_model |= match[1] in _OF_MODEL
         return lambda columns: compare(columns[name], number) & ~np.isnan(columns[name].astype(np.float64))
 
@@ -204,7 +206,7 @@ def _tag(name: str) -> Match:
     match_tags = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{tag}(::\S*)?\s.*")
 
     def match(columns: Columns) -> Bools:
-        _need(columns, "tags", f"tag:{name}", "The folder has no tags.", "import the collection again")
+        _need(columns, "tags", f"tag:{name}", "The source has no tags.", _WITHOUT_TAGS)
         return match_tags(columns)
 
     return match

@@ -54,6 +54,7 @@ class Heading:
         notice: A notice about the model and its scores on this person's past, or None.
         doubt: A reason to distrust the numbers for this person, or None.
         past: The scores in the notice; None if unknown.
+        reason: Why no card can match the query, or None.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Heading:
     notice: str | None
     doubt: str | None = None
     past: OwnPast | None = None
+    reason: str | None = None
 
     @property
     def notices(self) -> list[str]:
@@ -89,7 +91,7 @@ def as_text(heading: Heading, cards: CardPredictions, most: int) -> str:
     lines += ["", "".join(f"{title:>{width}}" for title, width in _GROUPS), _row("card", "deck", _TITLES)]
     lines += [_row(*row) for row in zip(_names(shown), shown.deck.tolist(), _cells(shown), strict=True)]
     if len(cards) == 0:
-        lines.append("No cards match.")
+        lines.append(f"No cards match: {heading.reason}." if heading.reason else "No cards match.")
     if len(shown) < len(cards):
         lines.append(f"... and {len(cards) - len(shown)} more. Use --rows 0 to show all, or --out FILE.csv.")
     return printable("\n".join(lines))

@@ -1,7 +1,7 @@
 """The command `rwkv predict`."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import (
@@ -78,6 +78,7 @@ def _run(options: argparse.Namespace) -> Answer:
     from rwkv.collection.chosen_model import choose_model
     from rwkv.collection.learner import choose_user, read_learner
     from rwkv.collection.moment import moment_of
+    from rwkv.collection.no_matches import why_none_match
     from rwkv.command_line import card_tables
 
     if options.rows < 0:
@@ -93,11 +94,15 @@ def _run(options: argparse.Namespace) -> Answer:
     cards, past = predict_learner(learner, model, at_s, query, options.retention, options.least_days, options.states)
     cards = cards.least_likely_first()
     heading = card_tables.heading_of(learner, at_s, model, past, doubt_of(cards, options.least_days))
+    if len(cards) == 0:
+        heading = replace(heading, reason=why_none_match(learner, query, at_s))
     if heading.doubt:
         log.warning("%s", heading.doubt)
     is_printed = options.out is None or is_stream(options.out)
     if heading.notice and is_printed and format in _WITHOUT_NOTICES and not options.json:
         log.info("%s", heading.notice)
+    if heading.reason and not options.json and (options.out is not None or format in _WITHOUT_NOTICES):
+        log.warning("%s", heading.reason)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
         text = written(f"{len(cards)} cards", options.out, heading.notice)

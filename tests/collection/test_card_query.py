@@ -150,7 +150,7 @@ def test_combined_and_decomposed_letters_match() -> None:
 def test_queries_for_missing_columns_are_refused() -> None:
     """Of older imports no tags, of plain datasets no dates."""
     lacking = {name: column for name, column in COLUMNS.items() if name not in ("tags", "added_days")}
-    for query, word in (("tag:x", "import the collection again"), ("added:3", "no dates")):
+    for query, word in (("tag:x", "has no tags"), ("added:3", "no dates")):
         with pytest.raises(InputError, match=word):
             parse_query(query).matches(lacking)
 

@@ -31,8 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _inside(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
@@ -73,9 +74,44 @@ def test_a_schedule_with_cards_due_again_at_once_has_a_notice(capsys: pytest.Cap
 
 
 def test_an_empty_table_states_that_no_cards_match(capsys: pytest.CaptureFixture[str]) -> None:
+    """The collection has decks, so there is nothing to explain."""
     out, _ = output(capsys, "predict", "mine", "--cards", "deck:Nowhere")
     assert out.splitlines()[0].startswith("Ada, 0 cards")
     assert out.splitlines()[-1] == "No cards match."
+
+
+@pytest.mark.parametrize(
+    ("query", "lacking"),
+    [
+        ("deck:Spanish", "a deck"),
+        ("is:due word", "a text or a due day of Anki"),
+        ("preset:a or prop:r>2", "a preset"),
+        ("prop:ivl>0", "an interval of Anki"),
+        ("added:3", "a date"),  # small ids are no times
+    ],
+)
+def test_a_query_for_what_the_source_lacks_is_explained_once(
+    query: str, lacking: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The explanation names the terms that can match: those about what the source has."""
+    source = tmp_path / "reviews.csv"
+    source.write_text("card_id,review_time,review_rating\n7,1700000000000,3\n")
+    terms = "Terms that can match are rated:, cid:, prop:r, prop:p, prop:left"
+    reason = f"no card here has {lacking}. {terms}"
+    common = ["predict", str(source), "--cards", query]
+    out, err = output(capsys, *common)
+    assert out.splitlines()[-1] == f"No cards match: {reason}."
+    assert reason not in err
+    assert json.loads(output(capsys, *common, "--json")[0])["reason"] == reason
+    for file in (["--format", "csv"], ["--out", str(tmp_path / "cards.csv")]):
+        assert f"WARNING: {reason}\n" in output(capsys, *common, *file)[1]
+
+
+@pytest.mark.parametrize("query", ["-deck:Spanish", "cid:8", "is:new", "prop:r>2"])
+def test_other_queries_have_no_explanation(query: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source = tmp_path / "reviews.csv"
+    source.write_text("card_id,review_time,review_rating\n7,1700000000000,3\n")
+    assert json.loads(output(capsys, "predict", str(source), "--cards", query, "--json")[0])["reason"] is None
 
 
 def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
