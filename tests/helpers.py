@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
+from rwkv.arrays import Ints
 from rwkv.data.excerpts import review_context, whole_excerpt
 from rwkv.data.history import CardTable, ReviewContext, RevlogTable, number_by_appearance, order_by_card
 from rwkv.data.revlogs import read_history
@@ -20,8 +22,18 @@ SECONDS_PER_DAY = 86_400
 # The user of tests that need but one.
 USER = 7
 
+Value = TypeVar("Value")
+
 # Column name -> values, as in a parquet file; anything that pyarrow takes as a column.
-Columns = dict[str, npt.ArrayLike]
+Columns = Mapping[str, npt.ArrayLike]
+# The same of a revlog, as int64.
+IntColumns = dict[str, Ints]
+
+
+def not_none(value: Value | None) -> Value:
+    """A value that has to be there."""
+    assert value is not None
+    return value
 
 
 def revlog_columns(
@@ -29,7 +41,7 @@ def revlog_columns(
     time_s: Sequence[int] | npt.NDArray[np.integer],
     rating: npt.ArrayLike = 3,
     duration: npt.ArrayLike = 5000,
-) -> Columns:
+) -> IntColumns:
     """A consistent revlog of cards reviewed at the given seconds, int64 columns as in the dataset."""
     card_id, time_s = np.asarray(card_id, np.int64), np.asarray(time_s, np.int64)
     day = time_s // SECONDS_PER_DAY
@@ -51,7 +63,7 @@ def revlog_columns(
     }
 
 
-def random_revlog(seed: int, reviews: int, cards: int, same_day: float = 0.2) -> Columns:
+def random_revlog(seed: int, reviews: int, cards: int, same_day: float = 0.2) -> IntColumns:
     """A seeded revlog with few distinct intervals; `same_day` is the share of reviews soon after the one before."""
     rng = np.random.default_rng(seed)
     gaps = np.where(rng.random(reviews) < same_day, rng.integers(0, 600, reviews), rng.integers(0, 40_000, reviews))
@@ -59,7 +71,7 @@ def random_revlog(seed: int, reviews: int, cards: int, same_day: float = 0.2) ->
     return revlog_columns(rng.integers(0, cards, reviews), np.cumsum(gaps), ratings, rng.integers(0, 60_000, reviews))
 
 
-def write_parquet(path: Path, columns: Mapping[str, npt.ArrayLike] | pa.Table) -> None:
+def write_parquet(path: Path, columns: Columns | pa.Table) -> None:
     """One parquet file, its folder included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(columns if isinstance(columns, pa.Table) else pa.table(dict(columns)), path)
@@ -78,7 +90,7 @@ def write_history(
             write_parquet(root / kind / f"user_id={user}" / "data.parquet", table)
 
 
-def cards_of(revlog: Columns) -> Columns:
+def cards_of(revlog: Columns) -> IntColumns:
     """A `cards` table in which every card has a note of its own and one of two decks."""
     ids = np.unique(np.asarray(revlog["card_id"]))
     return {"card_id": ids, "note_id": ids + 1, "deck_id": ids % 2}

@@ -3,8 +3,10 @@
 import builtins
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import pytest
 
@@ -164,13 +166,19 @@ def test_large_modules_are_loaded_after_ctrl_c_is_handled() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
-def test_ctrl_c_while_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(name: str, *arguments: object) -> object:
+Rest = ParamSpec("Rest")
+
+
+def interrupted(load: Callable[Concatenate[str, Rest], object]) -> Callable[Concatenate[str, Rest], object]:
+    def load_other(name: str, /, *rest: Rest.args, **named: Rest.kwargs) -> object:
         if name == "rwkv.command_line.parser":
             raise KeyboardInterrupt
-        return load(name, *arguments)
+        return load(name, *rest, **named)
 
-    load = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", interrupted)
+    return load_other
+
+
+def test_ctrl_c_while_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(builtins, "__import__", interrupted(builtins.__import__))
     assert main(["info"]) == 130
     assert capsys.readouterr().err.startswith("interrupted; ")

@@ -49,5 +49,6 @@ def test_every_tensor_is_mapped_once_in_order_and_other_values_stay() -> None:
 
 def test_a_single_tensor_and_values_without_tensors() -> None:
     assert map_tensors(lambda x: x + 1, torch.tensor(1)) == torch.tensor(2)
-    for value in (None, 3, "text", Deep, (), [], {}, Deep((), {}, 1)):
+    values: tuple[object, ...] = (None, 3, "text", Deep, (), [], {}, Deep((), {}, 1))
+    for value in values:
         assert map_tensors(lambda x: x + 1, value) == value

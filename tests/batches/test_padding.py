@@ -14,7 +14,7 @@ from rwkv.batches.padding import PaddedBatch, pad_batch
 from rwkv.model.packing import PADDED_GROUP, pack_stream
 from rwkv.ops.groups import PackedGroups
 from rwkv.ops.triton.run_plan import RunPlan
-from rwkv.pytree import map_tensors
+from rwkv.pytree import named_tensors
 from rwkv.vocab import STREAMS
 from tests.training.learners import some_batch
 
@@ -26,14 +26,7 @@ BATCHES = pytest.mark.parametrize("batch", [SHORT, LONG], ids=["short", "long"])
 
 
 def tensors(batch: Batch) -> list[Tensor]:
-    collected: list[Tensor] = []
-
-    def add(x: Tensor) -> Tensor:
-        collected.append(x)
-        return x
-
-    map_tensors(add, batch)
-    return collected
+    return list(named_tensors(batch).values())
 
 
 def covered(ranges: Tensor) -> list[int]:
@@ -162,7 +155,7 @@ def test_a_padded_batch_lies_in_a_single_buffer(batch: Batch) -> None:
 
 
 def test_equal_sizes_have_equal_shapes() -> None:
-    shapes_by_sizes: dict[tuple[int, ...], list] = {}
+    shapes_by_sizes: dict[tuple[tuple[int, ...], ...], list[tuple[torch.Size, torch.dtype]]] = {}
     for seed in range(6):
         padded = pad_batch(some_batch(seed, users=3, reviews=60), FULL_ROWS)
         shapes = [(x.shape, x.dtype) for x in tensors(padded.batch)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from rwkv.batches.single_buffer import SingleBuffer
 from rwkv.batches.sliced import gpu_slices, plain_slices, stored_rows
 from rwkv.model.gpu_batch import GpuBatch, gpu_batch
-from rwkv.pytree import map_tensors
+from rwkv.pytree import map_tensors, named_tensors
 from tests.ops.gpu import needs_gpu
 from tests.ops.triton.stored_rows import plain_inputs
 from tests.training.learners import some_batch
@@ -19,9 +19,7 @@ PART_ROWS = 100
 
 
 def tensors(batch: GpuBatch) -> list[Tensor]:
-    collected: list[Tensor] = []
-    map_tensors(lambda x: collected.append(x) or x, batch)
-    return collected
+    return list(named_tensors(batch).values())
 
 
 def buffered() -> SingleBuffer[GpuBatch]:
@@ -33,8 +31,8 @@ def assert_same(ours: GpuBatch, theirs: GpuBatch) -> None:
         assert our.dtype == their.dtype
         assert torch.equal(our, their)
     for our_parts, their_parts in zip(ours.streams.parts, theirs.streams.parts, strict=True):
-        for our, their in zip(our_parts, their_parts, strict=True):
-            assert (our.goes_on, our.kept) == (their.goes_on, their.kept)
+        for our_part, their_part in zip(our_parts, their_parts, strict=True):
+            assert (our_part.goes_on, our_part.kept) == (their_part.goes_on, their_part.kept)
 
 
 def test_stored_rows_have_the_inputs_of_the_batch() -> None:

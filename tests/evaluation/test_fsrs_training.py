@@ -1,6 +1,6 @@
 """FSRS-6 optimised on a user, against the package's memory states."""
 
-import builtins
+import sys
 
 import fsrs_rs_python as package
 import numpy as np
@@ -59,14 +59,7 @@ def test_few_candidates_make_no_fold() -> None:
 
 
 def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = builtins.__import__
-
-    def without(name: str, *rest: object, **named: object) -> object:
-        if name == "fsrs_rs_python":
-            raise ImportError("No module named 'fsrs_rs_python'")
-        return usual(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "fsrs_rs_python", None)
     with pytest.raises(InputError, match="fsrs-rs-python") as caught:
         trained_predictions(TABLE)
     assert "pip install" in str(caught.value)

@@ -7,6 +7,7 @@ from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
 from rwkv.model.packing import StreamLayout, cut_stream
 from rwkv.ops.triton.run_plan import plan_runs
 from rwkv.vocab import STREAMS
+from tests.helpers import not_none
 from tests.networks import layouts_of, random_history
 from tests.ops.triton.stored_rows import random_rows
 
@@ -51,7 +52,7 @@ def test_places_are_int32() -> None:
     batch, _ = made(50)
     tensors = [x for parts in batch.streams.parts for part in parts for x in (part.order, part.source)]
     whole, _ = made(ROWS)
-    assert {x.dtype for x in (*tensors, whole.streams.back)} == {torch.int32}
+    assert {x.dtype for x in (*tensors, not_none(whole.streams.back))} == {torch.int32}
 
 
 def test_entities_are_in_the_order_of_the_hash() -> None:

@@ -60,7 +60,9 @@ def test_hidden_columns_may_lie_far_from_zero(dtype: torch.dtype) -> None:
     """Their variance is not computed as a difference of large sums."""
     stored = random_rows(2, 200)
     weights = encoder(PUBLISHED)
-    weights[0].bias += 300.0
+    first = weights[0]
+    assert isinstance(first, nn.Linear)
+    first.bias.data += 300.0
     inputs, on_gpu = plain_inputs(stored).to(GPU), map_tensors(lambda x: x.to(GPU), stored)
     weights = weights.to(GPU, dtype)
     ours = encode_fused(weights, on_gpu)

@@ -36,7 +36,12 @@ MakeRunner = Callable[[Network], Runner]
 RUNNERS = pytest.mark.parametrize("make", [runner_for, TorchRunner], ids=["fastest", "torch"])
 
 # Every rank in turn is the widest of all that a linear map makes.
-WIDE = [replace(NATIVE, **{name: 300}) for name in ("decay_rank", "a_rank", "v_rank", "gate_rank")]
+WIDE = [
+    replace(NATIVE, decay_rank=300),
+    replace(NATIVE, a_rank=300),
+    replace(NATIVE, v_rank=300),
+    replace(NATIVE, gate_rank=300),
+]
 NETWORKS = {"published": recipe_network(PUBLISHED), "native": native_network(), "small": small_network()}
 
 # Float32 sums in another order, relative to the largest number: errors of single sums are some 1e-7, and 16 layers and
@@ -69,7 +74,9 @@ def relative_difference(ours: Tensor, expected: Tensor) -> float:
     return float((ours - expected).abs().max() / expected.abs().max())
 
 
-def run_few(runner: Runner, inputs: Tensor, before: list[Tensor | None], writes: int) -> tuple[Tensor, list[Tensor]]:
+def run_few(
+    runner: Runner, inputs: Tensor, before: Sequence[Tensor | None], writes: int
+) -> tuple[Tensor, list[Tensor]]:
     """The runner's results as tensors."""
     states = [None if state is None else state.numpy() for state in before]
     outputs, after = runner.few_rows(inputs.numpy(), states, writes)

@@ -28,6 +28,7 @@ def test_dropout_drops_the_gradient_where_it_drops_the_value() -> None:
     x = torch.ones(50, 64, requires_grad=True)
     y = hash_dropout(x, 0.3, torch.tensor([5]), 2)
     y.sum().backward()
+    assert x.grad is not None
     assert torch.equal(x.grad, y.detach())
 
 

@@ -1,6 +1,7 @@
 """Engines for tests, and exact comparisons of two of them."""
 
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import Review, reviews_of
+from rwkv.recurrent.identities import CodeSource
 from rwkv.recurrent.person import Question
 from rwkv.recurrent.predictions import Prediction
 from tests.helpers import make_table, random_revlog
@@ -27,11 +29,20 @@ def after(table: RevlogTable, count: int) -> RevlogTable:
     return table.part(slice(count, None))
 
 
-def engine_for(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
-    return Engine(runner_for(network), draw_sequence(table.user), **options)  # type: ignore[arg-type]
+class EngineOptions(TypedDict, total=False):
+    """Arguments of Engine."""
+
+    codes: CodeSource
+    memory: int
+    folder: Path
+    undo_limit: int
 
 
-def answered(table: RevlogTable, network: Network = NETWORK, **options: object) -> Engine:
+def engine_for(table: RevlogTable, network: Network = NETWORK, **options: Unpack[EngineOptions]) -> Engine:
+    return Engine(runner_for(network), draw_sequence(table.user), **options)
+
+
+def answered(table: RevlogTable, network: Network = NETWORK, **options: Unpack[EngineOptions]) -> Engine:
     """An engine fed a history one review at a time."""
     engine = engine_for(table, network, **options)
     for review in reviews_of(table):

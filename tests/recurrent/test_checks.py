@@ -42,7 +42,7 @@ GOOD = next_review(TABLE)
 def test_invalid_values_are_refused(changed: dict[str, object], word: str, tmp_path: Path) -> None:
     engine = answered(TABLE)
     before = everything(engine, tmp_path / "before")
-    broken = replace(GOOD, **changed)
+    broken = replace(GOOD, **changed)  # type: ignore[arg-type]
     with pytest.raises(HistoryError) as caught:
         engine.answer(broken)
     assert f"review {broken.review_th} of card {GOOD.card}" in str(caught.value)
@@ -53,7 +53,7 @@ def test_invalid_values_are_refused(changed: dict[str, object], word: str, tmp_p
 
 def test_numpy_integers_are_accepted() -> None:
     names = [name for name, value in vars(GOOD).items() if type(value) is int]
-    numpy_review = replace(GOOD, **{name: np.int64(getattr(GOOD, name)) for name in names})
+    numpy_review = replace(GOOD, **{name: np.int64(getattr(GOOD, name)) for name in names})  # type: ignore[arg-type]
     ours, expected = answered(TABLE), answered(TABLE)
     assert_equal_to_the_bit(ours.answer(numpy_review), expected.answer(GOOD))
     assert ours.fingerprint == expected.fingerprint

@@ -19,7 +19,7 @@ from tests.conformance import vectors
 from tests.helpers import (
     DECKS,
     USER,
-    Columns,
+    IntColumns,
     cards_of,
     first_reviews,
     make_table,
@@ -111,8 +111,8 @@ def test_probabilities() -> None:
             assert answer.p_imm == pytest.approx(1 - answer.p_all[0], abs=1e-6)
 
 
-def truncated(columns: Columns, reviews: int) -> Columns:
-    return {name: np.asarray(column)[:reviews] for name, column in columns.items()}
+def truncated(columns: IntColumns, reviews: int) -> IntColumns:
+    return {name: column[:reviews] for name, column in columns.items()}
 
 
 def test_predictions_do_not_depend_on_the_future(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_predictions_do_not_depend_on_the_future(tmp_path: Path) -> None:
     cards = cards_of(columns)
     whole = answers(NETWORK, read_written(tmp_path / "whole", columns, cards, DECKS))
     before = truncated(columns, 70)
-    known = {name: np.asarray(column)[np.isin(cards["card_id"], before["card_id"])] for name, column in cards.items()}
+    known = {name: column[np.isin(cards["card_id"], before["card_id"])] for name, column in cards.items()}
     assert len(known["card_id"]) < len(cards["card_id"])
     assert_same_answers(answers(NETWORK, read_written(tmp_path / "before", before, known, DECKS)), whole[:70])
 

@@ -10,6 +10,7 @@ from rwkv.model.recall import correction_points
 from rwkv.model.spec import CURVES
 from rwkv.recurrent.intervals import Curve, in_order
 from rwkv.vocab import STREAMS
+from tests.helpers import not_none
 from tests.recurrent.engines import answered, next_review, now, some_history
 from tests.recurrent.parallel import TOLERANCE
 
@@ -58,7 +59,7 @@ def test_the_first_crossing_counts() -> None:
     dip = curve_of(100, {50: -12.0})
     point = float(correction_points()[50])
     assert float(dip(point)) < 0.9 < float(dip(2 * point))
-    assert dip.interval(0.9) < point
+    assert not_none(dip.interval(0.9)) < point
 
 
 def test_curves_without_a_crossing_or_with_an_early_one() -> None:
@@ -83,8 +84,7 @@ def test_the_outcome_of_a_button_equals_the_answer() -> None:
     table = some_history()
     engine, review = answered(table), next_review(table)
     question = replace(now(table, 0), day_offset=review.day_offset, elapsed_days=2, elapsed_s=172_800)
-    options = {"state": review.state, "duration_ms": review.duration_ms}
-    buttons = engine.buttons(question, 0.8, **options)
+    buttons = engine.buttons(question, 0.8, state=review.state, duration_ms=review.duration_ms)
     assert [button.rating for button in buttons] == [1, 2, 3, 4]
     for button in buttons:
         pressed = answered(table)
@@ -96,7 +96,8 @@ def test_the_outcome_of_a_button_equals_the_answer() -> None:
         person = pressed._person
         numbers = person.look_up(review).numbers
         for (stream, state), number in zip(button.states.items(), numbers, strict=True):
-            np.testing.assert_allclose(state, person.store.get((stream, number)), rtol=0, atol=TOLERANCE)
+            expected = not_none(person.store.get((stream, number)))
+            np.testing.assert_allclose(state, expected, rtol=0, atol=TOLERANCE)
 
 
 def test_buttons_in_order() -> None:

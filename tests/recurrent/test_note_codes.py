@@ -10,7 +10,7 @@ from rwkv.batches.collate import collate
 from rwkv.data.history import CardTable, RevlogTable
 from rwkv.data.segments import cut_segment, whole_history
 from rwkv.model.inputs import draw_sequence
-from rwkv.recurrent.features import Place, reviews_of
+from rwkv.recurrent.features import Place, Review, reviews_of
 from rwkv.recurrent.person import Question
 from tests.helpers import first_reviews
 from tests.recurrent.engines import (
@@ -72,7 +72,7 @@ def test_questions_have_the_same_codes() -> None:
     """A reviewed card and a new one, both without a note."""
     engine = answered(PUBLISHED)
     card = int(np.flatnonzero(MISSING)[-1])
-    expected = answered(PUBLISHED).answer(replace(list(reviews_of(PUBLISHED))[-1], **_next(card)))
+    expected = answered(PUBLISHED).answer(_next(card))
     question = now(PUBLISHED, card)
     assert engine.predict(question).p_imm == expected.p_imm
     new = Question(CARDS, question.day_offset, -1, -1, Place(CARDS, 0, 0, note_missing=True))
@@ -80,18 +80,19 @@ def test_questions_have_the_same_codes() -> None:
     assert lookup.note_code == engine._person.identities.shared_note
 
 
-def _next(card: int) -> dict[str, int]:
+def _next(card: int) -> Review:
     question = now(PUBLISHED, card)
-    return {
-        "review_th": int(PUBLISHED.review_th[-1]) + 1,
-        "card": card,
-        "note": card,
-        "note_missing": True,
-        "shares_note_code": True,
-        "day_offset": question.day_offset,
-        "elapsed_days": question.elapsed_days,
-        "elapsed_s": question.elapsed_s,
-    }
+    return replace(
+        list(reviews_of(PUBLISHED))[-1],
+        review_th=int(PUBLISHED.review_th[-1]) + 1,
+        card=card,
+        note=card,
+        note_missing=True,
+        shares_note_code=True,
+        day_offset=question.day_offset,
+        elapsed_days=question.elapsed_days,
+        elapsed_s=question.elapsed_s,
+    )
 
 
 def test_shared_codes_survive_undo_and_restoring(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """Predictions of one card, of many cards, and of cards without reviews."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rwkv
 from rwkv.errors import HistoryError, InputError
+from rwkv.model.network import Network
 from rwkv.model.spec import CodeSpec
 from rwkv.recurrent import predictions
 from rwkv.recurrent.features import Place, reviews_of
 from rwkv.recurrent.person import Question
-from tests.helpers import make_table, random_revlog
+from tests.helpers import make_table, not_none, random_revlog
 from tests.networks import small_network
 from tests.recurrent.engines import (
     NETWORK,
@@ -33,7 +35,7 @@ def test_the_engine_is_public() -> None:
 
     assert rwkv.Engine is Engine
     with pytest.raises(AttributeError, match="engine"):
-        rwkv.engine_that_is_not_there  # noqa: B018
+        rwkv.engine_that_is_not_there  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_prediction_equals_that_of_the_answer() -> None:
@@ -43,12 +45,12 @@ def test_a_prediction_equals_that_of_the_answer() -> None:
     ours = engine.predict(question)
     expected = engine.answer(review)
     assert ours.p_ahead == expected.p_ahead
-    np.testing.assert_allclose(ours.p_all, expected.p_all, rtol=0, atol=1e-6)
-    assert ours.p_all.sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(not_none(ours.p_all), not_none(expected.p_all), rtol=0, atol=1e-6)
+    assert not_none(ours.p_all).sum() == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("network", [NETWORK, small_network()], ids=["native", "small"])
-def test_many_predictions_equal_single_ones(network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_predictions_equal_single_ones(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictions, "_CARDS_PER_PASS", 5)
     table = some_history()
     engine = answered(table, network)
@@ -79,7 +81,7 @@ def test_the_whole_collection() -> None:
     assert len(engine_for(table).predict_all(0, [], []).p_imm) == 0
 
 
-def test_predicting_changes_nothing(tmp_path) -> None:
+def test_predicting_changes_nothing(tmp_path: Path) -> None:
     table = some_history()
     engine, undisturbed = answered(table), answered(table)
     questions = [now(table, card) for card in engine.cards] + [replace(now(table, 1000), place=NEW_PLACE)]
@@ -97,7 +99,7 @@ def test_a_card_without_reviews() -> None:
     engine = answered(table)
     ours = engine.predict(replace(now(table, 1000), elapsed_days=-1, elapsed_s=-1, place=NEW_PLACE))
     assert ours.p_ahead is None
-    assert 0 < ours.p_imm < 1
+    assert 0 < not_none(ours.p_imm) < 1
     other_deck = engine.predict(replace(now(table, 1000), place=NEW_PLACE._replace(deck=77)))
     assert other_deck.p_imm != ours.p_imm
     with pytest.raises(InputError, match="card 1000"):
@@ -145,8 +147,8 @@ def test_odd_intervals(days: int, seconds: int) -> None:
     engine = answered(table)
     question = replace(now(table, 0), elapsed_days=days, elapsed_s=seconds)
     ours = engine.predict(question)
-    assert 0 < ours.p_ahead < 1
-    assert 0 < ours.p_imm < 1
+    assert 0 < not_none(ours.p_ahead) < 1
+    assert 0 < not_none(ours.p_imm) < 1
     if days < -1:
         assert_equal_to_the_bit(ours, engine.predict(replace(question, elapsed_days=0, elapsed_s=0)))
     review = replace(next_review(table), elapsed_days=days, elapsed_s=seconds)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from rwkv.data.history import RevlogTable
 from rwkv.errors import InputError, SnapshotError
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.network import Network
@@ -91,10 +92,10 @@ def test_an_engine_without_reviews(tmp_path: Path) -> None:
     assert_equal_to_the_bit(engine.answer(REVIEWS[0]), engine_for(TABLE).answer(REVIEWS[0]))
 
 
-def refuses(engine: Engine, path: Path, *words: str, history: object = None) -> None:
+def refuses(engine: Engine, path: Path, *words: str, history: RevlogTable | None = None) -> None:
     before = (engine.reviews, engine.fingerprint)
     with pytest.raises(SnapshotError) as caught:
-        engine.restore(path, history)  # type: ignore[arg-type]
+        engine.restore(path, history)
     assert all(word in str(caught.value) for word in words)
     assert (engine.reviews, engine.fingerprint) == before
     assert issubclass(SnapshotError, InputError)

@@ -15,7 +15,8 @@ KEYS = st.tuples(st.sampled_from(["card_id", "curve"]), st.integers(0, 6))
 
 @given(puts=st.lists(st.dictionaries(KEYS, st.tuples(st.integers(0, 255), st.integers(0, 2000)), max_size=4)))
 def test_a_state_file_is_a_dictionary(puts: list[dict[tuple[str, int], tuple[int, int]]]) -> None:
-    file, expected = StateFile(None), {}
+    file = StateFile(None)
+    expected: dict[tuple[str, int], bytes] = {}
     for items in puts:
         data = {key: bytes([value]) * size for key, (value, size) in items.items()}
         file.put(data)
