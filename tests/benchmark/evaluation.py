@@ -12,7 +12,7 @@ import rwkv.get_result
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.benchmark.workspace import REPOSITORY, SIZE, Workspace, items
-from tests.helpers import DECKS, Columns, cards_of, random_revlog, revlog_columns, write_history
+from tests.helpers import DECKS, IntColumns, cards_of, random_revlog, revlog_columns, write_history
 from tests.networks import recipe_network
 
 AHEAD, IMM = "RWKV", "RWKV-P"
@@ -31,7 +31,7 @@ ROWS_TOGETHER = 200
 _PATIENCE_S = 60
 
 
-def lost_beginning(seed: int) -> Columns:
+def lost_beginning(seed: int) -> IntColumns:
     """A history whose 40th review is the first of a card, yet has an interval."""
     columns = random_revlog(seed, reviews=55, cards=8)
     columns["card_id"][40] = 77
@@ -110,7 +110,7 @@ class Evaluation:
 
     def files(self) -> dict[str, bytes]:
         """The result files by `folder/name`, without the notes beside them."""
-        files = {}
+        files: dict[str, bytes] = {}
         for folder in ("result", "raw"):
             files |= {
                 f"{folder}/{path.name}": path.read_bytes() for path in sorted((self.root / folder).glob("*.jsonl"))

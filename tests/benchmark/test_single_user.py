@@ -21,7 +21,7 @@ from rwkv.evaluation.metrics import recall_metrics
 from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from rwkv.run_as_rnn import main
-from tests.helpers import DECKS, USER, Columns, cards_of, random_revlog, revlog_columns, write_history
+from tests.helpers import DECKS, USER, IntColumns, cards_of, random_revlog, revlog_columns, write_history
 from tests.networks import recipe_network
 from tests.recurrent.parallel import TOLERANCE, parallel_predictions
 
@@ -47,7 +47,7 @@ class Printed:
     err: str
 
 
-def lost_beginning() -> Columns:
+def lost_beginning() -> IntColumns:
     """A history whose 60th review is the first of a card, yet has an interval."""
     columns = random_revlog(22, reviews=90, cards=10)
     columns["card_id"][60] = 77

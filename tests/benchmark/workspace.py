@@ -24,6 +24,7 @@ from tests.helpers import (
     DECKS,
     SECONDS_PER_DAY,
     Columns,
+    IntColumns,
     cards_of,
     revlog_columns,
     with_value,
@@ -125,7 +126,7 @@ def items(path: Path) -> dict[str, bytes]:
         return {}
 
 
-def studied(seed: int, cards: int = 60) -> Columns:
+def studied(seed: int, cards: int = 60) -> IntColumns:
     """A seeded revlog with benchmark keys of every kind: regular second intervals, some same-day reviews, lapses."""
     rng = np.random.default_rng(seed)
     days = np.arange(cards)[:, None] // 20 + [0, 0, 1, 1, 4, 14]
@@ -137,7 +138,7 @@ def studied(seed: int, cards: int = 60) -> Columns:
     return revlog_columns(card[order], time_s[order], ratings, rng.integers(0, 60_000, len(order)))
 
 
-def add_users(root: Path, users: Iterable[int]) -> dict[int, Columns]:
+def add_users(root: Path, users: Iterable[int]) -> dict[int, IntColumns]:
     """Write users with histories that have keys; their revlogs."""
     revlogs = {user: studied(user) for user in users}
     for user, revlog in revlogs.items():

@@ -12,6 +12,7 @@ from rwkv.collection.import_collections import import_collections
 from rwkv.collection.learner import Learner, read_learner
 from rwkv.collection.schedule import schedule_learner
 from tests.collection.people import MODEL
+from tests.helpers import not_none
 
 pytest.importorskip("anki")
 
@@ -41,7 +42,7 @@ def anki(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Collection]":
 def learner(anki: "Collection", tmp_path_factory: pytest.TempPathFactory) -> Learner:
     """The same, imported from a copy: Anki has the original open."""
     copy = tmp_path_factory.mktemp("copy") / "collection.anki2"
-    anki.db.execute("VACUUM INTO ?", str(copy))
+    not_none(anki.db).execute("VACUUM INTO ?", str(copy))
     import_collections([copy], copy.parent / "mine")
     return read_learner(copy.parent / "mine", 1)
 
@@ -56,7 +57,7 @@ def test_cards_and_times_match_anki(anki: "Collection", learner: Learner, cards:
     now_s = learner.now_s()
     for card_id, elapsed_days in zip(cards.card_id.tolist(), cards.elapsed_days.tolist(), strict=True):
         if not np.isnan(elapsed_days):
-            last_ms = anki.db.scalar(_LAST_REVIEW, card_id)
+            last_ms = not_none(anki.db).scalar(_LAST_REVIEW, card_id)
             assert elapsed_days == pytest.approx((now_s - last_ms / 1000) / SECONDS_PER_DAY, abs=1e-2)
     assert np.isfinite(cards.p_now).all()
 

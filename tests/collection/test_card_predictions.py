@@ -301,7 +301,8 @@ def test_few_short_intervals_or_few_cards_give_no_warning(learner: Learner, card
     assert doubt_of(cards, 0) is None
     long = replace(cards, days_hard=np.full(11, 3.0), days_good=np.full(11, 4.0), days_easy=np.full(11, 5.0))
     assert doubt_of(replace(long, days_again=np.ones(11)), 1) is None
-    flat = replace(cards, **{f"days_{name}": np.ones(11) for name in ("again", "hard", "good", "easy")})
+    ones = np.ones(11)
+    flat = replace(cards, days_again=ones, days_hard=ones, days_good=ones, days_easy=ones)
     assert doubt_of(flat, 1) is not None
     assert doubt_of(flat.rows(np.arange(9)), 1) is None
     assert doubt_of(flat.rows(np.arange(0)), 1) is None

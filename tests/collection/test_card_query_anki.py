@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.imports.anki.clients import Rating
+
 pytest.importorskip("anki")  # only where the extra [anki] is not installed; it is part of [dev]
 
 from rwkv.collection.card_columns import card_columns
@@ -62,14 +64,15 @@ def found_by_anki(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, di
         collection.update_note(note)
     for row, card in enumerate(collection.find_cards("")):
         made = card - row % 5 * DAY_MS
-        collection.db.execute("UPDATE cards SET id = ? WHERE id = ?", made, card)
+        client.database.execute("UPDATE cards SET id = ? WHERE id = ?", made, card)
     client.reopen()
-    for ratings in ([3, 1, 4], [1, 3, 2], [3], [2, 4]):
+    ratings_by_day: tuple[list[Rating], ...] = ([3, 1, 4], [1, 3, 2], [3], [2, 4])
+    for ratings in ratings_by_day:
         client.study(deck, ratings, most=5)
         client.pass_time(1, seconds=100)
     client.study(deck, [3, 1], most=3)
     client.collection.sched.suspend_cards(client.collection.find_cards("tag:leech")[:1])
-    result = {query: sorted(client.collection.find_cards(query)) for query in QUERIES}
+    result: dict[str, list[int]] = {query: sorted(client.collection.find_cards(query)) for query in QUERIES}
     import_collections([client.close()], folder / "data")
     return read_learner(folder / "data", 1), result
 

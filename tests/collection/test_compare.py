@@ -21,7 +21,7 @@ from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
 from tests.benchmark.workspace import Workspace, add_users, assert_said, revlog_file, studied
-from tests.helpers import revlog_columns, write_history
+from tests.helpers import not_none, revlog_columns, write_history
 from tests.networks import recipe_network
 
 ALGORITHMS = ["AVG", "MOVING-AVG", "FSRS-6-default", "FSRS-6", "RWKV", "RWKV-P"]
@@ -174,7 +174,8 @@ def test_several_users_have_a_line_each(compared: ComparedFolders) -> None:
     assert lines.pop() == "* the lowest of its line"
     assert lines.pop().split() == [str(NO_KEYS_USER), "0", *compared.without[str(NO_KEYS_USER)].split()]
     for line, (label, comparison) in zip(lines, compared.users.items(), strict=True):
-        losses = [recall_metrics(comparison.p[name], comparison.y, comparison.bins)["LogLoss"] for name in ALGORITHMS]
+        metrics = [recall_metrics(comparison.p[name], comparison.y, comparison.bins) for name in ALGORITHMS]
+        losses = [not_none(one["LogLoss"]) for one in metrics]
         cells = [f"{'*' if loss == min(losses) else ''}{loss:.4f}" for loss in losses]
         assert line.split() == [label, str(len(comparison)), *cells]
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers import not_none
+
 pytest.importorskip("anki")  # only where the extra [anki] is not installed; it is part of [dev]
 
 from anki.collection import Collection
@@ -32,9 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare_anki")
     learner = Learner(folder / "learner" / "collection.anki2")
     deck = learner.add_notes("Words", [f"word {number}" for number in range(40)])
-    preset = learner.collection.decks.get_config(learner.collection.decks.get(deck)["conf"])
+    decks = learner.collection.decks
+    preset = not_none(decks.get_config(not_none(decks.get(deck))["conf"]))
     preset["new"]["perDay"] = preset["rev"]["perDay"] = 999
-    learner.collection.decks.update_config(preset)
+    decks.update_config(preset)
     learner.collection.set_config("fsrs", True)
     rng = np.random.default_rng(1)
     for day in range(24):

@@ -16,7 +16,7 @@ from rwkv.data.days import local_time
 from rwkv.data.history import estimated_times
 from rwkv.errors import InputError
 from tests.collection.people import DAY_START_S, DELETED, NEW_ALONE, REVIEWED, add_review, id_of, make_person
-from tests.helpers import make_table, random_revlog, revlog_columns, write_history
+from tests.helpers import make_table, not_none, random_revlog, revlog_columns, write_history
 
 DAY_S = 86_400
 
@@ -128,7 +128,7 @@ def test_moments_of_a_collection(learner: Learner, monkeypatch: pytest.MonkeyPat
 
 def test_a_date_is_possible_once_its_noon_is_past(learner: Learner) -> None:
     """That of the last review, at 14:41: as soon as the history allows."""
-    east = replace(learner, info=replace(learner.info, timezone="UTC+08:00"))
+    east = replace(learner, info=replace(not_none(learner.info), timezone="UTC+08:00"))
     last = local_time(learner.end_s, "UTC+08:00")
     assert last.hour == 14
     assert moment_of(f"{last:%Y-%m-%d}", east) == learner.end_s

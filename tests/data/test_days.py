@@ -12,8 +12,8 @@ from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock, epoch_of, local_time,
 from rwkv.errors import InputError
 
 
-def moment(zone: str, *parts: int) -> int:
-    return int(datetime(*parts, tzinfo=ZoneInfo(zone)).timestamp())
+def moment(zone: str, year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, tzinfo=ZoneInfo(zone)).timestamp())
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns", "Pacific/Chatham"])

@@ -102,7 +102,12 @@ def test_a_query_row_does_not_depend_on_the_answer() -> None:
 def test_answers_do_not_reach_their_own_query_row() -> None:
     columns = random_revlog(7, reviews=60, cards=6)
     query = query_features(our_features(make_table(columns)))
-    changed = {**columns, "rating": 5 - columns["rating"], "duration": columns["duration"] + 1234, "state": [3] * 60}
+    changed = {
+        **columns,
+        "rating": 5 - columns["rating"],
+        "duration": columns["duration"] + 1234,
+        "state": np.full(60, 3),
+    }
     np.testing.assert_array_equal(query_features(our_features(make_table(changed))), query)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,37 +17,53 @@ from tests.helpers import SECONDS_PER_DAY, Columns, make_table, random_revlog, r
 SETTINGS = [(False, False), (True, False), (False, True), (True, True)]
 ALL_SETTINGS = pytest.mark.parametrize(("short", "secs"), SETTINGS)
 
-Row = dict[str, float]
+
+@dataclass
+class Row:
+    """A review, and what the steps find of it."""
+
+    card: int
+    review_th: int
+    rating: int
+    elapsed_days: int
+    t_days: int
+    t_secs: float
+    n: int = 0
+    lapses: int = 0
+    first_rating: int = 0
+    t: float = 0
+    i: int = 0
+    bin: tuple[float, float, float] = (0, 0, 0)
 
 
 def plain_candidates(table: RevlogTable, short: bool, secs: bool) -> list[Row]:
-    """Steps 1 to 11 as the specification words them. Each row has review_th and its bin's triple."""
+    """Steps 1 to 11 as the specification words them. Each row has its bin's triple."""
     cards: dict[int, list[Row]] = defaultdict(list)
     for card, review_th, rating, days, seconds in zip(
         table.card, table.review_th, table.rating, table.elapsed_days, table.elapsed_s, strict=True
     ):
         if len(cards[card]) < 128:
-            row = {"card": card, "review_th": int(review_th), "rating": int(rating), "elapsed_days": int(days)}
-            cards[card].append(row | {"t_days": max(0, int(days)), "t_secs": max(0, int(seconds) / SECONDS_PER_DAY)})
+            t_days, t_secs = max(0, int(days)), max(0, int(seconds) / SECONDS_PER_DAY)
+            cards[card].append(Row(int(card), int(review_th), int(rating), int(days), t_days, t_secs))
     rows: list[Row] = []
     for card_rows in cards.values():
-        remaining = card_rows if short else [row for row in card_rows if row["elapsed_days"] != 0]
+        remaining = card_rows if short else [row for row in card_rows if row.elapsed_days != 0]
         lapses = 0
         for n, row in enumerate(remaining, start=1):
-            row["n"], row["lapses"], row["first_rating"] = n, lapses, remaining[0]["rating"]
-            row["t"] = row["t_secs"] if secs else row["t_days"]
-            lapses += row["rating"] == 1 and (secs or row["t_days"] > 0)
+            row.n, row.lapses, row.first_rating = n, lapses, remaining[0].rating
+            row.t = row.t_secs if secs else row.t_days
+            lapses += row.rating == 1 and (secs or row.t_days > 0)
         i = 1
         for row in remaining:
-            if not short or row["t"] != 0 or row["n"] == 1:
-                i += row["elapsed_days"] > 0
-                row["i"] = i
+            if not short or row.t != 0 or row.n == 1:
+                i += row.elapsed_days > 0
+                row.i = i
                 rows.append(row)
     if not secs:
         rows = plain_without_outliers(rows)
-    candidates = sorted((row for row in rows if row["t"] > 0), key=lambda row: row["review_th"])
+    candidates = sorted((row for row in rows if row.t > 0), key=lambda row: row.review_th)
     for row in candidates:
-        row["bin"] = plain_bin(row["lapses"], row["t"], row["i"])
+        row.bin = plain_bin(row.lapses, row.t, row.i)
     return candidates
 
 
@@ -54,26 +71,24 @@ def plain_without_outliers(rows: list[Row]) -> list[Row]:
     """Step 9."""
     removed_values = set()
     for first_rating in (1, 2, 3, 4):
-        group = [row["t"] for row in rows if row["i"] == 2 and row["first_rating"] == first_rating]
+        group = [row.t for row in rows if row.i == 2 and row.first_rating == first_rating]
         removed = 0
         for t, count in sorted(Counter(group).items(), key=lambda item: (item[1], -item[0])):
             few = removed + count < max(0.05 * len(group), 20)
             if few or count < 6 or t > (365 if first_rating == 4 else 100):
                 removed_values.add((first_rating, t))
                 removed += count
-    rows = [row for row in rows if row["i"] != 2 or (row["first_rating"], row["t"]) not in removed_values]
-    if not any(row["i"] == 2 for row in rows):
+    rows = [row for row in rows if row.i != 2 or (row.first_rating, row.t) not in removed_values]
+    if not any(row.i == 2 for row in rows):
         return []
     continuous: list[Row] = []
-    before: dict[float, float | None] = {}
+    before: dict[int, int | None] = {}
     for row in rows:
-        if row["card"] not in before:
-            before[row["card"]] = row["i"]
-        elif before[row["card"]] is None or row["i"] != before[row["card"]] + 1:
-            before[row["card"]] = None
+        previous = before.get(row.card, row.i - 1)
+        if previous is None or row.i != previous + 1:
+            before[row.card] = None
             continue
-        else:
-            before[row["card"]] = row["i"]
+        before[row.card] = row.i
         continuous.append(row)
     return continuous
 
@@ -97,9 +112,9 @@ def assert_keys(table: RevlogTable, short: bool, secs: bool) -> int:
     """Compare with the plain rendering; returns the number of keys."""
     expected = plain_keys(table, short, secs)
     ours = benchmark_keys(table, short, secs)
-    assert ours.review_ths.tolist() == [row["review_th"] for row in expected]
+    assert ours.review_ths.tolist() == [row.review_th for row in expected]
     assert (ours.review_ths.dtype, ours.rmse_bins.dtype) == (np.int32, np.int32)
-    pairs = set(zip(ours.rmse_bins.tolist(), (row["bin"] for row in expected), strict=True))
+    pairs = set(zip(ours.rmse_bins.tolist(), (row.bin for row in expected), strict=True))
     assert len(pairs) == len({number for number, _ in pairs}) == len({triple for _, triple in pairs})
     return len(ours)
 

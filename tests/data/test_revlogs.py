@@ -1,5 +1,6 @@
 """Reading the dataset: what is accepted, what is reported, and how bad input is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_columns_come_back_as_recorded(tmp_path: Path, revlog: Columns) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda root: None, lambda root: root.mkdir(), lambda root: root.write_text("")])
-def test_a_missing_or_foreign_folder_is_refused(tmp_path: Path, make: object) -> None:
+def test_a_missing_or_foreign_folder_is_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
     root = tmp_path / "nowhere"
     make(root)
     with pytest.raises(InputError, match="folders revlogs/user_id=N") as caught:
@@ -129,8 +130,8 @@ def test_a_missing_column_is_named(tmp_path: Path, revlog: Columns, name: str) -
 
 @pytest.mark.parametrize(("kind", "name"), [("cards", "note_id"), ("cards", "card_id"), ("decks", "preset_id")])
 def test_a_missing_column_of_cards_or_decks_is_named(tmp_path: Path, revlog: Columns, kind: str, name: str) -> None:
-    tables = {"cards": cards_of(revlog), "decks": dict(DECKS)}
-    del tables[kind][name]
+    tables: dict[str, Columns] = {"cards": cards_of(revlog), "decks": DECKS}
+    tables[kind] = {key: column for key, column in tables[kind].items() if key != name}
     assert_refused(tmp_path, revlog, name, kind, **tables)
 
 

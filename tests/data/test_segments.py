@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rwkv.data.history import RevlogTable
 from rwkv.data.segments import Segment, cut_segment, segment_bounds, whole_history
 from rwkv.vocab import FEATURE_NAMES, STREAMS
-from tests.helpers import Columns, assert_same_table, first_reviews, make_table, random_revlog, revlog_columns, tables
+from tests.helpers import assert_same_table, first_reviews, make_table, random_revlog, revlog_columns, tables
 
 DAY_OF_WEEK = FEATURE_NAMES.index("day_of_week")
 
@@ -77,7 +77,7 @@ def test_bounds_cover_the_history(table: RevlogTable, max_rows: int) -> None:
 @given(table=tables())
 def test_rows_and_labels_are_those_of_the_specification(table: RevlogTable) -> None:
     is_key = some_keys(table)
-    rows = []
+    rows: list[tuple[int, bool, int | None]] = []
     for row in range(len(table)):
         following = next((r for r in range(row + 1, len(table)) if table.card[r] == table.card[row]), None)
         if table.elapsed_days[row] != -1:
@@ -149,7 +149,7 @@ def test_a_query_row_stands_just_before_its_review_row() -> None:
 
 
 def test_a_lost_beginning_gets_a_query_row() -> None:
-    columns: Columns = revlog_columns([1], [0])
+    columns = revlog_columns([1], [0])
     columns["elapsed_days"], columns["elapsed_seconds"] = np.array([4]), np.array([4 * 86_400])
     whole = whole_history(make_table(columns), np.zeros(1, bool))
     assert whole.is_query.tolist() == [True, False]

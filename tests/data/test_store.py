@@ -100,7 +100,8 @@ def write_one_by_one(store: ReviewStore, users: range, written: list[int]) -> No
 
 
 def test_a_full_map_names_its_key_and_loses_nothing(tmp_path: Path) -> None:
-    users, written = range(1, 200), []
+    users = range(1, 200)
+    written: list[int] = []
     with open_database(tmp_path, size=1 << 17) as database:
         store = ReviewStore(database)
         store.begin(SETTINGS)
@@ -179,7 +180,7 @@ def test_other_settings_are_refused_and_named(tmp_path: Path, field: str, value:
 @pytest.mark.parametrize(
     "meta", [{"version": 999}, {"version": 0}, {"format": "something else"}, {}, "no JSON"], ids=lambda meta: str(meta)
 )
-def test_a_store_of_another_version_is_refused(tmp_path: Path, meta: object) -> None:
+def test_a_store_of_another_version_is_refused(tmp_path: Path, meta: dict[str, object] | str) -> None:
     with open_database(tmp_path) as database:
         ReviewStore(database).begin(SETTINGS)
         ours = json.loads(database.get("meta") or b"")

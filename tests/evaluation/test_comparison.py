@@ -12,7 +12,7 @@ from rwkv.evaluation.comparison import Comparison, baseline_predictions, weighte
 from rwkv.evaluation.fsrs6 import fsrs_predictions
 from rwkv.evaluation.metrics import recall_metrics
 from tests.benchmark.workspace import studied
-from tests.helpers import make_table
+from tests.helpers import make_table, not_none
 
 METRICS = ["RMSE", "LogLoss", "RMSE(bins)", "AUC"]
 
@@ -66,7 +66,7 @@ def test_means_are_weighted_by_reviews() -> None:
         assert list(metrics) == METRICS
         one, two = (recall_metrics(comparison.p[name], comparison.y, comparison.bins) for comparison in (ONE, TWO))
         for metric, mean in metrics.items():
-            assert mean == pytest.approx((4 * one[metric] + 2 * two[metric]) / 6)
+            assert mean == pytest.approx((4 * not_none(one[metric]) + 2 * not_none(two[metric])) / 6)
 
 
 def test_the_mean_over_one_user_is_that_user() -> None:

@@ -103,7 +103,8 @@ PARAMETERS = st.tuples(*map(st.floats, LOWER_BOUNDS_PARAMETERS, UPPER_BOUNDS_PAR
 def by_the_package(ratings: list[int], days: list[int], parameters: tuple[float, ...]) -> tuple[list[float], Card]:
     """The package's predictions of one card, and the card's final state."""
     scheduler = Scheduler(parameters, learning_steps=(), relearning_steps=(), enable_fuzzing=False)
-    card, p = Card(card_id=1, due=NOW), []
+    card = Card(card_id=1, due=NOW)
+    p: list[float] = []
     for rating, day in zip(ratings, days, strict=True):
         now = NOW + timedelta(days=day)
         p.append(scheduler.get_card_retrievability(card, now) if p else math.nan)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
-from rwkv.batches.sliced import plain_slices
+from rwkv.batches.sliced import PlainSlices, plain_slices
 from rwkv.data.codec import StoredHistory
 from rwkv.data.database import Database
 from rwkv.data.encoded_user import encode_user
@@ -252,8 +252,8 @@ def test_users_who_cannot_be_read_do_not_affect_the_others(stored: tuple[ReviewS
     assert "user 3" in str(mixed.problems[3])
     sound = evaluation_batch(store, keys, (group[0], group[3]), BACKEND)
     assert sound.problems == {}
-    assert mixed.batch is not None
-    assert sound.batch is not None
+    assert isinstance(mixed.batch, PlainSlices)
+    assert isinstance(sound.batch, PlainSlices)
     assert len(mixed.batch) == group[0].rows + group[3].rows
     torch.testing.assert_close(mixed.batch.rows.inputs(), sound.batch.rows.inputs(), rtol=0, atol=0)
     assert [targets.user for targets in mixed.targets] == [1, 4]
@@ -268,7 +268,7 @@ def test_a_history_in_segments_is_one_sequence(stored: tuple[ReviewStore, KeySto
     store, keys, group = stored
     users = evaluation_batch(store, keys, group[:1], BACKEND)
     segment = history(store.read(1).table)
-    assert users.batch is not None
+    assert isinstance(users.batch, PlainSlices)
     torch.testing.assert_close(users.batch.rows.features, torch.from_numpy(segment.features), rtol=0, atol=0)
     assert set(users.batch.rows.sequence.tolist()) == {0}
 

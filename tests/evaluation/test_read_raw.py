@@ -12,6 +12,17 @@ from rwkv.evaluation.results import read_raw, user_lines
 from tests.evaluation.test_results import open_files, paths, predictions
 
 LINE: dict[str, object] = {"user": 3, "size": 2, "p": [0.5, 0.25], "y": [1.0, 0.0], "review_th": [4, 9]}
+CHANGES: tuple[dict[str, object], ...] = (
+    {"size": 3},
+    {"p": [0.5]},
+    {"p": [0.5, 0.25, 0.1]},
+    {"y": []},
+    {"y": "high"},
+    {"p": [[0.5], [0.25]]},
+    {"p": [0.5, {}]},
+    {"review_th": [4, 2**40]},
+    {"review_th": 4},
+)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -23,13 +34,11 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     for path, name in zip(paths(tmp_path, raw=True)[:2], ("p_ahead", "p_imm"), strict=True):
         read = read_raw(path)
         assert list(read) == [4, 30]
-        for user, user_predictions in read.items():
-            assert [
-                column.dtype for column in (user_predictions.review_th, user_predictions.p, user_predictions.y)
-            ] == [np.int32, np.float32, np.float32]
-            np.testing.assert_array_equal(user_predictions.review_th, written[user].review_th)
-            np.testing.assert_array_equal(user_predictions.p, getattr(written[user], name))
-            np.testing.assert_array_equal(user_predictions.y, written[user].y)
+        for user, raw in read.items():
+            assert [column.dtype for column in (raw.review_th, raw.p, raw.y)] == [np.int32, np.float32, np.float32]
+            np.testing.assert_array_equal(raw.review_th, written[user].review_th)
+            np.testing.assert_array_equal(raw.p, getattr(written[user], name))
+            np.testing.assert_array_equal(raw.y, written[user].y)
 
 
 def test_an_empty_file_has_no_users(tmp_path: Path) -> None:
@@ -46,20 +55,7 @@ def test_an_empty_file_has_no_users(tmp_path: Path) -> None:
         b"7",
         b"\xff\xfe",
         *(json.dumps({key: value for key, value in LINE.items() if key != lost}).encode() for lost in LINE),
-        *(
-            json.dumps(LINE | changed).encode()
-            for changed in (
-                {"size": 3},
-                {"p": [0.5]},
-                {"p": [0.5, 0.25, 0.1]},
-                {"y": []},
-                {"y": "high"},
-                {"p": [[0.5], [0.25]]},
-                {"p": [0.5, {}]},
-                {"review_th": [4, 2**40]},
-                {"review_th": 4},
-            )
-        ),
+        *(json.dumps(LINE | changed).encode() for changed in CHANGES),
     ],
 )
 def test_a_line_without_predictions_is_named(tmp_path: Path, line: bytes) -> None:

@@ -19,7 +19,7 @@ from rwkv.evaluation.realism.histories import Histories, histories_of
 from rwkv.evaluation.realism.rungs import RUNGS, rung_scores
 from rwkv.evaluation.scores import score
 from tests.benchmark.workspace import studied
-from tests.helpers import write_history
+from tests.helpers import not_none, write_history
 
 CARDS, REVIEWS = 60, 5
 FAMILIES = pytest.mark.parametrize("family", [fsrs5(), hlr(), dash()], ids=["FSRS-5", "HLR", "DASH"])
@@ -92,7 +92,7 @@ def test_parameters_are_recovered() -> None:
         "fitted": fitted_predictions(histories, fsrs5()),
         "default": start_predictions(histories, fsrs5()),
     }
-    loss = {name: score(predicted, y, y).metrics["LogLoss"] for name, predicted in p.items()}
+    loss = {name: not_none(score(predicted, y, y).metrics["LogLoss"]) for name, predicted in p.items()}
     assert np.abs(p["fitted"] - p["own"]).mean() < 0.5 * np.abs(p["default"] - p["own"]).mean()
     assert loss["fitted"] < loss["default"]
 

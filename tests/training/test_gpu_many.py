@@ -32,7 +32,7 @@ def processes() -> Iterator[Processes]:
 def test_steps_in_parts_equal_plain_ones(processes: Processes, dtype: torch.dtype) -> None:
     """Two batches of one size and one of another, each twice; at the rate 0 no weight changes."""
     (first, second), (padded_first, padded_second) = pair("short")
-    long, padded_long = (batches[0] for batches in pair("long"))
+    (long, _), (padded_long, _) = pair("long")
     network, plain = (recipe_network(PUBLISHED).to(GPU) for _ in range(2))
     shared = SharedGradients(network)
     processes.connect(GPU, shared.sums())

@@ -171,6 +171,7 @@ def test_the_mixers_matrices_learn_by_momentum_and_nothing_else() -> None:
     network = small_network()
     optimizer = optimizer_of(network, name="muon")
     train_step(network, optimizer, some_batch(), torch.float32, "all", dropout_masks())
+    assert isinstance(optimizer, Muon)
     by_momentum = {
         name for name, weight in network.named_parameters() if "momentum_buffer" in optimizer.state.get(weight, {})
     }

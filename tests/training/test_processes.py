@@ -1,5 +1,6 @@
 """What a process of a training does alone, and as one of several."""
 
+import functools
 import signal
 from collections.abc import Callable
 
@@ -91,10 +92,11 @@ class Store:
 def test_all_processes_stop_after_the_same_step(first: int, second: int | None, turns: list[int]) -> None:
     """One or both are asked before some step, in any order in which the steps of two processes can begin."""
     store, begun, asked = Store(), [0, 0], (first, second)
-    stops = [
-        Stop(lambda rank=rank: signal.SIGTERM if (asked[rank] or 99) <= begun[rank] + 1 else None, store)
-        for rank in range(2)
-    ]
+
+    def heard(rank: int) -> signal.Signals | None:
+        return signal.SIGTERM if (asked[rank] or 99) <= begun[rank] + 1 else None
+
+    stops = [Stop(functools.partial(heard, rank), store) for rank in range(2)]
     ended = [False, False]
     for rank in turns + 20 * [0, 1]:
         if not ended[rank] and begun[rank] <= begun[1 - rank] + 1:  # else it waits for a sum
@@ -120,13 +122,18 @@ def test_all_processes_stop_in_the_same_validation(
         before = asked[rank]
         return signals[rank] if before is not None and before <= begun[rank] else None
 
-    stops = [Stop(lambda rank=rank: heard(rank), store) for rank in range(2)]
+    stops = [Stop(functools.partial(heard, rank), store) for rank in range(2)]
     walks = [stops[rank].until_asked(range(items[rank])) for rank in range(2)]
     for rank in turns + 6 * [0, 1]:
         begun[rank] += next(walks[rank], None) is not None
     flags: list[float] = []
+
+    def noted(numbers: list[float]) -> list[float]:
+        flags.extend(numbers)
+        return numbers
+
     for stop in stops:
-        stop.agreed_now(lambda numbers: flags.extend(numbers) or numbers)
+        stop.agreed_now(noted)
     agreed = {stop.agreed_now(lambda numbers: [sum(flags)]) for stop in stops}
     assert len(agreed) == 1
     assert (agreed == {None}) == (begun == list(items))

@@ -28,9 +28,9 @@ KEYS = {
 TOTAL = 20
 
 
-def files_of(folder: Path, data: str = "a store", **changed: object) -> RunFiles:
+def files_of(folder: Path, changed: dict[str, object] | None = None, data: str = "a store") -> RunFiles:
     """The files of a run whose first step has number 5."""
-    return RunFiles(folder, "p", 5, KEYS | changed, data)
+    return RunFiles(folder, "p", 5, KEYS | (changed or {}), data)
 
 
 def trained_network() -> tuple[Network, Optimizer]:
@@ -175,13 +175,13 @@ def test_most_steps_skipped_or_a_validation_without_numbers_are_faults(progress:
 )
 def test_keys_that_do_not_change_the_result_may_differ(tmp_path: Path, changed: dict[str, object]) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
-    assert files_of(tmp_path, **changed).progress() == Progress(3, TOTAL, 0)
+    assert files_of(tmp_path, changed).progress() == Progress(3, TOTAL, 0)
 
 
 def test_another_configuration_is_an_error_that_names_the_keys(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
     with pytest.raises(ConfigError) as caught:
-        files_of(tmp_path, EPOCHS=3.0, SEED=7, DTYPE="float32").progress()
+        files_of(tmp_path, {"EPOCHS": 3.0, "SEED": 7, "DTYPE": "float32"}).progress()
     lines = str(caught.value).splitlines()
     assert lines[1:4] == [
         f"  where: {tmp_path / 'p.run'}",
@@ -194,15 +194,15 @@ def test_another_configuration_is_an_error_that_names_the_keys(tmp_path: Path) -
 def test_a_finished_run_is_not_overwritten_by_another_configuration(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(TOTAL, TOTAL, 0))
     with pytest.raises(ConfigError, match=r"SEED = 2(.|\n)*SAVE_MODEL_PREFIX"):
-        files_of(tmp_path, SEED=2).progress()
+        files_of(tmp_path, {"SEED": 2}).progress()
 
 
 def test_an_older_note_without_a_key_means_its_old_value(tmp_path: Path) -> None:
     files_of(tmp_path).record(Progress(3, TOTAL, 0))
-    assert files_of(tmp_path, DROPOUT=1.0).progress() == Progress(3, TOTAL, 0)
-    assert files_of(tmp_path, OPTIMIZER="adamw").progress() == Progress(3, TOTAL, 0)
+    assert files_of(tmp_path, {"DROPOUT": 1.0}).progress() == Progress(3, TOTAL, 0)
+    assert files_of(tmp_path, {"OPTIMIZER": "adamw"}).progress() == Progress(3, TOTAL, 0)
     with pytest.raises(ConfigError, match=r"DROPOUT = 0\.5(.|\n)*DROPOUT = 1\.0"):
-        files_of(tmp_path, DROPOUT=0.5).progress()
+        files_of(tmp_path, {"DROPOUT": 0.5}).progress()
 
 
 def test_another_store_is_an_error(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One training step: it learns, reaches every weight, clips, and changes nothing if the loss is not finite."""
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -206,7 +207,7 @@ def test_a_report_is_read_when_the_next_step_has_begun_unless_it_settles() -> No
     def launched() -> Iterator[tuple[int, Callable[[], StepReport]]]:
         for n in range(1, 6):
             seen.append(f"begun {n}")
-            yield n, lambda n=n: StepReport(float(n), {}, 0.0, 1)
+            yield n, functools.partial(StepReport, float(n), {}, 0.0, 1)
 
     for n, report in reports(launched(), lambda n: n == 3):
         assert report.loss == n

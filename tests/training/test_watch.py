@@ -1,5 +1,6 @@
 """A process notices the end of another one, unless that was done."""
 
+import functools
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def watches(monkeypatch: pytest.MonkeyPatch, lost: list[tuple[int, int]]) -> lis
     def make(rank: int) -> None:
         made[rank] = Watch(rank, 3, store, lambda other: lost.append((rank, other)))
 
-    run_all([lambda rank=rank: make(rank) for rank in range(3)])
+    run_all([functools.partial(make, rank) for rank in range(3)])
     return [made[rank] for rank in range(3)]
 
 

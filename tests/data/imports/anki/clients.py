@@ -5,15 +5,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 pytest.importorskip("anki")  # only where the extra [anki] is not installed; it is part of [dev]
 
 from anki.collection import Collection, ExportAnkiPackageOptions
+from anki.dbproxy import DBProxy
 from anki.decks import DeckId, FilteredDeckConfig
 
 SECONDS_PER_DAY = 86_400
+
+Rating = Literal[1, 2, 3, 4]
 
 # How each kind of export is called in these tests.
 EXPORTS = ("new.colpkg", "old.colpkg", "new.apkg", "old.apkg")
@@ -31,6 +35,13 @@ class Learner:
         self.collection.set_config("rollover", self.rollover_hour)
         self.reopen()
 
+    @property
+    def database(self) -> DBProxy:
+        """Anki's tables."""
+        database = self.collection.db
+        assert database is not None
+        return database
+
     def close(self) -> Path:
         self.collection.close()
         return self.path
@@ -40,6 +51,7 @@ class Learner:
         deck_id = self.collection.decks.id(deck)
         assert deck_id is not None
         kind = self.collection.models.by_name(note_type)
+        assert kind is not None
         for field in fields:
             note = self.collection.new_note(kind)
             note.fields[:2] = [field, "back"]
@@ -55,7 +67,7 @@ class Learner:
         assert deck is not None
         self.collection.decks.set_config_id_for_deck_dict(deck, preset["id"])
 
-    def study(self, deck_id: DeckId, ratings: Sequence[int], seconds: float = 3.5, most: int = 100) -> int:
+    def study(self, deck_id: DeckId, ratings: Sequence[Rating], seconds: float = 3.5, most: int = 100) -> int:
         """Answer what is due in a deck, with the ratings in turn; returns how many answers were given."""
         self.collection.decks.select(deck_id)
         for count, rating in enumerate(cycle(ratings)):
@@ -66,13 +78,14 @@ class Learner:
             self.collection.sched.answerCard(card, rating)
         return 0
 
-    def study_filtered(self, search: str, reschedule: bool, ratings: Sequence[int], limit: int) -> int:
+    def study_filtered(self, search: str, reschedule: bool, ratings: Sequence[Rating], limit: int) -> int:
         """Study what a search finds in a filtered deck of its own, which is emptied afterwards."""
         deck = self.collection.sched.get_or_create_filtered_deck(DeckId(0))
         deck.name = f"filtered {search}"
         deck.config.reschedule = reschedule
         del deck.config.search_terms[:]
-        deck.config.search_terms.append(FilteredDeckConfig.SearchTerm(search=search, limit=limit, order=0))
+        term = FilteredDeckConfig.SearchTerm
+        deck.config.search_terms.append(term(search=search, limit=limit, order=term.OLDEST_REVIEWED_FIRST))
         deck_id = DeckId(self.collection.sched.add_or_update_filtered_deck(deck).id)
         count = self.study(deck_id, ratings)
         self.collection.sched.empty_filtered_deck(deck_id)
@@ -81,8 +94,7 @@ class Learner:
     def pass_time(self, days: int, seconds: int = 0) -> None:
         """Move all that has happened back, so that it is so much later now."""
         shift = days * SECONDS_PER_DAY + seconds
-        database = self.collection.db
-        assert database is not None
+        database = self.database
         database.execute("UPDATE revlog SET id = id - ?", shift * 1000)
         database.execute("UPDATE cards SET due = due - ? WHERE due > 1000000000", shift)
         last_review = "json_extract(data, '$.lrt')"
@@ -145,7 +157,7 @@ def busy_learner(path: Path) -> Learner:
     collection.undo()
     learner.study(words, [1], most=1)  # this one is in its relearning steps at the end
     # A card that lost its beginning, as after a sync of an old client.
-    collection.db.execute("DELETE FROM revlog WHERE type = 0 AND cid = ?", known[6])
+    learner.database.execute("DELETE FROM revlog WHERE type = 0 AND cid = ?", known[6])
     collection.sched.schedule_cards_as_new([known[4]])
     collection.sched.suspend_cards([known[5]])
     collection.remove_notes_by_card([known[-1]])

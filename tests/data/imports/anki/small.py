@@ -41,7 +41,8 @@ _PRESET = {
 }
 
 # (id, card, ease, type) and perhaps the interval that followed, or 1; factor 2500 for all but learning steps, 5 s each
-Review = tuple[int, int, int, int] | tuple[int, int, int, int, int]
+LongReview = tuple[int, int, int, int, int]
+Review = tuple[int, int, int, int] | LongReview
 
 
 def write_collection_file(

@@ -14,7 +14,7 @@ from rwkv.collection.import_collections import read_source
 from rwkv.data.imports.anki.archive import opened
 from rwkv.data.imports.anki.read import read_anki
 from rwkv.data.imports.imported import ImportChoices, ImportedUser
-from tests.data.imports.anki.small import CONFIG, CREATED_S, Review, write_archive, write_collection_file
+from tests.data.imports.anki.small import CONFIG, CREATED_S, LongReview, write_archive, write_collection_file
 
 DAY_MS = 86_400_000
 OLD, NEW = "old", "new"
@@ -34,9 +34,9 @@ SCENES = {
 EASY = {OLD: (4, 3, 0, 4), NEW: (4, 4, 0, 4)}
 
 
-def history(schedulers: list[str]) -> tuple[list[Review], list[int]]:
+def history(schedulers: list[str]) -> tuple[list[LongReview], list[int]]:
     """(entries, their ratings as they were meant), with a scheduler a day and five cards."""
-    reviews: list[Review] = []
+    reviews: list[LongReview] = []
     meant = []
     for day, scheduler in enumerate(schedulers):
         for card in range(5):
@@ -53,8 +53,8 @@ def imported(path: Path, grades: str = "auto") -> ImportedUser:
         return read_anki(source, ImportChoices(grades=grades), by_anki=False)
 
 
-def written(path: Path, reviews: list[Review], config: Mapping[str, Any] | None = None) -> Path:
-    return write_collection_file(path, reviews, CONFIG | {"schedVer": 1} | (config or {}))
+def written(path: Path, reviews: list[LongReview], config: Mapping[str, Any] | None = None) -> Path:
+    return write_collection_file(path, reviews, {**CONFIG, "schedVer": 1, **(config or {})})
 
 
 @pytest.mark.parametrize("named", [1, None, 3, "x"])

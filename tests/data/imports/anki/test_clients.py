@@ -39,10 +39,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     files = learner.export(folder / "exports")
     collection = learner.collection
     entries: dict[int, list[Entry]] = {}
-    for time_ms, card, *entry in collection.db.all("SELECT id, cid, ease, factor, time, type FROM revlog ORDER BY id"):
+    for time_ms, card, *entry in learner.database.all(
+        "SELECT id, cid, ease, factor, time, type FROM revlog ORDER BY id"
+    ):
         entries.setdefault(card, []).append(Entry(time_ms, *entry))
     cards = [
-        tuple(row) for row in collection.db.all("SELECT id, nid, did, type, queue, due, ivl FROM cards ORDER BY id")
+        tuple(row) for row in learner.database.all("SELECT id, nid, did, type, queue, due, ivl FROM cards ORDER BY id")
     ]
     with_memory = {card for card, *_ in cards if collection.compute_memory_state(card).stability is not None}
     today, next_day_s = collection.sched.today, collection.sched.day_cutoff

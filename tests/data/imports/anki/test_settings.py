@@ -43,7 +43,7 @@ def test_the_old_schedulers_ratings_are_mapped_as_in_anki(tmp_path: Path, by_ank
     for _ in range(4):
         learner.study(deck, [3, 1, 3, 4])
         learner.pass_time(1)
-    today = [row[0] for row in learner.collection.db.all("SELECT ease FROM revlog ORDER BY id")]
+    today = [row[0] for row in learner.database.all("SELECT ease FROM revlog ORDER BY id")]
     path = learner.close()
     execute(
         path,
@@ -60,7 +60,7 @@ def test_the_old_schedulers_ratings_are_mapped_as_in_anki(tmp_path: Path, by_ank
 
     learner = Learner(path)
     learner.collection.upgrade_to_v2_scheduler()
-    upgraded = [row[0] for row in learner.collection.db.all("SELECT ease FROM revlog ORDER BY id")]
+    upgraded = [row[0] for row in learner.database.all("SELECT ease FROM revlog ORDER BY id")]
     learner.close()
     assert upgraded == today
     assert imported(path, by_anki=by_anki).grades == "as recorded"
@@ -187,7 +187,7 @@ def test_settings_beyond_ankis_limits(
     tmp_path: Path, config: Mapping[str, Any], clock: tuple[str, int], word: str, by_anki: bool
 ) -> None:
     """As Anki takes them, which its package shows by the next day's start; and that is told."""
-    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, CONFIG | config)
+    path = write_collection_file(tmp_path / "a.anki2", REVIEWS, {**CONFIG, **config})
     user = imported(path, by_anki=by_anki)
     assert user.clock == DayClock(*clock)
     assert [word in notice for notice in user.notices] == [True] * bool(word)

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -220,7 +221,7 @@ def test_invalid_clocks_are_refused(tmp_path: Path, zone: str, words: tuple[str,
         assert word in output
 
 
-PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+PACKED: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
