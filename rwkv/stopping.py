@@ -165,16 +165,11 @@ def leave(code: int) -> NoReturn:
 
 def kill_workers() -> None:
     """Kill the worker processes. Python's own end would wait for them, since they hold SIGTERM back."""
-    handler, is_main = signal.getsignal(signal.SIGCHLD), threading.current_thread() is threading.main_thread()
-    if is_main:  # PyTorch's handler raises an error for a killed worker
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     workers = multiprocessing.active_children()
     for worker in workers:
         worker.kill()
-    if is_main:
-        for worker in workers:
-            worker.join()
-        signal.signal(signal.SIGCHLD, handler)
+    for worker in workers:
+        worker.join()
 
 
 def asked_to_end() -> signal.Signals | None:

@@ -5,16 +5,20 @@ import os
 import resource
 import signal
 import sys
-import time
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
+from traceback import walk_stack
+from types import FrameType
 from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
+from torch.utils.data._utils.signal_handling import _error_if_any_worker_fails
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
@@ -28,8 +32,6 @@ Result = TypeVar("Result")
 
 _BATCHES_AHEAD = 2
 _OPEN_FILES = 1 << 16
-# Seconds in which the system tells of the end of a worker.
-_NEWS_S = 0.5
 _SHARED_MEMORY = "/dev/shm"
 # prctl of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
@@ -109,20 +111,25 @@ def fetch(
         RwkvError: `make` raised it, or a worker was killed.
     """
     _allow_open_files()
-    with worker_errors():
+    with _worker_errors():
+        results = _started(make, items, processes, pin_memory)
         try:
-            for result in _started(make, items, processes, pin_memory):
+            for result in results:
                 if isinstance(result, RwkvError):
                     raise result
                 yield result.unpacked() if isinstance(result, _Packed) else result
+                _error_if_any_worker_fails()  # it may have been killed while the result was used
         except (ConnectionError, EOFError) as error:  # a worker was killed before it handed its tensors over
-            time.sleep(_NEWS_S)  # PyTorch raises it here, and not while it ends the workers, where it is a traceback
             raise _killed() from error
+        finally:
+            # PyTorch does it when the iterator is deleted, where the end of a killed worker is a traceback.
+            with suppress(RwkvError), _worker_errors():
+                results._shutdown_workers()
 
 
 def _started(
     make: Callable[[Item], Result], items: Iterable[Item], processes: int, pin_memory: bool
-) -> Iterator[_Packed[Result] | RwkvError]:
+) -> _MultiProcessingDataLoaderIter:
     """Start the workers, without PyTorch's warning if they outnumber the cores: the configuration chooses them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
@@ -137,7 +144,20 @@ def _started(
             # Processes that were spawned, such as those of several devices, would otherwise spawn theirs, in seconds.
             multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
-        return iter(loader)
+        results = _MultiProcessingDataLoaderIter(loader)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, _notice_ended)
+    return results
+
+
+def _notice_ended(number: int, frame: FrameType | None) -> None:
+    """Raise an error for a killed worker if it interrupts `fetch`, which then does not wait for it.
+
+    PyTorch's own handler raises it anywhere. Python prints an error that is raised while an object is deleted.
+    """
+    interrupted = [outer.f_code for outer, _ in walk_stack(frame)]
+    if fetch.__code__ in interrupted and all(code.co_name != "__del__" for code in interrupted):
+        _error_if_any_worker_fails()
 
 
 def _end_with(parent: int, worker: int) -> None:
@@ -149,8 +169,8 @@ def _end_with(parent: int, worker: int) -> None:
 
 
 @contextmanager
-def worker_errors() -> Iterator[None]:
-    """Turn the death of a worker into an RwkvError; PyTorch may raise it anywhere in the main thread."""
+def _worker_errors() -> Iterator[None]:
+    """Turn PyTorch's error for a killed worker into an RwkvError."""
     try:
         yield
     except RuntimeError as error:

@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 
-from rwkv.batches.loader import worker_errors
 from rwkv.batches.plan import Group, filled_groups, history_places
 from rwkv.benchmark.databases import PROCESS_DATA, key_database
 from rwkv.benchmark.evaluate_groups import Evaluated, Todo, evaluate_groups, review_store
@@ -33,7 +32,6 @@ _ROWS_TOGETHER = 65_536
 _ROWS_TOGETHER_ON_A_GPU = ROWS_OF_A_GPU_SLICE
 
 
-@worker_errors()
 def evaluate(config: EvaluateConfig, pool: Pool | None = None) -> int:
     """Evaluate the configured users who have no results yet, and print the means over all of them.
 

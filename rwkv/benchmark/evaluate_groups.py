@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from rwkv.batches.loader import fetch, worker_errors
+from rwkv.batches.loader import fetch
 from rwkv.batches.plan import Group
 from rwkv.benchmark.databases import key_database, review_database
 from rwkv.config import EvaluateConfig
@@ -87,7 +87,7 @@ def evaluate_groups(config: EvaluateConfig, groups: Sequence[Todo], number: int)
     """
     network = _network(config.model_path, config.all_devices[number], config.threads, config.dtype)
     read = partial(_read_users, config, network.backend)
-    with worker_errors(), memory_errors("end other programs on it, then rerun to continue"):
+    with memory_errors("end other programs on it, then rerun to continue"):
         is_on_gpu = network.device.type == "cuda"
         batches = fetch(read, [todo.group for todo in groups], config.num_fetch_processes, pin_memory=is_on_gpu)
         recorded = RecordedRows(network)

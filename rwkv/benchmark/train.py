@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from rwkv.batches.loader import worker_errors
 from rwkv.benchmark.training_batches import (
     configured_training_groups,
     configured_validation_groups,
@@ -37,7 +36,6 @@ _ALONE = Processes()
 _NOTICE = "stopping after this step, with a checkpoint; one second later, another Ctrl-C or signal stops at once"
 
 
-@worker_errors()
 @memory_errors("end other programs on it, or lower MAX_TRAIN_GLOBAL_LEN for a new run; the last checkpoint is kept")
 def train(config: TrainConfig, processes: Processes = _ALONE) -> int:
     """Run or continue the configured training.
