@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from traceback import walk_stack
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -140,7 +140,7 @@ def _started(
             num_workers=max(1, processes),
             prefetch_factor=_BATCHES_AHEAD,
             pin_memory=pin_memory,
-            worker_init_fn=partial(_end_with, os.getpid()),
+            worker_init_fn=partial(_begin, os.getpid()),
             # Processes that were spawned, such as those of several devices, would otherwise spawn theirs, in seconds.
             multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
@@ -160,12 +160,19 @@ def _notice_ended(number: int, frame: FrameType | None) -> None:
         _error_if_any_worker_fails()
 
 
-def _end_with(parent: int, worker: int) -> None:
+def _begin(parent: int, worker: int) -> None:
     """In a worker: end when its parent ends. PyTorch's own check does not notice a parent that ended before it."""
+    sys.excepthook = _print_error
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _print_error(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    """In a worker: print an error of the thread that hands tensors over, but not that the parent ended meanwhile."""
+    if not isinstance(error, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, place)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Client
+from multiprocessing.process import BaseProcess, current_process
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from rwkv.batches.plan import Group, segment_places, training_groups
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError, StoreError
+from rwkv.stopping import Stopped
 from tests.batches.stores import make_store
 from tests.benchmark.workspace import REPOSITORY
 
@@ -164,11 +166,11 @@ def test_a_worker_killed_while_a_result_is_used_is_an_error_at_the_next() -> Non
         next(results)
 
 
-def test_a_worker_killed_while_the_last_result_is_used_is_not_missed() -> None:
-    results = fetch(_process, range(2), 2)
-    workers = [next(results), next(results)]
-    _kill(workers[0])
-    results.close()
+def test_a_killed_worker_is_not_missed_when_its_results_are_no_longer_wanted(unraisable: list[str]) -> None:
+    results = fetch(_process, range(100), 2)
+    _kill(next(results))
+    del results
+    assert unraisable == []
 
 
 class _Killer:
@@ -220,6 +222,24 @@ def test_a_worker_killed_before_it_hands_its_tensors_over(
     with pytest.raises(RwkvError, match=r"A worker process was killed(.|\n)*NUM_FETCH_PROCESSES"):
         list(results)
     assert unraisable == []
+
+
+def test_a_command_that_ends_while_it_takes_a_tensor_is_no_traceback_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The worker still lives for a few milliseconds after its connection has ended."""
+
+    def connect_and_end(handle: tuple[str, int]) -> None:
+        Client(handle[0], authkey=current_process().authkey).close()
+        time.sleep(0.5)
+        raise Stopped(signal.SIGTERM)
+
+    results = fetch(_ones_of, range(100), 1)
+    sharer = "multiprocessing.resource_sharer._ResourceSharer"
+    monkeypatch.setattr(f"{sharer}.get_connection", staticmethod(connect_and_end))
+    with pytest.raises(Stopped):
+        next(results)
+    assert capfd.readouterr().err == ""
 
 
 def _late_first(item: int) -> list[Tensor]:
