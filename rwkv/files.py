@@ -31,7 +31,8 @@ def file_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         what = "The file cannot be read or written."
-        raise InputError(what, where=str(path), got=error.strerror or str(error)) from error
+        got, hint = error.strerror or str(error), "check the path, its permissions and the free space"
+        raise InputError(what, where=str(path), got=got, hint=hint) from error
 
 
 @contextmanager
@@ -102,7 +103,8 @@ def check_output(path: Path) -> None:
     kind = _KINDS.get(stat.S_IFMT(_mode(path)))
     if kind is not None and not is_stream(path):
         expected = "a file, a pipe, /dev/stdout or /dev/null"
-        raise InputError("No file can be written here.", where=str(path), got=kind, expected=expected)
+        what, hint = "No file can be written here.", "choose another path"
+        raise InputError(what, where=str(path), got=kind, expected=expected, hint=hint)
 
 
 def is_stream(path: Path) -> bool:

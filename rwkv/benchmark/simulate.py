@@ -60,7 +60,8 @@ def simulate(
                         raise outcome.error
                     bar.update(outcome.result or 0)
     except OSError as error:
-        raise InputError("The dataset cannot be written.", where=str(out), got=str(error)) from error
+        hint = "check the path, its permissions and the free space"
+        raise InputError("The dataset cannot be written.", where=str(out), got=str(error), hint=hint) from error
     return 0
 
 

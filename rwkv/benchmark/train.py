@@ -122,7 +122,8 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
         least = max(1, config.step_offset)
         got = f"{config.epochs}, with {groups} groups of segments, so the last step is number {total}"
         expected = f"at least {least} / {groups}, for STEP_OFFSET = {config.step_offset}"
-        raise InputError("The run would have no steps.", where="EPOCHS", got=got, expected=expected)
+        hint = "raise EPOCHS, or lower STEP_OFFSET"
+        raise InputError("The run would have no steps.", where="EPOCHS", got=got, expected=expected, hint=hint)
     last_rate = step_rate(config, steps, steps)
     if config.train_mode == "WS" and steps <= config.warmup_steps:
         log.warning(

@@ -100,7 +100,9 @@ def cache_folder() -> Path:
             return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rwkv" / "cache"
         return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "rwkv"
     except RuntimeError as error:
-        raise InputError("The user has no home folder for the cache.", got=str(error), hint=_HINT) from error
+        raise InputError(
+            "The user has no home folder for the cache.", where="HOME", got=str(error), hint=_HINT
+        ) from error
 
 
 def _entries() -> Path:

@@ -261,7 +261,7 @@ def _cards(ids: str) -> Match:
 
 def _refuse(got: str, expected: str) -> NoReturn:
     hint = "see the syntax in `rwkv predict --help`"
-    raise InputError("The card query is invalid.", got=got, expected=expected, hint=hint)
+    raise InputError("The card query is invalid.", where="--cards", got=got, expected=expected, hint=hint)
 
 
 _KINDS: dict[str, Callable[[str], Match]] = {

@@ -94,7 +94,8 @@ def _import_all(files: Sequence[Path], out: Path, choices: ImportChoices, replac
             log.error("%s is skipped: %s", file, error)
             imports.failed[file] = error
     if not imports.users:
-        raise InputError("None of the files could be imported.", got=", ".join(map(str, files)))
+        where, hint = ", ".join(map(str, files)), "see the messages above"
+        raise InputError("None of the files could be imported.", where=where, hint=hint)
     return imports
 
 

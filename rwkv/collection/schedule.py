@@ -127,4 +127,4 @@ def _check(days: int, seed: int) -> None:
 def _desired(learner: Learner, retention: float | None) -> Floats:
     """The desired retention of each card, float64 [cards]. Raises InputError if one is out of range."""
     desired = learner.cards.desired_retention
-    return checked_retention(desired if retention is None else np.full_like(desired, retention))
+    return checked_retention(desired if retention is None else np.full_like(desired, retention), "--retention")

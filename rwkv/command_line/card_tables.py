@@ -116,14 +116,15 @@ def as_csv(cards: CardPredictions) -> str:
 def format_of(path: Path | None, option: str | None) -> str:
     """The format of --format, or of the file's name. Raises InputError if there is none."""
     if path is None and option == "parquet":
-        raise InputError("Parquet cannot be printed.", hint="use --out FILE.parquet")
+        raise InputError("Parquet cannot be printed.", where="--format", hint="use --out FILE.parquet")
     if option is not None or path is None:
         return option or "text"
     suffix = path.suffix.lower()
     ending = {".txt": "text"}.get(suffix, suffix.removeprefix("."))
     if ending not in FORMATS:
         expected = ", ".join(f".{name}" for name in ("txt", *FORMATS[1:]))
-        raise InputError("The file's ending is unknown.", got=str(path), expected=expected, hint="use --format")
+        hint = "use --format, or one of these endings"
+        raise InputError("The file's ending is unknown.", where="--out", got=str(path), expected=expected, hint=hint)
     return ending
 
 

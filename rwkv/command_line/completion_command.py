@@ -22,7 +22,8 @@ def add_completion(commands: Commands, root: argparse.ArgumentParser) -> None:
 
         if options.shell not in shtab.SUPPORTED_SHELLS:
             expected = ", ".join(shtab.SUPPORTED_SHELLS)
-            raise InputError("The shell is unknown.", got=options.shell, expected=expected, hint="name one of these")
+            what, hint = "The shell is unknown.", "name one of these"
+            raise InputError(what, where="SHELL", got=options.shell, expected=expected, hint=hint)
         script = shtab.complete(root, options.shell)
         return Answer(script, {"shell": options.shell, "script": script})
 

@@ -42,8 +42,8 @@ def pool_of(
     """
     if options.engine == "local":
         if options.address is not None:
-            got = f"--address {options.address}"
-            raise InputError("--address needs --engine ray.", got=got, hint="add --engine ray")
+            what, hint = "An address needs --engine ray.", "add --engine ray, or omit --address"
+            raise InputError(what, where="--address", got=options.address, hint=hint)
         yield LocalPool(processes)
         return
     try:

@@ -194,7 +194,7 @@ def format_of(path: Path) -> str:
     if path.suffix.lower() not in FORMATS:
         hint = "use one of these endings for --out"
         expected = ", ".join(FORMATS)
-        raise InputError("The file's ending is unknown.", got=str(path), expected=expected, hint=hint)
+        raise InputError("The file's ending is unknown.", where="--out", got=str(path), expected=expected, hint=hint)
     return path.suffix.lower()
 
 

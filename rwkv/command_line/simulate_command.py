@@ -47,7 +47,9 @@ def _run(options: argparse.Namespace) -> Answer:
     results = {"RWKV": options.rwkv, "RWKV-P": options.rwkv_p}
     results = {name: path for name, path in results.items() if path is not None}
     if results and not options.check:
-        raise InputError("Result files are for comparison with people.", hint="add --check, or omit the files")
+        what, hint = "Result files are for comparison with people.", "add --check, or omit the files"
+        where = " and ".join(f"--{name.lower()}" for name in results)
+        raise InputError(what, where=where, got=", ".join(map(str, results.values())), hint=hint)
     if options.check and options.users is None and options.reviews is None:
         return _check(options, list_users(options.out), results)
     lacking = [f"--{name}" for name in ("users", "reviews") if getattr(options, name) is None]

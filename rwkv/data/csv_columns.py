@@ -41,7 +41,8 @@ def read_csv_columns(table: CsvText, requested: Collection[str], texts: Collecti
     """
     twice = [name for name in requested if table.names.count(name) > 1]
     if twice:
-        raise InputError(f"A column occurs twice: {', '.join(twice)}.", where=table.where, got=", ".join(table.names))
+        what, hint = f"A column occurs twice: {', '.join(twice)}.", "remove or rename one of them"
+        raise InputError(what, where=table.where, got=", ".join(table.names), hint=hint)
     present = [name for name in requested if name in table.names]
     places = [table.names.index(name) for name in present]
     parts: list[list[TextColumn]] = [[_texts([])] for _ in present]
@@ -106,7 +107,7 @@ def bad_cell(column: TextColumn, row: int, name: str, table: CsvText, expected: 
     """The error for an unexpected text in a row (0-based)."""
     text = str(column[row])
     what = f"A value of {name} is invalid." if text else f"A value of {name} is missing."
-    hint = ""
+    hint = "correct the cell, or export the file again"
     if _SHORTENED.fullmatch(text):
         hint = "a spreadsheet has shortened it; export the file again, and do not save it from a spreadsheet"
     elif '"' in text:

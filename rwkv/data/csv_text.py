@@ -105,7 +105,8 @@ def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
     where = str(path)
     data = _read(path, MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise InputError("The file is too large.", where=where, expected=f"at most {MOST_BYTES} bytes of text")
+        expected, hint = f"at most {MOST_BYTES:,} bytes of text", "export only the columns that are needed"
+        raise InputError("The file is too large.", where=where, expected=expected, hint=hint)
     text, notices = _as_utf8(data, where)
     header, rows = _first_line(text)
     separator = ""
@@ -116,7 +117,8 @@ def read_csv_text(path: Path, column_names: Iterable[str]) -> CsvText:
         expected, hint = "a header with column names, and rows", "export the file again"
         raise InputError("The file is empty.", where=where, expected=expected, hint=hint)
     if len(header) > _LONGEST_HEADER:
-        raise InputError("The file has no header.", where=where, got=f"a first line of {len(header):,} characters")
+        got, hint = f"a first line of {len(header):,} characters", "name the columns in the first line"
+        raise InputError("The file has no header.", where=where, got=got, hint=hint)
     separator = separator or _separator(header, set(column_names))
     if separator not in _USUAL_SEPARATORS:
         notices += (f"the columns are separated by {separator!r}",)

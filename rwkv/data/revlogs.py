@@ -48,7 +48,8 @@ def list_users(root: Path) -> list[int]:
     matches = (re.fullmatch(r"user_id=(\d+)", entry.name) for entry in folder.iterdir())
     users = sorted(int(match[1]) for match in matches if match)
     if not users:
-        raise InputError("The dataset is empty.", where=str(folder), expected="folders user_id=N")
+        hint = "choose another folder, or create a dataset with `rwkv download` or `rwkv simulate`"
+        raise InputError("The dataset is empty.", where=str(folder), expected="folders user_id=N", hint=hint)
     return users
 
 

@@ -142,7 +142,8 @@ def read_by_user(path: Path, parse: Callable[[dict[str, Any]], Parsed], message:
                 parsed[int(content["user"])] = parse(content)
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
-                raise InputError(message, where=where, got=got) from error
+                hint = "correct or remove the line"
+                raise InputError(message, where=where, got=got, hint=hint) from error
     return parsed
 
 

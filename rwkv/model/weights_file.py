@@ -25,6 +25,7 @@ from rwkv.model.weight_table import weight_shapes
 from rwkv.runtime import log
 
 EXPECTED = "a state_dict of tensors saved by torch, or a .safetensors file"
+_ANOTHER = "choose another file"
 # Metadata keys of our .safetensors files: the fingerprint of the weights, and the sizes of the network.
 _OURS = "rwkv."
 CHECKSUM, SPEC = f"{_OURS}fingerprint", f"{_OURS}spec"
@@ -101,12 +102,13 @@ def read_weights(path: Path) -> Weights:
     """
     content, metadata = read_content(path)
     if not isinstance(content, dict) or not all(isinstance(value, StoredWeight) for value in content.values()):
-        raise CheckpointError("The file does not hold weights.", where=str(path), expected=EXPECTED)
+        raise CheckpointError("The file does not hold weights.", where=str(path), expected=EXPECTED, hint=_ANOTHER)
     with reading(path):
         spec = stated_spec(metadata[SPEC]) if SPEC in metadata else spec_of(content)
     problems = differences(content, spec)
     if problems:
-        raise CheckpointError("\n    ".join(["The file does not hold this network:", *problems]), where=str(path))
+        what = "\n    ".join(["The file does not hold this network:", *problems])
+        raise CheckpointError(what, where=str(path), hint=_ANOTHER)
     held = {name: content[name] for name in weight_shapes(spec)}
     with reading(path):
         if CHECKSUM not in metadata and any(name.startswith(_OURS) for name in metadata):
@@ -154,7 +156,7 @@ def _read_file(path: Path) -> bytes:
             hint = f"check the path; {published}; `python -m rwkv.train_rwkv` trains others"
             raise CheckpointError("The file of weights does not exist.", where=str(path), hint=hint)
         if not path.is_file():
-            raise CheckpointError("The path is not a file.", where=str(path), expected=EXPECTED)
+            raise CheckpointError("The path is not a file.", where=str(path), expected=EXPECTED, hint=_ANOTHER)
         _check_size(path.stat().st_size, path)
         return path.read_bytes()
 
@@ -188,8 +190,8 @@ def read_content(path: Path) -> tuple[object, dict[str, str]]:
 def _check_size(size: int, path: Path) -> None:
     """Raise CheckpointError if a file or its contents are too large."""
     if size > _MOST_BYTES:
-        what = "The file is too large for weights of a network."
-        raise CheckpointError(what, where=str(path), got=f"{size:,} bytes", expected=f"at most {_MOST_BYTES:,}")
+        what, got, expected = "The file is too large for weights.", f"{size:,} bytes", f"at most {_MOST_BYTES:,}"
+        raise CheckpointError(what, where=str(path), got=got, expected=expected, hint=_ANOTHER)
 
 
 def _check_archive(data: bytes, path: Path) -> None:

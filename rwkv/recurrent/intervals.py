@@ -42,8 +42,8 @@ def intervals(outputs: Float32s, retention: npt.ArrayLike, least_s: float = LEAS
     return np.concatenate([np.empty(0), *parts])
 
 
-def checked_retention(retention: npt.ArrayLike) -> Floats:
-    """Check one or many desired retentions.
+def checked_retention(retention: npt.ArrayLike, where: str = "retention") -> Floats:
+    """Check one or many desired retentions. where: the argument, for errors.
 
     Raises:
         InputError: One is not between 0 and 1.
@@ -51,9 +51,10 @@ def checked_retention(retention: npt.ArrayLike) -> Floats:
     values = np.asarray(retention, np.float64)
     outside = ~((values > 0) & (values < 1))
     if outside.any():
-        got = repr(float(values[outside][0]))
+        value = float(values[outside][0])
         what, expected = "The desired retention is out of range.", "more than 0, less than 1"
-        raise InputError(what, got=got, expected=expected, hint="write 90% as 0.9")
+        hint = f"write {value:g}% as {value / 100:g}" if 1 < value < 100 else "choose a value such as 0.9"
+        raise InputError(what, where=where, got=repr(value), expected=expected, hint=hint)
     return values
 
 

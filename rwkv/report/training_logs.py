@@ -41,7 +41,7 @@ def _read_run(path: Path) -> TrainingRun:
                 steps.append(step)
                 values.append(value)
     if not curves:
-        raise InputError("The training log has no steps.", where=str(path))
+        raise InputError("The training log has no steps.", where=str(path), hint="wait for the first step, or omit it")
     as_arrays = {name: (np.array(steps), np.array(values)) for name, (steps, values) in curves.items()}
     return TrainingRun(path.name.removesuffix(SUFFIX), as_arrays)
 
@@ -49,7 +49,8 @@ def _read_run(path: Path) -> TrainingRun:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, float | None]]]:
     """The step and figures of each line. An incomplete last line, of a running training, is ignored."""
     if not path.is_file():
-        raise InputError("The training log does not exist.", where=str(path), expected=f"SAVE_MODEL_PREFIX{SUFFIX}")
+        what, expected, hint = "The training log does not exist.", f"SAVE_MODEL_PREFIX{SUFFIX}", "check the path"
+        raise InputError(what, where=str(path), expected=expected, hint=hint)
     with file_errors(path):
         lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -59,7 +60,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, float | None]]]:
             yield _figures(line)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             where, got = f"{path}, line {number}", f"{type(error).__name__}: {error}"
-            raise InputError("This is not a training log.", where=where, got=got) from error
+            hint = f"choose a file SAVE_MODEL_PREFIX{SUFFIX} of python -m rwkv.train_rwkv"
+            raise InputError("This is not a training log.", where=where, got=got, hint=hint) from error
 
 
 def _figures(line: bytes) -> tuple[int, dict[str, float | None]]:

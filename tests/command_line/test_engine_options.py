@@ -16,7 +16,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_an_address_needs_the_engine(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert workspace.find_keys("--address", "127.0.0.1:6379") == 2
-    assert_said(capsys, "--address needs --engine ray", "127.0.0.1:6379")
+    assert_said(capsys, "An address needs --engine ray", "where: --address", "127.0.0.1:6379")
     assert not (workspace.root / "keys_db").exists()
 
 

@@ -299,7 +299,7 @@ def test_bad_input_leaves_the_old_report(tmp_path: Path, log: Path, capsys: pyte
     empty.write_text("")
     (tmp_path / "nothing").mkdir()
     for arguments, words in [
-        ([], ["nothing to report on", "choose a folder"]),
+        ([], ["nothing to report on", "choose a collection"]),
         (["--training", str(tmp_path / "none.log.jsonl")], ["training log does not exist", "none.log.jsonl"]),
         (
             ["--training", str(tmp_path / "nothing")],

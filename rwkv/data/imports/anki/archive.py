@@ -39,6 +39,8 @@ _MEMBERS = {1: (_NAME, False), 2: ("collection.anki21", False), 3: ("collection.
 _NEW_NAMES = ("collection.anki21b", "collection.anki21")
 _META_BYTES = 1024
 
+_AGAIN = "export or download it again"
+
 # The errors of zipfile and the decompressors, with Python's own for numbers and names out of range.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -158,7 +160,8 @@ def _check_size(size: int, start: bytes, where: str) -> None:
     stated = _stated_bytes(start)
     if len(start) < _HEADER_BYTES or (stated is not None and size < stated):
         expected = f"{stated} bytes" if stated is not None else ""
-        raise InputError("The collection is truncated.", where=where, got=f"{size} bytes", expected=expected)
+        what, got = "The collection is truncated.", f"{size} bytes"
+        raise InputError(what, where=where, got=got, expected=expected, hint=_AGAIN)
 
 
 def _stated_bytes(start: bytes) -> int | None:
@@ -194,8 +197,7 @@ def _damage_of_archives(where: str) -> Iterator[None]:
         # bzip2 raises an OSError without a number; a position before the file's start is an invalid argument.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        hint = "export or download it again"
-        raise InputError("The archive is damaged or truncated.", where=where, got=str(error), hint=hint) from error
+        raise InputError("The archive is damaged or truncated.", where=where, got=str(error), hint=_AGAIN) from error
 
 
 def _member(archive: zipfile.ZipFile, where: str) -> tuple[zipfile.ZipInfo, bool]:
@@ -218,7 +220,7 @@ def _member(archive: zipfile.ZipFile, where: str) -> tuple[zipfile.ZipInfo, bool
             version = _meta_version(file.read(_META_BYTES), where)
     name, compressed = _MEMBERS[version]
     if name not in members:
-        raise InputError("The collection is missing from the archive.", where=where, expected=name)
+        raise InputError("The collection is missing from the archive.", where=where, expected=name, hint=_AGAIN)
     return members[name], compressed
 
 
@@ -243,9 +245,11 @@ def _copy(stream: IO[bytes], database: Path, where: str, most_bytes: int) -> Non
     """Copy a SQLite file, up to the size in its header and at most `most_bytes`."""
     start = stream.read(_CHUNK_BYTES)
     if len(start) < _HEADER_BYTES:
-        raise InputError("The archive's collection is truncated.", where=where, got=f"{len(start)} bytes")
+        got = f"{len(start)} bytes"
+        raise InputError("The archive's collection is truncated.", where=where, got=got, hint=_AGAIN)
     if not start.startswith(_MAGIC):
-        raise InputError("The archive's collection is not a SQLite database.", where=where, got=repr(start[:16]))
+        got = repr(start[:16])
+        raise InputError("The archive's collection is not a SQLite database.", where=where, got=got, hint=_AGAIN)
     stated = _stated_bytes(start)
     free = shutil.disk_usage(database.parent).free
     limit = min(most_bytes, free, most_bytes if stated is None else stated)
@@ -268,6 +272,7 @@ def _refuse_size(where: str, size: int, limit: int) -> None:
         where=where,
         got=f"{size} bytes or more",
         expected=f"at most {limit} bytes, by its header, the limit and the free space for temporary files",
+        hint="free space, or set TMPDIR to a folder with more; if there is enough, export or download it again",
     )
 
 

@@ -88,7 +88,8 @@ def connected(path: Path, where: str) -> Iterator[sqlite3.Connection]:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables >= _TABLES:
             got = ", ".join(sorted(tables)[:8]) or "no tables"
-            raise InputError("The database is not an Anki collection.", where=where, got=got)
+            hint = "choose the collection: an export of Anki, or collection.anki2 in the profile's folder"
+            raise InputError("The database is not an Anki collection.", where=where, got=got, hint=hint)
         yield database
 
 

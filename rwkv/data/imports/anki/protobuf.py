@@ -79,4 +79,5 @@ def _varint(message: bytes, place: int, where: str) -> tuple[int, int]:
 
 
 def _damaged(where: str, got: str) -> InputError:
-    return InputError("A part of the collection is damaged.", where=where, got=got, expected="a protobuf message")
+    what, hint = "A part of the collection is damaged.", "run Tools > Check Database in Anki, and export again"
+    return InputError(what, where=where, got=got, expected="a protobuf message", hint=hint)

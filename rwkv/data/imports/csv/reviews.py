@@ -133,7 +133,8 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
     order = order[(is_rated & ~is_ahead)[order]]
     if len(order) == 0:
         got = f"{len(rating)} rows, none with a rating from 1 to 4 and a time before now"
-        raise InputError("The CSV file has no reviews.", where=csv.where, got=got)
+        hint = "check the columns review_rating and review_time, and this computer's clock"
+        raise InputError("The CSV file has no reviews.", where=csv.where, got=got, hint=hint)
     rows = np.stack([card_id, time_ms, rating, state, duration_ms])
     once = _without_doubles(rows, order)
     counts = {

@@ -1,0 +1,78 @@
+"""Errors about input name the place and the next step."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rwkv
+from rwkv.cli import main
+
+ROOT = Path(rwkv.__file__).parent
+# Where arguments of commands and a person's files are checked.
+ROOMS = ("command_line", "collection", "report", "benchmark", "data/imports")
+MODULES = sorted(
+    [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    + [*(ROOT / "data").glob("csv_*.py"), ROOT / "files.py"]
+)
+
+
+def incomplete(source: str) -> list[int]:
+    """The lines on which an InputError without `where` or `hint` is made."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    errors = [call for call in calls if ast.unparse(call.func) == "InputError"]
+    return [call.lineno for call in errors if not {"where", "hint"} <= {part.arg for part in call.keywords}]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_input_error_has_a_place_and_a_hint(path: Path) -> None:
+    assert incomplete(path.read_text()) == []
+
+
+def test_incomplete_errors_are_detected() -> None:
+    assert incomplete('raise InputError("x", where="y", got="z")\nraise InputError("x", where="y", hint="z")') == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "hint"),
+    [
+        (["predict", "SOURCE", "--timezone", "Mars"], "--timezone", "or omit --timezone"),
+        (["predict", "SOURCE", "--rollover", "24"], "--rollover", "or omit --rollover"),
+        (["predict", "SOURCE", "--retention", "90"], "--retention", "write 90% as 0.9"),
+        (["schedule", "SOURCE", "--retention", "82.5"], "--retention", "write 82.5% as 0.825"),
+        (["predict", "SOURCE", "--retention", "1"], "--retention", "choose a value such as 0.9"),
+        (["predict", "SOURCE", "--retention", "nan"], "--retention", "choose a value such as 0.9"),
+        (["predict", "SOURCE", "--least-days", "-1"], "--least-days", "use 1 as in Anki"),
+        (["predict", "SOURCE", "--cards", "is:old"], "--cards", "see the syntax"),
+        (["predict", "SOURCE", "--format", "parquet"], "--format", "use --out FILE.parquet"),
+        (["predict", "SOURCE", "--out", "cards.doc"], "--out", "use --format"),
+        (["predict", "SOURCE", "--at", "soon"], "--at", "write the moment in one of these ways"),
+        (["schedule", "SOURCE", "--out", "days.doc"], "--out", "use one of these endings"),
+        (["schedule", "SOURCE", "--days", "0"], "--days", "choose another --days"),
+        (["report"], "COLLECTION", "choose a collection or a folder"),
+        (["report", "--training", "no.log"], "no.log", "check the path"),
+        (["completion", "smoke"], "SHELL", "name one of these"),
+        (["simulate", "--out", "x", "--users", "1", "--reviews", "9", "--rwkv", "a.jsonl"], "--rwkv", "add --check"),
+        (["predict", "BAD"], "reviews.csv, line 3, column review_duration", "correct the cell"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    arguments: list[str],
+    where: str,
+    hint: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    header, row = "card_id,review_time,review_rating,review_duration", "7,1700000000000,3,5000"
+    for name, duration in (("SOURCE", "5"), ("BAD", "long")):
+        path = tmp_path / name / "reviews.csv"
+        path.parent.mkdir()
+        path.write_text(f"{header}\n{row}\n8,1700000001000,3,{duration}\n")
+        arguments = [str(path) if argument == name else argument for argument in arguments]
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.split("error: ")[-1].splitlines()
+    assert any(line.startswith("  where: ") and line.endswith(where) for line in lines)
+    assert any(line.startswith("  next: ") and hint in line for line in lines)
