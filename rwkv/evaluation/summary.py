@@ -160,17 +160,20 @@ def format_metrics(rows: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def format_means(scores: Mapping[str, Mapping[int, Score]], users: Sequence[int]) -> str:
-    """A table of the means over at least one user, weighted by reviews, with the number of users and reviews.
+    """Two tables of the means over at least one user: weighted by reviews, and with equal weight of every user.
 
     Args:
         scores: The score of every user, by way of predicting.
         users: The users to average.
     """
-    weighted = means(scores, users).weighted
-    rows = {name: {metric: mean.value for metric, mean in row.items()} for name, row in weighted.items()}
-    table = format_metrics(rows)
+    both = means(scores, users)
+    weighted, unweighted = (
+        format_metrics({name: {metric: mean.value for metric, mean in row.items()} for name, row in rows.items()})
+        for rows in (both.weighted, both.unweighted)
+    )
     reviews = sum(next(iter(scores.values()))[user].size for user in users)
-    return f"{table}\n{len(users):,} users, {reviews:,} reviews, means weighted by reviews"
+    counts = f"{len(users):,} users, {reviews:,} reviews"
+    return f"{weighted}\n{counts}, means weighted by reviews\n\n{unweighted}\n{counts}, means over users"
 
 
 def _number(value: float | None) -> str:

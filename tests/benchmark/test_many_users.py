@@ -37,15 +37,19 @@ def test_users_together_have_the_metrics_of_each_alone(many: Run, run: Run, proc
     assert f"User {NO_KEYS_USER} has no reviews that the benchmark counts, so there are no metrics." in printed.out
 
 
-def test_the_means_are_weighted_by_reviews(many: Run) -> None:
+def test_the_means_are_weighted_by_reviews_and_over_users(many: Run) -> None:
     printed = many()
     sizes, immediate, ahead = zip(*users_of(printed.out).values(), strict=True)
-    header, *rows, closing = printed.out[-4:]
-    assert header.split() == ["LogLoss", "RMSE(bins)", "AUC"]
-    for row, metrics in zip(rows, (immediate, ahead), strict=True):
-        expected = np.average([of_user["LogLoss"] for of_user in metrics], weights=sizes)
-        assert float(row.split()[1]) == pytest.approx(expected, abs=6e-5)
-    assert closing == f"2 users, {sum(sizes):,} reviews, means weighted by reviews"
+    for table, weights, means in (
+        (printed.out[-9:-5], sizes, "means weighted by reviews"),
+        (printed.out[-4:], [1, 1], "means over users"),
+    ):
+        header, *rows, closing = table
+        assert header.split() == ["LogLoss", "RMSE(bins)", "AUC"]
+        for row, metrics in zip(rows, (immediate, ahead), strict=True):
+            expected = np.average([of_user["LogLoss"] for of_user in metrics], weights=weights)
+            assert float(row.split()[1]) == pytest.approx(expected, abs=6e-5)
+        assert closing == f"2 users, {sum(sizes):,} reviews, {means}"
 
 
 def test_verbose_lines_name_their_user(many: Run, run: Run) -> None:

@@ -96,16 +96,19 @@ def test_the_means_are_printed(evaluation: Evaluation, capsys: pytest.CaptureFix
     assert evaluation.run(USER_IDS=[2, 3, NO_KEYS_USER]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["LogLoss", "RMSE(bins)", "AUC"]
-    for line, name in zip(printed[1:3], (AHEAD, IMM), strict=True):
-        lines = evaluation.lines("result", name)
-        sizes = [lines[user]["size"] for user in (2, 3)]
-        expected = [
-            np.average([lines[user]["metrics"][metric] for user in (2, 3)], weights=sizes)
-            for metric in ("LogLoss", "RMSE(bins)", "AUC")
-        ]
-        assert line.split()[0] == name
-        np.testing.assert_allclose([float(cell) for cell in line.split()[1:]], expected, atol=5.1e-5)
+    results = {name: evaluation.lines("result", name) for name in (AHEAD, IMM)}
+    sizes = [results[AHEAD][user]["size"] for user in (2, 3)]
+    for rows, weights in ((printed[1:3], sizes), (printed[6:8], [1, 1])):
+        for line, (name, lines) in zip(rows, results.items(), strict=True):
+            expected = [
+                np.average([lines[user]["metrics"][metric] for user in (2, 3)], weights=weights)
+                for metric in ("LogLoss", "RMSE(bins)", "AUC")
+            ]
+            assert line.split()[0] == name
+            np.testing.assert_allclose([float(cell) for cell in line.split()[1:]], expected, atol=5.1e-5)
     assert printed[3] == f"2 users, {sum(sizes):,} reviews, means weighted by reviews"
+    assert printed[8] == f"2 users, {sum(sizes):,} reviews, means over users"
+    assert sizes[0] != sizes[1]
 
 
 def test_without_results_there_are_no_means(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
