@@ -85,7 +85,10 @@ class RecordedRows:
         return before >= FREQUENT and self._bytes + needed <= _RECORDED_BYTES
 
     def _record_if_possible(self, batch: SingleBuffer[GpuBatch], sizes: Sizes) -> _Recording | None:
-        """Record a batch; without memory for it, give up all recordings, since batches need it more."""
+        """Record a batch; without memory for it, give up all recordings, since batches need it more.
+
+        Giving up only the largest would not help: the memory that they share is freed with the last of them.
+        """
         try:
             recording = self._recordings[sizes] = self._record(batch)
         except torch.cuda.OutOfMemoryError:
