@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from rwkv.arrays import Ints
+from rwkv.arrays import Floats, Ints
 from rwkv.data.excerpts import review_context, whole_excerpt
 from rwkv.data.history import CardTable, ReviewContext, RevlogTable, number_by_appearance, order_by_card
 from rwkv.data.revlogs import read_history
@@ -22,18 +21,10 @@ SECONDS_PER_DAY = 86_400
 # The user of tests that need but one.
 USER = 7
 
-Value = TypeVar("Value")
-
 # Column name -> values, as in a parquet file; anything that pyarrow takes as a column.
 Columns = Mapping[str, npt.ArrayLike]
 # The same of a revlog, as int64.
 IntColumns = dict[str, Ints]
-
-
-def not_none(value: Value | None) -> Value:
-    """A value that has to be there."""
-    assert value is not None
-    return value
 
 
 def revlog_columns(
@@ -96,7 +87,7 @@ def cards_of(revlog: Columns) -> IntColumns:
     return {"card_id": ids, "note_id": ids + 1, "deck_id": ids % 2}
 
 
-DECKS: Columns = {"deck_id": np.arange(2), "parent_id": np.full(2, np.nan), "preset_id": np.arange(2)}
+DECKS: dict[str, Ints | Floats] = {"deck_id": np.arange(2), "parent_id": np.full(2, np.nan), "preset_id": np.arange(2)}
 
 
 def with_value(columns: Columns, name: str, row: int, value: float) -> Columns:

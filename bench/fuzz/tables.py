@@ -21,7 +21,7 @@ from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import cut_segment, segment_bounds
 from rwkv.data.tables import PACKED, PARQUET, write_columns
-from tests.helpers import DECKS, cards_of, random_revlog
+from tests.helpers import DECKS, Columns, cards_of, random_revlog
 
 _USER = 1
 _REVIEWS, _CARDS = 60, 9
@@ -34,7 +34,8 @@ def _file(table: str, ending: str) -> str:
 
 def _make(ending: str, folder: Path) -> None:
     revlog = random_revlog(1, _REVIEWS, _CARDS)
-    for table, columns in zip(_TABLES, (revlog, cards_of(revlog), DECKS), strict=True):
+    tables: tuple[Columns, ...] = (revlog, cards_of(revlog), DECKS)
+    for table, columns in zip(_TABLES, tables, strict=True):
         arrays = {name: np.asarray(column) for name, column in columns.items()}
         write_columns(folder / _file(table, ending), arrays)
 

@@ -14,7 +14,7 @@ from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from tests.benchmark.workspace import DAMAGES, Damage, add_users, assert_said, revlog_file, studied
 from tests.collection.people import make_person
-from tests.helpers import DECKS, cards_of, revlog_columns, with_value, write_history
+from tests.helpers import DECKS, Columns, cards_of, revlog_columns, with_value, write_history
 
 USERS = (1, 2, 4)
 
@@ -58,15 +58,15 @@ def test_the_numbers_are_those_of_the_histories(dataset: Path, capsys: pytest.Ca
     assert (fields["users"], fields["absent"], fields["errors"], fields["quirks"]) == (3, [[3, 3]], [], {})
 
 
-def _ratings(columns: dict) -> dict:
+def _ratings(columns: Columns) -> Columns:
     return with_value(with_value(columns, "rating", 3, 0), "rating", 8, 5)
 
 
-def _elapsed(columns: dict) -> dict:
+def _elapsed(columns: Columns) -> Columns:
     return with_value(with_value(columns, "elapsed_days", 100, -4), "elapsed_seconds", 100, -40)
 
 
-def _lost(columns: dict) -> dict:
+def _lost(columns: Columns) -> Columns:
     return with_value(columns, "elapsed_days", 0, 9)
 
 
@@ -83,7 +83,9 @@ QUIRKS = pytest.mark.parametrize(
 
 
 @QUIRKS
-def test_quirks_of_reviews_are_counted(tmp_path: Path, change: Callable[[dict], dict], expected: dict) -> None:
+def test_quirks_of_reviews_are_counted(
+    tmp_path: Path, change: Callable[[Columns], Columns], expected: dict[str, int | None]
+) -> None:
     """Of the dropped rows, those that begin a card leave it without its beginning: any number."""
     revlog = studied(1)
     write_history(tmp_path, 1, change(revlog), cards_of(revlog), DECKS)

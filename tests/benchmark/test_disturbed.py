@@ -13,7 +13,7 @@ import pytest
 
 from rwkv.benchmark import databases
 from rwkv.cli import main
-from rwkv.evaluation.results import ResultFiles, UserPredictions
+from rwkv.evaluation.results import ResultFiles, UserLines
 from tests.benchmark.evaluation import Evaluation
 from tests.benchmark.training import OFTEN, Training
 from tests.benchmark.workspace import Workspace, add_users, assert_said, items, revlog_file
@@ -104,9 +104,9 @@ def test_results_on_a_full_disk(
     """There is room for all but the end of the last line."""
     real, size = ResultFiles.append, max(map(len, plain.values()))
 
-    def append(files: ResultFiles, predictions: UserPredictions) -> None:
+    def append(files: ResultFiles, lines: UserLines) -> None:
         with full_disk(size - 10):
-            real(files, predictions)
+            real(files, lines)
 
     with monkeypatch.context() as patch:
         patch.setattr(ResultFiles, "append", append)

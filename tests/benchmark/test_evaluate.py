@@ -148,8 +148,8 @@ def test_run_as_rnn_gives_the_same_metrics(
     capsys.readouterr()
     assert rwkv.run_as_rnn.main(["--config", str(config)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    for name, text in zip((IMM, AHEAD), printed[1::2], strict=True):
-        line, expected = ast.literal_eval(text), evaluation.lines("result", name)[user]
+    for name, printed_line in zip((IMM, AHEAD), printed[1::2], strict=True):
+        line, expected = ast.literal_eval(printed_line), evaluation.lines("result", name)[user]
         assert line.pop("metrics") == pytest.approx(expected.pop("metrics"), abs=5e-5)
         assert line == expected
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import rwkv.benchmark.evaluate_groups
 import rwkv.evaluation.recorded
-from rwkv.batches.sliced import SlicedBatch
+from rwkv.batches.sliced import PlainSlices, SlicedBatch
 from rwkv.evaluation.history_predictions import Targets
 from rwkv.evaluation.results import UserPredictions
 from rwkv.model.network import Network
@@ -123,6 +123,7 @@ def test_batches_depend_on_the_range_alone(evaluation: Evaluation, monkeypatch: 
     last_rows, predict_users = rwkv.evaluation.recorded.last_rows, rwkv.benchmark.evaluate_groups.predict_users
 
     def spy(network: Network, batch: SlicedBatch) -> Tensor:
+        assert isinstance(batch, PlainSlices)
         seen.append(len(batch))
         return last_rows(network, batch)
 

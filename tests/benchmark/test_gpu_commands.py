@@ -124,12 +124,12 @@ def test_networks_of_other_sizes(
     model, store = str(theirs.out / "p_4.pth"), str(stores / "test_db")
     given = {"MODEL_PATH": model, "DATASET_LMDB_PATH": store, "USER_START": 3, "USER_END": 3}
     log_losses = []
-    for device in (GPU, "cpu"):
-        root = tmp_path / f"evaluation on {device}"
+    for name in (GPU, "cpu"):
+        root = tmp_path / f"evaluation on {name}"
         root.mkdir()
         evaluation = Evaluation(stores, root)
-        assert evaluation.run(DEVICE=device, **given) == 0
-        log_losses.append([evaluation.lines("result", name)[3]["metrics"]["LogLoss"] for name in (AHEAD, IMM)])
+        assert evaluation.run(DEVICE=name, **given) == 0
+        log_losses.append([evaluation.lines("result", result)[3]["metrics"]["LogLoss"] for result in (AHEAD, IMM)])
     assert log_losses[0] == pytest.approx(log_losses[1], abs=PREDICTIONS["float"])
 
 

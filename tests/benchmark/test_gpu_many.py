@@ -19,7 +19,7 @@ def test_two_gpus_take_the_steps_of_one(training: Training, dtype: str) -> None:
     """Eight recorded steps with dropout, and validations."""
     one = Training(training.stores, training.out.parent / "one")
     assert one.run(DEVICE="cuda:0", DTYPE=dtype) == 0
-    code, output = training.run_shared(2, **GPUS, DTYPE=dtype)
+    code, output = training.run_shared(2, GPUS | {"DTYPE": dtype})
     assert code == 0, output
     assert "Traceback" not in output
     assert training.steps() == one.steps()
@@ -35,7 +35,7 @@ def test_two_gpus_take_the_steps_of_one(training: Training, dtype: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_after_a_lost_process_a_run_goes_on(training: Training, number: signal.Signals) -> None:
     """Though the GPU of the other one waits for it."""
-    code, output = training.run_shared(2, (1, number, 6), **GPUS)
+    code, output = training.run_shared(2, GPUS, (1, number, 6))
     assert code != 0
     sentence = {
         signal.SIGKILL: "Process 1 of the 2 of this training has ended",

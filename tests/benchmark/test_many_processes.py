@@ -51,7 +51,7 @@ def flat(weights: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def test_two_processes_take_the_steps_of_one(alone: Training, training: Training) -> None:
     """With one writer, and dropout."""
-    code, output = training.run_shared(2, **SMALL)
+    code, output = training.run_shared(2, SMALL)
     assert code == 0
     assert output.count("step 2: saved") == 1
     assert output.count("validation: ") == STEPS // 2
@@ -64,7 +64,7 @@ def test_after_a_lost_process_a_run_goes_on_with_another_number(
     alone: Training, training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes, of which one is killed; one that is interrupted; two, of which one is ended; and one."""
-    code, output = training.run_shared(2, (1, signal.SIGKILL, 6), **SMALL)
+    code, output = training.run_shared(2, SMALL, (1, signal.SIGKILL, 6))
     assert code != 0
     assert output.count("ERROR: Process 1 of the 2 of this training has ended, so the other processes end, too.") == 1
     assert "rerun to continue from the last checkpoint" in output
@@ -74,7 +74,7 @@ def test_after_a_lost_process_a_run_goes_on_with_another_number(
         interrupt_after(patch, 5)
         assert training.run(**SMALL) == 130
     assert training.steps() == [2, 4, 6, 8]
-    code, output = training.run_shared(2, (1, signal.SIGTERM, 5), **SMALL)
+    code, output = training.run_shared(2, SMALL, (1, signal.SIGTERM, 5))
     assert code != 0
     assert output.count("ended by SIGTERM; files already written are kept. Rerun the command to continue.") == 1
     assert output.count("Traceback") == 1
@@ -90,7 +90,7 @@ def test_after_a_lost_process_a_run_goes_on_with_another_number(
 def test_a_signal_to_one_process_in_a_validation_ends_both(alone: Training, training: Training, rank: int) -> None:
     """Neither is lost, and the validation is repeated when the run goes on."""
     validating = SMALL | {"VALIDATE_USERS_START": 1}
-    code, output = training.run_shared(2, (rank, signal.SIGTERM, 4), in_validation=True, **validating)
+    code, output = training.run_shared(2, validating, (rank, signal.SIGTERM, 4), in_validation=True)
     assert code != 0
     assert output.count("ended by SIGTERM; files already written are kept. Rerun the command to continue.") == 1
     assert output.count("exitcode  : 143") == 2
@@ -100,14 +100,14 @@ def test_a_signal_to_one_process_in_a_validation_ends_both(alone: Training, trai
 
 
 def test_an_error_of_all_processes_is_told_once(training: Training) -> None:
-    code, output = training.run_shared(2, **SMALL, DEVICE="cuda:0")
+    code, output = training.run_shared(2, SMALL | {"DEVICE": "cuda:0"})
     assert code != 0
     assert output.count("error: Several processes cannot use one GPU.") == 1
     assert output.count("Traceback") == 1
 
 
 def test_torchrun_starts_lost_processes_again(training: Training) -> None:
-    code, output = training.run_shared(2, (1, signal.SIGKILL, 4), restarts=1, **SMALL | {"EPOCHS": 2})
+    code, output = training.run_shared(2, SMALL | {"EPOCHS": 2}, (1, signal.SIGKILL, 4), restarts=1)
     assert code == 0, output
     assert "steps 3 to 8 of 8" in output
     assert training.steps() == [2, 4, 6, 8]
@@ -115,7 +115,7 @@ def test_torchrun_starts_lost_processes_again(training: Training) -> None:
 
 def test_an_error_that_is_not_expected_ends_all_processes(training: Training) -> None:
     """With its traceback, and though the other one and its workers wait."""
-    code, output = training.run_shared(2, (0, 0, 4), **SMALL)
+    code, output = training.run_shared(2, SMALL, (0, 0, 4))
     assert code != 0
     assert output.count("ValueError: unexpected") == 1
     assert output.count("ERROR: Process 0 of the 2 of this training has ended, so the other processes end, too.") == 1

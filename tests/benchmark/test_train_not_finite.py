@@ -1,32 +1,39 @@
 """Training whose steps or validations are not finite, and how it ends."""
 
 import math
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
 import pytest
-import torch
 
 from rwkv.benchmark.training_steps import remedy
-from rwkv.model.network import new_network
+from rwkv.model.network import Network, new_network
 from rwkv.training.step import StepReport, train_step
 from tests.benchmark.training import OFTEN, Training, interrupt_after, is_same
 from tests.benchmark.workspace import assert_said
 
+Rest = ParamSpec("Rest")
+
 
 def _spoil(patch: pytest.MonkeyPatch, steps: range) -> None:
     """In these steps of the run, every gradient is NaN."""
+    patch.setattr("rwkv.benchmark.training_steps.train_step", _spoilt(train_step, steps))
+
+
+def _spoilt(take: Callable[Concatenate[Network, Rest], StepReport], steps: range) -> Callable[..., StepReport]:
     taken = 0
 
-    def step(network: torch.nn.Module, *arguments: object) -> StepReport:
+    def step(network: Network, /, *rest: Rest.args, **named: Rest.kwargs) -> StepReport:
         nonlocal taken
         taken += 1
         value = math.nan if taken in steps else 1.0
         hook = network.prehead_norm.weight.register_hook(lambda gradient: gradient * value)
         try:
-            return train_step(network, *arguments)  # type: ignore[arg-type]
+            return take(network, *rest, **named)
         finally:
             hook.remove()
 
-    patch.setattr("rwkv.benchmark.training_steps.train_step", step)
+    return step
 
 
 @OFTEN

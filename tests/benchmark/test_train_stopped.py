@@ -11,6 +11,7 @@ from rwkv.training.stop import Stop
 from rwkv.training.validate import validate
 from tests.benchmark.training import OFTEN, Training, set_often, signal_at
 from tests.benchmark.workspace import assert_said
+from tests.typed import preceded
 
 # Two epochs of 4 steps, with a small network.
 SMALL = {"CHANNELS": 32, "LAYERS": [1, 1, 1, 1, 1]}
@@ -30,14 +31,13 @@ def signal_in_validation(patch: pytest.MonkeyPatch, number: int, validations: in
     """The next runs get a signal in the validation of this number, counted from their start."""
     begun = 0
 
-    def begin(*arguments: object) -> dict[str, float]:
+    def count() -> None:
         nonlocal begun
         begun += 1
         if begun == validations:
             os.kill(os.getpid(), number)
-        return validate(*arguments)  # type: ignore[arg-type]
 
-    patch.setattr("rwkv.benchmark.training_checkpoints.validate", begin)
+    patch.setattr("rwkv.benchmark.training_checkpoints.validate", preceded(validate, count))
 
 
 @OFTEN

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 import torch
 
 import rwkv.train_rwkv
-from rwkv.training.step import StepReport, train_step
+from rwkv.training.step import train_step
 from tests.benchmark.workspace import REPOSITORY, Workspace, studied
 from tests.helpers import DECKS, write_history
+from tests.typed import preceded
 
 SIZE = 1 << 24
 # Such as W1130 13:28:24.028000 525 torch/distributed/run.py:874]
@@ -143,20 +145,20 @@ class Training:
     def run_shared(
         self,
         processes: int,
+        changed: Mapping[str, object],
         signalled: tuple[int, int, int] = (0, signal.SIGTERM, 0),
         in_validation: bool = False,
         restarts: int = 0,
-        **changed: object,
     ) -> tuple[int, str]:
         """Run the command in several processes by torchrun.
 
         Args:
             processes: Their number.
+            changed: Keys of the configuration.
             signalled: The number of a process, and the signal that it gets at a step of the command, from 1; 0 for an
                 error that is not expected.
             in_validation: Whether it gets it in the validation after that step.
             restarts: Times that torchrun starts the processes again after a failure.
-            changed: Keys of the configuration.
 
         Returns:
             The exit code, and the lines on stderr that are not torchrun's.
@@ -217,25 +219,23 @@ def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
     """The next runs are stopped by Ctrl-C in the step after so many."""
     taken = 0
 
-    def step(*arguments: object) -> StepReport:
+    def count() -> None:
         nonlocal taken
         taken += 1
         if taken > steps:
             raise KeyboardInterrupt
-        return train_step(*arguments)  # type: ignore[arg-type]
 
-    patch.setattr("rwkv.benchmark.training_steps.train_step", step)
+    patch.setattr("rwkv.benchmark.training_steps.train_step", preceded(train_step, count))
 
 
 def signal_at(patch: pytest.MonkeyPatch, number: int, steps: int) -> None:
     """The next runs get a signal in the step of this number, counted from their start."""
     taken = 0
 
-    def step(*arguments: object) -> StepReport:
+    def count() -> None:
         nonlocal taken
         taken += 1
         if taken == steps:
             os.kill(os.getpid(), number)
-        return train_step(*arguments)  # type: ignore[arg-type]
 
-    patch.setattr("rwkv.benchmark.training_steps.train_step", step)
+    patch.setattr("rwkv.benchmark.training_steps.train_step", preceded(train_step, count))

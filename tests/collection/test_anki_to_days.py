@@ -12,7 +12,7 @@ from rwkv.collection.import_collections import import_collections
 from rwkv.collection.learner import Learner, read_learner
 from rwkv.collection.schedule import schedule_learner
 from tests.collection.people import MODEL
-from tests.helpers import not_none
+from tests.typed import not_none
 
 pytest.importorskip("anki")
 

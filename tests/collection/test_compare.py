@@ -21,8 +21,9 @@ from rwkv.model.checkpoint import write_weights
 from rwkv.model.spec import PUBLISHED
 from tests.benchmark.evaluation import AHEAD, IMM, Evaluation
 from tests.benchmark.workspace import Workspace, add_users, assert_said, revlog_file, studied
-from tests.helpers import not_none, revlog_columns, write_history
+from tests.helpers import revlog_columns, write_history
 from tests.networks import recipe_network
+from tests.typed import not_none
 
 ALGORITHMS = ["AVG", "MOVING-AVG", "FSRS-6-default", "FSRS-6", "RWKV", "RWKV-P"]
 USERS = (1, 2, 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import not_none
+from tests.typed import not_none
 
 pytest.importorskip("anki")  # only where the extra [anki] is not installed; it is part of [dev]
 

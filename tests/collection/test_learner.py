@@ -16,7 +16,8 @@ from rwkv.data.days import local_time
 from rwkv.data.history import estimated_times
 from rwkv.errors import InputError
 from tests.collection.people import DAY_START_S, DELETED, NEW_ALONE, REVIEWED, add_review, id_of, make_person
-from tests.helpers import make_table, not_none, random_revlog, revlog_columns, write_history
+from tests.helpers import make_table, random_revlog, revlog_columns, write_history
+from tests.typed import not_none
 
 DAY_S = 86_400
 

@@ -5,7 +5,7 @@ import pytest
 
 from rwkv.evaluation.bootstrap import standard_errors
 from rwkv.evaluation.metrics import METRICS
-from tests.helpers import not_none
+from tests.typed import not_none
 
 RNG = np.random.default_rng(11)
 TRUE = np.round(RNG.uniform(0.3, 0.98, 600), 2)

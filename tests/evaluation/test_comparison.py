@@ -12,7 +12,8 @@ from rwkv.evaluation.comparison import Comparison, baseline_predictions, weighte
 from rwkv.evaluation.fsrs6 import fsrs_predictions
 from rwkv.evaluation.metrics import recall_metrics
 from tests.benchmark.workspace import studied
-from tests.helpers import make_table, not_none
+from tests.helpers import make_table
+from tests.typed import not_none
 
 METRICS = ["RMSE", "LogLoss", "RMSE(bins)", "AUC"]
 

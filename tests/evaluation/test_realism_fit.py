@@ -19,7 +19,8 @@ from rwkv.evaluation.realism.histories import Histories, histories_of
 from rwkv.evaluation.realism.rungs import RUNGS, rung_scores
 from rwkv.evaluation.scores import score
 from tests.benchmark.workspace import studied
-from tests.helpers import not_none, write_history
+from tests.helpers import write_history
+from tests.typed import not_none
 
 CARDS, REVIEWS = 60, 5
 FAMILIES = pytest.mark.parametrize("family", [fsrs5(), hlr(), dash()], ids=["FSRS-5", "HLR", "DASH"])

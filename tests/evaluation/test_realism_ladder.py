@@ -6,7 +6,7 @@ import pytest
 from rwkv.evaluation.realism.figures import PERCENTILES, published, spread_of
 from rwkv.evaluation.realism.ladder import Ladder, Line, ladder
 from rwkv.evaluation.scores import Score
-from tests.helpers import not_none
+from tests.typed import not_none
 
 
 def scores(**losses: float) -> dict[str, Score]:

@@ -14,7 +14,7 @@ from rwkv.evaluation.summary import (
     signed_ranks,
     superiority,
 )
-from tests.helpers import not_none
+from tests.typed import not_none
 
 RNG = np.random.default_rng(5)
 USERS = range(40)

@@ -7,9 +7,9 @@ from rwkv.model.gpu_batch import GpuBatch, coded_entities, gpu_batch
 from rwkv.model.packing import StreamLayout, cut_stream
 from rwkv.ops.triton.run_plan import plan_runs
 from rwkv.vocab import STREAMS
-from tests.helpers import not_none
 from tests.networks import layouts_of, random_history
 from tests.ops.triton.stored_rows import random_rows
+from tests.typed import not_none
 
 ROWS = 130
 

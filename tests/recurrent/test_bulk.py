@@ -19,7 +19,7 @@ from rwkv.recurrent import bulk
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.features import reviews_of
 from tests.conformance import vectors
-from tests.helpers import first_reviews, make_table, not_none, random_revlog, tables
+from tests.helpers import first_reviews, make_table, random_revlog, tables
 from tests.networks import recipe_network, small_network
 from tests.ops.groups import needs_native
 from tests.recurrent.engines import (
@@ -34,6 +34,7 @@ from tests.recurrent.engines import (
     some_history,
 )
 from tests.recurrent.parallel import TOLERANCE, parallel_predictions
+from tests.typed import not_none
 
 REAL = vectors.wanted_folder().parent / "real"
 PUBLISHED_NETWORK = recipe_network(PUBLISHED)

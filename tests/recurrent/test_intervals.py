@@ -10,9 +10,9 @@ from rwkv.model.recall import correction_points
 from rwkv.model.spec import CURVES
 from rwkv.recurrent.intervals import Curve, in_order
 from rwkv.vocab import STREAMS
-from tests.helpers import not_none
 from tests.recurrent.engines import answered, next_review, now, some_history
 from tests.recurrent.parallel import TOLERANCE
+from tests.typed import not_none
 
 HORIZON_S = float(correction_points()[-1])
 

@@ -13,7 +13,7 @@ from rwkv.model.spec import CodeSpec
 from rwkv.recurrent import predictions
 from rwkv.recurrent.features import Place, reviews_of
 from rwkv.recurrent.person import Question
-from tests.helpers import make_table, not_none, random_revlog
+from tests.helpers import make_table, random_revlog
 from tests.networks import small_network
 from tests.recurrent.engines import (
     NETWORK,
@@ -26,6 +26,7 @@ from tests.recurrent.engines import (
     some_history,
 )
 from tests.recurrent.parallel import TOLERANCE, stack
+from tests.typed import not_none
 
 NEW_PLACE = Place(note=900, deck=0, preset=0)
 

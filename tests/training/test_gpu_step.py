@@ -13,9 +13,9 @@ from rwkv.training.graphs import RecordedSteps
 from rwkv.training.optimizer import make_optimizer, set_learning_rate
 from rwkv.training.staging import staged
 from rwkv.training.step import StepReport, train_step
-from tests.helpers import not_none
 from tests.ops.gpu import needs_gpu
 from tests.training.learners import some_batch
+from tests.typed import not_none
 
 GPU = torch.device("cuda")
 FULL_ROWS, LARGE_ROWS = 800, 4800

@@ -9,7 +9,7 @@ from rwkv.arrays import AnyFloats, Bools, Ints
 from rwkv.report.content import CURVE_TIMES_S, NEW, NO_HISTORY, CardsNow, Today, Workload
 from rwkv.vocab import SECONDS_PER_DAY
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[np.number]]
 Facts = dict[str, object]
 
 # Recall and curves are stored in steps of 1/254, with an error of at most 0.002; 255 is unknown.

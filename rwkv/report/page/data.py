@@ -22,7 +22,7 @@ from rwkv.report.page.collection_data import (
 from rwkv.report.page.past_data import day_arrays, deck_facts, history_arrays, lapses, past_facts, shown_in_history
 from rwkv.report.page.prediction_data import predicted_data, trust_facts
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[np.number]]
 Facts = dict[str, object]
 
 

@@ -9,7 +9,7 @@ from rwkv.arrays import AnyInts, Bools, Ints
 from rwkv.report.content import CardsNow, PastReviews, fsrs_shown
 from rwkv.vocab import RATINGS
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[np.number]]
 Facts = dict[str, object]
 
 # Anki's limits: the interval in days of a mature card, and the lapses of a leech.

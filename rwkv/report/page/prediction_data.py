@@ -10,7 +10,7 @@ from rwkv.evaluation.metrics import log_losses
 from rwkv.report.content import PredictedReviews, fsrs_shown
 from rwkv.vocab import SECONDS_PER_DAY
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[np.number]]
 Facts = dict[str, object]
 
 # Edges of the bins of predicted recall: equal steps of arcsin(sqrt(p)), narrow near 0 and 1. The page joins the

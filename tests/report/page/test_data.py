@@ -129,7 +129,7 @@ def test_cards_come_by_deck_and_due_day_with_all_their_columns() -> None:
     last = np.isnan(CARDS.p_now[rows]) * 2 + CARDS.suspended[rows]
     assert (np.diff(arrays["deck"].astype(int) * 4 + last) >= 0).all()
     left = arrays["interval_days"] - arrays["elapsed_s"] / 86_400
-    later = (last == 0) & ((arrays["flags"] & 2) == 0)
+    later = (last == 0) & ((arrays["flags"].astype(int) & 2) == 0)
     same_deck = np.diff(arrays["deck"][later].astype(int)) == 0
     assert (np.diff(left[later])[same_deck] >= -1e-3).all()  # days, of float32 seconds
     curves = np.cumsum(arrays["curves"].reshape(-1, len(CARDS)), axis=0, dtype=np.uint8).T

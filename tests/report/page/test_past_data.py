@@ -31,21 +31,22 @@ TODAY = CONTENT.today
 NEW_YEAR = 20_454
 
 
-def reviews(days: list[int], ratings: list[int], gaps: list[int], **others: np.ndarray) -> PastReviews:
+def reviews(days: list[int], ratings: list[int], gaps: list[int]) -> PastReviews:
     """Reviews of one card on these days since 1970; gaps: days since its review before."""
     count = len(days)
-    columns = {
-        "card": np.zeros(count, np.int64),
-        "deck": np.zeros(count, np.int32),
-        "rating": np.array(ratings, np.int8),
-        "state": np.full(count, 2, np.int8),
-        "elapsed_days": np.array(gaps, np.int32),
-        "elapsed_s": np.array(gaps, np.int64) * 86_400,
-        "duration_ms": np.full(count, 30_000),
-        "day": np.array(days, np.int64),
-        "hour": np.full(count, 7, np.int8),
-    }
-    return PastReviews(**columns | others, p={}, has_dates=True)
+    return PastReviews(
+        card=np.zeros(count, np.int64),
+        deck=np.zeros(count, np.int32),
+        rating=np.array(ratings, np.int8),
+        state=np.full(count, 2, np.int8),
+        elapsed_days=np.array(gaps, np.int32),
+        elapsed_s=np.array(gaps, np.int64) * 86_400,
+        duration_ms=np.full(count, 30_000),
+        day=np.array(days, np.int64),
+        hour=np.full(count, 7, np.int8),
+        p={},
+        has_dates=True,
+    )
 
 
 def test_retention_is_of_later_days_this_month_and_before() -> None:
