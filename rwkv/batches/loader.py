@@ -35,6 +35,11 @@ _OPEN_FILES = 1 << 16
 _SHARED_MEMORY = "/dev/shm"
 # prctl of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
+# Where PyTorch waits for a result, and for the end of the workers.
+_WAITS = {
+    _MultiProcessingDataLoaderIter._try_get_data.__code__,
+    _MultiProcessingDataLoaderIter._shutdown_workers.__code__,
+}
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
@@ -151,12 +156,12 @@ def _started(
 
 
 def _notice_ended(number: int, frame: FrameType | None) -> None:
-    """Raise an error for a killed worker if it interrupts `fetch`, which then does not wait for it.
+    """Raise an error for a killed worker if it interrupts waiting for workers; `fetch` notices all others.
 
-    PyTorch's own handler raises it anywhere. Python prints an error that is raised while an object is deleted.
+    PyTorch's own handler raises it anywhere, as in an import whose errors are printed and not raised.
     """
     interrupted = [outer.f_code for outer, _ in walk_stack(frame)]
-    if fetch.__code__ in interrupted and all(code.co_name != "__del__" for code in interrupted):
+    if not _WAITS.isdisjoint(interrupted) and all(code.co_name != "__del__" for code in interrupted):
         _error_if_any_worker_fails()
 
 

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Client
 from multiprocessing.process import BaseProcess, current_process
+from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -183,20 +185,40 @@ class _Killer:
         _kill(self._worker)
 
 
-def test_a_worker_killed_while_an_object_is_deleted_is_an_error_all_the_same(unraisable: list[str]) -> None:
+def test_a_worker_killed_while_an_object_is_deleted_is_an_error_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, unraisable: list[str]
+) -> None:
     """Python prints an error of a deletion, and goes on."""
     killers: list[_Killer] = []
+    get = Queue.get
 
-    def items() -> Iterator[int]:
-        for item in range(100):
-            killers.clear()
-            yield item
+    def delete_and_get(*given: Any, **named: Any) -> Any:
+        killers.clear()
+        return get(*given, **named)
 
-    results = fetch(_process, items(), 1)
+    results = fetch(_process, range(100), 1)
     killers.append(_Killer(next(results)))
+    monkeypatch.setattr(Queue, "get", delete_and_get)
     with pytest.raises(RwkvError, match="A worker process was killed"):
         list(results)
     assert unraisable == []
+
+
+def test_a_killed_worker_interrupts_only_waiting() -> None:
+    """Other code may print errors that it does not expect, and go on."""
+    uninterrupted: list[int] = []
+
+    def items() -> Iterator[int]:
+        yield from range(3)
+        _kill(worker)
+        uninterrupted.append(worker)
+        yield from range(100)
+
+    results = fetch(_process, items(), 1)
+    worker = next(results)
+    with pytest.raises(RwkvError, match="A worker process was killed"):
+        list(results)
+    assert uninterrupted == [worker]
 
 
 def _ones_of(item: int) -> tuple[int, Tensor]:
