@@ -8,13 +8,16 @@ import argparse
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.report import print_json, timed
 from bench.report_contents import made_up_content
 from rwkv.report.page.data import report_data
 from rwkv.report.page.html import report_html
 from tests.browser import OpenPage, browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 _MOST_SECONDS = 2.0
 _PICTURE_HEIGHT = 1420
@@ -61,7 +64,7 @@ def _photograph(path: Path) -> None:
         page.close()
 
 
-def _open(chromium: Any, path: Path) -> dict[str, float]:
+def _open(chromium: "Browser", path: Path) -> dict[str, float]:
     """Seconds from opening to the first paint, the first screen and the whole page; and seconds of a filter and a
     search.
     """

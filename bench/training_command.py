@@ -8,7 +8,6 @@ import time
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rwkv.benchmark.find_keys import find_keys
 from rwkv.benchmark.process_data import process_data
@@ -38,12 +37,26 @@ class CommandSteps:
 def prepare(root: Path, options: Namespace) -> None:
     """Simulate learners and make the store; `options` has users, reviews (of each user) and workers."""
     users = tuple(range(1, options.users + 1))
-    keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": STORE_SIZE}
-    common: dict[str, Any] = {"data_path": root / "data", "user_ids": users, "processes": options.workers, **keys}
+    keys = FindKeysConfig(
+        data_path=root / "data",
+        user_ids=users,
+        processes=options.workers,
+        label_filter_lmdb_path=root / "keys",
+        label_filter_lmdb_size=STORE_SIZE,
+    )
+    store = ProcessDataConfig(
+        data_path=keys.data_path,
+        user_ids=users,
+        processes=options.workers,
+        lmdb_path=root / "store",
+        lmdb_size=STORE_SIZE,
+        max_batch_size=_SEGMENT_ROWS,
+        label_filter_lmdb_path=keys.label_filter_lmdb_path,
+        label_filter_lmdb_size=STORE_SIZE,
+    )
     simulate(options.users, options.reviews, 1, root / "data", processes=options.workers)
-    find_keys(FindKeysConfig(**common))
-    store: dict[str, Any] = {"lmdb_path": root / "store", "lmdb_size": STORE_SIZE, "max_batch_size": _SEGMENT_ROWS}
-    process_data(ProcessDataConfig(**common, **store))
+    find_keys(keys)
+    process_data(store)
 
 
 def command_steps(

@@ -4,9 +4,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Without these it looks for its maker's servers at every start; --no-sandbox is for root.
@@ -22,7 +25,7 @@ _ARGUMENTS = (
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
+def browser() -> "Iterator[Browser]":
     """A browser, or a skipped test."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
@@ -36,7 +39,14 @@ def browser() -> Iterator[Any]:
 class OpenPage:
     """A page in a browser of its own context, drawn to the end, with all it complained of and asked for."""
 
-    def __init__(self, chromium: Any, path: Path, width: int = 1200, height: int = 900, scheme: str = "light") -> None:
+    def __init__(
+        self,
+        chromium: "Browser",
+        path: Path,
+        width: int = 1200,
+        height: int = 900,
+        scheme: Literal["light", "dark"] = "light",
+    ) -> None:
         self.context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.page = self.context.new_page()
         self.complaints: list[str] = []

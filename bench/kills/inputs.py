@@ -1,7 +1,6 @@
 """What the killed commands read: simulated learners, their keys and stores, a tiny network, and collections."""
 
 from pathlib import Path
-from typing import Any
 
 from bench.from_nothing import write_csv
 from rwkv.benchmark.find_keys import find_keys
@@ -33,11 +32,26 @@ def prepare(root: Path, users: int = USERS) -> None:
     """Write all inputs to a folder."""
     simulate(users, _REVIEWS, _SEED, root / "data")
     simulate(1, _LONG_REVIEWS, _SEED, root / LONG_DATA, spread=0)
-    keys = {"label_filter_lmdb_path": root / "keys", "label_filter_lmdb_size": SIZE}
-    common: dict[str, Any] = {"data_path": root / "data", "user_ids": tuple(range(1, users + 1)), **keys}
-    find_keys(FindKeysConfig(short=True, secs=True, **common))
+    keys = FindKeysConfig(
+        data_path=root / "data",
+        user_ids=tuple(range(1, users + 1)),
+        short=True,
+        secs=True,
+        label_filter_lmdb_path=root / "keys",
+        label_filter_lmdb_size=SIZE,
+    )
+    find_keys(keys)
     for name, rows in (("store", 1 << 20), ("segments", SEGMENT_ROWS)):
-        process_data(ProcessDataConfig(lmdb_path=root / name, lmdb_size=SIZE, max_batch_size=rows, **common))
+        store = ProcessDataConfig(
+            data_path=keys.data_path,
+            user_ids=keys.user_ids,
+            lmdb_path=root / name,
+            lmdb_size=SIZE,
+            max_batch_size=rows,
+            label_filter_lmdb_path=keys.label_filter_lmdb_path,
+            label_filter_lmdb_size=SIZE,
+        )
+        process_data(store)
     network = new_network(_SEED, PUBLISHED.resized(CHANNELS, HEADS, tuple(LAYERS)))
     write_weights(root / WEIGHTS, network.state_dict())
     for user in range(1, min(users, COLLECTIONS) + 1):

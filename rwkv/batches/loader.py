@@ -86,7 +86,7 @@ class _Packed(Generic[Result]):
         return pinned
 
 
-class _Results(Dataset, Generic[Item, Result]):
+class _Results(Dataset[_Packed[Result] | RwkvError], Generic[Item, Result]):
     """The result for each item, or its RwkvError, which the main process raises without the worker's traceback."""
 
     def __init__(self, make: Callable[[Item], Result]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -37,7 +38,7 @@ def test_damage_is_never_nothing_and_depends_on_the_seed_only() -> None:
 # --- What must be noticed
 
 
-def a_subject(read: object, has_checksum: bool = False) -> Subject:
+def a_subject(read: Callable[[Path], object], has_checksum: bool = False) -> Subject:
     """A file of one number, and what is done once it is damaged."""
 
     def make(folder: Path) -> None:
@@ -46,7 +47,7 @@ def a_subject(read: object, has_checksum: bool = False) -> Subject:
 
     def read_file(folder: Path) -> object:
         is_sound = (folder / "a").read_bytes() == b"12345678" * 20
-        return 1 if is_sound else read(folder)  # type: ignore[operator]
+        return 1 if is_sound else read(folder)
 
     return Subject("a", "a", make, read_file, lambda folder, rng: b"", has_checksum)
 
@@ -68,7 +69,11 @@ def fail(error: BaseException) -> object:
     ],
 )
 def test_outcomes(
-    tmp_path: Path, read: object, has_checksum: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    read: Callable[[Path], object],
+    has_checksum: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bench.fuzz.batch._WILD_SHARE", 0.0)
     cases = Cases(a_subject(read, has_checksum), SEED, tmp_path)

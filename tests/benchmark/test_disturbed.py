@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from rwkv.evaluation.results import ResultFiles, UserLines
 from tests.benchmark.evaluation import Evaluation
 from tests.benchmark.training import OFTEN, Training
 from tests.benchmark.workspace import Workspace, add_users, assert_said, items, revlog_file
+from tests.typed import preceded
 
 SMALL_NETWORK: dict[str, object] = {"EPOCHS": 1, "CHANNELS": 16, "HEADS": 1, "LAYERS": [1, 1, 1, 1, 1]}
 LEAST_MS = 1_700_000_000_000
@@ -38,10 +38,10 @@ def read_only(folder: Path) -> Iterator[None]:
     """No file below a folder can be opened for writing, as on a read-only file system, also by the administrator."""
     real = os.open
 
-    def opened(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+    def opened(path: str | os.PathLike[str], flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR) and folder in Path(os.fsdecode(path)).parents:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-        return real(path, flags, *arguments, **options)
+        return real(path, flags, mode, dir_fd=dir_fd)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.open", opened)
@@ -164,15 +164,15 @@ def vanishing(path: Path, patch: pytest.MonkeyPatch, place: str, call: int) -> P
     """Move a file or folder away at a call of a function. Returns where it is then."""
     owner, name = place.rsplit(":", 1)
     module = __import__(owner, fromlist=[name])
-    real, hidden, calls = getattr(module, name), path.with_name("hidden"), []
+    hidden, calls = path.with_name("hidden"), 0
 
-    def called(*arguments: Any, **options: Any) -> Any:
-        calls.append(name)
-        if len(calls) == call:
+    def vanish() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
             shutil.move(path, hidden)
-        return real(*arguments, **options)
 
-    patch.setattr(module, name, called)
+    patch.setattr(module, name, preceded(getattr(module, name), vanish))
     return hidden
 
 

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -177,7 +176,7 @@ def test_a_killed_download_continues(contents: dict[str, bytes], tmp_path: Path,
 @pytest.mark.parametrize("kind", ["revlogs", "cards"])  # outside git and in it
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: bytes([data[0] ^ 1]) + data[1:]])
 def test_a_damaged_file_is_replaced(
-    hub: Hub, tmp_path: Path, kind: str, damage: Any, capsys: pytest.CaptureFixture[str]
+    hub: Hub, tmp_path: Path, kind: str, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert download(tmp_path / "data") == 0
     file = tmp_path / "data" / kind / "user_id=5" / "data.parquet"
@@ -225,7 +224,12 @@ def test_a_file_that_stays_damaged_is_refused(hub: Hub, tmp_path: Path, capsys: 
     ],
 )
 def test_refusals_without_a_token(
-    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Any, exit_code: int, words: tuple[str, ...]
+    hub: Hub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    error: tuple[int, str],
+    exit_code: int,
+    words: tuple[str, ...],
 ) -> None:
     hub.error = error
     assert download(tmp_path / "data") == exit_code
@@ -247,7 +251,7 @@ def test_refusals_with_a_token(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    error: Any,
+    error: tuple[int, str],
     words: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_old")

@@ -1,13 +1,14 @@
 """Commands on a Ray cluster of two nodes: the same results, also if a node is lost in the middle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
 from rwkv.data.database import Database, identity
 from rwkv.data.key_store import KeyStore
+from rwkv.data.keys import BenchmarkKeys
 from rwkv.data.store import ReviewStore
 from rwkv.errors import InputError
 from rwkv.evaluation.results import ResultFiles, UserLines
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.xdist_group("cluster")
 USERS = range(1, 21)
 BLOCKED = 12
 _WRITE_KEYS = KeyStore.write
+
+Store = TypeVar("Store")
+Users = TypeVar("Users", bound=Sized)
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +48,22 @@ def lossy(workspace: Workspace, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
     Then the first is lost.
     """
     revlogs = add_users(workspace.dataset, USERS)
-    written: list[int] = []
+    written = 0
 
-    def losing(write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        def write_and_lose(store: Any, users: Any) -> None:
+    def losing(write: Callable[[Store, Users], None]) -> Callable[[Store, Users], None]:
+        def write_and_lose(store: Store, users: Users) -> None:
+            nonlocal written
             write(store, users)
-            written.extend(users)
-            if len(written) == len(USERS) - 1:
+            written += len(users)
+            if written == len(USERS) - 1:
                 busy = nodes.the_busy_one()
                 unblock(workspace.dataset, BLOCKED, revlogs[BLOCKED])  # for the other node; this one stands still
                 nodes.lose(busy)
 
         return write_and_lose
 
-    for store in (KeyStore, ReviewStore):
-        monkeypatch.setattr(store, "write", losing(store.write))
+    monkeypatch.setattr(KeyStore, "write", losing(KeyStore.write))
+    monkeypatch.setattr(ReviewStore, "write", losing(ReviewStore.write))
     monkeypatch.setattr("rwkv.benchmark.databases._BATCH", 1)
     return nodes
 
@@ -184,7 +189,7 @@ def test_the_loss_of_all_nodes_ends_the_command(
     add_users(workspace.dataset, USERS)
     block(workspace.dataset, BLOCKED)  # so that not all are done before the first is written
 
-    def write_and_lose(store: KeyStore, users: Any) -> None:
+    def write_and_lose(store: KeyStore, users: dict[int, BenchmarkKeys]) -> None:
         _WRITE_KEYS(store, users)
         while nodes.nodes:
             nodes.lose(nodes.nodes[-1])

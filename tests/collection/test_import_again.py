@@ -17,6 +17,7 @@ from rwkv.data.imports.imported import ImportChoices
 from rwkv.data.revlogs import read_history
 from rwkv.errors import InputError
 from tests.data.imports.anki.small import CREATED_S, write_collection_file
+from tests.typed import preceded
 
 START_MS = CREATED_S * 1000 + 3_600_000
 DAY_MS = 86_400_000
@@ -48,15 +49,15 @@ def test_a_command_killed_in_its_second_file_continues(
     mine, _, other = collections
     out = tmp_path / "out"
     command = ["import", str(mine), str(other), "--out", str(out)]
-    write, calls = imported.write_tables, []
+    calls = 0
 
-    def interrupted(*arguments: object) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
+    def interrupt() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
             raise KeyboardInterrupt
-        write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(imported, "write_tables", interrupted)
+    monkeypatch.setattr(imported, "write_tables", preceded(imported.write_tables, interrupt))
     assert main(command) == 130
     monkeypatch.undo()
     before = files_below(out)

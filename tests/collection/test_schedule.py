@@ -200,15 +200,13 @@ def test_an_invalid_pace_is_refused(pace: dict[str, int]) -> None:
         Pace(**pace)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "where"), [({"days": 0}, "--days"), ({"days": 3651}, "--days"), ({"seed": -1}, "--seed")]
-)
+@pytest.mark.parametrize(("days", "seed", "where"), [(0, 1, "--days"), (3651, 1, "--days"), (DAYS, -1, "--seed")])
 def test_days_and_seeds_out_of_range_are_refused_before_the_history_is_read(
-    learner: Learner, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, int], where: str
+    learner: Learner, monkeypatch: pytest.MonkeyPatch, days: int, seed: int, where: str
 ) -> None:
     monkeypatch.setattr(Engine, "feeding", no_feeding)
     with pytest.raises(InputError, match=where):
-        schedule_learner(learner, MODEL, learner.end_s, **wrong)  # type: ignore[arg-type]
+        schedule_learner(learner, MODEL, learner.end_s, days=days, seed=seed)
 
 
 def test_a_retention_out_of_range_is_refused_before_the_history_is_read(

@@ -104,7 +104,9 @@ def test_text_in_csv_is_never_a_formula(note: str) -> None:
     assert first["note"] == f"'{note}".replace("\r", "\n")
     assert second["note"] == "a=1"
     assert first["left_days"] == "-40"
-    assert as_fields(HEADING, cards)["cards"][0]["note"] == note  # type: ignore[index]
+    rows = as_fields(HEADING, cards)["cards"]
+    assert isinstance(rows, list)
+    assert rows[0]["note"] == note
 
 
 def test_a_collections_name_prints_no_control_characters() -> None:

@@ -26,7 +26,7 @@ def keys_of(user: int, count: int = 10) -> BenchmarkKeys:
 
 
 def assert_same_keys(ours: BenchmarkKeys, expected: BenchmarkKeys) -> None:
-    assert (ours.review_ths.dtype, ours.rmse_bins.dtype) == (np.int32, np.int32)
+    assert ours.review_ths.dtype == ours.rmse_bins.dtype == np.int32
     np.testing.assert_array_equal(ours.review_ths, expected.review_ths)
     np.testing.assert_array_equal(ours.rmse_bins, expected.rmse_bins)
 

@@ -113,7 +113,7 @@ def assert_keys(table: RevlogTable, short: bool, secs: bool) -> int:
     expected = plain_keys(table, short, secs)
     ours = benchmark_keys(table, short, secs)
     assert ours.review_ths.tolist() == [row.review_th for row in expected]
-    assert (ours.review_ths.dtype, ours.rmse_bins.dtype) == (np.int32, np.int32)
+    assert ours.review_ths.dtype == ours.rmse_bins.dtype == np.int32
     pairs = set(zip(ours.rmse_bins.tolist(), (row.bin for row in expected), strict=True))
     assert len(pairs) == len({number for number, _ in pairs}) == len({triple for _, triple in pairs})
     return len(ours)

@@ -1,7 +1,5 @@
 """Recorded batches of evaluation give the same rows as others, bit by bit, whatever ran before."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
@@ -36,7 +34,7 @@ def test_recorded_rows_are_those_of_the_network(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_evaluation_goes_on_if_memory_ends_within_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_much(*_: Any) -> Tensor:
+    def too_much(*_: object) -> Tensor:
         return torch.empty(2**60, dtype=torch.uint8, device=GPU)
 
     monkeypatch.setattr(rwkv.evaluation.recorded, "FREQUENT", 1)

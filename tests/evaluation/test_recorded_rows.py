@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NoReturn
 
 import pytest
 import torch
@@ -34,11 +34,12 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(rwkv.evaluation.recorded, "FREQUENT", 2)
     seen: list[str] = []
 
-    def launch(network: Network, batch: Any) -> Tensor:
+    def launch(network: Network, batch: SlicedBatch) -> Tensor:
         seen.append(LAUNCHED)
+        assert isinstance(batch, SingleBuffer)
         return batch.batch.rows.features[: batch.template.count]
 
-    def record(self: RecordedRows, batch: SingleBuffer[GpuBatch]) -> Any:
+    def record(self: RecordedRows, batch: SingleBuffer[GpuBatch]) -> rwkv.evaluation.recorded._Recording:
         seen.append(RECORDED)
         ours = replace(batch, data=batch.data.clone())
         x = torch.empty_like(ours.batch.rows.features)
@@ -111,7 +112,7 @@ def test_an_evaluation_goes_on_without_memory_for_a_recording(
         recorded(known)
     assert events == [LAUNCHED, LAUNCHED, RECORDED, REPLAYED]
 
-    def fail(self: RecordedRows, batch: SingleBuffer[GpuBatch]) -> Any:
+    def fail(self: RecordedRows, batch: SingleBuffer[GpuBatch]) -> NoReturn:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(RecordedRows, "_record", fail)

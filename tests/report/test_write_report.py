@@ -229,9 +229,9 @@ def test_a_person_a_model_and_a_training(
     assert "FSRS-6 (optimised on yours)" in output["notice"]
     assert {"cards", "predicted", "workload", "past", "due", "forecast", "trust"} <= facts.keys()
     assert output["cards"] == len(data.arrays["id"]) == CARDS - 1
-    assert output["predicted"] == facts["predicted"]["reviews"]  # type: ignore[index]
-    assert [run["name"] for run in facts["training"]] == ["rwkv_WS"]  # type: ignore[attr-defined]
-    assert [row["name"] for row in facts["comparison"]][:3] == ["RWKV-P", "RWKV", "FSRS-6"]  # type: ignore[attr-defined]
+    assert output["predicted"] == facts["predicted"]["reviews"]
+    assert [run["name"] for run in facts["training"]] == ["rwkv_WS"]
+    assert [row["name"] for row in facts["comparison"]][:3] == ["RWKV-P", "RWKV", "FSRS-6"]
     assert [path.name for path in out.parent.iterdir()] == ["page.html"]
 
 
@@ -244,13 +244,13 @@ def test_an_unreadable_compared_user_is_reported(
     assert cli.main(asked) == 1
     assert re.search(r"user 3 skipped", capsys.readouterr().err)
     facts = data_of(out.read_text()).facts
-    assert {row["users"] for row in facts["comparison"]} == {2}  # type: ignore[attr-defined]
+    assert {row["users"] for row in facts["comparison"]} == {2}
     assert facts["superiority"]
-    assert list(facts["compared"]) == ["user 1", "user 2"]  # type: ignore[call-overload]
+    assert list(facts["compared"]) == ["user 1", "user 2"]
     # All else is of the one person: title, cards, past, trust, and the predictions that are shown first.
     assert facts["title"] == "user 1"
-    assert facts["predicted"]["people"][facts["predicted"]["own"]] == "user 1"  # type: ignore[index]
-    assert facts["past"]["reviews"] == len(read_learner(plain, 1).history)  # type: ignore[index]
+    assert facts["predicted"]["people"][facts["predicted"]["own"]] == "user 1"
+    assert facts["past"]["reviews"] == len(read_learner(plain, 1).history)
 
 
 @pytest.mark.usefixtures("few_plays")
@@ -269,7 +269,7 @@ def test_a_collection_without_reviewable_cards(tmp_path: Path, model: Path, are_
     )
     facts = data_of(out.read_text()).facts
     assert facts["due"] == {"reviews": 0, "minutes": 0, "recall": None}
-    assert facts["past"]["reviews"] > 0  # type: ignore[index]
+    assert facts["past"]["reviews"] > 0
     assert ("cards" in facts) is not are_deleted
 
 

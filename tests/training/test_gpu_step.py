@@ -21,11 +21,11 @@ GPU = torch.device("cuda")
 FULL_ROWS, LARGE_ROWS = 800, 4800
 
 
-def batches(count: int) -> list:
+def batches(count: int) -> list[Batch]:
     return [some_batch(seed, users=3, reviews=60) for seed in range(count)]
 
 
-def large_batches(count: int) -> list:
+def large_batches(count: int) -> list[Batch]:
     """About 4,000 rows each."""
     return [some_batch(seed, users=6, reviews=350) for seed in range(count)]
 

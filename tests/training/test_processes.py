@@ -63,7 +63,7 @@ def test_processes_with_other_settings_are_named(
     monkeypatch.setattr(dist, "all_gather_object", lambda _, digest: digests.append(digest))
     for each in settings:
         third.check_agreement(each)
-    gather: Callable[[list, bytes], None] = lambda box, _: box.__setitem__(slice(None), digests)  # noqa: E731
+    gather: Callable[[list[bytes], bytes], None] = lambda box, _: box.__setitem__(slice(None), digests)  # noqa: E731
     monkeypatch.setattr(dist, "all_gather_object", gather)
     if len(set(settings)) == 1:
         third.check_agreement("a")

@@ -16,12 +16,15 @@ from rwkv.training.shared_step import SharedGradients
 from rwkv.training.step import Parts, clipped_gradients, read_report
 from tests.helpers import make_table, random_revlog
 from tests.networks import native_network, small_network
+from tests.typed import not_none
 
 SEED = 5
 # Relative: sums in another order, and in bfloat16 rounded before they are added.
 APART = {torch.float32: 2e-6, torch.bfloat16: 0.02}
 # Of the gradient of one weight, relative to its largest entry; sums that nearly cancel show most.
 ALONE = {torch.float32: 2e-5, torch.bfloat16: 0.2}
+
+Gradients = dict[str, Tensor | None]
 
 
 def segments() -> list[Segment]:
@@ -34,7 +37,7 @@ def batch_of(some: Sequence[Segment]) -> Batch:
     return collate(list(some), [draw_sequence(segment.user, SEED) for segment in some])
 
 
-def gradients(network: Network) -> dict[str, Tensor | None]:
+def gradients(network: Network) -> Gradients:
     return {name: None if p.grad is None else p.grad.clone() for name, p in network.named_parameters()}
 
 
@@ -59,7 +62,9 @@ def run_together(processes: list[Parts]) -> list[Tensor]:
             late.clear()
 
 
-def shared(batches: Sequence[Batch], firsts: Sequence[int], dtype: torch.dtype, mode: str) -> list[tuple]:
+def shared(
+    batches: Sequence[Batch], firsts: Sequence[int], dtype: torch.dtype, mode: str
+) -> list[tuple[Tensor, Gradients]]:
     """The figures and the gradients of processes that each have one of the batches."""
     networks = [native_network() for _ in batches]
     parts = [
@@ -94,7 +99,7 @@ def test_shares_add_up_to_the_whole_step(cuts: tuple[int, ...], dtype: torch.dty
             if gradient is None:
                 assert ours[name] is None, name
             else:
-                assert (ours[name] - gradient).abs().max() <= ALONE[dtype] * gradient.abs().max(), name
+                assert (not_none(ours[name]) - gradient).abs().max() <= ALONE[dtype] * gradient.abs().max(), name
 
 
 def test_all_processes_have_the_same_gradients_bit_for_bit() -> None:
@@ -103,7 +108,7 @@ def test_all_processes_have_the_same_gradients_bit_for_bit() -> None:
         [batch_of(every[:1]), batch_of(every[1:])], [0, len(every[0])], torch.float32, "all"
     )
     assert torch.equal(figures, others)
-    assert all(gradient is None or torch.equal(gradient, second[name]) for name, gradient in first.items())
+    assert all(gradient is None or torch.equal(gradient, not_none(second[name])) for name, gradient in first.items())
 
 
 def test_a_share_that_is_not_finite_makes_the_step_so_in_all_processes() -> None:

@@ -7,10 +7,8 @@ import numpy.typing as npt
 
 from rwkv.arrays import AnyFloats, Bools, Ints
 from rwkv.report.content import CURVE_TIMES_S, NEW, NO_HISTORY, CardsNow, Today, Workload
+from rwkv.report.page.facts import Arrays, CardsFacts, DueFacts, ForecastFacts, IntervalFacts, WorkloadFacts
 from rwkv.vocab import SECONDS_PER_DAY
-
-Arrays = dict[str, npt.NDArray[np.number]]
-Facts = dict[str, object]
 
 # Recall and curves are stored in steps of 1/254, with an error of at most 0.002; 255 is unknown.
 RECALL_STEPS = 254
@@ -41,7 +39,7 @@ def _deck(cards: CardsNow, decks: Sequence[str]) -> Ints:
     return np.where(cards.deck < 0, len(decks), cards.deck)
 
 
-def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tuple[Facts, Arrays]:
+def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tuple[CardsFacts, Arrays]:
     """Headline numbers, and columns of all cards in `page_order`.
 
     Returns:
@@ -53,7 +51,7 @@ def cards_data(cards: CardsNow, decks: Sequence[str], due: Today | None) -> tupl
     order = page_order(cards, decks, due)
     seen = ~np.isnan(cards.p_now)
     is_due = due_cards(cards, due)
-    facts: Facts = {
+    facts: CardsFacts = {
         "count": len(cards),
         "reviewed": int(seen.sum()),
         "new": int((cards.kind == NEW).sum()),
@@ -98,13 +96,13 @@ def due_cards(cards: CardsNow, due: Today | None) -> Bools:
     return is_due
 
 
-def today_facts(due: Today) -> Facts:
+def today_facts(due: Today) -> DueFacts:
     """The number of reviews, expected minutes and expected recall."""
     recall = None if np.isnan(due.recall) else due.recall
     return {"reviews": len(due.row), "minutes": due.minutes, "recall": recall}
 
 
-def forecast_facts(cards: CardsNow, due: Today) -> Facts:
+def forecast_facts(cards: CardsNow, due: Today) -> ForecastFacts:
     """The numbers of cards by due day from today on: by RWKV [d], and by Anki, with its backlog apart.
 
     Suspended cards are left out. By RWKV a card is due on the first day on which recall, half a day later, is at or
@@ -131,7 +129,7 @@ INTERVAL_ENDS = (1, 3, 7, 15, 31, 91, 182, 365, 730)
 INTERVAL_NAMES = ("1 day", "2-3", "4-7", "8-15", "16-31", "1-3 mo", "3-6 mo", "6-12 mo", "1-2 y", "over 2 y")
 
 
-def interval_facts(cards: CardsNow) -> Facts:
+def interval_facts(cards: CardsNow) -> IntervalFacts:
     """The numbers of cards by class of interval, for RWKV, FSRS-6 and Anki."""
     columns = {"RWKV": cards.interval_days, "FSRS-6": cards.fsrs_days, "Anki": cards.anki_days}
     counts = {
@@ -144,7 +142,7 @@ def interval_facts(cards: CardsNow) -> Facts:
     return {"names": INTERVAL_NAMES, "counts": {name: count.tolist() for name, count in counts.items()}}
 
 
-def workload_facts(workload: Workload) -> Facts:
+def workload_facts(workload: Workload) -> WorkloadFacts:
     """Reviews and minutes by retention and day, rounded to a tenth."""
     return {
         "retention": workload.retention.tolist(),

@@ -1,10 +1,9 @@
 """The page's data from a report's contents: facts and compact columns."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from rwkv.arrays import AnyFloats, Ints
 from rwkv.evaluation.summary import CONFIDENCE
@@ -19,24 +18,22 @@ from rwkv.report.page.collection_data import (
     today_facts,
     workload_facts,
 )
+from rwkv.report.page.facts import Arrays, ComparisonFacts, PageFacts, PastFacts, TrainingFacts
 from rwkv.report.page.past_data import day_arrays, deck_facts, history_arrays, lapses, past_facts, shown_in_history
 from rwkv.report.page.prediction_data import predicted_data, trust_facts
-
-Arrays = dict[str, npt.NDArray[np.number]]
-Facts = dict[str, object]
 
 
 @dataclass(frozen=True)
 class ReportData:
     """The page's data: facts in JSON types, and arrays by name."""
 
-    facts: Facts
+    facts: PageFacts
     arrays: Arrays
 
 
 def report_data(content: ReportContent) -> ReportData:
     """Compute the page's data. Raises ValueError if columns of the contents have different lengths."""
-    facts: Facts = {
+    facts: PageFacts = {
         "title": content.title,
         "subtitle": content.subtitle,
         "notice": content.notice,
@@ -71,37 +68,42 @@ def report_data(content: ReportContent) -> ReportData:
     return ReportData(facts, arrays)
 
 
-def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tuple[Facts, Arrays]:
+def past_data(content: ReportContent, past: PastReviews, cards: CardsNow) -> tuple[PastFacts, Arrays]:
     """Days, months, buttons, hours and decks, and the history and lapses of every card."""
     order = page_order(cards, content.decks, content.due)
     place = np.empty(len(cards), np.int64)
     place[order] = np.arange(len(cards))
-    facts = past_facts(past, content.today, content.retention)
-    facts["decks"] = deck_facts(past, cards, due_cards(cards, content.due), content.decks, content.today)
-    facts["algorithms"] = shown_in_history(past)
+    facts: PastFacts = {
+        **past_facts(past, content.today, content.retention),
+        "decks": deck_facts(past, cards, due_cards(cards, content.due), content.decks, content.today),
+        "algorithms": shown_in_history(past),
+    }
     arrays = day_arrays(past, content.today) | history_arrays(past, place, RECALL_STEPS)
     return facts, arrays | {"lapses": np.minimum(65_535, lapses(past, len(cards)))[order].astype(np.uint16)}
 
 
-def comparison_facts(rows: Sequence[ComparisonRow]) -> list[Facts]:
+def comparison_facts(rows: Sequence[ComparisonRow]) -> list[ComparisonFacts]:
     """The rows of the comparison table."""
     return [
         {
             "name": row.name,
             "users": row.users,
             "reviews": row.reviews,
-            "metrics": {name: asdict(estimate) for name, estimate in row.metrics.items()},
+            "metrics": {
+                name: {"value": estimate.value, "half_width": estimate.half_width}
+                for name, estimate in row.metrics.items()
+            },
         }
         for row in rows
     ]
 
 
-def training_facts(run: TrainingRun, most: int = 2000) -> Facts:
+def training_facts(run: TrainingRun, most: int = 2000) -> TrainingFacts:
     """A run's curves, averaged to at most `most` points."""
     return {"name": run.name, "curves": {name: _thinned(*curve, most) for name, curve in run.curves.items()}}
 
 
-def _thinned(steps: Ints, values: AnyFloats, most: int) -> Mapping[str, list[float]]:
+def _thinned(steps: Ints, values: AnyFloats, most: int) -> dict[str, list[float]]:
     starts = np.arange(0, len(steps), max(1, -(-len(steps) // most)))
     sizes = np.diff(starts, append=len(steps))
     step_means, value_means = (np.add.reduceat(column, starts) / sizes for column in (steps, values))

@@ -45,7 +45,7 @@ def report_html(data: ReportData) -> bytes:
     """The whole page in UTF-8. It shows a message if JavaScript is off."""
     packed = base64.b64encode(gzip.compress(pack(data), 6, mtime=0)).decode()
     parts = {
-        "title": escape(str(data.facts["title"])),
+        "title": escape(data.facts["title"]),
         "style": "".join(map(_part, _STYLES)),
         "data": packed,
         "programs": "\n".join(f"<script>{_part(name)}</script>" for name in _PROGRAMS),

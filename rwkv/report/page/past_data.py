@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from rwkv.arrays import AnyInts, Bools, Ints
 from rwkv.report.content import CardsNow, PastReviews, fsrs_shown
+from rwkv.report.page.facts import AnswerFacts, Arrays, DeckFacts, MonthFacts, RetentionFacts
 from rwkv.vocab import RATINGS
-
-Arrays = dict[str, npt.NDArray[np.number]]
-Facts = dict[str, object]
 
 # Anki's limits: the interval in days of a mature card, and the lapses of a leech.
 MATURE_DAYS = 21
@@ -30,7 +27,7 @@ def is_retention(past: PastReviews) -> Bools:
     return past.elapsed_days >= 1
 
 
-def past_facts(past: PastReviews, today: int, goal: float) -> Facts:
+def past_facts(past: PastReviews, today: int, goal: float) -> AnswerFacts:
     """The facts of past reviews. today: counted as the days of the reviews. goal: the desired retention."""
     counted, recalled = is_retention(past), past.rating > 1
     mature = counted & (past.elapsed_days >= MATURE_DAYS)
@@ -58,7 +55,7 @@ def past_facts(past: PastReviews, today: int, goal: float) -> Facts:
     }
 
 
-def retention_facts(past: PastReviews, today: int, goal: float) -> Facts:
+def retention_facts(past: PastReviews, today: int, goal: float) -> RetentionFacts:
     """Reviews and recalls of the last month and of the time before.
 
     Without reviews in the last month, the month ends with the latest review, `month_ends` days before today.
@@ -76,25 +73,23 @@ def retention_facts(past: PastReviews, today: int, goal: float) -> Facts:
     }
 
 
-def month_facts(past: PastReviews, young: Bools, mature: Bools) -> list[Facts]:
+def month_facts(past: PastReviews, young: Bools, mature: Bools) -> list[MonthFacts]:
     """The name of each month, with reviews and recalls of young and mature cards."""
     if len(past) == 0:
         return []
     month = _months(past)
     first, count = int(month.min()), int(month.max() - month.min()) + 1
     recalled = past.rating > 1
-    columns = {
-        name: _counts(month[rows] - first, count)
-        for name, rows in {
-            "young": young,
-            "young_recalled": young & recalled,
-            "mature": mature,
-            "mature_recalled": mature & recalled,
-        }.items()
-    }
+    columns = (_counts(month[rows] - first, count) for rows in (young, young & recalled, mature, mature & recalled))
     return [
-        {"name": _month_name(first + i, past.has_dates), **{name: column[i] for name, column in columns.items()}}
-        for i in range(count)
+        {
+            "name": _month_name(first + i, past.has_dates),
+            "young": of_young,
+            "young_recalled": of_young_recalled,
+            "mature": of_mature,
+            "mature_recalled": of_mature_recalled,
+        }
+        for i, (of_young, of_young_recalled, of_mature, of_mature_recalled) in enumerate(zip(*columns, strict=True))
     ]
 
 
@@ -138,12 +133,12 @@ def lapses(past: PastReviews, cards: int) -> Ints:
     return np.bincount(past.card[rows], minlength=cards)
 
 
-def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[str], today: int) -> list[Facts]:
+def deck_facts(past: PastReviews, cards: CardsNow, due: Bools, decks: Sequence[str], today: int) -> list[DeckFacts]:
     """The table of non-empty decks, by name. due: whether each card is due today, bool [c]."""
     recent = is_retention(past) & (past.day > today - DECK_DAYS)
     leech = lapses(past, len(cards)) >= LEECH_LAPSES
     seen = ~np.isnan(cards.p_now)
-    rows = []
+    rows: list[DeckFacts] = []
     for number in sorted(set(cards.deck.tolist()), key=lambda index: decks[index] if index >= 0 else ""):
         in_deck, reviews = cards.deck == number, recent & (past.deck == number)
         reviewed = in_deck & seen

@@ -8,10 +8,8 @@ import numpy.typing as npt
 from rwkv.arrays import AnyFloats, Bools, Int32s, Ints
 from rwkv.evaluation.metrics import log_losses
 from rwkv.report.content import PredictedReviews, fsrs_shown
+from rwkv.report.page.facts import Arrays, PredictedFacts, TrustFacts
 from rwkv.vocab import SECONDS_PER_DAY
-
-Arrays = dict[str, npt.NDArray[np.number]]
-Facts = dict[str, object]
 
 # Edges of the bins of predicted recall: equal steps of arcsin(sqrt(p)), narrow near 0 and 1. The page joins the
 # filtered bins into groups of about equal numbers of reviews.
@@ -52,7 +50,7 @@ def interval_bands(elapsed_s: Ints, same_day: Bools) -> npt.NDArray[np.uint8]:
 
 def predicted_data(
     reviews: PredictedReviews, decks: Sequence[str], people: Sequence[str], own: int
-) -> tuple[Facts, Arrays]:
+) -> tuple[PredictedFacts, Arrays]:
     """Counts by deck, interval and bin of prediction, and losses by deck, interval and period, for sums on the page.
 
     A deck belongs to one person. Arrays `bin_*` have an entry for each combination that occurs for an algorithm, and
@@ -63,7 +61,7 @@ def predicted_data(
     first_day, period_days = _periods(reviews.day)
     period = (reviews.day - first_day) // period_days
     place = deck.astype(np.int64) * len(BAND_NAMES) + band
-    facts: Facts = {
+    facts: PredictedFacts = {
         "algorithms": list(reviews.p),
         "reviews": len(reviews),
         "recalled": int(reviews.y.sum()),
@@ -164,7 +162,7 @@ FEWEST_TO_JUDGE = 100
 _CLEAR = 2.0
 
 
-def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> Facts:
+def trust_facts(reviews: PredictedReviews, own: int, shown: str = "RWKV") -> TrustFacts:
     """Compare the page's algorithm with others on the person's reviews that all of them predicted.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from rwkv.evaluation.metrics import recall_metrics
 from rwkv.report.content import CURVE_TIMES_S, CardsNow, PredictedReviews, ReportContent
 from tests.browser import OpenPage
 from tests.report.page.report_files import CONTENT, written
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 assert CONTENT.reviews is not None
 assert CONTENT.cards is not None
@@ -232,7 +235,7 @@ def background(page: OpenPage) -> str:
     return str(page.run("() => getComputedStyle(document.body).backgroundColor"))
 
 
-def test_light_and_dark(chromium: Any, tmp_path: Path) -> None:
+def test_light_and_dark(chromium: "Browser", tmp_path: Path) -> None:
     """As the system says; the button overrides it, and is remembered."""
     page = OpenPage(chromium, written(tmp_path), scheme="dark")
     dark = background(page)
@@ -251,7 +254,7 @@ def test_light_and_dark(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_sections_fit_a_phones_screen(chromium: Any, tmp_path: Path) -> None:
+def test_sections_fit_a_phones_screen(chromium: "Browser", tmp_path: Path) -> None:
     hostile = replace(CONTENT, title="Unbreakable" * 9, decks=LONG, decks_of_reviews=LONG)
     page = OpenPage(chromium, written(tmp_path, hostile), width=360, height=740)
     assert page.run("() => document.documentElement.scrollWidth") <= 360
@@ -260,7 +263,7 @@ def test_sections_fit_a_phones_screen(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_names_are_text(chromium: Any, tmp_path: Path) -> None:
+def test_names_are_text(chromium: "Browser", tmp_path: Path) -> None:
     content = replace(
         CONTENT,
         title=HOSTILE,
@@ -284,7 +287,7 @@ def test_names_are_text(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_training_alone(chromium: Any, tmp_path: Path) -> None:
+def test_training_alone(chromium: "Browser", tmp_path: Path) -> None:
     page = OpenPage(chromium, written(tmp_path, ReportContent("Training", "", training=CONTENT.training)))
     assert page.visible("main section") == ["training"]
     assert page.complaints == []

@@ -51,7 +51,7 @@ def test_bins_count_every_prediction_once() -> None:
     for number, (name, p) in enumerate(REVIEWS.p.items()):
         known = ~np.isnan(p)
         cells = arrays["bin_algorithm"] == number
-        assert facts["algorithms"][number] == name  # type: ignore[index]
+        assert facts["algorithms"][number] == name
         assert arrays["bin_count"][cells].sum() == known.sum()
         assert arrays["bin_recalled"][cells].sum() == REVIEWS.y[known].sum()
         # float32 sums
@@ -60,7 +60,7 @@ def test_bins_count_every_prediction_once() -> None:
 
 def test_a_cell_is_the_reviews_of_its_deck_interval_and_bin() -> None:
     facts, arrays = predicted_data(REVIEWS, DECKS, ["Ada"], 0)
-    names = list(facts["decks"])  # type: ignore[call-overload]
+    names = list(facts["decks"])
     bands = interval_bands(REVIEWS.elapsed_s, REVIEWS.same_day)
     for cell in range(0, len(arrays["bin_bin"]), 17):
         name = list(REVIEWS.p)[arrays["bin_algorithm"][cell]]
@@ -80,7 +80,7 @@ def test_predictions_of_zero_and_one_have_bins() -> None:
 @pytest.mark.parametrize("deck", [None, 0, 6])
 def test_losses_add_up_to_the_benchmarks_log_loss(deck: int | None) -> None:
     facts, arrays = predicted_data(REVIEWS, DECKS, ["Ada"], 0)
-    names = list(facts["decks"])  # type: ignore[call-overload]
+    names = list(facts["decks"])
     rows = np.ones(len(REVIEWS), bool) if deck is None else deck == REVIEWS.deck
     cells = slice(None) if deck is None else arrays["loss_deck"] == names.index(DECKS[deck])
     sums = arrays["loss_sum"].reshape(-1, len(REVIEWS.p))[cells].sum(0, dtype=np.float64)
@@ -167,7 +167,7 @@ def test_cards_without_a_deck() -> None:
 
 def test_a_long_run_is_thinned_to_means() -> None:
     steps = np.arange(1, 5002)
-    curve = training_facts(TrainingRun("run", {"loss": (steps, steps * 2.0)}), most=1000)["curves"]["loss"]  # type: ignore[index]
+    curve = training_facts(TrainingRun("run", {"loss": (steps, steps * 2.0)}), most=1000)["curves"]["loss"]
     assert len(curve["step"]) <= 1000
     assert (curve["step"][0], curve["value"][0]) == (3.5, 7.0)
     assert (curve["step"][-1], curve["value"][-1]) == (5000.0, 10_000.0)

@@ -47,7 +47,7 @@ def test_the_same_data_gives_the_same_file() -> None:
 
 def test_arrays_are_little_endian_whatever_they_were() -> None:
     big = np.array([1, 2, 3], ">u4")
-    assert unpack(pack(ReportData({}, {"a": big}))).arrays["a"].tolist() == [1, 2, 3]
+    assert unpack(pack(ReportData(DATA.facts, {"a": big}))).arrays["a"].tolist() == [1, 2, 3]
 
 
 def test_nothing_is_fetched() -> None:

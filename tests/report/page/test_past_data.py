@@ -19,6 +19,7 @@ from rwkv.report.page.past_data import (
     past_facts,
     retention_facts,
 )
+from tests.typed import not_none
 
 CONTENT = made_up_content(cards=300, reviews=4000)
 assert CONTENT.past is not None
@@ -96,12 +97,12 @@ def test_days_run_to_today_with_all_reviews_and_minutes() -> None:
 
 def test_buttons_and_hours_count_every_answer_once() -> None:
     facts = past_facts(PAST, TODAY, 0.9)
-    buttons = np.array(list(facts["buttons"].values()))  # type: ignore[attr-defined]
+    buttons = np.array(list(facts["buttons"].values()))
     assert buttons.sum(0).tolist() == [(PAST.rating == rating).sum() for rating in (1, 2, 3, 4)]
     assert buttons[0].sum() == (PAST.elapsed_days < 1).sum()
-    hours = facts["hours"]
-    assert sum(hours["reviews"]) == len(PAST)  # type: ignore[index]
-    assert hours["counted"][19] == ((PAST.hour == 19) & (PAST.elapsed_days >= 1)).sum()  # type: ignore[index]
+    hours = not_none(facts["hours"])
+    assert sum(hours["reviews"]) == len(PAST)
+    assert hours["counted"][19] == ((PAST.hour == 19) & (PAST.elapsed_days >= 1)).sum()
     unknown = replace(PAST, hour=np.full(len(PAST), -1, np.int8))
     assert past_facts(unknown, TODAY, 0.9)["hours"] is None
 
@@ -118,8 +119,8 @@ def test_decks_hold_their_own_cards_and_reviews() -> None:
     due = np.zeros(len(CARDS), bool)
     due[::5] = True
     facts = deck_facts(PAST, CARDS, due, DECKS, TODAY)
-    assert sum(row["cards"] for row in facts) == len(CARDS)  # type: ignore[misc]
-    assert [row["name"] for row in facts] == sorted(row["name"] for row in facts)  # type: ignore[type-var]
+    assert sum(row["cards"] for row in facts) == len(CARDS)
+    assert [row["name"] for row in facts] == sorted(row["name"] for row in facts)
     for row in facts:
         in_deck = CARDS.deck == DECKS.index(str(row["name"]))
         assert row["recall"] == pytest.approx(np.nanmean(CARDS.p_now[in_deck]))
@@ -161,11 +162,11 @@ def test_the_forecast_holds_each_card_on_one_day() -> None:
     # Due on the first day whose end, half a day later, lies behind the interval; today is for what is asked today.
     cards.interval_days[rows] = [0.2, 1.4, 1.6, 29.4]
     facts = forecast_facts(cards, none)
-    assert np.flatnonzero(facts["rwkv"]).tolist() == [1, 2, 29]  # type: ignore[arg-type]
-    assert facts["rwkv"][1] == 2  # type: ignore[index]
+    assert np.flatnonzero(facts["rwkv"]).tolist() == [1, 2, 29]
+    assert facts["rwkv"][1] == 2
     assert facts["anki"] is None
     facts = forecast_facts(cards, Today(rows[:2], 1.0, 0.8))
-    assert np.flatnonzero(facts["rwkv"]).tolist() == [0, 2, 29]  # type: ignore[arg-type]
+    assert np.flatnonzero(facts["rwkv"]).tolist() == [0, 2, 29]
 
 
 def test_ankis_backlog_was_due_before_today() -> None:
@@ -175,15 +176,16 @@ def test_ankis_backlog_was_due_before_today() -> None:
     cards.anki_due[np.flatnonzero(CARDS.suspended)] = -5
     facts = forecast_facts(cards, Today(np.empty(0, np.int64), 0.0, float("nan")))
     assert facts["anki_backlog"] == 2
-    assert np.flatnonzero(facts["anki"]).tolist() == [0, 3]  # type: ignore[arg-type]
-    assert facts["anki"][0] == 2  # type: ignore[index]
+    anki = not_none(facts["anki"])
+    assert np.flatnonzero(anki).tolist() == [0, 3]
+    assert anki[0] == 2
 
 
 def test_intervals_are_counted_by_class() -> None:
     cards = replace(CARDS, interval_days=np.full(len(CARDS), np.nan))
     cards.interval_days[:5] = [0.2, 1.4, 2.0, 31.4, np.inf]
     facts = interval_facts(cards)
-    counts = dict(zip(facts["names"], facts["counts"]["RWKV"], strict=True))  # type: ignore[index,call-overload]
+    counts = dict(zip(facts["names"], facts["counts"]["RWKV"], strict=True))
     assert {name: count for name, count in counts.items() if count} == {"1 day": 2, "2-3": 1, "16-31": 1, "over 2 y": 1}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,13 +13,16 @@ from rwkv.report.page.prediction_data import MOST_DECKS
 from tests.browser import OpenPage
 from tests.report.page.report_files import CONTENT, written
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 assert CONTENT.reviews is not None
 assert CONTENT.cards is not None
 REVIEWS: PredictedReviews = CONTENT.reviews
 CARDS: CardsNow = CONTENT.cards
 
 
-def test_a_report_of_one_new_card_and_one_review(chromium: Any, tmp_path: Path) -> None:
+def test_a_report_of_one_new_card_and_one_review(chromium: "Browser", tmp_path: Path) -> None:
     """The smallest collection: no card has a curve, no bin is large enough to be drawn."""
     nothing = np.array([np.nan])
     one_card = CardsNow(
@@ -55,7 +58,7 @@ def first_reviews(reviews: PredictedReviews, count: int) -> PredictedReviews:
     return replace(reviews, p={name: p[:count] for name, p in reviews.p.items()}, **columns)
 
 
-def test_little_data_gives_sentences_and_whole_ticks(chromium: Any, tmp_path: Path) -> None:
+def test_little_data_gives_sentences_and_whole_ticks(chromium: "Browser", tmp_path: Path) -> None:
     """Twelve cards on two days: no giant bar over fractions of a second, no axis from -1, no empty diagonal."""
     few = made_up_content(cards=12, reviews=14)
     assert few.past is not None
@@ -107,7 +110,7 @@ def test_algorithms_are_shown_and_hidden_by_buttons(report: OpenPage) -> None:
     assert [report.run(drawn, chart) for chart in charts] == [False, False]
 
 
-def test_decks_without_such_reviews_cannot_be_chosen(chromium: Any, tmp_path: Path) -> None:
+def test_decks_without_such_reviews_cannot_be_chosen(chromium: "Browser", tmp_path: Path) -> None:
     same_day = (REVIEWS.deck == DECKS.index("Kanji")) | REVIEWS.same_day
     page = OpenPage(chromium, written(tmp_path, replace(CONTENT, reviews=replace(REVIEWS, same_day=same_day))))
     option = page.page.locator("#filter-deck option[value=Kanji]")
@@ -118,7 +121,7 @@ def test_decks_without_such_reviews_cannot_be_chosen(chromium: Any, tmp_path: Pa
     page.close()
 
 
-def test_compared_people_are_not_mixed_into_the_first(chromium: Any, tmp_path: Path) -> None:
+def test_compared_people_are_not_mixed_into_the_first(chromium: "Browser", tmp_path: Path) -> None:
     half = len(REVIEWS) // 2
     person = (np.arange(len(REVIEWS)) >= half).astype(np.int32)
     people = ("Ada", "Bob")
@@ -142,7 +145,7 @@ def test_compared_people_are_not_mixed_into_the_first(chromium: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("key", ["validation_<a href='http://evil.example'>win</a>", "validation_<b>bold</b>"])
-def test_keys_of_a_log_are_escaped(chromium: Any, tmp_path: Path, key: str) -> None:
+def test_keys_of_a_log_are_escaped(chromium: "Browser", tmp_path: Path, key: str) -> None:
     steps = np.array([1, 2, 3])
     run = TrainingRun("run", {"loss": (steps, steps / 1.0), key: (steps, steps / 2.0)})
     page = OpenPage(chromium, written(tmp_path, ReportContent("Training", "", training=[run])))
@@ -153,7 +156,7 @@ def test_keys_of_a_log_are_escaped(chromium: Any, tmp_path: Path, key: str) -> N
     page.close()
 
 
-def test_backticks_are_code(chromium: Any, tmp_path: Path) -> None:
+def test_backticks_are_code(chromium: "Browser", tmp_path: Path) -> None:
     content = replace(CONTENT, facts=[("Today", "the reviews of `rwkv schedule`")], notice="See `rwkv info`.")
     page = OpenPage(chromium, written(tmp_path, content))
     assert page.texts("#facts dd") == ["the reviews of rwkv schedule"]
@@ -161,7 +164,7 @@ def test_backticks_are_code(chromium: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_a_phone_shows_the_first_screen_and_a_card(chromium: Any, tmp_path: Path) -> None:
+def test_a_phone_shows_the_first_screen_and_a_card(chromium: "Browser", tmp_path: Path) -> None:
     page = OpenPage(chromium, written(tmp_path), width=390, height=844)
     page.page.locator("#weak button").first.click()
     assert page.page.locator("#card").is_visible()
@@ -174,7 +177,7 @@ def test_a_phone_shows_the_first_screen_and_a_card(chromium: Any, tmp_path: Path
     page.close()
 
 
-def test_more_decks_than_the_filter_lists(chromium: Any, tmp_path: Path) -> None:
+def test_more_decks_than_the_filter_lists(chromium: "Browser", tmp_path: Path) -> None:
     decks = [f"Parent::{i}" for i in range(MOST_DECKS + 100)]
     rng = np.random.default_rng(2)
     reviews = replace(REVIEWS, deck=rng.integers(0, len(decks), len(REVIEWS)).astype(np.int32))
@@ -187,7 +190,7 @@ def test_more_decks_than_the_filter_lists(chromium: Any, tmp_path: Path) -> None
     page.close()
 
 
-def test_a_deck_without_a_name_is_not_listed_below_the_map(chromium: Any, tmp_path: Path) -> None:
+def test_a_deck_without_a_name_is_not_listed_below_the_map(chromium: "Browser", tmp_path: Path) -> None:
     """As in a report of CSV, which has no decks."""
     content = replace(CONTENT, decks=("", *DECKS[1:]))
     page = OpenPage(chromium, written(tmp_path, content), width=390, height=844)

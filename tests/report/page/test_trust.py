@@ -57,7 +57,7 @@ def test_too_few_own_reviews_give_no_verdict() -> None:
     assert REVIEWS is not None
     person = (np.arange(len(REVIEWS)) >= FEWEST_TO_JUDGE // 2).astype(np.int32)
     facts = trust_facts(replace(REVIEWS, person=person), own=0)
-    assert 0 < facts["reviews"] < FEWEST_TO_JUDGE  # type: ignore[operator]
+    assert 0 < facts["reviews"] < FEWEST_TO_JUDGE
     assert facts["verdicts"] == {}
     assert "too few reviews for a verdict" in str(facts["sentence"])
     only_ours = replace(REVIEWS, p={"RWKV": REVIEWS.p["RWKV"]})
