@@ -78,9 +78,10 @@ class Learner:
     def text_ids(self) -> Texts | None:
         """The id of each card [cards] if a CSV file had texts as ids; None if the ids are numbers."""
         cards = self.cards
-        # Only such cards have a note without a deck.
-        is_text = self.info is not None and self.info.kind == "csv" and bool((cards.note != "").all())
-        return cards.note if is_text and not cards.deck_id.any() else None
+        # Anki's tables may be CSV, too. Their cards have tags, perhaps none; in folders of earlier versions only decks.
+        of_anki = cards.tags is not None or bool(cards.deck_id.any())
+        is_text = self.info is not None and self.info.kind == "csv" and not of_anki and bool((cards.note != "").all())
+        return cards.note if is_text else None
 
     def day_of(self, at_s: float) -> int:
         """The day_offset of a moment."""

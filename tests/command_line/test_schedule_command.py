@@ -1,4 +1,4 @@
-"""`rwkv schedule` of a CSV file whose ids are texts: it names the cards by these."""
+"""`rwkv schedule` of CSV: if its ids are texts, it names the cards by these, and cards of Anki by their numbers."""
 
 import csv
 import json
@@ -43,3 +43,19 @@ def test_the_texts_are_no_formula_in_csv(common: list[str]) -> None:
         (day,) = csv.DictReader(file)
     assert not day["search"].startswith("=")
     assert sorted(day["search"].removeprefix("'").split("\n")) == ["=apple", "käse, weiß"]
+
+
+@pytest.mark.parametrize("deck", [0, 1])
+def test_the_search_names_cards_of_anki_s_tables_by_their_numbers(
+    deck: int, common: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of tables without decks, although every note has a text."""
+    folder = Path("tables")
+    folder.mkdir()
+    (folder / "revlog.csv").write_text(f"id,cid,ease,ivl,factor,time,type\n{START_MS},7,3,1,2500,900,0\n")
+    (folder / "cards.csv").write_text(f"id,nid,did,type,queue,due,ivl\n7,9,{deck},2,2,1,1\n")
+    (folder / "notes.csv").write_text("id,flds,tags\n9,apple,\n")
+    assert main(["import", "tables", "--out", "other", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["schedule", "other", *common[2:], "--search", "0"]) == 0
+    assert capsys.readouterr().out == "cid:7\n"
