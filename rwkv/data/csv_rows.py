@@ -98,9 +98,12 @@ def _check_quotes(table: CsvText, row: list[str], written: list[str], lines: int
     doubtful = with_lines | {place for place, cell in enumerate(row) if table.separator in cell}
     if not doubtful:
         return
-    if with_lines or doubtful & single_line:  # elsewhere a text that is not in quotes may have one, as in 5" disc
-        doubtful |= {place for place, cell in enumerate(row) if '"' in cell}
     text = "".join(written)
+    with_quotes = {place for place, cell in enumerate(row) if '"' in cell}
+    if with_lines or doubtful & single_line:  # elsewhere a text that is not in quotes may have one, as in 5" disc
+        doubtful |= with_quotes
+    elif text.count('"') % 2:  # one may be missing; it would make the closing quote of a later text the end of a cell
+        doubtful |= {place for place in with_quotes if row[place].rstrip(_BLANKS).endswith('"')}
     for place in sorted(doubtful):
         cell = row[place]
         if not _is_quoted(cell, text, table.separator):
