@@ -33,6 +33,20 @@ def test_incomplete_errors_are_detected() -> None:
     assert incomplete('raise InputError("x", where="y", got="z")\nraise InputError("x", where="y", hint="z")') == [1]
 
 
+def test_the_options_that_a_dataset_does_not_have_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(tmp_path), "--timezone", "UTC", "--rollover", "3"]) == 2
+    assert "got: --timezone, --rollover\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two", "1.5", ""])
+@pytest.mark.parametrize("command", [["check", "x"], ["simulate", "--out", "x"]], ids=lambda command: command[0])
+def test_processes_are_counted_from_one(command: list[str], count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command, f"--processes={count}"])
+    assert caught.value.code == 2
+    assert f"argument --processes: expected a whole number, 1 or more, got {count!r}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "where", "hint"),
     [
@@ -53,6 +67,13 @@ def test_incomplete_errors_are_detected() -> None:
         (["report", "--training", "no.log"], "no.log", "check the path"),
         (["completion", "smoke"], "SHELL", "name one of these"),
         (["simulate", "--out", "x", "--users", "1", "--reviews", "9", "--rwkv", "a.jsonl"], "--rwkv", "add --check"),
+        (
+            ["simulate", "--out", "x", "--users", "1", "--reviews", "9", "--first-user", "0"],
+            "--first-user",
+            "this range",
+        ),
+        (["predict", "FOLDER", "--timezone", "UTC", "--rollover", "3"], "FOLDER", "omit them"),
+        (["info", "--model", "FOLDER"], "FOLDER", "check the path"),
         (["predict", "BAD"], "reviews.csv, line 3, column review_duration", "correct the cell"),
     ],
 )
@@ -66,6 +87,7 @@ def test_wrong_arguments_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("FOLDER").mkdir()
     header, row = "card_id,review_time,review_rating,review_duration", "7,1700000000000,3,5000"
     for name, duration in (("SOURCE", "5"), ("BAD", "long")):
         path = tmp_path / name / "reviews.csv"

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -57,8 +57,11 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
         is_collection = _is_collection(path)
     if not is_collection:
         if path.exists() and choices not in (None, ImportChoices()):
-            hint = "omit them, or name the collection's file"
-            raise InputError("These options are for collections, not for datasets.", where=str(path), hint=hint)
+            what, hint = (
+                "These options are for collections, not for datasets.",
+                "omit them, or name the collection's file",
+            )
+            raise InputError(what, where=str(path), got=_options_of(choices), hint=hint)
         return path
     check_input(path)
     choices = choices or ImportChoices()
@@ -73,6 +76,13 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
     with _cache_errors(), replacing(entry / _SOURCE) as partial:
         partial.write_text(writable(str(path)), "utf-8")
     return entry
+
+
+def _options_of(choices: ImportChoices | None) -> str:
+    """The options of choices that are not the default, as on the command line."""
+    default = asdict(ImportChoices())
+    stated = [name for name, value in asdict(choices or ImportChoices()).items() if value != default[name]]
+    return ", ".join(f"--{name.removesuffix('_hour')}" for name in stated)
 
 
 def source_of(folder: Path) -> str:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
-from rwkv.command_line.options import Commands, add_command, add_users, completed_by_folders
+from rwkv.command_line.options import Commands, add_command, add_processes, add_users, completed_by_folders
 from rwkv.errors import InputError
 
 _DESCRIPTION = """\
@@ -22,7 +22,7 @@ def add_check(commands: Commands) -> None:
     parser = add_command(commands, "check", _run, "check a dataset, or a database made of it", _DESCRIPTION)
     completed_by_folders(parser.add_argument("folder", type=Path, metavar="DATA", help="the folder"))
     add_users(parser)
-    parser.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
+    add_processes(parser)
 
 
 def _run(options: argparse.Namespace) -> Answer:

@@ -1,6 +1,7 @@
 """The parts that commands share: the parser class, and arguments of several commands."""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -164,6 +165,17 @@ def _bytes_of_megabytes(text: str) -> int:
     if not 0 <= size < 1e9:
         raise argparse.ArgumentTypeError(f"expected a number of MB, 0 or more, got {text!r}")
     return round(1e6 * size)
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add --processes."""
+    parser.add_argument("--processes", type=_one_or_more, default=1, metavar="N", help="worker processes (default: 1)")
+
+
+def _one_or_more(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return int(text)
 
 
 def add_folder(parser: argparse.ArgumentParser, count: str | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rwkv.command_line.answer import Answer
-from rwkv.command_line.options import Commands, add_command, completed_by_files, completed_by_folders
+from rwkv.command_line.options import Commands, add_command, add_processes, completed_by_files, completed_by_folders
 from rwkv.errors import InputError
 
 _DESCRIPTION = """\
@@ -29,7 +29,7 @@ def add_simulate(commands: Commands) -> None:
         default=0.7,
         help="the standard deviation of the log number of reviews; 1.4 among people (default: 0.7)",
     )
-    parser.add_argument("--processes", type=int, default=1, help="worker processes (default: 1)")
+    add_processes(parser)
     completed_by_folders(
         parser.add_argument("--out", type=Path, required=True, help="the dataset's folder, for DATA_PATH")
     )

@@ -34,7 +34,8 @@ def read_card(path: Path) -> Card | None:
     """
     with file_errors(path):
         if not path.is_file():
-            raise CheckpointError("The file of weights does not exist.", where=str(path), hint="check the path")
+            what = "The path is not a file." if path.exists() else "The file of weights does not exist."
+            raise CheckpointError(what, where=str(path), hint="check the path")
         text = read_metadata(path).get(CARD)
     if text is None:
         return None

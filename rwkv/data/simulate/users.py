@@ -79,7 +79,13 @@ def simulate_users(
         if not least <= value <= most:
             expected = f"{least} to {most}"
             hint = "choose a number in this range"
-            raise InputError("The number is out of range.", where=name, got=str(value), expected=expected, hint=hint)
+            raise InputError(
+                "The number is out of range.",
+                where=f"--{name.replace('_', '-')}",
+                got=str(value),
+                expected=expected,
+                hint=hint,
+            )
     size = min(_BATCH_USERS, max(1, _BATCH_REVIEWS // reviews))
     return _batches(np.arange(first_user, first_user + users), size, reviews, spread, seed)
 
