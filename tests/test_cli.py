@@ -129,7 +129,7 @@ def test_seeds_and_first_users_are_applied(tmp_path: Path) -> None:
     ("more", "words"),
     [
         (("--users", "0"), ("out of range", "users")),
-        (("--first-user", "0"), ("out of range", "first_user")),
+        (("--first-user", "0"), ("out of range", "--first-user")),
         (("--reviews", "-3"), ("out of range", "reviews")),
     ],
 )
