@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -29,7 +28,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """How far we are from the vectors, and a loud notice where only the small subset was there."""
     reports = [
         report

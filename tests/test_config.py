@@ -4,7 +4,7 @@ import dataclasses
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -72,7 +72,7 @@ SINGLE_USER = (
     | {"DEVICE": "cpu", "DTYPE": "float", "VERBOSE": True}
 )
 
-SHIPPED: dict[str, tuple[type[Config], dict[str, Any]]] = {
+SHIPPED: dict[str, tuple[type[Config], dict[str, object]]] = {
     "find_equalize_test_reviews_config": (FindKeysConfig, FIND_KEYS),
     "find_equalize_test_reviews_config_short_secs": (FindKeysConfig, FIND_KEYS | SHORT),
     "data_processing_config_train": (ProcessDataConfig, PROCESS_TRAIN),
@@ -88,7 +88,7 @@ SHIPPED: dict[str, tuple[type[Config], dict[str, Any]]] = {
     "run_as_rnn_config_short_secs": (RecurrentConfig, SINGLE_USER | SHORT),
 }
 # A complete table for every command.
-TABLES: dict[type[Config], dict[str, Any]] = {cls: table for cls, table in reversed(SHIPPED.values())}
+TABLES: dict[type[Config], dict[str, object]] = {cls: table for cls, table in reversed(SHIPPED.values())}
 
 
 @pytest.mark.parametrize("name", SHIPPED)

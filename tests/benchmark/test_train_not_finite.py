@@ -20,7 +20,9 @@ def _spoil(patch: pytest.MonkeyPatch, steps: range) -> None:
     patch.setattr("rwkv.benchmark.training_steps.train_step", _spoilt(train_step, steps))
 
 
-def _spoilt(take: Callable[Concatenate[Network, Rest], StepReport], steps: range) -> Callable[..., StepReport]:
+def _spoilt(
+    take: Callable[Concatenate[Network, Rest], StepReport], steps: range
+) -> Callable[Concatenate[Network, Rest], StepReport]:
     taken = 0
 
     def step(network: Network, /, *rest: Rest.args, **named: Rest.kwargs) -> StepReport:

@@ -4,7 +4,6 @@ import errno
 import os
 import resource
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import lmdb
@@ -24,7 +23,7 @@ def assert_works(path: Path) -> None:
 
 
 def test_a_database_whose_creation_failed_can_be_created_later(tmp_path: Path) -> None:
-    def begin(path: str, **settings: Any) -> None:
+    def begin(path: str, **settings: object) -> None:
         """As LMDB does where there is room for the first page only."""
         (Path(path) / "data.mdb").write_bytes(bytes(4096))
         raise lmdb.DiskError("No space left on device")

@@ -4,7 +4,6 @@ import io
 import json
 import pickle
 import zipfile
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,9 +33,9 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     return tensor[None].expand(2, *shape) if view == "expanded" else tensor
 
 
-def saved(content: object, **options: Any) -> bytes:
+def saved(content: object, is_archive: bool = True) -> bytes:
     buffer = io.BytesIO()
-    torch.save(content, buffer, **options)
+    torch.save(content, buffer, _use_new_zipfile_serialization=is_archive)
     return buffer.getvalue()
 
 
@@ -54,7 +53,7 @@ def assert_same(ours: object, expected: dict[str, torch.Tensor]) -> None:
 @given(st.dictionaries(st.text(max_size=5), tensors(), max_size=4))
 def test_tensors_are_read_as_torch_reads_them(content: dict[str, torch.Tensor]) -> None:
     assert_same(read_archive(saved(content)), content)
-    assert_same(read_older_form(saved(content, _use_new_zipfile_serialization=False)), content)
+    assert_same(read_older_form(saved(content, is_archive=False)), content)
     dense = {name: tensor.contiguous().clone() for name, tensor in content.items()}
     if "__metadata__" not in dense:
         ours = safetensors_file.read_tensors(safetensors.torch.save(dense))

@@ -86,11 +86,11 @@ class FakeWandb:
 
     def __init__(self, error: str = "") -> None:
         self.error = error
-        self.settings: dict[str, Any] = {}
-        self.logged: list[tuple[int, dict[str, Any]]] = []
+        self.settings: dict[str, object] = {}
+        self.logged: list[tuple[int, dict[str, float]]] = []
         self.exit_codes: list[int] = []
 
-    def init(self, **settings: Any) -> SimpleNamespace:
+    def init(self, **settings: object) -> SimpleNamespace:
         if self.error:
             raise _Error(self.error)
         self.settings = settings
