@@ -99,11 +99,10 @@ def _check_quotes(table: CsvText, row: list[str], written: list[str], lines: int
     if not doubtful:
         return
     text = "".join(written)
-    with_quotes = {place for place, cell in enumerate(row) if '"' in cell}
     if with_lines or doubtful & single_line:  # elsewhere a text that is not in quotes may have one, as in 5" disc
-        doubtful |= with_quotes
+        doubtful |= {place for place, cell in enumerate(row) if '"' in cell}
     elif text.count('"') % 2:  # one may be missing; it would make the closing quote of a later text the end of a cell
-        doubtful |= {place for place in with_quotes if row[place].rstrip(_BLANKS).endswith('"')}
+        doubtful |= {place for place, cell in enumerate(row) if cell.rstrip(_BLANKS).endswith('"')}
     for place in sorted(doubtful):
         cell = row[place]
         if not _is_quoted(cell, text, table.separator):
