@@ -4,7 +4,9 @@ import hashlib
 import logging
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -31,6 +33,8 @@ _SAID = "rwkv/said"
 _NEWS_S = 0.5
 _NEWS_OF_A_CONNECTION_S = 10.0
 _STORE_S = 5
+# Seconds for which the store of torchrun may refuse a connection, and between two of them.
+_REFUSED_S, _AGAIN_S = 3.0, 0.5
 # Seconds in which the first process ends after a common stop.
 _END_S = 30.0
 # Some messages of torch have pages.
@@ -175,6 +179,7 @@ def training_processes() -> Iterator[Processes]:
         yield Processes()
         return
     call_when_left_alone(_leave_without_torchrun)  # also while it connects, which may take minutes
+    _check_store()
     store, rank, count = _connected()
     # A connection of its own: another thread may wait for a value in the store.
     news = dist.PrefixStore("news", store.clone())
@@ -222,6 +227,26 @@ def _connected() -> tuple[Any, int, int]:
         what = "The processes of the training cannot connect."
         raise RwkvError(what, got=str(error)[:_MOST_LETTERS], hint=hint) from error
     return store, rank, count
+
+
+def _check_store() -> None:
+    """Leave if torchrun's store is gone: torchrun ended so early that this process never saw it.
+
+    To connect would wait for half an hour. Torchrun has a store before it starts processes, unless it says otherwise.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    until_s = time.monotonic() + _REFUSED_S
+    while time.monotonic() < until_s:
+        try:
+            socket.create_connection(address, _STORE_S).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(_AGAIN_S)
+        except OSError:  # perhaps a slow network
+            return
+    _leave_without_torchrun()
 
 
 def _leave_without_torchrun() -> NoReturn:

@@ -1,7 +1,11 @@
 """What a process of a training does alone, and as one of several."""
 
 import functools
+import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +20,7 @@ from rwkv.model.network import new_network
 from rwkv.stopping import leave
 from rwkv.training.processes import Processes, training_processes
 from rwkv.training.stop import Stop
+from tests.benchmark.workspace import REPOSITORY
 
 
 @pytest.fixture
@@ -168,3 +173,31 @@ def test_a_single_process_ends_as_usual(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SystemExit) as caught:
         leave(3)
     assert caught.value.code == 3
+
+
+_CONNECTS = """
+from rwkv.training.processes import training_processes
+with training_processes():
+    print("connected")
+"""
+
+
+def test_a_torchrun_that_ended_before_its_process_began_is_noticed() -> None:
+    """Its store is gone."""
+    torchrun = {"TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    process = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused.getsockname()[1])}
+        done = subprocess.run(
+            [sys.executable, "-c", _CONNECTS],
+            cwd=REPOSITORY,
+            env=os.environ | torchrun | process | master,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == RwkvError.exit_code
+    assert done.stderr.startswith("torchrun has ended, so the other processes end, too.\n  next: rerun")
+    assert "Traceback" not in done.stderr
