@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -199,7 +199,8 @@ def training_processes() -> Iterator[Processes]:
             yield processes
         except (RwkvError, KeyboardInterrupt, OSError, ImportError) as error:
             # After a common stop the first one says so. If another one ended sooner, torchrun would end it.
-            watch.settle(_END_S if processes.stopped_by is not None and rank > 0 else _NEWS_S)
+            with suppress(KeyboardInterrupt):  # a further signal, such as torchrun's when the first process has ended
+                watch.settle(_END_S if processes.stopped_by is not None and rank > 0 else _NEWS_S)
             if _is_first_to_say(news):
                 raise
             raise SystemExit(_exit_code(error)) from error

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from rwkv.errors import ConfigError, InputError, RwkvError
 from rwkv.model.checkpoint import weights_fingerprint
 from rwkv.model.network import new_network
-from rwkv.stopping import leave
+from rwkv.stopping import Stopped, leave
 from rwkv.training.processes import Processes, training_processes
 from rwkv.training.stop import Stop
+from rwkv.training.watch import Watch
 from tests.benchmark.workspace import REPOSITORY
 
 
@@ -173,6 +174,36 @@ def test_a_single_process_ends_as_usual(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SystemExit) as caught:
         leave(3)
     assert caught.value.code == 3
+
+
+class _InterruptedWatch(Watch):
+    """A watch of no process that gets a signal while it settles."""
+
+    def __init__(self, *given: object) -> None:
+        self._others = {}
+
+    def settle(self, seconds: float) -> None:
+        raise Stopped(signal.SIGTERM)
+
+
+def test_torchruns_signal_to_the_others_after_the_end_of_the_first_is_not_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = dist.HashStore()
+    monkeypatch.setattr("rwkv.training.processes.is_one_of_several", lambda: True)
+    monkeypatch.setattr("rwkv.training.processes.call_when_left_alone", lambda lost: None)
+    monkeypatch.setattr("rwkv.training.processes._connected", lambda: (store, 1, 2))
+    monkeypatch.setattr("rwkv.training.processes.Watch", _InterruptedWatch)
+    dist.PrefixStore("news", store).add("rwkv/said", 1)  # by the first process
+
+    def train() -> None:
+        with training_processes() as processes:
+            processes.stopped_by = signal.SIGTERM
+            raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        train()
+    assert caught.value.code == 128 + signal.SIGTERM
 
 
 _CONNECTS = """
