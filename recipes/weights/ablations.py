@@ -60,6 +60,11 @@ def _without_fading(learners: Learners) -> Learners:
     return replace(learners, memory=replace(learners.memory, fade=_no(learners.memory.fade)))
 
 
+def _without_slips(learners: Learners) -> Learners:
+    """All recalled cards have a right answer. Steady learners, who fail by slips only, hardly fail."""
+    return replace(learners, memory=replace(learners.memory, attention=np.full_like(learners.memory.attention, 20)))
+
+
 def _without_schedulers(learners: Learners) -> Learners:
     """All learners use FSRS with default parameters."""
     plans = learners.plans
@@ -84,6 +89,7 @@ PARTS: dict[str, Callable[[Learners], Learners]] = {
     "cards": _without_cards,
     "decks": _without_decks,
     "fading": _without_fading,
+    "slips": _without_slips,
     "carelessness": _without_carelessness,
     "schedulers": _without_schedulers,
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rwkv.data.simulate import SimulatedUser, simulate_users
+from rwkv.data.simulate import SimulatedUser, draw_learners, histories, simulate_users
 from rwkv.data.simulate.learners import QUIRKS
 from rwkv.errors import InputError
 from rwkv.vocab import SECONDS_PER_DAY
@@ -137,11 +137,26 @@ def test_a_user_does_not_depend_on_the_others(population: list[SimulatedUser], f
 
 def test_forgotten_cards_do_not_depend_on_other_users() -> None:
     """Users before this one put its cards at other places of the batch."""
-    alone = next(simulate_users(1, 300, seed=3, first_user=101))
-    assert ((alone.state == 0) & (alone.elapsed_seconds >= 0)).any()  # new again
+    users = simulate_users(100, 300, seed=3, first_user=101)
+    alone = next(user for user in users if ((user.state == 0) & (user.elapsed_seconds >= 0)).any())  # new again
     for before in (1, 2, 3):
-        *_, user = simulate_users(1 + before, 300, seed=3, first_user=101 - before)
+        *_, user = simulate_users(1 + before, 300, seed=3, first_user=alone.user - before)
         assert_same(user, alone)
+
+
+def test_steady_learners_fail_by_slips() -> None:
+    """Their failures do not become more frequent with time, while those of others do."""
+    learners = draw_learners(np.arange(1, 101), mean_reviews=600, spread=1.0, seed=5)
+    steady = learners.memory.level > 4.5
+    assert 3 < steady.sum() < 30
+    failing: dict[bool, list[list[float]]] = {True: [], False: []}
+    for user, is_steady in zip(histories(learners), steady.tolist(), strict=True):
+        spans = [(user.elapsed_days >= low) & (user.elapsed_days < high) for low, high in ((1, 5), (30, 10_000))]
+        if min(span.sum() for span in spans) >= 20:
+            failing[is_steady].append([user.truth[span, 0].mean() for span in spans])
+    for is_steady, shares in failing.items():
+        soon, late = np.mean(shares, axis=0)
+        assert (late < 1.2 * soon) == is_steady, (is_steady, soon, late)
 
 
 def test_truth_is_calibrated(population: list[SimulatedUser]) -> None:

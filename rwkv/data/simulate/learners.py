@@ -15,7 +15,7 @@ from rwkv.data.simulate.plans import draw_plans, draw_presets
 from rwkv.data.simulate.population import VARIABLES, Person, draw_people
 from rwkv.data.simulate.schedulers import Plans, Presets
 from rwkv.data.simulate.sessions import Sessions, plan_sessions
-from rwkv.data.simulate.shapes import bounds, heavy, sigmoid
+from rwkv.data.simulate.shapes import bounds, failing_share, heavy, logit, sigmoid
 
 # Irregularities of a learner's data (spec 1). Every fifth learner by number has one, in turn.
 QUIRKS = (
@@ -40,13 +40,17 @@ Draw = Callable[[np.random.Generator, int], npt.NDArray[Number]]
 
 _REVIEWS_PER_CARD = 7.0
 _MOST_REVIEWS = 5_000_000
-_TRAITS = 70
+_TRAITS = 73
 
 # Corrections with which fits of learners' histories, including other effects on recall, spread like those of people.
 _FIRST_DAYS = np.array([0.46, 1.29, 3.7, 15.9])
 _FIRST_SPREAD, _FIRST_SHARE = 1.2, 0.7
 _MORE_GROWTH, _MORE_SATURATION = 0.1, 0.08
 _FIRST_RANGE = (0.02, 400.0)
+
+# Steady learners hardly forget and fail by slips. They are more frequent among people who recall much.
+_STEADY_FROM, _STEADY_BY_RETENTION, _STEADY_LEVEL = 1.75, 0.5, 4.0
+_USUAL_SLIPS, _MOST_SLIPS = 0.003, 0.3
 
 
 @dataclass(frozen=True)
@@ -171,15 +175,18 @@ def _habits(trait: Iterator[Floats], quirk: npt.NDArray[np.str_], sizes: _Sizes)
 
 
 def _memory_traits(trait: Iterator[Floats], person: Person) -> MemoryTraits:
+    steady = next(trait) + _STEADY_BY_RETENTION * person.retention_z > _STEADY_FROM
+    level = 0.9 + 0.25 * person.retention_z + 0.7 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait)
     two_buttons = next(trait) < -0.7
     hard, easy = _button(next(trait), next(trait), 0.5), _button(next(trait), next(trait), 0.45)
     return MemoryTraits(
         fsrs=_memory_parameters(person),
         curve_power=0.08 + 0.52 * sigmoid(1.3 * next(trait)),
-        level=0.9 + 0.25 * person.retention_z + 0.8 * np.maximum(person.retention_z, 0) ** 2 + 0.15 * next(trait),
+        level=level + _STEADY_LEVEL * steady,
         ease_in_recall=heavy(next(trait), 0.65, 0.5),
         lapse_keeps=1 + 0.5 * next(trait),
-        fade=heavy(next(trait), 0.18, 1.0),
+        fade=heavy(next(trait), 0.18, 1.0) * ~steady,
+        attention=_attention(trait, person, steady),
         growth_noise=heavy(next(trait), 0.22, 0.5),
         fast_days=0.12 * np.exp(0.5 * next(trait)),
         knowledge=0.2 + 1.3 * next(trait) + 0.5 * person.retention_z,
@@ -201,6 +208,13 @@ def _memory_parameters(person: Person) -> Floats:
     w[:, 8] += _MORE_GROWTH
     w[:, 9] += _MORE_SATURATION
     return w
+
+
+def _attention(trait: Iterator[Floats], person: Person, steady: Bools) -> Floats:
+    """The logit of a right answer for a recalled card. Slips are all failures of steady learners, else few."""
+    own = failing_share(person.average_loss) * np.exp(0.3 * next(trait))
+    slips = np.where(steady, own, heavy(next(trait), _USUAL_SLIPS, 1.0))
+    return -logit(np.minimum(slips, _MOST_SLIPS))
 
 
 def _button(trait: Floats, change: Floats, most: float) -> Floats:

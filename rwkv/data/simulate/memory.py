@@ -40,6 +40,7 @@ class MemoryTraits:
         ease_in_recall: The logit of recall per unit of a card's ease, at any elapsed time.
         lapse_keeps: The log factor of stability after a lapse, relative to FSRS-5.
         fade: The logit of recall lost with the log of the elapsed time.
+        attention: The logit of a right answer for a recalled card.
         growth_noise: The spread of the log of each gain.
         fast_days: The time constant of the short trace.
         knowledge: The logit of knowing an average new card.
@@ -56,6 +57,7 @@ class MemoryTraits:
     ease_in_recall: Floats
     lapse_keeps: Floats
     fade: Floats
+    attention: Floats
     growth_noise: Floats
     fast_days: Floats
     knowledge: Floats
@@ -137,7 +139,9 @@ class Memory:
         fade = traits.fade[user] * np.log1p(gap_days / _FADE_DAYS)
         level = (traits.level[user] + traits.ease_in_recall[user] * ease - fade) * ~is_new
         logit = np.log(np.maximum(p_known, 1e-9) / np.maximum(1 - p_known, 1e-9)) + level
-        recalled = sigmoid(np.clip(logit + rhythm - tired + moment.mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
+        mood = rhythm - tired + moment.mood
+        recalled = sigmoid(np.clip(logit + mood, -_LOGIT_LIMIT, _LOGIT_LIMIT))
+        recalled *= np.where(is_new, 1, sigmoid(traits.attention[user] + mood))
         return Recall(self._rating_p(recalled, ease, user, moment), retrievability, gap_days, is_new)
 
     def _primed(self, card: Ints, user: Ints, time_ms: Ints) -> Floats:

@@ -36,12 +36,14 @@ class Person:
 
     Attributes:
         fsrs: Parameters of FSRS-5, float64 [users, 19].
+        average_loss: The LogLoss of a constant prediction, the entropy of the share of recalled reviews.
         retention_z, size_z: Normal scores of the share of recalled reviews, and of the number of reviews.
         note_share: Notes per card.
         decks, presets: Numbers of decks and presets.
     """
 
     fsrs: Floats
+    average_loss: Floats
     retention_z: Floats
     size_z: Floats
     note_share: Floats
@@ -58,6 +60,7 @@ def draw_people(normal: Floats) -> Person:
     place = {name: index for index, name in enumerate(VARIABLES)}
     return Person(
         fsrs=np.exp(np.stack(columns[:FSRS_PARAMETERS], axis=1)),
+        average_loss=columns[place["average loss"]],
         retention_z=-z[:, place["average loss"]],
         size_z=z[:, place["log reviews"]],
         note_share=columns[place["note share"]],

@@ -24,3 +24,9 @@ def logit(uniform: Floats) -> Floats:
 def heavy(normal: Floats, median: float, spread: float = 0.8) -> Floats:
     """Log-normal sizes with a median and a spread, from standard normals."""
     return median * np.exp(spread * np.clip(normal, -3, 2.2))
+
+
+def failing_share(entropy: Floats) -> Floats:
+    """The share of failures, at most half, with an entropy [n]. It is the inverse of a constant prediction's LogLoss."""
+    share = np.geomspace(1e-4, 0.5, 200)
+    return np.interp(entropy, -share * np.log(share) - (1 - share) * np.log1p(-share), share)
