@@ -27,6 +27,6 @@ def heavy(normal: Floats, median: float, spread: float = 0.8) -> Floats:
 
 
 def failing_share(entropy: Floats) -> Floats:
-    """The share of failures, at most half, with an entropy [n]. It is the inverse of a constant prediction's LogLoss."""
+    """The share of failures, at most half, from its entropy, which is the LogLoss of a constant prediction."""
     share = np.geomspace(1e-4, 0.5, 200)
     return np.interp(entropy, -share * np.log(share) - (1 - share) * np.log1p(-share), share)
