@@ -49,6 +49,19 @@ def test_learners_like_people_are_within_the_goal() -> None:
     np.testing.assert_allclose(not_none(far.off), 0.06, atol=1e-3)
 
 
+def test_shares_by_level_of_average() -> None:
+    """Each learner counts in the level of its own AVG."""
+    losses = {0.1: 1.2, 0.12: 1.0, 0.13: 0.9, 0.5: 0.8}
+    named = [scores(AVG=average) | scores(**{"FSRS-5": share * average}) for average, share in losses.items()]
+    rungs = ladder([{"cards": 5}] * len(named), named)
+    means = {
+        name: line(rungs, f"FSRS-5 / AVG {name}").simulated.mean
+        for name in ("below 0.13", "0.13 to 0.22", "above 0.40")
+    }
+    assert means == pytest.approx({"below 0.13": 1.1, "0.13 to 0.22": 0.9, "above 0.40": 0.8})
+    assert "FSRS-5 / AVG 0.22 to 0.40" not in {line.name for line in rungs.lines}
+
+
 def test_learners_without_reviews_that_count_are_left_out() -> None:
     rungs = ladder([{"cards": 5}, {"cards": 900}], [scores(AVG=0.4), {}])
     assert (rungs.learners, rungs.without) == (1, 1)

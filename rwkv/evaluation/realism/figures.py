@@ -13,6 +13,13 @@ from rwkv.data.history import RevlogTable
 from rwkv.vocab import RATINGS
 
 PERCENTILES = (5, 25, 50, 75, 95)
+# Bounds of AVG's LogLoss by level. The people of the first one recall 97% or more.
+LEVELS = {
+    "below 0.13": (0, 0.13),
+    "0.13 to 0.22": (0.13, 0.22),
+    "0.22 to 0.40": (0.22, 0.4),
+    "above 0.40": (0.4, np.inf),
+}
 STATES = ("new", "learning", "review", "relearning", "filtered")
 
 
@@ -34,6 +41,18 @@ def spread_of(values: Floats) -> Spread:
     if len(known) == 0:
         raise ValueError("all values of this figure are missing")
     return Spread(tuple(np.percentile(known, PERCENTILES).tolist()), float(known.mean()))
+
+
+def shares_by_level(share: Floats, average: Floats) -> dict[str, Floats]:
+    """The share of AVG's LogLoss that FSRS-5 has, for each level of AVG's LogLoss; NaN for people of other levels.
+
+    Args:
+        share, average: FSRS-5's share and AVG's LogLoss, float64 [people].
+    """
+    return {
+        f"FSRS-5 / AVG {name}": np.where((average >= least) & (average < most), share, np.nan)
+        for name, (least, most) in LEVELS.items()
+    }
 
 
 @cache
