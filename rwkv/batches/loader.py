@@ -150,6 +150,9 @@ def _started(
             multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
         results = _MultiProcessingDataLoaderIter(loader)
+    for worker in results._workers:
+        # What PyTorch does at last. Workers hold SIGTERM back, and Python would wait for them at its end.
+        worker.terminate = worker.kill  # type: ignore[method-assign]
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, _notice_ended)
     return results

@@ -1,5 +1,6 @@
 """Batches made by workers: independent of the number of workers, in order, with errors and kills reported."""
 
+import multiprocessing
 import os
 import pickle
 import resource
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from rwkv.batches.collate import Batch
 from rwkv.batches.loader import fetch, read_segment, training_batch
@@ -26,7 +28,7 @@ from rwkv.batches.plan import Group, segment_places, training_groups
 from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.errors import RwkvError, StoreError
-from rwkv.stopping import Stopped
+from rwkv.stopping import Stopped, stoppable
 from tests.batches.stores import make_store
 from tests.benchmark.workspace import REPOSITORY
 
@@ -172,6 +174,25 @@ def test_a_killed_worker_is_not_missed_when_its_results_are_no_longer_wanted(unr
     results = fetch(_process, range(100), 2)
     _kill(next(results))
     del results
+    assert unraisable == []
+
+
+def test_workers_end_although_one_is_killed_before_they_are_told(
+    monkeypatch: pytest.MonkeyPatch, unraisable: list[str]
+) -> None:
+    """Also where they hold SIGTERM back, as in commands."""
+    tell = _MultiProcessingDataLoaderIter._mark_worker_as_unavailable
+
+    def kill_and_tell(results: Any, number: int, shutdown: bool = False) -> None:
+        _kill(results._workers[number].pid)
+        tell(results, number, shutdown)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_mark_worker_as_unavailable", kill_and_tell)
+    with stoppable():
+        results = fetch(_process, range(100), 2)
+        next(results)
+        del results
+    assert multiprocessing.active_children() == []
     assert unraisable == []
 
 
