@@ -214,9 +214,9 @@ def _read_cards(path: Path) -> CardList:
     if np.any(columns["card_id"][1:] <= columns["card_id"][:-1]):
         raise HistoryError("Column card_id is not ascending.", where=where, expected="each card once")
     retention = columns["desired_retention"]
-    if not np.all((retention > 0) & (retention <= 1)):
-        got = str(retention[~((retention > 0) & (retention <= 1))][0])
-        raise HistoryError("A desired_retention is out of range.", where=where, got=got, expected="above 0, at most 1")
+    if not np.all(is_within := (retention > 0) & (retention < 1)):
+        got, expected = str(retention[~is_within][0]), "more than 0, less than 1"
+        raise HistoryError("A desired_retention is out of range.", where=where, got=got, expected=expected)
     return CardList(**columns)
 
 

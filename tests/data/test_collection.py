@@ -140,6 +140,7 @@ def test_facts_of_another_kind_are_refused(tmp_path: Path, name: str, value: obj
         ("is_new", [2, 3]),
         ("is_suspended", [None, True]),
         ("desired_retention", [95.0, 0.9]),
+        ("desired_retention", [1.0, 0.9]),
         ("desired_retention", [np.nan, 0.9]),
         ("desired_retention", ["0.9", "0.9"]),
     ],
