@@ -44,8 +44,7 @@ _OPERATORS = {
     "=": operator.eq,
     "!=": operator.ne,
 }
-# Columns by the property of prop:.
-PROPERTIES = {
+_PROPERTIES = {
     "r": "p_curve",
     "p": "p_now",
     "left": "left_days",
@@ -65,10 +64,12 @@ class Query:
     Attributes:
         matches: The matching cards, bool [n], of columns [n] by name.
         asks_model: Whether the query uses columns that the model predicts.
+        asks_for: What cards must have to match terms that are not negated: "words", "deck:", "is:due", "prop:ivl".
     """
 
     matches: Match
     asks_model: bool
+    asks_for: frozenset[str]
 
 
 def parse_query(text: str) -> Query:
@@ -80,7 +81,7 @@ def parse_query(text: str) -> Query:
     matches = parser.any_of()
     if parser.tokens:
         _refuse(parser.tokens[0], "an opening parenthesis before it")
-    return Query(matches, parser.asks_model)
+    return Query(matches, parser.asks_model, frozenset(parser.asks_for))
 
 
 def _tokens(text: str) -> list[str]:
@@ -101,6 +102,8 @@ class _Parser:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
         self.asks_model = False
+        self.asks_for: set[str] = set()
+        self._is_negated = False
 
     def any_of(self) -> Match:
         match = self._all_of()
@@ -122,7 +125,10 @@ class _Parser:
     def _term(self, token: str) -> Match:
         if token.startswith("-"):
             rest = token[1:] or (self.tokens.pop(0) if self.tokens else _refuse("-", "a term after it"))
-            return _not(self._term(rest))
+            self._is_negated = not self._is_negated
+            match = self._term(rest)
+            self._is_negated = not self._is_negated
+            return _not(match)
         if token == "(":
             match = self.any_of()
             if not self.tokens:
@@ -137,17 +143,25 @@ class _Parser:
         if kind.lower() == "prop" and colon:
             return self._property(token, value)
         if make is not None and colon:
+            whole = f"{kind}:{value}".lower()
+            self._ask_for(whole if whole in ("is:due", "tag:none") else f"{kind.lower()}:")
             return make(value)
         if colon and not token.startswith('"'):
             _refuse(token, "deck:, preset:, tag:, is:, added:, rated:, cid: or prop:, or words in quotes")
+        self._ask_for("words")
         return _note(kind + colon + value)
+
+    def _ask_for(self, term: str) -> None:
+        if not self._is_negated:
+            self.asks_for.add(term)
 
     def _property(self, token: str, value: str) -> Match:
         match = _PROPERTY.fullmatch(value)
-        if match is None or match[1] not in PROPERTIES:
-            _refuse(token, "a term such as prop:r<0.9, with one of the properties " + ", ".join(PROPERTIES))
-        name, compare, number = PROPERTIES[match[1]], _OPERATORS[match[2]], float(match[3])
+        if match is None or match[1] not in _PROPERTIES:
+            _refuse(token, "a term such as prop:r<0.9, with one of the properties " + ", ".join(_PROPERTIES))
+        name, compare, number = _PROPERTIES[match[1]], _OPERATORS[match[2]], float(match[3])
         self.asks_model |= match[1] in _OF_MODEL
+        self._ask_for(f"prop:{match[1]}")
         return lambda columns: compare(columns[name], number) & ~np.isnan(columns[name].astype(np.float64))
 
 

@@ -1,39 +1,26 @@
 """Why a query matches no card: the source does not record what the query asks for."""
 
-from collections import UserDict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rwkv.collection.card_columns import card_columns
-from rwkv.collection.card_query import PROPERTIES, Query
+from rwkv.collection.card_query import Query
 from rwkv.collection.learner import Learner
 
 # What a column has of each card, and the terms that ask for it, in the order of the help.
 _RECORDED = {
-    "note": ("a text", "words"),
-    "deck": ("a deck", "deck:"),
-    "preset": ("a preset", "preset:"),
-    "tags": ("a tag", "tag:"),
-    "added_days": ("a date", "added:"),
-    "anki_interval_days": ("an interval of Anki", "prop:ivl"),
-    "due_in_days": ("a due day of Anki", "is:due and prop:due"),
+    "note": ("a text", ("words",)),
+    "deck": ("a deck", ("deck:",)),
+    "preset": ("a preset", ("preset:",)),
+    "tags": ("a tag", ("tag:",)),
+    "added_days": ("a date", ("added:",)),
+    "anki_interval_days": ("an interval of Anki", ("prop:ivl",)),
+    "due_in_days": ("a due day of Anki", ("is:due", "prop:due")),
 }
 # Every source has reviews and ids, and the model predicts every card.
 _ALWAYS = ("rated:", "cid:", "prop:r", "prop:p", "prop:left")
-
-
-class _NotedColumns(UserDict[str, npt.NDArray[Any]]):
-    """Columns that note which of them are read."""
-
-    def __init__(self, columns: dict[str, npt.NDArray[Any]]) -> None:
-        super().__init__(columns)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        self.read.add(name)
-        return super().__getitem__(name)
 
 
 def why_none_match(learner: Learner, query: Query, at_s: float) -> str | None:
@@ -45,14 +32,14 @@ def why_none_match(learner: Learner, query: Query, at_s: float) -> str | None:
         at_s: The moment, in seconds of the learner's clock.
     """
     columns = card_columns(learner, at_s, None)
-    asked = _NotedColumns(dict.fromkeys(PROPERTIES.values(), np.full(len(learner.cards), np.nan)) | dict(columns))
-    query.matches(asked)
     has = {name: name in columns and not _is_empty(columns[name]) for name in _RECORDED}
-    lacking = [what for name, (what, _) in _RECORDED.items() if name in asked.read and not has[name]]
+    lacking = [
+        what for name, (what, terms) in _RECORDED.items() if not has[name] and not query.asks_for.isdisjoint(terms)
+    ]
     if not lacking or len(learner.cards) == 0:
         return None
-    terms = (*(term for name, (_, term) in _RECORDED.items() if has[name]), *_ALWAYS)
-    return f"no card here has {' or '.join(lacking)}. Terms that can match are {', '.join(terms)}"
+    possible = [" and ".join(terms) for name, (_, terms) in _RECORDED.items() if has[name]]
+    return f"no card here has {' or '.join(lacking)}. Terms that can match are {', '.join([*possible, *_ALWAYS])}"
 
 
 def _is_empty(column: npt.NDArray[Any]) -> bool:

@@ -87,6 +87,7 @@ def test_an_empty_table_states_that_no_cards_match(capsys: pytest.CaptureFixture
         ("is:due word", "a text or a due day of Anki"),
         ("preset:a or prop:r>2", "a preset"),
         ("prop:ivl>0", "an interval of Anki"),
+        ("-(-deck:Spanish)", "a deck"),
         ("added:3", "a date"),  # small ids are no times
     ],
 )
@@ -107,7 +108,7 @@ def test_a_query_for_what_the_source_lacks_is_explained_once(
         assert f"WARNING: {reason}\n" in output(capsys, *common, *file)[1]
 
 
-@pytest.mark.parametrize("query", ["-deck:Spanish", "cid:8", "is:new", "prop:r>2"])
+@pytest.mark.parametrize("query", ["-deck:Spanish cid:8", "-(word or is:due) cid:8", "cid:8", "is:new", "prop:r>2"])
 def test_other_queries_have_no_explanation(query: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     source = tmp_path / "reviews.csv"
     source.write_text("card_id,review_time,review_rating\n7,1700000000000,3\n")
