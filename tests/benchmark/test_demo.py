@@ -14,8 +14,8 @@ from rwkv.collection.chosen_model import DEMO_NOTICE, choose_model, demo_model
 from rwkv.config import FindKeysConfig
 from rwkv.errors import InputError
 
-# In LogLoss. The demo's seed is fixed; it wins by about 0.01, and sums in another order move that by less than a third.
-LEAST_GAIN = 0.005
+# In LogLoss. The demo's seed is fixed; it wins by 0.04, and sums in another order move that by a tenth of it.
+LEAST_GAIN = 0.025
 
 
 @pytest.fixture(scope="module")
