@@ -169,7 +169,7 @@ def _notice_ended(number: int, frame: FrameType | None) -> None:
 
 
 def _begin(parent: int, worker: int) -> None:
-    """In a worker: end when its parent ends. PyTorch's own check does not notice a parent that ended before it."""
+    """In a worker: end silently when its parent ends. PyTorch's own check does not notice one that ended before it."""
     sys.excepthook = _print_error
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -56,11 +56,9 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
     with file_errors(path):
         is_collection = _is_collection(path)
     if not is_collection:
-        if path.exists() and choices not in (None, ImportChoices()):
-            what, hint = (
-                "These options are for collections, not for datasets.",
-                "omit them, or name the collection's file",
-            )
+        if path.exists() and choices is not None and choices != ImportChoices():
+            what = "These options are for collections, not for datasets."
+            hint = "omit them, or name the collection's file"
             raise InputError(what, where=str(path), got=_options_of(choices), hint=hint)
         return path
     check_input(path)
@@ -78,10 +76,10 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
     return entry
 
 
-def _options_of(choices: ImportChoices | None) -> str:
+def _options_of(choices: ImportChoices) -> str:
     """The options of choices that are not the default, as on the command line."""
     default = asdict(ImportChoices())
-    stated = [name for name, value in asdict(choices or ImportChoices()).items() if value != default[name]]
+    stated = [name for name, value in asdict(choices).items() if value != default[name]]
     return ", ".join(f"--{name.removesuffix('_hour')}" for name in stated)
 
 
@@ -110,9 +108,8 @@ def cache_folder() -> Path:
             return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "rwkv" / "cache"
         return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "rwkv"
     except RuntimeError as error:
-        raise InputError(
-            "The user has no home folder for the cache.", where="HOME", got=str(error), hint=_HINT
-        ) from error
+        what = "The user has no home folder for the cache."
+        raise InputError(what, where="HOME", got=str(error), hint=_HINT) from error
 
 
 def _entries() -> Path:

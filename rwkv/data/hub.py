@@ -98,12 +98,8 @@ def list_dataset() -> HubDataset:
             sha256 = None if entry.lfs is None else entry.lfs.sha256
             files.append(HubFile(entry.path, int(match[2]), entry.size, sha256, entry.blob_id))
     if not files:
-        what, expected, hint = (
-            "The repository on the hub has no dataset.",
-            "revlogs/user_id=N/*.parquet",
-            "see its page",
-        )
-        raise InputError(what, where=PAGE, expected=expected, hint=hint)
+        what, expected = "The repository on the hub has no dataset.", "revlogs/user_id=N/*.parquet"
+        raise InputError(what, where=PAGE, expected=expected, hint="see its page")
     return HubDataset(revision, sorted(files, key=lambda file: (file.user, file.path)))
 
 

@@ -147,7 +147,7 @@ def test_forgotten_cards_do_not_depend_on_other_users() -> None:
 def test_steady_learners_fail_by_slips() -> None:
     """Their failures do not become more frequent with time, while those of others do."""
     learners = draw_learners(np.arange(1, 101), mean_reviews=600, spread=1.0, seed=5)
-    steady = learners.memory.level > 4.5
+    steady = learners.memory.fade == 0
     assert 3 < steady.sum() < 30
     failing: dict[bool, list[list[float]]] = {True: [], False: []}
     for user, is_steady in zip(histories(learners), steady.tolist(), strict=True):

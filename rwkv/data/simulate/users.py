@@ -77,15 +77,9 @@ def simulate_users(
         ("spread", spread, 0, _MOST_SPREAD),
     ):
         if not least <= value <= most:
-            expected = f"{least} to {most}"
-            hint = "choose a number in this range"
-            raise InputError(
-                "The number is out of range.",
-                where=f"--{name.replace('_', '-')}",
-                got=str(value),
-                expected=expected,
-                hint=hint,
-            )
+            where, expected = f"--{name.replace('_', '-')}", f"{least} to {most}"
+            what, hint = "The number is out of range.", "choose a number in this range"
+            raise InputError(what, where=where, got=str(value), expected=expected, hint=hint)
     size = min(_BATCH_USERS, max(1, _BATCH_REVIEWS // reviews))
     return _batches(np.arange(first_user, first_user + users), size, reviews, spread, seed)
 
