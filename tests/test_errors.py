@@ -54,6 +54,7 @@ def test_processes_are_counted_from_one(command: list[str], count: str, capsys: 
         (["predict", "SOURCE", "--rollover", "24"], "--rollover", "or omit --rollover"),
         (["predict", "SOURCE", "--retention", "90"], "--retention", "write 90% as 0.9"),
         (["schedule", "SOURCE", "--retention", "82.5"], "--retention", "write 82.5% as 0.825"),
+        (["predict", "SOURCE", "--retention", "99.99999"], "--retention", "write 99.99999% as 0.9999999"),
         (["predict", "SOURCE", "--retention", "1"], "--retention", "choose a value such as 0.9"),
         (["predict", "SOURCE", "--retention", "nan"], "--retention", "choose a value such as 0.9"),
         (["predict", "SOURCE", "--least-days", "-1"], "--least-days", "use 1 as in Anki"),

@@ -53,7 +53,7 @@ def checked_retention(retention: npt.ArrayLike, where: str = "retention") -> Flo
     if outside.any():
         value = float(values[outside][0])
         what, expected = "The desired retention is out of range.", "more than 0, less than 1"
-        hint = f"write {value:g}% as {value / 100:g}" if 1 < value < 100 else "choose a value such as 0.9"
+        hint = f"write {value:.12g}% as {value / 100:.12g}" if 1 < value < 100 else "choose a value such as 0.9"
         raise InputError(what, where=where, got=repr(value), expected=expected, hint=hint)
     return values
 
