@@ -33,7 +33,7 @@ NAME = "python -m rwkv.train_rwkv"
 _DECAYED = 0.1
 
 _ALONE = Processes()
-_NOTICE = "stopping after this step, with a checkpoint; one second later, another Ctrl-C or signal stops at once"
+_NOTICE = "stopping after this step, with a checkpoint; another Ctrl-C or signal after a second stops at once"
 
 
 @memory_errors("end other programs on it, or lower MAX_TRAIN_GLOBAL_LEN for a new run; the last checkpoint is kept")

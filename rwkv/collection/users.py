@@ -26,7 +26,7 @@ def users_in(folder: Path, requested: Sequence[int] | None = None) -> list[int]:
     """
     check_exists(folder)
     if not any(folder.glob("revlogs/user_id=*")):
-        hint = "choose the collection's file: rwkv report collection.colpkg"
+        hint = "choose the collection's file, such as collection.colpkg"
         raise InputError("The folder has no reviews.", where=str(folder), expected=_EXPECTED, hint=hint)
     present = list_users(folder)
     if requested is None:

@@ -50,9 +50,12 @@ class Parser(argparse.ArgumentParser):
     _arguments: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """Parse after joining such values to their options."""
+        """Parse after joining such values to their options. A command refuses what it does not know itself."""
         self._arguments = self._joined(sys.argv[1:] if args is None else list(args))
-        return super().parse_known_args(self._arguments, namespace)
+        options, unknown = super().parse_known_args(self._arguments, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""

@@ -104,6 +104,15 @@ def test_a_value_with_two_minuses_gets_a_hint(capsys: pytest.CaptureFixture[str]
     assert "two leading minuses as --option=--value" in capsys.readouterr().err
 
 
+def test_an_unknown_option_shows_the_usage_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "mine", "--nme", "Ada"])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("usage: rwkv report ")
+    assert "rwkv report: error: unrecognized arguments: --nme Ada" in message
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["predict", "mine", "--rows", "x"], ["predict"], ["schedule", "mine", "--nothing"], ["foretell", "mine"]],
