@@ -58,7 +58,7 @@ def test_a_stopped_run_continues_from_its_last_step_bit_for_bit(
     said = capfd.readouterr().err
     for words in (
         "stopping after this step",
-        "one second later, another",
+        "another Ctrl-C or signal after a second",
         "step 5: saved",
         sentence + "files already written are kept",
     ):
