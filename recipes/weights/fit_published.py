@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rwkv.arrays import Floats
-from rwkv.evaluation.realism.figures import PERCENTILES, Spread, shares_by_level, spread_of
+from rwkv.evaluation.realism.figures import PERCENTILES, Spread, shares_of_average, spread_of
 
 _OUT = Path("rwkv/evaluation/realism/published.json")
 _SOURCE = (
@@ -43,15 +43,12 @@ def main(file: Path) -> None:
     """Write published.json."""
     users = dict(np.load(file))
     figures: dict[str, Floats] = {}
-    average = users["logloss"][:, users["algorithms"].tolist().index("AVG")].astype(np.float64)
     for column, algorithm in enumerate(users["algorithms"].tolist()):
         if algorithm in _RUNGS:
             name = _RUNGS[algorithm]
             figures[f"{name} LogLoss"] = users["logloss"][:, column].astype(np.float64)
             figures[f"{name} AUC"] = users["auc"][:, column].astype(np.float64)
-    for name in ("FSRS-5 default", "FSRS-5"):
-        figures[f"{name} / AVG"] = figures[f"{name} LogLoss"] / np.where(average > 0, average, np.nan)
-    figures |= shares_by_level(figures["FSRS-5 / AVG"], average)
+    figures |= shares_of_average(figures)
     figures["counted reviews"] = users["labels"].astype(np.float64)
     entities = users["entities"].astype(np.float64)
     cards, notes, decks, presets = entities[entities[:, 1] > 0, 1:].T

@@ -43,16 +43,26 @@ def spread_of(values: Floats) -> Spread:
     return Spread(tuple(np.percentile(known, PERCENTILES).tolist()), float(known.mean()))
 
 
-def shares_by_level(share: Floats, average: Floats) -> dict[str, Floats]:
-    """The share of AVG's LogLoss that FSRS-5 has, for each level of AVG's LogLoss; NaN for people of other levels.
+def shares_of_average(figures: Mapping[str, Floats]) -> dict[str, Floats]:
+    """FSRS-5's LogLoss as a share of AVG's, with default and fitted parameters, and the latter also by level.
 
     Args:
-        share, average: FSRS-5's share and AVG's LogLoss, float64 [people].
+        figures: "AVG LogLoss", and those of FSRS-5 that are known, float64 [people].
+
+    Returns:
+        Shares [people] by name; NaN where AVG's LogLoss is 0, or of another level.
     """
-    return {
-        f"FSRS-5 / AVG {name}": np.where((average >= least) & (average < most), share, np.nan)
-        for name, (least, most) in LEVELS.items()
+    average = figures["AVG LogLoss"]
+    shares = {
+        f"{name} / AVG": figures[f"{name} LogLoss"] / np.where(average > 0, average, np.nan)
+        for name in ("FSRS-5 default", "FSRS-5")
+        if f"{name} LogLoss" in figures
     }
+    if "FSRS-5 / AVG" in shares:
+        for name, (least, most) in LEVELS.items():
+            is_within = (average >= least) & (average < most)
+            shares[f"FSRS-5 / AVG {name}"] = np.where(is_within, shares["FSRS-5 / AVG"], np.nan)
+    return shares
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rwkv.arrays import Floats
-from rwkv.evaluation.realism.figures import Spread, published, shares_by_level, spread_of
+from rwkv.evaluation.realism.figures import Spread, published, shares_of_average, spread_of
 from rwkv.evaluation.scores import Score
 
 # Largest relative distance from people, and the figures and ratios that must stay within it.
@@ -100,12 +100,7 @@ def _figures(sizes: Sequence[Mapping[str, float]], scores: Sequence[Mapping[str,
         for name in names
         for metric in ("LogLoss", "AUC")
     }
-    average = figures["AVG LogLoss"]
-    for name in ("FSRS-5 default", "FSRS-5"):
-        if name in names:
-            figures[f"{name} / AVG"] = figures[f"{name} LogLoss"] / np.where(average > 0, average, np.nan)
-    if "FSRS-5" in names:
-        figures |= shares_by_level(figures["FSRS-5 / AVG"], average)
+    figures |= shares_of_average(figures)
     figures["counted reviews"] = np.array([by_algorithm["AVG"].size for by_algorithm in scores], np.float64)
     return figures | {name: np.array([learner[name] for learner in sizes], np.float64) for name in sizes[0]}
 

@@ -80,16 +80,18 @@ def month_facts(past: PastReviews, young: Bools, mature: Bools) -> list[MonthFac
     month = _months(past)
     first, count = int(month.min()), int(month.max() - month.min()) + 1
     recalled = past.rating > 1
-    columns = (_counts(month[rows] - first, count) for rows in (young, young & recalled, mature, mature & recalled))
+    groups = (young, young & recalled, mature, mature & recalled)
+    counts = (_counts(month[rows] - first, count) for rows in groups)
+    young_reviews, young_recalls, mature_reviews, mature_recalls = counts
     return [
         {
             "name": _month_name(first + i, past.has_dates),
-            "young": of_young,
-            "young_recalled": of_young_recalled,
-            "mature": of_mature,
-            "mature_recalled": of_mature_recalled,
+            "young": young_reviews[i],
+            "young_recalled": young_recalls[i],
+            "mature": mature_reviews[i],
+            "mature_recalled": mature_recalls[i],
         }
-        for i, (of_young, of_young_recalled, of_mature, of_mature_recalled) in enumerate(zip(*columns, strict=True))
+        for i in range(count)
     ]
 
 
