@@ -2,7 +2,8 @@
 
     python -m recipes.weights.finetune_people DATASET [--model WEIGHTS] [--users 1,4-6]
 
-Prints LogLoss by person. If `rwkv finetune` would not write weights, the split is predicted by the original ones.
+Prints LogLoss by person, and the means of all metrics over the people. If `rwkv finetune` would not write weights, the
+split is predicted by the original ones.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from rwkv.data.history import RevlogTable
 from rwkv.data.keys import BenchmarkKeys, benchmark_keys, candidate_reviews, folds_of
 from rwkv.data.revlogs import read_history
 from rwkv.data.segments import whole_history
+from rwkv.errors import InputError
 from rwkv.evaluation.comparison import AHEAD, IMM, baseline_predictions, trained_predictions
 from rwkv.evaluation.history_predictions import (
     Targets,
@@ -26,14 +28,15 @@ from rwkv.evaluation.history_predictions import (
     sliced_for,
     whole_histories,
 )
-from rwkv.evaluation.scores import score
+from rwkv.evaluation.scores import Score, score
+from rwkv.evaluation.summary import format_metrics, means
 from rwkv.model.checkpoint import network_of
 from rwkv.model.network import Network
 from rwkv.runtime import run_command
 from rwkv.training.adaptation import FEWEST_JUDGED, adapt, judged_reviews
 
 _AFTER = " after"
-_COLUMNS = ("AVG", "FSRS-6", AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)
+_COLUMNS = ("AVG", "MOVING-AVG", "FSRS-6-default", "FSRS-6", AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)
 
 
 def main() -> int:
@@ -44,34 +47,35 @@ def main() -> int:
     parser.add_argument("--users", type=user_numbers)
     options = parser.parse_args()
     network = network_of(choose_model(options.model).weights)
-    print(f"{'user':<6}{'reviews':>8}{'adapted':>9}" + "".join(f"{name:>14}" for name in _COLUMNS))
-    rows = []
+    print(f"{'user':<6}{'reviews':>8}{'adapted':>9}" + "".join(f"{name:>15}" for name in _COLUMNS))
+    scores: dict[str, dict[int, Score]] = {name: {} for name in _COLUMNS}
     for user in users_in(options.dataset, options.users):
         table = read_history(options.dataset, user)
         keys = benchmark_keys(table, short=False, secs=False)
         if len(keys) == 0:
             continue
-        losses, reviews, adapted = _losses(network, table, keys)
-        print(f"{user:<6}{reviews:>8}{adapted:>7}/5" + _cells(losses), flush=True)
-        rows.append(losses)
-    means = {name: float(np.mean([losses[name] for losses in rows])) for name in _COLUMNS}
-    print(f"{'mean':<23}" + _cells(means))
+        own, adapted = _scores(network, table, keys)
+        for name, one in own.items():
+            scores[name][user] = one
+        cells = "".join(f"{one.metrics['LogLoss'] or 0:>15.4f}" for one in own.values())
+        print(f"{user:<6}{own[IMM].size:>8}{adapted:>7}/5{cells}", flush=True)
+    if not scores[IMM]:
+        raise InputError("The benchmark counts no review of these users.", where=str(options.dataset))
+    rows = means(scores, list(scores[IMM])).unweighted
+    print("\nmeans over people")
+    print(format_metrics({name: {metric: mean.value for metric, mean in row.items()} for name, row in rows.items()}))
     return 0
 
 
-def _cells(losses: dict[str, float]) -> str:
-    return "".join(f"{losses[name]:>14.4f}" for name in _COLUMNS)
-
-
-def _losses(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[dict[str, float], int, int]:
-    """LogLoss by column, the number of reviews, and the number of splits predicted by adapted weights."""
+def _scores(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[dict[str, Score], int]:
+    """The score of each column, and the number of splits predicted by adapted weights."""
     segment = whole_history(table, keys.mark(table.review_th))
     targets = find_targets(segment, keys)
     x = last_rows(network, sliced_for(whole_histories([segment]), network.backend))
     predicted = np.isin(keys.review_ths, targets.review_th)
     p = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
     p = {name: column[predicted] for name, column in p.items()}
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS[2:]}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS[-4:]}
     adapted = 0
     for split in _splits(table, targets):
         first = int(np.searchsorted(table.review_th, targets.review_th[split][0]))
@@ -82,8 +86,7 @@ def _losses(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[
             parts[AHEAD + suffix].append(predictions.p_ahead)
             parts[IMM + suffix].append(predictions.p_imm)
     p |= {name: np.concatenate(columns) for name, columns in parts.items()}
-    losses = {name: score(p[name], targets.y, targets.bins).metrics["LogLoss"] for name in _COLUMNS}
-    return {name: float("nan") if loss is None else loss for name, loss in losses.items()}, len(targets), adapted
+    return {name: score(p[name], targets.y, targets.bins) for name in _COLUMNS}, adapted
 
 
 def _splits(table: RevlogTable, targets: Targets) -> list[np.ndarray]:
