@@ -51,7 +51,8 @@ def main(file: Path) -> None:
     figures |= shares_of_average(figures)
     figures["counted reviews"] = users["labels"].astype(np.float64)
     entities = users["entities"].astype(np.float64)
-    cards, notes, decks, presets = entities[entities[:, 1] > 0, 1:].T
+    has_results = np.isin(entities[:, 0], users["user"])
+    cards, notes, decks, presets = entities[has_results & (entities[:, 1] > 0), 1:].T
     figures |= {"cards": cards, "notes": notes, "decks": decks, "presets": presets}
     figures |= {"notes a card": notes / cards, "cards a deck": cards / np.maximum(decks, 1)}
 
