@@ -20,11 +20,13 @@ from rwkv.model.card import read_card
 from rwkv.model.checkpoint import read_weights, write_weights
 from rwkv.model.network import Network
 from rwkv.model.spec import PUBLISHED
+from rwkv.recurrent.engine import Engine
 from rwkv.training import adaptation as training
-from rwkv.training.adaptation import Adapted, cuts_of
+from rwkv.training.adaptation import Adapted, cuts_of, judged_reviews
 from tests.collection.student import make_student
 from tests.helpers import random_revlog, revlog_columns, write_history
 from tests.networks import recipe_network
+from tests.typed import not_none
 
 USERS = (1, 2)
 SHORT_USER, BAD_USER = 3, 4
@@ -84,6 +86,28 @@ def test_better_weights_are_written_with_a_card(root: Path, tmp_path: Path) -> N
     kept = sum(cut.kept for cut in cuts if cut is not None)
     assert card["adapted"]["trained on"] == f"the first reviews of each user in people, {kept} of 440"
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_the_written_weights_have_the_scores_on_the_part_kept_aside(root: Path, tmp_path: Path) -> None:
+    """Predicted by an engine, which reads each history from its start."""
+    out = tmp_path / "mine.safetensors"
+    adapted = finetune(root / "people", out, USERS, root / "model.pth").adapted
+    means = {}
+    for path, stated in ((root / "model.pth", "before"), (out, "after")):
+        losses = []
+        for person in adapted.people:
+            table = read_history(root / "people", person.user)
+            kept = judged_reviews(table) & (np.arange(len(table)) >= not_none(cuts_of(table)).kept)
+            predictions = Engine.load(path, user=person.user).feed(table)
+            y, of_person = table.rating[kept] > 1, getattr(person, stated)
+            own = {"RWKV": predictions.p_ahead[kept], "RWKV-P": predictions.p_imm[kept]}
+            losses.append([float(-np.log(np.where(y, p, 1 - p)).mean()) for p in own.values()])
+            for (name, _), loss in zip(own.items(), losses[-1], strict=True):
+                if path != out or name in adapted.better:
+                    # Two ways of computing the same predictions, up to 2e-5 apart (spec 7).
+                    assert of_person[name] == pytest.approx(loss, abs=1e-3)
+        means[stated] = np.mean(losses, axis=0)
+    assert (means["after"] <= means["before"] + 1e-6).all()
 
 
 def test_every_output_names_the_people_of_adapted_weights(
