@@ -99,13 +99,13 @@ def test_the_written_weights_have_the_scores_on_the_part_kept_aside(root: Path, 
             table = read_history(root / "people", person.user)
             kept = judged_reviews(table) & (np.arange(len(table)) >= not_none(cuts_of(table)).kept)
             predictions = Engine.load(path, user=person.user).feed(table)
-            y, of_person = table.rating[kept] > 1, getattr(person, stated)
+            y, judged = table.rating[kept] > 1, getattr(person, stated)
             own = {"RWKV": predictions.p_ahead[kept], "RWKV-P": predictions.p_imm[kept]}
             losses.append([float(-np.log(np.where(y, p, 1 - p)).mean()) for p in own.values()])
             for (name, _), loss in zip(own.items(), losses[-1], strict=True):
                 if path != out or name in adapted.better:
                     # Two ways of computing the same predictions, up to 2e-5 apart (spec 7).
-                    assert of_person[name] == pytest.approx(loss, abs=1e-3)
+                    assert judged[name] == pytest.approx(loss, abs=1e-3)
         means[stated] = np.mean(losses, axis=0)
     assert (means["after"] <= means["before"] + 1e-6).all()
 
