@@ -4,6 +4,7 @@ import argparse
 import math
 
 from recipes.rehearsal.figures import Figures
+from rwkv.batches.plan import segment_places, training_groups
 from rwkv.benchmark.databases import review_database
 from rwkv.benchmark.evaluate import evaluate
 from rwkv.benchmark.find_keys import find_keys
@@ -27,7 +28,11 @@ _GIANT, _SEED = 1, 1
 
 # The published sizes of segments.
 _ROWS = {"train": 65_536, "test": 2_097_152}
+_STEP_ROWS = 66_000
 _MAP_SIZE = 200_000_000_000
+# As published; a run of fewer than 40,000 steps warms up for half of them. With 1e-3 after 10 steps, states of the
+# recurrence grow without bound in long histories.
+_PEAK_LR, _WARMUP_STEPS = 7e-4, 20_000
 _SMALL_NETWORK = {"CHANNELS": 32, "HEADS": 1, "LAYERS": [1, 1, 1, 1, 1]}
 # The last users are not trained on, but validated.
 _VALIDATED = 3
@@ -94,6 +99,13 @@ def _reviews(options: argparse.Namespace) -> int:
         return sum(int(store.bounds(user)[-1, 1]) for user in _users(options))
 
 
+def _steps(options: argparse.Namespace) -> int:
+    """About the number of steps of the training."""
+    with review_database(options.out / "train_db", _MAP_SIZE, "LMDB_SIZE").open() as database:
+        groups = training_groups(segment_places(ReviewStore(database), _users(options)), _STEP_ROWS)
+    return round(options.epochs * len(groups))
+
+
 def _train(options: argparse.Namespace) -> None:
     users = _users(options)
     keys: Keys = {
@@ -109,9 +121,10 @@ def _train(options: argparse.Namespace) -> None:
         "VALIDATE_DATASET_LMDB_PATH": str(options.out / "test_db"),
         "VALIDATE_DATASET_LMDB_SIZE": _MAP_SIZE,
         "NUM_FETCH_PROCESSES": options.processes,
+        "MAX_TRAIN_GLOBAL_LEN": _STEP_ROWS,
         "TRAIN_MODE": "WS",
-        "WARMUP_STEPS": 10,
-        "PEAK_LR": 1e-3,
+        "WARMUP_STEPS": max(1, min(_WARMUP_STEPS, _steps(options) // 2)),
+        "PEAK_LR": _PEAK_LR,
         "DEVICE": options.device,
         "DTYPE": options.dtype,
         **(_SMALL_NETWORK if options.network == "small" else {}),
