@@ -180,7 +180,18 @@ def _sentence(result: FineTuned) -> str:
         return f"No weights were written: {why}. Keep using {result.model}."
     unchanged = [name for name in NAMES if name not in result.adapted.better]
     exception = f"; {unchanged[0]} is unchanged, because adapting did not improve it" if unchanged else ""
-    return f"adapted weights written to {result.out}{exception}"
+    worse = _worse(result.adapted)
+    warning = (
+        f". They are worse for {'user' if len(worse) == 1 else 'users'} {shown_users(worse)}: keep using {result.model} there"
+        if worse
+        else ""
+    )
+    return f"adapted weights written to {result.out}{exception}{warning}"
+
+
+def _worse(adapted: Adapted) -> list[int]:
+    """The users whose held-out reviews an adapted prediction fits worse, though it fits better in the mean."""
+    return [one.user for one in adapted.people if any(one.after[name] > one.before[name] for name in adapted.better)]
 
 
 def finetuned_fields(result: FineTuned) -> dict[str, object]:
@@ -194,5 +205,6 @@ def finetuned_fields(result: FineTuned) -> dict[str, object]:
         "people": [asdict(one) for one in result.adapted.people],
         "before": result.adapted.before,
         "after": result.adapted.after,
+        "worse": _worse(result.adapted),
         "without": {str(user): why for user, why in result.without.items()},
     }

@@ -11,7 +11,7 @@ import torch
 from rwkv import cli
 from rwkv.collection import finetune as command
 from rwkv.collection.chosen_model import choose_model
-from rwkv.collection.finetune import finetune, format_finetuned
+from rwkv.collection.finetune import finetune, finetuned_fields, format_finetuned
 from rwkv.data.history import RevlogTable
 from rwkv.data.revlogs import read_history
 from rwkv.errors import BusyError, CheckpointError, InputError
@@ -151,6 +151,25 @@ def test_worse_weights_are_not_written(root: Path, tmp_path: Path, capsys: pytes
     output = capsys.readouterr().out
     assert "No weights were written" in output
     assert str(root / "model.pth") in output
+
+
+def test_users_for_whom_adapted_weights_are_worse_are_named(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean decides whether weights are written."""
+
+    def adapt(network: Network, tables: list[RevlogTable], report: training.ReportStage) -> Adapted:
+        losses = {1: (0.5, 0.4), 2: (0.2, 0.25)}
+        people = [
+            training.Judged(user, 9, {"RWKV": before, "RWKV-P": 0.3}, {"RWKV": after, "RWKV-P": 0.4})
+            for user, (before, after) in losses.items()
+        ]
+        return Adapted(network, {"RWKV": 5, "RWKV-P": 5}, tuple(people), ("RWKV",))
+
+    monkeypatch.setattr(command, "adapt", adapt)
+    result = finetune(root / "people", tmp_path / "mine.safetensors", USERS, root / "model.pth")
+    assert finetuned_fields(result)["worse"] == [2]
+    assert format_finetuned(result).endswith(f"worse for user 2: keep using {root / 'model.pth'} there")
 
 
 def test_training_without_improvement_writes_nothing(

@@ -209,6 +209,17 @@ def test_the_form_of_a_day_differs(drawn: Learners) -> None:
     assert 0.05 < low < 0.5 * high
 
 
+def test_form_walks_over_months(drawn: Learners) -> None:
+    """Sessions of one week are more alike than those of different months."""
+    changes = []
+    for form in by_user(drawn, drawn.sessions.form):
+        if len(form) > 60:
+            changes.append([np.mean((form[lag:] - form[:-lag]) ** 2) for lag in (1, 40)])
+    near, far = np.array(changes).T
+    assert len(changes) > 50
+    assert np.median(far / near) > 1.3
+
+
 # --- Collections
 
 
