@@ -181,11 +181,8 @@ def _sentence(result: FineTuned) -> str:
     unchanged = [name for name in NAMES if name not in result.adapted.better]
     exception = f"; {unchanged[0]} is unchanged, because adapting did not improve it" if unchanged else ""
     worse = _worse(result.adapted)
-    warning = (
-        f". They are worse for {'user' if len(worse) == 1 else 'users'} {shown_users(worse)}: keep using {result.model} there"
-        if worse
-        else ""
-    )
+    users = f"{'user' if len(worse) == 1 else 'users'} {shown_users(worse)}"
+    warning = f". They are worse for {users}: keep using {result.model} there" if worse else ""
     return f"adapted weights written to {result.out}{exception}{warning}"
 
 
