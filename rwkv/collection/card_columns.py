@@ -23,9 +23,10 @@ def card_columns(learner: Learner, at_s: float, retention: float | None) -> Colu
         retention: The desired retention of all cards; None for each card's own.
 
     Returns:
-        Arrays [cards] by name: those of CardPredictions, and further ones for queries. tags is absent if tags were not
-        recorded. added_days, the days since the card was created, is absent without dates, and NaN if the id is not a
-        time. rated_days_1 to rated_days_4 are the days since the last answer with a rating, or NaN.
+        Arrays [cards] by name: those of CardPredictions, and further ones for queries. tags is empty if the source has
+        none, and absent in a folder of an early version. added_days, the days since the card was created, is NaN
+        without dates, and if the id is not a time. rated_days_1 to rated_days_4 are the days since the last answer with
+        a rating, or NaN.
     """
     cards, today = learner.cards, learner.day_of(at_s)
     desired = cards.desired_retention
@@ -41,13 +42,11 @@ def card_columns(learner: Learner, at_s: float, retention: float | None) -> Colu
         "desired_retention": desired if retention is None else np.full_like(desired, retention),
         "is_new": cards.is_new,
         "is_suspended": cards.is_suspended,
+        "added_days": today - _days_created(learner),
     }
-    columns |= {f"rated_days_{rating}": today - _last_day_rated(learner, rating) for rating in RATINGS}
-    if cards.tags is not None:
-        columns["tags"] = cards.tags
-    if learner.info is not None:
-        columns["added_days"] = today - _days_created(learner)
-    return columns
+    if not learner.lacks_tags:
+        columns["tags"] = np.full(len(cards), "", object) if cards.tags is None else cards.tags
+    return columns | {f"rated_days_{rating}": today - _last_day_rated(learner, rating) for rating in RATINGS}
 
 
 def _last_day_rated(learner: Learner, rating: int) -> Floats:

@@ -20,7 +20,7 @@ Unicode normal form.
 import operator
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -33,6 +33,8 @@ from rwkv.errors import InputError
 # Columns of card_columns and of CardPredictions.
 Columns = Mapping[str, npt.NDArray[Any]]
 Match = Callable[[Columns], Bools]
+# What is known of a query where no card has what some terms ask for: that it matches every card, or none, or neither.
+Outcome = Callable[[Set[str]], bool | None]
 
 _TOKEN = re.compile(r"""\s*([()]|-?(?:[^\s"()]|"[^"]*")+|-)""")
 _PROPERTY = re.compile(r"(\w+)(<=|>=|!=|<|>|=)(-?\d+(?:\.\d+)?)")
@@ -52,7 +54,6 @@ _PROPERTIES = {
     "due": "due_in_days",
 }
 _OF_MODEL = {"r", "p", "left"}
-_WITHOUT_TAGS = "omit the term; if an earlier version imported the folder, import the collection again"
 _MOST_TOKENS = 200
 _INT64 = np.iinfo(np.int64)
 
@@ -65,11 +66,14 @@ class Query:
         matches: The matching cards, bool [n], of columns [n] by name.
         asks_model: Whether the query uses columns that the model predicts.
         asks_for: What cards must have to match terms that are not negated: "words", "deck:", "is:due", "prop:ivl".
+        outcome: True, False or None, if the query matches every card, none, or an unknown number where no card has
+            what the given terms ask for.
     """
 
     matches: Match
     asks_model: bool
     asks_for: frozenset[str]
+    outcome: Outcome
 
 
 def parse_query(text: str) -> Query:
@@ -78,10 +82,10 @@ def parse_query(text: str) -> Query:
     if len(tokens) > _MOST_TOKENS:
         _refuse(f"{len(tokens)} terms", f"at most {_MOST_TOKENS}; card ids fit into one term, cid:1,2,3")
     parser = _Parser(tokens)
-    matches = parser.any_of()
+    whole = parser.any_of()
     if parser.tokens:
         _refuse(parser.tokens[0], "an opening parenthesis before it")
-    return Query(matches, parser.asks_model, frozenset(parser.asks_for))
+    return Query(whole.matches, parser.asks_model, frozenset(parser.asks_for), whole.outcome)
 
 
 def _tokens(text: str) -> list[str]:
@@ -96,6 +100,14 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A part of a query: its matching cards, and what is known of them, as in Query."""
+
+    matches: Match
+    outcome: Outcome
+
+
 class _Parser:
     """A recursive descent parser: alternatives of conjunctions of terms, which may be negated."""
 
@@ -105,80 +117,89 @@ class _Parser:
         self.asks_for: set[str] = set()
         self._is_negated = False
 
-    def any_of(self) -> Match:
-        match = self._all_of()
+    def any_of(self) -> _Part:
+        part = self._all_of()
         while self.tokens and self.tokens[0].lower() == "or":
             self.tokens.pop(0)
-            match = _either(match, self._all_of(must_be=True))
-        return match
+            part = _either(part, self._all_of(must_be=True))
+        return part
 
-    def _all_of(self, must_be: bool = False) -> Match:
-        match: Match | None = None
+    def _all_of(self, must_be: bool = False) -> _Part:
+        part: _Part | None = None
         while self.tokens and self.tokens[0] != ")" and self.tokens[0].lower() != "or":
             token = self.tokens.pop(0)
             if token.lower() != "and":
-                match = self._term(token) if match is None else _both(match, self._term(token))
-        if match is None and (must_be or self.tokens):
+                part = self._term(token) if part is None else _both(part, self._term(token))
+        if part is None and (must_be or self.tokens):
             _refuse(self.tokens[0] if self.tokens else "or", "a term before and after it")
-        return match or _all_cards
+        return part or _Part(_all_cards, lambda lacking: True)
 
-    def _term(self, token: str) -> Match:
+    def _term(self, token: str) -> _Part:
         if token.startswith("-"):
             rest = token[1:] or (self.tokens.pop(0) if self.tokens else _refuse("-", "a term after it"))
             self._is_negated = not self._is_negated
-            match = self._term(rest)
+            part = self._term(rest)
             self._is_negated = not self._is_negated
-            return _not(match)
+            return _not(part)
         if token == "(":
-            match = self.any_of()
+            part = self.any_of()
             if not self.tokens:
                 _refuse("(", "a closing )")
             self.tokens.pop(0)
-            return match
+            return part
         return self._simple(token)
 
-    def _simple(self, token: str) -> Match:
+    def _simple(self, token: str) -> _Part:
         kind, colon, value = token.replace('"', "").partition(":")
         make = _KINDS.get(kind.lower())
         if kind.lower() == "prop" and colon:
             return self._property(token, value)
         if make is not None and colon:
             whole = f"{kind}:{value}".lower()
-            self._ask_for(whole if whole in ("is:due", "tag:none") else f"{kind.lower()}:")
-            return make(value)
+            return self._asking(whole if whole in ("is:due", "tag:none") else f"{kind.lower()}:", make(value))
         if colon and not token.startswith('"'):
             _refuse(token, "deck:, preset:, tag:, is:, added:, rated:, cid: or prop:, or words in quotes")
-        self._ask_for("words")
-        return _note(kind + colon + value)
+        return self._asking("words", _note(kind + colon + value))
 
-    def _ask_for(self, term: str) -> None:
+    def _asking(self, term: str, matches: Match) -> _Part:
         if not self._is_negated:
             self.asks_for.add(term)
+        return _Part(matches, lambda lacking: False if term in lacking else None)
 
-    def _property(self, token: str, value: str) -> Match:
+    def _property(self, token: str, value: str) -> _Part:
         match = _PROPERTY.fullmatch(value)
         if match is None or match[1] not in _PROPERTIES:
             _refuse(token, "a term such as prop:r<0.9, with one of the properties " + ", ".join(_PROPERTIES))
         name, compare, number = _PROPERTIES[match[1]], _OPERATORS[match[2]], float(match[3])
         self.asks_model |= match[1] in _OF_MODEL
-        self._ask_for(f"prop:{match[1]}")
-        return lambda columns: compare(columns[name], number) & ~np.isnan(columns[name].astype(np.float64))
+        return self._asking(
+            f"prop:{match[1]}",
+            lambda columns: compare(columns[name], number) & ~np.isnan(columns[name].astype(np.float64)),
+        )
 
 
 def _all_cards(columns: Columns) -> Bools:
     return np.ones(len(columns["card_id"]), bool)
 
 
-def _both(first: Match, second: Match) -> Match:
-    return lambda columns: first(columns) & second(columns)
+def _both(first: _Part, second: _Part) -> _Part:
+    def outcome(lacking: Set[str]) -> bool | None:
+        known = {first.outcome(lacking), second.outcome(lacking)}
+        return False if False in known else None if None in known else True
+
+    return _Part(lambda columns: first.matches(columns) & second.matches(columns), outcome)
 
 
-def _either(first: Match, second: Match) -> Match:
-    return lambda columns: first(columns) | second(columns)
+def _either(first: _Part, second: _Part) -> _Part:
+    return _not(_both(_not(first), _not(second)))
 
 
-def _not(match: Match) -> Match:
-    return lambda columns: ~match(columns)
+def _not(part: _Part) -> _Part:
+    def outcome(lacking: Set[str]) -> bool | None:
+        known = part.outcome(lacking)
+        return None if known is None else not known
+
+    return _Part(lambda columns: ~part.matches(columns), outcome)
 
 
 def _note(words: str) -> Match:
@@ -220,7 +241,9 @@ def _tag(name: str) -> Match:
     match_tags = _text("tags", r"\s*" if name.lower() == "none" else rf".*\s{tag}(::\S*)?\s.*")
 
     def match(columns: Columns) -> Bools:
-        _need(columns, "tags", f"tag:{name}", "The source has no tags.", _WITHOUT_TAGS)
+        if "tags" not in columns:
+            what, hint = "The folder was imported without tags.", "omit the term, or import the collection again"
+            raise InputError(what, where="--cards", got=f"tag:{name}", hint=hint)
         return match_tags(columns)
 
     return match
@@ -228,12 +251,7 @@ def _tag(name: str) -> Match:
 
 def _added(days: str) -> Match:
     within = _days("added", days)
-
-    def match(columns: Columns) -> Bools:
-        _need(columns, "added_days", f"added:{days}", "The folder has no dates, only days.", "omit the term")
-        return columns["added_days"] < within
-
-    return match
+    return lambda columns: columns["added_days"] < within
 
 
 def _rated(value: str) -> Match:
@@ -249,11 +267,6 @@ def _days(kind: str, text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text) or int(text) == 0:
         _refuse(f"{kind}:{text}", f"a number of days such as {kind}:7")
     return int(text)
-
-
-def _need(columns: Columns, name: str, term: str, what: str, hint: str) -> None:
-    if name not in columns:
-        raise InputError(what, where="--cards", got=term, hint=hint)
 
 
 def _state(name: str) -> Match:

@@ -77,11 +77,19 @@ class Learner:
     @property
     def text_ids(self) -> Texts | None:
         """The id of each card [cards] if a CSV file had texts as ids; None if the ids are numbers."""
-        cards = self.cards
-        # Anki's tables may be CSV, too. Their cards have tags, perhaps none; in folders of earlier versions only decks.
-        of_anki = cards.tags is not None or bool(cards.deck_id.any())
-        is_text = self.info is not None and self.info.kind == "csv" and not of_anki and bool((cards.note != "").all())
-        return cards.note if is_text else None
+        is_csv = self.info is not None and self.info.kind == "csv" and not self._is_of_anki
+        return self.cards.note if is_csv and bool((self.cards.note != "").all()) else None
+
+    @property
+    def lacks_tags(self) -> bool:
+        """Whether tags were not imported although Anki has them, as in folders of early versions."""
+        return self._is_of_anki and self.cards.tags is None
+
+    @property
+    def _is_of_anki(self) -> bool:
+        """Whether Anki wrote the source. Its cards have tags, perhaps none; in folders of early versions only decks."""
+        # Anki's tables may be CSV, too.
+        return self.info is not None and (self.cards.tags is not None or bool(self.cards.deck_id.any()))
 
     def day_of(self, at_s: float) -> int:
         """The day_offset of a moment."""

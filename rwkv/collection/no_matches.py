@@ -24,7 +24,9 @@ _ALWAYS = ("rated:", "cid:", "prop:r", "prop:p", "prop:left")
 
 
 def why_none_match(learner: Learner, query: Query, at_s: float) -> str | None:
-    """What a query that matches no card asks for although no card has it, and the terms that can match; or None.
+    """What a query that matches no card asks for although no card has it, and the terms that can match.
+
+    None if the query could match a card all the same: the reason is then another.
 
     Args:
         learner: The person.
@@ -33,11 +35,12 @@ def why_none_match(learner: Learner, query: Query, at_s: float) -> str | None:
     """
     columns = card_columns(learner, at_s, None)
     has = {name: name in columns and not _is_empty(columns[name]) for name in _RECORDED}
+    impossible = {term for name, (_, terms) in _RECORDED.items() if not has[name] for term in terms}
+    if query.outcome(impossible) is not False or len(learner.cards) == 0:
+        return None
     lacking = [
         what for name, (what, terms) in _RECORDED.items() if not has[name] and not query.asks_for.isdisjoint(terms)
     ]
-    if not lacking or len(learner.cards) == 0:
-        return None
     possible = [" and ".join(terms) for name, (_, terms) in _RECORDED.items() if has[name]]
     return f"no card here has {' or '.join(lacking)}. Terms that can match are {', '.join([*possible, *_ALWAYS])}"
 

@@ -147,12 +147,31 @@ def test_combined_and_decomposed_letters_match() -> None:
             assert np.flatnonzero(parse_query(query).matches(columns)).tolist() == [0, 1], query
 
 
-def test_queries_for_missing_columns_are_refused() -> None:
-    """Of older imports no tags, of plain datasets no dates."""
-    lacking = {name: column for name, column in COLUMNS.items() if name not in ("tags", "added_days")}
-    for query, word in (("tag:x", "has no tags"), ("added:3", "no dates")):
-        with pytest.raises(InputError, match=word):
-            parse_query(query).matches(lacking)
+@pytest.mark.parametrize(
+    ("query", "outcome"),
+    [
+        ("deck:x", False),
+        ("-deck:x", True),
+        ("cid:9", None),
+        ("deck:x cid:9", False),
+        ("deck:x or cid:9", None),
+        ("deck:x or tag:y", False),
+        ("(deck:x or cid:9) tag:y", False),
+        ("(deck:x or cid:9) -tag:y", None),
+        ("-(deck:x or cid:9)", None),
+        ("-(-deck:x or cid:9)", False),
+        ("", True),
+    ],
+)
+def test_what_is_known_of_a_query_where_no_card_has_decks_or_tags(query: str, outcome: bool | None) -> None:
+    """What is known is true of every table of cards without decks and tags."""
+    parsed = parse_query(query)
+    assert parsed.outcome({"deck:", "tag:"}) is outcome
+    empty = np.full(len(COLUMNS["card_id"]), "", object)
+    for card_id in (COLUMNS["card_id"], COLUMNS["card_id"] * 0 + 9):
+        matches = parsed.matches({**COLUMNS, "deck": empty, "tags": empty, "card_id": card_id})
+        assert outcome is None or matches.tolist() == [outcome] * len(matches)
+    assert parsed.outcome(set()) is (True if query == "" else None)
 
 
 def glob(pattern: str, text: str) -> bool:

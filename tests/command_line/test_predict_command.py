@@ -85,7 +85,8 @@ def test_an_empty_table_states_that_no_cards_match(capsys: pytest.CaptureFixture
     [
         ("deck:Spanish", "a deck"),
         ("is:due word", "a text or a due day of Anki"),
-        ("preset:a or prop:r>2", "a preset"),
+        ("preset:a or tag:b", "a preset or a tag"),
+        ("tag:easy", "a tag"),
         ("prop:ivl>0", "an interval of Anki"),
         ("-(-deck:Spanish)", "a deck"),
         ("added:3", "a date"),  # small ids are no times
@@ -108,11 +109,32 @@ def test_a_query_for_what_the_source_lacks_is_explained_once(
         assert f"WARNING: {reason}\n" in output(capsys, *common, *file)[1]
 
 
-@pytest.mark.parametrize("query", ["-deck:Spanish cid:8", "-(word or is:due) cid:8", "cid:8", "is:new", "prop:r>2"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "-deck:Spanish cid:8",
+        "-(word or is:due) cid:8",
+        "-tag:easy cid:8",
+        "cid:8",
+        "is:new",
+        "prop:r>2",
+        "deck:Spanish or cid:8",
+        "(preset:a or prop:r>2) -tag:easy",
+    ],
+)
 def test_other_queries_have_no_explanation(query: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     source = tmp_path / "reviews.csv"
     source.write_text("card_id,review_time,review_rating\n7,1700000000000,3\n")
     assert json.loads(output(capsys, "predict", str(source), "--cards", query, "--json")[0])["reason"] is None
+
+
+def test_cards_of_a_source_without_tags_and_dates_have_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As those of a source without decks: a negated term matches them."""
+    source = tmp_path / "reviews.csv"
+    source.write_text("card_id,review_time,review_rating\n7,1700000000000,3\n")
+    for query in ("-tag:easy", "tag:none", "-added:3", "-deck:Spanish"):
+        read = json.loads(output(capsys, "predict", str(source), "--cards", query, "--json")[0])
+        assert ([card["card_id"] for card in read["cards"]], read["reason"]) == ([7], None), query
 
 
 def test_predict_json_is_one_object_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
