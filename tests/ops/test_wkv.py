@@ -151,6 +151,20 @@ def test_queries_change_no_other_row_and_no_state(op: Callable[[Problem], tuple[
     assert not torch.equal(out[p.is_query], loud_out[p.is_query])
 
 
+@pytest.mark.parametrize("op", [reference, chunked, pytest.param(native, marks=needs_native)])
+def test_a_state_that_is_not_finite_stays_in_its_group(op: Callable[[Problem], tuple[Tensor, Tensor]]) -> None:
+    p = problem(["rqr" * 12, "rq" * 20, "r", "qrr" * 9]).to(torch.float32)
+    state = p.inputs["initial_state"].clone()
+    state[1] = torch.inf
+    out, final_state = op(p)
+    overflown, overflown_final = op(Problem(p.inputs | {"initial_state": state}, p.offsets, p.is_query))
+    of_group = slice(*p.offsets[1:3].tolist())
+    assert not overflown[of_group].isfinite().any()
+    out[of_group] = overflown[of_group] = final_state[1] = overflown_final[1] = 0
+    assert torch.equal(out, overflown)
+    assert torch.equal(final_state, overflown_final)
+
+
 # --- The public op
 
 
