@@ -64,6 +64,7 @@ def test_processes_are_counted_from_one(command: list[str], count: str, capsys: 
         (["predict", "SOURCE", "--at", "soon"], "--at", "write the moment in one of these ways"),
         (["schedule", "SOURCE", "--out", "days.doc"], "--out", "use one of these endings"),
         (["schedule", "SOURCE", "--days", "0"], "--days", "choose another --days"),
+        (["report", "SOURCE", "--out", "page.pdf"], "--out", "a browser can print it"),
         (["report"], "COLLECTION", "choose a collection or a folder"),
         (["report", "--training", "no.log"], "no.log", "check the path"),
         (["completion", "smoke"], "SHELL", "name one of these"),

@@ -16,8 +16,10 @@ from rwkv.command_line.options import (
     opened_folder,
 )
 from rwkv.command_line.user_numbers import user_numbers
+from rwkv.errors import InputError
 from rwkv.files import is_stream
 
+_ENDINGS = (".html", ".htm")
 _DESCRIPTION = """\
 Write a report as one HTML file, which works offline: an overview, the cards to review today, weak cards and how far to
 trust the predictions; then the recall and history of every card, the days ahead and behind, decks, habits, the
@@ -48,6 +50,7 @@ def add_report(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> Answer:
     from rwkv.report.write_report import ReportOptions, write_report  # a slow import
 
+    _check_ending(options.out)
     report_options = ReportOptions(
         folder=None if options.folder is None else opened_folder(options),
         user=options.user,
@@ -61,3 +64,10 @@ def _run(options: argparse.Namespace) -> Answer:
     if report.notice:
         lines.append(report.notice)
     return Answer("" if is_stream(report.path) else "\n".join(lines), asdict(report), report.exit_code)
+
+
+def _check_ending(out: Path) -> None:
+    if not is_stream(out) and out.suffix.lower() not in _ENDINGS:
+        what, hint = "The file's ending is wrong for a report.", "choose such a name; a browser can print it as PDF"
+        expected = f"a name ending in {' or '.join(_ENDINGS)}"
+        raise InputError(what, where="--out", got=str(out), expected=expected, hint=hint)
