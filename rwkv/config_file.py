@@ -12,6 +12,7 @@ from rwkv.config import Config
 from rwkv.config_values import Rule
 from rwkv.errors import ConfigError
 from rwkv.files import check_input, open_descriptor
+from rwkv.plurals import counted
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -92,7 +93,7 @@ def parse_config(table: Mapping[str, object], cls: type[AnyConfig], source: str)
     unknown = [key for key in table if key not in rules]
     problems = [_unknown(key, list(rules)) for key in unknown[:_MOST_UNKNOWN]]
     if len(unknown) > _MOST_UNKNOWN:
-        problems.append(f"and {len(unknown) - _MOST_UNKNOWN} more unknown keys")
+        problems.append(f"and {counted(len(unknown) - _MOST_UNKNOWN, 'more unknown key')}")
     values: dict[str, Any] = {}
     for field in fields(cls):
         key = field.name.upper()

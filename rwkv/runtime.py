@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rwkv.errors import RwkvError
 from rwkv.extras import missing_packages
+from rwkv.plurals import counted
 from rwkv.standard_streams import standard_streams
 from rwkv.stopping import Stopped, asked_to_end, kill_workers, stoppable
 
@@ -176,5 +177,6 @@ class Failures:
         if not self.errors:
             return 0
         listed = "\n".join(f"  {user}: {error.what}" for user, error in sorted(self.errors.items()))
-        log.error("%d users were skipped:\n%s", len(self.errors), listed)
+        what = counted(len(self.errors), "user was", "users were")
+        log.error("%s skipped:\n%s", what, listed)
         return 1

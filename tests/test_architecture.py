@@ -29,6 +29,7 @@ FOUNDATION = {
     "rwkv.file_systems",
     "rwkv.forgetting_curve",
     "rwkv.locks",
+    "rwkv.plurals",
     "rwkv.pytree",
     "rwkv.ray_pool",
     "rwkv.__version__",

@@ -22,7 +22,7 @@ from rwkv.workers import map_users
 
 # What the dataset is known to have and all commands handle (spec 1 and 2): what is counted, and the words for it.
 QUIRKS = {
-    **CORRECTIONS,
+    **{name: f"{noun}s {rest}" for name, (noun, rest) in CORRECTIONS.items()},
     "lost_beginning": "cards whose first review is lost",
     "note": "cards without a note, each in a note of its own",
     "deck": "cards without a deck, in one placeholder",

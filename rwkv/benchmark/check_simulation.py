@@ -13,6 +13,7 @@ from rwkv.evaluation.realism.histories import Histories, histories_of
 from rwkv.evaluation.realism.ladder import Ladder, ladder
 from rwkv.evaluation.realism.rungs import RUNGS, rung_scores
 from rwkv.evaluation.scores import Score, read_scores
+from rwkv.plurals import counted
 from rwkv.runtime import progress
 from rwkv.workers import map_users
 
@@ -96,7 +97,7 @@ def _add_trained(
                 raise InputError(
                     "The result file does not match the reviews that the benchmark counts.",
                     where=f"{where}, user {user}",
-                    got=f"{by_user[user].size} reviews",
+                    got=counted(by_user[user].size, "review"),
                     expected=f"{by_name['AVG'].size}",
                     hint="find the keys without SHORT and SECS, and evaluate on this dataset",
                 )

@@ -8,6 +8,7 @@ from rwkv.config import Config
 from rwkv.data.database import DatabasePlace
 from rwkv.data.revlogs import list_users
 from rwkv.errors import InputError
+from rwkv.plurals import counted
 from rwkv.runtime import Failures, log, progress
 from rwkv.workers import Pool
 
@@ -49,8 +50,8 @@ def users_with_history(data_path: Path, configured: Sequence[int]) -> list[int]:
             hint="correct USER_START and USER_END",
         )
     if len(users) < len(configured):
-        missing = f"{len(configured) - len(users):,} of {len(configured):,}"
-        log.info("%s configured users are not in the dataset", missing)
+        missing = len(configured) - len(users)
+        log.info("not in the dataset: %d of %s", missing, counted(len(configured), "configured user"))
     return users
 
 

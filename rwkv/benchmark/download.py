@@ -15,6 +15,7 @@ from rwkv.data.hub import PAGE, HubFile, begin_downloads, download_file, is_down
 from rwkv.data.tables import table_files
 from rwkv.errors import HistoryError, InputError, RwkvError
 from rwkv.locks import only_writer_in
+from rwkv.plurals import counted
 from rwkv.runtime import Failures, log, progress
 
 Item = TypeVar("Item")
@@ -112,7 +113,8 @@ def _warn_of_others(files: list[HubFile], out: Path) -> None:
     others = [path for folder in sorted({path.parent for path in known}) for path in table_files(folder)]
     others = [path for path in others if path not in known]
     if others:
-        log.warning("%d files of these users are not on the hub, but are read, too; delete %s", len(others), others[0])
+        what = counted(len(others), "file")
+        log.warning("%s of these users not on the hub, but read like the others; delete %s", what, others[0])
 
 
 def _lacking(files: list[HubFile], out: Path) -> list[HubFile]:
@@ -121,10 +123,11 @@ def _lacking(files: list[HubFile], out: Path) -> list[HubFile]:
     intact = _intact(present, out) if present else set()
     lacking = [file for file in files if file.path not in intact]
     size, left = (_size(sum(file.size for file in part)) for part in (files, lacking))
-    users = len({file.user for file in files})
-    log.info("%d users, %d files, %s; to download: %d files, %s", users, len(files), size, len(lacking), left)
-    if len(intact) < len(present):
-        log.info("%d files differ from those on the hub and are replaced", len(present) - len(intact))
+    users = counted(len({file.user for file in files}), "user")
+    whole, part = (counted(len(part), "file") for part in (files, lacking))
+    log.info("%s, %s, %s; to download: %s, %s", users, whole, size, part, left)
+    if differing := len(present) - len(intact):
+        log.info("%s replaced, different from those on the hub", counted(differing, "file"))
     return lacking
 
 

@@ -21,6 +21,7 @@ from rwkv.locks import only_writer_in, only_writer_of
 from rwkv.model.slices import ROWS_OF_A_GPU_SLICE
 from rwkv.model.weights_file import load_weights
 from rwkv.ops.backend import open_compute_device
+from rwkv.plurals import counted
 from rwkv.runtime import Failures, log, progress
 from rwkv.workers import LocalPool, Pool
 
@@ -65,7 +66,7 @@ def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     done = results.done()
     users = {place.user for group in groups for place in group}
     results.claim(users, model_at(config.model_path))
-    log.info("%d users, %d of them done before", len(users), len(users & done))
+    log.info("%s, %d of them done before", counted(len(users), "user"), len(users & done))
 
     todo = [Todo(group, frozenset(place.user for place in group if place.user in done)) for group in groups]
     todo = [part for part in todo if len(part.done) < len(part.group)]
@@ -80,7 +81,7 @@ def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     results.finish()
     _print_means(results, set(config.users))
     if left_out:
-        log.info("%d keys left out: they have no earlier review to predict from", left_out)
+        log.info("%s left out: no earlier review to predict from", counted(left_out, "key"))
     if len(computed_by) > 1:
         log.warning("computed by %s, whose results differ by rounding", ", and ".join(sorted(computed_by)))
     return failures.exit_code()
@@ -131,8 +132,8 @@ def _groups(config: EvaluateConfig) -> list[Group]:
             hint=f"correct USER_START and USER_END, or run `{PROCESS_DATA}` for these users",
         )
     if len(places) < len(config.users):
-        missing = f"{len(config.users) - len(places):,} of {len(config.users):,}"
-        log.info("%s configured users are not in the store", missing)
+        missing = len(config.users) - len(places)
+        log.info("not in the store: %d of %s", missing, counted(len(config.users), "configured user"))
     is_on_gpu = torch.device(config.all_devices[0]).type == "cuda"
     return filled_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
 

@@ -13,6 +13,7 @@ from rwkv.data.keys import BenchmarkKeys, benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.errors import ConfigError
 from rwkv.locks import only_writer_in
+from rwkv.plurals import counted
 from rwkv.runtime import log
 from rwkv.workers import LocalPool, Pool
 
@@ -34,22 +35,22 @@ def find_keys(config: FindKeysConfig, pool: Pool | None = None) -> int:
         store.begin(KeySettings(config.short, config.secs))
         job = partial(_keys_of, config.data_path, config.short, config.secs)
         todo = [user for user in users if not store.has(user)]
-        log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
+        log.info("%s, %d of them done before", counted(len(users), "user"), len(users) - len(todo))
 
-        counted = 0
+        stored = 0
 
         def write(results: list[tuple[int, tuple[BenchmarkKeys, tuple[str, ...]]]]) -> None:
-            nonlocal counted
+            nonlocal stored
             store.write({user: keys for user, (keys, _) in results})
             for user, (keys, notices) in results:
-                counted += len(keys)
+                stored += len(keys)
                 for notice in notices:
                     log.info("user %d: %s", user, notice)
                 if len(keys) == 0:
                     log.info("user %d has no keys: too few reviews count", user)
 
         failures = write_outcomes(job, todo, pool or LocalPool(config.processes), write, "keys")
-        log.info("keys of %s reviews stored", f"{counted:,}")
+        log.info("keys of %s stored", counted(stored, "review"))
         return failures.exit_code()
 
 
@@ -58,7 +59,7 @@ def delete_keys(config: FindKeysConfig) -> int:
     key_database(config).open().close()  # raises StoreError if it is missing
     with _written(config) as database:
         count = delete_prefix(database, config.label_filter_key_prefix)
-    log.info("deleted %d entries with LABEL_FILTER_KEY_PREFIX %r", count, config.label_filter_key_prefix)
+    log.info("deleted %s with LABEL_FILTER_KEY_PREFIX %r", counted(count, "entry"), config.label_filter_key_prefix)
     return 0
 
 

@@ -10,6 +10,7 @@ from rwkv.benchmark.single_user import load_runner, read_user, review_lines, sco
 from rwkv.config import RecurrentConfig
 from rwkv.evaluation.scores import Score
 from rwkv.evaluation.summary import format_means
+from rwkv.plurals import counted
 from rwkv.recurrent.predictions import joined
 from rwkv.runtime import Failures, log, progress
 from rwkv.workers import map_users
@@ -41,7 +42,7 @@ def run_many_users(config: RecurrentConfig) -> int:
             if outcome.result.scores:
                 scored[outcome.user] = outcome.result.scores
     if left_out:
-        log.info("%d keys left out: they have no earlier review to predict from", left_out)
+        log.info("%s left out: no earlier review to predict from", counted(left_out, "key"))
     _print_means(scored)
     return failures.exit_code()
 
@@ -64,7 +65,7 @@ def _print_user(user: int, walked: _Walked) -> None:
         return
     size = next(iter(walked.scores.values())).size
     parts = [f"{name}: {score.metrics}" for name, score in walked.scores.items()]
-    tqdm.write(", ".join([f"user {user}, {size} reviews", *parts]))
+    tqdm.write(", ".join([f"user {user}, {counted(size, 'review')}", *parts]))
 
 
 def _print_means(scored: dict[int, dict[str, Score]]) -> None:

@@ -13,6 +13,7 @@ from rwkv.data.segments import segment_bounds
 from rwkv.data.store import ReviewStore
 from rwkv.data.store_settings import StoreSettings
 from rwkv.locks import only_writer_in
+from rwkv.plurals import counted
 from rwkv.runtime import log
 from rwkv.workers import LocalPool, Pool
 
@@ -38,7 +39,7 @@ def process_data(config: ProcessDataConfig, pool: Pool | None = None) -> int:
         store = ReviewStore(database)
         store.begin(settings)
         todo = [user for user in users if not store.has(user)]
-        log.info("%d users, %d of them done before", len(users), len(users) - len(todo))
+        log.info("%s, %d of them done before", counted(len(users), "user"), len(users) - len(todo))
         if todo:
             store.check_open_for_more()
         job = partial(_encode_user, config, settings)
@@ -54,7 +55,7 @@ def process_data(config: ProcessDataConfig, pool: Pool | None = None) -> int:
                     log.info("user %d: %s", number, notice)
 
         failures = write_outcomes(job, todo, pool or LocalPool(config.processes), write, "histories")
-        log.info("%s reviews stored, %.2f bytes each", f"{reviews:,}", size / max(1, reviews))
+        log.info("%s stored, %.2f bytes each", counted(reviews, "review"), size / max(1, reviews))
     return failures.exit_code()
 
 

@@ -10,6 +10,7 @@ from rwkv.data.simulate import SPREAD, simulate_users
 from rwkv.errors import InputError
 from rwkv.files import replacing
 from rwkv.locks import only_writer_in
+from rwkv.plurals import counted
 from rwkv.runtime import log, progress
 from rwkv.workers import map_users
 
@@ -52,7 +53,7 @@ def simulate(
             _claim(out, settings)
             runs = _runs_left(out, range(first_user, first_user + users), max(1, _RUN_REVIEWS // reviews))
             remaining = sum(len(run) for run in runs)
-            log.info("%d users, %d of them done before", users, users - remaining)
+            log.info("%s, %d of them done before", counted(users, "user"), users - remaining)
             job = partial(_write_run, out, reviews, seed, spread, {run[0]: run for run in runs})
             with progress((), users, "learners", done_before=users - remaining) as bar:
                 for outcome in map_users(job, [run[0] for run in runs], processes):

@@ -21,6 +21,7 @@ from rwkv.model.inputs import draw_sequence
 from rwkv.model.runner import Runner
 from rwkv.model.torch_runner import fastest_runner
 from rwkv.ops.backend import compute_dtype, open_compute_device
+from rwkv.plurals import counted
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, joined
 from rwkv.runtime import log, progress
@@ -56,7 +57,7 @@ def run_single_user(config: RecurrentConfig) -> int:
             bar.update(len(predictions.p_imm))
     scores, left_out = score_keys(table, keys, joined(parts))
     if left_out:
-        log.info("%d of %d keys left out: they have no earlier review to predict from", left_out, len(keys))
+        log.info("%d of %s left out: no earlier review to predict from", left_out, counted(len(keys), "key"))
     if not scores:
         print(f"User {user} has no reviews that the benchmark counts, so there are no metrics.")
     for name, user_score in scores.items():

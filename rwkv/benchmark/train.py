@@ -19,6 +19,7 @@ from rwkv.locks import only_writer_of
 from rwkv.model.network import Network, new_network
 from rwkv.model.spec import PUBLISHED, NetworkSpec
 from rwkv.ops.backend import open_compute_device
+from rwkv.plurals import counted
 from rwkv.runtime import log
 from rwkv.stopping import ended_by, finishing
 from rwkv.training.optimizer import Optimizer, make_optimizer, set_peak_rate
@@ -74,7 +75,7 @@ def _train(config: TrainConfig, processes: Processes) -> int:
     network, optimizer = _starting_point(config, files, previous.done, device, processes)
     first, last = config.step_offset + previous.done, config.step_offset + previous.total - 1
     if previous.done < previous.total:
-        log.info("%d groups of segments, steps %d to %d of %d", len(groups), first, last, last)
+        log.info("%s of segments, steps %d to %d of %d", counted(len(groups), "group"), first, last, last)
 
     notice = _NOTICE if processes.is_first else ""
     with _log(config, files, keys, previous, processes) as tracker, finishing(notice) as asked:
@@ -120,16 +121,16 @@ def _steps_of_run(config: TrainConfig, groups: int) -> int:
     steps = total - config.step_offset + 1
     if steps <= 0 or total == 0:
         least = max(1, config.step_offset)
-        got = f"{config.epochs}, with {groups} groups of segments, so the last step is number {total}"
+        got = f"{config.epochs}, with {counted(groups, 'group')} of segments, so the last step is number {total}"
         expected = f"at least {least} / {groups}, for STEP_OFFSET = {config.step_offset}"
         hint = "raise EPOCHS, or lower STEP_OFFSET"
         raise InputError("The run would have no steps.", where="EPOCHS", got=got, expected=expected, hint=hint)
     last_rate = step_rate(config, steps, steps)
     if config.train_mode == "WS" and steps <= config.warmup_steps:
         log.warning(
-            "the run has %d steps and ends before the warm-up: the learning rate reaches only %.2g of %.2g; "
+            "the run has %s and ends before the warm-up: the learning rate reaches only %.2g of %.2g; "
             "lower WARMUP_STEPS to a small part of the run, or raise EPOCHS",
-            steps,
+            counted(steps, "step"),
             last_rate,
             config.peak_lr,
         )

@@ -10,6 +10,7 @@ from rwkv.data.database import DatabasePlace
 from rwkv.data.store import ReviewStore
 from rwkv.errors import InputError
 from rwkv.ops.backend import Backend
+from rwkv.plurals import counted
 from rwkv.runtime import log
 from rwkv.training.validate import HeldOut, validation_batch
 
@@ -32,7 +33,7 @@ def configured_training_groups(config: TrainConfig) -> tuple[list[Group], str]:
             hint=f"correct TRAIN_USERS_START and _END, or run `{PROCESS_DATA}` for these users",
         )
     if missing := len(config.train_users) - len({place.user for place in places}):
-        log.info("%d of %d training users are not in the store", missing, len(config.train_users))
+        log.info("not in the store: %d of %s", missing, counted(len(config.train_users), "training user"))
     return training_groups(places, config.max_train_global_len), data
 
 

@@ -26,6 +26,7 @@ from rwkv.data.revlogs import read_history
 from rwkv.data.tables import PACKED
 from rwkv.errors import InputError, RwkvError
 from rwkv.files import check_input, file_errors, replacing
+from rwkv.plurals import counted
 from rwkv.runtime import log
 from rwkv.vocab import SECONDS_PER_DAY
 
@@ -69,7 +70,7 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
         info = _import(path, choices, entry)
         log.info("%s", format_facts("read", info))
     else:
-        reviews = f"{info.counts['reviews']:,} reviews"
+        reviews = counted(info.counts["reviews"], "review")
         log.info("%s, as read at %s: %s, %s", path, info.imported_at, info.name, reviews)
     with _cache_errors(), replacing(entry / _SOURCE) as partial:
         partial.write_text(writable(str(path)), "utf-8")

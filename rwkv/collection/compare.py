@@ -15,6 +15,7 @@ from rwkv.evaluation.fsrs_training import trainer
 from rwkv.evaluation.model_note import ModelNote, model_at
 from rwkv.evaluation.scores import Score, read_scores, write_scores
 from rwkv.evaluation.summary import Estimate, Means, SignedRank, common_users, means, signed_ranks, superiority
+from rwkv.plurals import counted
 from rwkv.runtime import log
 
 Value = TypeVar("Value")
@@ -144,7 +145,7 @@ def _nobody(parts: Mapping[Path, ComparedUsers]) -> InputError:
     failed = [f"user {user}: {error.what}" for part in parts.values() for user, error in part.failures.errors.items()]
     lines = (reasons + failed)[:_MOST_REASONS]
     if len(lines) < len(reasons + failed):
-        lines.append(f"and {len(reasons + failed) - len(lines)} more users")
+        lines.append(f"and {counted(len(reasons + failed) - len(lines), 'more user')}")
     lacking = "cards" if any(reason.endswith(MORE_CARDS) for reason in reasons) else "days"
     hint = f"use a history with more {lacking}; `rwkv report` and `rwkv predict` also work with this one"
     where = ", ".join(map(source_of, parts))

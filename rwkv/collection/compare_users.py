@@ -20,6 +20,7 @@ from rwkv.errors import RwkvError
 from rwkv.evaluation.comparison import AHEAD, IMM, Comparison, baseline_predictions, trained_predictions
 from rwkv.model.inputs import draw_sequence
 from rwkv.model.runner import Runner
+from rwkv.plurals import counted, form
 from rwkv.recurrent.engine import Engine
 from rwkv.recurrent.predictions import Predictions, empty_predictions
 from rwkv.runtime import Failures, progress
@@ -80,13 +81,16 @@ def why_none_counts(table: RevlogTable, left_out: int) -> str:
         left_out: The number of keys without an earlier review to predict from.
     """
     if left_out:
-        return f"the {left_out} reviews that would count have no earlier review to predict from"
+        reviews = counted(left_out, "review")
+        return f"the {reviews} that would count {form(left_out, 'has', 'have')} no earlier review to predict from"
     later, candidates = int((table.elapsed_days > 0).sum()), len(candidate_reviews(table, short=False, secs=False))
-    usable = f"{later} of {len(table)} reviews are on a later day than the card's previous review"
+    share = f"{later:,} of {counted(len(table), 'review')} {form(later, 'is', 'are')}"
+    usable = f"{share} on a later day than the card's previous review"
     if later <= TEST_SPLITS:
         return f"{usable}, and {TEST_SPLITS + 1} are needed"
+    counting = f"{candidates:,} of them {form(candidates, 'counts', 'count')}"
     return (
-        f"{usable}, but only {candidates} of them count, and {TEST_SPLITS + 1} are needed: cards do not count if their "
+        f"{usable}, but only {counting}, and {TEST_SPLITS + 1} are needed: cards do not count if their "
         f"first interval is rare, or longer than {LONGEST_DAYS} days ({LONGEST_DAYS_AFTER_EASY} after Easy), and every "
         f"interval is rare after a first rating of {RARE_CARDS} cards or fewer; {MORE_CARDS}"
     )

@@ -16,6 +16,7 @@ from rwkv.locks import only_writer_of
 from rwkv.model.card import ADAPTED, ADAPTED_TO, BEFORE, CARD, TRAINED_ON, Card, read_card
 from rwkv.model.checkpoint import network_of, write_weights
 from rwkv.ops.backend import open_compute_device
+from rwkv.plurals import counted, form
 from rwkv.runtime import Failures, log
 from rwkv.training.adaptation import (
     FEWEST_JUDGED,
@@ -95,18 +96,19 @@ def _histories(folder: Path, users: Sequence[int]) -> tuple[list[RevlogTable], d
             continue
         counts[user] = int(judged_reviews(table).sum())
         if counts[user] < FEWEST_OF_A_PERSON:
-            share = f"{counts[user]} of {len(table)} reviews"
-            without[user] = f"{share} are on a later day than the card's previous review"
+            verb = form(counts[user], "is", "are")
+            share = f"{counts[user]:,} of {counted(len(table), 'review')} {verb}"
+            without[user] = f"{share} on a later day than the card's previous review"
             log.warning("user %d is left out: %s, and %d are needed", user, without[user], FEWEST_OF_A_PERSON)
         else:
             tables.append(table)
     total = sum(counts[table.user] for table in tables)
     if total < FEWEST_JUDGED:
-        people = "one person" if len(tables) == 1 else f"{len(tables)} people"
+        people = counted(len(tables), "person", "people")
         raise InputError(
             "There are not enough reviews for fine-tuning.",
             where=source_of(folder),
-            got=f"{total:,} reviews of {people} on a later day than the card's previous review",
+            got=f"{counted(total, 'review')} of {people} on a later day than the card's previous review",
             expected=f"{FEWEST_JUDGED:,}, and {FEWEST_OF_A_PERSON} of each person",
             hint="use the weights unchanged until the history is longer, or adapt them to several people",
         )
@@ -132,7 +134,7 @@ def _card(folder: Path, tables: Sequence[RevlogTable], adapted: Adapted, initial
     return {
         ADAPTED: {
             "from": f"{initial.path.name}, fingerprint {fingerprint[:16]}",
-            ADAPTED_TO: ("user " if len(tables) == 1 else "users ") + shown_users([table.user for table in tables]),
+            ADAPTED_TO: f"{form(len(tables), 'user')} {shown_users([table.user for table in tables])}",
             TRAINED_ON: _trained_on(folder, tables),
             "reviews kept aside": sum(one.reviews for one in adapted.people),
             **{name: _change(adapted, name) for name in NAMES},
@@ -167,7 +169,8 @@ def _change(adapted: Adapted, name: str) -> str:
     """The change of one prediction on held-out reviews, in words."""
     if name not in adapted.better:
         return f"unchanged, LogLoss {adapted.before[name]:.4f}"
-    return f"adapted in {adapted.steps[name]} steps, LogLoss {adapted.before[name]:.4f} -> {adapted.after[name]:.4f}"
+    steps = counted(adapted.steps[name], "step")
+    return f"adapted in {steps}, LogLoss {adapted.before[name]:.4f} -> {adapted.after[name]:.4f}"
 
 
 def _sentence(result: FineTuned) -> str:
@@ -181,7 +184,7 @@ def _sentence(result: FineTuned) -> str:
     unchanged = [name for name in NAMES if name not in result.adapted.better]
     exception = f"; {unchanged[0]} is unchanged, because adapting did not improve it" if unchanged else ""
     worse = _worse(result.adapted)
-    users = f"{'user' if len(worse) == 1 else 'users'} {shown_users(worse)}"
+    users = f"{form(len(worse), 'user')} {shown_users(worse)}"
     warning = f". They are worse for {users}: keep using {result.model} there" if worse else ""
     return f"adapted weights written to {result.out}{exception}{warning}"
 

@@ -19,6 +19,7 @@ from rwkv.data.imports.imported import (
     facts_of,
     next_user,
     remove_leftovers,
+    rule_text,
     write_import,
 )
 from rwkv.data.imports.known_users import same_import, same_person, unfinished_import
@@ -26,6 +27,7 @@ from rwkv.data.revlogs import has_revlog
 from rwkv.errors import InputError, RwkvError
 from rwkv.files import check_input, unchanged
 from rwkv.locks import only_writer_in
+from rwkv.plurals import counted, form
 from rwkv.runtime import log
 
 # Kinds of sources that record whether FSRS is on; shared decks and CSV do not.
@@ -110,7 +112,7 @@ def read_with_facts(file: Path, choices: ImportChoices) -> tuple[ImportedUser, C
     now = datetime.now(UTC)
     if ahead := imported.counts.get("in_the_future"):
         shown = f"{local_time(now.timestamp(), imported.clock.timezone):%Y-%m-%d %H:%M}"
-        what = "1 entry" if ahead == 1 else f"{ahead:,} entries"
+        what = counted(ahead, "entry")
         log.warning("%s: %s left out, dated after now, %s by this computer's clock", file, what, shown)
     return imported, facts_of(imported, choices.elapsed, now)
 
@@ -168,7 +170,7 @@ def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int
     if match is None:
         return next_user(out)
     user, shared, before = match
-    what = f"{shared:,} of the {before:,} reviews of user {user} are in {file}"
+    what = f"{shared:,} of {counted(before, 'review')} of user {user} {form(shared, 'is', 'are')} in {file}"
     if replaces:
         log.warning("%s; it replaces that user", what)
         return user
@@ -186,7 +188,7 @@ def format_facts(what: str, info: CollectionInfo) -> str:
         f"elapsed time {info.elapsed}; ratings {info.grades}{fsrs}",
     ]
     width = max(len(f"{count:,}") for count in info.counts.values())
-    rows = [f"  {info.counts[name]:>{width},}  {text}" for name, text in RULES.items() if info.counts.get(name)]
+    rows = [f"  {count:>{width},}  {rule_text(name, count)}" for name in RULES if (count := info.counts.get(name))]
     return "\n".join(head + rows)
 
 

@@ -23,6 +23,7 @@ from rwkv.data.days import local_time
 from rwkv.data.history import CardTable, RevlogTable, estimated_times
 from rwkv.data.revlogs import Roster, read_history, read_roster
 from rwkv.errors import InputError
+from rwkv.plurals import counted
 from rwkv.recurrent.features import Place
 from rwkv.recurrent.person import Question
 from rwkv.runtime import log
@@ -151,8 +152,8 @@ def _until_now(info: CollectionInfo, history: RevlogTable, times_s: Floats) -> s
     if present.stop == 0:
         hint = "set this computer's clock, or correct the dates and import again"
         raise InputError("All reviews are dated after now.", where=f"user {history.user}", got=clock, hint=hint)
-    left_out = len(history) - present.stop
-    log.warning("user %d: %d reviews left out, dated after now, up to %s; %s", history.user, left_out, latest, clock)
+    left_out = counted(len(history) - present.stop, "review")
+    log.warning("user %d: %s left out, dated after now, up to %s; %s", history.user, left_out, latest, clock)
     return present
 
 

@@ -20,6 +20,7 @@ from rwkv.collection.own_past import OwnPast, own_past, past_sentence
 from rwkv.command_line.answer import as_json
 from rwkv.errors import InputError
 from rwkv.files import write_whole
+from rwkv.plurals import counted
 from rwkv.recurrent.predictions import Predictions
 from rwkv.runtime import printable
 
@@ -85,7 +86,7 @@ def heading_of(
 
 def as_text(heading: Heading, cards: CardPredictions, most: int) -> str:
     """A table of the first `most` cards."""
-    lines = [f"{heading.name}, {len(cards)} cards, {heading.at}, model {heading.model}"]
+    lines = [f"{heading.name}, {counted(len(cards), 'card')}, {heading.at}, model {heading.model}"]
     lines += [f"NOTICE: {notice}" for notice in heading.notices]
     shown = cards.rows(np.arange(min(most, len(cards))))
     lines += ["", "".join(f"{title:>{width}}" for title, width in _GROUPS), _row("card", "deck", _TITLES)]

@@ -9,6 +9,7 @@ from rwkv.benchmark.check_dataset import OF_USERS, QUIRKS, DatasetCheck, UserChe
 from rwkv.collection.users import ranges_of
 from rwkv.command_line.user_numbers import ranges_text
 from rwkv.errors import RwkvError
+from rwkv.plurals import counted
 
 _COUNTS = {
     "reviews": "reviews",
@@ -34,7 +35,9 @@ def format_dataset(check: DatasetCheck) -> str:
     """Numbers, ranges, quirks and errors as text."""
     users = list(check.users.values())
     without = f", {len(check.incomplete):,} without a revlog" if check.incomplete else ""
-    lines = [f"{check.folder}: {len(users):,} users without errors, {len(check.errors):,} with errors{without}"]
+    lines = [
+        f"{check.folder}: {counted(len(users), 'user')} without errors, {len(check.errors):,} with errors{without}"
+    ]
     if users:
         lines += ["", *_numbers(users), "", *_values(users)]
     lines += _quirks(check)
@@ -72,8 +75,8 @@ def format_database(folder: Path, parts: Sequence[PartCheck]) -> str:
     """A line for each part of a database, then the errors."""
     lines = [f"{folder}:"]
     for part in parts:
-        users = f"{len(part.users):,} users without errors, {len(part.errors):,} with errors"
-        lines.append(f"  {part.name}: {users}, {sum(part.users.values()):,} reviews")
+        users = f"{counted(len(part.users), 'user')} without errors, {len(part.errors):,} with errors"
+        lines.append(f"  {part.name}: {users}, {counted(sum(part.users.values()), 'review')}")
     return "\n".join([*lines, *(line for part in parts for line in _errors(part.errors))])
 
 

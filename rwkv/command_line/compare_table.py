@@ -6,6 +6,7 @@ from dataclasses import asdict
 from rwkv.collection.compare import ComparedFolders
 from rwkv.evaluation.metrics import METRICS
 from rwkv.evaluation.summary import COLUMNS, CONFIDENCE, FEWEST_USERS, SIGNIFICANT, Estimate, SignedRank
+from rwkv.plurals import counted
 
 _MOST_USERS, _MOST_LINES = 10, 200
 
@@ -64,20 +65,17 @@ def comparison_fields(comparison: ComparedFolders) -> dict[str, object]:
 def _heading(comparison: ComparedFolders) -> str:
     reviews = sum(map(len, comparison.users.values()))
     lines = [
-        f"{reviews:,} reviews of {_people(len(comparison.users))}, no same-day reviews; ± {CONFIDENCE:.0%} confidence",
+        f"{counted(reviews, 'review')} of {counted(len(comparison.users), 'user')}, no same-day reviews; "
+        f"± {CONFIDENCE:.0%} confidence",
         f"model: {comparison.model}" + (f", {comparison.notice}" if comparison.notice else ""),
     ]
     if comparison.left_out:
-        lines.append(f"{comparison.left_out} reviews left out: they have no earlier review to predict from")
+        lines.append(f"{counted(comparison.left_out, 'review')} left out: no earlier review to predict from")
     if 1 < len(comparison.counted) < FEWEST_USERS:
         lines.append(f"no ± beside means: they need at least {FEWEST_USERS} users")
     if len(comparison.counted) < len(comparison.users):
-        lines.append(f"means over the {len(comparison.counted)} users with results of every algorithm")
+        lines.append(f"means over the {counted(len(comparison.counted), 'user')} with results of every algorithm")
     return "\n".join(lines)
-
-
-def _people(count: int) -> str:
-    return "one user" if count == 1 else f"{count} users"
 
 
 def _estimates_of(comparison: ComparedFolders, label: str) -> dict[str, Mapping[str, Estimate]]:
@@ -122,7 +120,7 @@ def _superiority(share: Mapping[str, Mapping[str, float | None]]) -> str:
 def _signed_ranks(tests: Mapping[str, Mapping[str, SignedRank]]) -> str:
     most = max((test.n for row in tests.values() for test in row.values()), default=0)
     if most < FEWEST_USERS:
-        return f"Wilcoxon signed-rank tests: {most} users are too few; at least {FEWEST_USERS} are needed"
+        return f"Wilcoxon signed-rank tests: too few users, {most}; at least {FEWEST_USERS} are needed"
     title = f"Wilcoxon signed-rank tests: effect size r on LogLoss; + if the row is better, · if p > {SIGNIFICANT:.2f}"
     return _matrix(title, {a: [_effect(row.get(b)) for b in tests] for a, row in tests.items()})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command, add_users, completed_by_folders
 from rwkv.command_line.user_numbers import ranges_text
+from rwkv.plurals import counted, form
 
 if TYPE_CHECKING:
     from rwkv.benchmark.download import Download
@@ -40,9 +41,10 @@ def _run(options: argparse.Namespace) -> Answer:
 def _format(result: "Download", out: Path) -> str:
     from rwkv.collection.users import ranges_of
 
-    lines = [f"{len(result.users):,} users in {out}: {result.fetched:,} files downloaded, {result.kept:,} were there"]
-    if result.fetched + result.kept < result.files:
-        lines.append(f"{result.files - result.fetched - result.kept:,} files are missing; see the messages above")
+    files = f"{counted(result.fetched, 'file')} downloaded, {result.kept:,} {form(result.kept, 'was', 'were')} there"
+    lines = [f"{counted(len(result.users), 'user')} in {out}: {files}"]
+    if missing := result.files - result.fetched - result.kept:
+        lines.append(f"{counted(missing, 'file')} {form(missing, 'is', 'are')} missing; see the messages above")
     if result.absent:
         lines.append(f"not in the dataset: {ranges_text(ranges_of(result.absent))} ({len(result.absent):,})")
     lines.append(f"next: `rwkv check {out}`, and DATA_PATH = {str(out)!r} in the benchmark's configurations")

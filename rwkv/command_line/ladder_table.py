@@ -5,20 +5,20 @@ from dataclasses import asdict
 
 from rwkv.evaluation.realism.figures import PERCENTILES, Spread
 from rwkv.evaluation.realism.ladder import FEWEST_LEARNERS, GOAL, Ladder, Line, Ratio
+from rwkv.plurals import counted
 
 _NAME, _CELL = 26, 10
 
 
 def format_ladder(ladder: Ladder) -> str:
     """For each figure, a line for the learners, one for people and one for the difference; then the ratios."""
-    left_out = f" ({ladder.without} more have no counted reviews)" if ladder.without else ""
-    head = f"{ladder.learners} simulated learners{left_out}, 9,999 people; *: a goal missed by more than {GOAL:.0%}"
+    left_out = f" (and {counted(ladder.without, 'other')} without counted reviews)" if ladder.without else ""
+    learners = f"{counted(ladder.learners, 'simulated learner')}{left_out}"
+    head = f"{learners}, 9,999 people; *: a goal missed by more than {GOAL:.0%}"
     columns = "".join(f"{f'{percent} %':>{_CELL}}" for percent in PERCENTILES)
     lines = [head]
     if ladder.learners < FEWEST_LEARNERS:
-        lines.append(
-            f"NOTICE: {ladder.learners} learners are too few for quantiles; simulate at least {FEWEST_LEARNERS}"
-        )
+        lines.append(f"NOTICE: too few learners for quantiles: {ladder.learners}; simulate at least {FEWEST_LEARNERS}")
     lines += ["", f"{'':<{_NAME}}{columns}{'mean':>{_CELL}}"]
     for line in ladder.lines:
         lines += _lines(line)

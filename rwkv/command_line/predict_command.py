@@ -18,6 +18,7 @@ from rwkv.command_line.options import (
 )
 from rwkv.errors import InputError
 from rwkv.files import is_stream
+from rwkv.plurals import counted
 from rwkv.runtime import log
 
 _ROWS = "a number of lines, 0 for all"
@@ -105,7 +106,7 @@ def _run(options: argparse.Namespace) -> Answer:
         log.warning("%s", heading.reason)
     if options.out is not None:
         card_tables.write_cards(options.out, heading, cards, format)
-        text = written(f"{len(cards)} cards", options.out, heading.notice)
+        text = written(counted(len(cards), "card"), options.out, heading.notice)
         return Answer(text, {**asdict(heading), "file": options.out})
     fields = card_tables.as_fields(heading, cards) if options.json else {}
     text = "" if options.json else card_tables.formatted(heading, cards, format, options.rows or len(cards))

@@ -16,6 +16,7 @@ from rwkv.command_line.options import (
     written,
 )
 from rwkv.errors import InputError
+from rwkv.plurals import counted
 from rwkv.runtime import log
 
 _DESCRIPTION = """\
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.out is not None:
         schedule_tables.write_schedule(options.out, schedule)
         _log_reason(schedule.reason)
-        return Answer(written(f"{len(days)} days", options.out, schedule.heading.notice), fields)
+        return Answer(written(counted(len(days), "day"), options.out, schedule.heading.notice), fields)
     if options.search is not None:
         day, search = days[options.search], schedule.searches[options.search]
         if schedule.heading.notice:

@@ -21,6 +21,7 @@ from rwkv.command_line.card_tables import Heading, heading_of, plain_cell
 from rwkv.data.collection import Texts
 from rwkv.errors import InputError
 from rwkv.files import is_stream, write_whole
+from rwkv.plurals import counted, form
 from rwkv.recurrent.predictions import Predictions
 from rwkv.runtime import printable
 
@@ -96,19 +97,19 @@ def why_nothing(learner: Learner, days: list[ScheduledDay], pace: Pace) -> str |
     if any(len(day.card_id) for day in days):
         return None
     if askable(learner).any():
-        within = "on the first day" if len(days) == 1 else f"within {len(days)} days"
+        within = "on the first day" if len(days) == 1 else f"within {counted(len(days), 'day')}"
         return f"no card is due {within}: no curve falls to the desired retention"
     cards = learner.cards
     if len(cards) == 0:
-        return f"no card can be reviewed: all {learner.reviewed} cards with reviews were deleted"
+        return "no card can be reviewed: all cards with reviews were deleted"
     counts = {
         "suspended": int(cards.is_suspended.sum()),
         "new": int(introducible(learner).sum()),
         "without usable reviews": int((~learner.is_reviewed & ~cards.is_new & ~cards.is_suspended).sum()),
     }
-    parts = ", ".join(f"{count} are {name}" for name, count in counts.items() if count)
+    parts = ", ".join(f"{count:,} {form(count, 'is', 'are')} {name}" for name, count in counts.items() if count)
     hint = ". Use --new N for new cards" if counts["new"] and not pace.new else ""
-    return f"no card can be reviewed: of {len(cards)} cards {parts}{hint}"
+    return f"no card can be reviewed: of {counted(len(cards), 'card')} {parts}{hint}"
 
 
 def why_no_search(day: ScheduledDay) -> str:
@@ -116,8 +117,8 @@ def why_no_search(day: ScheduledDay) -> str:
     repeats = len(day.card_id)
     if repeats == 0:
         return f"no card is due on day {day.day}"
-    cards = "card is" if repeats == 1 else "cards are"
-    return f"no card is certain to be due on day {day.day}: {repeats} {cards} expected back after answers until then"
+    cards = f"{counted(repeats, 'card')} {form(repeats, 'is', 'are')}"
+    return f"no card is certain to be due on day {day.day}: {cards} expected back after answers until then"
 
 
 def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]:
@@ -131,7 +132,7 @@ def _dates(learner: Learner, at_s: float, days: list[ScheduledDay]) -> list[str]
 def as_text(schedule: Schedule) -> str:
     """A table of the days: certain cards, repeats after simulated answers, new cards and totals."""
     heading, days = schedule.heading, schedule.days
-    lines = [f"{heading.name}, {len(days)} days from {heading.at}, model {heading.model}"]
+    lines = [f"{heading.name}, {counted(len(days), 'day')} from {heading.at}, model {heading.model}"]
     lines += [f"NOTICE: {notice}" for notice in heading.notices]
     if schedule.reason:
         return printable("\n".join([*lines, "", schedule.reason]))
@@ -164,7 +165,7 @@ def _hints(schedule: Schedule) -> list[str]:
     first, *later = (len(day.card_id) for day in schedule.days)
     if not later or first <= _BACKLOG_DAYS * max(1, sum(later) / len(later)):
         return []
-    return [f"{first} cards on the first day. Use --limit N or --backlog-days N to spread them."]
+    return [f"{counted(first, 'card')} on the first day. Use --limit N or --backlog-days N to spread them."]
 
 
 def as_fields(schedule: Schedule) -> dict[str, object]:

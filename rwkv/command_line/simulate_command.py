@@ -7,6 +7,7 @@ from pathlib import Path
 from rwkv.command_line.answer import Answer
 from rwkv.command_line.options import Commands, add_command, add_processes, completed_by_files, completed_by_folders
 from rwkv.errors import InputError
+from rwkv.plurals import counted
 
 _DESCRIPTION = """\
 Write simulated learners as parquet files, with their true recall probabilities in truth/.
@@ -68,7 +69,7 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.check:
         return _check(options, users, results)
     fields = {"dataset": options.out, "first_user": users[0], "last_user": users[-1]}
-    return Answer(f"{len(users)} simulated learners written to {options.out}", fields, exit_code)
+    return Answer(f"{counted(len(users), 'simulated learner')} written to {options.out}", fields, exit_code)
 
 
 def _check(options: argparse.Namespace, users: Sequence[int], results: dict[str, Path]) -> Answer:

@@ -9,6 +9,7 @@ from itertools import islice
 
 from rwkv.data.csv_text import SHOWN_CHARACTERS, CsvText
 from rwkv.errors import InputError
+from rwkv.plurals import counted
 
 _BLANKS = " \t"
 # Times and ids of Anki are epoch milliseconds: 12 digits since 1973, 13 since 2001.
@@ -43,7 +44,7 @@ def csv_rows(table: CsvText, single_line: set[int]) -> Iterator[list[str]]:
                         "A row has more or fewer cells than the header.",
                         where=f"{table.where}, line {table.line + lines}",
                         got=f"{len(row)}: {table.separator.join(row)[:SHOWN_CHARACTERS]}",
-                        expected=f"{width} cells, separated by {table.separator!r}",
+                        expected=f"{counted(width, 'cell')}, separated by {table.separator!r}",
                         hint='correct the line; put a text that has the separator, a quote or a line break in "quotes"',
                     )
                 if row:

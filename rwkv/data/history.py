@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rwkv.arrays import AnyInts, Bools, Int32s, Ints
+from rwkv.plurals import counted
 from rwkv.vocab import SECONDS_PER_DAY
 
-# What is corrected on reading, by column (spec 1).
+# What is corrected on reading, by column, as a noun and the rest of the words (spec 1).
 CORRECTIONS = {
-    "rating": "reviews with ratings outside 1..4 dropped",
-    "elapsed_days": "values of elapsed_days below -1 set to 0",
-    "elapsed_seconds": "values of elapsed_seconds below -1 set to 0",
-    "duration": "values of duration below 0 set to 0",
+    "rating": ("review", "with a rating outside 1..4 dropped"),
+    "elapsed_days": ("value", "of elapsed_days below -1 set to 0"),
+    "elapsed_seconds": ("value", "of elapsed_seconds below -1 set to 0"),
+    "duration": ("value", "of duration below 0 set to 0"),
 }
 
 _INT32_MAX = 2**31 - 1
@@ -61,7 +62,8 @@ class RevlogTable:
     @property
     def notices(self) -> tuple[str, ...]:
         """What was corrected, in words."""
-        return tuple(f"{count} {CORRECTIONS[name]}" for name, count in self.corrected.items())
+        words = ((count, *CORRECTIONS[name]) for name, count in self.corrected.items())
+        return tuple(f"{counted(count, noun)} {rest}" for count, noun, rest in words)
 
     @property
     def shares_note_code(self) -> Bools:

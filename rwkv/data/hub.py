@@ -27,6 +27,7 @@ from huggingface_hub.utils import disable_progress_bars
 from huggingface_hub.utils.logging import set_verbosity_error
 
 from rwkv.errors import HistoryError, InputError, RwkvError
+from rwkv.plurals import counted
 
 REPOSITORY = "open-spaced-repetition/anki-revlogs-10k"
 PAGE = f"https://huggingface.co/datasets/{REPOSITORY}"
@@ -147,9 +148,9 @@ def download_file(file: HubFile, root: Path, revision: str) -> None:
     raise HistoryError(
         "The file that the hub sent does not match its checksum.",
         where=f"user {file.user}, {file.path}",
-        expected=f"{file.size} bytes, SHA-256 {file.sha256}"
+        expected=f"{counted(file.size, 'byte')}, SHA-256 {file.sha256}"
         if file.sha256
-        else f"{file.size} bytes, git {file.git_id}",
+        else f"{counted(file.size, 'byte')}, git {file.git_id}",
         hint="rerun the command; if the error stays, a proxy on the way changes files",
     )
 

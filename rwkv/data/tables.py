@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Ints
 from rwkv.errors import HistoryError
+from rwkv.plurals import counted
 
 # Values by column name; masked ones are missing.
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -127,8 +128,8 @@ def _check_form(column: Column, name: str, where: str, *forms: Form, what: str, 
 
 def _check_whole(missing: Bools, name: str, where: str) -> None:
     if missing.any():
-        row = int(np.argmax(missing)) + 1
-        raise HistoryError(f"Column {name} has {missing.sum()} missing values.", where=f"{where}, row {row}")
+        values, row = counted(int(missing.sum()), "missing value"), int(np.argmax(missing)) + 1
+        raise HistoryError(f"Column {name} has {values}.", where=f"{where}, row {row}")
 
 
 def _joined(columns: list[Column], name: str, where: str) -> Column:

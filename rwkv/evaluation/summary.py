@@ -9,6 +9,7 @@ import numpy as np
 from rwkv.arrays import Floats
 from rwkv.evaluation.metrics import METRICS
 from rwkv.evaluation.scores import Score
+from rwkv.plurals import counted
 
 User = TypeVar("User", bound=Hashable)
 
@@ -172,7 +173,7 @@ def format_means(scores: Mapping[str, Mapping[int, Score]], users: Sequence[int]
         for rows in (both.weighted, both.unweighted)
     )
     reviews = sum(next(iter(scores.values()))[user].size for user in users)
-    counts = f"{len(users):,} users, {reviews:,} reviews"
+    counts = f"{counted(len(users), 'user')}, {counted(reviews, 'review')}"
     return f"{weighted}\n{counts}, means weighted by reviews\n\n{unweighted}\n{counts}, means over users"
 
 

@@ -20,6 +20,7 @@ from rwkv.data.history import RevlogTable
 from rwkv.errors import SnapshotError
 from rwkv.files import file_errors, write_whole_parts
 from rwkv.model.runner import Runner
+from rwkv.plurals import counted
 from rwkv.recurrent.features import reviews_of
 from rwkv.recurrent.person import Person, fingerprint_of
 from rwkv.recurrent.snapshot_contents import Header, arrays_of, fill_person, header_of
@@ -164,8 +165,8 @@ def _check_history(header: Header, history: RevlogTable | None, path: Path) -> N
     ours = fingerprint_of(islice(reviews_of(history), reviews)).hex()
     if len(history) < reviews or ours != header.history:
         what = "The engine was saved after another history."
-        got = f"{len(history)} reviews; the first {min(reviews, len(history))} have fingerprint {ours}"
-        expected = f"at least {reviews} reviews; the first {reviews} have fingerprint {header.history}"
+        got = f"{counted(len(history), 'review')}; fingerprint of the first {min(reviews, len(history))}: {ours}"
+        expected = f"at least {counted(reviews, 'review')}; fingerprint of the first {reviews}: {header.history}"
         hint = "feed the history again"
         raise SnapshotError(what, where=str(path), got=got, expected=expected, hint=hint)
 

@@ -16,6 +16,7 @@ from rwkv.data.collection import DEFAULT_RETENTION
 from rwkv.errors import InputError, RwkvError
 from rwkv.evaluation.fsrs_training import has_trainer
 from rwkv.files import write_whole
+from rwkv.plurals import counted
 from rwkv.report.cards import cards_now
 from rwkv.report.content import ReportContent, TrainingRun
 from rwkv.report.page.data import report_data
@@ -140,11 +141,10 @@ def _collection(options: ReportOptions, folder: Path, failures: Failures) -> tup
     others = _others(folder, [user for user in compared if user != learner.user], model, failures)
     people = sorted([*others, *([own] if learner.user in compared else [])], key=lambda one: one.learner.user)
     past = past_of(own.counted)
+    size = f"{counted(len(learner.cards), 'card')} · {counted(len(learner.history), 'review')}"
     content = ReportContent(
         title=learner.name,
-        subtitle=(
-            f"As of {moment_text(at_s, learner)} · {len(learner.cards):,} cards · {len(learner.history):,} reviews"
-        ),
+        subtitle=f"As of {moment_text(at_s, learner)} · {size}",
         notice=_notice(model, past),
         facts=_facts(folder, model, own, people),
         today=first_day(learner) + learner.day_of(at_s),

@@ -13,6 +13,7 @@ from rwkv.files import file_errors, write_whole
 from rwkv.model.checkpoint import read_optimizer, read_weights, write_optimizer, write_weights
 from rwkv.model.network import Network
 from rwkv.model.shapes import different_sizes, spec_of
+from rwkv.plurals import counted, form
 from rwkv.training.optimizer import Optimizer, load_moments, saved_state
 
 # Keys that do not affect the result of a run; all others must be unchanged for it to continue. SAVE_MODEL_* are free
@@ -60,7 +61,8 @@ class Progress:
         """Why the run's weights are unusable; empty if they are usable."""
         faults = [] if self.is_valid else ["its last validation is not finite"]
         if 2 * self.skipped > self.done:
-            faults.insert(0, f"{self.skipped} of {self.done} steps were skipped")
+            share = f"{self.skipped:,} of {counted(self.done, 'step')}"
+            faults.insert(0, f"{share} {form(self.skipped, 'was', 'were')} skipped")
         return ", and ".join(faults)
 
 

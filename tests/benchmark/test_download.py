@@ -187,7 +187,7 @@ def test_a_damaged_file_is_replaced(
     assert download(tmp_path / "data") == 0
     assert hub.fetched == [f"{kind}/user_id=5/data.parquet"]
     assert written(tmp_path / "data") == of_users(hub.files, *USERS)
-    assert_said(capsys, "1 files differ from those on the hub and are replaced")
+    assert_said(capsys, "1 file replaced, different from those on the hub")
 
 
 def test_a_file_that_arrives_damaged_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_files_that_the_hub_does_not_have(hub: Hub, tmp_path: Path, capsys: pyte
     assert download(tmp_path / "data", "--users", "1") == 0
     assert "not on the hub" not in capsys.readouterr().err
     assert download(tmp_path / "data", "--users", "2") == 0
-    assert_said(capsys, f"1 files of these users are not on the hub, but are read, too; delete {other}")
+    assert_said(capsys, f"1 file of these users not on the hub, but read like the others; delete {other}")
 
 
 def test_another_dataset_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,7 +184,7 @@ def test_several_devices_write_the_same_files(evaluation: Evaluation) -> None:
 def test_users_and_keys_left_out_are_reported(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run() == 0
     output = f"user {NO_KEYS_USER} has no reviews to predict"
-    assert_said(capsys, "5 users, 0 of them done before", output, "1 keys left out: they have no earlier review")
+    assert_said(capsys, "5 users, 0 of them done before", output, "1 key left out: no earlier review")
     keys = Workspace(evaluation.inputs).keys(LOST_USER)
     assert evaluation.lines("result", IMM)[LOST_USER]["size"] == len(keys) - 1
     assert NO_KEYS_USER not in evaluation.lines("result", IMM)
@@ -202,7 +202,7 @@ def test_progress_counts_rows(
 
 def test_users_outside_the_store_are_counted(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.run(USER_IDS=[2, 70, 1]) == 0
-    assert_said(capsys, "1 of 3 configured users are not in the store")
+    assert_said(capsys, "not in the store: 1 of 3 configured users")
     assert list(evaluation.lines("result", AHEAD)) == [1, 2]
 
 
@@ -223,7 +223,7 @@ def test_a_damaged_history_is_skipped(evaluation: Evaluation, capsys: pytest.Cap
     shutil.copytree(evaluation.inputs / "store_db", evaluation.root / "store_db")
     Workspace(evaluation.root).put("store_db", {"2_reviews_0": b"nothing"})
     assert evaluation.run(DATASET_LMDB_PATH=str(evaluation.root / "store_db")) == 1
-    assert_said(capsys, "user 2 skipped", "damaged", "1 users were skipped:\n  2: ")
+    assert_said(capsys, "user 2 skipped", "damaged", "1 user was skipped:\n  2: ")
     assert list(evaluation.lines("result", AHEAD)) == [1, 3, 5]
 
 

@@ -136,7 +136,7 @@ def test_user_ids_override_the_range(filled: Workspace, capsys: pytest.CaptureFi
     assert filled.find_keys(USER_IDS=[12, 2, 999]) == 0
     assert filled.users_with_keys() == [2, 12]
     stored = len(filled.keys(2)) + len(filled.keys(12))
-    assert_said(capsys, "1 of 3 configured users are not in the dataset", f"keys of {stored:,} reviews stored")
+    assert_said(capsys, "not in the dataset: 1 of 3 configured users", f"keys of {stored:,} reviews stored")
     assert filled.find_keys(USER_START=None, USER_END=None, USER_IDS=[3]) == 0
     assert filled.users_with_keys() == [2, 3, 12]
 
@@ -190,7 +190,7 @@ def test_a_damaged_user_is_skipped_and_listed(
 ) -> None:
     damage(filled.dataset, 2)
     assert filled.find_keys(PROCESSES=processes) == 1
-    assert_said(capsys, "user 2 skipped", "1 users were skipped:\n  2: ", *words)
+    assert_said(capsys, "user 2 skipped", "1 user was skipped:\n  2: ", *words)
     assert filled.users_with_keys() == [1, 3, 12]
     add_users(filled.dataset, [2])
     assert filled.find_keys(PROCESSES=processes) == 0

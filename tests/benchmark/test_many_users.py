@@ -64,7 +64,7 @@ def test_users_outside_the_dataset_or_without_keys_are_reported(many: Run) -> No
     printed = many(USER_START=None, USER_END=None, USER_IDS=[USER, 5])
     assert printed.code == 0
     assert set(users_of(printed.out)) == {USER}
-    assert "1 of 2 configured users are not in the dataset" in printed.err
+    assert "not in the dataset: 1 of 2 configured users" in printed.err
     lost = many(LABEL_FILTER_KEY_PREFIX="other_")
     assert lost.code == 1
     assert "3 users were skipped" in lost.err

@@ -86,7 +86,7 @@ def test_dropped_reviews_are_reported(filled: Workspace, capsys: pytest.CaptureF
     write_history(filled.dataset, 5, columns)
     assert filled.find_keys() == 0
     assert filled.process_data() == 0
-    assert_said(capsys, "user 5: 1 reviews with ratings outside 1..4 dropped")
+    assert_said(capsys, "user 5: 1 review with a rating outside 1..4 dropped")
 
 
 # --- Which users, and how often
@@ -140,7 +140,7 @@ def test_a_damaged_user_is_skipped_and_listed(
 ) -> None:
     damage(filled.dataset, 2)
     assert filled.process_data() == 1
-    assert_said(capsys, "user 2 skipped", "1 users were skipped:\n  2: ", *words)
+    assert_said(capsys, "user 2 skipped", "1 user was skipped:\n  2: ", *words)
     assert filled.users_stored() == [1, 3, 12]
     add_users(filled.dataset, [2])
     assert filled.process_data() == 0
@@ -158,7 +158,7 @@ def test_damaged_users_are_skipped_by_several_processes(filled: Workspace, capsy
 def test_missing_keys_name_the_command_that_finds_them(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     add_users(filled.dataset, [5])
     assert filled.process_data() == 1
-    assert_said(capsys, "keys of user 5 are missing", FIND_KEYS, "1 users were skipped")
+    assert_said(capsys, "keys of user 5 are missing", FIND_KEYS, "1 user was skipped")
     assert filled.users_stored() == USERS
     assert filled.find_keys() == 0
     assert filled.process_data() == 0

@@ -113,7 +113,7 @@ def test_a_damaged_user_is_skipped_and_listed(
     add_users(workspace.dataset, [1, 2])
     revlog_file(workspace.dataset, 2).write_bytes(b"")
     assert workspace.find_keys(*nodes.options) == 1
-    assert_said(capsys, "user 2 skipped", "1 users were skipped:\n  2: ")
+    assert_said(capsys, "user 2 skipped", "1 user was skipped:\n  2: ")
     assert workspace.users_with_keys() == [1]
 
 

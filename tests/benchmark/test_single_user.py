@@ -199,7 +199,7 @@ def test_dropped_reviews_are_reported(run: Run, workspace: Path, tmp_path: Path)
     write_history(tmp_path / "data", USER, columns)
     printed = run(DATA_PATH=str(tmp_path / "data"))
     assert printed.code == 0
-    assert "1 reviews with ratings outside 1..4 dropped" in printed.err
+    assert "1 review with a rating outside 1..4 dropped" in printed.err
 
 
 def assert_refused(printed: Printed, *words: str) -> None:

@@ -277,7 +277,7 @@ def test_validation_without_keys_is_reported(
 
 def test_training_users_that_are_missing_are_counted(training: Training, capsys: pytest.CaptureFixture[str]) -> None:
     assert training.run(EPOCHS=0.4, TRAIN_USERS_START=2, TRAIN_USERS_END=5) == 0
-    assert_said(capsys, "2 of 4 training users are not in the store")
+    assert_said(capsys, "not in the store: 2 of 4 training users")
 
 
 # --- Bad input

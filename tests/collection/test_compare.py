@@ -117,7 +117,7 @@ def test_several_folders(root: Path, compared: ComparedFolders, tmp_path: Path) 
     both = compare_folders(folders, users=[1], model=root / "model.pth")
     assert list(both.users) == [f"{folder}: 1" for folder in folders]
     alone = format_comparison(compare_folders(folders[:1], users=[1], model=root / "model.pth"))
-    assert "reviews of one user" in alone
+    assert "reviews of 1 user" in alone
     assert "beside means" not in alone  # a single user has none
     assert both.scores["AVG"][f"{folders[0]}: 1"] == both.scores["AVG"][f"{folders[1]}: 1"]
 
@@ -143,7 +143,7 @@ def test_tables(compared: ComparedFolders) -> None:
     of_user = text.split("user 2 ")[1].split("\n\n")[0].splitlines()[-1].split()
     log_loss = compared.estimates["2"]["RWKV-P"]["LogLoss"]
     assert of_user[:3] == ["RWKV-P", f"{log_loss.value:.4f}", f"±{log_loss.half_width:.4f}"]
-    assert "3 users are too few" in text
+    assert "too few users, 3" in text
     assert "superiority" in text
 
 
@@ -193,7 +193,7 @@ def test_many_users_are_listed_line_by_line(compared: ComparedFolders, monkeypat
 def test_one_user_has_no_means(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(root, "--users", "3", "--quiet") == 0
     text = capsys.readouterr().out
-    assert "reviews of one user, no same-day reviews" in text
+    assert "reviews of 1 user, no same-day reviews" in text
     assert "user 3" in text
     assert "weighted" not in text
     assert "superiority" not in text
@@ -275,7 +275,7 @@ def test_users_with_bad_data_are_skipped_and_reported(
     assert run(tmp_path / "copy", "--users", f"1,{BAD_USER}", "--json") == 1
     out, err = capsys.readouterr()
     assert list(json.loads(out)["users"]) == ["1"]
-    assert "1 users were skipped" in err
+    assert "1 user was skipped" in err
 
 
 def test_the_reason_why_no_review_counts(tmp_path: Path) -> None:

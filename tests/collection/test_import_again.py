@@ -267,7 +267,7 @@ def test_anki_s_revlog_alone(
     file.write_text("\n".join([*lines, lines[3], f"{START_MS + 99},12,0,0,0,0,2500,0,4"]) + "\n")
     assert main(["import", str(file), "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().err
-    for word in ("1 rows of revlog left out, because they repeat an id", "--grades", "--timezone and --rollover"):
+    for word in ("1 row of revlog left out, because of repeated ids", "--grades", "--timezone and --rollover"):
         assert word in output
     info = read_info(tmp_path / "out", 1)
     assert (info.timezone, info.rollover_hour, info.grades) == ("UTC", 4, "as recorded")

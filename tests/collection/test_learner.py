@@ -75,7 +75,7 @@ def test_reviews_of_a_wrong_clock_do_not_affect_other_cards(
     root, card = make_person(tmp_path), DELETED if deleted else 2
     add_review(root, id_of(card), datetime(2099, 1, 1, tzinfo=UTC))
     read = read_learner(root, 1)
-    assert "1 reviews left out, dated after now, up to 2099-01-01" in caplog.text
+    assert "1 review left out, dated after now, up to 2099-01-01" in caplog.text
     assert (len(read.history), read.end_s, read.reviewed) == (len(learner.history), learner.end_s, learner.reviewed)
     np.testing.assert_array_equal(read.latest_s, learner.latest_s)
     assert abs(read.now_s() - time.time()) < 5

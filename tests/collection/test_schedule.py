@@ -271,7 +271,7 @@ def test_each_day_is_predicted_at_its_own_moment(learner: Learner, monkeypatch: 
     ("column", "value", "words"),
     [
         ("is_suspended", True, "of 11 cards 11 are suspended"),
-        ("is_new", True, "of 11 cards 1 are suspended, 10 are new. Use --new N for new cards"),
+        ("is_new", True, "of 11 cards 1 is suspended, 10 are new. Use --new N for new cards"),
     ],
 )
 def test_the_reason_why_no_card_is_due(learner: Learner, column: str, value: bool, words: str) -> None:
@@ -287,7 +287,7 @@ def test_the_reason_why_no_card_is_due_if_all_are_deleted_or_well_known(learner:
     deleted = replace(learner, cards=none, number=learner.number[:0])
     deleted = replace(deleted, latest_s=learner.latest_s[:0], latest_day=learner.latest_day[:0])
     reason = why_nothing(deleted, play(deleted, 0.9, days=2), FREELY)
-    assert reason == "no card can be reviewed: all 10 cards with reviews were deleted"
+    assert reason == "no card can be reviewed: all cards with reviews were deleted"
     days = play(learner, 1e-9, days=2)
     assert why_nothing(learner, days, FREELY) == "no card is due within 2 days: no curve falls to the desired retention"
     assert "is due on the first day: no curve" in (why_nothing(learner, days[:1], FREELY) or "")

@@ -16,32 +16,34 @@ from rwkv.data.history import order_by_card
 from rwkv.data.revlogs import has_revlog, write_tables
 from rwkv.data.tables import PARQUET, Columns, table_files
 from rwkv.errors import InputError
+from rwkv.plurals import form
 
-# The rules of an import by name, in the order of the summary, with their effect.
+# The rules of an import by name, in the order of the summary: what they count, if the line does not belong to that
+# above, and their effect.
 RULES = {
-    "entries": "entries in the source",
-    "doubled_rows": "duplicate rows: dropped",
-    "in_the_future": "reviews dated after the import by a wrong clock: dropped",
-    "manual_entries": "manual entries (set due date, forget, rescheduling): dropped",
-    "impossible_ratings": "ratings other than 1 to 4: dropped",
-    "cram_answers": "answers in filtered decks that do not reschedule: dropped",
-    "forgotten": "reviews of cards that were reset (forget) and not learned again: dropped",
-    "without_new_start": "reviews of cards whose first learning step is missing: dropped",
-    "before_last_new_start": "reviews before their card's last new start: dropped",
-    "reviews": "reviews imported",
-    "mapped_ratings": "  with the old scheduler's buttons while learning: mapped, 2 to Good, 3 to Easy",
-    "of_deleted_cards": "  of deleted cards: kept",
-    "negative_durations": "  with a negative duration: set to 0",
-    "over_60_s": "  longer than 60 s: kept as recorded",
-    "days_studied": "days with reviews",
-    "reviewed_cards": "cards with reviews",
-    "cards": "existing cards",
-    "new_cards": "  new",
-    "reset_cards": "    with reviews: reset by an old version of Anki, which wrote no entry",
-    "cards_without_history": "  not new, but without reviews that count",
-    "suspended_cards": "  suspended",
-    "decks": "decks with cards",
-    "presets": "presets of these decks",
+    "entries": ("entry", " in the source"),
+    "doubled_rows": ("duplicate row", ": dropped"),
+    "in_the_future": ("review", " dated after the import by a wrong clock: dropped"),
+    "manual_entries": ("manual entry", " (set due date, forget, rescheduling): dropped"),
+    "impossible_ratings": ("rating", " other than 1 to 4: dropped"),
+    "cram_answers": ("answer", " in filtered decks that do not reschedule: dropped"),
+    "forgotten": ("review", " of cards that were reset (forget) and not learned again: dropped"),
+    "without_new_start": ("review", " of cards whose first learning step is missing: dropped"),
+    "before_last_new_start": ("review", " before the card's last new start: dropped"),
+    "reviews": ("review", " imported"),
+    "mapped_ratings": ("", "  with the old scheduler's buttons while learning: mapped, 2 to Good, 3 to Easy"),
+    "of_deleted_cards": ("", "  of deleted cards: kept"),
+    "negative_durations": ("", "  with a negative duration: set to 0"),
+    "over_60_s": ("", "  longer than 60 s: kept as recorded"),
+    "days_studied": ("day", " with reviews"),
+    "reviewed_cards": ("card", " with reviews"),
+    "cards": ("existing card", ""),
+    "new_cards": ("", "  new"),
+    "reset_cards": ("", "    with reviews: reset by an old version of Anki, which wrote no entry"),
+    "cards_without_history": ("", "  not new, but without reviews that count"),
+    "suspended_cards": ("", "  suspended"),
+    "decks": ("deck", " with cards"),
+    "presets": ("preset", " of these decks"),
 }
 
 _LONG_MS = 60_000
@@ -52,6 +54,12 @@ _UNSAYABLE = re.compile("[\ud800-\udfff]")
 ELAPSED = ("published", "start")
 # The largest value of Anki's field for durations.
 LONGEST_MS = 2**32 - 1
+
+
+def rule_text(name: str, count: int) -> str:
+    """The words after the count of a rule of RULES."""
+    noun, effect = RULES[name]
+    return (form(count, noun) if noun else "") + effect
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rwkv.data.csv_text import TEXT_ENDINGS
 from rwkv.data.imports.anki.protobuf import fields
 from rwkv.errors import InputError
 from rwkv.files import unchanged
+from rwkv.plurals import counted
 
 # More than any real collection: a million cards with thirty million reviews take about 3 GiB.
 MOST_BYTES = 16 << 30
@@ -160,7 +161,7 @@ def _check_size(size: int, start: bytes, where: str) -> None:
     stated = _stated_bytes(start)
     if len(start) < _HEADER_BYTES or (stated is not None and size < stated):
         expected = f"{stated} bytes" if stated is not None else ""
-        what, got = "The collection is truncated.", f"{size} bytes"
+        what, got = "The collection is truncated.", counted(size, "byte")
         raise InputError(what, where=where, got=got, expected=expected, hint=_AGAIN)
 
 
@@ -245,7 +246,7 @@ def _copy(stream: IO[bytes], database: Path, where: str, most_bytes: int) -> Non
     """Copy a SQLite file, up to the size in its header and at most `most_bytes`."""
     start = stream.read(_CHUNK_BYTES)
     if len(start) < _HEADER_BYTES:
-        got = f"{len(start)} bytes"
+        got = counted(len(start), "byte")
         raise InputError("The archive's collection is truncated.", where=where, got=got, hint=_AGAIN)
     if not start.startswith(_MAGIC):
         got = repr(start[:16])

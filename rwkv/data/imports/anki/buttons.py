@@ -15,6 +15,7 @@ import numpy as np
 from rwkv.arrays import Bools, Ints
 from rwkv.data.days import EARLIEST_S, LATEST_S, local_time
 from rwkv.data.imports.anki.database import RevlogRows
+from rwkv.plurals import counted, form
 from rwkv.vocab import SECONDS_PER_DAY
 
 _LEARNING, _RELEARNING = 0, 2
@@ -108,20 +109,22 @@ def _old_answers(revlog: RevlogRows, evidence: _Evidence, is_old_unless_disprove
 def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
     new, steps, old = (int(flag.sum()) for flag in (evidence.only_new, evidence.is_step, evidence.only_old & is_old))
     says = "the collection names Anki's old scheduler, or none"
-    proof = f"{new:,} of {steps:,} learning answers must be from the new one (button 4, or 3 with steps left)"
+    proof = f"{new:,} of {counted(steps, 'learning answer')} must be from the new one (button 4, or 3 with steps left)"
     if is_old.all():
         return (
-            f"{says}, and of {steps:,} learning answers none contradicts it and {old:,} support it (2 ended the "
-            "learning). Learning answers 2 and 3 are mapped to Good and Easy (--grades raw keeps them)"
+            f"{says}, and of {counted(steps, 'learning answer')} none contradicts it and {old:,} "
+            f"{form(old, 'supports', 'support')} it (2 ended the learning). "
+            "Learning answers 2 and 3 are mapped to Good and Easy (--grades raw keeps them)"
         )
     if is_old.any():
         return (
-            f"{says}. The old one was in use {_spans(revlog, is_old)}, where a 2 ended the learning {old:,} times; at "
-            f"other times {proof}. Only answers of the old one are mapped (--grades raw or old decides for all)"
+            f"{says}. The old one was in use {_spans(revlog, is_old)}, where a 2 ended the learning "
+            f"{counted(old, 'time')}; at other times {proof}. "
+            "Only answers of the old one are mapped (--grades raw or old decides for all)"
         )
     if not new:
-        form = "collection.anki21 in .apkg, or tables without settings"
-        proof = f"there is no evidence for the old one, and the form is that of the new one ({form})"
+        new_form = "collection.anki21 in .apkg, or tables without settings"
+        proof = f"there is no evidence for the old one, and the form is that of the new one ({new_form})"
     return f"{says}, but {proof}. Ratings are kept as recorded (--grades old maps them)"
 
 

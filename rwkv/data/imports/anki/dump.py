@@ -22,6 +22,7 @@ from rwkv.data.imports.csv.reviews import reviewed_cards
 from rwkv.data.imports.imported import ImportChoices, ImportedUser
 from rwkv.errors import InputError
 from rwkv.files import unchanged
+from rwkv.plurals import counted
 
 # Required columns, further numbers and texts of each table. Missing ones are 0 or "".
 _TABLES = {
@@ -129,7 +130,7 @@ def _fill(connection: sqlite3.Connection, table: str, csv: CsvText) -> tuple[str
         part = (column[start : start + _INSERTED_TOGETHER].tolist() for column in values)
         connection.executemany(insert, zip(*part, strict=True))
     doubled = rows - (connection.total_changes - before)
-    notices = (f"{doubled:,} rows of {table} left out, because they repeat an id",) if doubled else ()
+    notices = (f"{counted(doubled, 'row')} of {table} left out, because of repeated ids",) if doubled else ()
     return (*csv.notices, *notices)
 
 

@@ -15,7 +15,7 @@ from rwkv.data.imports.anki.database import RevlogRows, connected, part, read_ca
 from rwkv.data.imports.anki.official import has_anki, read_by_anki
 from rwkv.data.imports.anki.rules import kept_reviews
 from rwkv.data.imports.anki.settings import Settings, read_settings
-from rwkv.data.imports.imported import RULES, ImportChoices, ImportedUser, TimedReviews
+from rwkv.data.imports.imported import ImportChoices, ImportedUser, TimedReviews, rule_text
 from rwkv.errors import InputError
 
 # The facts' `grades` if no, some or all answers are mapped.
@@ -109,7 +109,7 @@ def _reviews(
 ) -> tuple[TimedReviews, dict[str, int]]:
     kept, counts = kept_reviews(revlog, is_old, now_ms)
     if len(kept.row) == 0:
-        met = "; ".join(f"{count:,} {RULES[name]}" for name, count in counts.items() if count)
+        met = "; ".join(f"{count:,} {rule_text(name, count)}" for name, count in counts.items() if count)
         hint = "export it with `Include scheduling information`" if kind == "apkg" else _NO_REVIEWS
         hint = _CLOCK_BEHIND if counts["in_the_future"] else hint
         raise InputError("The collection has no reviews.", where=where, got=met or "an empty revlog", hint=hint)

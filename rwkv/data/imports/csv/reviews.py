@@ -26,6 +26,7 @@ from rwkv.data.imports.csv.clock import CLOCK_COLUMNS, clock_of
 from rwkv.data.imports.imported import LONGEST_MS, ImportChoices, ImportedUser, TimedReviews
 from rwkv.errors import InputError
 from rwkv.files import unchanged
+from rwkv.plurals import counted, form
 from rwkv.vocab import RATINGS
 
 _NEEDED = ("card_id", "review_time", "review_rating")
@@ -132,7 +133,7 @@ def _read(csv: CsvText, choices: ImportChoices) -> _File:
     is_ahead, is_rated = time_ms > int(time.time() * 1000), np.isin(rating, RATINGS)
     order = order[(is_rated & ~is_ahead)[order]]
     if len(order) == 0:
-        got = f"{len(rating)} rows, none with a rating from 1 to 4 and a time before now"
+        got = f"{counted(len(rating), 'row')}, none with a rating from 1 to 4 and a time before now"
         hint = "check the columns review_rating and review_time, and this computer's clock"
         raise InputError("The CSV file has no reviews.", where=csv.where, got=got, hint=hint)
     rows = np.stack([card_id, time_ms, rating, state, duration_ms])
@@ -159,9 +160,12 @@ def _ids(column: TextColumn, table: CsvText) -> tuple[Ints, Texts | None, tuple[
     numbers, names = numbered(texts)
     notices: list[str] = []
     if several := len(numbers) - len(set(numbers)):
-        notices.append(f"{several} card ids are written in two ways, such as 160 and 160.0; treated as equal")
+        notices.append(f"{counted(several, 'card id')} written in two ways, such as 160 and 160.0: treated as equal")
     if names is not None and (others := not_integers(texts)):
-        what = f"{len(others):,} of {len(texts):,} card ids are not integers, such as {others[0][:SHOWN_CHARACTERS]!r}"
+        shown = f"{len(others):,} of {counted(len(texts), 'card id')}"
+        what = (
+            f"{shown} {form(len(others), 'is no integer', 'are no integers')}, such as {others[0][:SHOWN_CHARACTERS]!r}"
+        )
         notices.append(f"{what}; all are treated as text")
     if are_rounded(texts):
         what = "all card ids of more than 15 digits end in zeros, probably rounded by a spreadsheet"
@@ -227,7 +231,7 @@ def _conflicts(reviews: TimedReviews) -> tuple[str, ...]:
     near = _near(reviews.time_ms)
     pairs = np.unique(np.stack([reviews.time_ms[near], reviews.card_id[near]]), axis=1)
     more = len(near) - pairs.shape[1]
-    return (f"{more:,} reviews have the same card and time as another one; kept",) if more else ()
+    return (f"{counted(more, 'review')} with the same card and time as another one: kept",) if more else ()
 
 
 def _near(time_ms: Ints) -> Ints:

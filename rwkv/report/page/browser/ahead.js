@@ -15,7 +15,7 @@ function drawForecast({ days, rwkv, anki, anki_backlog: backlog }) {
   document.getElementById("forecast-note").textContent =
     `The next due day of each card; today includes the backlog. Reviews that follow from answers on these days are not counted.${note}`;
   if (!rwkv.some(Boolean) && !anki?.some(Boolean) && !backlog)
-    return say("forecast-chart", `No card is due within ${days} days.`);
+    return say("forecast-chart", `No card is due within ${counted(days, "day")}.`);
   const x = rwkv.map((_, day) => day),
     text = x.map((day) => (day === 0 ? "today" : `in ${day} d`));
   const traces = [
@@ -66,7 +66,7 @@ function drawWorkload({ facts }) {
     slider = document.getElementById("workload-slider");
   if (!cards) return;
   show("workload");
-  const sample = played < cards ? ` Simulated with a sample of at least ${wholeNumber(played)} of ${wholeNumber(cards)} cards.` : "";
+  const sample = played < cards ? ` Simulated with a sample of at least ${wholeNumber(played)} of ${counted(cards, "card")}.` : "";
   document.getElementById("workload-note").textContent =
     `Mean minutes a day over ${reviews[0].length} days, if every card is reviewed when its recall falls to the desired retention. New cards are not counted.${sample}`;
   if (slider.max === "" || Number(slider.max) !== retention.length - 1) {

@@ -24,7 +24,7 @@ function drawCalibration(data) {
     fillCalibrationTable(rows, totalLosses(predicted, data.arrays, passes));
     plotLosses(predicted, data.arrays, passes);
     document.getElementById("filter-count").textContent =
-      `${wholeNumber(Math.max(...rows.map((row) => row.count)))} reviews`;
+      counted(Math.max(...rows.map((row) => row.count)), "review");
   };
   drawFilters(predicted, data.arrays);
   for (const name of FILTERS) filterInput(name).onchange = update;

@@ -75,7 +75,7 @@ function whyThisCard(card, reviews, data) {
   const parts = [`Recall is ${percent(recallNow(card, data), 0)} and ${fall}.`];
   if (last)
     parts.push(
-      `Answered ${reviews.length} ${reviews.length === 1 ? "time" : "times"}, Again ${forgotten} of them; the last was ${RATING_NAMES[last.rating]}, ${duration(data.arrays.elapsed_s[card])} ago.`,
+      `Answered ${counted(reviews.length, "time")}, Again ${forgotten} of them; the last was ${RATING_NAMES[last.rating]}, ${duration(data.arrays.elapsed_s[card])} ago.`,
     );
   if (isSuspended(card, data)) parts.push("Suspended in Anki.");
   else if (isDue(card, data)) parts.push("Due now.");

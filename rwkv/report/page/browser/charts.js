@@ -107,6 +107,10 @@ function wholeNumber(value) {
   return Math.round(value).toLocaleString("en");
 }
 
+function counted(value, noun, several = `${noun}s`) {
+  return `${wholeNumber(value)} ${value === 1 ? noun : several}`;
+}
+
 function shortNumber(value) {
   if (value < 10_000) return wholeNumber(value);
   return value < 1e6 ? `${(value / 1e3).toFixed(value < 1e5 ? 1 : 0)}k` : `${(value / 1e6).toFixed(2)}M`;

@@ -30,7 +30,7 @@ function drawLeeches(data) {
   cards.sort((a, b) => lapses[b] - lapses[a]);
   const more = cards.length > MOST_LEECHES ? `; the first ${MOST_LEECHES} of them` : "";
   document.getElementById("leeches-note").textContent = cards.length
-    ? `${wholeNumber(cards.length)} ${cards.length === 1 ? "card was" : "cards were"} forgotten at least ${least} times in reviews on a later day${more}.`
+    ? `${counted(cards.length, "card was", "cards were")} forgotten at least ${least} times in reviews on a later day${more}.`
     : `No card was forgotten ${least} times or more in reviews on a later day.`;
   const list = document.getElementById("leeches");
   list.hidden = !cards.length;

@@ -32,28 +32,28 @@ function drawOverview(data) {
 
 // Retention in reviews on a later day, in the last 30 days and before.
 function retentionTile({ goal, month, before, month_days: days, month_ends: ends }) {
-  const when = ends ? `${days} days before the latest of these reviews, ${wholeNumber(ends)} days ago` : `last ${days} days`;
+  const when = ends ? `${days} days before the latest of these reviews, ${counted(ends, "day")} ago` : `last ${days} days`;
   const title = "Retention";
   if (!month[0] && !before[0]) return glance(title, big("–"), line("No card has been reviewed on a later day yet."));
   return glance(
     title,
     big(percent(share(month))),
     line("true retention", "what"),
-    line(`${when}: ${wholeNumber(month[0])} reviews`),
+    line(`${when}: ${counted(month[0], "review")}`),
     line(before[0] ? `before: ${percent(share(before))} of ${wholeNumber(before[0])}` : "before: no reviews"),
     line(`goal: ${percent(goal, 0)}`),
   );
 }
 
 function todayTile({ due, cards }) {
-  const minutes = due.minutes >= 1 ? `about ${wholeNumber(due.minutes)} minutes` : "less than a minute";
+  const minutes = due.minutes >= 1 ? `about ${counted(Math.round(due.minutes), "minute")}` : "less than a minute";
   return glance(
     "Today",
     big(wholeNumber(due.reviews)),
     line(due.reviews === 1 ? "card to review now" : "cards to review now", "what"),
     line(due.reviews ? minutes : "Nothing is due."),
     due.recall === null ? null : line(`expected recall ${percent(due.recall, 0)} by RWKV\u2011P`),
-    cards?.new ? line(`${wholeNumber(cards.new)} new cards are waiting`) : null,
+    cards?.new ? line(`${counted(cards.new, "new card")} ${cards.new === 1 ? "is" : "are"} waiting`) : null,
   );
 }
 
@@ -67,9 +67,9 @@ function cardsTile(cards) {
   return glance(
     "Remembered now",
     big(shortNumber(cards.known)),
-    line(`of ${wholeNumber(cards.reviewed)} reviewed cards, expected`, "what"),
+    line(`of ${counted(cards.reviewed, "reviewed card")}, expected`, "what"),
     line(`mean recall ${percent(cards.mean_recall)}`),
-    line(`${wholeNumber(cards.count)} cards: ${parts
+    line(`${counted(cards.count, "card")}: ${parts
       .filter(([count]) => count)
       .map(([count, what]) => `${wholeNumber(count)} ${what}`)
       .join(", ")}`),

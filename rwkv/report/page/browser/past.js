@@ -82,14 +82,14 @@ function paintCalendar(year, data) {
       fill: count ? withAlpha("#11a08a", 0.25 + 0.75 * Math.sqrt(count / most)) : cssColour("grid"),
     });
     const minutes = arrays.day_minutes[day - first] ?? 0;
-    cell.append(svgElement("title", {}, `${date}: ${wholeNumber(count)} reviews, ${minutes.toFixed(0)} minutes`));
+    cell.append(svgElement("title", {}, `${date}: ${counted(count, "review")}, ${counted(Math.round(minutes), "minute")}`));
     svg.append(cell);
   });
   document.getElementById("calendar").replaceChildren(svg);
   const studied = counts.filter(Boolean).length,
     sum = counts.reduce((a, b) => a + b, 0);
   document.getElementById("calendar-note").textContent =
-    `${wholeNumber(sum)} reviews on ${wholeNumber(studied)} days; ${wholeNumber(past.reviews)} on ${wholeNumber(past.days)} days in all`;
+    `${counted(sum, "review")} on ${counted(studied, "day")}; ${wholeNumber(past.reviews)} on ${counted(past.days, "day")} in all`;
 }
 
 function monthName(day) {

@@ -207,7 +207,7 @@ def test_no_reviews(tmp_path: Path) -> None:
     assert "no reviews" in refusal(path)
     # Only what does not count: a reset, and a review whose beginning is missing.
     path = write_collection_file(tmp_path / "dropped.anki2", [(START_MS, 1, 0, 4), (START_MS + 1, 2, 3, 1)])
-    assert "1 manual entries (set due date, forget, rescheduling): dropped; 1 reviews of cards whose" in refusal(path)
+    assert "1 manual entry (set due date, forget, rescheduling): dropped; 1 review of cards whose" in refusal(path)
     path = write_collection_file(tmp_path / "ahead.anki2", [(4_102_444_800_000, 11, 3, 0)])
     assert "this computer's clock" in refusal(path)
     shared = write_archive(tmp_path / "shared.apkg", {"collection.anki2": (tmp_path / "none.anki2").read_bytes()})

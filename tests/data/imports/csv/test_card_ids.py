@@ -82,7 +82,7 @@ def test_whole_numbers_are_read_back_exactly(ids: list[int], data: st.DataObject
 @pytest.mark.parametrize(
     ("ids", "notice"),
     [
-        (("17", "18", "a"), "1 of 3 card ids are not integers, such as 'a'; all are treated as text"),
+        (("17", "18", "a"), "1 of 3 card ids is no integer, such as 'a'; all are treated as text"),
         (("17", "18.0"), None),
         (("käse", "apple"), None),
     ],

@@ -191,7 +191,7 @@ def test_duplicate_rows_are_read_once(tmp_path: Path) -> None:
     user = read(tmp_path, HEADER + ",review_duration", *lines, *lines, f"2,{START_MS + 2000},3,501")
     assert user.reviews.card_id.tolist() == [1, 2, 2, 3, 4, 5]
     assert user.counts["doubled_rows"] == 5
-    assert any("1 reviews have the same card and time as another one" in notice for notice in user.notices)
+    assert any("1 review with the same card and time as another one" in notice for notice in user.notices)
 
 
 def zoned(*zones: str) -> tuple[str, ...]:
