@@ -1,6 +1,8 @@
 # Everything a fresh machine needs: Python 3.11 or newer with venv, a C++ compiler, and the package index.
 PYTHON ?= python3
 BIN := .venv/bin
+# In a terminal pip shows its progress, in a log only problems.
+QUIET := $(shell test -t 2 || echo --quiet)
 
 .PHONY: install demo test lint conformance sanitize wheel sdist clean
 
@@ -9,10 +11,10 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt setup.py $(wildcard rwkv/native/csrc/*)
 	@echo "1 of 3: create .venv, usually in seconds"
 	$(PYTHON) -m venv .venv
-	@echo "2 of 3: download and install PyTorch and the tools of the build, usually in a few minutes; pip prints only problems"
-	$(BIN)/pip install --quiet --constraint constraints.txt torch numpy setuptools wheel ninja
+	@echo "2 of 3: download and install PyTorch and the tools of the build, usually in a few minutes"
+	$(BIN)/pip install $(QUIET) --constraint constraints.txt torch numpy setuptools wheel ninja
 	@echo "3 of 3: install the other packages and compile the kernels, usually in a few minutes"
-	RWKV_REQUIRE_KERNELS=1 $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	RWKV_REQUIRE_KERNELS=1 $(BIN)/pip install $(QUIET) --constraint constraints.txt --no-build-isolation --editable ".[dev]"
 	touch $@
 
 demo: install  ## everything on simulated learners, in rwkv-demo/
@@ -42,7 +44,8 @@ sanitize: install  ## the kernels' tests on a build with ASan and UBSan; takes m
 	cp -r tests pyproject.toml $(SANITIZED)/
 	cd $(SANITIZED) && ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
-		$(abspath $(BIN))/python -m pytest --capture=sys --deselect tests/recurrent/test_memory.py --ignore tests/ops/test_shared_constants.py $(SANITIZED_TESTS)
+		$(abspath $(BIN))/python -m pytest --capture=sys --deselect tests/recurrent/test_memory.py \
+		--ignore tests/ops/test_shared_constants.py $(SANITIZED_TESTS)
 
 # A wheel of one system serves all newer ones. On Linux, GCC compiles and Zig links with the symbols of glibc 2.28 and GCC's
 # static C++ library; auditwheel checks that nothing else is needed. The compilers of the manylinux images need no Zig.

@@ -1,5 +1,6 @@
 """What a wheel and an sdist contain, by their configuration: building one takes minutes."""
 
+import os
 import shutil
 import subprocess
 import tomllib
@@ -112,3 +113,17 @@ def test_make_install_announces_its_steps(fails: bool, tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[lines.index(steps[1]) + 1] == "pip: torch"
     assert (done.returncode != 0) == fails
+
+
+@pytest.mark.parametrize("in_terminal", [False, True])
+def test_make_install_shows_pips_progress_only_in_a_terminal(in_terminal: bool) -> None:
+    """A log of it would have hundreds of lines."""
+    command, ends = ["make", "--dry-run", "--always-make", "install"], os.openpty()
+    try:
+        errors = ends[1] if in_terminal else subprocess.DEVNULL
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=errors, text=True, check=True)
+    finally:
+        for end in ends:
+            os.close(end)
+    calls = [line for line in done.stdout.splitlines() if "pip install" in line]
+    assert ["--quiet" in call for call in calls] == 2 * [not in_terminal]
