@@ -56,9 +56,11 @@ def _read_table(path: Path) -> dict[str, object]:
         return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:
         hint = f"see the examples in {Path(__file__).parent}"
-        what = "This is not a readable TOML file." if path.exists() else "The configuration file does not exist."
-        got = "values nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(what, where=str(path), got=got, hint=hint) from error
+        if isinstance(error, FileNotFoundError):
+            raise ConfigError("The configuration file does not exist.", where=str(path), hint=hint) from error
+        got = (error.strerror or "") if isinstance(error, OSError) else str(error)
+        got = "values nested too deeply" if isinstance(error, RecursionError) else got
+        raise ConfigError("This is not a readable TOML file.", where=str(path), got=got, hint=hint) from error
 
 
 def _set_value(text: str, rule: Rule | None) -> object:

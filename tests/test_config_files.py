@@ -144,10 +144,16 @@ def test_every_key_of_every_command_can_be_set(cls: type[Config], tmp_path: Path
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "no.toml", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(ConfigError, match=reason) as caught:
+    """Which name the path once."""
+    for path, what, got in (
+        (tmp_path / "none.toml", "The configuration file does not exist.", None),
+        (tmp_path, "This is not a readable TOML file.", "Is a directory"),
+    ):
+        with pytest.raises(ConfigError) as caught:
             load_config(path, TrainConfig)
-        assert str(FOLDER) in str(caught.value)
+        assert (caught.value.what, caught.value.details.get("got")) == (what, got)
+        assert str(caught.value).count(str(path)) == 1
+        assert str(FOLDER) in caught.value.details["next"]
 
 
 def test_files_of_other_editors_are_read(tmp_path: Path) -> None:
