@@ -1,5 +1,7 @@
 """The errors that a user can see. Each says what happened, where, and what to do next."""
 
+from typing import Self
+
 
 class RwkvError(Exception):
     """Base of all errors that are shown as a message, never as a traceback.
@@ -18,6 +20,11 @@ class RwkvError(Exception):
         details = {"where": where, "got": got, "expected": expected, "next": hint}
         self.details = {name: text for name, text in details.items() if text}
         super().__init__("\n".join([what, *(f"  {name}: {text}" for name, text in self.details.items())]))
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error with another next step."""
+        parts = {name: self.details.get(name, "") for name in ("where", "got", "expected")}
+        return type(self)(self.what, **parts, hint=hint)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the finished message, so that worker processes can raise it."""

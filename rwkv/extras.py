@@ -1,5 +1,6 @@
 """Packages that only some commands need: a sentence that says what to install, where one is missing."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,4 +37,5 @@ def missing_packages() -> Iterator[None]:
 def missing_package(module: str, what: str, got: str = "") -> InputError:
     """The error for a missing module of EXTRAS. what: who needs it, the first words of the message."""
     hint = f'run `pip install "rwkv-srs[{EXTRAS[module]}]"`'
-    return InputError(f"{what} requires the package {module.replace('_', '-')}.", got=got or "none", hint=hint)
+    what = f"{what} requires the package {module.replace('_', '-')}."
+    return InputError(what, where=sys.prefix, got=got or "none", hint=hint)

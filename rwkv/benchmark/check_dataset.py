@@ -15,7 +15,7 @@ from rwkv.data.history import CORRECTIONS, RevlogTable, order_by_card
 from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.data.tables import table_files
-from rwkv.errors import HistoryError, InputError, RwkvError
+from rwkv.errors import InputError, RwkvError
 from rwkv.runtime import progress
 from rwkv.vocab import RATINGS
 from rwkv.workers import map_users
@@ -96,7 +96,7 @@ def check_dataset(folder: Path, users: Sequence[int] | None = None, processes: i
     errors: dict[int, RwkvError] = {}
     for outcome in progress(map_users(partial(_check_user, folder), chosen, processes), len(chosen), "users"):
         if outcome.error is not None:
-            errors[outcome.user] = _with_next_step(outcome.error, folder, outcome.user)
+            errors[outcome.user] = outcome.error
         elif outcome.result is not None:
             checked[outcome.user] = outcome.result
     return DatasetCheck(
@@ -130,21 +130,6 @@ def _check_is_dataset(folder: Path) -> None:
 def _users_of(folder: Path) -> set[int]:
     matches = (re.fullmatch(r"user_id=(\d+)", path.name, re.ASCII) for path in folder.glob("user_id=*"))
     return {int(match[1]) for match in matches if match}
-
-
-def _with_next_step(error: RwkvError, folder: Path, user: int) -> RwkvError:
-    """The error with a hint for a dataset of this origin, unless it has its own."""
-    if (folder / "collection" / f"user_id={user}").exists():
-        hint = "import the collection again into a new folder"
-    elif (folder / "simulated.json").exists():
-        hint = f"delete {folder / 'revlogs' / f'user_id={user}'}, and rerun the `rwkv simulate` that wrote it"
-    elif (folder / ".cache" / "huggingface").exists():
-        hint = f"run `rwkv download --users {user} --out {folder}`, which replaces damaged files"
-    else:
-        hint = "restore the file from its source; other commands skip this user"
-    where, got, expected = (error.details.get(name, "") for name in ("where", "got", "expected"))
-    hint = error.details.get("next", hint)
-    return HistoryError(error.what, where=where, got=got, expected=expected, hint=hint)
 
 
 def _check_user(folder: Path, user: int) -> UserCheck:

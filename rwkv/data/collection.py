@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Ints
 from rwkv.data.days import EARLIEST_S, LATEST_S, DayClock
+from rwkv.data.next_step import with_next_step
 from rwkv.data.revlogs import has_revlog
 from rwkv.data.tables import PARQUET, flags, integers, read_columns, read_file, reals, table_files, texts, write_columns
 from rwkv.errors import HistoryError, InputError
@@ -134,6 +135,7 @@ def write_collection(root: Path, collection: Collection, ending: str = PARQUET) 
         partial.write_text(json.dumps(asdict(collection.info), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+@with_next_step
 def read_collection(root: Path, user: int) -> Collection:
     """Read a user's collection.
 
@@ -146,6 +148,7 @@ def read_collection(root: Path, user: int) -> Collection:
     return Collection(user, info, _read_cards(path))
 
 
+@with_next_step
 def read_info(root: Path, user: int) -> CollectionInfo:
     """Read the facts of a user's collection. Raises the errors of `read_collection`."""
     path = _folder(root, user) / "info.json"
@@ -182,6 +185,7 @@ def days_of(info: CollectionInfo, epoch_s: Ints) -> Ints:
     return info.clock.days(epoch_s) - info.clock.days(np.array([info.day_start_s]))[0]
 
 
+@with_next_step
 def review_times(root: Path, user: int) -> Ints:
     """The end of each row of a user's revlog in epoch milliseconds, int64 [rows].
 

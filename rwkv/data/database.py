@@ -149,7 +149,8 @@ class Database:
             with self._env.begin(buffers=True) as transaction:
                 yield transaction
         except lmdb.Error as error:
-            raise StoreError("The database cannot be read.", where=str(self.path), got=str(error)) from error
+            hint = "check the path and the disk"
+            raise StoreError("The database cannot be read.", where=str(self.path), got=str(error), hint=hint) from error
 
     def close(self) -> None:
         self._env.close()
@@ -212,7 +213,8 @@ def _check(file: Path, readonly: bool) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError("The database cannot be opened.", where=str(file.parent), got=str(error)) from error
+        got, hint = error.strerror or str(error), "check the path and its permissions"
+        raise StoreError("The database cannot be opened.", where=str(file.parent), got=got, hint=hint) from error
     except ValueError as error:
         raise StoreError(
             "The database cannot be opened: its file is damaged or truncated.",

@@ -70,7 +70,8 @@ def utc_offsets(epoch_s: Ints, timezone: str) -> Ints:
     strange = epoch_s[(epoch_s < EARLIEST_S) | (epoch_s > LATEST_S)]
     if len(strange):
         got, expected = f"{strange[0]} seconds since 1970", "the years 100 to 9000"
-        raise InputError("A moment is out of range.", got=got, expected=expected)
+        where, hint = f"a date in the time zone {timezone}", "correct the date"
+        raise InputError("A moment is out of range.", where=where, got=got, expected=expected, hint=hint)
     fixed = _fixed_offset(timezone)
     if fixed is not None:
         return np.full(len(epoch_s), fixed)

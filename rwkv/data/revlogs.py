@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Int32s, Ints
 from rwkv.data.history import CardTable, RevlogTable, number_by_appearance
+from rwkv.data.next_step import with_next_step
 from rwkv.data.tables import (
     PARQUET,
     Columns,
@@ -53,6 +54,7 @@ def list_users(root: Path) -> list[int]:
     return users
 
 
+@with_next_step
 def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTable:
     """Read and check a user's history.
 
@@ -80,7 +82,8 @@ def read_history(root: Path, user: int, missing_notes: str = "own") -> RevlogTab
     review_th = np.flatnonzero(is_model_row) + 1
     revlog = {name: column[is_model_row] for name, column in revlog.items()}
     if len(review_th) == 0:
-        raise HistoryError("The user has no reviews with ratings from 1 to 4.", where=where)
+        what, hint = "The user has no reviews with ratings from 1 to 4.", "leave this user out"
+        raise HistoryError(what, where=where, hint=hint)
     corrected = {} if is_model_row.all() else {"rating": int(np.sum(~is_model_row))}
     for name, least in (("elapsed_days", -1), ("elapsed_seconds", -1), ("duration", 0)):
         too_small = revlog[name] < least
@@ -134,6 +137,7 @@ def has_revlog(root: Path, user: int) -> bool:
     return bool(table_files(root / "revlogs" / f"user_id={user}"))
 
 
+@with_next_step
 def read_truth(root: Path, user: int) -> Floats:
     """The true recall probabilities of a simulated learner's reviews, float64 [R], at index review_th - 1."""
     path = root / "truth" / f"user_id={user}.parquet"
@@ -180,6 +184,7 @@ def _joined(
     return joined
 
 
+@with_next_step
 def read_card_table(root: Path, user: int, card_id: Ints, missing_notes: str = "own") -> CardTable:
     """Read note, deck and preset of each card. card_id: int64 [cards], in order of first appearance."""
     present = np.zeros(len(card_id), bool)
@@ -232,6 +237,7 @@ class Roster:
         return order[np.searchsorted(self.card_id[order], card_id)]
 
 
+@with_next_step
 def read_roster(root: Path, user: int, more: Ints) -> Roster:
     """Read the cards of a user's history, followed by those of `more` that are not among them.
 

@@ -106,7 +106,11 @@ def read_optimizer(paths: list[Path]) -> dict[str, Any]:
         )
     content, _ = read_content(path)
     if not _is_optimizer_state(content):
-        raise CheckpointError("The file does not hold an optimiser's state.", where=str(path))
+        what, hint = (
+            "The file does not hold an optimiser's state.",
+            "use the one that was saved with the weights",
+        )
+        raise CheckpointError(what, where=str(path), hint=hint)
     state = cast(dict[str, Any], content)
     with reading(path):
         moments = {index: _with_tensors(pair) for index, pair in state["state"].items()}

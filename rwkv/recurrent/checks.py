@@ -21,6 +21,8 @@ _WHOLE = tuple(name for name in Review.__dataclass_fields__ if name not in _FLAG
 # Bits of each signed column besides its sign, as in a RevlogTable.
 _BITS = dict.fromkeys(_WHOLE, 63) | {"day_offset": 31, "elapsed_days": 31, "state": 7}
 _IN_ORDER = "reviews in time order"
+# Next steps.
+_CORRECT, _SORT = "correct the review", "sort the reviews; an engine cannot go back in time"
 
 
 def checked(review: Review, totals: Totals) -> Review:
@@ -39,9 +41,11 @@ def checked(review: Review, totals: Totals) -> Review:
         review = replace(review, **whole)
     for name, bits in _BITS.items():
         if not -(1 << bits) <= getattr(review, name) < 1 << bits:
-            raise HistoryError(f"{name} is out of range.", where=where, got=str(getattr(review, name)))
+            got = str(getattr(review, name))
+            raise HistoryError(f"{name} is out of range.", where=where, got=got, hint=_CORRECT)
     if review.rating not in RATINGS:
-        raise HistoryError("The rating is invalid.", where=where, got=str(review.rating), expected="1 to 4")
+        got = str(review.rating)
+        raise HistoryError("The rating is invalid.", where=where, got=got, expected="1 to 4", hint=_CORRECT)
     _check_order(review.review_th, review.day_offset, totals, where)
     if review.elapsed_days >= -1 and review.elapsed_s >= -1 and review.duration_ms >= 0:
         return review
@@ -65,7 +69,8 @@ def checked_durations(duration_ms: Sequence[float]) -> list[int]:
     durations = [_whole(duration, "duration_ms", "the answers") for duration in duration_ms]
     if len(durations) != len(RATINGS) or not all(0 <= duration < 2**63 for duration in durations):
         expected = f"{len(RATINGS)} durations of 0 ms or more, one for each rating"
-        raise InputError("The durations of the answers are invalid.", got=str(durations), expected=expected)
+        what, hint = "The durations of the answers are invalid.", "pass one duration for each rating"
+        raise InputError(what, where="duration_ms", got=str(durations), expected=expected, hint=hint)
     return durations
 
 
@@ -78,7 +83,8 @@ def check_draw(draw: SequenceDraw) -> None:
     fits = isinstance(draw.prefix, int) and 0 <= draw.prefix < 2**64 and len(draw.phases) == len(CYCLE_DAYS)
     if not fits or not all(isinstance(phase, int) and 0 <= phase < 2**31 for phase in draw.phases):
         expected = f"a prefix of 64 bits and {len(CYCLE_DAYS)} phases of 0 days or more, as from `draw_sequence`"
-        raise InputError("The draw of the random encodings is invalid.", got=repr(draw)[:200], expected=expected)
+        what, hint = "The draw of the random encodings is invalid.", "pass what `draw_sequence` returns"
+        raise InputError(what, where="draw", got=repr(draw)[:200], expected=expected, hint=hint)
 
 
 def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
@@ -89,14 +95,15 @@ def checked_table(table: RevlogTable, totals: Totals) -> RevlogTable:
     if outside.any():
         row = int(outside.argmax())
         got = str(table.rating[row])
-        raise HistoryError("The rating is invalid.", where=_row(table, row), got=got, expected="1 to 4")
+        raise HistoryError("The rating is invalid.", where=_row(table, row), got=got, expected="1 to 4", hint=_CORRECT)
     for name in ("review_th", "day_offset"):
         column = getattr(table, name).astype(np.int64)
         backwards = np.diff(column) < (1 if name == "review_th" else 0)
         if backwards.any():
             row = int(backwards.argmax()) + 1
             got = f"{column[row]} after {column[row - 1]}"
-            raise HistoryError(f"{name} is out of order.", where=_row(table, row), got=got, expected=_IN_ORDER)
+            where = _row(table, row)
+            raise HistoryError(f"{name} is out of order.", where=where, got=got, expected=_IN_ORDER, hint=_SORT)
     _check_order(int(table.review_th[0]), int(table.day_offset[0]), totals, _row(table, 0))
     return replace(
         table,
@@ -111,23 +118,25 @@ def check_different_cards(table: RevlogTable) -> None:
     repeated = order_by_card(table.card).previous >= 0
     if repeated.any():
         where = _row(table, int(repeated.argmax()))
-        raise HistoryError("A card occurs twice.", where=where, expected="at most one review of each card")
+        expected, hint = "at most one review of each card", "pass the later review in another call"
+        raise HistoryError("A card occurs twice.", where=where, expected=expected, hint=hint)
 
 
 def _check_order(review_th: int, day_offset: int, totals: Totals, where: str) -> None:
     if review_th <= totals.review_th:
         got = f"{review_th} after {totals.review_th}"
-        raise HistoryError("review_th is out of order.", where=where, got=got, expected=_IN_ORDER)
+        raise HistoryError("review_th is out of order.", where=where, got=got, expected=_IN_ORDER, hint=_SORT)
     if totals.today is not None and day_offset < totals.today:
         got = f"{day_offset} after {totals.today}"
-        raise HistoryError("day_offset is out of order.", where=where, got=got, expected=_IN_ORDER)
+        raise HistoryError("day_offset is out of order.", where=where, got=got, expected=_IN_ORDER, hint=_SORT)
 
 
 def _whole_durations(table: RevlogTable) -> Ints:
     odd = ~(np.abs(table.duration_ms) < 2.0**63)
     if odd.any():
         row = int(odd.argmax())
-        raise HistoryError("duration_ms is out of range.", where=_row(table, row), got=str(table.duration_ms[row]))
+        got = str(table.duration_ms[row])
+        raise HistoryError("duration_ms is out of range.", where=_row(table, row), got=got, hint=_CORRECT)
     # Integers are not converted, since large ones do not fit into a float.
     durations = table.duration_ms if table.duration_ms.dtype.kind == "i" else np.rint(table.duration_ms)
     return np.maximum(durations, 0).astype(np.int64)
@@ -138,7 +147,7 @@ def _whole(value: object, name: str, where: str) -> int:
     if name == "duration_ms" and isinstance(value, float | np.floating) and math.isfinite(value):
         return round(float(value))
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise HistoryError(f"{name} is not a whole number.", where=where, got=repr(value))
+        raise HistoryError(f"{name} is not a whole number.", where=where, got=repr(value), hint="convert it to int")
     return int(value)
 
 

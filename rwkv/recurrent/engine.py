@@ -199,7 +199,8 @@ class Engine:
         """
         outputs = self._person.store.get((CURVE, self._person.identities.number("card_id", card)))
         if outputs is None:
-            raise InputError("A card without reviews has no forgetting curve.", where=f"card {card}")
+            what, hint = "A card without reviews has no forgetting curve.", "answer the card first"
+            raise InputError(what, where=f"card {card}", hint=hint)
         return Curve(outputs)
 
     def buttons(

@@ -117,7 +117,8 @@ def _own_code(source: CodeSource, code: CodeSpec, number: int) -> Float32s:
     if values.shape != (code.width,) or not np.isfinite(values).all():
         where = f"number {number} of {code.stream}"
         what = "The identity code has another width than the stream's codes, or is not finite."
-        raise InputError(what, where=where, got=f"shape {list(values.shape)}", expected=f"{code.width} numbers")
+        got, expected = f"shape {list(values.shape)}", f"{code.width} numbers"
+        raise InputError(what, where=where, got=got, expected=expected, hint="correct the source of codes")
     return values
 
 

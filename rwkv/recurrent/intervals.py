@@ -78,7 +78,8 @@ def _times(least_s: float) -> Floats:
     points = correction_points()
     if not LEAST_S <= least_s < points[-1]:
         expected = f"1 to {points[-1]:.0f} seconds"
-        raise InputError("The shortest interval is out of range.", got=f"{least_s} seconds", expected=expected)
+        what, got, hint = "The shortest interval is out of range.", f"{least_s} seconds", "choose one in this range"
+        raise InputError(what, where="least_s", got=got, expected=expected, hint=hint)
     points = np.concatenate([[least_s], points[points > least_s]])
     shares = np.arange(_SAMPLES_PER_POINT) / _SAMPLES_PER_POINT
     between = points[:-1, None] * (points[1:] / points[:-1])[:, None] ** shares
@@ -110,7 +111,8 @@ class Curve:
         """
         seconds = np.asarray(elapsed_s, np.float64)
         if np.isnan(seconds).any():
-            raise InputError("A time is not a number.", where="elapsed_s", got="NaN", expected="seconds")
+            hint = "omit cards without a review"
+            raise InputError("A time is not a number.", where="elapsed_s", got="NaN", expected="seconds", hint=hint)
         outputs = np.broadcast_to(self.outputs, (seconds.size, self.outputs.shape[1]))
         return recall(outputs, seconds.reshape(-1)).astype(np.float64).reshape(seconds.shape)
 

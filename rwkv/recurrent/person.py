@@ -203,8 +203,10 @@ class UndoLog:
         if not 0 <= count <= len(self._entries):
             raise InputError(
                 "Cannot undo that many reviews.",
+                where="count",
                 got=str(count),
                 expected=f"0 to {len(self._entries)}, the reviews answered one at a time in this session",
+                hint="undo fewer, or feed the history again without them",
             )
         for _ in range(count):
             record, states = self._entries.pop()

@@ -70,7 +70,8 @@ def check_finite(outputs: Float32s) -> None:
         CheckpointError: An output is NaN or infinite.
     """
     if not math.isfinite(float(outputs.sum())):
-        raise CheckpointError("The model's predictions are not finite.", hint="use another model")
+        what, hint = "The model's predictions are not finite.", "use another model"
+        raise CheckpointError(what, where="the weights", hint=hint)
 
 
 def rating_probabilities(outputs: Float32s) -> Float32s:

@@ -125,7 +125,8 @@ def _check_digest(file: BinaryIO, path: Path) -> None:
     """Check the mark and the digest, and leave the file just after its mark."""
     size = path.stat().st_size - _DIGEST_BYTES
     if file.read(len(_MARK)) != _MARK:
-        raise SnapshotError("The file is not a saved engine, or is one of another version.", where=str(path))
+        what, hint = "The file is not a saved engine, or is one of another version.", "feed the history again"
+        raise SnapshotError(what, where=str(path), hint=hint)
     digest, remaining = hashlib.sha256(_MARK), size - len(_MARK)
     while remaining > 0 and (part := file.read(min(remaining, _READ_AT_ONCE))):
         digest.update(part)

@@ -18,6 +18,7 @@ WEIGHT_DECAY = 0.01
 GROUPS = ("decay", "channel_mixer", "head", "encode", "other")
 
 _FIRST_SHARE = 1e-4
+_OTHER_STATE = "load the state that was saved with the weights"
 
 
 def parameter_group(name: str, shape: torch.Size) -> str:
@@ -121,12 +122,14 @@ def load_moments(optimizer: Optimizer, state: dict[str, Any], where: str) -> Non
     _check_name(_name(state["param_groups"]), _name(own), where)
     sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (own, state["param_groups"]))
     if saved_sizes != sizes:
-        raise CheckpointError("The optimiser's state belongs to another network.", where=where)
+        what = "The optimiser's state belongs to another network."
+        raise CheckpointError(what, where=where, hint=_OTHER_STATE)
     parameters = [(group, parameter) for group in optimizer.param_groups for parameter in group["params"]]
     order = [index for group in state["param_groups"] for index in group["params"]]
     for index, (group, parameter) in zip(order, parameters, strict=True):
         if not _fits(state["state"].get(index), optimizer.state_shapes(group, parameter)):
-            raise CheckpointError(f"The optimiser's state does not fit {_name(own)} for this network.", where=where)
+            what = f"The optimiser's state does not fit {_name(own)} for this network."
+            raise CheckpointError(what, where=where, hint=_OTHER_STATE)
     groups = [{**ours, "params": saved["params"]} for ours, saved in zip(own, state["param_groups"], strict=True)]
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 

@@ -72,7 +72,8 @@ class Processes:
             return name
         if name != "cuda":
             expected = '"cuda", for one GPU to each process'
-            raise ConfigError("Several processes cannot use one GPU.", where="DEVICE", got=name, expected=expected)
+            what, hint = "Several processes cannot use one GPU.", "correct DEVICE"
+            raise ConfigError(what, where="DEVICE", got=name, expected=expected, hint=hint)
         return f"cuda:{os.environ['LOCAL_RANK']}"
 
     def workers(self, configured: int) -> int:
@@ -100,6 +101,7 @@ class Processes:
         if difference := self._difference(hashlib.sha256(settings.encode()).digest()):
             raise InputError(
                 "The processes of the training have different configurations or data.",
+                where="the machines of the training",
                 got=difference,
                 hint="copy the configuration and the stores to every machine",
             )

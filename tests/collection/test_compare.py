@@ -106,7 +106,7 @@ def test_only_the_chosen_users_are_compared(root: Path, capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     fields = json.loads(out)
     assert list(fields["users"]) == ["2", "3"]
-    assert "1 of 3 reviews are on a later day" in fields["without"]["4"]
+    assert "1 of 3 reviews is on a later day" in fields["without"]["4"]
     assert "on a later day" not in err  # the answer has the reason
     assert "has no user 77" in err
 
@@ -282,7 +282,7 @@ def test_the_reason_why_no_review_counts(tmp_path: Path) -> None:
     """Too few on later days; or enough of those, but too few cards of a kind."""
     write_history(tmp_path, 1, revlog_columns([1, 2, 1], [0, 10, 90_000]))
     why = why_none_counts(read_history(tmp_path, 1), 0)
-    assert why == "1 of 3 reviews are on a later day than the card's previous review, and 6 are needed"
+    assert why == "1 of 3 reviews is on a later day than the card's previous review, and 6 are needed"
     cards, days = np.meshgrid(np.arange(8), np.arange(25))
     write_history(tmp_path, 2, revlog_columns(cards.ravel(), days.ravel() * 86_400 + cards.ravel()))
     few = read_history(tmp_path, 2)
@@ -310,7 +310,7 @@ def test_without_users_to_compare_there_is_an_error(
 ) -> None:
     assert run(root, "--users", str(NO_KEYS_USER)) == 2
     err = capsys.readouterr().err
-    for words in ("no reviews to compare on", "1 of 3 reviews are on a later day", "6 are needed", "more days"):
+    for words in ("no reviews to compare on", "1 of 3 reviews is on a later day", "6 are needed", "more days"):
         assert err.count(words) == 1
     card, day = np.meshgrid(np.arange(RARE_CARDS), np.arange(8))
     write_history(tmp_path / "few", 1, revlog_columns(card.ravel(), day.ravel() * 86_400 + card.ravel()))

@@ -117,10 +117,10 @@ def test_the_summary_counts_the_reviews_of_each_rule(
         "Ada's (Ada's.anki2)",
         "from 2020-09-14 to 2020-09-15; days begin at 4:00 UTC+00:00",
         "2  days with reviews",
-        "1  decks with cards",
-        "1  presets of these decks",
+        "1  deck with cards",
+        "1  preset of these decks",
         "3  entries in the source",
-        "1  reviews of cards whose first learning step is missing",
+        "1  review of cards whose first learning step is missing",
         "2  reviews imported",
         "user 3 in",
     ):

@@ -92,7 +92,7 @@ def test_replace_puts_a_later_state_in_its_users_place(
     capsys.readouterr()
     assert main(["import", str(later), "--out", str(out), "--replace"]) == 0
     output = capsys.readouterr()
-    assert "12 of the 12 reviews of user 1" in output.err
+    assert "12 of 12 reviews of user 1" in output.err
     assert f"user 1 in {out}, replaced: mine, a week later" in output.out
     assert list_collections(out) == [1, 2]
     assert len(read_history(out, 1)) == len(WEEKS)

@@ -101,7 +101,7 @@ def test_clock(tmp_path: Path) -> None:
     [
         (("",), ("is empty", "next: export")),
         ((HEADER,), ("no reviews", "0 rows")),
-        ((HEADER, f"1,{START_MS},0"), ("no reviews", "1 rows")),
+        ((HEADER, f"1,{START_MS},0"), ("no reviews", "1 row,")),
         (
             ("card_id,review_time", f"1,{START_MS}"),
             (
