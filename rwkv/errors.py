@@ -1,5 +1,7 @@
 """The errors that a user can see. Each says what happened, where, and what to do next."""
 
+import pickle
+from traceback import format_exception
 from typing import Self
 
 
@@ -73,3 +75,18 @@ class BusyError(InputError):
 
 class NonFiniteError(RwkvError):
     """Too many training steps had a non-finite loss or gradient."""
+
+
+def portable(error: Exception) -> Exception:
+    """An error that is none of ours, for another process to raise. Its traceback becomes a note.
+
+    Returns:
+        The error; or a RuntimeError with its text, if it cannot be pickled.
+    """
+    note = "In a worker process:\n" + "".join(format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - a class may fail in any way
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(note)
+    return error

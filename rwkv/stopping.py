@@ -6,9 +6,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import NoReturn
 
@@ -163,9 +164,10 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def kill_workers() -> None:
-    """Kill the worker processes. Python's own end would wait for them, since they hold SIGTERM back."""
-    workers = multiprocessing.active_children()
+def kill_workers(workers: Sequence[BaseProcess] | None = None) -> None:
+    """Kill worker processes, by default all. They may hold SIGTERM back, and Python's own end would wait for them."""
+    if workers is None:
+        workers = multiprocessing.active_children()
     for worker in workers:
         worker.kill()
     for worker in workers:

@@ -2,17 +2,20 @@
 
 import multiprocessing
 import os
+import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from rwkv.errors import RwkvError
-from rwkv.stopping import silent_start
+from rwkv.errors import RwkvError, portable
+from rwkv.stopping import kill_workers, silent_start
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -94,18 +97,6 @@ def attempt(job: Callable[[int], Result], user: int) -> Outcome[Result]:
         return Outcome(user, None, error)
 
 
-def _end_with_parent() -> None:
-    """In a worker: end when the command has ended, even if it was killed."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def map_users(job: Callable[[int], Result], users: list[int], processes: int) -> Iterator[Outcome[Result]]:
     """Run a job for every user and yield the outcomes as they are ready.
 
@@ -123,39 +114,117 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
         yield from (attempt(job, user) for user in users)
         return
     remaining = iter(users)
-    running: set[Future[Outcome[Result]]] = set()
-    context = multiprocessing.get_context("spawn")
     workers = min(processes, len(users))
-    children_before = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    running: set[Future[Outcome[Result]]] = set()
+    # Leaving the inner block ends the processes, and so the threads that wait for them.
+    with ThreadPoolExecutor(workers) as threads, _serving(job, workers) as idle:
+        while True:
+            for user in islice(remaining, workers * _TASKS_PER_WORKER - len(running)):
+                running.add(threads.submit(_ask, idle, user))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process that answers requests. Only it holds the other end of its stream, which ends with it."""
+
+    process: BaseProcess
+    stream: Any
+
+
+@contextmanager
+def _serving(job: Callable[[int], Result], count: int) -> "Iterator[SimpleQueue[_Worker]]":
+    """Processes that run a job for users, all of them idle. None is left after the block."""
+    context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # its start within `silent_start` would let Ctrl-C reach the first worker
+    workers: list[_Worker] = []
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    try:
+        for _ in range(count):
+            with silent_start():
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(job, theirs))
+                process.start()
+                theirs.close()  # so that the end of the process is the end of the stream
+                workers.append(_Worker(process, ours))
+            idle.put(workers[-1])
+        yield idle
+        for worker in workers:
+            with suppress(ConnectionError):
+                worker.stream.send(None)
+        for worker in workers:
+            worker.process.join()
+    finally:
+        kill_workers([worker.process for worker in workers])
+
+
+def _ask(idle: "SimpleQueue[_Worker]", user: int) -> Any:
+    """In a thread: give a user to an idle worker, and wait for the outcome."""
+    worker = idle.get()
+    try:
+        with suppress(ConnectionError):  # of a worker that has ended, which receiving tells
+            worker.stream.send(user)
+        answer = _received(worker.stream, worker.process)
+    finally:
+        idle.put(worker)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _serve(job: Callable[[int], Result], stream: connection.Connection) -> None:
+    """In a worker: send the outcome for each user received, or an error that is none of ours. None ends the worker."""
+    _end_with_parent()
+    while True:
+        with _command():
+            user = stream.recv()
+        if user is None:
+            return
+        answer: Outcome[Result] | Exception
         try:
-            while True:
-                for user in remaining:
-                    with silent_start():
-                        running.add(pool.submit(attempt, job, user))
-                    if len(running) >= processes * _TASKS_PER_WORKER:
-                        break
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, BrokenProcessPool):
-                raise _killed() from error
-            _end(set(multiprocessing.active_children()) - children_before)
-            raise
+            answer = attempt(job, user)
+        except Exception as error:  # noqa: BLE001 - the command raises it
+            answer = portable(error)
+        with _command():
+            stream.send(answer)
 
 
-def _end(processes: Iterable[BaseProcess]) -> None:
-    """End busy workers. They only read files, so nothing is lost."""
-    for process in processes:
-        process.terminate()
+def _end_with_parent() -> None:
+    """In a worker: end when the command has ended, even if it was killed."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _killed() -> RwkvError:
-    hint = "use fewer processes and rerun to continue"
-    return RwkvError("A worker process was killed, probably because memory ran out.", hint=hint)
+@contextmanager
+def _command() -> Iterator[None]:
+    """In a worker: end silently if the command has ended while they communicate."""
+    try:
+        yield
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _received(stream: Any, process: BaseProcess) -> Any:
+    """What a worker has sent. Raises RwkvError if it has ended."""
+    try:
+        message = stream.recv_bytes()
+    except (EOFError, OSError) as error:  # OSError if it ended within the message
+        process.join(_END_S)
+        if process.exitcode is not None and process.exitcode > 0:  # by an error that is not one of ours
+            hint = "see its traceback above; if memory ran out, use fewer of them, and rerun to continue"
+            raise RwkvError("A worker process failed.", hint=hint) from error
+        hint = "use fewer processes and rerun to continue"
+        raise RwkvError("A worker process was killed, probably because memory ran out.", hint=hint) from error
+    return pickle.loads(message)
 
 
 # --- Streams of results
@@ -170,9 +239,9 @@ def _stream(job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator
         for number, part in enumerate(parts):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_send_results, args=(job, part, number, theirs))
-            streams[ours] = process
             with silent_start():
                 process.start()
+                streams[ours] = process
             theirs.close()  # so that the end of the process is the end of the stream
         while streams:
             for stream in connection.wait(list(streams)):
@@ -184,26 +253,16 @@ def _stream(job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator
                 else:
                     yield message
     finally:
-        _end(process for process in streams.values() if process.is_alive())
+        kill_workers(list(streams.values()))
 
 
 def _send_results(job: PartJob[Item, Result], part: Sequence[Item], number: int, stream: connection.Connection) -> None:
     """In a worker: send the results, then None; or an error."""
     _end_with_parent()
     try:
-        for result in job(part, number):
-            stream.send(result)
-        stream.send(None)
+        for result in chain(job(part, number), [None]):
+            with _command():
+                stream.send(result)
     except RwkvError as error:
-        stream.send(error)
-
-
-def _received(stream: Any, process: BaseProcess) -> Any:
-    try:
-        return stream.recv()
-    except (EOFError, ConnectionError) as error:
-        process.join(_END_S)
-        if process.exitcode is not None and process.exitcode > 0:  # by an error that is not one of ours
-            hint = "see its traceback above; if memory ran out, use fewer devices, and rerun to continue"
-            raise RwkvError("A worker process failed.", hint=hint) from error
-        raise _killed() from error
+        with _command():
+            stream.send(error)
