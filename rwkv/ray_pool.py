@@ -141,7 +141,7 @@ def _connect(address: str) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             "The Ray cluster cannot be reached.",
-            where=f"--address {address}",
+            where=address,
             got=str(error).split("\n", 1)[0],
             hint="start it with `ray start --head`, and see docs/many-machines.md",
         ) from error

@@ -59,8 +59,8 @@ def test_processes_are_counted_from_one(command: list[str], count: str, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "where", "hint"),
     [
-        (["predict", "SOURCE", "--timezone", "Mars"], "--timezone", "or omit --timezone"),
-        (["predict", "SOURCE", "--rollover", "24"], "--rollover", "or omit --rollover"),
+        (["predict", "SOURCE", "--timezone", "Mars"], "--timezone", "or omit it"),
+        (["predict", "SOURCE", "--rollover", "24"], "--rollover", "or omit it"),
         (["predict", "SOURCE", "--retention", "90"], "--retention", "write 90% as 0.9"),
         (["schedule", "SOURCE", "--retention", "82.5"], "--retention", "write 82.5% as 0.825"),
         (["predict", "SOURCE", "--retention", "99.99999"], "--retention", "write 99.99999% as 0.9999999"),
@@ -72,7 +72,7 @@ def test_processes_are_counted_from_one(command: list[str], count: str, capsys: 
         (["predict", "SOURCE", "--out", "cards.doc"], "--out", "use --format"),
         (["predict", "SOURCE", "--at", "soon"], "--at", "write the moment in one of these ways"),
         (["schedule", "SOURCE", "--out", "days.doc"], "--out", "use one of these endings"),
-        (["schedule", "SOURCE", "--days", "0"], "--days", "choose another --days"),
+        (["schedule", "SOURCE", "--days", "0"], "--days", "choose another number"),
         (["report", "SOURCE", "--out", "page.pdf"], "--out", "a browser can print it"),
         (["report"], "COLLECTION", "choose a collection or a folder"),
         (["report", "--training", "no.log"], "no.log", "check the path"),

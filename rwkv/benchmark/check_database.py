@@ -55,7 +55,7 @@ def check_database(folder: Path, users: Sequence[int] | None = None) -> list[Par
         else:
             parts = [_check_store(ReviewStore(database), users)]
     if users is not None and not any(part.users or part.errors for part in parts):
-        hint = "omit --users, or choose others"
+        hint = "omit `users`, or choose others"
         raise InputError("None of the users is in the database.", where=str(folder), hint=hint)
     return parts
 

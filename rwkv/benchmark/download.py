@@ -95,7 +95,7 @@ def _choose(users: Sequence[int] | None, present: set[int]) -> tuple[set[int], l
             where=PAGE,
             got=shown_users(absent),
             expected=f"users from {min(present)} to {max(present)}",
-            hint="correct --users",
+            hint="correct `users`",
         )
     return present & set(users), absent
 
@@ -103,7 +103,7 @@ def _choose(users: Sequence[int] | None, present: set[int]) -> tuple[set[int], l
 def _refuse_other_dataset(out: Path) -> None:
     """Raise InputError if the folder has users that were not downloaded, because they would be overwritten."""
     if (out / "revlogs").exists() and not is_download(out):
-        hint = "choose another folder with --out"
+        hint = "choose another `out`"
         raise InputError("The folder has a dataset that was not downloaded.", where=str(out), hint=hint)
 
 
@@ -155,7 +155,7 @@ def _check_space(lacking: list[HubFile], out: Path) -> None:
             where=str(out),
             got=f"{_size(free)} free",
             expected=_size(need),
-            hint="free some space, choose another folder with --out, or fewer users with --users",
+            hint="free some space, choose another `out`, or fewer `users`",
         )
 
 

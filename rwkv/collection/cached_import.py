@@ -78,10 +78,10 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
 
 
 def _options_of(choices: ImportChoices) -> str:
-    """The options of choices that are not the default, as on the command line."""
+    """The choices that are not the default, by name."""
     default = asdict(ImportChoices())
     stated = [name for name, value in asdict(choices).items() if value != default[name]]
-    return ", ".join(f"--{name.removesuffix('_hour')}" for name in stated)
+    return ", ".join(f"`{name}`" for name in stated)
 
 
 def source_of(folder: Path) -> str:

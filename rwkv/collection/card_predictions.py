@@ -63,12 +63,12 @@ class Wish:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        checked_retention(self.retention, "--retention")
+        checked_retention(self.retention, "`retention`")
         if not 0 <= self.least_days < MOST_DAYS:
             got, expected = repr(self.least_days), f"0 to less than {MOST_DAYS} days"
             hint = "use 1 as in Anki, or 0 for intervals within a day"
             raise InputError(
-                "The shortest interval is out of range.", where="--least-days", got=got, expected=expected, hint=hint
+                "The shortest interval is out of range.", where="`least_days`", got=got, expected=expected, hint=hint
             )
 
     def part(self, chosen: slice | Bools) -> "Wish":

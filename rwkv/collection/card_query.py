@@ -243,7 +243,7 @@ def _tag(name: str) -> Match:
     def match(columns: Columns) -> Bools:
         if "tags" not in columns:
             what, hint = "The folder was imported without tags.", "omit the term, or import the collection again"
-            raise InputError(what, where="--cards", got=f"tag:{name}", hint=hint)
+            raise InputError(what, where="`query`", got=f"tag:{name}", hint=hint)
         return match_tags(columns)
 
     return match
@@ -288,7 +288,7 @@ def _cards(ids: str) -> Match:
 
 def _refuse(got: str, expected: str) -> NoReturn:
     hint = "see the syntax in `rwkv predict --help`"
-    raise InputError("The card query is invalid.", where="--cards", got=got, expected=expected, hint=hint)
+    raise InputError("The card query is invalid.", where="`query`", got=got, expected=expected, hint=hint)
 
 
 _KINDS: dict[str, Callable[[str], Match]] = {

@@ -49,7 +49,7 @@ def choose_model(path: Path | None, threads: int = 0) -> ChosenModel:
     """
     chosen = SHIPPED if path is None else path
     if path is None and not chosen.is_file():
-        hint = "reinstall the package, or choose weights with --model"
+        hint = "reinstall the package, or choose another `model`"
         raise InputError("The package's own weights are missing.", where=str(chosen), hint=hint)
     weights = load_weights(chosen)
     if chosen.resolve() == SHIPPED:

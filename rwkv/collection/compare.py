@@ -101,7 +101,7 @@ def compare_folders(
     scores = own | _file_scores(files, own, people)
     counted = common_users(scores)
     if not counted:
-        hint = "remove the files that lack these users, or choose others with --users"
+        hint = "remove the files that lack these users, or choose other `users`"
         raise InputError("No user is in all result files.", where=str(results), hint=hint)
     return _compared(chosen, parts, people, scores, counted)
 

@@ -50,15 +50,15 @@ class Pace:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for option, value, least in (
+        for name, value, least in (
             ("limit", self.limit, 1),
             ("new", self.new, 0),
-            ("backlog-days", self.backlog_days, 1),
+            ("backlog_days", self.backlog_days, 1),
         ):
             if value is not None and not least <= value <= _MOST_CARDS:
                 expected = f"{least} to {_MOST_CARDS}"
-                what, hint = "The pace is out of range.", f"choose another --{option}, or omit it"
-                raise InputError(what, where=f"--{option}", got=str(value), expected=expected, hint=hint)
+                what, hint = "The pace is out of range.", "choose another number, or omit it"
+                raise InputError(what, where=f"`{name}`", got=str(value), expected=expected, hint=hint)
 
 
 DEFAULT_PACE: Pace = Pace()

@@ -124,7 +124,7 @@ def _save_state(engine: Engine, folder: Path, limit: int, is_new: bool) -> bool:
             for name in (_STATE, _PREDICTIONS):
                 with file_errors(folder / name):
                     (folder / name).unlink(missing_ok=True)
-            what = "the network's states, %.0f MB, are not saved: --states allows %.0f MB; the next run will be as slow"
+            what = "the network's states, %.0f MB, are not saved: `states` allows %.0f MB; the next run will be as slow"
             log.info(what, size / 1e6, limit / 1e6)
             return False
         if is_new:

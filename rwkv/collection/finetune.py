@@ -72,7 +72,7 @@ def finetune(folder: Path, out: Path, users: Sequence[int] | None = None, model:
     """
     _check_out(out, model)
     numbers = users_in(folder, None if users is None else list(dict.fromkeys(users)))
-    with only_writer_of(out, "another --out"):
+    with only_writer_of(out, "another `out`"):
         tables, without, failures = _histories(folder, numbers)
         chosen = choose_model(model)
         open_compute_device("cpu", threads=0)  # says if it will be slow
@@ -120,11 +120,11 @@ def _check_out(out: Path, model: Path | None) -> None:
     if out.suffix.lower() != _ENDING:
         expected, hint = f"a name ending in {_ENDING}", "choose such a name; the file also stores the model card"
         raise InputError(
-            "The file's ending is wrong for weights.", where="--out", got=str(out), expected=expected, hint=hint
+            "The file's ending is wrong for weights.", where="`out`", got=str(out), expected=expected, hint=hint
         )
     check_output(out)
     if model is not None and out.exists() and model.exists() and out.samefile(model):
-        hint = "choose another --out"
+        hint = "choose another `out`"
         raise InputError("The initial weights would be overwritten.", where=str(out), hint=hint)
 
 

@@ -74,8 +74,8 @@ def import_collections(
 
     choices = choices or ImportChoices()
     if choices.name is not None and len(files) > 1:
-        what, hint = "A name can be given to one file only.", "import the files one by one, each with its own --name"
-        raise InputError(what, where="--name", got=f"{len(files)} files", hint=hint)
+        what, hint = "A name can be given to one file only.", "import the files one by one, each with its own `name`"
+        raise InputError(what, where="`name`", got=f"{len(files)} files", hint=hint)
     with only_writer_in(out, "another folder"):
         remove_leftovers(out)
         return _import_all(files, out, choices, replaces)
@@ -174,7 +174,7 @@ def _place(file: Path, out: Path, imported: ImportedUser, replaces: bool) -> int
     if replaces:
         log.warning("%s; it replaces that user", what)
         return user
-    log.warning("%s; it becomes another user. Use --replace to replace that user instead.", what)
+    log.warning("%s; it becomes another user. Use `replace` to replace that user instead.", what)
     return next_user(out)
 
 

@@ -114,7 +114,7 @@ def choose_user(root: Path, user: int | None) -> int:
     """The given user, or the only one of the folder. Raises InputError if it is missing or ambiguous."""
     present = users_in(root, None if user is None else [user])
     if len(present) > 1:
-        hint = "choose one with --user"
+        hint = "choose a `user`"
         raise InputError("The folder holds several users.", where=str(root), got=shown_users(present), hint=hint)
     return present[0]
 

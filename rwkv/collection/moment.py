@@ -41,10 +41,10 @@ def moment_of(text: str | None, learner: Learner) -> float:
     if at_s < learner.end_s:
         raise InputError(
             "The moment is before the last review.",
-            where="--at",
+            where="`at`",
             got=repr(text),
             expected=f"{moment_text(learner.end_s, learner)} or later",
-            hint="choose a later moment, or omit --at for now",
+            hint="choose a later moment, or omit it for now",
         )
     return at_s
 
@@ -64,10 +64,10 @@ def _read(text: str, learner: Learner) -> float:
     moment = _parsed(datetime.fromisoformat, text) if day is None else datetime.combine(day, _NOON)
     if moment is None:
         hint = "write the moment in one of these ways"
-        raise InputError("The moment is not understood.", where="--at", got=repr(text), expected=_EXPECTED, hint=hint)
+        raise InputError("The moment is not understood.", where="`at`", got=repr(text), expected=_EXPECTED, hint=hint)
     if learner.info is None:
         what, expected = "The folder has no dates, only days.", "+3d, +12h or +30m after the last review"
-        raise InputError(what, where="--at", got=repr(text), expected=expected, hint="count from the last review")
+        raise InputError(what, where="`at`", got=repr(text), expected=expected, hint="count from the last review")
     if moment.tzinfo is not None:
         return moment.timestamp()
     at_s = epoch_of(moment, learner.info.timezone)
@@ -97,9 +97,9 @@ def _check_clock(moment: datetime, at_s: float, timezone: str, text: str) -> Non
     shown = local_time(at_s, timezone).replace(tzinfo=None)
     if shown != moment:
         what = "The clock skips this time on that day."
-        raise InputError(what, where="--at", got=f"{text} in {timezone}", hint=f"use {shown:%Y-%m-%dT%H:%M}")
+        raise InputError(what, where="`at`", got=f"{text} in {timezone}", hint=f"use {shown:%Y-%m-%dT%H:%M}")
 
 
 def _too_far_ahead(text: str | None) -> InputError:
     what, expected = "The moment is too far ahead.", "at most a hundred years from now"
-    return InputError(what, where="--at", got=repr(text), expected=expected, hint="choose an earlier moment")
+    return InputError(what, where="`at`", got=repr(text), expected=expected, hint="choose an earlier moment")

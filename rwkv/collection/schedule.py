@@ -118,13 +118,13 @@ def _check(days: int, seed: int) -> None:
     """Raise InputError if the number of days or the seed is out of range."""
     if not 1 <= days <= MOST_DAYS:
         what, expected = "The number of days is out of range.", f"1 to {MOST_DAYS}"
-        raise InputError(what, where="--days", got=str(days), expected=expected, hint="choose another --days")
+        raise InputError(what, where="`days`", got=str(days), expected=expected, hint="choose another number")
     if seed < 0:
-        hint = "choose another --seed"
-        raise InputError("The seed is negative.", where="--seed", got=str(seed), expected="0 or more", hint=hint)
+        hint = "choose another number"
+        raise InputError("The seed is negative.", where="`seed`", got=str(seed), expected="0 or more", hint=hint)
 
 
 def _desired(learner: Learner, retention: float | None) -> Floats:
     """The desired retention of each card, float64 [cards]. Raises InputError if one is out of range."""
     desired = learner.cards.desired_retention
-    return checked_retention(desired if retention is None else np.full_like(desired, retention), "--retention")
+    return checked_retention(desired if retention is None else np.full_like(desired, retention), "`retention`")

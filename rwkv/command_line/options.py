@@ -112,7 +112,7 @@ def add_command(
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, also for errors")
     parser.add_argument("--quiet", action="store_true", help="print only errors on stderr")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -196,7 +196,11 @@ def add_reading(parser: argparse._ActionsContainer) -> None:
     """Add the options for reading a collection."""
     parser.add_argument("--timezone", help="UTC+02:00 or Europe/Berlin (default: the collection's; CSV: UTC)")
     parser.add_argument(
-        "--rollover", type=int, metavar="HOUR", help="the hour at which days begin (default: the collection's; CSV: 4)"
+        "--rollover",
+        dest="rollover_hour",
+        type=int,
+        metavar="HOUR",
+        help="the hour at which days begin (default: the collection's; CSV: 4)",
     )
     help = "the person's name, for a single file (default: the name of the file or its folder)"
     parser.add_argument("--name", metavar="TEXT", help=help)
@@ -208,7 +212,7 @@ def reading_choices(options: argparse.Namespace) -> "ImportChoices":
     """The parsed options of `add_reading`. Raises InputError if one is invalid."""
     from rwkv.data.imports.imported import ImportChoices
 
-    return ImportChoices(options.timezone, options.rollover, options.elapsed, options.grades, options.name)
+    return ImportChoices(options.timezone, options.rollover_hour, options.elapsed, options.grades, options.name)
 
 
 def opened_folder(options: argparse.Namespace) -> Path:

@@ -14,6 +14,7 @@ from rwkv.command_line.download_command import add_download
 from rwkv.command_line.finetune_command import add_finetune
 from rwkv.command_line.import_command import add_import
 from rwkv.command_line.info_command import add_info
+from rwkv.command_line.option_names import named_options, option_names
 from rwkv.command_line.options import HelpFormatter, Parser
 from rwkv.command_line.predict_command import add_predict
 from rwkv.command_line.report_command import add_report
@@ -62,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         parser.print_help(sys.stderr)
         return Answer("", exit_code=InputError.exit_code)
 
-    parser.set_defaults(run=without_command, json=False, quiet=False)
+    parser.set_defaults(run=without_command, parser=parser, json=False, quiet=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in _COMMANDS:
         add(commands)
@@ -88,7 +89,11 @@ def run(arguments: list[str] | None) -> int:
         log_errors_only()
     try:
         # Keep other output of the command out of its JSON.
-        with redirect_stdout(sys.stderr) if options.json else nullcontext(), missing_packages():
+        with (
+            redirect_stdout(sys.stderr) if options.json else nullcontext(),
+            named_options(option_names(options.parser)),
+            missing_packages(),
+        ):
             answer: Answer = options.run(options)
     except RwkvError as error:
         if options.json:

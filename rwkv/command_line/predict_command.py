@@ -54,7 +54,9 @@ def add_predict(commands: Commands) -> None:
     parser = add_command(commands, "predict", _run, "predict the recall of every card", _DESCRIPTION, _EPILOG)
     add_folder(parser)
     add_when(parser)
-    parser.add_argument("--cards", default="", metavar="QUERY", help="a query, see below (default: all cards)")
+    parser.add_argument(
+        "--cards", dest="query", default="", metavar="QUERY", help="a query, see below (default: all cards)"
+    )
     add_retention(parser)
     parser.add_argument(
         "--least-days",
@@ -85,7 +87,7 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.rows < 0:
         what, hint = "The number of lines is negative.", "use 0 or more, or omit --rows"
         raise InputError(what, where="--rows", got=str(options.rows), expected=_ROWS, hint=hint)
-    format, query = card_tables.format_of(options.out, options.format), parse_query(options.cards)
+    format, query = card_tables.format_of(options.out, options.format), parse_query(options.query)
     if format == "parquet":
         from rwkv.data import arrow  # noqa: F401 - fail before the work where pyarrow is missing
     folder = opened_folder(options)

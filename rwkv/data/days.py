@@ -39,8 +39,8 @@ class DayClock:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rollover_hour <= 23:
-            what, hint = "The hour at which days begin is invalid.", "choose another hour, or omit --rollover"
-            raise InputError(what, where="--rollover", got=str(self.rollover_hour), expected="0 to 23", hint=hint)
+            what, hint = "The hour at which days begin is invalid.", "choose another hour, or omit it"
+            raise InputError(what, where="`rollover_hour`", got=str(self.rollover_hour), expected="0 to 23", hint=hint)
         utc_offsets(np.array([0]), self.timezone)
 
     def days(self, epoch_s: Ints) -> Ints:
@@ -128,8 +128,8 @@ def _zone(timezone: str) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         expected = "UTC, UTC+02:00, or a name such as Europe/Berlin"
-        hint = "write the zone in one of these ways, or omit --timezone"
-        what, where = "The time zone is unknown.", "--timezone"
+        hint = "write the zone in one of these ways, or omit it"
+        what, where = "The time zone is unknown.", "`timezone`"
         raise InputError(what, where=where, got=repr(timezone), expected=expected, hint=hint) from error
 
 

@@ -33,7 +33,7 @@ def is_built() -> bool:
     except ImportError:
         return False
     if not all(hasattr(module, name) for name in OPERATORS):
-        command = "pip install --no-build-isolation -e ."
+        command = "`pip install --no-build-isolation -e .`"
         log.warning("the native kernels are older than the code, so PyTorch runs instead; rebuild them: %s", command)
         return False
     return True

@@ -99,8 +99,8 @@ def write_report(options: ReportOptions, out: Path) -> WrittenReport:
     elif training:
         content, model, past = _training_only(training), None, None
     else:
-        hint = "choose a collection or a folder, or a training log with --training"
-        raise InputError("There is nothing to report on.", where="COLLECTION", got="none", hint=hint)
+        hint = "choose a collection or a folder, or a training log (`training`)"
+        raise InputError("There is nothing to report on.", where="`folder`", got="none", hint=hint)
     page = report_html(report_data(content))
     write_whole(out, page)
     return WrittenReport(

@@ -354,7 +354,7 @@ def test_another_dataset_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: py
     before = written(tmp_path / "mine")
     hub.error = (500, "")  # the folder is refused before the hub is asked
     assert download(tmp_path / "mine") == 2
-    assert_said(capsys, "error: The folder has a dataset that was not downloaded.", "choose another folder with --out")
+    assert_said(capsys, "error: The folder has a dataset that was not downloaded.", "choose another --out")
     assert written(tmp_path / "mine") == before
 
 

@@ -180,7 +180,7 @@ def test_a_missing_cluster_is_a_sentence(
 ) -> None:
     add_users(workspace.dataset, [1])
     assert workspace.find_keys("--engine", "ray", "--address", address) == 2
-    assert_said(capsys, "The Ray cluster cannot be reached", f"--address {address}", "ray start --head")
+    assert_said(capsys, "The Ray cluster cannot be reached", f"where: {address}\n", "ray start --head")
 
 
 def test_the_loss_of_all_nodes_ends_the_command(

@@ -98,5 +98,5 @@ def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path: Pat
     arguments = {"users": 1, "reviews": 1, "seed": 0, "first_user": 1} | {name: 0}
     with pytest.raises(InputError, match="out of range") as caught:
         simulate(**arguments, out=tmp_path / "out")
-    assert f"where: --{name.replace('_', '-')}\n" in str(caught.value)
+    assert f"where: `{name}`\n" in str(caught.value)
     assert not (tmp_path / "out").exists()

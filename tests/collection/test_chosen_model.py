@@ -82,7 +82,7 @@ def with_card(folder: Path, card: str) -> Path:
 
 def test_a_package_without_its_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rwkv.collection.chosen_model.SHIPPED", tmp_path / "rwkv.safetensors")
-    with pytest.raises(InputError, match="--model"):
+    with pytest.raises(InputError, match="`model`"):
         choose_model(None)
     with pytest.raises(CheckpointError, match="file of weights does not exist"):
         choose_model(Path("nowhere.pth"))

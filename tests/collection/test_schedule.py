@@ -200,7 +200,7 @@ def test_an_invalid_pace_is_refused(pace: dict[str, int]) -> None:
         Pace(**pace)
 
 
-@pytest.mark.parametrize(("days", "seed", "where"), [(0, 1, "--days"), (3651, 1, "--days"), (DAYS, -1, "--seed")])
+@pytest.mark.parametrize(("days", "seed", "where"), [(0, 1, "`days`"), (3651, 1, "`days`"), (DAYS, -1, "`seed`")])
 def test_days_and_seeds_out_of_range_are_refused_before_the_history_is_read(
     learner: Learner, monkeypatch: pytest.MonkeyPatch, days: int, seed: int, where: str
 ) -> None:

@@ -71,7 +71,7 @@ def test_simulate_in_json_and_quietly(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_the_exit_code_of_an_answer_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def parser() -> argparse.ArgumentParser:
         made = argparse.ArgumentParser()
-        made.set_defaults(run=lambda options: Answer("", {}, 1), json=False, quiet=False)
+        made.set_defaults(run=lambda options: Answer("", {}, 1), parser=made, json=False, quiet=False)
         return made
 
     monkeypatch.setattr("rwkv.command_line.parser.build_parser", parser)
@@ -84,7 +84,7 @@ def test_a_value_may_begin_with_a_minus(query: str, options: list[str]) -> None:
     """As in Anki's search box: with or without =, whatever comes after it."""
     for written in (["--cards", query], [f"--cards={query}"]):
         read = build_parser().parse_args(["predict", "mine", *written, *options])
-        assert (read.cards, read.folder, read.json) == (query, Path("mine"), "--json" in options)
+        assert (read.query, read.folder, read.json) == (query, Path("mine"), "--json" in options)
 
 
 def test_options_are_not_taken_as_values(capsys: pytest.CaptureFixture[str]) -> None:

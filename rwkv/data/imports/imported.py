@@ -101,8 +101,8 @@ class ImportChoices:
     def __post_init__(self) -> None:
         DayClock(self.timezone or "UTC", self.rollover_hour or 0)
         if self.name is not None and not self.name.strip():
-            hint = "choose a name, or omit --name"
-            raise InputError("The name is blank.", where="--name", got=repr(self.name), hint=hint)
+            hint = "choose a name, or omit it"
+            raise InputError("The name is blank.", where="`name`", got=repr(self.name), hint=hint)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def simulate_users(
         ("spread", spread, 0, _MOST_SPREAD),
     ):
         if not least <= value <= most:
-            where, expected = f"--{name.replace('_', '-')}", f"{least} to {most}"
+            where, expected = f"`{name}`", f"{least} to {most}"
             what, hint = "The number is out of range.", "choose a number in this range"
             raise InputError(what, where=where, got=str(value), expected=expected, hint=hint)
     size = min(_BATCH_USERS, max(1, _BATCH_REVIEWS // reviews))

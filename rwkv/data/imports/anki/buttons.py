@@ -114,18 +114,18 @@ def _reason(revlog: RevlogRows, evidence: _Evidence, is_old: Bools) -> str:
         return (
             f"{says}, and of {counted(steps, 'learning answer')} none contradicts it and {old:,} "
             f"{form(old, 'supports', 'support')} it (2 ended the learning). "
-            "Learning answers 2 and 3 are mapped to Good and Easy (--grades raw keeps them)"
+            "Learning answers 2 and 3 are mapped to Good and Easy (`grades` raw keeps them)"
         )
     if is_old.any():
         return (
             f"{says}. The old one was in use {_spans(revlog, is_old)}, where a 2 ended the learning "
             f"{counted(old, 'time')}; at other times {proof}. "
-            "Only answers of the old one are mapped (--grades raw or old decides for all)"
+            "Only answers of the old one are mapped (`grades` raw or old decides for all)"
         )
     if not new:
         new_form = "collection.anki21 in .apkg, or tables without settings"
         proof = f"there is no evidence for the old one, and the form is that of the new one ({new_form})"
-    return f"{says}, but {proof}. Ratings are kept as recorded (--grades old maps them)"
+    return f"{says}, but {proof}. Ratings are kept as recorded (`grades` old maps them)"
 
 
 def _spans(revlog: RevlogRows, is_old: Bools) -> str:

@@ -59,7 +59,7 @@ def _offset(settings: Settings, is_shared: bool) -> tuple[int, list[str]]:
     if is_shared or creation_s == 0:
         return creation_s, []
     created_in = name_of_offset(creation_s)
-    guess = f"the time zone UTC is a guess: none is recorded, and it was created in {created_in} (see --timezone)"
+    guess = f"the time zone UTC is a guess: none is recorded, and it was created in {created_in} (see `timezone`)"
     return 0, [guess]
 
 
@@ -70,7 +70,7 @@ def _guess(created_s: int) -> tuple[int, list[str]]:
         why = "where it was 4 am at its creation, Anki's convention"
     else:
         offset_s, why = _offset_here(), "this computer's"
-    return offset_s, [f"no time zone is recorded; guessing {name_of_offset(offset_s)}, {why} (see --timezone)"]
+    return offset_s, [f"no time zone is recorded; guessing {name_of_offset(offset_s)}, {why} (see `timezone`)"]
 
 
 def _offset_here() -> int:

@@ -147,7 +147,7 @@ def _settle(
         return (), choices
     notices = (
         f"the tables do not record the time zone and the beginning of the day; assuming {_TIMEZONE} and {_ROLLOVER} "
-        "o'clock unless chosen otherwise (see --timezone and --rollover)",
+        "o'clock unless chosen otherwise (see `timezone` and `rollover_hour`)",
     )
     hour = _ROLLOVER if choices.rollover_hour is None else choices.rollover_hour
     return notices, replace(choices, timezone=choices.timezone or _TIMEZONE, rollover_hour=hour)

@@ -227,7 +227,7 @@ def _rollover(value: object, corrections: list[str]) -> int | None:
         return hour
     taken = _LAST_HOUR if hour is not None and _LAST_HOUR < hour <= _MOST_STORED_HOUR else None
     meaning = "is invalid and ignored" if taken is None else f"Anki takes as {taken}"
-    corrections.append(f"its days begin at hour {value!r:.40}, which {meaning} (see --rollover)")
+    corrections.append(f"its days begin at hour {value!r:.40}, which {meaning} (see `rollover_hour`)")
     return taken
 
 
@@ -238,11 +238,11 @@ def _seconds_east(name: str, stated: Mapping[str, Any], corrections: list[str]) 
     if minutes is not None and abs(minutes) < _MINUTES_A_DAY:
         return -60 * minutes
     if value is not None:
-        corrections.append(f"its {name} of {value!r:.40} minutes west of UTC is invalid and ignored (see --timezone)")
+        corrections.append(f"its {name} of {value!r:.40} minutes west of UTC is invalid and ignored (see `timezone`)")
     return None
 
 
 def _is_old(value: object, corrections: list[str]) -> bool:
     if value not in (None, _OLD_SCHEDULER, _NEW_SCHEDULER):
-        corrections.append(f"its scheduler {value!r:.40} is unknown; its answers decide (see --grades)")
+        corrections.append(f"its scheduler {value!r:.40} is unknown; its answers decide (see `grades`)")
     return value != _NEW_SCHEDULER

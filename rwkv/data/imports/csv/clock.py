@@ -51,12 +51,12 @@ def _lacking(zone: str | None, hour: int | None) -> tuple[str, ...]:
         what, taken, options = (
             "time zone and beginning of the day",
             f"{_TIMEZONE} and {_ROLLOVER} o'clock",
-            "--timezone and --rollover",
+            "`timezone` and `rollover_hour`",
         )
     elif zone is None:
-        what, taken, options = "the time zone", _TIMEZONE, "--timezone"
+        what, taken, options = "the time zone", _TIMEZONE, "`timezone`"
     elif hour is None:
-        what, taken, options = "the hour at which days begin", f"{_ROLLOVER} o'clock", "--rollover"
+        what, taken, options = "the hour at which days begin", f"{_ROLLOVER} o'clock", "`rollover_hour`"
     else:
         return ()
     return (f"the file does not record {what}; assuming {taken} (see {options})",)

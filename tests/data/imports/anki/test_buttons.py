@@ -78,7 +78,7 @@ def test_every_rating_is_mapped_to_its_meaning(
     assert user.grades == grades
     reason = user.notices[-1]
     assert "old scheduler" in reason
-    assert "--grades" in reason
+    assert "`grades`" in reason
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_table_without_settings_is_decided_by_its_answers(tmp_path: Path, sche
     path.write_text("\n".join(["id,cid,usn,ease,ivl,lastIvl,factor,time,type", *lines]) + "\n")
     user = read_source(path, ImportChoices())
     assert user.reviews.rating.tolist() == meant
-    assert len([notice for notice in user.notices if "--grades" in notice]) == 1
+    assert len([notice for notice in user.notices if "`grades`" in notice]) == 1
 
 
 @pytest.mark.parametrize("named", [1, 2, None])

@@ -80,12 +80,12 @@ def test_unusable_settings_are_named(tmp_path: Path, damage: str, part: str, by_
 @pytest.mark.parametrize(
     ("config", "word"),
     [
-        ('{"schedVer": 2, "rollover": Infinity, "localOffset": 0}', "--rollover"),
-        ('{"schedVer": 2, "rollover": 1e999, "localOffset": 0}', "--rollover"),
-        ('{"schedVer": 2, "rollover": [[[[1]]]], "localOffset": 0}', "--rollover"),
-        ('{"schedVer": 2, "rollover": 4, "localOffset": NaN, "creationOffset": 0}', "--timezone"),
-        ('{"schedVer": 77, "rollover": 4, "localOffset": 0}', "--grades"),
-        ('{"schedVer": {"a": 1}, "rollover": 4, "localOffset": 0}', "--grades"),
+        ('{"schedVer": 2, "rollover": Infinity, "localOffset": 0}', "`rollover_hour`"),
+        ('{"schedVer": 2, "rollover": 1e999, "localOffset": 0}', "`rollover_hour`"),
+        ('{"schedVer": 2, "rollover": [[[[1]]]], "localOffset": 0}', "`rollover_hour`"),
+        ('{"schedVer": 2, "rollover": 4, "localOffset": NaN, "creationOffset": 0}', "`timezone`"),
+        ('{"schedVer": 77, "rollover": 4, "localOffset": 0}', "`grades`"),
+        ('{"schedVer": {"a": 1}, "rollover": 4, "localOffset": 0}', "`grades`"),
     ],
 )
 def test_invalid_settings_are_reported_and_ignored(

@@ -238,7 +238,7 @@ def test_chosen_settings_override_the_collections(tmp_path: Path) -> None:
     for zone in ("Middle/Earth", "UTC+24:00", "UTC+10:60"):
         with pytest.raises(InputError, match="time zone is unknown"):
             ImportChoices(timezone=zone)
-    with pytest.raises(InputError, match="--rollover"):
+    with pytest.raises(InputError, match="`rollover_hour`"):
         ImportChoices(rollover_hour=24)
 
 

@@ -207,8 +207,8 @@ def test_the_clock_of_the_columns(tmp_path: Path) -> None:
     user = read(tmp_path, *zoned("Asia/Tokyo,", "Europe/Berlin,"))
     assert user.clock == DayClock("Europe/Berlin", 4)
     assert "using the latest, Europe/Berlin, for all days, instead of Asia/Tokyo" in user.notices[0]
-    assert "--rollover" in user.notices[1]
-    assert "--timezone" not in user.notices[1]
+    assert "`rollover_hour`" in user.notices[1]
+    assert "`timezone`" not in user.notices[1]
 
 
 @pytest.mark.parametrize(
