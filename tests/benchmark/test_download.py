@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,52 +15,11 @@ from huggingface_hub import constants
 
 from rwkv.cli import main
 from rwkv.data.revlogs import has_revlog, list_users, read_history
+from tests.benchmark.downloads import USERS, download, of_users, written
 from tests.benchmark.hub import REVISION, Hub, serving
 from tests.benchmark.workspace import REPOSITORY, assert_said, wait_until
 from tests.helpers import DECKS, cards_of, random_revlog, write_history
 from tests.typed import not_none
-
-USERS = (1, 2, 3, 5)
-
-
-@pytest.fixture(scope="module")
-def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a small dataset, some larger and some smaller than the hub's limit for git."""
-    root = tmp_path_factory.mktemp("published")
-    for user in USERS:
-        revlog = random_revlog(user, 60 * user, 5)
-        write_history(root, user, revlog, cards_of(revlog), DECKS)
-    files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.parquet")}
-    return {"README.md": b"# anki-revlogs-10k", "truth/user_id=1.parquet": b"of another kind", **files}
-
-
-@pytest.fixture
-def hub(contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that the client of this process asks instead of the public one."""
-    with serving(Hub(dict(contents))) as served:
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, served.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "login" / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's attempts
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        yield served
-
-
-def download(out: Path, *arguments: str) -> int:
-    return main(["download", "--out", str(out), *arguments])
-
-
-def of_users(contents: dict[str, bytes], *users: int) -> dict[str, bytes]:
-    names = {f"user_id={user}" for user in users}
-    return {path: content for path, content in contents.items() if path.split("/")[1:2] and path.split("/")[1] in names}
-
-
-def written(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.parquet")}
 
 
 def test_the_whole_dataset(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,93 +167,6 @@ def test_a_file_that_stays_damaged_is_refused(hub: Hub, tmp_path: Path, capsys: 
     assert "decks/user_id=2/data.parquet" not in complete
     assert of_users(complete, 1, 3, 5) == of_users(hub.files, 1, 3, 5)
     assert list_users(tmp_path / "data") == [1, 3, 5]  # without its decks user 2 does not count as complete
-
-
-# --- What the hub refuses
-
-
-@pytest.mark.parametrize(
-    ("error", "exit_code", "words"),
-    [
-        ((401, "GatedRepo"), 2, ("only after a login", "hf auth login", "HF_TOKEN", "accept its terms at https://")),
-        ((401, "RepoNotFound"), 2, ("only after a login", "hf auth login")),
-        ((404, "RepoNotFound"), 2, ("only after a login", "hf auth login")),
-        ((429, ""), 1, ("refuses further requests", "wait some minutes")),
-        ((500, ""), 1, ("failed to answer", "status 500", "rerun later")),
-    ],
-)
-def test_refusals_without_a_token(
-    hub: Hub,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    error: tuple[int, str],
-    exit_code: int,
-    words: tuple[str, ...],
-) -> None:
-    hub.error = error
-    assert download(tmp_path / "data") == exit_code
-    assert_said(capsys, "error: The hub", *words)
-    assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        ((403, "GatedRepo"), ("Your account has no access", "accept its terms at https://")),
-        ((404, "RepoNotFound"), ("not on the hub, or hidden from you", "in a browser")),
-        ((403, ""), ("refuses your token", "correct HF_TOKEN")),
-        ((401, "Invalid credentials in Authorization header"), ("refuses your token", "status 401", "hf auth login")),
-    ],
-)
-def test_refusals_with_a_token(
-    hub: Hub,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    error: tuple[int, str],
-    words: tuple[str, ...],
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_old")
-    hub.error = error
-    assert download(tmp_path / "data") == 2
-    assert_said(capsys, "error: ", *words)
-
-
-@pytest.mark.parametrize("is_login", [True, False])
-def test_the_token_of_the_environment_or_of_the_login(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_login: bool
-) -> None:
-    hub.token = "hf_secret"
-    if is_login:
-        Path(constants.HF_TOKEN_PATH).parent.mkdir()
-        Path(constants.HF_TOKEN_PATH).write_text("hf_secret")
-    else:
-        monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert download(tmp_path / "data") == 0
-    assert written(tmp_path / "data") == of_users(hub.files, *USERS)
-
-
-def test_no_network(
-    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
-    assert download(tmp_path / "data") == 1
-    assert_said(capsys, "error: The hub cannot be reached.", "http://127.0.0.1:1", "check the network")
-    assert not (tmp_path / "data").exists()
-
-
-def test_the_clients_offline_mode(
-    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert download(tmp_path / "data") == 2
-    assert_said(capsys, "error: HF_HUB_OFFLINE forbids downloads.", "unset it")
-
-
-def test_a_repository_without_a_dataset(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hub.files = {"README.md": b""}
-    assert download(tmp_path / "data") == 2
-    assert_said(capsys, "error: The repository on the hub has no dataset.", "revlogs/user_id=N/*.parquet")
 
 
 # --- The folder
