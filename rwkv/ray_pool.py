@@ -33,6 +33,9 @@ _RETRIES = 5
 _TASKS_AHEAD = 2
 # Parts for each worker: few enough that starting one costs little, many enough that all end together.
 _PARTS_PER_WORKER = 16
+# The first bytes of a connection to a head, which speaks HTTP/2 (RFC 9113, 3.4): the answer begins with settings, too.
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def _connect(address: str) -> None:
         _reach(address if address != "auto" else os.environ.get("RAY_ADDRESS", address))
         with kept_handlers():  # Ray replaces them
             ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise InputError(
             "The Ray cluster cannot be reached.",
             where=address,
@@ -148,10 +151,17 @@ def _connect(address: str) -> None:
 
 
 def _reach(address: str) -> None:
-    """Raise OSError within seconds if nothing listens at host:port; Ray would try for minutes."""
+    """Raise OSError within seconds if no head of a cluster listens at host:port; Ray would try for many minutes."""
     host, separator, port = address.rpartition(":")
-    if separator and port.isdigit() and "/" not in host:
-        socket.create_connection((host, int(port)), _PATIENCE_S).close()
+    if not separator or not port.isdigit() or "/" in host:
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return
+        connection.sendall(_GREETING)
+        with connection.makefile("rb") as answer:
+            if answer.read(len(_SETTINGS))[3:4] != _SETTINGS[3:4]:
+                raise ConnectionError("another program listens there; `ray start --head` prints the right port")
 
 
 # --- On a node

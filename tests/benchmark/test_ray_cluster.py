@@ -1,6 +1,9 @@
 """Commands on a Ray cluster of two nodes: the same results, also if a node is lost in the middle."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sized
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +20,7 @@ from tests.benchmark.evaluation import Evaluation
 from tests.benchmark.workspace import SIZE, Workspace, add_users, assert_said, block, items, revlog_file, unblock
 
 ray_pool = pytest.importorskip("rwkv.ray_pool").ray_pool
+RayError = pytest.importorskip("ray.exceptions").RayError
 
 # One cluster serves all tests, also with `-n auto --dist loadgroup`.
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -174,13 +178,48 @@ def test_devices_of_one_machine_are_refused(evaluation: Evaluation, capsys: pyte
     assert_said(capsys, "DEVICES are those of one machine", "--engine ray")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "nowhere"])
 def test_a_missing_cluster_is_a_sentence(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
     add_users(workspace.dataset, [1])
     assert workspace.find_keys("--engine", "ray", "--address", address) == 2
     assert_said(capsys, "The Ray cluster cannot be reached", f"where: {address}\n", "ray start --head")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None], ids=["HTTP", "an end", "nothing"])
+def test_a_port_of_another_program_is_a_sentence(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: bytes | None
+) -> None:
+    """Such as that of Ray's dashboard. Ray itself would try for many minutes."""
+    monkeypatch.setattr("rwkv.ray_pool._PATIENCE_S", 0.5)
+    add_users(workspace.dataset, [1])
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as connections:
+
+        def serve() -> None:
+            connection = connections.enter_context(server.accept()[0])
+            connection.recv(100)
+            if answer is not None:
+                connection.sendall(answer)
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert workspace.find_keys("--engine", "ray", "--address", f"127.0.0.1:{server.getsockname()[1]}") == 2
+        thread.join()
+    assert_said(capsys, "The Ray cluster cannot be reached", "timed out" if answer is None else "another program")
+
+
+def test_a_cluster_that_asks_for_a_token_is_a_sentence(
+    workspace: Workspace, nodes: TwoNodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**given: object) -> None:
+        raise RayError("no token")
+
+    add_users(workspace.dataset, [1])
+    monkeypatch.setattr("ray.init", refuse)
+    assert workspace.find_keys(*nodes.options) == 2
+    assert_said(capsys, "The Ray cluster cannot be reached", "got: no token")
 
 
 def test_the_loss_of_all_nodes_ends_the_command(
