@@ -107,6 +107,7 @@ DOORS = {
     "torch.save": "rwkv/model/checkpoint.py",
     "torch.load": "",  # nowhere: it reads other numbers from damaged files
     "torch.distributed": "rwkv/training/processes.py",
+    "torch.utils.data": "rwkv/batches/torch_workers.py",
 }
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

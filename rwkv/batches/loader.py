@@ -5,41 +5,27 @@ import os
 import resource
 import signal
 import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
-from traceback import walk_stack
-from types import FrameType, TracebackType
-from typing import Generic, TypeVar
-
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data._utils.pin_memory import pin_memory
-from torch.utils.data._utils.signal_handling import _error_if_any_worker_fails
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from rwkv.batches.collate import Batch, collate
 from rwkv.batches.plan import Group, SegmentPlace
+from rwkv.batches.torch_workers import check_workers, killed, loading
 from rwkv.data.segments import Segment, segment_of, unlabelled_row
 from rwkv.data.store import ReviewStore
-from rwkv.errors import RwkvError
+from rwkv.errors import RwkvError, portable
 from rwkv.model.inputs import draw_sequence, training_draw
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_BATCHES_AHEAD = 2
 _OPEN_FILES = 1 << 16
 _SHARED_MEMORY = "/dev/shm"
 # prctl of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
-# Where PyTorch waits for a result, and for the end of the workers.
-_WAITS = {
-    _MultiProcessingDataLoaderIter._try_get_data.__code__,
-    _MultiProcessingDataLoaderIter._shutdown_workers.__code__,
-}
 
 
 def read_segment(store: ReviewStore, place: SegmentPlace) -> Segment:
@@ -82,21 +68,24 @@ class _Packed(Generic[Result]):
 
     def pin_memory(self) -> Result:
         """The result in page-locked memory."""
-        pinned: Result = pin_memory(self.unpacked())
+        result: Any = self.unpacked()
+        pinned: Result = result.pin_memory()
         return pinned
 
 
-class _Results(Dataset[_Packed[Result] | RwkvError], Generic[Item, Result]):
-    """The result for each item, or its RwkvError, which the main process raises without the worker's traceback."""
+class _Results(Generic[Item, Result]):
+    """The result for each item, or its error, which the main process raises."""
 
     def __init__(self, make: Callable[[Item], Result]) -> None:
         self._make = make
 
-    def __getitem__(self, item: Item) -> _Packed[Result] | RwkvError:
+    def __getitem__(self, item: Item) -> _Packed[Result] | Exception:
         try:
             return _Packed(self._make(item))
         except RwkvError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - PyTorch would change its text
+            return portable(error)
 
 
 def fetch(
@@ -113,59 +102,24 @@ def fetch(
         pin_memory: Return results in page-locked memory. They must be tensors or have a method `pin_memory`.
 
     Raises:
-        RwkvError: `make` raised it, or a worker was killed.
+        RwkvError: `make` raised it, or a worker was killed. Any other error of `make` is raised as it is.
     """
     _allow_open_files()
-    with _worker_errors():
-        results = _started(make, items, processes, pin_memory)
-        try:
-            for result in results:
-                if isinstance(result, RwkvError):
-                    raise result
-                yield result.unpacked() if isinstance(result, _Packed) else result
-                _error_if_any_worker_fails()  # it may have been killed while the result was used
-        except (ConnectionError, EOFError) as error:  # a worker was killed before it handed its tensors over
-            raise _killed() from error
-        finally:
-            # PyTorch does it when the iterator is deleted, where the end of a killed worker is a traceback.
-            with suppress(RwkvError), _worker_errors():
-                results._shutdown_workers()
+    with loading(_Results(make), items, processes, pin_memory, partial(_begin, os.getpid())) as results:
+        for result in _handed_over(results):
+            if isinstance(result, Exception):
+                raise result
+            yield result
+            check_workers()  # one may have been killed while the result was used
 
 
-def _started(
-    make: Callable[[Item], Result], items: Iterable[Item], processes: int, pin_memory: bool
-) -> _MultiProcessingDataLoaderIter:
-    """Start the workers, without PyTorch's warning if they outnumber the cores: the configuration chooses them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
-        loader = DataLoader(
-            _Results(make),
-            batch_size=None,
-            sampler=items,
-            num_workers=max(1, processes),
-            prefetch_factor=_BATCHES_AHEAD,
-            pin_memory=pin_memory,
-            worker_init_fn=partial(_begin, os.getpid()),
-            # Processes that were spawned, such as those of several devices, would otherwise spawn theirs, in seconds.
-            multiprocessing_context="fork" if sys.platform == "linux" else None,
-        )
-        results = _MultiProcessingDataLoaderIter(loader)
-    for worker in results._workers:
-        # What PyTorch does at last. Workers hold SIGTERM back, and Python would wait for them at its end.
-        worker.terminate = worker.kill  # type: ignore[method-assign]
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, _notice_ended)
-    return results
-
-
-def _notice_ended(number: int, frame: FrameType | None) -> None:
-    """Raise an error for a killed worker if it interrupts waiting for workers; `fetch` notices all others.
-
-    PyTorch's own handler raises it anywhere, as in an import whose errors are printed and not raised.
-    """
-    interrupted = [outer.f_code for outer, _ in walk_stack(frame)]
-    if not _WAITS.isdisjoint(interrupted) and all(code.co_name != "__del__" for code in interrupted):
-        _error_if_any_worker_fails()
+def _handed_over(results: Iterator[Any]) -> Iterator[Any]:
+    """The results with their tensors. Raises RwkvError if a worker was killed before it handed them over."""
+    try:
+        for result in results:
+            yield result.unpacked() if isinstance(result, _Packed) else result
+    except (ConnectionError, EOFError) as error:  # those of `make` are among the results
+        raise killed() from error
 
 
 def _begin(parent: int, worker: int) -> None:
@@ -181,22 +135,6 @@ def _print_error(kind: type[BaseException], error: BaseException, place: Traceba
     """In a worker: print an error of the thread that hands tensors over, but not that the parent ended meanwhile."""
     if not isinstance(error, (EOFError, ConnectionError)):
         sys.__excepthook__(kind, error, place)
-
-
-@contextmanager
-def _worker_errors() -> Iterator[None]:
-    """Turn PyTorch's error for a killed worker into an RwkvError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise _killed() from error
-
-
-def _killed() -> RwkvError:
-    hint = "lower NUM_FETCH_PROCESSES, then rerun to continue"
-    return RwkvError("A worker process was killed, probably because memory ran out.", hint=hint)
 
 
 def _allow_open_files() -> None:

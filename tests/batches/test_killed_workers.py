@@ -23,14 +23,6 @@ from rwkv.stopping import Stopped, stoppable
 from tests.benchmark.workspace import REPOSITORY
 
 
-@pytest.fixture
-def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The errors that Python would print because nobody can catch them."""
-    errors: list[str] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda given: errors.append(str(given.exc_value)))
-    return errors
-
-
 def _die(item: int) -> int:
     if item == 1:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -106,6 +106,32 @@ def test_errors_of_a_store_arrive_from_workers(maker: BatchMaker) -> None:
         next(fetch(BatchMaker(gone, maker.groups), [(0, 0)], 1))
 
 
+class _OddError(RuntimeError):
+    """Cannot be pickled."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"a DataLoader worker (pid {one} and {other})")
+
+
+def _fail(kind: str) -> None:
+    raise {"EOFError": EOFError, "BrokenPipeError": BrokenPipeError, "RuntimeError": _OddError}[kind](1, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (EOFError, "1, 2"),
+        (BrokenPipeError, "[Errno 1] 2"),
+        (RuntimeError, "_OddError: a DataLoader worker (pid 1 and 2)"),
+    ],
+)
+def test_an_error_of_a_job_is_not_called_a_killed_worker(kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind) as caught:
+        list(fetch(_fail, [kind.__name__], 1))
+    assert text in str(caught.value)
+    assert "in _fail" in caught.value.__notes__[0], "the traceback of the worker"
+
+
 def _ones(item: int) -> Tensor:
     return torch.ones(100_000)
 
