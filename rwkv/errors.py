@@ -1,6 +1,7 @@
 """The errors that a user can see. Each says what happened, where, and what to do next."""
 
 import pickle
+from collections.abc import Callable, Mapping
 from traceback import format_exception
 from typing import Self
 
@@ -25,8 +26,15 @@ class RwkvError(Exception):
 
     def with_hint(self, hint: str) -> Self:
         """The same error with another next step."""
-        parts = {name: self.details.get(name, "") for name in ("where", "got", "expected")}
-        return type(self)(self.what, **parts, hint=hint)
+        return self._with(self.what, {**self.details, "next": hint})
+
+    def reworded(self, change: Callable[[str], str]) -> Self:
+        """The same error with another wording of each part."""
+        return self._with(change(self.what), {name: change(text) for name, text in self.details.items()})
+
+    def _with(self, what: str, details: Mapping[str, str]) -> Self:
+        parts = {"hint" if name == "next" else name: text for name, text in details.items()}
+        return type(self)(what, **parts)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the finished message, so that worker processes can raise it."""

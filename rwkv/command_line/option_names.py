@@ -36,9 +36,7 @@ def named_options(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except RwkvError as error:
-        details = {part: renamed(text, names) for part, text in error.details.items()}
-        details["hint"] = details.pop("next", "")
-        raise type(error)(renamed(error.what, names), **details) from error
+        raise error.reworded(lambda text: renamed(text, names)) from error
     finally:
         log.removeFilter(rename)
 
