@@ -102,7 +102,7 @@ def _reviews(options: argparse.Namespace) -> int:
 def _steps(options: argparse.Namespace) -> int:
     """About the number of steps of the training."""
     with review_database(options.out / "train_db", _MAP_SIZE, "LMDB_SIZE").open() as database:
-        groups = training_groups(segment_places(ReviewStore(database), _users(options)), _STEP_ROWS)
+        groups = training_groups(segment_places(ReviewStore(database), _users(options)[:-_VALIDATED]), _STEP_ROWS)
     return round(options.epochs * len(groups))
 
 
