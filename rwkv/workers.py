@@ -109,6 +109,7 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
 
     Raises:
         RwkvError: A worker was killed.
+        Exception: The job raised it, and it is none of ours.
     """
     if processes <= 1 or len(users) <= 1:
         yield from (attempt(job, user) for user in users)
@@ -136,7 +137,7 @@ class _Worker:
 
 
 @contextmanager
-def _serving(job: Callable[[int], Result], count: int) -> "Iterator[SimpleQueue[_Worker]]":
+def _serving(job: Callable[[int], Result], count: int) -> Iterator[SimpleQueue[_Worker]]:
     """Processes that run a job for users, all of them idle. None is left after the block."""
     context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()  # its start within `silent_start` would let Ctrl-C reach the first worker
@@ -161,7 +162,7 @@ def _serving(job: Callable[[int], Result], count: int) -> "Iterator[SimpleQueue[
         kill_workers([worker.process for worker in workers])
 
 
-def _ask(idle: "SimpleQueue[_Worker]", user: int) -> Any:
+def _ask(idle: SimpleQueue[_Worker], user: int) -> Any:
     """In a thread: give a user to an idle worker, and wait for the outcome."""
     worker = idle.get()
     try:
