@@ -99,11 +99,11 @@ def compare_folders(
     if write is not None:
         _write_results(write, own, people, chosen.path)
     scores = own | _file_scores(files, own, people)
-    counted = common_users(scores)
-    if not counted:
+    common = common_users(scores)
+    if not common:
         hint = "remove the files that lack these users, or choose other `users`"
         raise InputError("No user is in all result files.", where=str(results), hint=hint)
-    return _compared(chosen, parts, people, scores, counted)
+    return _compared(chosen, parts, people, scores, common)
 
 
 def _compared(
@@ -111,7 +111,7 @@ def _compared(
     parts: Mapping[Path, ComparedUsers],
     people: Mapping[str, Comparison],
     scores: Mapping[str, Mapping[str, Score]],
-    counted: Sequence[str],
+    common: Sequence[str],
 ) -> ComparedFolders:
     """The comparison of people, with its statistics."""
     return ComparedFolders(
@@ -122,8 +122,8 @@ def _compared(
         left_out=sum(part.left_out for part in parts.values()),
         estimates={label: comparison.estimates() for label, comparison in people.items()},
         scores=scores,
-        counted=counted,
-        means=means(scores, counted),
+        counted=common,
+        means=means(scores, common),
         superiority=superiority(scores),
         signed_ranks=signed_ranks(scores),
         exit_code=max(part.failures.exit_code() for part in parts.values()),

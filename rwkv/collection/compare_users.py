@@ -105,8 +105,8 @@ def _compare_user(table: RevlogTable, runner: Runner) -> tuple[Comparison, int]:
         predictions = _predict_history(table, runner)
         baselines = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
     p = with_baselines(table, keys, predictions, baselines)
-    counted = counted_reviews(table, keys, {name: p[name] for name in (*baselines, AHEAD, IMM)})
-    return counted, len(keys) - len(counted)
+    comparison = counted_reviews(table, keys, {name: p[name] for name in (*baselines, AHEAD, IMM)})
+    return comparison, len(keys) - len(comparison)
 
 
 def _predict_history(table: RevlogTable, runner: Runner) -> Predictions:
