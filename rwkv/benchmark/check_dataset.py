@@ -16,13 +16,14 @@ from rwkv.data.keys import benchmark_keys
 from rwkv.data.revlogs import read_history
 from rwkv.data.tables import table_files
 from rwkv.errors import InputError, RwkvError
+from rwkv.plurals import form
 from rwkv.runtime import progress
 from rwkv.vocab import RATINGS
 from rwkv.workers import map_users
 
 # What the dataset is known to have and all commands handle (spec 1 and 2): what is counted, and the words for it.
 QUIRKS = {
-    **{name: f"{noun}s {rest}" for name, (noun, rest) in CORRECTIONS.items()},
+    **{name: f"{form(0, noun)} {rest}" for name, (noun, rest) in CORRECTIONS.items()},
     "lost_beginning": "cards whose first review is lost",
     "note": "cards without a note, each in a note of its own",
     "deck": "cards without a deck, in one placeholder",

@@ -51,7 +51,7 @@ def users_with_history(data_path: Path, configured: Sequence[int]) -> list[int]:
         )
     if len(users) < len(configured):
         missing = len(configured) - len(users)
-        log.info("not in the dataset: %d of %s", missing, counted(len(configured), "configured user"))
+        log.info("not in the dataset: %s of %s", f"{missing:,}", counted(len(configured), "configured user"))
     return users
 
 

@@ -66,7 +66,7 @@ def _evaluate(config: EvaluateConfig, pool: Pool) -> int:
     done = results.done()
     users = {place.user for group in groups for place in group}
     results.claim(users, model_at(config.model_path))
-    log.info("%s, %d of them done before", counted(len(users), "user"), len(users & done))
+    log.info("%s, %s of them done before", counted(len(users), "user"), f"{len(users & done):,}")
 
     todo = [Todo(group, frozenset(place.user for place in group if place.user in done)) for group in groups]
     todo = [part for part in todo if len(part.done) < len(part.group)]
@@ -133,7 +133,7 @@ def _groups(config: EvaluateConfig) -> list[Group]:
         )
     if len(places) < len(config.users):
         missing = len(config.users) - len(places)
-        log.info("not in the store: %d of %s", missing, counted(len(config.users), "configured user"))
+        log.info("not in the store: %s of %s", f"{missing:,}", counted(len(config.users), "configured user"))
     is_on_gpu = torch.device(config.all_devices[0]).type == "cuda"
     return filled_groups(places, _ROWS_TOGETHER_ON_A_GPU if is_on_gpu else _ROWS_TOGETHER)
 

@@ -35,7 +35,7 @@ def find_keys(config: FindKeysConfig, pool: Pool | None = None) -> int:
         store.begin(KeySettings(config.short, config.secs))
         job = partial(_keys_of, config.data_path, config.short, config.secs)
         todo = [user for user in users if not store.has(user)]
-        log.info("%s, %d of them done before", counted(len(users), "user"), len(users) - len(todo))
+        log.info("%s, %s of them done before", counted(len(users), "user"), f"{len(users) - len(todo):,}")
 
         stored = 0
 

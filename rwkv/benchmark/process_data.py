@@ -39,7 +39,7 @@ def process_data(config: ProcessDataConfig, pool: Pool | None = None) -> int:
         store = ReviewStore(database)
         store.begin(settings)
         todo = [user for user in users if not store.has(user)]
-        log.info("%s, %d of them done before", counted(len(users), "user"), len(users) - len(todo))
+        log.info("%s, %s of them done before", counted(len(users), "user"), f"{len(users) - len(todo):,}")
         if todo:
             store.check_open_for_more()
         job = partial(_encode_user, config, settings)

@@ -53,7 +53,7 @@ def simulate(
             _claim(out, settings)
             runs = _runs_left(out, range(first_user, first_user + users), max(1, _RUN_REVIEWS // reviews))
             remaining = sum(len(run) for run in runs)
-            log.info("%s, %d of them done before", counted(users, "user"), users - remaining)
+            log.info("%s, %s of them done before", counted(users, "user"), f"{users - remaining:,}")
             job = partial(_write_run, out, reviews, seed, spread, {run[0]: run for run in runs})
             with progress((), users, "learners", done_before=users - remaining) as bar:
                 for outcome in map_users(job, [run[0] for run in runs], processes):

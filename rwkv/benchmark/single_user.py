@@ -57,7 +57,7 @@ def run_single_user(config: RecurrentConfig) -> int:
             bar.update(len(predictions.p_imm))
     scores, left_out = score_keys(table, keys, joined(parts))
     if left_out:
-        log.info("%d of %s left out: no earlier review to predict from", left_out, counted(len(keys), "key"))
+        log.info("%s of %s left out: no earlier review to predict from", f"{left_out:,}", counted(len(keys), "key"))
     if not scores:
         print(f"User {user} has no reviews that the benchmark counts, so there are no metrics.")
     for name, user_score in scores.items():

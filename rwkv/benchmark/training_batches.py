@@ -33,7 +33,7 @@ def configured_training_groups(config: TrainConfig) -> tuple[list[Group], str]:
             hint=f"correct TRAIN_USERS_START and _END, or run `{PROCESS_DATA}` for these users",
         )
     if missing := len(config.train_users) - len({place.user for place in places}):
-        log.info("not in the store: %d of %s", missing, counted(len(config.train_users), "training user"))
+        log.info("not in the store: %s of %s", f"{missing:,}", counted(len(config.train_users), "training user"))
     return training_groups(places, config.max_train_global_len), data
 
 

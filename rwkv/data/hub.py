@@ -145,12 +145,11 @@ def download_file(file: HubFile, root: Path, revision: str) -> None:
         if file.is_intact(root):
             return
     place.unlink(missing_ok=True)
+    checksum = f"SHA-256 {file.sha256}" if file.sha256 else f"git {file.git_id}"
     raise HistoryError(
         "The file that the hub sent does not match its checksum.",
         where=f"user {file.user}, {file.path}",
-        expected=f"{counted(file.size, 'byte')}, SHA-256 {file.sha256}"
-        if file.sha256
-        else f"{counted(file.size, 'byte')}, git {file.git_id}",
+        expected=f"{counted(file.size, 'byte')}, {checksum}",
         hint="rerun the command; if the error stays, a proxy on the way changes files",
     )
 
