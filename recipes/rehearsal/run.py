@@ -7,6 +7,7 @@ every run. The configurations of the stages are in rehearsal/configs.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 from recipes.rehearsal.figures import Figures
@@ -16,13 +17,16 @@ STAGES = ("simulate", "keys", "train_store", "test_store", "train", "evaluate")
 
 # The median and the largest number of reviews of a user in the dataset.
 _MEDIAN, _GIANT = 31_000, 3_900_000
+_LEAST = {"giant": 0, "median": 1, "processes": 1}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the remaining stages, and print the table. arguments: by default those of the command line."""
     options = parsed(arguments)
     from recipes.rehearsal.stages import run_stage  # loads PyTorch, during which Ctrl-C is handled here
+    from rwkv.device import open_device
 
+    open_device(options.device, threads=0, key="--device")  # the stages before the training take hours
     figures = Figures(options.out / "figures.json", _settings(options)).load()
     try:
         for stage in STAGES:
@@ -48,10 +52,15 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=1.0, help="the passes of the training over all reviews")
     parser.add_argument("--network", choices=("small", "published"), help="by default small on a CPU")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default=None, help="by default float32 on a CPU, else bfloat16")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="by default float32 on a CPU, else bfloat16")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", choices=STAGES, help="run only this stage")
     options = parser.parse_args(arguments)
+    for name, least in _LEAST.items():
+        if getattr(options, name) < least:
+            parser.error(f"--{name} must be at least {least}")
+    if not 0 < options.epochs < math.inf:
+        parser.error("--epochs must be above 0")
     if options.reviews_total < options.giant:
         parser.error(f"--reviews-total is below --giant, {options.giant}; lower --giant, or set it to 0")
     is_cpu = options.device == "cpu"

@@ -47,7 +47,7 @@ def users_with_history(data_path: Path, configured: Sequence[int]) -> list[int]:
             where=str(data_path),
             got=f"users {configured[0]} to {configured[-1]}" if configured else "no users",
             expected=f"users between {min(present)} and {max(present)}",
-            hint="correct USER_START and USER_END",
+            hint="correct USER_START and USER_END, or USER_IDS",
         )
     if len(users) < len(configured):
         missing = len(configured) - len(users)

@@ -129,7 +129,7 @@ def _groups(config: EvaluateConfig) -> list[Group]:
             "None of the configured users is in the store.",
             where=str(config.dataset_lmdb_path),
             got=f"users {config.users[0]} to {config.users[-1]}",
-            hint=f"correct USER_START and USER_END, or run `{PROCESS_DATA}` for these users",
+            hint=f"correct USER_START and USER_END, or USER_IDS, or run `{PROCESS_DATA}` for these users",
         )
     if len(places) < len(config.users):
         missing = len(config.users) - len(places)

@@ -139,6 +139,10 @@ def test_user_ids_override_the_range(filled: Workspace, capsys: pytest.CaptureFi
     assert_said(capsys, "not in the dataset: 1 of 3 configured users", f"keys of {stored:,} reviews stored")
     assert filled.find_keys(USER_START=None, USER_END=None, USER_IDS=[3]) == 0
     assert filled.users_with_keys() == [2, 3, 12]
+    assert filled.find_keys(USER_IDS=list(range(12, 1512))) == 0
+    assert_said(capsys, "not in the dataset: 1,499 of 1,500 configured users")
+    assert filled.find_keys(USER_IDS=[999]) == 2
+    assert_said(capsys, "users between 1 and 12", "correct USER_START and USER_END, or USER_IDS")
 
 
 def test_both_ends_of_the_range_are_included(filled: Workspace) -> None:

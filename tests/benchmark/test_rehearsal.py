@@ -34,6 +34,25 @@ def test_all_stages_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "with other options" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--processes", "0"), ("--giant", "-1"), ("--median", "0"), ("--epochs", "0"), ("--epochs", "nan")],
+)
+def test_numbers_that_make_no_sense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        rehearse(tmp_path, option, value)
+    assert ended.value.code == 2
+    assert f"{option} must be" in capsys.readouterr().err
+
+
+def test_a_device_is_tried_before_the_first_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearse(tmp_path, "--device", "abacus") == 2
+    assert "The device 'abacus' cannot be used.\n  where: --device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_stage_keeps_its_figures(tmp_path: Path) -> None:
     figures = Figures(tmp_path / "figures.json", {"giant": 5})
 
