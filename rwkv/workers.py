@@ -130,27 +130,32 @@ def map_users(job: Callable[[int], Result], users: list[int], processes: int) ->
 
 @dataclass(frozen=True)
 class _Worker:
-    """A process that answers requests. Only it holds the other end of its stream, which ends with it."""
+    """A process and our end of its stream. Only it holds the other end, so the stream ends with it."""
 
     process: BaseProcess
     stream: Any
 
 
+def _start(workers: list[_Worker], run: Callable[..., None], *args: Any) -> None:
+    """Start a process that calls `run` with the arguments and its end of a stream. It is appended to the workers."""
+    context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # its start within `silent_start` would let Ctrl-C reach the first worker
+    ours, theirs = context.Pipe()
+    with silent_start():
+        process = context.Process(target=run, args=(*args, theirs))
+        process.start()
+        workers.append(_Worker(process, ours))
+    theirs.close()
+
+
 @contextmanager
 def _serving(job: Callable[[int], Result], count: int) -> Iterator[SimpleQueue[_Worker]]:
     """Processes that run a job for users, all of them idle. None is left after the block."""
-    context = multiprocessing.get_context("spawn")
-    resource_tracker.ensure_running()  # its start within `silent_start` would let Ctrl-C reach the first worker
     workers: list[_Worker] = []
     idle: SimpleQueue[_Worker] = SimpleQueue()
     try:
         for _ in range(count):
-            with silent_start():
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(job, theirs))
-                process.start()
-                theirs.close()  # so that the end of the process is the end of the stream
-                workers.append(_Worker(process, ours))
+            _start(workers, _serve, job)
             idle.put(workers[-1])
         yield idle
         for worker in workers:
@@ -233,28 +238,22 @@ def _received(stream: Any, process: BaseProcess) -> Any:
 
 def _stream(job: PartJob[Item, Result], parts: list[Sequence[Item]]) -> Iterator[Result]:
     """Run a job on each part in a process of its own, and yield the results of all as they are ready."""
-    context = multiprocessing.get_context("spawn")
-    resource_tracker.ensure_running()  # its start within `silent_start` would let Ctrl-C reach the first worker
-    streams: dict[Any, BaseProcess] = {}
+    workers: list[_Worker] = []
     try:
         for number, part in enumerate(parts):
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_send_results, args=(job, part, number, theirs))
-            with silent_start():
-                process.start()
-                streams[ours] = process
-            theirs.close()  # so that the end of the process is the end of the stream
-        while streams:
-            for stream in connection.wait(list(streams)):
-                message = _received(stream, streams[stream])
+            _start(workers, _send_results, job, part, number)
+        running = {worker.stream: worker.process for worker in workers}
+        while running:
+            for stream in connection.wait(list(running)):
+                message = _received(stream, running[stream])
                 if message is None:
-                    streams.pop(stream).join()
+                    running.pop(stream).join()
                 elif isinstance(message, RwkvError):
                     raise message
                 else:
                     yield message
     finally:
-        kill_workers(list(streams.values()))
+        kill_workers([worker.process for worker in workers])
 
 
 def _send_results(job: PartJob[Item, Result], part: Sequence[Item], number: int, stream: connection.Connection) -> None:
