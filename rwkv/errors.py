@@ -29,8 +29,9 @@ class RwkvError(Exception):
         return self._with(self.what, {**self.details, "next": hint})
 
     def reworded(self, change: Callable[[str], str]) -> Self:
-        """The same error with another wording of each part."""
-        return self._with(change(self.what), {name: change(text) for name, text in self.details.items()})
+        """The same error with another wording of each part but "got", which quotes the input."""
+        details = {name: text if name == "got" else change(text) for name, text in self.details.items()}
+        return self._with(change(self.what), details)
 
     def _with(self, what: str, details: Mapping[str, str]) -> Self:
         parts = {"hint" if name == "next" else name: text for name, text in details.items()}

@@ -44,7 +44,7 @@ def test_incomplete_errors_are_detected() -> None:
 
 def test_the_options_that_a_dataset_does_not_have_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(tmp_path), "--timezone", "UTC", "--rollover", "3"]) == 2
-    assert "got: --timezone, --rollover\n" in capsys.readouterr().err
+    assert "not for datasets: --timezone, --rollover.\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "1.5", ""])

@@ -58,9 +58,8 @@ def open_collection(path: Path, choices: ImportChoices | None = None) -> Path:
         is_collection = _is_collection(path)
     if not is_collection:
         if path.exists() and choices is not None and choices != ImportChoices():
-            what = "These options are for collections, not for datasets."
-            hint = "omit them, or name the collection's file"
-            raise InputError(what, where=str(path), got=_options_of(choices), hint=hint)
+            what = f"These options are for collections, not for datasets: {_options_of(choices)}."
+            raise InputError(what, where=str(path), hint="omit them, or name the collection's file")
         return path
     check_input(path)
     choices = choices or ImportChoices()

@@ -35,7 +35,7 @@ def test_only_parameters_of_the_command_are_renamed() -> None:
 
 
 def test_errors_and_the_log_are_renamed_in_the_block(caplog: pytest.LogCaptureFixture) -> None:
-    error = HistoryError("`folder` is bad.", where="`least_days`", got="`x`", hint="omit `least_days`")
+    error = HistoryError("`folder` is bad.", where="`least_days`", got="`folder`", hint="omit `least_days`")
 
     def fail() -> None:
         log.info("%s of %s", "`least_days`", "`folder`")
@@ -45,7 +45,7 @@ def test_errors_and_the_log_are_renamed_in_the_block(caplog: pytest.LogCaptureFi
         with pytest.raises(HistoryError) as caught, named_options(NAMES):
             fail()
         log.info("see `folder`")
-    assert str(caught.value) == "COLLECTION is bad.\n  where: --least-days\n  got: `x`\n  next: omit --least-days"
+    assert str(caught.value) == "COLLECTION is bad.\n  where: --least-days\n  got: `folder`\n  next: omit --least-days"
     assert caplog.messages == ["--least-days of COLLECTION", "see `folder`"]
 
 
@@ -59,10 +59,10 @@ def test_a_notice_names_the_option(
     assert "(see --timezone and --rollover)" in capsys.readouterr().err
 
 
-# Those that know the command line: its room, the entries and configurations; and the demo, which lists commands.
-ABOVE = {path for path in ROOT.rglob("*.py") if path.parent in (ROOT, ROOT / "command_line")} | {
-    ROOT / "benchmark" / "demo.py"
-}
+# Those that know the command line: its room, entries with options of their own, --set; and the demo, which lists
+# commands.
+ENTRIES = ("find_equalize_test_reviews.py", "get_result.py", "run_as_rnn.py", "config_file.py", "benchmark/demo.py")
+ABOVE = {*(ROOT / "command_line").glob("*.py"), *(ROOT / name for name in ENTRIES)}
 _OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 
