@@ -108,7 +108,7 @@ function wholeNumber(value) {
 }
 
 function counted(value, noun, several = `${noun}s`) {
-  return `${wholeNumber(value)} ${value === 1 ? noun : several}`;
+  return `${wholeNumber(value)} ${Math.round(value) === 1 ? noun : several}`;
 }
 
 function shortNumber(value) {

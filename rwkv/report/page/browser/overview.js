@@ -46,7 +46,7 @@ function retentionTile({ goal, month, before, month_days: days, month_ends: ends
 }
 
 function todayTile({ due, cards }) {
-  const minutes = due.minutes >= 1 ? `about ${counted(Math.round(due.minutes), "minute")}` : "less than a minute";
+  const minutes = due.minutes >= 1 ? `about ${counted(due.minutes, "minute")}` : "less than a minute";
   return glance(
     "Today",
     big(wholeNumber(due.reviews)),

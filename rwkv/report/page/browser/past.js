@@ -82,7 +82,7 @@ function paintCalendar(year, data) {
       fill: count ? withAlpha("#11a08a", 0.25 + 0.75 * Math.sqrt(count / most)) : cssColour("grid"),
     });
     const minutes = arrays.day_minutes[day - first] ?? 0;
-    cell.append(svgElement("title", {}, `${date}: ${counted(count, "review")}, ${counted(Math.round(minutes), "minute")}`));
+    cell.append(svgElement("title", {}, `${date}: ${counted(count, "review")}, ${counted(minutes, "minute")}`));
     svg.append(cell);
   });
   document.getElementById("calendar").replaceChildren(svg);
