@@ -35,8 +35,10 @@ from rwkv.model.network import Network
 from rwkv.runtime import run_command
 from rwkv.training.adaptation import FEWEST_JUDGED, adapt, judged_reviews
 
+_NONE = "The benchmark counts no review of these users."
 _AFTER = " after"
-_COLUMNS = ("AVG", "MOVING-AVG", "FSRS-6-default", "FSRS-6", AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)
+_OURS = (AHEAD, AHEAD + _AFTER, IMM, IMM + _AFTER)
+_COLUMNS = ("AVG", "MOVING-AVG", "FSRS-6-default", "FSRS-6", *_OURS)
 
 
 def main() -> int:
@@ -57,10 +59,10 @@ def main() -> int:
         own, adapted = _scores(network, table, keys)
         for name, one in own.items():
             scores[name][user] = one
-        cells = "".join(f"{one.metrics['LogLoss'] or 0:>15.4f}" for one in own.values())
+        cells = "".join(f"{one.metrics['LogLoss']:>15.4f}" for one in own.values())
         print(f"{user:<6}{own[IMM].size:>8}{adapted:>7}/5{cells}", flush=True)
     if not scores[IMM]:
-        raise InputError("The benchmark counts no review of these users.", where=str(options.dataset))
+        raise InputError(_NONE, where=str(options.dataset), hint="choose users with more reviews")
     rows = means(scores, list(scores[IMM])).unweighted
     print("\nmeans over people")
     print(format_metrics({name: {metric: mean.value for metric, mean in row.items()} for name, row in rows.items()}))
@@ -75,7 +77,7 @@ def _scores(network: Network, table: RevlogTable, keys: BenchmarkKeys) -> tuple[
     predicted = np.isin(keys.review_ths, targets.review_th)
     p = baseline_predictions(table, keys, short=False, secs=False) | trained_predictions(table)
     p = {name: column[predicted] for name, column in p.items()}
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS[-4:]}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _OURS}
     adapted = 0
     for split in _splits(table, targets):
         first = int(np.searchsorted(table.review_th, targets.review_th[split][0]))
