@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rwkv.arrays import Bools, Floats, Ints
 from rwkv.errors import HistoryError
+from rwkv.extras import missing_package
 from rwkv.plurals import counted
 
 # Values by column name; masked ones are missing.
@@ -116,8 +117,10 @@ def _format_of(path: Path) -> Any:
         from rwkv.data import column_file
 
         return column_file
-    from rwkv.data import arrow  # loads pyarrow, which not every installation has
-
+    try:
+        from rwkv.data import arrow  # loads pyarrow, which not every installation has
+    except ModuleNotFoundError as error:
+        raise missing_package("pyarrow", "A parquet file") from error
     return arrow
 
 

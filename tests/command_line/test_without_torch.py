@@ -14,6 +14,7 @@ import pytest
 from rwkv.model.card import SHIPPED
 from rwkv.model.weights_file import load_weights
 from tests.benchmark.workspace import REPOSITORY
+from tests.collection.people import make_person
 from tests.collection.test_cached_import import DAY_MS, START_MS
 from tests.data.imports.anki.small import write_collection_file
 from tests.missing_packages import without
@@ -100,6 +101,14 @@ def test_parquet_is_refused_before_the_work(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert "requires the package pyarrow" in process.stderr
     assert not (tmp_path / "cache").exists(), "the collection was read"
+
+
+def test_python_names_the_package_that_a_dataset_needs(tmp_path: Path) -> None:
+    make_person(tmp_path / "mine")
+    program = "from pathlib import Path\nimport rwkv\nrwkv.read_history(Path('mine'), 1)"
+    process = finished(program, [], tmp_path, OPTIONAL)
+    assert "A parquet file requires the package pyarrow" in process.stderr
+    assert 'pip install "rwkv-srs[train]"' in process.stderr
 
 
 def test_weights_are_the_same_as_with_torch(tmp_path: Path) -> None:
