@@ -90,10 +90,10 @@ def _run(options: argparse.Namespace) -> Answer:
     format, query = card_tables.format_of(options.out, options.format), parse_query(options.query)
     if format == "parquet":
         from rwkv.data import arrow  # noqa: F401 - fail before the work where pyarrow is missing
+    model = choose_model(options.model)  # fail before the collection is read
     folder = opened_folder(options)
     learner = read_learner(folder, choose_user(folder, options.user))
     at_s = moment_of(options.at, learner)
-    model = choose_model(options.model)
     cards, past = predict_learner(learner, model, at_s, query, options.retention, options.least_days, options.states)
     cards = cards.least_likely_first()
     heading = card_tables.heading_of(learner, at_s, model, past, doubt_of(cards, options.least_days))

@@ -74,10 +74,10 @@ def _run(options: argparse.Namespace) -> Answer:
     if options.out is not None:
         schedule_tables.format_of(options.out)  # fail before the work
     pace = Pace(options.limit, options.new, options.backlog_days)
+    model = choose_model(options.model)  # fail before the collection is read
     folder = opened_folder(options)
     learner = read_learner(folder, choose_user(folder, options.user))
     at_s = moment_of(options.at, learner)
-    model = choose_model(options.model)
     count = options.days if options.search is None else options.search + 1
     days, past = schedule_learner(learner, model, at_s, options.retention, count, options.seed, pace, options.states)
     schedule = schedule_tables.schedule_of(learner, at_s, model, past, days, pace, options.retention)

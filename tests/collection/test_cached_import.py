@@ -168,6 +168,15 @@ def test_options_for_reading_do_not_apply_to_a_dataset(file: Path, tmp_path: Pat
     assert open_collection(missing, ImportChoices(timezone="UTC+05:00")) == missing  # where no users are found
 
 
+@pytest.mark.parametrize("command", ["predict", "schedule"])
+def test_missing_weights_are_refused_before_the_collection_is_read(
+    command: str, file: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(file), "--model", "missing.pth"]) == 2
+    assert "The file of weights does not exist." in capsys.readouterr().err
+    assert not cache.exists()
+
+
 def test_a_cache_that_cannot_be_written_is_an_error(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
