@@ -27,6 +27,11 @@ class Bar(tqdm, Generic[Item]):  # only the stubs of tqdm know the type of an it
         finally:
             self.close()
 
+    def close(self) -> None:
+        """Close the bar; tqdm also closes one that a signal has left half-made, but needs what is set last."""
+        if hasattr(self, "start_t"):
+            super().close()
+
 
 class _Lines:
     """A file in which the texts of a bar become lines of stderr."""

@@ -1,11 +1,13 @@
 """Progress bars: they are drawn on terminals only. Elsewhere a long command writes a line now and then."""
 
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
 
+from rwkv.progress_bar import Bar
 from rwkv.runtime import log, log_errors_only, progress
 from tests.benchmark.workspace import REPOSITORY
 
@@ -103,3 +105,16 @@ def test_a_line_has_the_items_done_by_then(capsys: pytest.CaptureFixture[str], m
     written = capsys.readouterr().err.splitlines()
     done = [int(line.split(", ")[1].split()[0]) for line in written]
     assert done[-11:] == [*range(1001, 1011), 1010]
+
+
+def test_a_bar_that_a_signal_leaves_half_made_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ignored: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", ignored.append)
+    monkeypatch.setattr(Bar, "_get_free_pos", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Bar(range(3))
+    gc.collect()
+    assert not ignored
