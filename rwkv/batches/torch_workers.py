@@ -57,7 +57,7 @@ def loading(
     error_if_killed = _private(_ERROR_IF_KILLED)
     before = signal.getsignal(signal.SIGCHLD)
     with ExitStack() as stack:
-        with silent_start():  # PyTorch could not end workers of which it has started some
+        with silent_start(), _sentence():  # PyTorch could not end workers of which it has started some
             arriving = _started(results, items, processes, pin_memory, begin)
             for worker in _private("_workers", arriving):
                 # What PyTorch does at last. Workers hold SIGTERM back, and Python would wait for them at its end.

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -72,3 +73,18 @@ def test_a_signal_while_workers_start_ends_them_all(monkeypatch: pytest.MonkeyPa
         next(fetch(abs, range(100), 2))
     assert multiprocessing.active_children() == []
     assert unraisable == []
+
+
+def test_a_worker_killed_while_pytorch_starts_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own handler then raises its error in the midst of the start."""
+    reset = _MultiProcessingDataLoaderIter._reset
+
+    def reset_and_kill(self: Any, *args: Any, **named: Any) -> None:
+        reset(self, *args, **named)
+        self._workers[0].kill()
+        time.sleep(30)  # the handler ends it at once
+
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_reset", reset_and_kill)
+    with pytest.raises(RwkvError, match="killed"):
+        list(fetch(abs, range(3), 1))
